@@ -1,0 +1,46 @@
+using System.Globalization;
+using EdgeSimulator.Accounting;
+
+namespace EdgeSimulator.Display;
+
+/// <summary>What a display shows at one moment.</summary>
+internal sealed record Figures
+{
+    public required bool Connected { get; init; }
+
+    public required bool Blackout { get; init; }
+
+    /// <summary>Until the blackout ends, if that is known.</summary>
+    public TimeSpan? BlackoutLeft { get; init; }
+
+    public required long Unique { get; init; }
+
+    public required long Received { get; init; }
+
+    public required long Messages { get; init; }
+
+    public required long Bytes { get; init; }
+
+    public required int Restarts { get; init; }
+
+    public required long TwinVersion { get; init; }
+
+    public required Ledger.LastBatch? Last { get; init; }
+
+    public string Connection => Blackout
+        ? BlackoutLeft is { } left ? string.Create(CultureInfo.InvariantCulture, $"blackout, {left.TotalSeconds:0} s left") : "blackout"
+        : Connected ? "connected" : "not connected";
+
+    public string Line(Figures? before, TimeSpan interval)
+    {
+        var rate = (Unique - (before?.Unique ?? 0)) / interval.TotalSeconds;
+        var last = Last is null ? "" : string.Create(CultureInfo.InvariantCulture, $", last batch {Last.FirstId}-{Last.LastId}{Delay(Last)}");
+        return string.Create(
+            CultureInfo.InvariantCulture,
+            $"{Connection}: {Unique} readings ({rate:0.0}/s), {Received - Unique} twice, {Messages} messages, {Bytes / 1024} KiB{last}");
+    }
+
+    static string Delay(Ledger.LastBatch last) => last.Delay is { } delay
+        ? string.Create(CultureInfo.InvariantCulture, $", {delay.TotalSeconds:0.0} s old")
+        : "";
+}

@@ -1,0 +1,50 @@
+using System.Globalization;
+
+namespace EdgeSimulator.Display;
+
+/// <summary>Single lines, for a file or a pipe: every event as it comes, and the figures every five seconds.</summary>
+internal sealed class PlainDisplay : IDisposable
+{
+    static readonly TimeSpan Interval = TimeSpan.FromSeconds(5);
+
+    readonly TextWriter _output;
+    readonly RunLog _log;
+    readonly Lock _lock = new();
+    readonly ITimer _timer;
+
+    public PlainDisplay(TextWriter output, RunLog log, Func<Figures> figures, TimeProvider time)
+    {
+        _output = output;
+        _log = log;
+        log.Written += WriteEvent;
+        log.ModuleWrote += WriteModuleLine;
+        Figures? before = null;
+        _timer = time.CreateTimer(
+            _ =>
+            {
+                var now = figures();
+                WriteEvent(log.Elapsed, now.Line(before, Interval));
+                before = now;
+            },
+            null, Interval, Interval);
+    }
+
+    public void Dispose()
+    {
+        _timer.Dispose();
+        _log.Written -= WriteEvent;
+        _log.ModuleWrote -= WriteModuleLine;
+    }
+
+    void WriteEvent(TimeSpan at, string text) => Write(string.Create(CultureInfo.InvariantCulture, $"{at.TotalSeconds,7:0.0} s  {text}"));
+
+    void WriteModuleLine(string line) => Write($"   module | {line}");
+
+    void Write(string line)
+    {
+        lock (_lock)
+        {
+            _output.WriteLine(line);
+        }
+    }
+}

@@ -1,0 +1,41 @@
+using System.Globalization;
+using EdgeSimulator.Accounting;
+using EdgeSimulator.Runs;
+
+namespace EdgeSimulator.Display;
+
+/// <summary>The end of a run in a few lines.</summary>
+internal static class VerdictText
+{
+    public static void Write(TextWriter output, RunReport report, bool succeeded)
+    {
+        output.WriteLine();
+        output.WriteLine($"{(succeeded ? "PASSED" : "FAILED")} ({report.ExitReason}): {report.Verdict}");
+        Line("readings", $"{report.Unique} arrived, {report.Lost} lost, {report.Evicted} evicted, at most {report.MaxBacklog} waiting");
+        if (report.LostIds.Count > 0)
+        {
+            Line("lost ids", string.Join(", ", report.LostIds.Take(20)) + (report.LostIds.Count > 20 ? ", ..." : ""));
+        }
+
+        Line("duplicates", $"{report.Duplicates}, of which {report.DuplicatesExplained} explained");
+        foreach (var (cause, count) in report.DuplicateCauses)
+        {
+            Line("", $"{count}: {cause}");
+        }
+
+        Line("traffic", $"{report.Messages} messages, {report.Batches} batches, {report.Bytes} bytes");
+        foreach (var epoch in report.Epochs)
+        {
+            Line("epoch", EpochText(epoch));
+        }
+
+        Line("module", $"{report.Restarts} restarts ({report.Kills} kills, {report.UnexpectedExits} exits of its own), " +
+            $"exit code {report.ModuleExitCode?.ToString(CultureInfo.InvariantCulture) ?? "none"}");
+        Line("duration", string.Create(CultureInfo.InvariantCulture, $"{report.DurationSeconds:0.0} s"));
+
+        void Line(string name, string text) => output.WriteLine($"  {name,-10}  {text}");
+    }
+
+    static string EpochText(EpochSummary epoch) =>
+        $"{epoch.Epoch} of {epoch.Device}/{epoch.Module}: {epoch.Unique} arrived, highest id {epoch.MaxId}, committed {epoch.LastCommittedId}";
+}

@@ -1,0 +1,103 @@
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using EdgeSimulator.Display;
+using EdgeSimulator.Faults;
+using EdgeSimulator.Twins;
+
+namespace EdgeSimulator.Hub;
+
+/// <summary>Answers a topic to the module, if it is connected and subscribed to the filter. Returns whether it was sent.</summary>
+internal delegate bool SendToModule(string filter, string topic, byte[] payload);
+
+/// <summary>The twin over MQTT: get, reported patch, desired push.</summary>
+internal sealed class TwinEndpoint
+{
+    public const string ResponseFilter = "$iothub/twin/res/#";
+    public const string DesiredFilter = "$iothub/twin/PATCH/properties/desired/#";
+
+    readonly ModuleTwin _twin;
+    readonly FaultSwitches _faults;
+    readonly TimeProvider _time;
+    readonly RunLog _log;
+    readonly SendToModule _send;
+
+    public TwinEndpoint(ModuleTwin twin, FaultSwitches faults, TimeProvider time, RunLog log, SendToModule send)
+    {
+        _twin = twin;
+        _faults = faults;
+        _time = time;
+        _log = log;
+        _send = send;
+        _twin.DesiredChanged += Push;
+    }
+
+    public async Task GetAsync(string requestId, CancellationToken cancellationToken)
+    {
+        await StallAsync(cancellationToken).ConfigureAwait(false);
+        if (_faults.Current.TwinStatus is not 0 and var status)
+        {
+            Answer(status, requestId, []);
+            return;
+        }
+
+        Answer(200, requestId, JsonSerializer.SerializeToUtf8Bytes(_twin.Document()));
+    }
+
+    public async Task PatchAsync(string requestId, ReadOnlyMemory<byte> payload, CancellationToken cancellationToken)
+    {
+        await StallAsync(cancellationToken).ConfigureAwait(false);
+        if (_faults.Current.TwinStatus is not 0 and var status)
+        {
+            Answer(status, requestId, []);
+            return;
+        }
+
+        // edgeHub's statuses: 500 for what is no JSON, 400 for what a reported document may not hold.
+        JsonNode? patch;
+        try
+        {
+            patch = JsonNode.Parse(payload.Span);
+        }
+        catch (JsonException exception)
+        {
+            _log.Write($"reported patch refused with 500: not JSON: {exception.Message}");
+            Answer(500, requestId, []);
+            return;
+        }
+
+        if (ReportedProperties.Objection(patch) is { } objection)
+        {
+            _log.Write($"reported patch refused with 400: {objection}");
+            Answer(400, requestId, Encoding.UTF8.GetBytes(objection));
+            return;
+        }
+
+        _twin.PatchReported(patch!.AsObject());
+
+        // 204 without $version: edgeHub's template has none, unlike IoT Hub's.
+        Answer(204, requestId, []);
+    }
+
+    void Push(JsonObject patch)
+    {
+        var topic = $"$iothub/twin/PATCH/properties/desired/?$version={patch["$version"]}";
+        if (_send(DesiredFilter, topic, JsonSerializer.SerializeToUtf8Bytes(patch)))
+        {
+            _log.Write($"desired properties pushed: {patch.ToJsonString()}");
+        }
+        else
+        {
+            _log.Write($"desired properties changed, the module gets them when it connects: {patch.ToJsonString()}");
+        }
+    }
+
+    void Answer(int status, string requestId, byte[] payload) =>
+        _send(ResponseFilter, $"$iothub/twin/res/{status}/?$rid={requestId}", payload);
+
+    Task StallAsync(CancellationToken cancellationToken)
+    {
+        var delay = _faults.Current.TwinDelayMilliseconds;
+        return delay > 0 ? Task.Delay(TimeSpan.FromMilliseconds(delay), _time, cancellationToken) : Task.CompletedTask;
+    }
+}

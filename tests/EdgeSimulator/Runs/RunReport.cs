@@ -1,0 +1,93 @@
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using EdgeSimulator.Accounting;
+
+namespace EdgeSimulator.Runs;
+
+/// <summary>What the run came to: the content of <c>--report</c>.</summary>
+internal sealed record RunReport
+{
+    const int LostIdsMax = 100;
+
+    static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web)
+    {
+        WriteIndented = true,
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
+
+    public required string ExitReason { get; init; }
+
+    public required string Verdict { get; init; }
+
+    public required long Received { get; init; }
+
+    public required long Unique { get; init; }
+
+    public required long Duplicates { get; init; }
+
+    public required long DuplicatesExplained { get; init; }
+
+    /// <summary>How many duplicates each cause explains.</summary>
+    public required IReadOnlyDictionary<string, long> DuplicateCauses { get; init; }
+
+    public required long Lost { get; init; }
+
+    /// <summary>The lost ids as ranges, 100 at most; with the epoch in front when there is more than one.</summary>
+    public required IReadOnlyList<string> LostIds { get; init; }
+
+    /// <summary>Readings that the module announced as given up, and that did not come.</summary>
+    public required long Evicted { get; init; }
+
+    public required long Batches { get; init; }
+
+    public required long Messages { get; init; }
+
+    public required long Bytes { get; init; }
+
+    public required IReadOnlyList<EpochSummary> Epochs { get; init; }
+
+    /// <summary>The most readings that were sensed and not yet here, by the readings' own times.</summary>
+    public required long MaxBacklog { get; init; }
+
+    public required int Restarts { get; init; }
+
+    public required int Kills { get; init; }
+
+    public required int UnexpectedExits { get; init; }
+
+    public required int? ModuleExitCode { get; init; }
+
+    public required double DurationSeconds { get; init; }
+
+    public static RunReport From(
+        LedgerSummary summary, string exitReason, string verdict, (int Restarts, int Kills, int UnexpectedExits, int? ExitCode) module,
+        TimeSpan duration) => new()
+        {
+            ExitReason = exitReason,
+            Verdict = verdict,
+            Received = summary.Received,
+            Unique = summary.Unique,
+            Duplicates = summary.Duplicates,
+            DuplicatesExplained = summary.DuplicatesExplained,
+            DuplicateCauses = summary.DuplicateCauses,
+            Lost = summary.Lost,
+            LostIds = summary.Epochs
+                .SelectMany(epoch => epoch.LostRanges.Select(range =>
+                    summary.Epochs.Count > 1 ? $"{epoch.Epoch}:{IdRanges.Text(range)}" : IdRanges.Text(range)))
+                .Take(LostIdsMax)
+                .ToList(),
+            Evicted = summary.Evicted,
+            Batches = summary.Batches,
+            Messages = summary.Messages,
+            Bytes = summary.Bytes,
+            Epochs = summary.Epochs,
+            MaxBacklog = summary.MaxBacklog,
+            Restarts = module.Restarts,
+            Kills = module.Kills,
+            UnexpectedExits = module.UnexpectedExits,
+            ModuleExitCode = module.ExitCode,
+            DurationSeconds = Math.Round(duration.TotalSeconds, 1),
+        };
+
+    public string ToJson() => JsonSerializer.Serialize(this, Json);
+}

@@ -1,0 +1,183 @@
+using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
+using System.Security.Cryptography;
+using EdgeSimulator.Accounting;
+using EdgeSimulator.Display;
+using EdgeSimulator.Faults;
+using EdgeSimulator.Hub;
+using EdgeSimulator.Modules;
+using EdgeSimulator.Twins;
+using EdgeSimulator.Workload;
+
+namespace EdgeSimulator.Runs;
+
+/// <summary>One run: puts the parts together, lets them work, and closes in order.</summary>
+internal sealed class Simulation(RunOptions options, TimeProvider time, TextWriter output, CancellationToken stopRequested)
+{
+    static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(10);
+
+    /// <summary>Returns the exit code.</summary>
+    /// <param name="abortRequested">A second request to stop: nothing is waited for any more.</param>
+    public async Task<int> RunAsync(CancellationToken abortRequested)
+    {
+        // The world: a directory, an address, an identity that signs, certificates.
+        using var address = GatewayAddress.Reserve(options.Address);
+        using var directory = new TemporaryDirectory();
+        var data = options.DataDirectory ?? directory.Sub("data");
+        Directory.CreateDirectory(data);
+        var identity = new ModuleIdentity
+        {
+            HubHost = "edge-simulator.azure-devices.net",
+            GatewayHost = address.HostName,
+            DeviceId = options.DeviceId,
+            ModuleId = options.ModuleId,
+            GenerationId = time.GetUtcNow().Ticks.ToString(CultureInfo.InvariantCulture),
+            Key = RandomNumberGenerator.GetBytes(32),
+        };
+        using var certificates = new ServerCertificates(address.Address, time);
+
+        // The state: what is wrong, what is wanted, what has arrived.
+        var log = new RunLog(time);
+        var faults = new FaultSwitches();
+        var twin = new ModuleTwin(options.Desired);
+        var ledger = new Ledger(time);
+        var recent = new RecentMessages(time);
+
+        // The servers.
+        using var listener = new GatewayListener(new IPEndPoint(address.Address, GatewayAddress.Port), certificates, faults, time, log);
+        using var hub = new EdgeHubServer(identity, listener, twin, ledger, recent, faults, time, log);
+        await using var workload = new WorkloadApi(directory.Sub("workload.sock"), identity, certificates.TrustBundle, faults);
+
+        // The module, and what happens to it.
+        var environment = ModuleEnvironment.For(identity, workload.SocketPath, data, FreePort());
+        using var module = options.ModulePath is null ? null : new ModuleProcess(options.ModulePath, environment, time, log);
+        var schedules = new Schedules(faults, time, log);
+        using var display = new PlainDisplay(output, log, Snapshot, time);
+        Figures Snapshot()
+        {
+            var (unique, received, messages, bytes, last) = ledger.Progress();
+            return new Figures
+            {
+                Connected = hub.IsConnected,
+                Blackout = faults.Current.Blackout,
+                BlackoutLeft = schedules.BlackoutLeft,
+                Unique = unique,
+                Received = received,
+                Messages = messages,
+                Bytes = bytes,
+                Restarts = module?.Restarts ?? 0,
+                TwinVersion = twin.DesiredVersion,
+                Last = last,
+            };
+        }
+
+        await workload.StartAsync(abortRequested).ConfigureAwait(false);
+        await hub.StartAsync().ConfigureAwait(false);
+        log.Write($"edgeHub for {identity.ClientId} at {address.HostName}:{GatewayAddress.Port} ({address.Address})");
+        if (module is null)
+        {
+            foreach (var (name, value) in environment)
+            {
+                output.WriteLine($"export {name}='{value}'");
+            }
+        }
+        else
+        {
+            log.Write($"starting {options.ModulePath}, data in {data}");
+            hub.Connected += module.HasConnected;
+            module.Ended += killed =>
+            {
+                hub.ExpectEnd(killed ? Causes.Killed : Causes.Exited);
+                ledger.Interrupted(killed ? Causes.Killed : Causes.Exited);
+            };
+        }
+
+        var outcome = await LiveAsync(hub, ledger, module, schedules, log, abortRequested).ConfigureAwait(false);
+        await hub.StopAsync().ConfigureAwait(false);
+        var report = RunReport.From(
+            ledger.Summary(), outcome.ExitReason, outcome.Verdict,
+            (module?.Restarts ?? 0, module?.Kills ?? 0, module?.UnexpectedExits ?? 0, module?.ExitCode), log.Elapsed);
+        display.Dispose();
+        VerdictText.Write(output, report, outcome.Succeeded);
+        if (options.ReportFile is not null)
+        {
+            await File.WriteAllTextAsync(options.ReportFile, report.ToJson() + "\n", CancellationToken.None).ConfigureAwait(false);
+        }
+
+        return outcome.Succeeded ? 0 : 1;
+    }
+
+    async Task<RunOutcome> LiveAsync(
+        EdgeHubServer hub, Ledger ledger, ModuleProcess? module, Schedules schedules, RunLog log, CancellationToken abortRequested)
+    {
+        using var stirring = CancellationTokenSource.CreateLinkedTokenSource(stopRequested);
+        if (options.Duration is { } duration)
+        {
+            stirring.CancelAfter(duration);
+        }
+
+        var running = module?.RunAsync(abortRequested) ?? NeverAsync(abortRequested);
+        Task[] happenings =
+        [
+            schedules.BlackOutAsync(options.Blackouts, stirring.Token),
+            module is not null && options.KillEvery is { } interval
+                ? schedules.KillAsync(module, interval, stirring.Token)
+                : Task.CompletedTask,
+        ];
+        try
+        {
+            var ended = Task.Delay(Timeout.InfiniteTimeSpan, time, stirring.Token);
+            if (await Task.WhenAny(running, ended).ConfigureAwait(false) == running)
+            {
+                return GivenUp(await running.ConfigureAwait(false), module);
+            }
+
+            await Task.WhenAll(happenings).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            schedules.EndBlackout();
+            var closing = new Closing(hub, ledger, time, log);
+            var draining = closing.DrainAsync(abortRequested);
+            if (await Task.WhenAny(running, draining).ConfigureAwait(false) == running)
+            {
+                return GivenUp(await running.ConfigureAwait(false), module);
+            }
+
+            var problem = await draining.ConfigureAwait(false);
+            int? exitCode = null;
+            if (module is not null)
+            {
+                log.Write("closing: SIGTERM to the module");
+                exitCode = await module.StopAsync(StopPatience, abortRequested).ConfigureAwait(false);
+                log.Write(exitCode is null ? "closing: the module did not stop and was killed" : $"closing: the module exited with code {exitCode}");
+            }
+
+            return problem ?? closing.Judge(exitCode, module is not null);
+        }
+        catch (OperationCanceledException) when (abortRequested.IsCancellationRequested)
+        {
+            return new RunOutcome("cancelled", "stopped by a second signal, before everything had arrived");
+        }
+        finally
+        {
+            await stirring.CancelAsync().ConfigureAwait(false);
+        }
+    }
+
+    static RunOutcome GivenUp(bool givenUp, ModuleProcess? module) => givenUp
+        ? new RunOutcome("moduleExited", $"the module exited {ModuleProcess.QuickExitsMax} times without connecting, the last time " +
+            $"with code {module?.ExitCode}")
+        : new RunOutcome("moduleExited", $"the module ended with code {module?.ExitCode} before it was asked to");
+
+    static async Task<bool> NeverAsync(CancellationToken cancellationToken)
+    {
+        await Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, cancellationToken).ConfigureAwait(false);
+        return false;
+    }
+
+    static int FreePort()
+    {
+        using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+        return ((IPEndPoint)socket.LocalEndPoint!).Port;
+    }
+}

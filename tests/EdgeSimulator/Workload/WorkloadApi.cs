@@ -1,0 +1,117 @@
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using EdgeSimulator.Faults;
+using EdgeSimulator.Hub;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Logging;
+
+namespace EdgeSimulator.Workload;
+
+/// <summary>The security daemon's workload API over a Unix socket: sign and trust-bundle. It stays up during a blackout.</summary>
+/// <remarks>Microsoft's client cannot read a chunked answer, so every answer has its Content-Length.</remarks>
+internal sealed class WorkloadApi : IAsyncDisposable
+{
+    // What iotedge 1.5 takes (edgelet-http/src/version.rs).
+    static readonly string[] ApiVersions =
+    [
+        "2018-06-28", "2019-01-30", "2019-10-22", "2019-11-05", "2020-07-07", "2021-12-07", "2022-08-03",
+    ];
+
+    readonly ModuleIdentity _identity;
+    readonly string _trustBundle;
+    readonly FaultSwitches _faults;
+    readonly WebApplication _app;
+
+    public WorkloadApi(string socketPath, ModuleIdentity identity, string trustBundle, FaultSwitches faults)
+    {
+        _identity = identity;
+        _trustBundle = trustBundle;
+        _faults = faults;
+        SocketPath = socketPath;
+        var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
+        builder.Logging.ClearProviders();
+        builder.WebHost.UseKestrelCore().ConfigureKestrel(options => options.ListenUnixSocket(socketPath));
+        _app = builder.Build();
+        _app.Run(AnswerAsync);
+    }
+
+    public string SocketPath { get; }
+
+    public Task StartAsync(CancellationToken cancellationToken) => _app.StartAsync(cancellationToken);
+
+    public ValueTask DisposeAsync() => _app.DisposeAsync();
+
+    async Task AnswerAsync(HttpContext context)
+    {
+        var fault = _faults.Current;
+        if (fault.WorkloadCloses)
+        {
+            context.Abort();
+            return;
+        }
+
+        if (fault.WorkloadStatus != 0)
+        {
+            await WriteAsync(context, fault.WorkloadStatus, Message("failing on command")).ConfigureAwait(false);
+            return;
+        }
+
+        var version = context.Request.Query["api-version"].ToString();
+        if (!ApiVersions.Contains(version))
+        {
+            await WriteAsync(context, 400, Message($"api-version '{version}' is not one of {string.Join(", ", ApiVersions)}"))
+                .ConfigureAwait(false);
+            return;
+        }
+
+        var (status, body) = context.Request.Path.Value?.Split('/') switch
+        {
+            [_, "trust-bundle"] when context.Request.Method == "GET" => (200, new JsonObject { ["certificate"] = _trustBundle }),
+            [_, "modules", var module, "genid", var generation, "sign"] when context.Request.Method == "POST" =>
+                await SignAsync(context.Request, module, generation).ConfigureAwait(false),
+            _ => (404, Message($"no such endpoint: {context.Request.Method} {context.Request.Path}")),
+        };
+        await WriteAsync(context, status, body).ConfigureAwait(false);
+    }
+
+    async Task<(int Status, JsonObject Body)> SignAsync(HttpRequest request, string module, string generation)
+    {
+        // iotedge tells by the caller's pid whether it is that module; here the name must do.
+        if (module != _identity.ModuleId)
+        {
+            return (403, Message("forbidden"));
+        }
+
+        if (generation != _identity.GenerationId)
+        {
+            return (404, Message($"no module '{module}' with generation id '{generation}'"));
+        }
+
+        try
+        {
+            var body = await JsonNode.ParseAsync(request.Body, cancellationToken: request.HttpContext.RequestAborted).ConfigureAwait(false);
+            var data = Convert.FromBase64String(body?["data"]?.GetValue<string>() ?? "");
+            return data.Length == 0
+                ? (400, Message("'data' is missing"))
+                : (200, new JsonObject { ["digest"] = SasToken.Sign(_identity.Key, data) });
+        }
+        catch (Exception exception) when (exception is JsonException or FormatException or InvalidOperationException)
+        {
+            return (400, Message($"the body is not {{\"keyId\",\"algo\",\"data\":\"<Base64>\"}}: {exception.Message}"));
+        }
+    }
+
+    static JsonObject Message(string text) => new() { ["message"] = text };
+
+    static async Task WriteAsync(HttpContext context, int status, JsonObject body)
+    {
+        var bytes = Encoding.UTF8.GetBytes(body.ToJsonString());
+        context.Response.StatusCode = status;
+        context.Response.ContentType = "application/json";
+        context.Response.ContentLength = bytes.Length;
+        await context.Response.Body.WriteAsync(bytes, context.RequestAborted).ConfigureAwait(false);
+    }
+}

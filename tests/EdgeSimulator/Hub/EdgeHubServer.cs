@@ -74,6 +74,9 @@ internal sealed class EdgeHubServer : IDisposable
 
     public MethodEndpoint Methods { get; }
 
+    /// <summary>The module has been connected at least once.</summary>
+    public bool HasBeenConnected { get; private set; }
+
     public bool IsConnected
     {
         get
@@ -201,6 +204,7 @@ internal sealed class EdgeHubServer : IDisposable
         lock (_lock)
         {
             _session = session;
+            HasBeenConnected = true;
         }
 
         _log.Write("module connected");

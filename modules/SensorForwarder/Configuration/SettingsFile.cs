@@ -76,7 +76,9 @@ internal sealed class SettingsFile(
         // Comments and trailing commas: people write this file. Two equal keys are a slip that nobody would notice.
         var options = new JsonDocumentOptions
         {
-            CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true, AllowDuplicateProperties = false,
+            CommentHandling = JsonCommentHandling.Skip,
+            AllowTrailingCommas = true,
+            AllowDuplicateProperties = false,
         };
         var start = bytes.AsSpan().StartsWith("\uFEFF"u8) ? 3 : 0;
         return JsonNode.Parse(bytes.AsSpan(start), documentOptions: options) as JsonObject;

@@ -14,8 +14,10 @@ namespace SensorForwarder.Operations;
 internal sealed class ModuleMetrics : IDisposable
 {
     public const string MeterName = "SensorForwarder";
+    private const string Prefix = "sensorforwarder_";
 
-    private readonly Meter _meter;
+    private readonly Meter _meter = new(MeterName);
+    private readonly KeyValuePair<string, object?>[] _labels;
 
     public ModuleMetrics(
         BootOptions boot,
@@ -25,56 +27,60 @@ internal sealed class ModuleMetrics : IDisposable
         IEdgeHubClient? hub = null)
     {
         // The labels that IoT Edge's metrics collector expects on every sample.
-        _meter = new Meter(MeterName, StatusWriter.Version,
+        _labels =
         [
             new("iothub", boot.Identity?.HubHostName ?? ""),
             new("edge_device", boot.DeviceId),
             new("module", boot.ModuleId),
             new("instance_number", Guid.NewGuid().ToString()),
-        ]);
+        ];
         Buffer(buffer);
         Forwarding(forwarder);
         Sensors(scheduler);
-        if (hub is not null)
-        {
-            _meter.CreateObservableGauge("sensorforwarder_hub_connected", () => hub.Status.State == HubState.Connected ? 1 : 0);
-            _meter.CreateObservableCounter("sensorforwarder_hub_disconnects", () => hub.Status.Reconnects);
-        }
+        if (hub is not null) Hub(hub);
     }
 
     public void Dispose() => _meter.Dispose();
 
     private void Buffer(TelemetryBuffer buffer)
     {
-        _meter.CreateObservableGauge("sensorforwarder_queue_depth", () => buffer.GetStatus().Depth,
-            description: "Readings that wait to be forwarded.");
-        _meter.CreateObservableGauge("sensorforwarder_queue_oldest_age_seconds",
-            () => buffer.GetStatus().OldestAge?.TotalSeconds ?? 0, description: "Age of the oldest of them.");
-        _meter.CreateObservableGauge("sensorforwarder_buffer_bytes", () => buffer.GetStatus().FileBytes,
-            description: "What the buffer takes on the volume.");
-        _meter.CreateObservableGauge("sensorforwarder_dead_letters", () => buffer.GetStatus().DeadLetters,
-            description: "Readings that the receiver refused for good.");
+        Gauge("queue_depth", "Readings that wait to be forwarded.", () => buffer.GetStatus().Depth);
+        Gauge("queue_oldest_age_seconds", "Age of the oldest of them.", () => buffer.GetStatus().OldestAge?.TotalSeconds ?? 0);
+        Gauge("buffer_bytes", "What the buffer takes on the volume.", () => buffer.GetStatus().FileBytes);
+        Gauge("dead_letters", "Readings that the receiver refused for good.", () => buffer.GetStatus().DeadLetters);
+        Counter("readings_committed", "Readings that reached the medium.", () => buffer.GetStatus().CommittedReadings);
     }
 
     private void Forwarding(Forwarder forwarder)
     {
-        _meter.CreateObservableCounter("sensorforwarder_batches_accepted", () => forwarder.Status.Batches);
-        _meter.CreateObservableCounter("sensorforwarder_readings_accepted", () => forwarder.Status.Readings);
-        _meter.CreateObservableCounter("sensorforwarder_sent_bytes", () => forwarder.Status.Bytes,
-            description: "Bytes of the batches that were accepted, before compression.");
-        _meter.CreateObservableCounter("sensorforwarder_send_failures", () => forwarder.Status.Failures);
+        Counter("batches_accepted", "Batches that the receiver has.", () => forwarder.Status.Batches);
+        Counter("readings_accepted", "Readings in those batches.", () => forwarder.Status.Readings);
+        Counter("sent_bytes", "Bytes of those batches, before compression.", () => forwarder.Status.Bytes);
+        Counter("send_failures", "Attempts to send that failed.", () => forwarder.Status.Failures);
+    }
+
+    private void Hub(IEdgeHubClient hub)
+    {
+        Gauge("hub_connected", "1 while the hub is connected.", () => hub.Status.State == HubState.Connected ? 1 : 0);
+        Counter("hub_disconnects", "Connections that were lost; renewals of the token are not counted.",
+            () => hub.Status.Reconnects);
     }
 
     private void Sensors(SensorScheduler scheduler)
     {
-        _meter.CreateObservableCounter("sensorforwarder_sensor_readings",
-            () => scheduler.Health.Select(sensor => Sample(sensor, sensor.Readings)));
-        _meter.CreateObservableCounter("sensorforwarder_sensor_failures",
-            () => scheduler.Health.Select(sensor => Sample(sensor, sensor.Failures)));
-        _meter.CreateObservableCounter("sensorforwarder_sensor_missed",
-            () => scheduler.Health.Select(sensor => Sample(sensor, sensor.Missed)));
+        PerSensor("sensor_readings", "Readings with values.", sensor => sensor.Readings);
+        PerSensor("sensor_failures", "Attempts to read that failed.", sensor => sensor.Failures);
+        PerSensor("sensor_missed", "Turns left out since the one before took too long.", sensor => sensor.Missed);
+
+        void PerSensor(string name, string text, Func<SensorHealth, long> value) => _meter.CreateObservableCounter(
+            $"{Prefix}{name}",
+            () => scheduler.Health.Select(sensor => new Measurement<long>(value(sensor), [.. _labels, new("sensor", sensor.Name)])),
+            description: text);
     }
 
-    private static Measurement<long> Sample(SensorHealth sensor, long value) =>
-        new(value, new KeyValuePair<string, object?>("sensor", sensor.Name));
+    private void Gauge(string name, string text, Func<double> value) => _meter.CreateObservableGauge(
+        $"{Prefix}{name}", () => new Measurement<double>(value(), _labels), description: text);
+
+    private void Counter(string name, string text, Func<long> value) => _meter.CreateObservableCounter(
+        $"{Prefix}{name}", () => new Measurement<long>(value(), _labels), description: text);
 }

@@ -159,7 +159,10 @@ internal sealed class SensorLoop(
             _badReason = null;
             _health = health with
             {
-                State = SensorState.Working, Reason = null, Readings = health.Readings + 1, Last = reading,
+                State = SensorState.Working,
+                Reason = null,
+                Readings = health.Readings + 1,
+                Last = reading,
             };
             return true;
         }
@@ -178,7 +181,7 @@ internal sealed class SensorLoop(
         {
             await buffer.EnqueueAsync(reading, CancellationToken.None);
         }
-        catch (Exception exception) when (exception is BufferRejectedException or ObjectDisposedException)
+        catch (Exception exception) when (exception is BufferRejectedException or BufferUnavailableException)
         {
             // The buffer counts and reports what it could not take.
         }

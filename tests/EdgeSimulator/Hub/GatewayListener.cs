@@ -14,20 +14,28 @@ using MQTTnet.Server;
 
 namespace EdgeSimulator.Hub;
 
-/// <summary>
-/// Accepts TCP and TLS for the MQTT server. In place of MQTTnet's own listener, which can neither stop listening while the server
-/// runs nor cut a connection abruptly.
-/// </summary>
-internal sealed class GatewayListener(
-    IPEndPoint endPoint, ServerCertificates certificates, FaultSwitches faults, TimeProvider time, RunLog log) : IMqttServerAdapter
+/// <summary>Accepts TCP and TLS for the MQTT server, with the faults of both.</summary>
+internal sealed class GatewayListener : IMqttServerAdapter
 {
     static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(30);
 
-    readonly Lock _lock = new();
-    readonly Dictionary<EndPoint, Socket> _connections = [];
+    readonly ServerCertificates _certificates;
+    readonly FaultSwitches _faults;
+    readonly TimeProvider _time;
+    readonly RunLog _log;
+    readonly CuttableListener _listener;
     MqttServerOptions? _options;
     IMqttNetLogger? _logger;
-    Socket? _listener;
+
+    public GatewayListener(
+        IPEndPoint endPoint, ServerCertificates certificates, FaultSwitches faults, TimeProvider time, RunLog log)
+    {
+        _certificates = certificates;
+        _faults = faults;
+        _time = time;
+        _log = log;
+        _listener = new CuttableListener(endPoint, socket => _ = ServeAsync(socket));
+    }
 
     public Func<IMqttChannelAdapter, Task>? ClientHandler { get; set; }
 
@@ -35,139 +43,37 @@ internal sealed class GatewayListener(
     {
         _options = options;
         _logger = logger;
-        Open();
+        _listener.Open();
         return Task.CompletedTask;
     }
 
-    /// <summary>Accepts connections (again).</summary>
-    public void Open()
-    {
-        lock (_lock)
-        {
-            if (_listener is null)
-            {
-                _listener = new Socket(endPoint.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
-                _listener.Bind(endPoint);
-                _listener.Listen(64);
-                _ = AcceptAsync(_listener);
-            }
-        }
-    }
+    public void Open() => _listener.Open();
 
-    /// <summary>Refuses connections and cuts the open ones. Returns how many were cut.</summary>
-    public int Close()
-    {
-        lock (_lock)
-        {
-            _listener?.Dispose();
-            _listener = null;
-        }
+    public void Close() => _listener.Close();
 
-        return CutAll();
-    }
-
-    /// <summary>Ends every connection with a reset, without a farewell of MQTT or TLS. Returns how many there were.</summary>
-    public int CutAll()
-    {
-        lock (_lock)
-        {
-            foreach (var socket in _connections.Values)
-            {
-                Reset(socket);
-            }
-
-            var count = _connections.Count;
-            _connections.Clear();
-            return count;
-        }
-    }
+    public void CutAll() => _listener.CutAll();
 
     /// <summary>Ends one connection, as edgeHub does: it never sends a DISCONNECT.</summary>
-    public void Cut(EndPoint remote)
-    {
-        lock (_lock)
-        {
-            if (_connections.Remove(remote, out var socket))
-            {
-                Reset(socket);
-            }
-        }
-    }
+    public void Cut(EndPoint remote) => _listener.Cut(remote);
 
-    public bool IsOpen(EndPoint remote)
-    {
-        lock (_lock)
-        {
-            return _connections.ContainsKey(remote);
-        }
-    }
+    public bool IsOpen(EndPoint remote) => _listener.IsOpen(remote);
 
     public Task StopAsync()
     {
-        Close();
+        _listener.Close();
         return Task.CompletedTask;
     }
 
-    public void Dispose() => Close();
+    public void Dispose() => _listener.Dispose();
 
-    static void Reset(Socket socket)
-    {
-        try
-        {
-            socket.LingerState = new LingerOption(true, 0);
-            socket.Dispose();
-        }
-        catch (Exception exception) when (exception is SocketException or ObjectDisposedException)
-        {
-            // The other side was quicker.
-        }
-    }
-
-    async Task AcceptAsync(Socket listener)
-    {
-        while (true)
-        {
-            Socket socket;
-            try
-            {
-                socket = await listener.AcceptAsync().ConfigureAwait(false);
-            }
-            catch (Exception exception) when (exception is SocketException or ObjectDisposedException)
-            {
-                if (listener != _listener)
-                {
-                    return;
-                }
-
-                continue;
-            }
-
-            _ = ServeAsync(listener, socket);
-        }
-    }
-
-    async Task ServeAsync(Socket listener, Socket socket)
+    async Task ServeAsync(Socket socket)
     {
         EndPoint? remote = null;
         try
         {
-            socket.NoDelay = true;
             remote = socket.RemoteEndPoint!;
-            lock (_lock)
-            {
-                // Accepted while a blackout began: it counts as cut.
-                if (listener != _listener)
-                {
-                    Reset(socket);
-                    return;
-                }
-
-                _connections[remote] = socket;
-            }
-
-            // NetworkStream, FaultStream and SslStream end with each other; the socket itself ends in the finally block.
-            using var tls = new SslStream(new FaultStream(new NetworkStream(socket, ownsSocket: true), faults, time));
-            using var handshake = new CancellationTokenSource(HandshakeTimeout, time);
+            using var tls = new SslStream(new FaultStream(new NetworkStream(socket, ownsSocket: true), _faults, _time));
+            using var handshake = new CancellationTokenSource(HandshakeTimeout, _time);
             await tls.AuthenticateAsServerAsync(TlsOptions(), handshake.Token).ConfigureAwait(false);
 
             using var channel = new MqttTcpChannel(tls, socket.LocalEndPoint, remote, null);
@@ -175,9 +81,9 @@ internal sealed class GatewayListener(
             using var adapter = new MqttChannelAdapter(channel, formatter, _logger) { AllowPacketFragmentation = false };
             await ClientHandler!(adapter).ConfigureAwait(false);
         }
-        catch (Exception exception) when (exception is AuthenticationException)
+        catch (AuthenticationException exception)
         {
-            log.Write($"a connection ended in the TLS handshake: {exception.Message}");
+            _log.Write($"a connection ended in the TLS handshake: {exception.Message}");
         }
         catch (Exception exception) when (exception is IOException or SocketException or ObjectDisposedException or OperationCanceledException)
         {
@@ -185,12 +91,9 @@ internal sealed class GatewayListener(
         }
         finally
         {
-            lock (_lock)
+            if (remote is not null)
             {
-                if (remote is not null && _connections.TryGetValue(remote, out var current) && current == socket)
-                {
-                    _connections.Remove(remote);
-                }
+                _listener.Forget(remote, socket);
             }
 
             socket.Dispose();
@@ -204,12 +107,12 @@ internal sealed class GatewayListener(
         ClientCertificateRequired = false,
     };
 
-    X509Certificate2 Certificate() => faults.Current.Certificate switch
+    X509Certificate2 Certificate() => _faults.Current.Certificate switch
     {
-        CertificateFault.None => certificates.Valid,
-        CertificateFault.Expired => certificates.Expired,
-        CertificateFault.OtherHost => certificates.OtherHost,
-        CertificateFault.Untrusted => certificates.Untrusted,
+        CertificateFault.None => _certificates.Valid,
+        CertificateFault.Expired => _certificates.Expired,
+        CertificateFault.OtherHost => _certificates.OtherHost,
+        CertificateFault.Untrusted => _certificates.Untrusted,
         var other => throw new System.Diagnostics.UnreachableException($"certificate fault {other}"),
     };
 }

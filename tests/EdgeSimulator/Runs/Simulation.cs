@@ -2,9 +2,12 @@ using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using System.Security.Cryptography;
+using System.Text.Json.Nodes;
 using EdgeSimulator.Accounting;
+using EdgeSimulator.Api;
 using EdgeSimulator.Display;
 using EdgeSimulator.Faults;
+using EdgeSimulator.Http;
 using EdgeSimulator.Hub;
 using EdgeSimulator.Modules;
 using EdgeSimulator.Twins;
@@ -49,6 +52,8 @@ internal sealed class Simulation(RunOptions options, TimeProvider time, TextWrit
         using var hub = new EdgeHubServer(identity, listener, twin, ledger, recent, faults, time, log);
         await using var workload = new WorkloadApi(directory.Sub("workload.sock"), identity, certificates.TrustBundle, faults);
 
+        await using var http = options.Http ? new TelemetryEndpoint(ledger, recent, faults, time) : null;
+
         // The module, and what happens to it.
         var environment = ModuleEnvironment.For(identity, workload.SocketPath, data, FreePort());
         using var module = options.ModulePath is null ? null : new ModuleProcess(options.ModulePath, environment, time, log);
@@ -72,8 +77,15 @@ internal sealed class Simulation(RunOptions options, TimeProvider time, TextWrit
             };
         }
 
-        await workload.StartAsync(abortRequested).ConfigureAwait(false);
-        await hub.StartAsync().ConfigureAwait(false);
+        await using var api = options.ApiPort is { } port ? new RestApi(
+            port, identity, twin, new MethodCalls(hub, time), recent, new FaultCommands(faults, Deeds(hub, http, module), log),
+            () => Report(ledger, module, log, "running", "the run is not over").ToJson()) : null;
+        await StartAsync(workload, hub, http, api, abortRequested).ConfigureAwait(false);
+        if (http is not null)
+        {
+            twin.PatchDesired(new JsonObject { ["sink"] = "http", ["httpEndpoint"] = http.Url });
+        }
+
         log.Write($"edgeHub for {identity.ClientId} at {address.HostName}:{GatewayAddress.Port} ({address.Address})");
         if (module is null)
         {
@@ -90,14 +102,13 @@ internal sealed class Simulation(RunOptions options, TimeProvider time, TextWrit
             {
                 hub.ExpectEnd(killed ? Causes.Killed : Causes.Exited);
                 ledger.Interrupted(killed ? Causes.Killed : Causes.Exited);
+                http?.Cut(killed ? Causes.Killed : Causes.Exited);
             };
         }
 
         var outcome = await LiveAsync(hub, ledger, module, schedules, log, abortRequested).ConfigureAwait(false);
         await hub.StopAsync().ConfigureAwait(false);
-        var report = RunReport.From(
-            ledger.Summary(), outcome.ExitReason, outcome.Verdict,
-            (module?.Restarts ?? 0, module?.Kills ?? 0, module?.UnexpectedExits ?? 0, module?.ExitCode), log.Elapsed);
+        var report = Report(ledger, module, log, outcome.ExitReason, outcome.Verdict);
         display.Dispose();
         VerdictText.Write(output, report, outcome.Succeeded);
         if (options.ReportFile is not null)
@@ -106,6 +117,52 @@ internal sealed class Simulation(RunOptions options, TimeProvider time, TextWrit
         }
 
         return outcome.Succeeded ? 0 : 1;
+    }
+
+    /// <summary>What POST /faults can do once.</summary>
+    static Dictionary<string, Action> Deeds(EdgeHubServer hub, TelemetryEndpoint? http, ModuleProcess? module)
+    {
+        var deeds = new Dictionary<string, Action>
+        {
+            ["cut"] = () =>
+            {
+                hub.Cut(Causes.CutOnCommand);
+                http?.Cut(Causes.CutOnCommand);
+            },
+        };
+        if (module is not null)
+        {
+            deeds["kill"] = () => module.Kill();
+        }
+
+        return deeds;
+    }
+
+    static RunReport Report(Ledger ledger, ModuleProcess? module, RunLog log, string exitReason, string verdict) => RunReport.From(
+        ledger.Summary(), exitReason, verdict,
+        (module?.Restarts ?? 0, module?.Kills ?? 0, module?.UnexpectedExits ?? 0, module?.ExitCode), log.Elapsed);
+
+    async Task StartAsync(
+        WorkloadApi workload, EdgeHubServer hub, TelemetryEndpoint? http, RestApi? api, CancellationToken cancellationToken)
+    {
+        await workload.StartAsync(cancellationToken).ConfigureAwait(false);
+        await hub.StartAsync().ConfigureAwait(false);
+        if (http is not null)
+        {
+            await http.StartAsync(cancellationToken).ConfigureAwait(false);
+        }
+
+        if (api is not null)
+        {
+            try
+            {
+                await api.StartAsync(cancellationToken).ConfigureAwait(false);
+            }
+            catch (IOException exception)
+            {
+                throw new InvalidOperationException($"--api {options.ApiPort}: {exception.Message}; choose another port", exception);
+            }
+        }
     }
 
     async Task<RunOutcome> LiveAsync(

@@ -1,0 +1,137 @@
+using System.Net;
+using System.Security.Cryptography.X509Certificates;
+using System.Text;
+using EdgeSimulator.Accounting;
+using EdgeSimulator.Display;
+using EdgeSimulator.Faults;
+using EdgeSimulator.Hub;
+using EdgeSimulator.Twins;
+using EdgeSimulator.Workload;
+using MQTTnet;
+using MQTTnet.Protocol;
+
+namespace SensorForwarder.Tests.Simulator;
+
+/// <summary>The simulator's hub on a loopback address of its own, and MQTTnet's client to talk to it.</summary>
+internal sealed class SimulatedHub : IAsyncDisposable
+{
+    /// <summary>The key of the reference's test vectors.</summary>
+    public const string Key = "bW9kdWxla2V5bW9kdWxla2V5bW9kdWxla2V5MTIzNDU=";
+
+    readonly GatewayAddress _address = GatewayAddress.Reserve(null);
+    readonly ServerCertificates _certificates;
+    readonly GatewayListener _listener;
+    readonly List<IMqttClient> _clients = [];
+
+    SimulatedHub()
+    {
+        _certificates = new ServerCertificates(_address.Address, TimeProvider.System);
+        Identity = new ModuleIdentity
+        {
+            HubHost = "stubhub.azure-devices.net",
+            GatewayHost = _address.HostName,
+            DeviceId = "pi1",
+            ModuleId = "telemetry",
+            GenerationId = "637000000000000000",
+            Key = Convert.FromBase64String(Key),
+        };
+        Ledger = new Ledger(TimeProvider.System);
+        Recent = new RecentMessages(TimeProvider.System);
+        Log = new RunLog(TimeProvider.System);
+        Log.Written += (_, text) => Events.Add(text);
+        _listener = new GatewayListener(
+            new IPEndPoint(_address.Address, GatewayAddress.Port), _certificates, Faults, TimeProvider.System, Log);
+        Hub = new EdgeHubServer(Identity, _listener, Twin, Ledger, Recent, Faults, TimeProvider.System, Log);
+    }
+
+    public ModuleIdentity Identity { get; }
+
+    public FaultSwitches Faults { get; } = new();
+
+    public ModuleTwin Twin { get; } = new([]);
+
+    public Ledger Ledger { get; }
+
+    public RecentMessages Recent { get; }
+
+    public RunLog Log { get; }
+
+    public System.Collections.Concurrent.ConcurrentBag<string> Events { get; } = [];
+
+    public EdgeHubServer Hub { get; }
+
+    public string TrustBundle => _certificates.TrustBundle;
+
+    public static async Task<SimulatedHub> StartAsync()
+    {
+        var hub = new SimulatedHub();
+        await hub.Hub.StartAsync();
+        return hub;
+    }
+
+    public string Token(DateTimeOffset expiry, string? key = null, string? audience = null)
+    {
+        audience ??= WebUtility.UrlEncode($"{Identity.HubHost}/devices/{Identity.DeviceId}/modules/{Identity.ModuleId}");
+        var signed = $"{audience}\n{expiry.ToUnixTimeSeconds()}";
+        var signature = SasToken.Sign(Convert.FromBase64String(key ?? Key), Encoding.UTF8.GetBytes(signed));
+        return $"SharedAccessSignature sr={audience}&sig={WebUtility.UrlEncode(signature)}&se={expiry.ToUnixTimeSeconds()}";
+    }
+
+    public MqttClientOptions Options(Action<MqttClientOptionsBuilder>? change = null)
+    {
+        var roots = new X509Certificate2Collection();
+        roots.ImportFromPem(TrustBundle);
+        var builder = new MqttClientOptionsBuilder()
+            .WithProtocolVersion(MQTTnet.Formatter.MqttProtocolVersion.V311)
+            .WithTcpServer(Identity.GatewayHost, GatewayAddress.Port)
+            .WithTlsOptions(tls => tls.UseTls().WithTrustChain(roots).WithRevocationMode(X509RevocationMode.NoCheck))
+            .WithClientId(Identity.ClientId)
+            .WithCleanSession(false)
+            .WithCredentials(
+                $"{Identity.GatewayHost}/{Identity.DeviceId}/{Identity.ModuleId}/?api-version=2020-09-30&DeviceClientType=test",
+                Token(TimeProvider.System.GetUtcNow().AddHours(1)));
+        change?.Invoke(builder);
+        return builder.Build();
+    }
+
+    public IMqttClient NewClient()
+    {
+        var client = new MqttClientFactory().CreateMqttClient();
+        _clients.Add(client);
+        return client;
+    }
+
+    public async Task<IMqttClient> ConnectAsync()
+    {
+        var client = NewClient();
+        await client.ConnectAsync(Options(), TestContext.Current.CancellationToken);
+        return client;
+    }
+
+    public static MqttApplicationMessage Telemetry(string body, string bag = "%24.ct=application%2Fjson&%24.ce=utf-8/") =>
+        new MqttApplicationMessageBuilder()
+            .WithTopic($"devices/pi1/modules/telemetry/messages/events/{bag}")
+            .WithPayload(body)
+            .WithQualityOfServiceLevel(MqttQualityOfServiceLevel.AtLeastOnce)
+            .Build();
+
+    public static string Batch(long first, long last, string epoch = "e1")
+    {
+        var readings = Enumerable.Range(0, (int)(last - first + 1))
+            .Select(offset => $"{{\"id\":{first + offset},\"data\":{{\"sensor\":\"s\",\"kind\":\"simulated\"}}}}");
+        return $"{{\"device\":\"pi1\",\"module\":\"telemetry\",\"epoch\":\"{epoch}\",\"batch\":[{string.Join(',', readings)}]}}";
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        foreach (var client in _clients)
+        {
+            client.Dispose();
+        }
+
+        await Hub.StopAsync();
+        Hub.Dispose();
+        _certificates.Dispose();
+        _address.Dispose();
+    }
+}

@@ -29,7 +29,7 @@ internal sealed record SettingDefinition(
 internal static class SettingsTable
 {
     public const string SensorsKey = "sensors";
-    private const int MaxUrlLength = 2048;
+    const int MaxUrlLength = 2048;
 
     public static IReadOnlyList<SettingDefinition> All { get; } =
     [
@@ -90,12 +90,12 @@ internal static class SettingsTable
         return number;
     }
 
-    private static Uri ReadEndpoint(JsonElement value) =>
+    static Uri ReadEndpoint(JsonElement value) =>
         value.ValueKind == JsonValueKind.String && TryReadEndpoint(value.GetString()!, out var endpoint)
             ? endpoint
             : throw new SettingException($"{Show(value)} is not allowed; allowed is an absolute http or https URL");
 
-    private static SettingDefinition Integer(
+    static SettingDefinition Integer(
         string key, int min, int max, string text, Func<Settings, int> get, Func<Settings, int, Settings> set)
     {
         var allowed = $"{min}..{max}";
@@ -111,7 +111,7 @@ internal static class SettingsTable
         }
     }
 
-    private static SettingDefinition Seconds(
+    static SettingDefinition Seconds(
         string key, double min, double max, string text, Func<Settings, TimeSpan> get, Func<Settings, TimeSpan, Settings> set)
     {
         var (low, high) = (min.ToString(CultureInfo.InvariantCulture), max.ToString(CultureInfo.InvariantCulture));
@@ -121,7 +121,7 @@ internal static class SettingsTable
             s => get(s).TotalSeconds);
     }
 
-    private static SettingDefinition Choice<T>(
+    static SettingDefinition Choice<T>(
         string key, string text, (string Name, T Value)[] choices, Func<Settings, T> get, Func<Settings, T, Settings> set)
         where T : struct, Enum
     {

@@ -12,11 +12,11 @@ internal sealed class SensorScheduler(
     SensorFactory factory, TelemetryBuffer buffer, TimeProvider timeProvider, Random random, ILogger<SensorScheduler> logger)
     : IHostedService, IDisposable
 {
-    private readonly SemaphoreSlim _changes = new(1);
+    readonly SemaphoreSlim _changes = new(1);
 
     // Replaced as a whole under _changes; read anywhere.
-    private volatile IReadOnlyDictionary<string, SensorLoop> _loops = new Dictionary<string, SensorLoop>();
-    private bool _stopped;
+    volatile IReadOnlyDictionary<string, SensorLoop> _loops = new Dictionary<string, SensorLoop>();
+    bool _stopped;
 
     /// <summary>Every sensor as it is now, by name.</summary>
     public IReadOnlyList<SensorHealth> Health => [.. _loops.Values.Select(loop => loop.Health)];

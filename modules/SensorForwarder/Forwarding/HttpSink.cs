@@ -59,9 +59,9 @@ internal sealed class HttpSink : ISink, IDisposable
 
     public int MaxBytes(ForwardingSettings settings) => Math.Min(settings.BatchMaxBytes, LargestBodyBytes);
 
-    // Without the query: keys stand there.
+    // Without user and query: keys stand there.
     public string Describe(ForwardingSettings settings) =>
-        settings.HttpEndpoint?.GetLeftPart(UriPartial.Path) ?? "nowhere (set httpEndpoint)";
+        settings.HttpEndpoint?.GetComponents(UriComponents.SchemeAndServer | UriComponents.Path, UriFormat.UriEscaped) ?? "nowhere (set httpEndpoint)";
 
     public async Task<SendResult> SendAsync(Batch batch, ForwardingSettings settings, CancellationToken cancellationToken)
     {

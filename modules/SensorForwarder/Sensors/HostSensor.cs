@@ -106,7 +106,7 @@ internal sealed class HostSensor(SensorRoots roots) : ISensor
     void AddUptime(List<KeyValuePair<string, double>> values) =>
         values.Add(new("uptimeSeconds", double.Parse(FirstLine("uptime").Split(' ')[0], CultureInfo.InvariantCulture)));
 
-    string FirstLine(string file) => File.ReadLines(Path.Combine(roots.Proc, file)).First();
+    string FirstLine(string file) => File.ReadLines(Path.Combine(roots.Proc, file)).FirstOrDefault() ?? "";
 
     static long KibiBytes(string line) =>
         Whole(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1]) * 1024;

@@ -1,1 +1,109 @@
-Console.WriteLine("SensorForwarder");
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using SensorForwarder.Buffer;
+using SensorForwarder.Configuration;
+using SensorForwarder.EdgeHub;
+using SensorForwarder.Forwarding;
+using SensorForwarder.Operations;
+using SensorForwarder.Sensors;
+using Log = SensorForwarder.Operations.Log;
+
+// The composition root, in the order in which data flows: readable as the architecture.
+
+const int ExitConfigurationError = 78; // EX_CONFIG of sysexits.h
+
+var configuration = new ConfigurationBuilder()
+    .SetBasePath(AppContext.BaseDirectory)
+    .AddJsonFile("appsettings.json", optional: true)
+    .AddEnvironmentVariables()
+    .Build();
+
+BootOptions boot;
+try
+{
+    boot = BootOptions.Read(configuration);
+}
+catch (BootValueException exception)
+{
+    Console.WriteLine($"<2>{exception.Message}");
+    return ExitConfigurationError;
+}
+
+var timeProvider = TimeProvider.System;
+var logLevel = new LogLevelSwitch(boot.LogLevel);
+using var loggers = Logs.CreateFactory(logLevel);
+var log = loggers.CreateLogger("SensorForwarder");
+Log.Starting(log, StatusWriter.Version, boot.Identity?.ToString() ?? $"{boot.DeviceId} (no hub)", boot.BufferDirectory);
+
+// Nothing works without the buffer, so it comes first, however long the volume takes.
+if (await VolumeWait.OpenBufferAsync(boot, timeProvider, loggers) is not { } buffer) return 0;
+await using var opened = buffer;
+
+var builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
+var services = builder.Services;
+services.AddSingleton<ILoggerFactory>(loggers);
+services.AddSingleton(boot).AddSingleton(timeProvider).AddSingleton(logLevel).AddSingleton(buffer);
+services.AddTransient(_ => new Random());
+services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(5));
+
+// Sensors -> Buffer
+services.AddSingleton(boot.Sensors).AddSingleton<SensorFactory>();
+services.AddSingleton<SensorScheduler>();
+
+// Buffer -> Forwarding -> EdgeHub or HTTP
+services.AddSingleton(new BatchEncoder(boot.DeviceId, boot.ModuleId, buffer.Epoch));
+services.AddSingleton(boot.Http).AddSingleton<HttpSink>();
+services.AddSingleton<IReadOnlyDictionary<SinkKind, ISink>>(provider =>
+{
+    var sinks = new Dictionary<SinkKind, ISink> { [SinkKind.Http] = provider.GetRequiredService<HttpSink>() };
+    if (provider.GetService<IEdgeHubClient>() is { } client) sinks[SinkKind.IotHub] = new IotHubSink(client);
+    return sinks;
+});
+services.AddSingleton<Forwarder>();
+
+// Configuration: the file, and over it the twin
+services.AddSingleton<SensorsParser>().AddSingleton<SettingsApplier>().AddSingleton<SettingsStore>();
+services.AddSingleton(provider => new SettingsParser(
+    Settings.Defaults(boot), boot.Identity is not null, provider.GetRequiredService<SensorsParser>()));
+services.AddSingleton<SettingsFile>();
+
+// Operations
+services.AddSingleton<StatusWriter>().AddSingleton<DirectMethods>().AddSingleton<ModuleMetrics>();
+
+// What runs, in this order; it stops in the reverse one: first sensing, then forwarding, then the connection.
+if (boot.Identity is { } identity)
+{
+    services.AddSingleton(identity);
+    services.AddSingleton<EdgeHubConnection>();
+    services.AddSingleton<IEdgeHubClient>(provider => provider.GetRequiredService<EdgeHubConnection>());
+    services.AddSingleton<TwinSynchronizer>().AddSingleton<StatusReporter>().AddSingleton<HubHandler>();
+    services.AddHostedService(provider => provider.GetRequiredService<TwinSynchronizer>());
+    services.AddHostedService(provider => provider.GetRequiredService<StatusReporter>());
+    services.AddHostedService(provider =>
+    {
+        var connection = provider.GetRequiredService<EdgeHubConnection>();
+        connection.Handler = provider.GetRequiredService<HubHandler>();
+        return connection;
+    });
+}
+
+services.AddHostedService(provider => provider.GetRequiredService<Forwarder>());
+services.AddHostedService(provider => provider.GetRequiredService<SensorScheduler>());
+services.AddHostedService(provider => provider.GetRequiredService<SettingsFile>());
+services.AddHostedService<WebServer>();
+
+using var host = builder.Build();
+try
+{
+    await host.RunAsync();
+}
+catch (OperationCanceledException exception)
+{
+    Log.StoppedLate(log, exception);
+}
+
+await buffer.CommitAsync(CancellationToken.None);
+Log.Stopped(log, buffer.GetStatus().Depth);
+return 0;

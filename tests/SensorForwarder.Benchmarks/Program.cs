@@ -1,1 +1,61 @@
-Console.WriteLine("Benchmarks");
+using System.Globalization;
+using System.Text.Json.Nodes;
+using SensorForwarder.Benchmarks;
+using SensorForwarder.Benchmarks.Main;
+
+// Every benchmark there is, in the order of the report.
+IReadOnlyList<Benchmark> benchmarks = [EndToEnd.Benchmark];
+
+const string Usage = """
+    Usage: dotnet run -c Release --project tests/SensorForwarder.Benchmarks -- [--only NAME ...] [--json FILE]
+      --only NAME ...  only the rows of these names; a name that ends in '*' takes all that begin so
+      --json FILE      also writes a flat map of name to number
+      --list           only names them
+    """;
+
+var only = new List<string>();
+string? jsonPath = null;
+for (var i = 0; i < args.Length; i++)
+{
+    switch (args[i])
+    {
+        case "--only":
+            while (i + 1 < args.Length && !args[i + 1].StartsWith("--", StringComparison.Ordinal)) only.Add(args[++i]);
+            break;
+        case "--json" when i + 1 < args.Length:
+            jsonPath = args[++i];
+            break;
+        case "--list":
+            foreach (var name in benchmarks.SelectMany(benchmark => benchmark.Names)) Console.WriteLine(name);
+            return 0;
+        default:
+            Console.Error.WriteLine($"'{args[i]}' is not understood.\n{Usage}");
+            return 2;
+    }
+}
+
+bool IsWanted(string name) => only.Count == 0 || only.Any(pattern => pattern.EndsWith('*')
+    ? name.StartsWith(pattern[..^1], StringComparison.Ordinal)
+    : name == pattern);
+
+if (only.FirstOrDefault(pattern => !benchmarks.Any(b => b.Names.Any(name => IsWanted(name) && (name == pattern || pattern.EndsWith('*'))))) is { } unknown)
+{
+    Console.Error.WriteLine($"--only: there is no '{unknown}'; --list names them all.");
+    return 2;
+}
+
+var numbers = new JsonObject();
+Console.WriteLine($"{"name",-44} {"value",14}  {"unit",-12} baseline");
+foreach (var benchmark in benchmarks.Where(benchmark => benchmark.Names.Any(IsWanted)))
+{
+    foreach (var row in await benchmark.RunAsync(CancellationToken.None))
+    {
+        if (!IsWanted(row.Name)) continue;
+        Console.WriteLine(string.Create(
+            CultureInfo.InvariantCulture, $"{row.Name,-44} {row.Value,14:#,0.###}  {row.Unit,-12} {row.Baseline}"));
+        numbers[row.Name] = row.Value;
+    }
+}
+
+if (jsonPath is not null) await File.WriteAllTextAsync(jsonPath, numbers.ToString());
+return 0;

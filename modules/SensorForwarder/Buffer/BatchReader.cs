@@ -1,0 +1,131 @@
+namespace SensorForwarder.Buffer;
+
+/// <summary>Reads on a connection of its own, which sees whole transactions and never holds the writer up. Each call
+/// ends its snapshot, so that the WAL can start over. Any thread, one at a time.</summary>
+internal sealed class BatchReader : IDisposable
+{
+    const int SmallestArray = 4_096;
+
+    readonly Lock _gate = new();
+    readonly SqliteConnection _connection;
+    readonly SqliteStatement _batch;
+    readonly SqliteStatement _deadLetters;
+    readonly SqliteStatement _document;
+    readonly ReadingClock _clock;
+    int _lastBytes = SmallestArray;
+
+    public BatchReader(SqliteConnection connection, ReadingClock clock)
+    {
+        _connection = connection;
+        _clock = clock;
+        _batch = connection.Prepare(
+            "SELECT id, recorded_at, clock, payload FROM queue WHERE id > ?1 ORDER BY id LIMIT ?2");
+        _deadLetters = connection.Prepare("""
+            SELECT id, recorded_at, clock, payload, reason, answer, refused_at FROM dead_letter
+            WHERE id > ?1 ORDER BY id LIMIT ?2
+            """);
+        _document = connection.Prepare("SELECT content FROM document WHERE name = ?1");
+    }
+
+    public IReadOnlyList<BufferedReading> PeekBatch(long afterId, int maxCount, int maxBytes)
+    {
+        lock (_gate)
+        {
+            var rows = new List<(long Id, long RecordedAtMs, int End)>(Math.Min(maxCount, 1_024));
+            var bytes = new byte[Math.Min(Math.Max(_lastBytes, SmallestArray), Math.Max(maxBytes, SmallestArray))];
+            var used = 0;
+            _batch.Bind(1, afterId).Bind(2, maxCount);
+            try
+            {
+                while (_batch.Step())
+                {
+                    var payload = _batch.Bytes(3);
+                    // A repaired time keeps its length, but a mark on a doubtful one adds to it.
+                    var needed = payload.Length + TimeRepair.MaxAddedBytes;
+                    if (rows.Count > 0 && used + needed > maxBytes)
+                        break;
+                    if (used + needed > bytes.Length)
+                        Array.Resize(ref bytes, Math.Max(bytes.Length * 2, used + needed));
+                    var recordedAtMs = _batch.Number(1);
+                    used += TimeRepair.Copy(
+                        payload, bytes.AsSpan(used), ref recordedAtMs, _clock.CorrectionMs((int)_batch.Number(2)));
+                    rows.Add((_batch.Number(0), recordedAtMs, used));
+                }
+            }
+            finally
+            {
+                _batch.Reset();
+            }
+            // The next batch is likely as large; a little more spares it the growing.
+            _lastBytes = used + (used / 8);
+            return Slice(rows, bytes);
+        }
+    }
+
+    public IReadOnlyList<DeadLetter> ListDeadLetters(long afterId, int maxCount)
+    {
+        lock (_gate)
+        {
+            var letters = new List<DeadLetter>();
+            _deadLetters.Bind(1, afterId).Bind(2, maxCount);
+            try
+            {
+                while (_deadLetters.Step())
+                {
+                    var recordedAtMs = _deadLetters.Number(1);
+                    var stored = _deadLetters.Bytes(3);
+                    var payload = new byte[stored.Length + TimeRepair.MaxAddedBytes];
+                    var length = TimeRepair.Copy(
+                        stored, payload, ref recordedAtMs, _clock.CorrectionMs((int)_deadLetters.Number(2)));
+                    letters.Add(new DeadLetter(
+                        _deadLetters.Number(0), TimeRepair.Moment(recordedAtMs),
+                        payload.AsMemory(0, length), _deadLetters.Text(4),
+                        _deadLetters.IsNull(5) ? null : _deadLetters.Text(5),
+                        TimeRepair.Moment(_deadLetters.Number(6))));
+                }
+            }
+            finally
+            {
+                _deadLetters.Reset();
+            }
+            return letters;
+        }
+    }
+
+    public ReadOnlyMemory<byte>? LoadDocument(string name)
+    {
+        lock (_gate)
+        {
+            _document.Bind(1, name);
+            try
+            {
+                // Without the cast, null would become an empty memory by way of byte[].
+                return _document.Step() ? _document.Bytes(0).ToArray() : (ReadOnlyMemory<byte>?)null;
+            }
+            finally
+            {
+                _document.Reset();
+            }
+        }
+    }
+
+    public void Dispose()
+    {
+        lock (_gate)
+            _connection.Dispose();
+    }
+
+    static BufferedReading[] Slice(List<(long Id, long RecordedAtMs, int End)> rows, byte[] bytes)
+    {
+        var readings = new BufferedReading[rows.Count];
+        var start = 0;
+        for (var i = 0; i < readings.Length; i++)
+        {
+            var (id, recordedAtMs, end) = rows[i];
+            readings[i] = new BufferedReading(
+                id, TimeRepair.Moment(recordedAtMs), bytes.AsMemory(start, end - start));
+            start = end;
+        }
+        return readings;
+    }
+}

@@ -1,0 +1,403 @@
+using Microsoft.Extensions.Logging;
+
+namespace SensorForwarder.Buffer;
+
+/// <summary>
+/// The one writer: a thread that owns the only writing connection. It takes what waits (readings, acknowledgements,
+/// commands), commits it as one transaction, and completes those who wait. Between transactions it keeps the files in
+/// shape. When the volume takes nothing it tries again, and what waits stays in line.
+/// </summary>
+internal sealed class BufferWriter : IDisposable
+{
+    // Waiting for more company gains nothing beyond this: the pages of the transaction are full.
+    const int CommitAtBytes = 256 << 10;
+
+    // Commands run with the last piece of what waited before them; this bounds how long newer readings hold them up.
+    const int MaxPiecesBeforeCommands = 64;
+
+    static readonly TimeSpan AgeCheckInterval = TimeSpan.FromSeconds(30);
+
+    readonly Intake _intake;
+    readonly WriterRequests _requests;
+    readonly ReadingClock _clock;
+    readonly EvictionLedger _ledger;
+    readonly StorageUpkeep _upkeep;
+    readonly StorageHealth _health;
+    readonly Evictor _evictor;
+    readonly Func<QueueStore> _reopen;
+    readonly TimeProvider _timeProvider;
+    readonly ILogger _logger;
+    readonly AutoResetEvent _wake = new(initialState: false);
+    readonly ITimer _timer;
+    readonly Thread _thread;
+
+    QueueStore? _store;
+    volatile BufferLimits _limits;
+    volatile bool _stopping;
+    long _ageCheckedAt;
+
+    public BufferWriter(
+        QueueStore store, Func<QueueStore> reopen, WriterParts parts, BufferLimits limits, TimeProvider timeProvider,
+        ILogger logger)
+    {
+        (_intake, _requests, _clock, _ledger, _upkeep, _health) =
+            (parts.Intake, parts.Requests, parts.Clock, parts.Ledger, parts.Upkeep, parts.Health);
+        _evictor = new Evictor(_clock);
+        _store = store;
+        _reopen = reopen;
+        _limits = limits;
+        _timeProvider = timeProvider;
+        _logger = logger;
+        _timer = timeProvider.CreateTimer(
+            static writer => ((BufferWriter)writer!)._wake.Set(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+        _ledger.Reload(store);
+        Snapshot = new WriterSnapshot(store.Marks, 0, 0, 0);
+        _thread = new Thread(Run) { Name = "buffer writer", IsBackground = true };
+    }
+
+    /// <summary>As of the last commit.</summary>
+    public WriterSnapshot Snapshot { get; private set; }
+
+    /// <summary>Whether new readings are refused because the bound is reached.</summary>
+    public bool IsRejecting { get; private set; }
+
+    /// <summary>Raised on the writer's thread after each commit that added readings.</summary>
+    public Action? Committed { get; set; }
+
+    public required string Epoch { get; init; }
+
+    public void Start() => _thread.Start();
+
+    public void Wake() => _wake.Set();
+
+    public void ApplyLimits(BufferLimits limits)
+    {
+        _limits = limits;
+        Wake();
+    }
+
+    /// <summary>Commits what waits, closes the connection, ends the thread.</summary>
+    public void Dispose()
+    {
+        _stopping = true;
+        Wake();
+        _thread.Join();
+        _timer.Dispose();
+        _wake.Dispose();
+    }
+
+    void Run()
+    {
+        while (!_stopping)
+        {
+            var wait = WorkSafely();
+            if (_stopping || wait == TimeSpan.Zero)
+                continue;
+            _timer.Change(wait ?? Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+            _wake.WaitOne();
+        }
+        Finish();
+    }
+
+    // One try that catches all: whatever goes wrong, the next attempt starts from the file's own state.
+    TimeSpan? WorkSafely()
+    {
+        try
+        {
+            return Work();
+        }
+        catch (Exception e)
+        {
+            HandleFailure(e);
+            return _health.RetryIn();
+        }
+    }
+
+    /// <returns>When there is something to do again; null waits for a wake-up.</returns>
+    TimeSpan? Work()
+    {
+        if (_health.RetryIn() is var retry && retry > TimeSpan.Zero)
+            return retry;
+        _store ??= _reopen();
+        if (CommitIn() == TimeSpan.Zero)
+            CommitWaiting();
+        else if (!_health.IsOk)
+            Probe();
+        EndRejecting();
+        Expire();
+        _upkeep.KeepReserve(StorageBudget.Of(_limits));
+        if (_upkeep.IdleWorkIn() == TimeSpan.Zero)
+        {
+            if (Transact(store => StorageUpkeep.GiveSpaceBack(store, StorageBudget.Of(_limits))))
+            {
+                // The pages leave the file when the WAL is copied back.
+                _upkeep.CopyBack(_store, StorageBudget.Of(_limits));
+                return TimeSpan.Zero;
+            }
+            _upkeep.WhenIdle(_store);
+        }
+        return Earliest(CommitIn(), _upkeep.IdleWorkIn(), _limits.MaxAge > TimeSpan.Zero ? AgeCheckInterval : null);
+    }
+
+    /// <returns>When the next transaction is due; null when nothing waits.</returns>
+    TimeSpan? CommitIn()
+    {
+        if (_requests.IsUrgent(out var acknowledgedAt))
+            return TimeSpan.Zero;
+        var interval = _limits.CommitInterval;
+        TimeSpan? due = acknowledgedAt is { } at ? interval - _timeProvider.GetElapsedTime(at) : null;
+        if (_intake.TryPeek(out var startedAt, out var bytes))
+        {
+            if (bytes >= CommitAtBytes)
+                return TimeSpan.Zero;
+            due = Earliest(due, interval - _timeProvider.GetElapsedTime(startedAt));
+        }
+        return due is { } wait && wait < TimeSpan.Zero ? TimeSpan.Zero : due;
+    }
+
+    void CommitWaiting()
+    {
+        var budget = StorageBudget.Of(_limits);
+        for (var piece = 1; ; piece++)
+        {
+            var groups = _intake.Take(budget.TransactionBytes);
+            var isLast = piece >= MaxPiecesBeforeCommands || !_intake.TryPeek(out _, out _);
+            var (acknowledgements, commands) = _requests.Take(withCommands: isLast);
+            try
+            {
+                if (MakeRoom(budget, groups))
+                    CommitPiece(groups, acknowledgements, commands);
+                else
+                    CommitPiece(Reject(groups), acknowledgements, commands);
+            }
+            catch
+            {
+                _intake.Return(groups);
+                _requests.Return(acknowledgements, commands);
+                throw;
+            }
+            _upkeep.AfterCommit(_store!, budget);
+            if (isLast)
+                return;
+        }
+    }
+
+    void CommitPiece(
+        List<IntakeGroup> groups, List<Acknowledgement> acknowledgements, List<WriterCommand> commands)
+    {
+        var store = _store!;
+        var firstId = 0L;
+        var bytes = 0L;
+        var evicted = Transact(store =>
+        {
+            store.SaveClocks(_clock.Segments);
+            firstId = store.Marks.LastId + 1;
+            foreach (var group in groups)
+                bytes += Append(store, group);
+            if (Acknowledge(store, acknowledgements) && _ledger.HasUnannounced)
+                EvictionLedger.Announce(store, Epoch, _timeProvider.GetUtcNow(), _clock.Current().Id);
+            foreach (var command in commands)
+                command.Run(store);
+            return _ledger.WriteNoted(store) || _ledger.HasUnannounced;
+        });
+        _ledger.NotedWritten();
+        if (evicted)
+            _ledger.Reload(store);
+        Complete(store, groups, firstId, bytes);
+        acknowledgements.ForEach(a => a.Completion.TrySetResult());
+        commands.ForEach(c => c.Complete());
+    }
+
+    static long Append(QueueStore store, IntakeGroup group)
+    {
+        var bytes = 0L;
+        for (var i = group.GivenUp; i < group.Count; i++)
+        {
+            var payload = group.Payload(i, out var recordedAtMs, out var clock);
+            store.Append(recordedAtMs, clock, payload);
+            bytes += payload.Length;
+        }
+        return bytes;
+    }
+
+    static bool Acknowledge(QueueStore store, List<Acknowledgement> acknowledgements)
+    {
+        if (acknowledgements.Count == 0)
+            return false;
+        foreach (var range in acknowledgements)
+            store.Delete(range.FirstId, Math.Min(range.LastId, store.Marks.LastId));
+        store.RefreshFirst();
+        return true;
+    }
+
+    void Complete(QueueStore store, List<IntakeGroup> groups, long firstId, long bytes)
+    {
+        var readings = groups.Sum(g => g.Live);
+        var before = Snapshot;
+        Snapshot = new WriterSnapshot(
+            store.Marks, before.Commits + 1, before.Readings + readings, before.Bytes + bytes);
+        _intake.Done(groups);
+        foreach (var group in groups)
+        {
+            group.Commit(firstId);
+            firstId += group.Live;
+        }
+        if (readings > 0)
+            Committed?.Invoke();
+    }
+
+    /// <returns>Whether the readings can be taken; if not, they are to be refused.</returns>
+    bool MakeRoom(StorageBudget budget, List<IntakeGroup> groups)
+    {
+        var store = _store!;
+        var bytes = groups.Sum(g => (long)g.LiveBytes);
+        var readings = groups.Sum(g => g.Live);
+        var limits = _limits;
+        if (!Evictor.IsOver(store, budget, bytes, readings))
+            return true;
+        if (limits.WhenFull == WhenFull.RejectNew)
+        {
+            IsRejecting = true;
+            return readings == 0;
+        }
+        // Room for more than this transaction, so that eviction comes in pieces and not with every commit.
+        var ahead = bytes + (budget.DatabaseBytes / 64);
+        while (store.Marks.Depth > 0 && Evictor.IsOver(store, budget, ahead, readings))
+        {
+            if ((limits.WhenFull != WhenFull.Thin || Transact(Evictor.Thin) == 0) && Transact(Evictor.DropOldest) == 0)
+                break;
+            _ledger.Reload(store);
+            _upkeep.AfterCommit(store, budget);
+        }
+        return true;
+    }
+
+    List<IntakeGroup> Reject(List<IntakeGroup> groups)
+    {
+        foreach (var group in groups)
+        {
+            for (var i = group.GivenUp; i < group.Count; i++)
+                _ledger.Note(EvictionLedger.Rejected, EvictionLedger.SensorOf(group.Payload(i, out _, out _)));
+        }
+        _intake.Done(groups);
+        groups.ForEach(g => g.Fail(Rejection()));
+        groups.Clear();
+        return groups;
+    }
+
+    // A little more room than one reading needs, so that it does not flap.
+    void EndRejecting()
+    {
+        var budget = StorageBudget.Of(_limits);
+        IsRejecting = IsRejecting && _limits.WhenFull == WhenFull.RejectNew
+            && Evictor.IsOver(_store!, budget, budget.DatabaseBytes / 64, 1);
+    }
+
+    public static BufferRejectedException Rejection() =>
+        new("the buffer has reached bufferMaxMegabytes, and whenFull is rejectNew");
+
+    void Expire()
+    {
+        var maxAge = _limits.MaxAge;
+        if (maxAge <= TimeSpan.Zero || _timeProvider.GetElapsedTime(_ageCheckedAt) < AgeCheckInterval)
+            return;
+        _ageCheckedAt = _timeProvider.GetTimestamp();
+        var store = _store!;
+        while (store.Marks.Depth > 0
+            && _clock.Age(store.Marks.FirstRecordedAtMs, store.Marks.FirstClock) > maxAge
+            && Transact(store => _evictor.Expire(store, maxAge)) > 0)
+        {
+            _ledger.Reload(store);
+            Snapshot = Snapshot with { Marks = store.Marks };
+            _upkeep.AfterCommit(store, StorageBudget.Of(_limits));
+        }
+    }
+
+    // After a failure: whether the volume can be written again, also when nothing waits to be written.
+    void Probe()
+    {
+        Transact(static store =>
+        {
+            store.SetMeta("probe", store.Marks.LastId);
+            return true;
+        });
+        _upkeep.AfterCommit(_store!, StorageBudget.Of(_limits));
+    }
+
+    T Transact<T>(Func<QueueStore, T> change)
+    {
+        var store = _store!;
+        store.Begin();
+        try
+        {
+            var result = change(store);
+            store.Commit();
+            if (_health.Succeeded())
+                Log.StorageIsBack(_logger);
+            return result;
+        }
+        catch
+        {
+            store.Rollback();
+            throw;
+        }
+    }
+
+    void HandleFailure(Exception failure)
+    {
+        if (_health.Failed(failure))
+            Log.StorageFailed(_logger, _health.State, _health.Reason!);
+        if (_health.State == StorageState.Full && _upkeep.DropReserve())
+            Log.ReserveGivenUp(_logger);
+        // A connection that failed for a while may hold a file that was unmounted or replaced under it.
+        if (_health.Failures >= 3 && _health.State is not StorageState.Full and not StorageState.Busy)
+        {
+            _store?.Dispose();
+            _store = null;
+        }
+    }
+
+    void Finish()
+    {
+        var closed = new BufferUnavailableException("the buffer was closed");
+        _intake.Close(closed);
+        _requests.Close(closed);
+        try
+        {
+            _store ??= _reopen();
+            if (_intake.TryPeek(out _, out _) || _requests.IsUrgent(out var acknowledged) || acknowledged is not null)
+                CommitWaiting();
+            _upkeep.WhenIdle(_store);
+        }
+        catch (Exception e)
+        {
+            Log.LastCommitFailed(_logger, e.Message);
+        }
+        var lost = _intake.FailAll(closed);
+        _requests.FailAll(closed);
+        if (lost > 0)
+            Log.LostAtClose(_logger, lost);
+        _health.Closed();
+        _store?.Dispose();
+        _store = null;
+    }
+
+    static TimeSpan? Earliest(params ReadOnlySpan<TimeSpan?> times)
+    {
+        TimeSpan? earliest = null;
+        foreach (var time in times)
+        {
+            if (time is { } t && (earliest is not { } e || t < e))
+                earliest = t < TimeSpan.Zero ? TimeSpan.Zero : t;
+        }
+        return earliest;
+    }
+}
+
+/// <summary>What the writer works with, made by <see cref="TelemetryBuffer"/>, which shares it.</summary>
+internal sealed record WriterParts(
+    Intake Intake, WriterRequests Requests, ReadingClock Clock, EvictionLedger Ledger, StorageUpkeep Upkeep,
+    StorageHealth Health);
+
+/// <summary>What the writer has done, as of its last commit.</summary>
+internal sealed record WriterSnapshot(QueueMarks Marks, long Commits, long Readings, long Bytes);

@@ -1,0 +1,247 @@
+namespace SensorForwarder.Buffer;
+
+/// <summary>The tables, as the writer changes them: SQL and the marks that go with it. Owned by the writer's thread.
+/// Everything throws <see cref="SqliteFailure"/>; after one, <see cref="Rollback"/>.</summary>
+internal sealed class QueueStore : IDisposable
+{
+    const int MaxAnswerLength = 4_096;
+
+    readonly SqliteConnection _connection;
+    readonly SqliteStatement _begin;
+    readonly SqliteStatement _commit;
+    readonly SqliteStatement _append;
+    readonly SqliteStatement _insert;
+    readonly SqliteStatement _delete;
+    readonly SqliteStatement _first;
+    readonly SqliteStatement _setMeta;
+    readonly SqliteStatement _saveClock;
+    readonly SqliteStatement _saveDocument;
+    readonly SqliteStatement _pageCount;
+    readonly SqliteStatement _freePages;
+    QueueMarks _committed;
+    long _persistedHoles;
+    int _savedClock;
+    int _transactionSavedClock;
+
+    public QueueStore(SqliteConnection connection)
+    {
+        _connection = connection;
+        _begin = connection.Prepare("BEGIN IMMEDIATE");
+        _commit = connection.Prepare("COMMIT");
+        _append = connection.Prepare("INSERT INTO queue(id, recorded_at, clock, payload) VALUES(?1, ?2, ?3, ?4)");
+        _insert = connection.Prepare(
+            "INSERT OR IGNORE INTO queue(id, recorded_at, clock, payload) VALUES(?1, ?2, ?3, ?4)");
+        _delete = connection.Prepare("DELETE FROM queue WHERE id BETWEEN ?1 AND ?2");
+        _first = connection.Prepare("SELECT id, recorded_at, clock FROM queue ORDER BY id LIMIT 1");
+        _setMeta = connection.Prepare("INSERT OR REPLACE INTO meta(name, value) VALUES(?1, ?2)");
+        _saveClock = connection.Prepare(
+            "INSERT OR IGNORE INTO clock(id, boot_id, offset_ms, synchronized) VALUES(?1, ?2, ?3, ?4)");
+        _saveDocument = connection.Prepare("INSERT OR REPLACE INTO document(name, content) VALUES(?1, ?2)");
+        _pageCount = connection.Prepare("PRAGMA page_count");
+        _freePages = connection.Prepare("PRAGMA freelist_count");
+        Marks = _committed = ReadMarks();
+    }
+
+    /// <summary>As of the running transaction, or of the last one.</summary>
+    public QueueMarks Marks { get; private set; }
+
+    public SqliteConnection Connection => _connection;
+
+    public void Begin()
+    {
+        _begin.Run();
+        _transactionSavedClock = _savedClock;
+    }
+
+    public void Commit()
+    {
+        if (Marks.Holes != _persistedHoles)
+            SetMeta("holes", Marks.Holes);
+        _commit.Run();
+        _committed = Marks;
+        _persistedHoles = Marks.Holes;
+        _savedClock = _transactionSavedClock;
+    }
+
+    /// <summary>Undoes the running transaction, if one is left. Never throws.</summary>
+    public void Rollback()
+    {
+        Marks = _committed;
+        if (!_connection.InTransaction)
+            return;
+        try
+        {
+            _connection.Execute("ROLLBACK");
+        }
+        catch (SqliteFailure)
+        {
+            // SQLite rolls back by itself after an I/O error; what matters is that no transaction is left.
+        }
+    }
+
+    /// <summary>Adds a reading under the next id.</summary>
+    public void Append(long recordedAtMs, int clock, ReadOnlySpan<byte> payload)
+    {
+        var id = Marks.LastId + 1;
+        _append.Bind(1, id).Bind(2, recordedAtMs).Bind(3, clock).BindText(4, payload).Run();
+        Marks = Marks.Depth == 0
+            ? Marks with { LastId = id, Depth = 1, FirstId = id, FirstRecordedAtMs = recordedAtMs, FirstClock = clock }
+            : Marks with { LastId = id, Depth = Marks.Depth + 1 };
+    }
+
+    /// <summary>Puts a row back under an id that it had before.</summary>
+    /// <returns>Whether the id was free.</returns>
+    public bool Restore(long id, long recordedAtMs, int clock, ReadOnlySpan<byte> payload, bool isBlob)
+    {
+        _insert.Bind(1, id).Bind(2, recordedAtMs).Bind(3, clock);
+        if (isBlob)
+            _insert.BindBlob(4, payload);
+        else
+            _insert.BindText(4, payload);
+        _insert.Run();
+        if (_connection.Changes() == 0)
+            return false;
+        Marks = Marks with { Depth = Marks.Depth + 1, LastId = Math.Max(id, Marks.LastId) };
+        return true;
+    }
+
+    /// <summary>Deletes the rows of an id range.</summary>
+    /// <returns>How many there were.</returns>
+    public int Delete(long firstId, long lastId)
+    {
+        _delete.Bind(1, firstId).Bind(2, lastId).Run();
+        var deleted = _connection.Changes();
+        if (deleted == 0)
+            return 0;
+        Marks = Marks with { Depth = Marks.Depth - deleted };
+        if (lastId >= Marks.LastId)
+            KeepLastId();
+        return deleted;
+    }
+
+    /// <summary>Looks up the first row after rows were deleted or restored; once a transaction is enough.</summary>
+    public void RefreshFirst()
+    {
+        Marks = _first.Step()
+            ? Marks with
+            {
+                FirstId = _first.Number(0),
+                FirstRecordedAtMs = _first.Number(1),
+                FirstClock = (int)_first.Number(2),
+            }
+            : Marks with { FirstId = Marks.LastId + 1, Depth = 0 };
+        _first.Reset();
+    }
+
+    public bool MoveToDeadLetters(long id, string reason, string? answer, long refusedAtMs)
+    {
+        using (var copy = _connection.PrepareOnce("""
+            INSERT OR REPLACE INTO dead_letter(id, recorded_at, clock, payload, refused_at, reason, answer)
+            SELECT id, recorded_at, clock, payload, ?2, ?3, ?4 FROM queue WHERE id = ?1
+            """))
+        {
+            copy.Bind(1, id).Bind(2, refusedAtMs).Bind(3, reason)
+                .Bind(4, answer?.Length > MaxAnswerLength ? answer[..MaxAnswerLength] : answer).Run();
+        }
+        if (Delete(id, id) == 0)
+            return false;
+        Marks = Marks with { DeadLetters = Marks.DeadLetters + 1 };
+        RefreshFirst();
+        return true;
+    }
+
+    /// <summary>Moves dead letters back into the queue, oldest first.</summary>
+    public int ReturnDeadLetters(int maxCount)
+    {
+        using (var copy = _connection.PrepareOnce("""
+            INSERT OR IGNORE INTO queue(id, recorded_at, clock, payload)
+            SELECT id, recorded_at, clock, payload FROM dead_letter ORDER BY id LIMIT ?1
+            """))
+        {
+            copy.Bind(1, maxCount).Run();
+        }
+        var returned = _connection.Changes();
+        Marks = Marks with { Depth = Marks.Depth + returned };
+        RemoveDeadLetters(maxCount);
+        RefreshFirst();
+        return returned;
+    }
+
+    /// <summary>Deletes the oldest dead letters.</summary>
+    public int RemoveDeadLetters(int maxCount)
+    {
+        using (var delete = _connection.PrepareOnce(
+            "DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter ORDER BY id LIMIT ?1)"))
+        {
+            delete.Bind(1, maxCount).Run();
+        }
+        var removed = _connection.Changes();
+        Marks = Marks with { DeadLetters = Marks.DeadLetters - removed };
+        return removed;
+    }
+
+    public void SaveDocument(string name, ReadOnlySpan<byte> content) =>
+        _saveDocument.Bind(1, name).BindBlob(2, content).Run();
+
+    /// <summary>Writes the clock segments that rows of this transaction may name.</summary>
+    public void SaveClocks(IReadOnlyList<ClockSegment> segments)
+    {
+        for (var i = segments.Count - 1; i >= 0 && segments[i].Id > _savedClock; i--)
+        {
+            var segment = segments[i];
+            _saveClock.Bind(1, segment.Id).Bind(2, segment.BootId).Bind(3, segment.OffsetMs)
+                .Bind(4, segment.Synchronized ? 1 : 0).Run();
+            _transactionSavedClock = Math.Max(_transactionSavedClock, segment.Id);
+        }
+    }
+
+    public List<ClockSegment> LoadClocks()
+    {
+        var segments = new List<ClockSegment>();
+        using var query = _connection.PrepareOnce("SELECT id, boot_id, offset_ms, synchronized FROM clock ORDER BY id");
+        while (query.Step())
+        {
+            segments.Add(new ClockSegment(
+                (int)query.Number(0), query.Text(1), query.Number(2), query.Number(3) != 0));
+        }
+        _savedClock = segments.Count == 0 ? 0 : segments[^1].Id;
+        return segments;
+    }
+
+    public void SetMeta(string name, long value) => _setMeta.Bind(1, name).Bind(2, value).Run();
+
+    public void SetMeta(string name, string value) => _setMeta.Bind(1, name).Bind(2, value).Run();
+
+    /// <summary>Pages of the database, and those of them that hold nothing.</summary>
+    public (long Pages, long Free) CountPages()
+    {
+        var pages = _pageCount.Step() ? _pageCount.Number(0) : 0;
+        _pageCount.Reset();
+        var free = _freePages.Step() ? _freePages.Number(0) : 0;
+        _freePages.Reset();
+        return (pages, free);
+    }
+
+    public void Dispose() => _connection.Dispose();
+
+    // The highest row tells the next id at the next start, as long as it is there. Before it goes, its id is noted.
+    void KeepLastId() => SetMeta("last_id", Marks.LastId);
+
+    QueueMarks ReadMarks()
+    {
+        var noted = _connection.QueryNumber("SELECT value FROM meta WHERE name = 'last_id'") ?? 0;
+        var stored = _connection.QueryNumber("SELECT max(id) FROM queue") ?? 0;
+        var refused = _connection.QueryNumber("SELECT max(id) FROM dead_letter") ?? 0;
+        var marks = new QueueMarks
+        {
+            LastId = Math.Max(noted, Math.Max(stored, refused)),
+            DeadLetters = _connection.QueryNumber("SELECT count(*) FROM dead_letter") ?? 0,
+        };
+        Marks = marks;
+        RefreshFirst();
+        _persistedHoles = _connection.QueryNumber("SELECT value FROM meta WHERE name = 'holes'") ?? 0;
+        return stored == 0
+            ? Marks
+            : Marks with { Depth = Math.Max(1, Marks.LastId - Marks.FirstId + 1 - _persistedHoles) };
+    }
+}

@@ -1,0 +1,126 @@
+using System.Buffers;
+using System.Diagnostics;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using SensorForwarder.Sensors;
+
+namespace SensorForwarder.Buffer;
+
+/// <summary>Makes the payload of a reading: the UTF-8 JSON of <c>data</c>, in a fixed order of properties. Any thread.
+/// </summary>
+internal static class ReadingEncoder
+{
+    /// <summary>A payload above this is refused: nothing that a sensor says comes near it.</summary>
+    public const int MaxPayloadBytes = 1 << 20;
+
+    /// <summary>Length of a time as it stands in a payload: <c>2026-11-24T14:20:31.123Z</c>.</summary>
+    public const int TimeLength = 24;
+
+    static readonly JsonEncodedText SensorName = JsonEncodedText.Encode("sensor");
+    static readonly JsonEncodedText KindName = JsonEncodedText.Encode("kind");
+    static readonly JsonEncodedText TimeName = JsonEncodedText.Encode("time");
+    static readonly JsonEncodedText QualityName = JsonEncodedText.Encode("quality");
+    static readonly JsonEncodedText ReasonName = JsonEncodedText.Encode("reason");
+    static readonly JsonEncodedText ValuesName = JsonEncodedText.Encode("values");
+
+    [ThreadStatic]
+    static Scratch? _scratch;
+
+    /// <summary>Encodes into memory of the calling thread; valid until its next call.</summary>
+    public static ReadOnlySpan<byte> Encode(Reading reading)
+    {
+        var scratch = _scratch ??= new Scratch();
+        var json = scratch.Begin();
+        json.WriteStartObject();
+        json.WriteString(SensorName, reading.Sensor);
+        json.WriteString(KindName, reading.Kind);
+        Span<byte> time = stackalloc byte[TimeLength];
+        FormatTime(reading.Time, time);
+        json.WriteString(TimeName, time);
+        json.WriteString(QualityName, QualityText(reading.Quality));
+        if (reading.Reason is { } reason)
+            json.WriteString(ReasonName, reason);
+        json.WriteStartObject(ValuesName);
+        foreach (var (name, value) in reading.Values)
+        {
+            // Sensors never let one through; here it must not cost the other values of the reading.
+            if (double.IsFinite(value))
+                json.WriteNumber(name, value);
+            else
+                json.WriteNull(name);
+        }
+        json.WriteEndObject();
+        json.WriteEndObject();
+        json.Flush();
+        return scratch.Written;
+    }
+
+    /// <summary>Writes the 24 characters of a time in UTC, to the millisecond.</summary>
+    public static void FormatTime(DateTimeOffset time, Span<byte> destination)
+    {
+        var utc = time.UtcDateTime;
+        Digits(destination[..4], utc.Year);
+        destination[4] = (byte)'-';
+        Digits(destination.Slice(5, 2), utc.Month);
+        destination[7] = (byte)'-';
+        Digits(destination.Slice(8, 2), utc.Day);
+        destination[10] = (byte)'T';
+        Digits(destination.Slice(11, 2), utc.Hour);
+        destination[13] = (byte)':';
+        Digits(destination.Slice(14, 2), utc.Minute);
+        destination[16] = (byte)':';
+        Digits(destination.Slice(17, 2), utc.Second);
+        destination[19] = (byte)'.';
+        Digits(destination.Slice(20, 3), utc.Millisecond);
+        destination[23] = (byte)'Z';
+    }
+
+    static void Digits(Span<byte> destination, int number)
+    {
+        for (var i = destination.Length - 1; i >= 0; i--)
+        {
+            destination[i] = (byte)('0' + (number % 10));
+            number /= 10;
+        }
+    }
+
+    static ReadOnlySpan<byte> QualityText(ReadingQuality quality) => quality switch
+    {
+        ReadingQuality.Good => "good"u8,
+        ReadingQuality.Uncertain => "uncertain"u8,
+        ReadingQuality.Bad => "bad"u8,
+        _ => throw new UnreachableException($"quality {quality}"),
+    };
+
+#pragma warning disable CA1001 // Lives and dies with its thread; the writer holds nothing but the array beside it.
+    sealed class Scratch
+#pragma warning restore CA1001
+    {
+        const int KeptBytes = 65_536;
+
+        // The payload is JSON in a message body, never in a page: what HTML would need escaped stays readable.
+        static readonly JsonWriterOptions Options =
+            new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping, SkipValidation = true };
+
+        ArrayBufferWriter<byte> _bytes = new(512);
+        Utf8JsonWriter? _json;
+
+        public ReadOnlySpan<byte> Written => _bytes.WrittenSpan;
+
+        public Utf8JsonWriter Begin()
+        {
+            // One freak reading must not pin its size to the thread for ever.
+            if (_bytes.Capacity > KeptBytes)
+            {
+                _bytes = new ArrayBufferWriter<byte>(512);
+                _json = null;
+            }
+            _bytes.ResetWrittenCount();
+            if (_json is null)
+                _json = new Utf8JsonWriter(_bytes, Options);
+            else
+                _json.Reset(_bytes);
+            return _json;
+        }
+    }
+}

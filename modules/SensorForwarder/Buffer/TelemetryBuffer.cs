@@ -1,0 +1,266 @@
+using Microsoft.Extensions.Logging;
+using SensorForwarder.Sensors;
+using SQLitePCL;
+
+namespace SensorForwarder.Buffer;
+
+/// <summary>
+/// The durable queue: readings are committed to one SQLite file before anything else happens to them, wait there in
+/// order, and leave it when they are acknowledged. Ids count up from 1 inside an epoch and never name two readings.
+/// Any number of producers; one reader (the Forwarder). README.md has the format and the guarantees.
+/// </summary>
+internal sealed class TelemetryBuffer : IAsyncDisposable
+{
+    // What one call moves between queue and dead letters in one transaction.
+    const int DeadLetterPiece = 1_000;
+
+    // Enough readings for a transaction worth starting before the commit interval has passed.
+    const int WakeAtBytes = 256 << 10;
+
+    readonly BufferOptions _options;
+    readonly TimeProvider _timeProvider;
+    readonly WriterParts _parts;
+    readonly BufferWriter _writer;
+    readonly BatchReader _reader;
+    int _disposed;
+
+    TelemetryBuffer(
+        BufferOptions options, TimeProvider timeProvider, ILogger logger, WriterParts parts, QueueStore store,
+        Func<QueueStore> reopen, BatchReader reader)
+    {
+        _options = options;
+        _timeProvider = timeProvider;
+        _parts = parts;
+        _reader = reader;
+        Epoch = store.Connection.QueryText("SELECT value FROM meta WHERE name = 'epoch'")
+            ?? throw new BufferUnavailableException($"{options.Directory}/telemetry.db: names no epoch");
+        _writer = new BufferWriter(store, reopen, parts, options.Limits, timeProvider, logger)
+        {
+            Epoch = Epoch,
+            Committed = () => Committed?.Invoke(),
+        };
+        parts.Intake.GivenUp = payload =>
+            parts.Ledger.Note(EvictionLedger.Overflow, EvictionLedger.SensorOf(payload));
+        _writer.Start();
+    }
+
+    /// <summary>Raised on the writer's thread after each commit that added readings. Handlers only signal.</summary>
+    public event Action? Committed;
+
+    /// <summary>Raised when rows appeared at ids that a reader may have passed (dead letters that were returned).
+    /// Handlers only signal.</summary>
+    public event Action? ReadingsReturned;
+
+    /// <summary>A random id, made with the file.</summary>
+    public string Epoch { get; }
+
+    /// <summary>The highest id on the medium; 0 before the first reading.</summary>
+    public long LastCommittedId => _writer.Snapshot.Marks.LastId;
+
+    /// <summary>Opens or creates <c>telemetry.db</c> in the directory.</summary>
+    /// <exception cref="BufferUnavailableException">The volume can't be used now.</exception>
+    public static Task<TelemetryBuffer> OpenAsync(
+        BufferOptions options, TimeProvider timeProvider, ILogger<TelemetryBuffer> logger,
+        CancellationToken cancellationToken) =>
+        Task.Run(() => Open(options, timeProvider, logger), cancellationToken);
+
+    /// <summary>Stores a reading. Completes with its id when it is on the medium.</summary>
+    /// <param name="cancellationToken">Ends the waiting; the reading itself stays in line.</param>
+    /// <exception cref="BufferRejectedException">It was not stored, and will not be.</exception>
+    /// <exception cref="BufferUnavailableException">The buffer was closed before it could be stored.</exception>
+    public ValueTask<long> EnqueueAsync(Reading reading, CancellationToken cancellationToken)
+    {
+        var payload = ReadingEncoder.Encode(reading);
+        if (payload.Length > ReadingEncoder.MaxPayloadBytes || _writer.IsRejecting)
+            return ValueTask.FromException<long>(Refuse(payload));
+        var task = _parts.Intake.Add(
+            reading.Time.ToUnixTimeMilliseconds(), _parts.Clock.Current().Id, payload, WakeAtBytes, out var wake);
+        if (wake)
+            _writer.Wake();
+        return cancellationToken.CanBeCanceled && !task.IsCompleted
+            ? new ValueTask<long>(task.AsTask().WaitAsync(cancellationToken))
+            : task;
+    }
+
+    /// <summary>Reads up to <paramref name="maxCount"/> rows after an id, in id order.</summary>
+    /// <param name="maxBytes">What their payloads may sum to; the first row is returned whatever its size.</param>
+    /// <returns>Empty at the end of the queue.</returns>
+    public IReadOnlyList<BufferedReading> PeekBatch(long afterId, int maxCount, int maxBytes) =>
+        _reader.PeekBatch(afterId, maxCount, maxBytes);
+
+    /// <summary>Deletes the rows of an id range. The task completes when that is committed, which waits up to the
+    /// commit interval for company; nobody needs to await it.</summary>
+    public Task AcknowledgeAsync(long firstId, long lastId, CancellationToken cancellationToken)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(firstId, lastId);
+        var task = _parts.Requests.Add(new Acknowledgement(firstId, lastId), out var wake);
+        if (wake)
+            _writer.Wake();
+        return task.WaitAsync(cancellationToken);
+    }
+
+    /// <summary>Takes a reading that a receiver refused for good out of the queue, and keeps it with the answer.
+    /// A row that is not there is left alone.</summary>
+    public Task DeadLetterAsync(long id, string reason, string? answer, CancellationToken cancellationToken) =>
+        Submit(store =>
+        {
+            if (store.MoveToDeadLetters(id, reason, answer, _timeProvider.GetUtcNow().ToUnixTimeMilliseconds())
+                && store.Marks.DeadLetters > _options.MaxDeadLetters)
+            {
+                store.RemoveDeadLetters((int)(store.Marks.DeadLetters - _options.MaxDeadLetters));
+            }
+            return true;
+        }, cancellationToken);
+
+    public IReadOnlyList<DeadLetter> ListDeadLetters(long afterId, int maxCount) =>
+        _reader.ListDeadLetters(afterId, maxCount);
+
+    /// <summary>Puts all dead letters back into the queue, under their ids.</summary>
+    /// <returns>How many.</returns>
+    public async Task<int> RetryDeadLettersAsync(CancellationToken cancellationToken)
+    {
+        var returned = await InPieces(store => store.ReturnDeadLetters(DeadLetterPiece), cancellationToken);
+        if (returned > 0)
+            ReadingsReturned?.Invoke();
+        return returned;
+    }
+
+    /// <summary>Deletes all dead letters.</summary>
+    /// <returns>How many.</returns>
+    public Task<int> PurgeDeadLettersAsync(CancellationToken cancellationToken) =>
+        InPieces(store => store.RemoveDeadLetters(DeadLetterPiece), cancellationToken);
+
+    /// <summary>A document as it was last saved; null when there is none of that name.</summary>
+    public ReadOnlyMemory<byte>? LoadDocument(string name) => _reader.LoadDocument(name);
+
+    /// <summary>Saves a small document in the same file. Durable when the task completes.</summary>
+    public Task SaveDocumentAsync(
+        string name, ReadOnlyMemory<byte> document, CancellationToken cancellationToken) =>
+        Submit(store =>
+        {
+            store.SaveDocument(name, document.Span);
+            return true;
+        }, cancellationToken);
+
+    public void ApplyLimits(BufferLimits limits) => _writer.ApplyLimits(limits);
+
+    /// <summary>Commits everything that was handed over so far.</summary>
+    public Task CommitAsync(CancellationToken cancellationToken) => Submit(static _ => true, cancellationToken);
+
+    /// <summary>Cheap; any thread.</summary>
+    public BufferStatus GetStatus()
+    {
+        var snapshot = _writer.Snapshot;
+        var marks = snapshot.Marks;
+        var (fileBytes, walBytes) = _parts.Upkeep.Measure();
+        var isEmpty = marks.Depth == 0;
+        return new BufferStatus
+        {
+            Depth = marks.Depth,
+            InMemory = _parts.Intake.Count,
+            OldestRecordedAt = isEmpty ? null : TimeRepair.Moment(marks.FirstRecordedAtMs),
+            OldestAge = isEmpty ? null : _parts.Clock.Age(marks.FirstRecordedAtMs, marks.FirstClock),
+            FileBytes = fileBytes,
+            WalBytes = walBytes,
+            Storage = _parts.Health.State,
+            StorageReason = _parts.Health.Reason,
+            Evicted = _parts.Ledger.Totals,
+            DeadLetters = marks.DeadLetters,
+            Salvage = null,
+            Commits = snapshot.Commits,
+            CommittedReadings = snapshot.Readings,
+            CommittedBytes = snapshot.Bytes,
+            WriteFailures = _parts.Health.TotalFailures,
+        };
+    }
+
+    /// <summary>Commits what waits, copies the WAL back, closes the files.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        if (Interlocked.Exchange(ref _disposed, 1) != 0)
+            return;
+        await Task.Run(_writer.Dispose);
+        _reader.Dispose();
+    }
+
+    static TelemetryBuffer Open(BufferOptions options, TimeProvider timeProvider, ILogger logger)
+    {
+        SqliteConnection.CheckVersion();
+        var files = new VolumeFiles(Path.GetFullPath(options.Directory), options.OnVolumeOperation);
+        try
+        {
+            System.IO.Directory.CreateDirectory(files.Directory);
+            files.CreatePrivate(files.Database);
+            var store = OpenStore(files, options, timeProvider);
+            var health = new StorageHealth(files.Database, timeProvider);
+            var kernelTime = options.KernelTime ?? KernelTime.For(timeProvider);
+            var clock = new ReadingClock(timeProvider, kernelTime, store.LoadClocks());
+            var parts = new WriterParts(
+                new Intake(options.RingReadings, options.RingBytes, timeProvider), new WriterRequests(timeProvider),
+                clock, new EvictionLedger(), new StorageUpkeep(files, timeProvider), health);
+            var reading = SqliteConnection.Open(files.Database, create: false, readOnly: true, options.Vfs);
+            BufferSchema.ConfigureReader(reading);
+            var buffer = new TelemetryBuffer(
+                options, timeProvider, logger, parts, store, () => OpenStore(files, options, timeProvider),
+                new BatchReader(reading, clock));
+            Log.Opened(logger, files.Database, buffer.Epoch, store.Marks.Depth);
+            return buffer;
+        }
+        catch (Exception e) when (e is SqliteFailure or IOException or UnauthorizedAccessException)
+        {
+            throw new BufferUnavailableException(
+                $"{files.Database}: can't be opened ({e.Message}); check that the volume is mounted and writable", e);
+        }
+    }
+
+    static QueueStore OpenStore(VolumeFiles files, BufferOptions options, TimeProvider timeProvider)
+    {
+        var connection = SqliteConnection.Open(files.Database, create: true, readOnly: false, options.Vfs);
+        try
+        {
+            BufferSchema.ConfigureWriter(connection, StorageBudget.Of(options.Limits).WalBytes);
+            if (connection.QueryNumber("SELECT count(*) FROM sqlite_schema") == 0)
+            {
+                var now = timeProvider.GetUtcNow();
+                BufferSchema.Create(
+                    connection, Guid.CreateVersion7(now).ToString(), now.ToUnixTimeMilliseconds());
+                files.SyncDirectory();
+            }
+            return new QueueStore(connection);
+        }
+        catch
+        {
+            connection.Dispose();
+            throw;
+        }
+    }
+
+    BufferRejectedException Refuse(ReadOnlySpan<byte> payload)
+    {
+        _parts.Ledger.Note(EvictionLedger.Rejected, EvictionLedger.SensorOf(payload));
+        return payload.Length > ReadingEncoder.MaxPayloadBytes
+            ? new BufferRejectedException(
+                $"a reading of {payload.Length} bytes is larger than {ReadingEncoder.MaxPayloadBytes}")
+            : BufferWriter.Rejection();
+    }
+
+    async Task<int> InPieces(Func<QueueStore, int> piece, CancellationToken cancellationToken)
+    {
+        var sum = 0;
+        int done;
+        do
+        {
+            done = await Submit(piece, cancellationToken);
+            sum += done;
+        }
+        while (done > 0);
+        return sum;
+    }
+
+    Task<T> Submit<T>(Func<QueueStore, T> run, CancellationToken cancellationToken)
+    {
+        var task = _parts.Requests.Add(new WriterCommand<T>(run));
+        _writer.Wake();
+        return task.WaitAsync(cancellationToken);
+    }
+}

@@ -1,0 +1,112 @@
+using System.Runtime.InteropServices;
+
+namespace SensorForwarder.Buffer;
+
+internal enum VolumeOperationKind
+{
+    Write,
+    Rename,
+    Delete,
+    SyncDirectory,
+}
+
+/// <summary>One operation on the buffer's directory that does not go through SQLite.</summary>
+internal readonly record struct VolumeOperation(VolumeOperationKind Kind, string Path, string? Target = null);
+
+/// <summary>The buffer's own file operations. Each is told to an observer first, which may record it or throw.
+/// Not thread-safe; used by whoever owns the writing connection.</summary>
+internal sealed partial class VolumeFiles(string directory, Action<VolumeOperation>? observer)
+{
+    const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+
+    public string Directory { get; } = directory;
+
+    public string Database { get; } = Path.Combine(directory, "telemetry.db");
+
+    public string Wal { get; } = Path.Combine(directory, "telemetry.db-wal");
+
+    public string SharedMemory { get; } = Path.Combine(directory, "telemetry.db-shm");
+
+    public string Reserve { get; } = Path.Combine(directory, "telemetry.reserve");
+
+    /// <summary>A salvage in progress; one that is found at the start was interrupted and is begun again.</summary>
+    public string Salvage { get; } = Path.Combine(directory, "telemetry.salvage");
+
+    public static long Length(string path)
+    {
+        var info = new FileInfo(path);
+        return info.Exists ? info.Length : 0;
+    }
+
+    public void Rename(string from, string to)
+    {
+        observer?.Invoke(new VolumeOperation(VolumeOperationKind.Rename, from, to));
+        File.Move(from, to, overwrite: true);
+    }
+
+    public void Delete(string path)
+    {
+        if (!File.Exists(path))
+            return;
+        observer?.Invoke(new VolumeOperation(VolumeOperationKind.Delete, path));
+        File.Delete(path);
+    }
+
+    /// <summary>Makes a file readable by its owner only, before SQLite writes to it. WAL and shared memory take over
+    /// the mode of the database.</summary>
+    public void CreatePrivate(string path)
+    {
+        observer?.Invoke(new VolumeOperation(VolumeOperationKind.Write, path));
+        OpenPrivate(path, FileMode.OpenOrCreate).Dispose();
+    }
+
+    /// <summary>Writes real blocks, not a hole, so that deleting the file gives that much room back.</summary>
+    public void WriteReserve(int bytes)
+    {
+        observer?.Invoke(new VolumeOperation(VolumeOperationKind.Write, Reserve));
+        using var file = OpenPrivate(Reserve, FileMode.Create);
+        // A file system that compresses would make zeros free of charge and the reserve worthless.
+        var block = new byte[65_536];
+        new Random(bytes).NextBytes(block);
+        for (var written = 0; written < bytes; written += block.Length)
+            file.Write(block.AsSpan(0, Math.Min(block.Length, bytes - written)));
+        file.Flush(flushToDisk: true);
+    }
+
+    /// <summary>Makes creations, renames and deletions in the directory durable.</summary>
+    public void SyncDirectory()
+    {
+        observer?.Invoke(new VolumeOperation(VolumeOperationKind.SyncDirectory, Directory));
+        // .NET can't open a directory for fsync.
+        var descriptor = open(Directory, 0);
+        if (descriptor < 0)
+            return;
+        _ = fsync(descriptor);
+        _ = close(descriptor);
+    }
+
+    static FileStream OpenPrivate(string path, FileMode mode)
+    {
+        var options = new FileStreamOptions
+        {
+            Mode = mode,
+            Access = FileAccess.ReadWrite,
+            Share = FileShare.ReadWrite,
+            BufferSize = 0,
+        };
+        if (!OperatingSystem.IsWindows())
+            options.UnixCreateMode = OwnerOnly;
+        return new FileStream(path, options);
+    }
+
+#pragma warning disable IDE1006 // The functions have the C library's names.
+    [LibraryImport("libc", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int open(string path, int flags);
+
+    [LibraryImport("libc")]
+    private static partial int fsync(int descriptor);
+
+    [LibraryImport("libc")]
+    private static partial int close(int descriptor);
+#pragma warning restore IDE1006
+}

@@ -1,0 +1,104 @@
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.Logging;
+using SensorForwarder.EdgeHub;
+using SensorForwarder.Forwarding;
+using SensorForwarder.Sensors;
+
+namespace SensorForwarder.Configuration;
+
+/// <summary>
+/// What can't change while the module runs, and secrets: read once from the environment (<c>Section__Name</c>) or
+/// appsettings.json. Immutable.
+/// </summary>
+internal sealed record BootOptions
+{
+    /// <summary>Where <c>telemetry.db</c> and what belongs to it lives.</summary>
+    public required string BufferDirectory { get; init; }
+
+    /// <summary>Key file for encryption at rest; null: none.</summary>
+    public string? BufferKeyFile { get; init; }
+
+    /// <summary>Settings document to watch; null: none.</summary>
+    public string? SettingsFile { get; init; }
+
+    public Uri? HttpEndpoint { get; init; }
+
+    public required HttpSinkOptions Http { get; init; }
+
+    /// <summary>Port of metrics and health; 0: off.</summary>
+    public int WebPort { get; init; }
+
+    public required SensorRoots Sensors { get; init; }
+
+    /// <summary>The identity at the hub; null: none, and no hub.</summary>
+    public EdgeIdentity? Identity { get; init; }
+
+    /// <summary>The device in the body of batches.</summary>
+    public required string DeviceId { get; init; }
+
+    /// <summary>The module in the body of batches.</summary>
+    public required string ModuleId { get; init; }
+
+    public LogLevel LogLevel { get; init; } = LogLevel.Information;
+
+    /// <exception cref="BootValueException">A value is malformed; the message names the variable.</exception>
+    public static BootOptions Read(IConfiguration configuration)
+    {
+        var identity = EdgeIdentityReader.Read(configuration);
+        var directory = Text(configuration, "Buffer:Directory") ?? "data";
+        return new BootOptions
+        {
+            BufferDirectory = directory,
+            BufferKeyFile = Text(configuration, "Buffer:KeyFile"),
+            SettingsFile = Text(configuration, "Settings:File"),
+            HttpEndpoint = ReadEndpoint(configuration),
+            Http = new(
+                Text(configuration, "Http:Authorization"),
+                configuration.GetSection("Http:Headers").GetChildren().ToDictionary(h => h.Key, h => h.Value ?? "")),
+            WebPort = ReadPort(configuration),
+            Sensors = new(
+                Text(configuration, "Sensors:ProcRoot") ?? "/proc",
+                Text(configuration, "Sensors:SysfsRoot") ?? "/sys",
+                directory),
+            Identity = identity,
+            DeviceId = identity?.DeviceId ?? Text(configuration, "Device:Id") ?? Environment.MachineName,
+            ModuleId = identity?.ModuleId ?? Text(configuration, "Module:Id") ?? "SensorForwarder",
+            LogLevel = ReadLogLevel(configuration),
+        };
+    }
+
+    static Uri? ReadEndpoint(IConfiguration configuration)
+    {
+        if (Text(configuration, "Http:Endpoint") is not { } text) return null;
+        return SettingsTable.TryReadEndpoint(text, out var endpoint)
+            ? endpoint
+            : throw new BootValueException($"Http__Endpoint: '{text}' is not an absolute http or https URL without user and password (Http__Authorization is for those).");
+    }
+
+    static int ReadPort(IConfiguration configuration)
+    {
+        if (Text(configuration, "Web:Port") is not { } text) return 9600;
+        return int.TryParse(text, out var port) && port is >= 0 and <= 65535
+            ? port
+            : throw new BootValueException($"Web__Port: '{text}' is not a port from 1 to 65535, or 0 to turn it off.");
+    }
+
+    /// <summary>The names that IoT Edge uses for <c>RuntimeLogLevel</c>, and .NET's own.</summary>
+    static LogLevel ReadLogLevel(IConfiguration configuration)
+    {
+        var text = Text(configuration, "RuntimeLogLevel") ?? "info";
+        return text.ToLowerInvariant() switch
+        {
+            "fatal" => LogLevel.Critical,
+            "warn" => LogLevel.Warning,
+            "info" => LogLevel.Information,
+            "verbose" => LogLevel.Trace,
+            _ when Enum.TryParse<LogLevel>(text, ignoreCase: true, out var level) && Enum.IsDefined(level) => level,
+            _ => throw new BootValueException(
+                $"RuntimeLogLevel: '{text}' is not one of fatal, error, warning, info, debug, verbose."),
+        };
+    }
+
+    static string? Text(IConfiguration configuration, string key) =>
+        configuration[key] is { } value && !string.IsNullOrWhiteSpace(value) ? value.Trim() : null;
+}

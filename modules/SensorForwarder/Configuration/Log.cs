@@ -1,0 +1,40 @@
+using Microsoft.Extensions.Logging;
+
+namespace SensorForwarder.Configuration;
+
+internal static partial class Log
+{
+    [LoggerMessage(4001, LogLevel.Warning, "Setting {Key} is refused: {Reason}. In force: {Value}.")]
+    public static partial void SettingRefused(ILogger logger, string key, string reason, string value);
+
+    [LoggerMessage(4002, LogLevel.Warning, "Setting {Message}.")]
+    public static partial void SettingUnknown(ILogger logger, string message);
+
+    [LoggerMessage(4003, LogLevel.Error, "The accepted settings could not be stored; a restart without network would use older ones.")]
+    public static partial void SettingsNotSaved(ILogger logger, Exception exception);
+
+    [LoggerMessage(4004, LogLevel.Information, "Settings from {Path} are in force.")]
+    public static partial void SettingsFileRead(ILogger logger, string path);
+
+    [LoggerMessage(4005, LogLevel.Warning,
+        "Settings__File: {Path} changes nothing: {Reason}. The settings in force stay; it is read again once a second.")]
+    public static partial void SettingsFileBad(ILogger logger, string path, string reason);
+
+    [LoggerMessage(4006, LogLevel.Information, "Desired properties version {Version} are in force.")]
+    public static partial void TwinApplied(ILogger logger, long version);
+
+    [LoggerMessage(4007, LogLevel.Warning, "The twin could not be read (status {Status}); the last good settings stay in force.")]
+    public static partial void TwinNotRead(ILogger logger, int status);
+
+    [LoggerMessage(4008, LogLevel.Warning, "The twin is not the JSON that it should be; the last good settings stay in force.")]
+    public static partial void TwinUnreadable(ILogger logger);
+
+    [LoggerMessage(4009, LogLevel.Information, "The hub does not know the twin yet; the last good settings stay in force.")]
+    public static partial void TwinEmpty(ILogger logger);
+
+    [LoggerMessage(4010, LogLevel.Warning, "The acknowledgement of the settings was not taken (status {Status}); it is sent again after the next connection.")]
+    public static partial void ReportFailed(ILogger logger, int status);
+
+    [LoggerMessage(4011, LogLevel.Error, "A change of the twin failed; the last good settings stay in force.")]
+    public static partial void TwinFailed(ILogger logger, Exception exception);
+}

@@ -1,0 +1,124 @@
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Microsoft.Extensions.Logging;
+using SensorForwarder.Buffer;
+
+namespace SensorForwarder.Configuration;
+
+/// <summary>
+/// Holds the documents that settings come from (the file, and over it the twin) and what is in force. What was accepted
+/// is kept in the buffer's database, so that a restart without network goes on with it. Thread-safe; documents are
+/// taken one after the other.
+/// </summary>
+internal sealed class SettingsStore(
+    SettingsParser parser, SettingsApplier applier, TelemetryBuffer buffer, ILogger<SettingsStore> logger) : IDisposable
+{
+    const string AcceptedDocument = "settings.accepted";
+    const string TwinDocument = "settings.twin";
+
+    readonly SemaphoreSlim _turn = new(1);
+    JsonObject _file = [];
+    JsonObject _twin = [];
+    JsonObject _accepted = [];
+    string _complaints = "";
+    volatile ParsedSettings? _current;
+
+    /// <summary>What is in force, and what was refused. Null before <see cref="StartAsync"/>.</summary>
+    public ParsedSettings? Current => _current;
+
+    /// <summary>Goes on with what the last run had accepted.</summary>
+    public async Task StartAsync(CancellationToken cancellationToken)
+    {
+        _accepted = Load(AcceptedDocument);
+        _twin = Load(TwinDocument);
+        await TakeAsync(() => { }, cancellationToken);
+    }
+
+    public Task<ParsedSettings> OfferFileAsync(JsonObject document, CancellationToken cancellationToken) =>
+        TakeAsync(() => _file = document, cancellationToken);
+
+    public Task<ParsedSettings> OfferTwinAsync(JsonObject desired, CancellationToken cancellationToken) =>
+        TakeAsync(() => _twin = desired, cancellationToken);
+
+    public void Dispose() => _turn.Dispose();
+
+    async Task<ParsedSettings> TakeAsync(Action replace, CancellationToken cancellationToken)
+    {
+        await _turn.WaitAsync(cancellationToken);
+        try
+        {
+            var twinBefore = _twin;
+            replace();
+            var parsed = parser.Parse(Merge(_file, _twin), _accepted);
+            Complain(parsed);
+            await applier.ApplyAsync(parsed.Settings, cancellationToken);
+            _current = parsed;
+            await SaveAsync(AcceptedDocument, _accepted, parsed.Accepted, cancellationToken);
+            await SaveAsync(TwinDocument, twinBefore, _twin, cancellationToken);
+            _accepted = parsed.Accepted;
+            return parsed;
+        }
+        finally
+        {
+            _turn.Release();
+        }
+    }
+
+    /// <summary>The twin over the file, key by key, and sensor by sensor.</summary>
+    static JsonObject Merge(JsonObject file, JsonObject twin)
+    {
+        var merged = file.DeepClone().AsObject();
+        foreach (var (key, value) in twin)
+        {
+            if (key == SettingsTable.SensorsKey && value is JsonObject over && merged[key] is JsonObject sensors)
+            {
+                foreach (var (name, entry) in over) sensors[name] = entry?.DeepClone();
+            }
+            else
+            {
+                merged[key] = value?.DeepClone();
+            }
+        }
+
+        return merged;
+    }
+
+    void Complain(ParsedSettings parsed)
+    {
+        var refused = parsed.Verdicts.Where(verdict => verdict.Error is not null).ToList();
+        var complaints = string.Join('\n', [.. refused.Select(verdict => verdict.Key + verdict.Error), .. parsed.UnknownKeys]);
+        if (complaints == _complaints) return;
+        _complaints = complaints;
+        foreach (var verdict in refused)
+            Log.SettingRefused(logger, verdict.Key, verdict.Error!, LogText.Clean(verdict.Value?.ToJsonString() ?? "none"));
+        foreach (var message in parsed.UnknownKeys) Log.SettingUnknown(logger, message);
+    }
+
+    JsonObject Load(string name)
+    {
+        try
+        {
+            return buffer.LoadDocument(name) is { } bytes && JsonNode.Parse(bytes.Span) is JsonObject document ? document : [];
+        }
+        catch (JsonException)
+        {
+            return []; // the hub will tell again
+        }
+    }
+
+    // Not written when nothing changed: each write costs flash.
+    async Task SaveAsync(string name, JsonObject before, JsonObject now, CancellationToken cancellationToken)
+    {
+        var text = now.ToJsonString();
+        if (text == before.ToJsonString()) return;
+        try
+        {
+            await buffer.SaveDocumentAsync(name, Encoding.UTF8.GetBytes(text), cancellationToken);
+        }
+        catch (Exception exception) when (exception is not OperationCanceledException)
+        {
+            Log.SettingsNotSaved(logger, exception);
+        }
+    }
+}

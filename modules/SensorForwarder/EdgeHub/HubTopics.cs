@@ -1,0 +1,87 @@
+using System.Text;
+
+namespace SensorForwarder.EdgeHub;
+
+/// <summary>Topics of IoT Hub's MQTT dialect, built and taken apart. Source: iothub-mqtt, MqttIotHubAdapter.cs.</summary>
+internal static class HubTopics
+{
+    public const string TwinAnswers = "$iothub/twin/res/#";
+    public const string DesiredPatches = "$iothub/twin/PATCH/properties/desired/#";
+    public const string MethodCalls = "$iothub/methods/POST/#";
+
+    private const string TwinAnswerPrefix = "$iothub/twin/res/";
+    private const string DesiredPatchPrefix = "$iothub/twin/PATCH/properties/desired/";
+    private const string MethodCallPrefix = "$iothub/methods/POST/";
+
+    /// <summary>The topic of one telemetry message, property bag included.</summary>
+    public static string Telemetry(EdgeIdentity identity, IReadOnlyList<KeyValuePair<string, string>> properties)
+    {
+        // The ids are not encoded here (MqttIotHubAdapter.cs:56); everything in the bag is, and with %20, since a '+'
+        // in a topic makes edgeHub close the connection.
+        var topic = new StringBuilder("devices/").Append(identity.DeviceId);
+        if (identity.ModuleId is { } moduleId) topic.Append("/modules/").Append(moduleId);
+        topic.Append("/messages/events/");
+        for (var i = 0; i < properties.Count; i++)
+        {
+            if (i > 0) topic.Append('&');
+            topic.Append(Uri.EscapeDataString(properties[i].Key)).Append('=')
+                .Append(Uri.EscapeDataString(properties[i].Value));
+        }
+
+        if (properties.Count > 0) topic.Append('/');
+        return topic.ToString();
+    }
+
+    public static string TwinGet(string requestId) => $"$iothub/twin/GET/?$rid={requestId}";
+
+    public static string ReportedPatch(string requestId) => $"$iothub/twin/PATCH/properties/reported/?$rid={requestId}";
+
+    public static string MethodAnswer(int status, string requestId) => $"$iothub/methods/res/{status}/?$rid={requestId}";
+
+    /// <summary>An answer to a twin request: <c>$iothub/twin/res/STATUS/?$rid=RID[&amp;$version=N]</c>.</summary>
+    public static bool TryParseTwinAnswer(string topic, out int status, out string requestId)
+    {
+        (status, requestId) = (0, "");
+        if (!topic.StartsWith(TwinAnswerPrefix, StringComparison.Ordinal)) return false;
+        var rest = topic.AsSpan(TwinAnswerPrefix.Length);
+        var slash = rest.IndexOf('/');
+        if (slash <= 0 || !int.TryParse(rest[..slash], out status)) return false;
+        requestId = QueryValue(rest[(slash + 1)..], "$rid") ?? "";
+        return requestId.Length > 0;
+    }
+
+    /// <summary>A change of the desired properties; <paramref name="version"/> is null when the topic names none.</summary>
+    public static bool TryParseDesiredPatch(string topic, out long? version)
+    {
+        version = null;
+        if (!topic.StartsWith(DesiredPatchPrefix, StringComparison.Ordinal)) return false;
+        if (long.TryParse(QueryValue(topic.AsSpan(DesiredPatchPrefix.Length), "$version"), out var number)) version = number;
+        return true;
+    }
+
+    /// <summary>A direct method: <c>$iothub/methods/POST/NAME/?$rid=RID</c>. The request id is opaque.</summary>
+    public static bool TryParseMethodCall(string topic, out string name, out string requestId)
+    {
+        (name, requestId) = ("", "");
+        if (!topic.StartsWith(MethodCallPrefix, StringComparison.Ordinal)) return false;
+        var rest = topic.AsSpan(MethodCallPrefix.Length);
+        var slash = rest.IndexOf('/');
+        if (slash <= 0) return false;
+        name = rest[..slash].ToString();
+        requestId = QueryValue(rest[(slash + 1)..], "$rid") ?? "";
+        return requestId.Length > 0;
+    }
+
+    private static string? QueryValue(ReadOnlySpan<char> query, string key)
+    {
+        if (query.StartsWith("?")) query = query[1..];
+        foreach (var range in query.Split('&'))
+        {
+            var pair = query[range];
+            var equals = pair.IndexOf('=');
+            if (equals > 0 && pair[..equals].SequenceEqual(key)) return pair[(equals + 1)..].ToString();
+        }
+
+        return null;
+    }
+}

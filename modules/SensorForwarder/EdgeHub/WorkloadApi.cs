@@ -1,0 +1,130 @@
+using System.Net;
+using System.Net.Http.Headers;
+using System.Net.Sockets;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
+using System.Text;
+using System.Text.Json;
+
+namespace SensorForwarder.EdgeHub;
+
+/// <summary>The workload API could not answer. The message says which part, what happened, and what to do.</summary>
+internal sealed class WorkloadApiException(string message, Exception? inner = null) : Exception(message, inner);
+
+/// <summary>
+/// The part of IoT Edge's workload API that a module needs: signing, and the trust bundle. HTTP/1.1 over a Unix
+/// socket, one connection a request. Source: edgelet-http-workload, and HttpHsmClient.cs of the device SDK.
+/// </summary>
+internal sealed class WorkloadApi(WorkloadEndpoint endpoint) : IDisposable
+{
+    // Accepted by every runtime since 1.0; later versions change nothing in these two calls.
+    private const string ApiVersion = "2018-06-28";
+    private const int MaxAnswerBytes = 1 << 20;
+    private static readonly TimeSpan AnswerTimeout = TimeSpan.FromSeconds(30);
+
+    private readonly HttpClient _http = new(new SocketsHttpHandler
+    {
+        UseProxy = false,
+        AllowAutoRedirect = false,
+        ConnectCallback = async (_, cancellationToken) =>
+        {
+            var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+            try
+            {
+                await socket.ConnectAsync(new UnixDomainSocketEndPoint(endpoint.SocketPath), cancellationToken);
+                return new NetworkStream(socket, ownsSocket: true);
+            }
+            catch
+            {
+                socket.Dispose();
+                throw;
+            }
+        },
+    })
+    {
+        BaseAddress = new Uri("http://workload.sock"),
+        Timeout = AnswerTimeout,
+        MaxResponseContentBufferSize = MaxAnswerBytes,
+    };
+
+    /// <summary>HMAC-SHA256 of <paramref name="data"/> with the module's key, which never leaves the daemon.</summary>
+    /// <exception cref="WorkloadApiException">The daemon does not answer, or refuses.</exception>
+    public async Task<byte[]> SignAsync(byte[] data, CancellationToken cancellationToken)
+    {
+        var module = Uri.EscapeDataString(endpoint.ModuleId);
+        var generation = Uri.EscapeDataString(endpoint.GenerationId);
+        // Written by hand: Base64 needs no escaping.
+        var body = $$"""{"keyId":"primary","algo":"HMACSHA256","data":"{{Convert.ToBase64String(data)}}"}""";
+        using var request = new HttpRequestMessage(
+            HttpMethod.Post, $"/modules/{module}/genid/{generation}/sign?api-version={ApiVersion}")
+        {
+            Content = new StringContent(body, Encoding.UTF8, MediaTypeHeaderValue.Parse("application/json")),
+        };
+        return await AskAsync(request, "sign", "digest", Convert.FromBase64String, cancellationToken);
+    }
+
+    /// <summary>The certificates that edgeHub's server certificate may end in.</summary>
+    /// <exception cref="WorkloadApiException">The daemon does not answer, or has no bundle.</exception>
+    public async Task<X509Certificate2Collection> GetTrustBundleAsync(CancellationToken cancellationToken)
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Get, $"/trust-bundle?api-version={ApiVersion}");
+        return await AskAsync(request, "trust-bundle", "certificate", ParsePem, cancellationToken);
+    }
+
+    public void Dispose() => _http.Dispose();
+
+    private static X509Certificate2Collection ParsePem(string pem)
+    {
+        var certificates = new X509Certificate2Collection();
+        certificates.ImportFromPem(pem);
+        return certificates.Count > 0 ? certificates : throw new FormatException("no certificate in it");
+    }
+
+    private async Task<T> AskAsync<T>(
+        HttpRequestMessage request, string what, string property, Func<string, T> read, CancellationToken cancellationToken)
+    {
+        request.Headers.ConnectionClose = true;
+        try
+        {
+            using var response = await _http.SendAsync(request, cancellationToken);
+            var body = await response.Content.ReadAsByteArrayAsync(cancellationToken);
+            if (response.StatusCode != HttpStatusCode.OK)
+            {
+                throw new WorkloadApiException(
+                    $"The workload API refuses {what}: {(int)response.StatusCode} {Shorten(body)}. "
+                    + "If it stays so, restart the module so that edgeAgent renews its identity.");
+            }
+
+            using var json = JsonDocument.Parse(body);
+            return read(json.RootElement.GetProperty(property).GetString() ?? "");
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            throw new WorkloadApiException(
+                $"The workload API at {endpoint.SocketPath} did not answer {what} in {AnswerTimeout.TotalSeconds:0} s.");
+        }
+        catch (HttpRequestException exception)
+        {
+            var cause = (exception.InnerException as SocketException)?.SocketErrorCode switch
+            {
+                SocketError.AddressNotAvailable or SocketError.InvalidArgument or SocketError.HostNotFound
+                    => "no such socket",
+                SocketError.ConnectionRefused => "nobody listens there",
+                SocketError.AccessDenied => "this user may not open it",
+                _ => (exception.InnerException ?? exception).Message,
+            };
+            throw new WorkloadApiException(
+                $"The workload API at {endpoint.SocketPath} can't be reached ({cause}). "
+                + "It belongs to aziot-edged: see 'iotedge check'; outside IoT Edge unset IOTEDGE_WORKLOADURI.",
+                exception);
+        }
+        catch (Exception exception) when (exception is JsonException or KeyNotFoundException or FormatException
+            or InvalidOperationException or CryptographicException)
+        {
+            throw new WorkloadApiException($"The workload API answered {what} with something else: {exception.Message}", exception);
+        }
+    }
+
+    private static string Shorten(byte[] body) =>
+        LogText.Clean(Encoding.UTF8.GetString(body.AsSpan(0, Math.Min(body.Length, 200))));
+}

@@ -1,0 +1,38 @@
+namespace SensorForwarder.Forwarding;
+
+/// <summary>Where batches go.</summary>
+internal enum SinkKind
+{
+    IotHub,
+    Http,
+}
+
+internal enum BatchCompression
+{
+    None,
+    Gzip,
+}
+
+/// <summary>The part of the settings that tunes forwarding. Immutable; ranges are those of the settings table.</summary>
+internal sealed record ForwardingSettings
+{
+    public SinkKind Sink { get; init; } = SinkKind.Http;
+
+    /// <summary>Absolute http(s) URL; null when there is none.</summary>
+    public Uri? HttpEndpoint { get; init; }
+
+    /// <summary>Readings in a batch at most, 1..10000.</summary>
+    public int BatchSize { get; init; } = 50;
+
+    /// <summary>Bytes of a batch at most, as sent before compression, 1024..16777216.</summary>
+    public int BatchMaxBytes { get; init; } = 245_760;
+
+    /// <summary>A batch that is not full leaves when its oldest reading is this old; zero: at once.</summary>
+    public TimeSpan UploadInterval { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>Batches on their way at the same time, 1..64.</summary>
+    public int MaxInFlightBatches { get; init; } = 4;
+
+    /// <summary>For the HTTP sink only.</summary>
+    public BatchCompression Compression { get; init; } = BatchCompression.None;
+}

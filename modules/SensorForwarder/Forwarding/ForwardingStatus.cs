@@ -1,0 +1,29 @@
+namespace SensorForwarder.Forwarding;
+
+/// <summary>The state of forwarding, for people. Counts are since the start.</summary>
+internal sealed record ForwardingStatus
+{
+    /// <summary>Where batches go.</summary>
+    public string Sink { get; init; } = "";
+
+    /// <summary>Whether a person holds it.</summary>
+    public bool Paused { get; init; }
+
+    /// <summary>When the last batch was accepted; null before the first.</summary>
+    public DateTimeOffset? LastSuccess { get; init; }
+
+    /// <summary>Why the last attempt failed; null when the last one succeeded.</summary>
+    public string? LastError { get; init; }
+
+    /// <summary>Batches accepted.</summary>
+    public long Batches { get; init; }
+
+    /// <summary>Readings accepted.</summary>
+    public long Readings { get; init; }
+
+    /// <summary>Bytes of the batches accepted, before compression.</summary>
+    public long Bytes { get; init; }
+
+    /// <summary>Attempts that failed.</summary>
+    public long Failures { get; init; }
+}

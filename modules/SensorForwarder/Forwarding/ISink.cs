@@ -1,0 +1,49 @@
+namespace SensorForwarder.Forwarding;
+
+/// <summary>
+/// A place that batches go to. It sends once and says how it ended; when to try again is decided by
+/// <see cref="Forwarder"/> alone. Never throws for what the network does.
+/// </summary>
+internal interface ISink
+{
+    /// <summary>Where it sends to, for people.</summary>
+    string Describe(ForwardingSettings settings);
+
+    /// <summary>Whether a send has a chance now; when not, <see cref="WaitUntilReadyAsync"/> tells when it has.</summary>
+    bool IsReady(ForwardingSettings settings);
+
+    Task WaitUntilReadyAsync(CancellationToken cancellationToken);
+
+    /// <summary>Batches that may be under way at once, given the setting.</summary>
+    int MaxInFlight(ForwardingSettings settings);
+
+    /// <summary>The largest body that it can take, given the setting.</summary>
+    int MaxBytes(ForwardingSettings settings);
+
+    Task<SendResult> SendAsync(Batch batch, ForwardingSettings settings, CancellationToken cancellationToken);
+}
+
+/// <summary>How a send ended.</summary>
+internal enum SendOutcome
+{
+    /// <summary>The receiver has it: its rows can be deleted.</summary>
+    Accepted,
+
+    /// <summary>Not now: the same batch again, later.</summary>
+    Retry,
+
+    /// <summary>The receiver takes smaller ones only.</summary>
+    TooLarge,
+
+    /// <summary>The receiver will never take this content: find the reading that it is about.</summary>
+    Rejected,
+
+    /// <summary>The receiver does not take anything from us: nothing is dropped, a person has to act.</summary>
+    Denied,
+}
+
+/// <summary>How a send ended, why in plain words, and when to try again if the receiver said so.</summary>
+internal readonly record struct SendResult(SendOutcome Outcome, string Reason = "", TimeSpan? RetryAfter = null)
+{
+    public static SendResult Accepted => new(SendOutcome.Accepted);
+}

@@ -1,0 +1,45 @@
+using System.Globalization;
+using SensorForwarder.EdgeHub;
+
+namespace SensorForwarder.Forwarding;
+
+/// <summary>Sends a batch as one message to edgeHub or IoT Hub; accepted means acknowledged, that is, stored by
+/// edgeHub.</summary>
+internal sealed class IotHubSink(IEdgeHubClient client) : ISink
+{
+    /// <summary>IoT Hub takes 262144 bytes with topic and properties; 16 KiB are left for those.</summary>
+    public const int LargestBodyBytes = 245_760;
+
+    const string Output = "live";
+
+    public bool IsReady(ForwardingSettings settings) => client.Status.State == HubState.Connected;
+
+    public Task WaitUntilReadyAsync(CancellationToken cancellationToken) => client.WaitUntilConnectedAsync(cancellationToken);
+
+    public int MaxInFlight(ForwardingSettings settings) => settings.MaxInFlightBatches;
+
+    public int MaxBytes(ForwardingSettings settings) => Math.Min(settings.BatchMaxBytes, LargestBodyBytes);
+
+    public string Describe(ForwardingSettings settings) => client.Identity.DialledHostName;
+
+    public async Task<SendResult> SendAsync(Batch batch, ForwardingSettings settings, CancellationToken cancellationToken)
+    {
+        var result = await client.SendAsync(
+            new(batch.Body,
+            [
+                new("$.on", Output),
+                new("$.mid", batch.Id),
+                new("$.ct", "application/json"),
+                new("$.ce", "utf-8"),
+                new("$.ctime", batch.CreatedAt.UtcDateTime.ToString("O", CultureInfo.InvariantCulture)),
+            ]),
+            cancellationToken);
+        return result.Status switch
+        {
+            HubSendStatus.Accepted => SendResult.Accepted,
+            HubSendStatus.NotConnected or HubSendStatus.TimedOut => new(SendOutcome.Retry, result.Reason),
+            HubSendStatus.TooLarge => new(SendOutcome.TooLarge, result.Reason),
+            _ => throw new System.Diagnostics.UnreachableException(),
+        };
+    }
+}

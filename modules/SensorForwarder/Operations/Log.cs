@@ -1,0 +1,28 @@
+using Microsoft.Extensions.Logging;
+
+namespace SensorForwarder.Operations;
+
+internal static partial class Log
+{
+    [LoggerMessage(9001, LogLevel.Information, "Metrics, health and status are on port {Port}.")]
+    public static partial void WebListens(ILogger logger, int port);
+
+    [LoggerMessage(9002, LogLevel.Warning,
+        "Web__Port: {Port} can't be used ({Reason}). Everything else works; it is tried again every {Seconds} s. Choose another port, or 0 to turn it off.")]
+    public static partial void WebPortTaken(ILogger logger, int port, string reason, double seconds);
+
+    [LoggerMessage(9003, LogLevel.Warning, "The status could not be reported.")]
+    public static partial void StatusNotReported(ILogger logger, Exception exception);
+
+    [LoggerMessage(9004, LogLevel.Information, "SensorForwarder {Version} starts as {Identity}; buffer in {Directory}.")]
+    public static partial void Starting(ILogger logger, string version, string identity, string directory);
+
+    [LoggerMessage(9005, LogLevel.Warning, "Waiting for the volume: {Reason}")]
+    public static partial void WaitingForVolume(ILogger logger, string reason);
+
+    [LoggerMessage(9006, LogLevel.Information, "Stopped; {Depth} readings wait in the buffer.")]
+    public static partial void Stopped(ILogger logger, long depth);
+
+    [LoggerMessage(9007, LogLevel.Error, "Not everything stopped in time; what is committed is safe.")]
+    public static partial void StoppedLate(ILogger logger, Exception exception);
+}

@@ -1,0 +1,52 @@
+using System.Runtime.InteropServices;
+using Microsoft.Extensions.Logging;
+using SensorForwarder.Buffer;
+using SensorForwarder.Configuration;
+
+namespace SensorForwarder.Operations;
+
+/// <summary>Opens the buffer, and waits for its volume when it is not there: ending instead would make edgeAgent give
+/// the module up after 20 restarts.</summary>
+internal static class VolumeWait
+{
+    static readonly TimeSpan RetryEvery = TimeSpan.FromSeconds(5);
+
+    /// <summary>The buffer, or null when the module is asked to stop before the volume came.</summary>
+    public static async Task<TelemetryBuffer?> OpenBufferAsync(
+        BootOptions boot, TimeProvider timeProvider, ILoggerFactory loggers)
+    {
+        using var stop = new CancellationTokenSource();
+        void Stop(PosixSignalContext context)
+        {
+            context.Cancel = true;
+            stop.Cancel();
+        }
+
+        using var sigterm = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
+        using var sigint = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
+
+        var options = new BufferOptions { Directory = boot.BufferDirectory, KeyFile = boot.BufferKeyFile };
+        var throttle = new LogThrottle(timeProvider);
+        while (!stop.IsCancellationRequested)
+        {
+            try
+            {
+                return await TelemetryBuffer.OpenAsync(
+                    options, timeProvider, loggers.CreateLogger<TelemetryBuffer>(), stop.Token);
+            }
+            catch (BufferUnavailableException exception)
+            {
+                if (throttle.ShouldLog(exception.Message, out var _))
+                    Log.WaitingForVolume(loggers.CreateLogger("SensorForwarder"), exception.Message);
+            }
+            catch (OperationCanceledException) when (stop.IsCancellationRequested)
+            {
+                break;
+            }
+
+            await Task.Delay(RetryEvery, timeProvider, stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+
+        return null;
+    }
+}

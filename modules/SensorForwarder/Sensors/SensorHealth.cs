@@ -1,0 +1,26 @@
+namespace SensorForwarder.Sensors;
+
+/// <summary>How a sensor does.</summary>
+internal enum SensorState
+{
+    /// <summary>Not read yet.</summary>
+    Starting,
+
+    /// <summary>The last reading was good or uncertain.</summary>
+    Working,
+
+    /// <summary>The last reading was bad; <see cref="SensorHealth.Reason"/> says why.</summary>
+    Failing,
+}
+
+/// <summary>The state of one sensor at one moment, for status, metrics and pages. Immutable.</summary>
+/// <param name="Name">The sensor.</param>
+/// <param name="Kind">Its kind.</param>
+/// <param name="State">How it does.</param>
+/// <param name="Reason">Why it fails; null when it works.</param>
+/// <param name="Readings">Good and uncertain readings since it was started.</param>
+/// <param name="Failures">Bad readings since it was started.</param>
+/// <param name="Missed">Times at which it should have been read and was not, since the one before took too long.</param>
+/// <param name="Last">The last reading that has values.</param>
+internal sealed record SensorHealth(
+    string Name, string Kind, SensorState State, string? Reason, long Readings, long Failures, long Missed, Reading? Last);

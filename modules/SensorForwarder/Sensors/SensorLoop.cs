@@ -1,0 +1,196 @@
+using Microsoft.Extensions.Logging;
+using SensorForwarder.Buffer;
+
+namespace SensorForwarder.Sensors;
+
+/// <summary>
+/// Reads one sensor on its schedule and hands every reading to the buffer. The schedule does not drift: times are
+/// multiples of the interval after the first. It never waits for storage or network, and nothing that the sensor does
+/// ends it.
+/// </summary>
+internal sealed class SensorLoop(
+    SensorSettings settings,
+    SensorFactory factory,
+    TelemetryBuffer buffer,
+    TimeProvider timeProvider,
+    double startJitter,
+    ILogger logger) : IAsyncDisposable
+{
+    /// <summary>A bad sensor says so at once and then this often, not at every turn: that would only cost money.</summary>
+    public static readonly TimeSpan RepeatBadEvery = TimeSpan.FromMinutes(5);
+
+    static readonly TimeSpan MeasureTimeout = TimeSpan.FromSeconds(10);
+    static readonly TimeSpan StartJitterMax = TimeSpan.FromSeconds(1);
+
+    readonly CancellationTokenSource _stop = new();
+    readonly SemaphoreSlim _turn = new(1); // the schedule and "read now" take turns
+    ISensor? _sensor;
+    Task<Measurement>? _stuck;
+    string? _badReason;
+    long _badSent;
+    Task _loop = Task.CompletedTask;
+    volatile SensorHealth _health =
+        new(settings.Name, settings.Kind, SensorState.Starting, null, 0, 0, 0, null);
+
+    public SensorSettings Settings => settings;
+
+    public SensorHealth Health => _health;
+
+    public void Start() => _loop = Task.Run(RunAsync);
+
+    /// <summary>No reading is taken after this returns; what hangs in a driver is left behind.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        await _stop.CancelAsync();
+        await _loop;
+        _stop.Dispose();
+        _turn.Dispose();
+        _sensor?.Dispose();
+    }
+
+    /// <summary>Reads the sensor once, now, and stores the reading.</summary>
+    public Task<Reading> ReadNowAsync() => TakeReadingAsync();
+
+    async Task RunAsync()
+    {
+        var spread = settings.Interval < StartJitterMax ? settings.Interval : StartJitterMax;
+        if (!await DelayAsync(spread * startJitter)) return;
+
+        var first = timeProvider.GetTimestamp();
+        for (long turn = 1; ; turn++)
+        {
+            try
+            {
+                await TakeReadingAsync();
+            }
+            catch (OperationCanceledException) when (_stop.IsCancellationRequested)
+            {
+                return;
+            }
+            catch (Exception exception)
+            {
+                Log.SensorLoopFailed(logger, settings.Name, exception);
+            }
+
+            var elapsed = timeProvider.GetElapsedTime(first);
+            var due = (long)Math.Ceiling(elapsed / settings.Interval);
+            if (due > turn)
+            {
+                _health = _health with { Missed = _health.Missed + due - turn };
+                turn = due;
+            }
+
+            if (!await DelayAsync((settings.Interval * turn) - elapsed)) return;
+        }
+    }
+
+    async Task<Reading> TakeReadingAsync()
+    {
+        await _turn.WaitAsync(_stop.Token);
+        try
+        {
+            return await TakeReadingInTurnAsync();
+        }
+        finally
+        {
+            _turn.Release();
+        }
+    }
+
+    async Task<Reading> TakeReadingInTurnAsync()
+    {
+        var measurement = await MeasureAsync();
+        var reading = new Reading
+        {
+            Sensor = settings.Name,
+            Kind = settings.Kind,
+            Time = timeProvider.GetUtcNow(),
+            Quality = measurement.Quality,
+            Reason = measurement.Reason,
+            Values = measurement.Values,
+        };
+        if (Note(reading)) _ = StoreAsync(reading);
+        return reading;
+    }
+
+    async Task<Measurement> MeasureAsync()
+    {
+        // A driver that hangs in the kernel can't be stopped; until it returns, nothing new is asked of it.
+        if (_stuck is { IsCompleted: false }) return Measurement.Bad("timeout");
+        _stuck = null;
+        var measuring = Task.Run(MeasureOnceAsync);
+        try
+        {
+            return await measuring.WaitAsync(MeasureTimeout, timeProvider, _stop.Token);
+        }
+        catch (TimeoutException)
+        {
+            _stuck = measuring;
+            return Measurement.Bad("timeout");
+        }
+    }
+
+    async Task<Measurement> MeasureOnceAsync()
+    {
+        try
+        {
+            _sensor ??= factory.Create(settings);
+            var measurement = await _sensor.MeasureAsync(_stop.Token);
+            return measurement.Values.All(value => double.IsFinite(value.Value)) ? measurement : Measurement.Bad("invalid");
+        }
+        catch (OperationCanceledException) when (_stop.IsCancellationRequested)
+        {
+            throw;
+        }
+        catch (Exception exception)
+        {
+            if (_health.Reason != "error") Log.SensorThrew(logger, settings.Name, exception);
+            return Measurement.Bad("error");
+        }
+    }
+
+    /// <summary>Keeps account; says whether the reading is worth storing.</summary>
+    bool Note(Reading reading)
+    {
+        var health = _health;
+        if (reading.Quality != ReadingQuality.Bad)
+        {
+            if (health.State == SensorState.Failing) Log.SensorRecovered(logger, settings.Name, health.Failures);
+            _badReason = null;
+            _health = health with
+            {
+                State = SensorState.Working,
+                Reason = null,
+                Readings = health.Readings + 1,
+                Last = reading,
+            };
+            return true;
+        }
+
+        if (health.Reason != reading.Reason) Log.SensorFails(logger, settings.Name, settings.Kind, reading.Reason ?? "");
+        _health = health with { State = SensorState.Failing, Reason = reading.Reason, Failures = health.Failures + 1 };
+        if (_badReason == reading.Reason && timeProvider.GetElapsedTime(_badSent) < RepeatBadEvery) return false;
+        _badReason = reading.Reason;
+        _badSent = timeProvider.GetTimestamp();
+        return true;
+    }
+
+    async Task StoreAsync(Reading reading)
+    {
+        try
+        {
+            await buffer.EnqueueAsync(reading, CancellationToken.None);
+        }
+        catch (Exception exception) when (exception is BufferRejectedException or BufferUnavailableException)
+        {
+            // The buffer counts and reports what it could not take.
+        }
+    }
+
+    async Task<bool> DelayAsync(TimeSpan delay)
+    {
+        if (delay > TimeSpan.Zero)
+            await Task.Delay(delay, timeProvider, _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        return !_stop.IsCancellationRequested;
+    }
+}

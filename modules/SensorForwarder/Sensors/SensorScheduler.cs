@@ -1,0 +1,72 @@
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using SensorForwarder.Buffer;
+
+namespace SensorForwarder.Sensors;
+
+/// <summary>
+/// Runs one <see cref="SensorLoop"/> a sensor and changes only what changed when the settings do. Thread-safe; changes
+/// are applied one after the other.
+/// </summary>
+internal sealed class SensorScheduler(
+    SensorFactory factory, TelemetryBuffer buffer, TimeProvider timeProvider, Random random, ILogger<SensorScheduler> logger)
+    : IHostedService, IDisposable
+{
+    readonly SemaphoreSlim _changes = new(1);
+
+    // Replaced as a whole under _changes; read anywhere.
+    volatile IReadOnlyDictionary<string, SensorLoop> _loops = new Dictionary<string, SensorLoop>();
+    volatile bool _stopped;
+
+    /// <summary>Every sensor as it is now, by name.</summary>
+    public IReadOnlyList<SensorHealth> Health => [.. _loops.Values.Select(loop => loop.Health)];
+
+    /// <summary>Starts what is new, stops what is gone, restarts what is different, and leaves the rest alone.</summary>
+    public async Task ApplyAsync(IReadOnlyDictionary<string, SensorSettings> sensors, CancellationToken cancellationToken)
+    {
+        await _changes.WaitAsync(cancellationToken);
+        try
+        {
+            if (_stopped) return;
+            var loops = new Dictionary<string, SensorLoop>(StringComparer.Ordinal);
+            foreach (var (name, loop) in _loops)
+            {
+                if (sensors.TryGetValue(name, out var settings) && settings == loop.Settings) loops[name] = loop;
+                else await loop.DisposeAsync();
+            }
+
+            foreach (var (name, settings) in sensors)
+            {
+                if (loops.ContainsKey(name)) continue;
+                var loop = new SensorLoop(settings, factory, buffer, timeProvider, random.NextDouble(), logger);
+                loops[name] = loop;
+                loop.Start();
+                Log.SensorStarted(logger, name, settings.Kind, settings.Interval.TotalSeconds);
+            }
+
+            _loops = loops;
+        }
+        finally
+        {
+            _changes.Release();
+        }
+    }
+
+    /// <summary>Reads a sensor now; null when there is none of that name, or when sensing has stopped.</summary>
+    public async Task<Reading?> ReadNowAsync(string name) =>
+        !_stopped && _loops.TryGetValue(name, out var loop) ? await loop.ReadNowAsync() : null;
+
+    public Task StartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public async Task StopAsync(CancellationToken cancellationToken)
+    {
+        await _changes.WaitAsync(cancellationToken);
+        var stoppedBefore = _stopped;
+        _stopped = true;
+        _changes.Release();
+        if (stoppedBefore) return;
+        await Task.WhenAll(_loops.Values.Select(loop => loop.DisposeAsync().AsTask())).WaitAsync(cancellationToken);
+    }
+
+    public void Dispose() => _changes.Dispose();
+}

@@ -1,0 +1,237 @@
+using System.Runtime.Versioning;
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Buffer;
+using SensorForwarder.Sensors;
+
+namespace SensorForwarder.Tests.Buffer;
+
+public sealed class QueueTests : IDisposable
+{
+    readonly BufferFixture _fixture = new();
+
+    [Fact]
+    public async Task A_reading_is_stored_as_the_json_that_is_sent()
+    {
+        await using var buffer = await _fixture.OpenAsync();
+        var id = await buffer.EnqueueAsync(
+            new Reading
+            {
+                Sensor = "attic \"north\" \u00b0",
+                Kind = "bme280",
+                Time = new DateTimeOffset(2026, 11, 24, 16, 20, 31, 123, TimeSpan.FromHours(2)),
+                Quality = ReadingQuality.Uncertain,
+                Reason = "range",
+                Values = [new("temperature", 21.43), new("broken", double.NaN)],
+            },
+            BufferFixture.Token);
+        var row = Assert.Single(buffer.PeekBatch(0, 10, 1_000));
+        Assert.Equal(1, id);
+        Assert.Equal(1, row.Id);
+        Assert.Equal(
+            """{"sensor":"attic \"north\" DEGREE","kind":"bme280","time":"2026-11-24T14:20:31.123Z","""
+            .Replace("DEGREE", "\u00b0", StringComparison.Ordinal)
+            + "\"quality\":\"uncertain\",\"reason\":\"range\",\"values\":{\"temperature\":21.43,\"broken\":null}}",
+            BufferFixture.Text(row));
+    }
+
+    [Fact]
+    public async Task Ids_go_on_after_everything_was_deleted_and_the_buffer_was_opened_again()
+    {
+        string epoch;
+        await using (var buffer = await _fixture.OpenAsync())
+        {
+            epoch = buffer.Epoch;
+            for (var i = 1; i <= 10; i++)
+                Assert.Equal(i, await buffer.EnqueueAsync(BufferFixture.Reading(i), BufferFixture.Token));
+            await buffer.AcknowledgeAsync(1, 10, BufferFixture.Token);
+            Assert.Empty(buffer.PeekBatch(0, 10, 1_000));
+        }
+        await using var again = await _fixture.OpenAsync();
+        Assert.Equal(epoch, again.Epoch);
+        Assert.Equal(10, again.LastCommittedId);
+        Assert.Equal(11, await again.EnqueueAsync(BufferFixture.Reading(11), BufferFixture.Token));
+        Assert.Equal(1, again.GetStatus().Depth);
+    }
+
+    [Fact]
+    public async Task Many_producers_get_consecutive_ids_and_every_reading_is_there_once()
+    {
+        await using var buffer = await _fixture.OpenAsync();
+        var producers = Enumerable.Range(0, 8).Select(p => Task.Run(async () =>
+        {
+            var ids = new List<long>();
+            var tasks = new ValueTask<long>[250];
+            for (var round = 0; round < 4; round++)
+            {
+#pragma warning disable CA2012 // Each is awaited once, below: many outstanding at a time is what is tested.
+                for (var i = 0; i < tasks.Length; i++)
+                    tasks[i] = buffer.EnqueueAsync(BufferFixture.Reading(i, $"s{p}"), BufferFixture.Token);
+#pragma warning restore CA2012
+                foreach (var task in tasks)
+                    ids.Add(await task);
+            }
+            return ids;
+        }));
+        var all = (await Task.WhenAll(producers)).SelectMany(i => i).Order().ToList();
+        Assert.Equal(Enumerable.Range(1, 8_000).Select(i => (long)i), all);
+        Assert.Equal(all, BufferFixture.ReadAll(buffer).Select(r => r.Id));
+    }
+
+    [Fact]
+    public async Task A_batch_is_bounded_by_count_and_bytes_but_never_empty_while_readings_wait()
+    {
+        await using var buffer = await _fixture.OpenAsync();
+        for (var i = 1; i <= 20; i++)
+            await buffer.EnqueueAsync(BufferFixture.Reading(i), BufferFixture.Token);
+        Assert.Equal([1, 2, 3], buffer.PeekBatch(0, 3, 10_000).Select(r => r.Id));
+        Assert.Equal([6], buffer.PeekBatch(5, 100, 1).Select(r => r.Id));
+        var some = buffer.PeekBatch(0, 100, 600);
+        Assert.InRange(some.Count, 2, 19);
+        Assert.True(some.Sum(r => r.Payload.Length) <= 600);
+        Assert.Empty(buffer.PeekBatch(20, 100, 600));
+    }
+
+    [Fact]
+    public async Task Readings_wait_for_company_until_the_commit_interval_has_passed()
+    {
+        var time = new FakeTimeProvider(BufferFixture.Noon);
+        await using var buffer = await _fixture.OpenAsync(
+            new BufferLimits { CommitInterval = TimeSpan.FromSeconds(5) }, time);
+        var first = buffer.EnqueueAsync(BufferFixture.Reading(1), BufferFixture.Token).AsTask();
+        var second = buffer.EnqueueAsync(BufferFixture.Reading(2), BufferFixture.Token).AsTask();
+        // The writer may not have armed its timer yet: the clock goes on until it has.
+        var spent = TimeSpan.Zero;
+        while (!first.IsCompleted)
+        {
+            time.Advance(TimeSpan.FromSeconds(1));
+            spent += TimeSpan.FromSeconds(1);
+            await Task.Yield();
+        }
+        Assert.True(spent >= TimeSpan.FromSeconds(5));
+        Assert.Equal(1, await first);
+        Assert.Equal(2, await second);
+        Assert.Equal(1, buffer.GetStatus().Commits);
+    }
+
+    [Fact]
+    public async Task Committing_at_once_does_not_wait_for_the_interval()
+    {
+        var time = new FakeTimeProvider(BufferFixture.Noon);
+        await using var buffer = await _fixture.OpenAsync(
+            new BufferLimits { CommitInterval = TimeSpan.FromSeconds(60) }, time);
+        var task = buffer.EnqueueAsync(BufferFixture.Reading(1), BufferFixture.Token);
+        await buffer.CommitAsync(BufferFixture.Token);
+        Assert.Equal(1, await task);
+        Assert.Equal(1, buffer.LastCommittedId);
+    }
+
+    [Fact]
+    public async Task Closing_commits_what_waits()
+    {
+        var buffer = await _fixture.OpenAsync(
+            new BufferLimits { CommitInterval = TimeSpan.FromSeconds(60) },
+            new FakeTimeProvider(BufferFixture.Noon));
+        var task = buffer.EnqueueAsync(BufferFixture.Reading(1), BufferFixture.Token);
+        await buffer.DisposeAsync();
+        Assert.Equal(1, await task);
+        await Assert.ThrowsAsync<BufferUnavailableException>(
+            async () => await buffer.EnqueueAsync(BufferFixture.Reading(2), BufferFixture.Token));
+        await using var again = await _fixture.OpenAsync();
+        Assert.Single(again.PeekBatch(0, 10, 1_000));
+    }
+
+    [Fact]
+    public async Task Dead_letters_leave_the_queue_and_come_back_under_their_ids()
+    {
+        await using var buffer = await _fixture.OpenAsync();
+        var returned = 0;
+        buffer.ReadingsReturned += () => returned++;
+        for (var i = 1; i <= 3; i++)
+            await buffer.EnqueueAsync(BufferFixture.Reading(i), BufferFixture.Token);
+        await buffer.DeadLetterAsync(2, "400", "bad unit", BufferFixture.Token);
+        await buffer.DeadLetterAsync(3, "422", null, BufferFixture.Token);
+        await buffer.DeadLetterAsync(99, "400", "is not there", BufferFixture.Token);
+        Assert.Equal([1], BufferFixture.ReadAll(buffer).Select(r => r.Id));
+        var letters = buffer.ListDeadLetters(0, 10);
+        Assert.Equal([2, 3], letters.Select(l => l.Id));
+        Assert.Equal(("400", "bad unit"), (letters[0].Reason, letters[0].Answer));
+        Assert.Equal(2, buffer.GetStatus().DeadLetters);
+
+        Assert.Equal(2, await buffer.RetryDeadLettersAsync(BufferFixture.Token));
+        Assert.Equal(1, returned);
+        Assert.Equal([1, 2, 3], BufferFixture.ReadAll(buffer).Select(r => r.Id));
+        await buffer.DeadLetterAsync(3, "400", null, BufferFixture.Token);
+        Assert.Equal(1, await buffer.PurgeDeadLettersAsync(BufferFixture.Token));
+        Assert.Equal(4, await buffer.EnqueueAsync(BufferFixture.Reading(4), BufferFixture.Token));
+        Assert.Equal((3, 0), (buffer.GetStatus().Depth, buffer.GetStatus().DeadLetters));
+    }
+
+    [Fact]
+    public async Task Dead_letters_beyond_their_bound_push_out_the_oldest()
+    {
+        await using var buffer = await _fixture.OpenAsync(with: o => o with { MaxDeadLetters = 2 });
+        for (var i = 1; i <= 4; i++)
+        {
+            await buffer.EnqueueAsync(BufferFixture.Reading(i), BufferFixture.Token);
+            await buffer.DeadLetterAsync(i, "400", null, BufferFixture.Token);
+        }
+        Assert.Equal([3, 4], buffer.ListDeadLetters(0, 10).Select(l => l.Id));
+    }
+
+    [Fact]
+    public async Task Documents_are_kept_by_name()
+    {
+        await using (var buffer = await _fixture.OpenAsync())
+        {
+            Assert.Null(buffer.LoadDocument("settings"));
+            await buffer.SaveDocumentAsync("settings", "first"u8.ToArray(), BufferFixture.Token);
+            await buffer.SaveDocumentAsync("settings", "second"u8.ToArray(), BufferFixture.Token);
+            await buffer.SaveDocumentAsync("empty", ReadOnlyMemory<byte>.Empty, BufferFixture.Token);
+        }
+        await using var again = await _fixture.OpenAsync();
+        Assert.Equal("second"u8.ToArray(), again.LoadDocument("settings")!.Value.ToArray());
+        Assert.Equal(0, again.LoadDocument("empty")!.Value.Length);
+    }
+
+    [Fact]
+    public async Task An_oversized_reading_is_refused_and_nothing_else()
+    {
+        await using var buffer = await _fixture.OpenAsync();
+        var huge = BufferFixture.Reading(1) with { Kind = new string('x', ReadingEncoder.MaxPayloadBytes) };
+        await Assert.ThrowsAsync<BufferRejectedException>(
+            async () => await buffer.EnqueueAsync(huge, BufferFixture.Token));
+        Assert.Equal(1, await buffer.EnqueueAsync(BufferFixture.Reading(2), BufferFixture.Token));
+    }
+
+    [Fact]
+    public async Task A_directory_that_can_not_be_is_named_with_the_remedy()
+    {
+        var file = Path.Combine(_fixture.Directory, "file");
+        await File.WriteAllTextAsync(file, "", BufferFixture.Token);
+        var failure = await Assert.ThrowsAsync<BufferUnavailableException>(
+            () => _fixture.OpenAsync(with: o => o with { Directory = file }));
+        Assert.Contains(file, failure.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain('\n', failure.Message);
+    }
+
+    [Fact]
+    [SupportedOSPlatform("linux")]
+    public async Task Files_belong_to_their_owner_alone()
+    {
+        await using var buffer = await _fixture.OpenAsync();
+        await buffer.EnqueueAsync(BufferFixture.Reading(1), BufferFixture.Token);
+        foreach (var file in Directory.GetFiles(_fixture.Directory))
+            Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(file));
+    }
+
+    [Fact]
+    public void An_old_sqlite_is_refused()
+    {
+        var failure = Assert.Throws<NotSupportedException>(() => SqliteConnection.CheckVersion(3_051_002, "3.51.2"));
+        Assert.Contains("3.51.3", failure.Message, StringComparison.Ordinal);
+        SqliteConnection.CheckVersion(3_051_003, "3.51.3");
+        SqliteConnection.CheckVersion();
+    }
+
+    public void Dispose() => _fixture.Dispose();
+}

@@ -243,7 +243,7 @@ public sealed class DamageTests : IDisposable
         await Parallel.ForAsync(0, count, new ParallelOptions { MaxDegreeOfParallelism = 4 }, async (i, _) =>
         {
             var random = new Random(seed + i);
-            using var fixture = new BufferFixture();
+            using var fixture = new BufferFixture(inMemory: true);
             var database = (byte[])clean.Clone();
             if (i % 3 == 0)
             {

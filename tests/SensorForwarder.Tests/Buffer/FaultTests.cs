@@ -43,7 +43,7 @@ public sealed class FaultTests
     /// <returns>Whether there was an operation of that number.</returns>
     static async Task<bool> RunAsync(FileOperationKind kind, int code, int at, int groups, int size)
     {
-        using var fixture = new BufferFixture();
+        using var fixture = new BufferFixture(inMemory: true);
         var recorder = new Recorder { FailKind = kind, FailAt = at, FailCode = code };
         RecordingVfs.Attach(fixture.Directory, recorder);
         var time = new FakeTimeProvider(BufferFixture.Noon);

@@ -135,7 +135,6 @@ internal static unsafe partial class RecordingVfs
     [UnmanagedCallersOnly(CallConvs = [typeof(CallConvCdecl)])]
     static int Sync(OurFile* file, int flags)
     {
-        // Told afterwards: what was written while it ran is not covered by it, and there is one writer.
         var fault = Tell(file, FileOperationKind.Sync, 0, default);
         return fault != Ok ? fault : RealOf(file)->Methods->Sync((OurFile*)RealOf(file), flags);
     }

@@ -36,7 +36,8 @@ internal sealed class Simulation(
         using var address = GatewayAddress.Reserve(options.Address);
         using var directory = new TemporaryDirectory();
         var data = options.DataDirectory ?? directory.Sub("data");
-        Directory.CreateDirectory(data);
+        RequireWritable("--data", data);
+        RequireWritable("--report", Path.GetDirectoryName(options.ReportFile));
         var identity = new ModuleIdentity
         {
             HubHost = "edge-simulator.azure-devices.net",
@@ -243,6 +244,26 @@ internal sealed class Simulation(
     {
         await Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, cancellationToken).ConfigureAwait(false);
         return false;
+    }
+
+    /// <summary>Better now than after the run.</summary>
+    static void RequireWritable(string option, string? directory)
+    {
+        if (directory is null)
+        {
+            return;
+        }
+
+        try
+        {
+            Directory.CreateDirectory(directory);
+            using var probe = new FileStream(
+                Path.Combine(directory, $".{Guid.NewGuid():N}"), FileMode.CreateNew, FileAccess.Write, FileShare.None, 1, FileOptions.DeleteOnClose);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            throw new InvalidOperationException($"{option}: nothing can be written in '{directory}': {exception.Message}", exception);
+        }
     }
 
     static int FreePort()

@@ -245,9 +245,9 @@ internal sealed class Forwarder : BackgroundService
 
         if (!_throttle.ShouldLog(failure.Reason, out var heldBack)) return;
         if (failure.Outcome == SendOutcome.Retry)
-            Log.SendFailed(_logger, _status.Sink, batch.Id, failure.Reason, delay.TotalSeconds, heldBack);
+            Log.SendFailed(_logger, _status.Sink, batch.Id, failure.Reason, delay.TotalSeconds, LogThrottle.Note(heldBack));
         else
-            Log.Denied(_logger, _status.Sink, batch.Id, failure.Reason, delay.TotalSeconds, heldBack);
+            Log.Denied(_logger, _status.Sink, batch.Id, failure.Reason, delay.TotalSeconds, LogThrottle.Note(heldBack));
     }
 
     /// <summary>Begins as many sends as may be begun now. Returns how long there is nothing to do unless something

@@ -33,7 +33,7 @@ internal sealed class Forwarder : BackgroundService
         Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
 
     // Set by others, read by the loop.
-    volatile ForwardingSettings _settings = new();
+    volatile ForwardingSettings? _settings; // null until the first are known: nothing leaves before
     volatile bool _paused;
     volatile bool _rewind;
     volatile bool _resumeAtNow;
@@ -267,7 +267,8 @@ internal sealed class Forwarder : BackgroundService
             _queue.Rewind();
         }
 
-        if (_paused || !_sinks.TryGetValue(settings.Sink, out var sink) || _failed.Count > 0) return null;
+        if (settings is null || _paused || _failed.Count > 0) return null;
+        if (!_sinks.TryGetValue(settings.Sink, out var sink)) return null;
         if (sink != _lastSink && _window.Count > 0) return null; // a switch waits for what is under way
         Enter(sink, settings);
 

@@ -40,7 +40,7 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
         _store = new(
             parser, new(new LogLevelSwitch(LogLevel.Information), _buffer, _forwarder, _scheduler), _buffer,
             NullLogger<SettingsStore>.Instance);
-        await _store.StartAsync(Token);
+        await _store.StartAsync(null, Token);
         _twin = new(_hub, _store, NullLogger<TwinSynchronizer>.Instance);
         await _twin.StartAsync(Token);
     }

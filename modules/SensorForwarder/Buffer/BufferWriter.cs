@@ -15,6 +15,10 @@ internal sealed class BufferWriter : IDisposable
     // Commands run with the last piece of what waited before them; this bounds how long newer readings hold them up.
     const int MaxPiecesBeforeCommands = 64;
 
+    // What a delivered row is taken to cost, and how many are left in the file in idle times.
+    const int AssumedRowBytes = 180;
+    const int KeptDeadRows = 4_096;
+
     static readonly TimeSpan AgeCheckInterval = TimeSpan.FromSeconds(30);
 
     readonly Intake _intake;
@@ -136,11 +140,14 @@ internal sealed class BufferWriter : IDisposable
             CommitWaiting();
         else if (!_health.IsOk)
             Probe();
+        Reclaim();
         EndRejecting();
         Expire();
         _upkeep.KeepReserve(StorageBudget.Of(_limits));
         if (_upkeep.IdleWorkIn() == TimeSpan.Zero)
         {
+            if (_store!.Marks.DeadRows > KeptDeadRows && Transact(static store => store.Reclaim()))
+                return TimeSpan.Zero;
             if (Transact(store => StorageUpkeep.GiveSpaceBack(store, StorageBudget.Of(_limits))))
             {
                 // The pages leave the file when the WAL is copied back.
@@ -263,7 +270,7 @@ internal sealed class BufferWriter : IDisposable
         if (acknowledgements.Count == 0)
             return false;
         foreach (var range in acknowledgements)
-            store.Delete(range.FirstId, Math.Min(range.LastId, store.Marks.LastId));
+            store.Acknowledge(range.FirstId, range.LastId);
         store.RefreshFirst();
         return true;
     }
@@ -293,13 +300,18 @@ internal sealed class BufferWriter : IDisposable
         var limits = _limits;
         if (!Evictor.IsOver(store, budget, bytes, readings))
             return true;
-        if (limits.WhenFull == WhenFull.RejectNew)
-        {
-            IsRejecting = true;
-            return readings == 0;
-        }
         // Room for more than this transaction, so that eviction comes in pieces and not with every commit.
         var ahead = bytes + (budget.DatabaseBytes / 64);
+        while (store.Marks.DeadRows > 0 && Evictor.IsOver(store, budget, ahead, readings)
+            && Transact(static store => store.Reclaim()))
+        {
+            _upkeep.AfterCommit(store, budget);
+        }
+        if (limits.WhenFull == WhenFull.RejectNew)
+        {
+            IsRejecting = readings > 0 && Evictor.IsOver(store, budget, bytes, readings);
+            return !IsRejecting;
+        }
         while (store.Marks.Depth > 0 && Evictor.IsOver(store, budget, ahead, readings))
         {
             if ((limits.WhenFull != WhenFull.Thin || Transact(Evictor.Thin) == 0) && Transact(Evictor.DropOldest) == 0)
@@ -323,10 +335,26 @@ internal sealed class BufferWriter : IDisposable
         return groups;
     }
 
+    // Takes delivered rows out where that is cheap, or where they take more than their share.
+    void Reclaim()
+    {
+        var mostDeadRows = Math.Max(64L << 20, _limits.MaxBytes / 4) / AssumedRowBytes;
+        while (_store!.IsCheapToReclaim || _store.Marks.DeadRows > mostDeadRows)
+        {
+            Transact(static store => store.Reclaim());
+            _upkeep.AfterCommit(_store, StorageBudget.Of(_limits));
+        }
+    }
+
     // A little more room than one reading needs, so that it does not flap.
     void EndRejecting()
     {
         var budget = StorageBudget.Of(_limits);
+        while (IsRejecting && _store!.Marks.DeadRows > 0)
+        {
+            Transact(static store => store.Reclaim());
+            _upkeep.AfterCommit(_store, budget);
+        }
         IsRejecting = IsRejecting && _limits.WhenFull == WhenFull.RejectNew
             && Evictor.IsOver(_store!, budget, budget.DatabaseBytes / 64, 1);
     }

@@ -64,7 +64,9 @@ internal sealed class Simulation(
         await using var http = options.Http ? new TelemetryEndpoint(ledger, recent, faults, time) : null;
 
         // The module, and what happens to it.
-        var environment = ModuleEnvironment.For(identity, workload.SocketPath, data, FreePort());
+        var authorityFile = directory.Sub("edge-device-ca.cert.pem");
+        await File.WriteAllTextAsync(authorityFile, certificates.TrustBundle, abortRequested).ConfigureAwait(false);
+        var environment = ModuleEnvironment.For(identity, options.Identity, workload.SocketPath, authorityFile, data, FreePort());
         using var module = options.ModulePath is null ? null : new ModuleProcess(
             options.ModulePath, environment, ModuleProcess.RestartDelay, time, log);
         var schedules = new Schedules(faults, time, log);

@@ -1,3 +1,5 @@
+using SQLitePCL;
+
 namespace SensorForwarder.Buffer;
 
 /// <summary>Reads on a connection of its own, which sees whole transactions and never holds the writer up. Each call
@@ -10,6 +12,7 @@ internal sealed class BatchReader : IDisposable
     readonly ReadingClock _clock;
     readonly Func<SqliteConnection> _open;
     readonly Action<string> _reportDamage;
+    readonly PayloadCipher? _cipher;
     SqliteConnection? _connection;
     SqliteStatement _batch = null!;
     SqliteStatement _deadLetters = null!;
@@ -19,8 +22,11 @@ internal sealed class BatchReader : IDisposable
 
     /// <param name="open">Opens a reading connection to the file that is in place.</param>
     /// <param name="reportDamage">Told when the file turns out to be damaged.</param>
-    public BatchReader(ReadingClock clock, Func<SqliteConnection> open, Action<string> reportDamage)
+    /// <param name="cipher">Unseals payloads; disposed with the reader.</param>
+    public BatchReader(
+        ReadingClock clock, Func<SqliteConnection> open, Action<string> reportDamage, PayloadCipher? cipher)
     {
+        _cipher = cipher;
         _clock = clock;
         _open = open;
         _reportDamage = reportDamage;
@@ -68,7 +74,17 @@ internal sealed class BatchReader : IDisposable
         {
             _disposed = true;
             Disconnect();
+            _cipher?.Dispose();
         }
+    }
+
+    // One that can't be unsealed was changed on the medium: a salvage drops it, and says so.
+    ReadOnlySpan<byte> Plain(SqliteStatement row, long id)
+    {
+        if (!row.IsBlob(3))
+            return row.Bytes(3);
+        return _cipher?.Unseal(id, row.Bytes(3)) ?? throw new SqliteFailure(
+            raw.SQLITE_CORRUPT, raw.SQLITE_CORRUPT, $"the payload of reading {id} is not as it was sealed");
     }
 
     T Read<T>(Func<T> read)
@@ -106,7 +122,7 @@ internal sealed class BatchReader : IDisposable
         {
             while (_batch.Step())
             {
-                var payload = _batch.Bytes(3);
+                var payload = Plain(_batch, _batch.Number(0));
                 // A repaired time keeps its length, but a mark on a doubtful one adds to it.
                 var needed = payload.Length + TimeRepair.MaxAddedBytes;
                 if (rows.Count > 0 && used + needed > maxBytes)
@@ -137,7 +153,7 @@ internal sealed class BatchReader : IDisposable
             while (_deadLetters.Step())
             {
                 var recordedAtMs = _deadLetters.Number(1);
-                var stored = _deadLetters.Bytes(3);
+                var stored = Plain(_deadLetters, _deadLetters.Number(0));
                 var payload = new byte[stored.Length + TimeRepair.MaxAddedBytes];
                 var length = TimeRepair.Copy(
                     stored, payload, ref recordedAtMs, _clock.CorrectionMs((int)_deadLetters.Number(2)));

@@ -9,7 +9,8 @@ namespace SensorForwarder.Buffer;
 /// file is only read. Readings keep their ids, so that what is on its way to a receiver stays the same reading; the
 /// epoch is new, so that nothing that can't be read any more is taken for something else.
 /// </summary>
-internal sealed class BufferSalvage(VolumeFiles files, BufferOptions options, TimeProvider timeProvider)
+internal sealed class BufferSalvage(
+    VolumeFiles files, BufferOptions options, TimeProvider timeProvider, PayloadCipher? cipher)
 {
     /// <summary>Damaged files that are kept as evidence; older ones are deleted.</summary>
     public const int MaxKept = 3;
@@ -82,12 +83,12 @@ internal sealed class BufferSalvage(VolumeFiles files, BufferOptions options, Ti
         {
             switch (columns)
             {
-                case [null, long at, long segment, string or byte[]] when id > 0 && IsPayload(columns[3]):
+                case [null, long at, long segment, string or byte[]] when id > 0 && IsPayload(id, columns[3]):
                     BindAll(queue, id, at, segment, columns[3]).Run();
                     _readings += connection.Changes();
                     break;
                 case [null, long, long, string or byte[], long, string, string or null]
-                    when id > 0 && IsPayload(columns[3]):
+                    when id > 0 && IsPayload(id, columns[3]):
                     BindAll(letter, [id, .. columns[1..]]).Run();
                     _readings += connection.Changes();
                     break;
@@ -202,11 +203,16 @@ internal sealed class BufferSalvage(VolumeFiles files, BufferOptions options, Ti
         ? new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite, 1 << 16)
         : new MemoryStream();
 
-    // Text is whole JSON or it was hit; what is encrypted proves itself when it is decrypted.
-    static bool IsPayload(object? payload)
+    // Text is whole JSON or it was hit; what is encrypted proves itself.
+    bool IsPayload(long id, object? payload)
     {
-        if (payload is byte[])
-            return true;
+        if (payload is byte[] sealedPayload)
+        {
+            return cipher is null
+                ? throw new BufferUnavailableException(
+                    $"{files.Database}: is damaged and encrypted, and no key is given; set Buffer__KeyFile")
+                : cipher.Unseal(id, sealedPayload) is not null;
+        }
         var json = new Utf8JsonReader(Encoding.UTF8.GetBytes((string)payload!));
         try
         {

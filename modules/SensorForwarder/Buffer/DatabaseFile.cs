@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Globalization;
+using System.Text;
 using Microsoft.Extensions.Logging;
 using SQLitePCL;
 
@@ -18,6 +19,8 @@ internal sealed class DatabaseFile(
     const int ApplicationIdOffset = 68;
     const int HeaderBytes = 100;
 
+    byte[]? _key;
+
     public VolumeFiles Files => files;
 
     /// <summary>What was salvaged into the file that is open; null when nothing was.</summary>
@@ -33,7 +36,8 @@ internal sealed class DatabaseFile(
     public QueueStore Open(string? damage, long minLastId)
     {
         System.IO.Directory.CreateDirectory(files.Directory);
-        var salvage = new BufferSalvage(files, options, timeProvider);
+        using var cipher = NewCipher();
+        var salvage = new BufferSalvage(files, options, timeProvider, cipher);
         if (salvage.FinishInterrupted())
             Log.SalvageFinished(logger, files.Database);
         damage ??= FindDamageBeforeOpening();
@@ -52,6 +56,10 @@ internal sealed class DatabaseFile(
         Log.Salvaged(logger, files.Database, report.Reason, report.Readings, report.Missing, report.KeptAs!);
         return OpenChecked();
     }
+
+    /// <summary>One a thread; null without a key.</summary>
+    public PayloadCipher? NewCipher() =>
+        options.KeyFile is { } path ? new PayloadCipher(_key ??= PayloadCipher.ReadKey(path)) : null;
 
     public SqliteConnection OpenReader()
     {
@@ -107,8 +115,9 @@ internal sealed class DatabaseFile(
             if (size <= CheckedAtOnceBytes && QuickCheck(connection) is { } fault)
                 throw new SqliteFailure(raw.SQLITE_CORRUPT, raw.SQLITE_CORRUPT, fault);
             NeedsCheck = isUnclean && size > CheckedAtOnceBytes;
+            VerifyKey(connection);
             Salvage = ReadReport(connection);
-            return new QueueStore(connection);
+            return new QueueStore(connection, NewCipher());
         }
         catch
         {
@@ -139,6 +148,35 @@ internal sealed class DatabaseFile(
             || connection.QueryText("SELECT value FROM meta WHERE name = 'epoch'") is null)
         {
             throw new SqliteFailure(raw.SQLITE_NOTADB, raw.SQLITE_NOTADB, "not a buffer's database");
+        }
+    }
+
+    // A sealed text that is known: shows a wrong key before anything is written with it.
+    void VerifyKey(SqliteConnection connection)
+    {
+        const string Known = "SensorForwarder";
+        var check = connection.QueryText("SELECT value FROM meta WHERE name = 'key_check'");
+        using var cipher = NewCipher();
+        if (check is null && cipher is not null)
+        {
+            using var save = connection.PrepareOnce("INSERT INTO meta(name, value) VALUES('key_check', ?1)");
+            save.Bind(1, Convert.ToBase64String(cipher.Seal(0, Encoding.ASCII.GetBytes(Known)))).Run();
+            return;
+        }
+        if (check is null)
+            return;
+        if (cipher is null)
+        {
+            throw new BufferUnavailableException(
+                $"{files.Database}: is encrypted and no key is given; set Buffer__KeyFile, or move the file away");
+        }
+        var buffer = new byte[check.Length];
+        if (!Convert.TryFromBase64String(check, buffer, out var bytes)
+            || cipher.Unseal(0, buffer.AsSpan(0, bytes)) is not { } text || Encoding.ASCII.GetString(text) != Known)
+        {
+            throw new BufferUnavailableException(
+                $"{files.Database}: {options.KeyFile} is not the key that it was made with; give the right one to "
+                + "Buffer__KeyFile, or move the file away");
         }
     }
 

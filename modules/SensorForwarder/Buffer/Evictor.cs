@@ -64,8 +64,10 @@ internal sealed class Evictor(ReadingClock clock)
         query.Bind(1, afterId).Bind(2, throughId).Bind(3, PieceRows);
         while (query.Step())
         {
+            var (id, stored, isBlob) = (query.Number(0), query.Bytes(3).ToArray(), query.IsBlob(3));
             rows.Add(new Row(
-                query.Number(0), query.Number(1), (int)query.Number(2), query.Bytes(3).ToArray(), query.IsBlob(3)));
+                id, query.Number(1), (int)query.Number(2), stored, isBlob,
+                isBlob ? store.Plain(id, stored, isBlob).ToArray() : stored));
         }
         return rows;
     }
@@ -74,10 +76,10 @@ internal sealed class Evictor(ReadingClock clock)
     static Dictionary<string, long> ChooseRows(List<Row> rows)
     {
         var bySensor = new Dictionary<string, long>();
-        foreach (var sensor in rows.GroupBy(r => EvictionLedger.SensorOf(r.Stored)))
+        foreach (var sensor in rows.GroupBy(r => EvictionLedger.SensorOf(r.Plain)))
         {
             var history = sensor.ToList();
-            var stays = Thinning.Choose([.. history.Select(r => r.Stored)]);
+            var stays = Thinning.Choose([.. history.Select(r => r.Plain)]);
             for (var i = 0; i < stays.Length; i++)
                 history[i].Stays = stays[i];
             if (stays.Count(s => !s) is var gone && gone > 0)
@@ -100,7 +102,7 @@ internal sealed class Evictor(ReadingClock clock)
                 last = query.Number(0);
                 if (count++ == 0)
                     first = last;
-                var sensor = EvictionLedger.SensorOf(query.Bytes(3));
+                var sensor = EvictionLedger.SensorOf(store.Plain(last, query.Bytes(3), query.IsBlob(3)));
                 bySensor[sensor] = bySensor.GetValueOrDefault(sensor) + 1;
             }
         }
@@ -112,7 +114,7 @@ internal sealed class Evictor(ReadingClock clock)
         return count;
     }
 
-    sealed record Row(long Id, long RecordedAtMs, int Clock, byte[] Stored, bool IsBlob)
+    sealed record Row(long Id, long RecordedAtMs, int Clock, byte[] Stored, bool IsBlob, byte[] Plain)
     {
         public bool Stays { get; set; }
     }

@@ -16,6 +16,7 @@ internal sealed class QueueStore : IDisposable
     public const string AcknowledgedCheckName = "acknowledged_check";
 
     readonly SqliteConnection _connection;
+    readonly PayloadCipher? _cipher;
     readonly SqliteStatement _begin;
     readonly SqliteStatement _commit;
     readonly SqliteStatement _append;
@@ -32,9 +33,11 @@ internal sealed class QueueStore : IDisposable
     int _savedClock;
     int _transactionSavedClock;
 
-    public QueueStore(SqliteConnection connection)
+    /// <param name="cipher">Seals payloads; null stores them plain. Disposed with the store.</param>
+    public QueueStore(SqliteConnection connection, PayloadCipher? cipher)
     {
         _connection = connection;
+        _cipher = cipher;
         _begin = connection.Prepare("BEGIN IMMEDIATE");
         _commit = connection.Prepare("COMMIT");
         _append = connection.Prepare("INSERT INTO queue(id, recorded_at, clock, payload) VALUES(?1, ?2, ?3, ?4)");
@@ -94,11 +97,19 @@ internal sealed class QueueStore : IDisposable
     public void Append(long recordedAtMs, int clock, ReadOnlySpan<byte> payload)
     {
         var id = Marks.LastId + 1;
-        _append.Bind(1, id).Bind(2, recordedAtMs).Bind(3, clock).BindText(4, payload).Run();
+        _append.Bind(1, id).Bind(2, recordedAtMs).Bind(3, clock);
+        if (_cipher is null)
+            _append.BindText(4, payload).Run();
+        else
+            _append.BindBlob(4, _cipher.Seal(id, payload)).Run();
         Marks = Marks.Depth == 0
             ? Marks with { LastId = id, Depth = 1, FirstId = id, FirstRecordedAtMs = recordedAtMs, FirstClock = clock }
             : Marks with { LastId = id, Depth = Marks.Depth + 1 };
     }
+
+    /// <summary>The JSON of a stored payload; empty when it can't be unsealed.</summary>
+    public ReadOnlySpan<byte> Plain(long id, ReadOnlySpan<byte> stored, bool isBlob) =>
+        isBlob ? _cipher?.Unseal(id, stored) : stored;
 
     /// <summary>Puts a row back under an id that it had before.</summary>
     /// <returns>Whether the id was free.</returns>
@@ -293,7 +304,11 @@ internal sealed class QueueStore : IDisposable
         return (pages, free);
     }
 
-    public void Dispose() => _connection.Dispose();
+    public void Dispose()
+    {
+        _connection.Dispose();
+        _cipher?.Dispose();
+    }
 
     // DELETE without a condition frees the pages without writing them.
     void Rewrite()

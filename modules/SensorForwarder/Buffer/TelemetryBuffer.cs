@@ -40,7 +40,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         {
             Committed = () => Committed?.Invoke(),
         };
-        _reader = new BatchReader(parts.Clock, file.OpenReader, _writer.ReportDamage);
+        _reader = new BatchReader(parts.Clock, file.OpenReader, _writer.ReportDamage, file.NewCipher());
         _writer.Replaced = () =>
         {
             _reader.Reconnect();

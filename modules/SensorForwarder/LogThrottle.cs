@@ -8,9 +8,9 @@ internal sealed class LogThrottle(TimeProvider timeProvider)
 {
     public static readonly TimeSpan RepeatEvery = TimeSpan.FromMinutes(5);
 
-    private string? _last;
-    private long _lastLogged;
-    private int _heldBack;
+    string? _last;
+    long _lastLogged;
+    int _heldBack;
 
     /// <summary>Whether to log <paramref name="message"/> now, and how many equal ones were held back since the last
     /// time.</summary>

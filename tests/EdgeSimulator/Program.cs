@@ -1,8 +1,11 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
 using EdgeSimulator.Runs;
+using Spectre.Console;
 
-// The first Ctrl+C or SIGTERM ends the run in order, the second one at once.
+// The first Ctrl+C or SIGTERM ends the run in order, a second one at once. Some parents (timeout, for one) signal the process
+// and then its group, so what comes within a second is still the first one.
+var firstSignal = 0L;
 using var stop = new CancellationTokenSource();
 using var abort = new CancellationTokenSource();
 using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
@@ -27,7 +30,11 @@ async Task<int> RunAsync(RunOptions options)
 {
     try
     {
-        return await new Simulation(options, TimeProvider.System, Console.Out, stop.Token).RunAsync(abort.Token);
+        // Without a module, stdout is for the environment alone, so that a shell can evaluate it.
+        var output = options.ModulePath is null ? Console.Error : Console.Out;
+        var isTerminal = !Console.IsOutputRedirected && options.ModulePath is not null && AnsiConsole.Profile.Capabilities.Ansi;
+        var console = isTerminal ? AnsiConsole.Console : null;
+        return await new Simulation(options, TimeProvider.System, output, console, Console.Out, stop.Token).RunAsync(abort.Token);
     }
     catch (InvalidOperationException exception)
     {
@@ -39,10 +46,13 @@ async Task<int> RunAsync(RunOptions options)
 void Stop(PosixSignalContext context)
 {
     context.Cancel = true;
-    if (stop.IsCancellationRequested)
+    if (!stop.IsCancellationRequested)
+    {
+        firstSignal = TimeProvider.System.GetTimestamp();
+        stop.Cancel();
+    }
+    else if (TimeProvider.System.GetElapsedTime(firstSignal) > TimeSpan.FromSeconds(1))
     {
         abort.Cancel();
     }
-
-    stop.Cancel();
 }

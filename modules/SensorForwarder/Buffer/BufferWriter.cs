@@ -123,12 +123,17 @@ internal sealed class BufferWriter : IDisposable
             CommitWaiting();
         else if (!_health.IsOk)
             Probe();
+        EndRejecting();
         Expire();
         _upkeep.KeepReserve(StorageBudget.Of(_limits));
         if (_upkeep.IdleWorkIn() == TimeSpan.Zero)
         {
-            if (Transact(StorageUpkeep.GiveSpaceBack))
+            if (Transact(store => StorageUpkeep.GiveSpaceBack(store, StorageBudget.Of(_limits))))
+            {
+                // The pages leave the file when the WAL is copied back.
+                _upkeep.CopyBack(_store, StorageBudget.Of(_limits));
                 return TimeSpan.Zero;
+            }
             _upkeep.WhenIdle(_store);
         }
         return Earliest(CommitIn(), _upkeep.IdleWorkIn(), _limits.MaxAge > TimeSpan.Zero ? AgeCheckInterval : null);
@@ -248,24 +253,18 @@ internal sealed class BufferWriter : IDisposable
         var bytes = groups.Sum(g => (long)g.LiveBytes);
         var readings = groups.Sum(g => g.Live);
         var limits = _limits;
-        // An acknowledgement that frees enough ends the refusing; a little more than enough, so that it does not flap.
-        var slack = IsRejecting ? budget.DatabaseBytes / 64 : 0;
-        if (!Evictor.IsOver(store, budget, bytes + slack, readings))
-        {
-            IsRejecting = false;
+        if (!Evictor.IsOver(store, budget, bytes, readings))
             return true;
-        }
         if (limits.WhenFull == WhenFull.RejectNew)
         {
             IsRejecting = true;
             return readings == 0;
         }
-        IsRejecting = false;
         // Room for more than this transaction, so that eviction comes in pieces and not with every commit.
         var ahead = bytes + (budget.DatabaseBytes / 64);
         while (store.Marks.Depth > 0 && Evictor.IsOver(store, budget, ahead, readings))
         {
-            if (Transact(Evictor.DropOldest) == 0)
+            if ((limits.WhenFull != WhenFull.Thin || Transact(Evictor.Thin) == 0) && Transact(Evictor.DropOldest) == 0)
                 break;
             _ledger.Reload(store);
             _upkeep.AfterCommit(store, budget);
@@ -284,6 +283,14 @@ internal sealed class BufferWriter : IDisposable
         groups.ForEach(g => g.Fail(Rejection()));
         groups.Clear();
         return groups;
+    }
+
+    // A little more room than one reading needs, so that it does not flap.
+    void EndRejecting()
+    {
+        var budget = StorageBudget.Of(_limits);
+        IsRejecting = IsRejecting && _limits.WhenFull == WhenFull.RejectNew
+            && Evictor.IsOver(_store!, budget, budget.DatabaseBytes / 64, 1);
     }
 
     public static BufferRejectedException Rejection() =>

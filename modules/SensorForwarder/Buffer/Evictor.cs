@@ -22,10 +22,69 @@ internal sealed class Evictor(ReadingClock clock)
     /// <returns>How many.</returns>
     public static int DropOldest(QueueStore store) => Evict(store, EvictionLedger.Dropped, PieceRows, static (_, _) => true);
 
+    /// <summary>Halves the resolution of a piece of the old readings, in the running transaction.</summary>
+    /// <returns>How many went; 0 when thinning no longer helps.</returns>
+    public static int Thin(QueueStore store)
+    {
+        var levels = ThinningLevels.Load(store);
+        // The newest quarter stays whole.
+        var wholeFromId = store.Marks.LastId - (store.Marks.Depth / 4) + 1;
+        if (levels.Choose(store.Marks, wholeFromId) is not { } piece)
+            return 0;
+        var rows = ReadPiece(store, piece.AfterId, piece.ThroughId);
+        if (rows.Count == 0)
+            return 0;
+        var bySensor = ChooseRows(rows);
+        var goes = rows.Count(r => !r.Stays);
+        // A piece with hardly two readings a sensor has nothing left to give.
+        if (goes < rows.Count / 16)
+            return 0;
+        // Taken out and put back, not deleted one by one: half-empty pages would give no room back.
+        store.Delete(rows[0].Id, rows[^1].Id);
+        foreach (var row in rows.Where(r => r.Stays))
+            store.Restore(row.Id, row.RecordedAtMs, row.Clock, row.Stored, row.IsBlob);
+        store.RefreshFirst();
+        levels.Advance(piece.Level, rows[^1].Id, rows.Count, rows.Count - goes);
+        levels.Save(store);
+        EvictionLedger.Add(store, EvictionLedger.Thinned, bySensor, rows[0].Id, rows[^1].Id);
+        return goes;
+    }
+
     /// <summary>Deletes the oldest readings that are older than the limit, in the running transaction.</summary>
     /// <returns>How many; 0 when none is too old.</returns>
     public int Expire(QueueStore store, TimeSpan maxAge) => Evict(
         store, EvictionLedger.Expired, PieceRows, (recordedAt, segment) => clock.Age(recordedAt, segment) > maxAge);
+
+    static List<Row> ReadPiece(QueueStore store, long afterId, long throughId)
+    {
+        var rows = new List<Row>();
+        using var query = store.Connection.PrepareOnce("""
+            SELECT id, recorded_at, clock, payload FROM queue WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3
+            """);
+        query.Bind(1, afterId).Bind(2, throughId).Bind(3, PieceRows);
+        while (query.Step())
+        {
+            rows.Add(new Row(
+                query.Number(0), query.Number(1), (int)query.Number(2), query.Bytes(3).ToArray(), query.IsBlob(3)));
+        }
+        return rows;
+    }
+
+    /// <returns>How many go, by sensor.</returns>
+    static Dictionary<string, long> ChooseRows(List<Row> rows)
+    {
+        var bySensor = new Dictionary<string, long>();
+        foreach (var sensor in rows.GroupBy(r => EvictionLedger.SensorOf(r.Stored)))
+        {
+            var history = sensor.ToList();
+            var stays = Thinning.Choose([.. history.Select(r => r.Stored)]);
+            for (var i = 0; i < stays.Length; i++)
+                history[i].Stays = stays[i];
+            if (stays.Count(s => !s) is var gone && gone > 0)
+                bySensor[sensor.Key] = gone;
+        }
+        return bySensor;
+    }
 
     static int Evict(QueueStore store, string reason, int maxRows, Func<long, int, bool> goes)
     {
@@ -51,5 +110,10 @@ internal sealed class Evictor(ReadingClock clock)
         store.RefreshFirst();
         EvictionLedger.Add(store, reason, bySensor, first, last);
         return count;
+    }
+
+    sealed record Row(long Id, long RecordedAtMs, int Clock, byte[] Stored, bool IsBlob)
+    {
+        public bool Stays { get; set; }
     }
 }

@@ -33,11 +33,17 @@ internal sealed class StorageUpkeep(VolumeFiles files, TimeProvider timeProvider
         return left > TimeSpan.Zero ? left : TimeSpan.Zero;
     }
 
-    /// <summary>After each transaction: copies the WAL back when it has reached half its share.</summary>
+    /// <summary>After each transaction that changed the queue.</summary>
     public void AfterCommit(QueueStore store, StorageBudget budget)
     {
         _lastWriteAt = timeProvider.GetTimestamp();
         _idleDone = false;
+        CopyBack(store, budget);
+    }
+
+    /// <summary>Copies the WAL back when it has reached half its share.</summary>
+    public void CopyBack(QueueStore store, StorageBudget budget)
+    {
         store.Connection.Checkpoint(CheckpointNoop, out var frames);
         var limit = budget.WalBytes / 2 / WalFrameBytes;
         // A reader that holds an old snapshot keeps the WAL from starting over; then it is copied piece by piece.
@@ -61,14 +67,16 @@ internal sealed class StorageUpkeep(VolumeFiles files, TimeProvider timeProvider
         _idleDone = true;
     }
 
-    /// <summary>Gives a piece of the free space back to the volume, when most of the file is free.</summary>
+    /// <summary>Gives a piece of the free space back to the volume, when most of the file is free or the file is larger
+    /// than its share.</summary>
     /// <returns>Whether there is more to do.</returns>
-    public static bool GiveSpaceBack(QueueStore store)
+    public static bool GiveSpaceBack(QueueStore store, StorageBudget budget)
     {
         var (pages, free) = store.CountPages();
-        if (free <= KeptFreePages || free < pages / 2)
+        var isTooLarge = pages * BufferSchema.PageBytes > budget.DatabaseBytes;
+        if (free == 0 || (!isTooLarge && (free <= KeptFreePages || free < pages / 2)))
             return false;
-        store.Connection.Execute($"PRAGMA incremental_vacuum({Math.Min(VacuumStepPages, free - KeptFreePages)})");
+        store.Connection.Execute($"PRAGMA incremental_vacuum({Math.Min(VacuumStepPages, isTooLarge ? free : free - KeptFreePages)})");
         return true;
     }
 

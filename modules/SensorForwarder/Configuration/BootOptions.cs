@@ -67,15 +67,15 @@ internal sealed record BootOptions
         };
     }
 
-    private static Uri? ReadEndpoint(IConfiguration configuration)
+    static Uri? ReadEndpoint(IConfiguration configuration)
     {
         if (Text(configuration, "Http:Endpoint") is not { } text) return null;
         return SettingsTable.TryReadEndpoint(text, out var endpoint)
             ? endpoint
-            : throw new BootValueException($"Http__Endpoint: '{text}' is not an absolute http or https URL.");
+            : throw new BootValueException($"Http__Endpoint: '{text}' is not an absolute http or https URL without user and password (Http__Authorization is for those).");
     }
 
-    private static int ReadPort(IConfiguration configuration)
+    static int ReadPort(IConfiguration configuration)
     {
         if (Text(configuration, "Web:Port") is not { } text) return 9600;
         return int.TryParse(text, out var port) && port is >= 0 and <= 65535
@@ -84,7 +84,7 @@ internal sealed record BootOptions
     }
 
     /// <summary>The names that IoT Edge uses for <c>RuntimeLogLevel</c>, and .NET's own.</summary>
-    private static LogLevel ReadLogLevel(IConfiguration configuration)
+    static LogLevel ReadLogLevel(IConfiguration configuration)
     {
         var text = Text(configuration, "RuntimeLogLevel") ?? "info";
         return text.ToLowerInvariant() switch
@@ -99,6 +99,6 @@ internal sealed record BootOptions
         };
     }
 
-    private static string? Text(IConfiguration configuration, string key) =>
+    static string? Text(IConfiguration configuration, string key) =>
         configuration[key] is { } value && !string.IsNullOrWhiteSpace(value) ? value.Trim() : null;
 }

@@ -5,7 +5,7 @@ namespace SensorForwarder.Configuration;
 /// <summary>The least level that is logged, changeable while loggers exist. Thread-safe.</summary>
 internal sealed class LogLevelSwitch(LogLevel level)
 {
-    private volatile int _level = (int)level;
+    volatile int _level = (int)level;
 
     public LogLevel Level
     {

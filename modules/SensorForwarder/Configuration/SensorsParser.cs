@@ -17,7 +17,7 @@ internal sealed class SensorsParser(SensorFactory factory)
     public const string DefaultEntry = """{"kind":"host"}""";
 
     // What the hub does not allow in keys, and what would need escaping.
-    private static readonly SearchValues<char> ForbiddenInNames = SearchValues.Create(" .$#\"\\");
+    static readonly SearchValues<char> ForbiddenInNames = SearchValues.Create(" .$#\"\\");
 
     /// <summary>Reads the map.</summary>
     /// <param name="map">The value of <c>sensors</c>.</param>
@@ -59,7 +59,7 @@ internal sealed class SensorsParser(SensorFactory factory)
         return sensors;
     }
 
-    private SensorSettings? TryReadBefore(string name, JsonNode before, TimeSpan pollInterval)
+    SensorSettings? TryReadBefore(string name, JsonNode before, TimeSpan pollInterval)
     {
         try
         {
@@ -72,7 +72,7 @@ internal sealed class SensorsParser(SensorFactory factory)
         }
     }
 
-    private SensorSettings ReadEntry(string name, JsonElement entry, TimeSpan pollInterval)
+    SensorSettings ReadEntry(string name, JsonElement entry, TimeSpan pollInterval)
     {
         if (name.Length is 0 or > SensorSettings.MaxNameLength || name.AsSpan().ContainsAny(ForbiddenInNames) || name.Any(char.IsControl))
             throw new SettingException($"a name has 1 to {SensorSettings.MaxNameLength} characters, and no space . $ # \" \\");

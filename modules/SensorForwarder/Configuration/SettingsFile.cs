@@ -14,10 +14,10 @@ internal sealed class SettingsFile(
     BootOptions boot, SettingsStore store, TimeProvider timeProvider, ILogger<SettingsFile> logger) : BackgroundService
 {
     public const int MaxBytes = 1 << 20;
-    private static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(1);
+    static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(1);
 
-    private readonly LogThrottle _throttle = new(timeProvider);
-    private byte[]? _last;
+    readonly LogThrottle _throttle = new(timeProvider);
+    byte[]? _last;
 
     /// <summary>What was accepted last time comes into force before anything is read.</summary>
     public override async Task StartAsync(CancellationToken cancellationToken)
@@ -34,7 +34,7 @@ internal sealed class SettingsFile(
         while (await timer.WaitForNextTickAsync(stoppingToken)) await LookAsync(path, stoppingToken);
     }
 
-    private async Task LookAsync(string path, CancellationToken cancellationToken)
+    async Task LookAsync(string path, CancellationToken cancellationToken)
     {
         try
         {
@@ -71,7 +71,7 @@ internal sealed class SettingsFile(
         }
     }
 
-    private static JsonObject? Parse(byte[] bytes)
+    static JsonObject? Parse(byte[] bytes)
     {
         // Comments and trailing commas: people write this file. Two equal keys are a slip that nobody would notice.
         var options = new JsonDocumentOptions
@@ -84,7 +84,7 @@ internal sealed class SettingsFile(
         return JsonNode.Parse(bytes.AsSpan(start), documentOptions: options) as JsonObject;
     }
 
-    private void Complain(string path, string reason)
+    void Complain(string path, string reason)
     {
         if (_throttle.ShouldLog(reason, out _)) Log.SettingsFileBad(logger, path, reason);
     }

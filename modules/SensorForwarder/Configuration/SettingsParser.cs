@@ -51,7 +51,7 @@ internal sealed class SettingsParser(Settings defaults, bool hasIdentity, Sensor
         return new(settings, accepted, verdicts, Unknown(parsed));
     }
 
-    private static bool TryTake(
+    static bool TryTake(
         SettingDefinition definition, JsonElement value, JsonObject accepted, ref Settings settings, out string? error)
     {
         try
@@ -68,7 +68,7 @@ internal sealed class SettingsParser(Settings defaults, bool hasIdentity, Sensor
         }
     }
 
-    private Settings ReadSensors(
+    Settings ReadSensors(
         JsonDocument document, JsonObject lastGood, Settings settings, JsonObject accepted, List<SettingVerdict> verdicts)
     {
         string? error = null;
@@ -106,7 +106,7 @@ internal sealed class SettingsParser(Settings defaults, bool hasIdentity, Sensor
 
     /// <summary>A sink that can't work as things stand is refused, so that a slip in the twin does not stop a module
     /// that forwards.</summary>
-    private Settings CheckSink(
+    Settings CheckSink(
         Settings settings, JsonObject lastGood, JsonObject accepted, List<SettingVerdict> verdicts)
     {
         var error = settings.Forwarding.Sink switch
@@ -134,7 +134,7 @@ internal sealed class SettingsParser(Settings defaults, bool hasIdentity, Sensor
         return settings;
     }
 
-    private static List<string> Unknown(JsonDocument document)
+    static List<string> Unknown(JsonDocument document)
     {
         var known = SettingsTable.All.Select(definition => definition.Key).Append(SettingsTable.SensorsKey).ToArray();
         var messages = new List<string>();
@@ -151,11 +151,11 @@ internal sealed class SettingsParser(Settings defaults, bool hasIdentity, Sensor
         return messages;
     }
 
-    private static bool Has(JsonDocument document, string key, out JsonElement value) =>
+    static bool Has(JsonDocument document, string key, out JsonElement value) =>
         document.RootElement.TryGetProperty(key, out value) && value.ValueKind != JsonValueKind.Null;
 
     /// <summary>Edits between two names, case left aside (Levenshtein).</summary>
-    private static int Distance(string a, string b)
+    static int Distance(string a, string b)
     {
         if (b.Length > 64) return int.MaxValue;
         var row = Enumerable.Range(0, b.Length + 1).ToArray();

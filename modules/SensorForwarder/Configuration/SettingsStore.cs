@@ -14,15 +14,15 @@ namespace SensorForwarder.Configuration;
 internal sealed class SettingsStore(
     SettingsParser parser, SettingsApplier applier, TelemetryBuffer buffer, ILogger<SettingsStore> logger) : IDisposable
 {
-    private const string AcceptedDocument = "settings.accepted";
-    private const string TwinDocument = "settings.twin";
+    const string AcceptedDocument = "settings.accepted";
+    const string TwinDocument = "settings.twin";
 
-    private readonly SemaphoreSlim _turn = new(1);
-    private JsonObject _file = [];
-    private JsonObject _twin = [];
-    private JsonObject _accepted = [];
-    private string _complaints = "";
-    private volatile ParsedSettings? _current;
+    readonly SemaphoreSlim _turn = new(1);
+    JsonObject _file = [];
+    JsonObject _twin = [];
+    JsonObject _accepted = [];
+    string _complaints = "";
+    volatile ParsedSettings? _current;
 
     /// <summary>What is in force, and what was refused. Null before <see cref="StartAsync"/>.</summary>
     public ParsedSettings? Current => _current;
@@ -43,7 +43,7 @@ internal sealed class SettingsStore(
 
     public void Dispose() => _turn.Dispose();
 
-    private async Task<ParsedSettings> TakeAsync(Action replace, CancellationToken cancellationToken)
+    async Task<ParsedSettings> TakeAsync(Action replace, CancellationToken cancellationToken)
     {
         await _turn.WaitAsync(cancellationToken);
         try
@@ -66,7 +66,7 @@ internal sealed class SettingsStore(
     }
 
     /// <summary>The twin over the file, key by key, and sensor by sensor.</summary>
-    private static JsonObject Merge(JsonObject file, JsonObject twin)
+    static JsonObject Merge(JsonObject file, JsonObject twin)
     {
         var merged = file.DeepClone().AsObject();
         foreach (var (key, value) in twin)
@@ -84,7 +84,7 @@ internal sealed class SettingsStore(
         return merged;
     }
 
-    private void Complain(ParsedSettings parsed)
+    void Complain(ParsedSettings parsed)
     {
         var refused = parsed.Verdicts.Where(verdict => verdict.Error is not null).ToList();
         var complaints = string.Join('\n', [.. refused.Select(verdict => verdict.Key + verdict.Error), .. parsed.UnknownKeys]);
@@ -95,7 +95,7 @@ internal sealed class SettingsStore(
         foreach (var message in parsed.UnknownKeys) Log.SettingUnknown(logger, message);
     }
 
-    private JsonObject Load(string name)
+    JsonObject Load(string name)
     {
         try
         {
@@ -108,7 +108,7 @@ internal sealed class SettingsStore(
     }
 
     // Not written when nothing changed: each write costs flash.
-    private async Task SaveAsync(string name, JsonObject before, JsonObject now, CancellationToken cancellationToken)
+    async Task SaveAsync(string name, JsonObject before, JsonObject now, CancellationToken cancellationToken)
     {
         var text = now.ToJsonString();
         if (text == before.ToJsonString()) return;

@@ -29,14 +29,14 @@ internal sealed record SettingDefinition(
 internal static class SettingsTable
 {
     public const string SensorsKey = "sensors";
-    private const int MaxUrlLength = 2048;
+    const int MaxUrlLength = 2048;
 
     public static IReadOnlyList<SettingDefinition> All { get; } =
     [
         Choice("sink", "Where batches go.",
             [("iothub", SinkKind.IotHub), ("http", SinkKind.Http)],
             s => s.Forwarding.Sink, (s, v) => s with { Forwarding = s.Forwarding with { Sink = v } }),
-        new("httpEndpoint", "absolute http or https URL", "Receiver of the `http` sink; secrets belong into `Http__Authorization`.",
+        new("httpEndpoint", "absolute http or https URL without user and password", "Receiver of the `http` sink; secrets belong into `Http__Authorization`.",
             (s, v) => s with { Forwarding = s.Forwarding with { HttpEndpoint = ReadEndpoint(v) } },
             s => s.Forwarding.HttpEndpoint?.ToString()),
         Integer("batchSize", 1, 10_000, "Readings in a batch at most.",
@@ -69,7 +69,7 @@ internal static class SettingsTable
 
     public static bool TryReadEndpoint(string text, [NotNullWhen(true)] out Uri? endpoint) =>
         Uri.TryCreate(text, UriKind.Absolute, out endpoint)
-        && endpoint.Scheme is "http" or "https" && endpoint.Host.Length > 0 && text.Length <= MaxUrlLength;
+        && endpoint.Scheme is "http" or "https" && endpoint.UserInfo.Length == 0 && endpoint.Host.Length > 0 && text.Length <= MaxUrlLength;
 
     /// <summary>The start of a value as it was given, for messages.</summary>
     public static string Show(JsonElement value) => LogText.Clean(value.GetRawText()) is { Length: > 60 } text
@@ -90,12 +90,12 @@ internal static class SettingsTable
         return number;
     }
 
-    private static Uri ReadEndpoint(JsonElement value) =>
+    static Uri ReadEndpoint(JsonElement value) =>
         value.ValueKind == JsonValueKind.String && TryReadEndpoint(value.GetString()!, out var endpoint)
             ? endpoint
-            : throw new SettingException($"{Show(value)} is not allowed; allowed is an absolute http or https URL");
+            : throw new SettingException($"{Show(value)} is not allowed; allowed is an absolute http or https URL without user and password");
 
-    private static SettingDefinition Integer(
+    static SettingDefinition Integer(
         string key, int min, int max, string text, Func<Settings, int> get, Func<Settings, int, Settings> set)
     {
         var allowed = $"{min}..{max}";
@@ -111,7 +111,7 @@ internal static class SettingsTable
         }
     }
 
-    private static SettingDefinition Seconds(
+    static SettingDefinition Seconds(
         string key, double min, double max, string text, Func<Settings, TimeSpan> get, Func<Settings, TimeSpan, Settings> set)
     {
         var (low, high) = (min.ToString(CultureInfo.InvariantCulture), max.ToString(CultureInfo.InvariantCulture));
@@ -121,7 +121,7 @@ internal static class SettingsTable
             s => get(s).TotalSeconds);
     }
 
-    private static SettingDefinition Choice<T>(
+    static SettingDefinition Choice<T>(
         string key, string text, (string Name, T Value)[] choices, Func<Settings, T> get, Func<Settings, T, Settings> set)
         where T : struct, Enum
     {

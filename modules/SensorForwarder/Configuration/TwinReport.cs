@@ -13,8 +13,8 @@ internal static class TwinReport
     public const string UnknownKey = "unknownSettings";
 
     // The hub takes strings of 4096 bytes and documents of 32 KB.
-    private const int MaxTextLength = 1000;
-    private const int MaxValueBytes = 8 << 10;
+    const int MaxTextLength = 1000;
+    const int MaxValueBytes = 8 << 10;
 
     /// <summary>The patch that brings the reported properties up to date.</summary>
     /// <param name="parsed">What is in force.</param>
@@ -34,7 +34,7 @@ internal static class TwinReport
         return patch;
     }
 
-    private static JsonObject Acknowledge(SettingVerdict verdict, long version)
+    static JsonObject Acknowledge(SettingVerdict verdict, long version)
     {
         var entry = new JsonObject();
         if (verdict.Value is { } value && Encoding.UTF8.GetByteCount(value.ToJsonString()) <= MaxValueBytes)
@@ -45,5 +45,5 @@ internal static class TwinReport
         return entry;
     }
 
-    private static string Shorten(string text) => text.Length <= MaxTextLength ? text : text[..MaxTextLength] + "...";
+    static string Shorten(string text) => text.Length <= MaxTextLength ? text : text[..MaxTextLength] + "...";
 }

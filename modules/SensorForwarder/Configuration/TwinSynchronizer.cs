@@ -15,17 +15,17 @@ namespace SensorForwarder.Configuration;
 internal sealed class TwinSynchronizer(
     IEdgeHubClient client, SettingsStore store, ILogger<TwinSynchronizer> logger) : BackgroundService
 {
-    private const string VersionKey = "$version";
-    private const int MaxWaitingPatches = 1000;
+    const string VersionKey = "$version";
+    const int MaxWaitingPatches = 1000;
 
-    private readonly Channel<(long? Version, ReadOnlyMemory<byte> Patch)> _patches =
+    readonly Channel<(long? Version, ReadOnlyMemory<byte> Patch)> _patches =
         Channel.CreateBounded<(long?, ReadOnlyMemory<byte>)>(
             new BoundedChannelOptions(MaxWaitingPatches) { FullMode = BoundedChannelFullMode.DropOldest });
 
-    private readonly SemaphoreSlim _turn = new(1);
-    private JsonObject _desired = [];
-    private JsonObject _reported = [];
-    private long _version;
+    readonly SemaphoreSlim _turn = new(1);
+    JsonObject _desired = [];
+    JsonObject _reported = [];
+    long _version;
 
     /// <summary>Version of the desired properties in force; 0 before the first.</summary>
     public long Version => Interlocked.Read(ref _version);
@@ -73,7 +73,7 @@ internal sealed class TwinSynchronizer(
         }
     }
 
-    private async Task GetAsync(CancellationToken cancellationToken)
+    async Task GetAsync(CancellationToken cancellationToken)
     {
         var answer = await client.GetTwinAsync(cancellationToken);
         if (!answer.IsSuccess)
@@ -101,7 +101,7 @@ internal sealed class TwinSynchronizer(
         await ApplyAsync(version, cancellationToken);
     }
 
-    private async Task TakePatchAsync(long? topicVersion, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
+    async Task TakePatchAsync(long? topicVersion, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
     {
         var patch = Parse(bytes);
         var version = topicVersion ?? Integer(patch?[VersionKey]);
@@ -118,7 +118,7 @@ internal sealed class TwinSynchronizer(
         await ApplyAsync(version.Value, cancellationToken);
     }
 
-    private async Task ApplyAsync(long version, CancellationToken cancellationToken)
+    async Task ApplyAsync(long version, CancellationToken cancellationToken)
     {
         Interlocked.Exchange(ref _version, version);
         var document = _desired.DeepClone().AsObject();
@@ -134,7 +134,7 @@ internal sealed class TwinSynchronizer(
     }
 
     /// <summary>JSON merge patch (RFC 7396).</summary>
-    private static void MergePatch(JsonObject target, JsonObject patch)
+    static void MergePatch(JsonObject target, JsonObject patch)
     {
         foreach (var (key, value) in patch)
         {
@@ -154,7 +154,7 @@ internal sealed class TwinSynchronizer(
         }
     }
 
-    private static JsonObject? Parse(ReadOnlyMemory<byte> bytes)
+    static JsonObject? Parse(ReadOnlyMemory<byte> bytes)
     {
         try
         {
@@ -166,6 +166,6 @@ internal sealed class TwinSynchronizer(
         }
     }
 
-    private static long? Integer(JsonNode? node) =>
+    static long? Integer(JsonNode? node) =>
         node is JsonValue value && value.TryGetValue<long>(out var number) ? number : null;
 }

@@ -11,9 +11,9 @@ namespace SensorForwarder.Forwarding;
 /// </summary>
 internal sealed class BatchEncoder
 {
-    private const int MaxIdDigits = 19;
-    private readonly string _epoch;
-    private readonly byte[] _head;
+    const int MaxIdDigits = 19;
+    readonly string _epoch;
+    readonly byte[] _head;
 
     public BatchEncoder(string device, string module, string epoch)
     {
@@ -32,7 +32,7 @@ internal sealed class BatchEncoder
         _head = [.. head.WrittenSpan[..^1], .. ",\"batch\":["u8];
     }
 
-    private static ReadOnlySpan<byte> Tail => "]}"u8;
+    static ReadOnlySpan<byte> Tail => "]}"u8;
 
     /// <summary>Encodes the readings from the first on, as many as fit into <paramref name="maxBytes"/>, but at least
     /// one: whether a single one is too large is for the sink to say.</summary>
@@ -64,13 +64,13 @@ internal sealed class BatchEncoder
         return new(_epoch, count == readings.Count ? readings : [.. readings.Take(count)], body);
     }
 
-    private static int Append(byte[] target, int at, ReadOnlySpan<byte> source)
+    static int Append(byte[] target, int at, ReadOnlySpan<byte> source)
     {
         source.CopyTo(target.AsSpan(at));
         return at + source.Length;
     }
 
-    private static int EntryBytes(BufferedReading reading)
+    static int EntryBytes(BufferedReading reading)
     {
         Span<byte> digits = stackalloc byte[MaxIdDigits + 1];
         Utf8Formatter.TryFormat(reading.Id, digits, out var length);

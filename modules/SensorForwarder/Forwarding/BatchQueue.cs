@@ -8,12 +8,12 @@ namespace SensorForwarder.Forwarding;
 /// </summary>
 internal sealed class BatchQueue(TelemetryBuffer buffer, BatchEncoder encoder, TimeProvider timeProvider)
 {
-    private readonly LinkedList<Batch> _again = new();
+    readonly LinkedList<Batch> _again = new();
 
     // Everything up to here was taken out, or is gone from the buffer.
-    private long _cursor;
-    private Pending? _pending;
-    private int _largestPayload = 1;
+    long _cursor;
+    Pending? _pending;
+    int _largestPayload = 1;
 
     /// <summary>No batch waits to be sent again.</summary>
     public bool IsFresh => _again.Count == 0;
@@ -91,10 +91,10 @@ internal sealed class BatchQueue(TelemetryBuffer buffer, BatchEncoder encoder, T
         return null;
     }
 
-    private bool IsFull(Batch batch, int peeked, ForwardingSettings settings, int maxBytes) =>
+    bool IsFull(Batch batch, int peeked, ForwardingSettings settings, int maxBytes) =>
         peeked == settings.BatchSize || batch.Readings.Count < peeked || batch.Body.Length + _largestPayload > maxBytes;
 
-    private Pending? FirstPending()
+    Pending? FirstPending()
     {
         var last = buffer.LastCommittedId;
         var first = buffer.PeekBatch(_cursor, 1, 1);
@@ -105,7 +105,7 @@ internal sealed class BatchQueue(TelemetryBuffer buffer, BatchEncoder encoder, T
 
     /// <summary>Time until the oldest waiting reading is old enough. Its age is taken from the wall clock, so that a
     /// restart does not begin the wait anew, but a clock that was set back can't stretch it.</summary>
-    private TimeSpan UntilDue(Pending pending, TimeSpan interval)
+    TimeSpan UntilDue(Pending pending, TimeSpan interval)
     {
         var age = timeProvider.GetUtcNow() - pending.RecordedAt;
         var seen = timeProvider.GetElapsedTime(pending.SeenAt);
@@ -113,5 +113,5 @@ internal sealed class BatchQueue(TelemetryBuffer buffer, BatchEncoder encoder, T
     }
 
     /// <summary>The oldest reading that waits behind the cursor.</summary>
-    private sealed record Pending(DateTimeOffset RecordedAt, long SeenAt, long LastCommittedId);
+    sealed record Pending(DateTimeOffset RecordedAt, long SeenAt, long LastCommittedId);
 }

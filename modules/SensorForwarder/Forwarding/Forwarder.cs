@@ -12,48 +12,48 @@ namespace SensorForwarder.Forwarding;
 /// </summary>
 internal sealed class Forwarder : BackgroundService
 {
-    private static readonly TimeSpan BackoffBase = TimeSpan.FromSeconds(1);
-    private static readonly TimeSpan BackoffMax = TimeSpan.FromMinutes(5);
-    private static readonly TimeSpan RetryAfterMax = TimeSpan.FromHours(1);
+    static readonly TimeSpan BackoffBase = TimeSpan.FromSeconds(1);
+    static readonly TimeSpan BackoffMax = TimeSpan.FromMinutes(5);
+    static readonly TimeSpan RetryAfterMax = TimeSpan.FromHours(1);
 
     // A receiver that rejects this many single readings one after the other is broken rather than they are: back off
     // before any more of them go to the dead letters.
-    private const int RejectedInARowMax = 5;
+    const int RejectedInARowMax = 5;
 
-    private static readonly TimeSpan ShutdownPatience = TimeSpan.FromSeconds(3);
+    static readonly TimeSpan ShutdownPatience = TimeSpan.FromSeconds(3);
 
-    private readonly TelemetryBuffer _buffer;
-    private readonly IReadOnlyDictionary<SinkKind, ISink> _sinks;
-    private readonly BatchQueue _queue;
-    private readonly TimeProvider _timeProvider;
-    private readonly Random _random;
-    private readonly ILogger<Forwarder> _logger;
-    private readonly LogThrottle _throttle;
-    private readonly Channel<bool> _wake =
+    readonly TelemetryBuffer _buffer;
+    readonly IReadOnlyDictionary<SinkKind, ISink> _sinks;
+    readonly BatchQueue _queue;
+    readonly TimeProvider _timeProvider;
+    readonly Random _random;
+    readonly ILogger<Forwarder> _logger;
+    readonly LogThrottle _throttle;
+    readonly Channel<bool> _wake =
         Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
 
     // Set by others, read by the loop.
-    private volatile ForwardingSettings _settings = new();
-    private volatile bool _paused;
-    private volatile bool _rewind;
-    private volatile bool _resumeAtNow;
-    private long _flushThrough;
+    volatile ForwardingSettings _settings = new();
+    volatile bool _paused;
+    volatile bool _rewind;
+    volatile bool _resumeAtNow;
+    long _flushThrough;
 
     // Set by the loop, read by others.
-    private volatile ForwardingStatus _status = new();
-    private volatile TaskCompletionSource _progress = NewPulse();
-    private long _settledThrough;
+    volatile ForwardingStatus _status = new();
+    volatile TaskCompletionSource _progress = NewPulse();
+    long _settledThrough;
 
     // Used only by the loop.
-    private readonly Queue<InFlight> _window = new();
-    private readonly List<Batch> _failed = [];
-    private SendResult? _failure;
-    private int _failuresInARow;
-    private long _resumeAt;
-    private Task _acknowledged = Task.CompletedTask;
-    private int _rejectedInARow;
-    private volatile ISink? _waitingFor;
-    private ISink? _lastSink;
+    readonly Queue<InFlight> _window = new();
+    readonly List<Batch> _failed = [];
+    SendResult? _failure;
+    int _failuresInARow;
+    long _resumeAt;
+    Task _acknowledged = Task.CompletedTask;
+    int _rejectedInARow;
+    volatile ISink? _waitingFor;
+    ISink? _lastSink;
 
     public Forwarder(
         TelemetryBuffer buffer,
@@ -168,7 +168,7 @@ internal sealed class Forwarder : BackgroundService
     }
 
     /// <summary>Takes the ends of sends into account, in the order in which they were begun.</summary>
-    private void Reap()
+    void Reap()
     {
         while (_window.TryPeek(out var flight) && flight.Sending.IsCompleted)
         {
@@ -194,7 +194,7 @@ internal sealed class Forwarder : BackgroundService
         Interlocked.Exchange(ref _progress, NewPulse()).TrySetResult();
     }
 
-    private void Settle(Batch batch, SendResult result)
+    void Settle(Batch batch, SendResult result)
     {
         var where = _status.Sink;
         switch (result.Outcome)
@@ -236,7 +236,7 @@ internal sealed class Forwarder : BackgroundService
         _status = _status with { LastError = result.Reason, Failures = _status.Failures + 1 };
     }
 
-    private void BackOff(SendResult failure, Batch batch)
+    void BackOff(SendResult failure, Batch batch)
     {
         _failuresInARow++;
         var delay = Backoff.Next(_failuresInARow, BackoffBase, BackoffMax, _random.NextDouble());
@@ -252,7 +252,7 @@ internal sealed class Forwarder : BackgroundService
 
     /// <summary>Begins as many sends as may be begun now. Returns how long there is nothing to do unless something
     /// wakes the loop; null: for ever.</summary>
-    private TimeSpan? Fill(CancellationToken sendToken, CancellationToken stoppingToken)
+    TimeSpan? Fill(CancellationToken sendToken, CancellationToken stoppingToken)
     {
         var settings = _settings;
         if (_resumeAtNow)
@@ -289,7 +289,7 @@ internal sealed class Forwarder : BackgroundService
         return null;
     }
 
-    private void Enter(ISink sink, ForwardingSettings settings)
+    void Enter(ISink sink, ForwardingSettings settings)
     {
         var where = sink.Describe(settings);
         if (where != _status.Sink)
@@ -301,7 +301,7 @@ internal sealed class Forwarder : BackgroundService
         _lastSink = sink;
     }
 
-    private async Task<SendResult> SendAndWakeAsync(
+    async Task<SendResult> SendAndWakeAsync(
         ISink sink, Batch batch, ForwardingSettings settings, CancellationToken cancellationToken)
     {
         try
@@ -314,14 +314,14 @@ internal sealed class Forwarder : BackgroundService
         }
     }
 
-    private void Acknowledge(Batch batch)
+    void Acknowledge(Batch batch)
     {
         foreach (var (first, last) in batch.Ranges())
             Note(_buffer.AcknowledgeAsync(first, last, CancellationToken.None));
     }
 
     /// <summary>Lets a deletion go its way: the next batch need not wait for it.</summary>
-    private void Note(Task deletion)
+    void Note(Task deletion)
     {
         var before = _acknowledged;
         _acknowledged = ObserveAsync();
@@ -341,7 +341,7 @@ internal sealed class Forwarder : BackgroundService
         }
     }
 
-    private void WakeWhenReady(ISink sink, CancellationToken stoppingToken)
+    void WakeWhenReady(ISink sink, CancellationToken stoppingToken)
     {
         if (_waitingFor == sink) return;
         _waitingFor = sink;
@@ -356,7 +356,7 @@ internal sealed class Forwarder : BackgroundService
         }
     }
 
-    private async Task WaitAsync(TimeSpan? limit, CancellationToken cancellationToken)
+    async Task WaitAsync(TimeSpan? limit, CancellationToken cancellationToken)
     {
         using var timer = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var woken = _wake.Reader.ReadAsync(timer.Token).AsTask();
@@ -370,15 +370,15 @@ internal sealed class Forwarder : BackgroundService
         cancellationToken.ThrowIfCancellationRequested();
     }
 
-    private void Wake() => _wake.Writer.TryWrite(true);
+    void Wake() => _wake.Writer.TryWrite(true);
 
-    private void Back(TimeSpan delay) =>
+    void Back(TimeSpan delay) =>
         _resumeAt = _timeProvider.GetTimestamp() + (long)(delay.TotalSeconds * _timeProvider.TimestampFrequency);
 
-    private TimeSpan UntilResume() =>
+    TimeSpan UntilResume() =>
         _resumeAt == 0 ? TimeSpan.Zero : _timeProvider.GetElapsedTime(_timeProvider.GetTimestamp(), _resumeAt);
 
-    private static TaskCompletionSource NewPulse() => new(TaskCreationOptions.RunContinuationsAsynchronously);
+    static TaskCompletionSource NewPulse() => new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    private sealed record InFlight(Batch Batch, Task<SendResult> Sending);
+    sealed record InFlight(Batch Batch, Task<SendResult> Sending);
 }

@@ -21,16 +21,16 @@ internal sealed class HttpSink : ISink, IDisposable
 {
     public const int LargestBodyBytes = 16 << 20;
 
-    private const int ShownAnswerBytes = 200;
-    private static readonly TimeSpan AnswerTimeout = TimeSpan.FromSeconds(5);
-    private static readonly TimeSpan ConnectTimeout = TimeSpan.FromSeconds(5);
+    const int ShownAnswerBytes = 200;
+    static readonly TimeSpan AnswerTimeout = TimeSpan.FromSeconds(5);
+    static readonly TimeSpan ConnectTimeout = TimeSpan.FromSeconds(5);
 
     // So that a changed DNS entry is noticed.
-    private static readonly TimeSpan ConnectionLife = TimeSpan.FromMinutes(10);
+    static readonly TimeSpan ConnectionLife = TimeSpan.FromMinutes(10);
 
-    private readonly HttpClient _http;
-    private readonly HttpSinkOptions _options;
-    private readonly TimeProvider _timeProvider;
+    readonly HttpClient _http;
+    readonly HttpSinkOptions _options;
+    readonly TimeProvider _timeProvider;
 
     public HttpSink(HttpSinkOptions options, TimeProvider timeProvider)
     {
@@ -59,9 +59,9 @@ internal sealed class HttpSink : ISink, IDisposable
 
     public int MaxBytes(ForwardingSettings settings) => Math.Min(settings.BatchMaxBytes, LargestBodyBytes);
 
-    // Without the query: keys stand there.
+    // Without user and query: keys stand there.
     public string Describe(ForwardingSettings settings) =>
-        settings.HttpEndpoint?.GetLeftPart(UriPartial.Path) ?? "nowhere (set httpEndpoint)";
+        settings.HttpEndpoint?.GetComponents(UriComponents.SchemeAndServer | UriComponents.Path, UriFormat.UriEscaped) ?? "nowhere (set httpEndpoint)";
 
     public async Task<SendResult> SendAsync(Batch batch, ForwardingSettings settings, CancellationToken cancellationToken)
     {
@@ -97,7 +97,7 @@ internal sealed class HttpSink : ISink, IDisposable
 
     public void Dispose() => _http.Dispose();
 
-    private static HttpContent Content(ReadOnlyMemory<byte> body, BatchCompression compression)
+    static HttpContent Content(ReadOnlyMemory<byte> body, BatchCompression compression)
     {
         HttpContent content;
         if (compression == BatchCompression.Gzip)
@@ -116,7 +116,7 @@ internal sealed class HttpSink : ISink, IDisposable
         return content;
     }
 
-    private async Task<SendResult> JudgeAsync(HttpResponseMessage response, CancellationToken cancellationToken)
+    async Task<SendResult> JudgeAsync(HttpResponseMessage response, CancellationToken cancellationToken)
     {
         var status = (int)response.StatusCode;
         var said = await ReadShortAsync(response, cancellationToken);
@@ -132,14 +132,14 @@ internal sealed class HttpSink : ISink, IDisposable
         };
     }
 
-    private TimeSpan? RetryAfter(RetryConditionHeaderValue? header)
+    TimeSpan? RetryAfter(RetryConditionHeaderValue? header)
     {
         var wait = header?.Delta ?? (header?.Date - _timeProvider.GetUtcNow());
         return wait > TimeSpan.Zero ? wait : null;
     }
 
     /// <summary>The beginning of an answer, for the log: an error page can be long, and slow.</summary>
-    private static async Task<string> ReadShortAsync(HttpResponseMessage response, CancellationToken cancellationToken)
+    static async Task<string> ReadShortAsync(HttpResponseMessage response, CancellationToken cancellationToken)
     {
         try
         {
@@ -154,7 +154,7 @@ internal sealed class HttpSink : ISink, IDisposable
         }
     }
 
-    private static string Describe(Exception exception) => (exception.InnerException ?? exception) switch
+    static string Describe(Exception exception) => (exception.InnerException ?? exception) switch
     {
         SocketException socket => socket.Message,
         AuthenticationException tls => $"TLS: {(tls.InnerException ?? tls).Message}",

@@ -10,7 +10,7 @@ internal sealed class IotHubSink(IEdgeHubClient client) : ISink
     /// <summary>IoT Hub takes 262144 bytes with topic and properties; 16 KiB are left for those.</summary>
     public const int LargestBodyBytes = 245_760;
 
-    private const string Output = "live";
+    const string Output = "live";
 
     public bool IsReady(ForwardingSettings settings) => client.Status.State == HubState.Connected;
 

@@ -14,10 +14,10 @@ namespace SensorForwarder.Operations;
 internal sealed class DirectMethods(
     TelemetryBuffer buffer, Forwarder forwarder, SensorScheduler scheduler, StatusWriter status)
 {
-    private const double MaxTimeoutSeconds = 300;
-    private const double StandardTimeoutSeconds = 20;
-    private const int MaxDeadLettersShown = 100;
-    private const int MaxBodyShownLength = 1000;
+    const double MaxTimeoutSeconds = 300;
+    const double StandardTimeoutSeconds = 20;
+    const int MaxDeadLettersShown = 100;
+    const int MaxBodyShownLength = 1000;
 
     /// <summary>Answers one call. 400: the payload is wrong; 404: no such sensor; 501: no such method.</summary>
     public async Task<MethodAnswer> InvokeAsync(string name, ReadOnlyMemory<byte> payload, CancellationToken cancellationToken)
@@ -53,7 +53,7 @@ internal sealed class DirectMethods(
         }
     }
 
-    private async Task<MethodAnswer> FlushAsync(TimeSpan timeout, CancellationToken cancellationToken)
+    async Task<MethodAnswer> FlushAsync(TimeSpan timeout, CancellationToken cancellationToken)
     {
         if (forwarder.Status.Paused) return Error(409, "forwarding is paused; call resume first");
         var drained = await forwarder.FlushAsync(timeout, cancellationToken);
@@ -64,7 +64,7 @@ internal sealed class DirectMethods(
         });
     }
 
-    private async Task<MethodAnswer> ReadNowAsync(string? sensor, CancellationToken cancellationToken)
+    async Task<MethodAnswer> ReadNowAsync(string? sensor, CancellationToken cancellationToken)
     {
         var names = scheduler.Health.Select(health => health.Name).Where(name => sensor is null || name == sensor).ToList();
         if (names.Count == 0 && sensor is not null) return Error(404, $"there is no sensor '{LogText.Clean(sensor)}'");
@@ -89,7 +89,7 @@ internal sealed class DirectMethods(
         });
     }
 
-    private MethodAnswer ListDeadLetters(long afterId)
+    MethodAnswer ListDeadLetters(long afterId)
     {
         var letters = buffer.ListDeadLetters(afterId, MaxDeadLettersShown);
         return Answer(json =>
@@ -112,24 +112,24 @@ internal sealed class DirectMethods(
         });
     }
 
-    private async Task<MethodAnswer> RetryDeadLettersAsync(CancellationToken cancellationToken)
+    async Task<MethodAnswer> RetryDeadLettersAsync(CancellationToken cancellationToken)
     {
         var count = await buffer.RetryDeadLettersAsync(cancellationToken);
         if (count > 0) forwarder.Rewind();
         return Count("retried", count);
     }
 
-    private static MethodAnswer Do(Action action)
+    static MethodAnswer Do(Action action)
     {
         action();
         return new(200, "{}"u8.ToArray());
     }
 
-    private static MethodAnswer Count(string name, int count) => Answer(json => json.WriteNumber(name, count));
+    static MethodAnswer Count(string name, int count) => Answer(json => json.WriteNumber(name, count));
 
-    private static MethodAnswer Error(int code, string text) => Answer(json => json.WriteString("error", text), code);
+    static MethodAnswer Error(int code, string text) => Answer(json => json.WriteString("error", text), code);
 
-    private static MethodAnswer Answer(Action<Utf8JsonWriter> write, int code = 200)
+    static MethodAnswer Answer(Action<Utf8JsonWriter> write, int code = 200)
     {
         var bytes = new ArrayBufferWriter<byte>();
         using (var json = new Utf8JsonWriter(bytes))
@@ -142,7 +142,7 @@ internal sealed class DirectMethods(
         return new(code, bytes.WrittenSpan.ToArray());
     }
 
-    private static TimeSpan Seconds(JsonElement root, string name)
+    static TimeSpan Seconds(JsonElement root, string name)
     {
         var seconds = Number(root, name, StandardTimeoutSeconds);
         return seconds is >= 0 and <= MaxTimeoutSeconds
@@ -150,7 +150,7 @@ internal sealed class DirectMethods(
             : throw new FormatException($"{name}: {seconds} is not allowed; allowed is 0..{MaxTimeoutSeconds}");
     }
 
-    private static double Number(JsonElement root, string name, double standard)
+    static double Number(JsonElement root, string name, double standard)
     {
         if (root.ValueKind == JsonValueKind.Null || !root.TryGetProperty(name, out var value)) return standard;
         return value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out var number) && double.IsFinite(number)
@@ -158,7 +158,7 @@ internal sealed class DirectMethods(
             : throw new FormatException($"{name}: {LogText.Clean(value.GetRawText())} is not a number");
     }
 
-    private static string? Text(JsonElement root, string name)
+    static string? Text(JsonElement root, string name)
     {
         if (root.ValueKind == JsonValueKind.Null || !root.TryGetProperty(name, out var value)) return null;
         return value.ValueKind == JsonValueKind.String

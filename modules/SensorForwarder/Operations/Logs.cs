@@ -19,6 +19,6 @@ internal static class Logs
         }));
 
     // "Application started. Press Ctrl+C to shut down." and the like help nobody on a gateway.
-    private static bool IsFrameworkNoise(string? category, LogLevel level) =>
+    static bool IsFrameworkNoise(string? category, LogLevel level) =>
         level < LogLevel.Warning && category?.StartsWith("SensorForwarder", StringComparison.Ordinal) != true;
 }

@@ -14,10 +14,10 @@ namespace SensorForwarder.Operations;
 internal sealed class ModuleMetrics : IDisposable
 {
     public const string MeterName = "SensorForwarder";
-    private const string Prefix = "sensorforwarder_";
+    const string Prefix = "sensorforwarder_";
 
-    private readonly Meter _meter = new(MeterName);
-    private readonly KeyValuePair<string, object?>[] _labels;
+    readonly Meter _meter = new(MeterName);
+    readonly KeyValuePair<string, object?>[] _labels;
 
     public ModuleMetrics(
         BootOptions boot,
@@ -42,7 +42,7 @@ internal sealed class ModuleMetrics : IDisposable
 
     public void Dispose() => _meter.Dispose();
 
-    private void Buffer(TelemetryBuffer buffer)
+    void Buffer(TelemetryBuffer buffer)
     {
         Gauge("queue_depth", "Readings that wait to be forwarded.", () => buffer.GetStatus().Depth);
         Gauge("queue_oldest_age_seconds", "Age of the oldest of them.", () => buffer.GetStatus().OldestAge?.TotalSeconds ?? 0);
@@ -51,7 +51,7 @@ internal sealed class ModuleMetrics : IDisposable
         Counter("readings_committed", "Readings that reached the medium.", () => buffer.GetStatus().CommittedReadings);
     }
 
-    private void Forwarding(Forwarder forwarder)
+    void Forwarding(Forwarder forwarder)
     {
         Counter("batches_accepted", "Batches that the receiver has.", () => forwarder.Status.Batches);
         Counter("readings_accepted", "Readings in those batches.", () => forwarder.Status.Readings);
@@ -59,14 +59,14 @@ internal sealed class ModuleMetrics : IDisposable
         Counter("send_failures", "Attempts to send that failed.", () => forwarder.Status.Failures);
     }
 
-    private void Hub(IEdgeHubClient hub)
+    void Hub(IEdgeHubClient hub)
     {
         Gauge("hub_connected", "1 while the hub is connected.", () => hub.Status.State == HubState.Connected ? 1 : 0);
         Counter("hub_disconnects", "Connections that were lost; renewals of the token are not counted.",
             () => hub.Status.Reconnects);
     }
 
-    private void Sensors(SensorScheduler scheduler)
+    void Sensors(SensorScheduler scheduler)
     {
         PerSensor("sensor_readings", "Readings with values.", sensor => sensor.Readings);
         PerSensor("sensor_failures", "Attempts to read that failed.", sensor => sensor.Failures);
@@ -78,9 +78,9 @@ internal sealed class ModuleMetrics : IDisposable
             description: text);
     }
 
-    private void Gauge(string name, string text, Func<double> value) => _meter.CreateObservableGauge(
+    void Gauge(string name, string text, Func<double> value) => _meter.CreateObservableGauge(
         $"{Prefix}{name}", () => new Measurement<double>(value(), _labels), description: text);
 
-    private void Counter(string name, string text, Func<long> value) => _meter.CreateObservableCounter(
+    void Counter(string name, string text, Func<long> value) => _meter.CreateObservableCounter(
         $"{Prefix}{name}", () => new Measurement<long>(value(), _labels), description: text);
 }

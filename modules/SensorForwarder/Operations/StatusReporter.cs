@@ -10,9 +10,9 @@ namespace SensorForwarder.Operations;
 internal sealed class StatusReporter(
     IEdgeHubClient client, StatusWriter status, TimeProvider timeProvider, ILogger<StatusReporter> logger) : BackgroundService
 {
-    private static readonly TimeSpan ReportEvery = TimeSpan.FromSeconds(300);
+    static readonly TimeSpan ReportEvery = TimeSpan.FromSeconds(300);
 
-    private readonly Channel<bool> _soon =
+    readonly Channel<bool> _soon =
         Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
 
     public void ReportSoon() => _soon.Writer.TryWrite(true);
@@ -40,7 +40,7 @@ internal sealed class StatusReporter(
         }
     }
 
-    private async Task ReportAsync(CancellationToken cancellationToken)
+    async Task ReportAsync(CancellationToken cancellationToken)
     {
         if (client.Status.State == HubState.Disconnected) return;
         byte[] patch = [.. "{\"status\":"u8, .. status.Write(StatusWriter.MaxSensorsInTwin), (byte)'}'];

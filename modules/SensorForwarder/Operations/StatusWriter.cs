@@ -23,7 +23,7 @@ internal sealed class StatusWriter(
     /// <summary>The hub takes reported properties of 32 KB; this many sensors fit in any case.</summary>
     public const int MaxSensorsInTwin = 50;
 
-    private readonly long _started = timeProvider.GetTimestamp();
+    readonly long _started = timeProvider.GetTimestamp();
 
     public byte[] Write(int maxSensors = int.MaxValue)
     {
@@ -43,7 +43,7 @@ internal sealed class StatusWriter(
         return bytes.WrittenSpan.ToArray();
     }
 
-    private void WriteBuffer(Utf8JsonWriter json, BufferStatus status)
+    void WriteBuffer(Utf8JsonWriter json, BufferStatus status)
     {
         json.WriteString("epoch", buffer.Epoch);
         json.WriteNumber("lastCommittedId", buffer.LastCommittedId);
@@ -53,7 +53,7 @@ internal sealed class StatusWriter(
         json.WriteNumber("deadLetters", status.DeadLetters);
     }
 
-    private static void WriteForwarding(Utf8JsonWriter json, ForwardingStatus status)
+    static void WriteForwarding(Utf8JsonWriter json, ForwardingStatus status)
     {
         json.WriteString("sink", status.Sink);
         json.WriteBoolean("paused", status.Paused);
@@ -64,7 +64,7 @@ internal sealed class StatusWriter(
         if (status.LastError is { } error) json.WriteString("lastError", LogText.Clean(error));
     }
 
-    private static void WriteHub(Utf8JsonWriter json, HubStatus status)
+    static void WriteHub(Utf8JsonWriter json, HubStatus status)
     {
         json.WriteStartObject("hub");
         json.WriteString("state", status.State.ToString());
@@ -74,7 +74,7 @@ internal sealed class StatusWriter(
         json.WriteEndObject();
     }
 
-    private void WriteSensors(Utf8JsonWriter json, int maxSensors)
+    void WriteSensors(Utf8JsonWriter json, int maxSensors)
     {
         // Those that fail first: they are why somebody looks.
         var sensors = scheduler.Health.OrderBy(sensor => sensor.State != SensorState.Failing).ToList();

@@ -9,7 +9,7 @@ namespace SensorForwarder.Operations;
 /// the module up after 20 restarts.</summary>
 internal static class VolumeWait
 {
-    private static readonly TimeSpan RetryEvery = TimeSpan.FromSeconds(5);
+    static readonly TimeSpan RetryEvery = TimeSpan.FromSeconds(5);
 
     /// <summary>The buffer, or null when the module is asked to stop before the volume came.</summary>
     public static async Task<TelemetryBuffer?> OpenBufferAsync(

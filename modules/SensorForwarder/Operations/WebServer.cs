@@ -18,8 +18,8 @@ internal sealed class WebServer(
     BootOptions boot, StatusWriter status, ModuleMetrics metrics, TimeProvider timeProvider, ILogger<WebServer> logger)
     : BackgroundService
 {
-    private static readonly TimeSpan RetryEvery = TimeSpan.FromSeconds(10);
-    private const int MaxConnections = 64;
+    static readonly TimeSpan RetryEvery = TimeSpan.FromSeconds(10);
+    const int MaxConnections = 64;
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
@@ -48,7 +48,7 @@ internal sealed class WebServer(
         }
     }
 
-    private WebApplication Build()
+    WebApplication Build()
     {
         var builder = WebApplication.CreateSlimBuilder();
         builder.Logging.ClearProviders();

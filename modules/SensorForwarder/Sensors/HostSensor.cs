@@ -8,7 +8,7 @@ namespace SensorForwarder.Sensors;
 /// </summary>
 internal sealed class HostSensor(SensorRoots roots) : ISensor
 {
-    private (long Busy, long Total)? _lastCpu;
+    (long Busy, long Total)? _lastCpu;
 
     public ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken)
     {
@@ -28,7 +28,7 @@ internal sealed class HostSensor(SensorRoots roots) : ISensor
     }
 
     // One missing or odd file must not cost the other values.
-    private static void AddIfRead(List<KeyValuePair<string, double>> values, Action<List<KeyValuePair<string, double>>> add)
+    static void AddIfRead(List<KeyValuePair<string, double>> values, Action<List<KeyValuePair<string, double>>> add)
     {
         try
         {
@@ -43,7 +43,7 @@ internal sealed class HostSensor(SensorRoots roots) : ISensor
 
     /// <summary>Share of time in which the processors worked since the last reading (since boot at the first one).
     /// Fields of the first line of /proc/stat, proc(5): user nice system idle iowait irq softirq steal.</summary>
-    private void AddCpu(List<KeyValuePair<string, double>> values)
+    void AddCpu(List<KeyValuePair<string, double>> values)
     {
         var fields = FirstLine("stat").Split(' ', StringSplitOptions.RemoveEmptyEntries);
         long total = 0;
@@ -55,10 +55,10 @@ internal sealed class HostSensor(SensorRoots roots) : ISensor
             values.Add(new("cpuPercent", Math.Clamp(Math.Round(100.0 * (busy - last.Busy) / (total - last.Total), 1), 0, 100)));
     }
 
-    private void AddLoad(List<KeyValuePair<string, double>> values) =>
+    void AddLoad(List<KeyValuePair<string, double>> values) =>
         values.Add(new("load1", double.Parse(FirstLine("loadavg").Split(' ')[0], CultureInfo.InvariantCulture)));
 
-    private void AddMemory(List<KeyValuePair<string, double>> values)
+    void AddMemory(List<KeyValuePair<string, double>> values)
     {
         long total = 0, available = 0;
         foreach (var line in File.ReadLines(Path.Combine(roots.Proc, "meminfo")))
@@ -72,7 +72,7 @@ internal sealed class HostSensor(SensorRoots roots) : ISensor
         values.Add(new("memoryAvailableBytes", available));
     }
 
-    private void AddDisk(List<KeyValuePair<string, double>> values)
+    void AddDisk(List<KeyValuePair<string, double>> values)
     {
         var drive = new DriveInfo(Path.GetFullPath(roots.DataDirectory));
         values.Add(new("diskUsedPercent", Math.Round(100.0 * (drive.TotalSize - drive.AvailableFreeSpace) / drive.TotalSize, 1)));
@@ -80,7 +80,7 @@ internal sealed class HostSensor(SensorRoots roots) : ISensor
     }
 
     /// <summary>proc(5), /proc/net/dev: after the colon the first field is bytes received, the ninth bytes sent.</summary>
-    private void AddNetwork(List<KeyValuePair<string, double>> values)
+    void AddNetwork(List<KeyValuePair<string, double>> values)
     {
         double received = 0, sent = 0;
         foreach (var line in File.ReadLines(Path.Combine(roots.Proc, "net/dev")).Skip(2))
@@ -97,19 +97,19 @@ internal sealed class HostSensor(SensorRoots roots) : ISensor
     }
 
     /// <summary>Temperature of the SoC in degrees Celsius; thermal zones give thousandths of a degree.</summary>
-    private void AddTemperature(List<KeyValuePair<string, double>> values)
+    void AddTemperature(List<KeyValuePair<string, double>> values)
     {
         var text = File.ReadAllText(Path.Combine(roots.Sysfs, "class/thermal/thermal_zone0/temp"));
         values.Add(new("temperature", Math.Round(Whole(text.Trim()) / 1000.0, 1)));
     }
 
-    private void AddUptime(List<KeyValuePair<string, double>> values) =>
+    void AddUptime(List<KeyValuePair<string, double>> values) =>
         values.Add(new("uptimeSeconds", double.Parse(FirstLine("uptime").Split(' ')[0], CultureInfo.InvariantCulture)));
 
-    private string FirstLine(string file) => File.ReadLines(Path.Combine(roots.Proc, file)).First();
+    string FirstLine(string file) => File.ReadLines(Path.Combine(roots.Proc, file)).FirstOrDefault() ?? "";
 
-    private static long KibiBytes(string line) =>
+    static long KibiBytes(string line) =>
         Whole(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1]) * 1024;
 
-    private static long Whole(string text) => long.Parse(text, CultureInfo.InvariantCulture);
+    static long Whole(string text) => long.Parse(text, CultureInfo.InvariantCulture);
 }

@@ -3,9 +3,9 @@ namespace SensorForwarder.Sensors;
 /// <summary>Makes sensors from settings. A new kind is one file and one line in <see cref="Kinds"/>.</summary>
 internal sealed class SensorFactory(SensorRoots roots, TimeProvider timeProvider)
 {
-    private delegate ISensor Maker(SensorSettings settings, SensorRoots roots, TimeProvider timeProvider);
+    delegate ISensor Maker(SensorSettings settings, SensorRoots roots, TimeProvider timeProvider);
 
-    private static readonly Dictionary<string, Maker> Makers = new(StringComparer.Ordinal)
+    static readonly Dictionary<string, Maker> Makers = new(StringComparer.Ordinal)
     {
         ["host"] = (_, roots, _) => new HostSensor(roots),
         ["simulated"] = (settings, _, timeProvider) => new SimulatedSensor(settings, timeProvider),

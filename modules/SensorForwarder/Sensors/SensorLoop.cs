@@ -19,17 +19,17 @@ internal sealed class SensorLoop(
     /// <summary>A bad sensor says so at once and then this often, not at every turn: that would only cost money.</summary>
     public static readonly TimeSpan RepeatBadEvery = TimeSpan.FromMinutes(5);
 
-    private static readonly TimeSpan MeasureTimeout = TimeSpan.FromSeconds(10);
-    private static readonly TimeSpan StartJitterMax = TimeSpan.FromSeconds(1);
+    static readonly TimeSpan MeasureTimeout = TimeSpan.FromSeconds(10);
+    static readonly TimeSpan StartJitterMax = TimeSpan.FromSeconds(1);
 
-    private readonly CancellationTokenSource _stop = new();
-    private readonly SemaphoreSlim _turn = new(1); // the schedule and "read now" take turns
-    private ISensor? _sensor;
-    private Task<Measurement>? _stuck;
-    private string? _badReason;
-    private long _badSent;
-    private Task _loop = Task.CompletedTask;
-    private volatile SensorHealth _health =
+    readonly CancellationTokenSource _stop = new();
+    readonly SemaphoreSlim _turn = new(1); // the schedule and "read now" take turns
+    ISensor? _sensor;
+    Task<Measurement>? _stuck;
+    string? _badReason;
+    long _badSent;
+    Task _loop = Task.CompletedTask;
+    volatile SensorHealth _health =
         new(settings.Name, settings.Kind, SensorState.Starting, null, 0, 0, 0, null);
 
     public SensorSettings Settings => settings;
@@ -51,7 +51,7 @@ internal sealed class SensorLoop(
     /// <summary>Reads the sensor once, now, and stores the reading.</summary>
     public Task<Reading> ReadNowAsync() => TakeReadingAsync();
 
-    private async Task RunAsync()
+    async Task RunAsync()
     {
         var spread = settings.Interval < StartJitterMax ? settings.Interval : StartJitterMax;
         if (!await DelayAsync(spread * startJitter)) return;
@@ -84,7 +84,7 @@ internal sealed class SensorLoop(
         }
     }
 
-    private async Task<Reading> TakeReadingAsync()
+    async Task<Reading> TakeReadingAsync()
     {
         await _turn.WaitAsync(_stop.Token);
         try
@@ -97,7 +97,7 @@ internal sealed class SensorLoop(
         }
     }
 
-    private async Task<Reading> TakeReadingInTurnAsync()
+    async Task<Reading> TakeReadingInTurnAsync()
     {
         var measurement = await MeasureAsync();
         var reading = new Reading
@@ -113,7 +113,7 @@ internal sealed class SensorLoop(
         return reading;
     }
 
-    private async Task<Measurement> MeasureAsync()
+    async Task<Measurement> MeasureAsync()
     {
         // A driver that hangs in the kernel can't be stopped; until it returns, nothing new is asked of it.
         if (_stuck is { IsCompleted: false }) return Measurement.Bad("timeout");
@@ -130,7 +130,7 @@ internal sealed class SensorLoop(
         }
     }
 
-    private async Task<Measurement> MeasureOnceAsync()
+    async Task<Measurement> MeasureOnceAsync()
     {
         try
         {
@@ -150,7 +150,7 @@ internal sealed class SensorLoop(
     }
 
     /// <summary>Keeps account; says whether the reading is worth storing.</summary>
-    private bool Note(Reading reading)
+    bool Note(Reading reading)
     {
         var health = _health;
         if (reading.Quality != ReadingQuality.Bad)
@@ -175,7 +175,7 @@ internal sealed class SensorLoop(
         return true;
     }
 
-    private async Task StoreAsync(Reading reading)
+    async Task StoreAsync(Reading reading)
     {
         try
         {
@@ -187,7 +187,7 @@ internal sealed class SensorLoop(
         }
     }
 
-    private async Task<bool> DelayAsync(TimeSpan delay)
+    async Task<bool> DelayAsync(TimeSpan delay)
     {
         if (delay > TimeSpan.Zero)
             await Task.Delay(delay, timeProvider, _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);

@@ -12,11 +12,11 @@ internal sealed class SensorScheduler(
     SensorFactory factory, TelemetryBuffer buffer, TimeProvider timeProvider, Random random, ILogger<SensorScheduler> logger)
     : IHostedService, IDisposable
 {
-    private readonly SemaphoreSlim _changes = new(1);
+    readonly SemaphoreSlim _changes = new(1);
 
     // Replaced as a whole under _changes; read anywhere.
-    private volatile IReadOnlyDictionary<string, SensorLoop> _loops = new Dictionary<string, SensorLoop>();
-    private bool _stopped;
+    volatile IReadOnlyDictionary<string, SensorLoop> _loops = new Dictionary<string, SensorLoop>();
+    volatile bool _stopped;
 
     /// <summary>Every sensor as it is now, by name.</summary>
     public IReadOnlyList<SensorHealth> Health => [.. _loops.Values.Select(loop => loop.Health)];
@@ -52,17 +52,19 @@ internal sealed class SensorScheduler(
         }
     }
 
-    /// <summary>Reads a sensor now; null when there is none of that name.</summary>
+    /// <summary>Reads a sensor now; null when there is none of that name, or when sensing has stopped.</summary>
     public async Task<Reading?> ReadNowAsync(string name) =>
-        _loops.TryGetValue(name, out var loop) ? await loop.ReadNowAsync() : null;
+        !_stopped && _loops.TryGetValue(name, out var loop) ? await loop.ReadNowAsync() : null;
 
     public Task StartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
     public async Task StopAsync(CancellationToken cancellationToken)
     {
         await _changes.WaitAsync(cancellationToken);
+        var stoppedBefore = _stopped;
         _stopped = true;
         _changes.Release();
+        if (stoppedBefore) return;
         await Task.WhenAll(_loops.Values.Select(loop => loop.DisposeAsync().AsTask())).WaitAsync(cancellationToken);
     }
 

@@ -7,12 +7,12 @@ namespace SensorForwarder.Sensors;
 /// </summary>
 internal sealed class SimulatedSensor : ISensor
 {
-    private const double DaySeconds = 86_400;
-    private const double WeatherSeconds = 5 * DaySeconds;
+    const double DaySeconds = 86_400;
+    const double WeatherSeconds = 5 * DaySeconds;
 
-    private readonly TimeProvider _timeProvider;
-    private readonly uint _seed;
-    private readonly double _phase;
+    readonly TimeProvider _timeProvider;
+    readonly uint _seed;
+    readonly double _phase;
 
     public SimulatedSensor(SensorSettings settings, TimeProvider timeProvider)
     {
@@ -40,7 +40,7 @@ internal sealed class SimulatedSensor : ISensor
     }
 
     /// <summary>-1..1, the same for the same seed and step: the finalizer of SplitMix64 (Steele, Lea, Flood 2014).</summary>
-    private double Noise(long step)
+    double Noise(long step)
     {
         var z = unchecked(((ulong)_seed << 32) + (ulong)step + 0x9E3779B97F4A7C15);
         z = unchecked((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9);
@@ -50,7 +50,7 @@ internal sealed class SimulatedSensor : ISensor
     }
 
     /// <summary>string.GetHashCode differs from run to run; this does not (FNV-1a, 32 bit).</summary>
-    private static uint Fnv1A(string text)
+    static uint Fnv1A(string text)
     {
         var hash = 2166136261u;
         foreach (var c in text) hash = unchecked((hash ^ c) * 16777619u);

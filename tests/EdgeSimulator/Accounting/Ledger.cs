@@ -25,8 +25,6 @@ internal sealed class Ledger(TimeProvider time)
     long _messages;
     long _bytes;
 
-    public sealed record LastBatch(DateTimeOffset Arrived, long FirstId, long LastId, int Readings, int Bytes, TimeSpan? Delay);
-
     /// <summary>Counts a message. Null, with the problem, if it holds no batch.</summary>
     public Receipt? Record(ReadOnlyMemory<byte> body, out string? problem)
     {
@@ -64,7 +62,7 @@ internal sealed class Ledger(TimeProvider time)
             if (ids.Length > 0)
             {
                 var delay = now - batch.Items[^1].Sensed;
-                _last = new LastBatch(now, ids[0], ids[^1], ids.Length, body.Length, delay);
+                _last = new LastBatch(ids[0], ids[^1], body.Length, delay);
             }
 
             var receipt = new Receipt(this, account, ids);

@@ -10,7 +10,7 @@ internal sealed record EpochSummary(
 /// <summary>The account over all epochs, at one moment.</summary>
 internal sealed record LedgerSummary(
     IReadOnlyList<EpochSummary> Epochs, IReadOnlyDictionary<string, long> DuplicateCauses, long Batches, long Messages, long Bytes,
-    long MaxBacklog, Ledger.LastBatch? Last)
+    long MaxBacklog, LastBatch? Last)
 {
     public long Received => Epochs.Sum(epoch => epoch.Received);
 

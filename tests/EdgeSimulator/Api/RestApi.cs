@@ -91,7 +91,7 @@ internal sealed class RestApi : IAsyncDisposable
                 ["status"] = problem.Status,
                 ["detail"] = problem.Message,
             };
-            await WriteAsync(context, problem.Status, "application/problem+json; charset=utf-8", document.ToJsonString(Json)).ConfigureAwait(false);
+            await WriteAsync(context, problem.Status, "application/problem+json; charset=utf-8", document.ToJsonString(Json) + "\n").ConfigureAwait(false);
         }
     }
 

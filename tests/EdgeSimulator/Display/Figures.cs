@@ -25,7 +25,7 @@ internal sealed record Figures
 
     public required long TwinVersion { get; init; }
 
-    public required Ledger.LastBatch? Last { get; init; }
+    public required LastBatch? Last { get; init; }
 
     public string Connection => Blackout
         ? BlackoutLeft is { } left ? string.Create(CultureInfo.InvariantCulture, $"blackout, {left.TotalSeconds:0} s left") : "blackout"
@@ -34,13 +34,9 @@ internal sealed record Figures
     public string Line(Figures? before, TimeSpan interval)
     {
         var rate = (Unique - (before?.Unique ?? 0)) / interval.TotalSeconds;
-        var last = Last is null ? "" : string.Create(CultureInfo.InvariantCulture, $", last batch {Last.FirstId}-{Last.LastId}{Delay(Last)}");
+        var last = Last is null ? "" : string.Create(CultureInfo.InvariantCulture, $", last batch {Last.FirstId}-{Last.LastId}{Last.DelayText}");
         return string.Create(
             CultureInfo.InvariantCulture,
             $"{Connection}: {Unique} readings ({rate:0.0}/s), {Received - Unique} twice, {Messages} messages, {Bytes / 1024} KiB{last}");
     }
-
-    static string Delay(Ledger.LastBatch last) => last.Delay is { } delay
-        ? string.Create(CultureInfo.InvariantCulture, $", {delay.TotalSeconds:0.0} s old")
-        : "";
 }

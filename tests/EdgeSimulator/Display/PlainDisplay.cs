@@ -3,7 +3,7 @@ using System.Globalization;
 namespace EdgeSimulator.Display;
 
 /// <summary>Single lines, for a file or a pipe: every event as it comes, and the figures every five seconds.</summary>
-internal sealed class PlainDisplay : IDisposable
+internal sealed class PlainDisplay : IAsyncDisposable
 {
     static readonly TimeSpan Interval = TimeSpan.FromSeconds(5);
 
@@ -29,9 +29,9 @@ internal sealed class PlainDisplay : IDisposable
             null, Interval, Interval);
     }
 
-    public void Dispose()
+    public async ValueTask DisposeAsync()
     {
-        _timer.Dispose();
+        await _timer.DisposeAsync().ConfigureAwait(false);
         _log.Written -= WriteEvent;
         _log.ModuleWrote -= WriteModuleLine;
     }

@@ -74,6 +74,9 @@ internal sealed class EdgeHubServer : IDisposable
 
     public MethodEndpoint Methods { get; }
 
+    /// <summary>The module has been connected at least once.</summary>
+    public bool HasBeenConnected { get; private set; }
+
     public bool IsConnected
     {
         get
@@ -163,9 +166,10 @@ internal sealed class EdgeHubServer : IDisposable
 
     async Task OnConnectAsync(ValidatingConnectionEventArgs e)
     {
-        while (_faults.Current.NoConnack && _listener.IsOpen(e.RemoteEndPoint))
+        if (_faults.Current.NoConnack)
         {
-            await Task.Delay(TimeSpan.FromMilliseconds(100), _time, _stop.Token).ConfigureAwait(false);
+            await NeverAnswerAsync(e).ConfigureAwait(false);
+            return;
         }
 
         var decision = _gate.Decide(e.ProtocolVersion, e.ClientId, e.UserName, e.Password);
@@ -195,12 +199,25 @@ internal sealed class EdgeHubServer : IDisposable
         }
     }
 
+    /// <summary>Waits until the fault is over, and then ends the connection: a CONNECT that was not answered in time never is.</summary>
+    async Task NeverAnswerAsync(ValidatingConnectionEventArgs e)
+    {
+        e.ReasonCode = MqttConnectReasonCode.ServerUnavailable;
+        while (_faults.Current.NoConnack && _listener.IsOpen(e.RemoteEndPoint))
+        {
+            await Task.Delay(TimeSpan.FromMilliseconds(100), _time, _stop.Token).ConfigureAwait(false);
+        }
+
+        _listener.Cut(e.RemoteEndPoint);
+    }
+
     async Task OnConnectedAsync(ClientConnectedEventArgs e)
     {
         var session = await _server.GetSessionAsync(e.ClientId).ConfigureAwait(false);
         lock (_lock)
         {
             _session = session;
+            HasBeenConnected = true;
         }
 
         _log.Write("module connected");

@@ -4,6 +4,16 @@ using EdgeSimulator.Display;
 
 namespace EdgeSimulator.Modules;
 
+/// <summary>Why a module's process ends.</summary>
+internal enum ModuleEnd
+{
+    Killed,
+    Stopped,
+
+    /// <summary>By itself, which nobody asked for.</summary>
+    Exited,
+}
+
 /// <summary>Starts the module as a child process, again when it ends, and kills it when told: edgeAgent's part.</summary>
 internal sealed partial class ModuleProcess : IDisposable
 {
@@ -33,8 +43,11 @@ internal sealed partial class ModuleProcess : IDisposable
         _log = log;
     }
 
-    /// <summary>The module's process is gone; the flag says whether it was killed by <see cref="Kill"/>.</summary>
-    public event Action<bool>? Ended;
+    /// <summary>The module is about to be killed or stopped.</summary>
+    public event Action<ModuleEnd>? Ending;
+
+    /// <summary>The module's process is gone.</summary>
+    public event Action<ModuleEnd>? Ended;
 
     public int Kills { get; private set; }
 
@@ -78,7 +91,7 @@ internal sealed partial class ModuleProcess : IDisposable
                 (killed, stopping) = (_killing, _stopping);
             }
 
-            Ended?.Invoke(killed);
+            Ended?.Invoke(stopping ? ModuleEnd.Stopped : killed ? ModuleEnd.Killed : ModuleEnd.Exited);
             if (stopping)
             {
                 return false;
@@ -113,6 +126,7 @@ internal sealed partial class ModuleProcess : IDisposable
 
             _killing = true;
             Kills++;
+            Ending?.Invoke(ModuleEnd.Killed);
             _process.Kill();
             return true;
         }
@@ -139,6 +153,7 @@ internal sealed partial class ModuleProcess : IDisposable
             return process.ExitCode;
         }
 
+        Ending?.Invoke(ModuleEnd.Stopped);
         if (SendSignal(process.Id, SigTerm) != 0)
         {
             _log.Write($"SIGTERM could not be sent to process {process.Id}: errno {Marshal.GetLastPInvokeError()}");

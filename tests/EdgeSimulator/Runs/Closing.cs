@@ -15,7 +15,7 @@ internal readonly record struct RunOutcome(string ExitReason, string Verdict)
 /// The end of a run: asks the module how far it has committed, lets it flush, and waits until all of that has arrived. Sensors go
 /// on sensing meanwhile, so the target is what was committed at one moment.
 /// </summary>
-internal sealed class Closing(EdgeHubServer hub, Ledger ledger, TimeProvider time, RunLog log)
+internal sealed class Closing(EdgeHubServer hub, Ledger ledger, bool hasModule, TimeProvider time, RunLog log)
 {
     static readonly TimeSpan ConnectPatience = TimeSpan.FromSeconds(120);
     static readonly TimeSpan DrainPatience = TimeSpan.FromSeconds(120);
@@ -31,7 +31,12 @@ internal sealed class Closing(EdgeHubServer hub, Ledger ledger, TimeProvider tim
     /// <summary>Drains the module while it runs. Null: all is here; otherwise why not.</summary>
     public async Task<RunOutcome?> DrainAsync(CancellationToken cancellationToken)
     {
-        log.Write("closing: waiting for the module to be reachable");
+        if (!hasModule && !hub.HasBeenConnected)
+        {
+            return new RunOutcome("moduleNotReachable", "no module has ever connected");
+        }
+
+        log.Write("closing: waiting for the module to be reachable; a second Ctrl+C ends it at once");
         if (!await WaitAsync(() => hub.IsReachable, ConnectPatience, cancellationToken).ConfigureAwait(false))
         {
             return new RunOutcome("moduleNotReachable", hub.IsConnected
@@ -76,7 +81,7 @@ internal sealed class Closing(EdgeHubServer hub, Ledger ledger, TimeProvider tim
     }
 
     /// <summary>The verdict, once the module is stopped.</summary>
-    public RunOutcome Judge(int? exitCode, bool hasModule)
+    public RunOutcome Judge(int? exitCode)
     {
         var summary = ledger.Summary();
         if (summary.Unique == 0)

@@ -12,11 +12,19 @@ using EdgeSimulator.Hub;
 using EdgeSimulator.Modules;
 using EdgeSimulator.Twins;
 using EdgeSimulator.Workload;
+using Spectre.Console;
 
 namespace EdgeSimulator.Runs;
 
 /// <summary>One run: puts the parts together, lets them work, and closes in order.</summary>
-internal sealed class Simulation(RunOptions options, TimeProvider time, TextWriter output, CancellationToken stopRequested)
+/// <param name="options">What is wanted.</param>
+/// <param name="time">The clock of everything.</param>
+/// <param name="output">Where events and the verdict go.</param>
+/// <param name="console">The terminal for the live display; null for plain lines.</param>
+/// <param name="exports">Where the environment for a module started by hand goes.</param>
+/// <param name="stopRequested">Ends the run in order.</param>
+internal sealed class Simulation(
+    RunOptions options, TimeProvider time, TextWriter output, IAnsiConsole? console, TextWriter exports, CancellationToken stopRequested)
 {
     static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(10);
 
@@ -58,7 +66,9 @@ internal sealed class Simulation(RunOptions options, TimeProvider time, TextWrit
         var environment = ModuleEnvironment.For(identity, workload.SocketPath, data, FreePort());
         using var module = options.ModulePath is null ? null : new ModuleProcess(options.ModulePath, environment, time, log);
         var schedules = new Schedules(faults, time, log);
-        using var display = new PlainDisplay(output, log, Snapshot, time);
+        await using IAsyncDisposable display = console is null
+            ? new PlainDisplay(output, log, Snapshot, time)
+            : new TerminalDisplay(console, log, Snapshot, time);
         Figures Snapshot()
         {
             var (unique, received, messages, bytes, last) = ledger.Progress();
@@ -91,25 +101,28 @@ internal sealed class Simulation(RunOptions options, TimeProvider time, TextWrit
         {
             foreach (var (name, value) in environment)
             {
-                output.WriteLine($"export {name}='{value}'");
+                exports.WriteLine($"export {name}='{value}'");
             }
+
+            log.Write("no module is started: give one the environment that was printed");
         }
         else
         {
             log.Write($"starting {options.ModulePath}, data in {data}");
             hub.Connected += module.HasConnected;
-            module.Ended += killed =>
+            module.Ending += end => hub.ExpectEnd(Causes.Of(end));
+            module.Ended += end =>
             {
-                hub.ExpectEnd(killed ? Causes.Killed : Causes.Exited);
-                ledger.Interrupted(killed ? Causes.Killed : Causes.Exited);
-                http?.Cut(killed ? Causes.Killed : Causes.Exited);
+                hub.ExpectEnd(Causes.Of(end));
+                ledger.Interrupted(Causes.Of(end));
+                http?.Cut(Causes.Of(end));
             };
         }
 
         var outcome = await LiveAsync(hub, ledger, module, schedules, log, abortRequested).ConfigureAwait(false);
         await hub.StopAsync().ConfigureAwait(false);
         var report = Report(ledger, module, log, outcome.ExitReason, outcome.Verdict);
-        display.Dispose();
+        await display.DisposeAsync().ConfigureAwait(false);
         VerdictText.Write(output, report, outcome.Succeeded);
         if (options.ReportFile is not null)
         {
@@ -192,7 +205,7 @@ internal sealed class Simulation(RunOptions options, TimeProvider time, TextWrit
 
             await Task.WhenAll(happenings).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             schedules.EndBlackout();
-            var closing = new Closing(hub, ledger, time, log);
+            var closing = new Closing(hub, ledger, module is not null, time, log);
             var draining = closing.DrainAsync(abortRequested);
             if (await Task.WhenAny(running, draining).ConfigureAwait(false) == running)
             {
@@ -208,7 +221,7 @@ internal sealed class Simulation(RunOptions options, TimeProvider time, TextWrit
                 log.Write(exitCode is null ? "closing: the module did not stop and was killed" : $"closing: the module exited with code {exitCode}");
             }
 
-            return problem ?? closing.Judge(exitCode, module is not null);
+            return problem ?? closing.Judge(exitCode);
         }
         catch (OperationCanceledException) when (abortRequested.IsCancellationRequested)
         {

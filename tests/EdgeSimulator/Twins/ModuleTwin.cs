@@ -51,7 +51,8 @@ internal sealed class ModuleTwin
         lock (_lock)
         {
             MergePatch.Apply(_desired, clean);
-            DesiredChanged?.Invoke(Versioned(clean, ++_desiredVersion));
+            _desiredVersion++;
+            DesiredChanged?.Invoke(Versioned(clean, _desiredVersion));
             return _desiredVersion;
         }
     }

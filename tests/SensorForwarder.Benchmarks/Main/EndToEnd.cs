@@ -12,15 +12,15 @@ namespace SensorForwarder.Benchmarks.Main;
 /// </summary>
 internal static class EndToEnd
 {
-    private const int Sensors = 400;
-    private const double IntervalSeconds = 0.01;
-    private static readonly TimeSpan WarmUp = TimeSpan.FromSeconds(5);
-    private static readonly TimeSpan Measured = TimeSpan.FromSeconds(15);
+    const int Sensors = 400;
+    const double IntervalSeconds = 0.01;
+    static readonly TimeSpan WarmUp = TimeSpan.FromSeconds(5);
+    static readonly TimeSpan Measured = TimeSpan.FromSeconds(15);
 
     public static Benchmark Benchmark { get; } =
         new(["main.endToEndReadingsPerSecond", "main.peakMegabytes"], RunAsync);
 
-    private static async Task<IReadOnlyList<BenchmarkRow>> RunAsync(CancellationToken cancellationToken)
+    static async Task<IReadOnlyList<BenchmarkRow>> RunAsync(CancellationToken cancellationToken)
     {
         var directory = Directory.CreateTempSubdirectory("sensorforwarder-benchmark-");
         try
@@ -63,7 +63,7 @@ internal static class EndToEnd
         }
     }
 
-    private static JsonObject Settings()
+    static JsonObject Settings()
     {
         var sensors = new JsonObject();
         for (var i = 0; i < Sensors; i++)
@@ -78,13 +78,13 @@ internal static class EndToEnd
         };
     }
 
-    private static async Task<double> UniqueAsync(HttpClient http, CancellationToken cancellationToken)
+    static async Task<double> UniqueAsync(HttpClient http, CancellationToken cancellationToken)
     {
         var report = await http.GetFromJsonAsync<JsonObject>("/report", cancellationToken);
         return report?["unique"]?.GetValue<double>() ?? throw new InvalidOperationException("the report has no 'unique'");
     }
 
-    private static async Task<Dictionary<string, string>> ReadExportsAsync(Process simulator, CancellationToken cancellationToken)
+    static async Task<Dictionary<string, string>> ReadExportsAsync(Process simulator, CancellationToken cancellationToken)
     {
         const string Export = "export ";
         const string Last = "Web__Port";
@@ -103,21 +103,21 @@ internal static class EndToEnd
         return environment;
     }
 
-    private static Process Start(string path, string[] arguments, Dictionary<string, string> environment)
+    static Process Start(string path, string[] arguments, Dictionary<string, string> environment)
     {
         var start = new ProcessStartInfo(path, arguments) { RedirectStandardOutput = true };
         foreach (var (name, value) in environment) start.Environment[name] = value;
         return Process.Start(start) ?? throw new InvalidOperationException($"{path} could not be started");
     }
 
-    private static int FreePort()
+    static int FreePort()
     {
         using var listener = new System.Net.Sockets.TcpListener(System.Net.IPAddress.Loopback, 0);
         listener.Start();
         return ((System.Net.IPEndPoint)listener.LocalEndpoint).Port;
     }
 
-    private static string PathOf(string key) => Assembly.GetExecutingAssembly()
+    static string PathOf(string key) => Assembly.GetExecutingAssembly()
         .GetCustomAttributes<AssemblyMetadataAttribute>()
         .First(attribute => attribute.Key == key).Value!;
 }

@@ -1,0 +1,183 @@
+using System.Globalization;
+using System.Text.Json;
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Buffer;
+using SensorForwarder.Sensors;
+
+namespace SensorForwarder.Tests.Buffer;
+
+public sealed class LimitTests : IDisposable
+{
+    static readonly BufferLimits Small = new() { CommitInterval = TimeSpan.Zero, MaxBytes = 2 << 20 };
+
+    readonly BufferFixture _fixture = new();
+
+    [Fact]
+    public async Task Thinning_keeps_the_whole_time_span_and_every_peak_within_the_bytes()
+    {
+        // A year at regular steps; TEST_BUFFER_YEAR_MEGABYTES=64 runs the size that the documentation promises.
+        var megabytes = int.Parse(
+            Environment.GetEnvironmentVariable("TEST_BUFFER_YEAR_MEGABYTES") ?? "4", CultureInfo.InvariantCulture);
+        var readings = megabytes * 60_000;
+        var step = TimeSpan.FromDays(365) / readings;
+        await using var buffer = await _fixture.OpenAsync(Small with { MaxBytes = (long)megabytes << 20 });
+        long most = 0;
+        for (var i = 0; i < readings; i++)
+        {
+            var task = buffer.EnqueueAsync(Wave(i, step), BufferFixture.Token).AsTask();
+            if (i % 500 == 0)
+            {
+                await task;
+                most = Math.Max(most, buffer.GetStatus().FileBytes);
+            }
+        }
+        await buffer.CommitAsync(BufferFixture.Token);
+        var status = buffer.GetStatus();
+        Assert.True(Math.Max(most, status.FileBytes) <= (long)megabytes << 20, $"{most} bytes on the volume");
+        var rows = BufferFixture.ReadAll(buffer);
+        Assert.Equal(status.Depth, rows.Count);
+        Assert.Equal(readings, rows.Count + status.Evicted.Single(e => e.Reason == "thinned").Count);
+
+        foreach (var sensor in new[] { "a", "b" })
+        {
+            var history = rows.Select(Parse).Where(r => r.Sensor == sensor).ToList();
+            Assert.Equal(sensor == "a" ? 0 : 1, history[0].Number);
+            // No stretch of the year is empty.
+            var months = history.GroupBy(r => r.Number * 12L / readings).ToDictionary(g => g.Key, g => g.Count());
+            Assert.Equal(12, months.Count);
+            Assert.All(months.Values, count => Assert.True(count > 100, $"{count} readings in a month"));
+            // Each peak stands alone among 10,000 readings, and is still there.
+            var peaks = history.Where(r => r.Value > 90).Select(r => r.Number).ToHashSet();
+            for (var number = sensor == "a" ? 5_000 : 5_001; number < readings; number += 10_000)
+                Assert.Contains(number, peaks);
+        }
+        // The newest are whole.
+        Assert.Equal(
+            Enumerable.Range(readings - 2_000, 2_000), rows.TakeLast(2_000).Select(r => (int)Parse(r).Number));
+    }
+
+    [Fact]
+    public async Task What_was_thinned_is_announced_so_that_no_missing_id_is_unexplained()
+    {
+        await using var buffer = await _fixture.OpenAsync(Small);
+        await FillAsync(buffer, 20_000);
+        var kept = BufferFixture.ReadAll(buffer).Select(r => r.Id).ToHashSet();
+        var missing = Enumerable.Range(1, 20_000).Count(i => !kept.Contains(i));
+        Assert.True(missing > 0);
+        // The first delivery tells that the receiver is back.
+        await buffer.AcknowledgeAsync(1, 1, BufferFixture.Token);
+        var entry = BufferFixture.ReadAll(buffer).Select(BufferFixture.Text).Single(t => t.Contains("\"gap\"", StringComparison.Ordinal));
+        var gap = JsonDocument.Parse(entry).RootElement;
+        Assert.Equal("gap", gap.GetProperty("kind").GetString());
+        Assert.Equal("thinned", gap.GetProperty("reason").GetString());
+        gap = gap.GetProperty("gap");
+        Assert.Equal(buffer.Epoch, gap.GetProperty("epoch").GetString());
+        Assert.Equal(missing, gap.GetProperty("count").GetInt64());
+        Assert.Equal(missing, gap.GetProperty("sensors").GetProperty("attic").GetInt64());
+        var (first, last) = (gap.GetProperty("firstId").GetInt64(), gap.GetProperty("lastId").GetInt64());
+        Assert.All(Enumerable.Range(1, 20_000).Where(i => !kept.Contains(i)), id => Assert.InRange(id, first, last));
+        // Once is enough.
+        await buffer.AcknowledgeAsync(2, 2, BufferFixture.Token);
+        Assert.Single(BufferFixture.ReadAll(buffer), r => BufferFixture.Text(r).Contains("\"gap\"", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task Dropping_the_oldest_keeps_the_newest_and_counts_the_rest()
+    {
+        await using var buffer = await _fixture.OpenAsync(Small with { WhenFull = WhenFull.DropOldest });
+        await FillAsync(buffer, 20_000);
+        var rows = BufferFixture.ReadAll(buffer);
+        Assert.Equal(20_000, rows[^1].Id);
+        Assert.Equal(rows.Count, rows[^1].Id - rows[0].Id + 1);
+        var evicted = Assert.Single(buffer.GetStatus().Evicted);
+        Assert.Equal(("dropped", rows[0].Id - 1), (evicted.Reason, evicted.Count));
+        Assert.Equal(rows[0].Id - 1, evicted.BySensor["attic"]);
+    }
+
+    [Fact]
+    public async Task Refusing_new_readings_keeps_the_old_ones_until_there_is_room()
+    {
+        await using var buffer = await _fixture.OpenAsync(Small with { WhenFull = WhenFull.RejectNew });
+        var stored = 0;
+        await Assert.ThrowsAsync<BufferRejectedException>(async () =>
+        {
+            for (; ; stored += 100)
+                await FillAsync(buffer, 100);
+        });
+        stored = (int)buffer.GetStatus().Depth;
+        Assert.InRange(stored, 5_000, 20_000);
+        await buffer.AcknowledgeAsync(1, stored / 2, BufferFixture.Token);
+        // It ends right after the commit that the acknowledgement waited for, and before the next one.
+        await buffer.CommitAsync(BufferFixture.Token);
+        // One id went to the entry that announces the refused ones.
+        Assert.Equal(stored + 2, await buffer.EnqueueAsync(BufferFixture.Reading(1), BufferFixture.Token));
+        Assert.True(buffer.GetStatus().Evicted.Single(e => e.Reason == "rejected").Count > 0);
+    }
+
+    [Fact]
+    public async Task A_lower_bound_takes_effect_and_gives_the_space_back()
+    {
+        var time = new FakeTimeProvider(BufferFixture.Noon);
+        await using var buffer = await _fixture.OpenAsync(Small with { MaxBytes = 16 << 20 }, time);
+        await FillAsync(buffer, 40_000);
+        Assert.True(buffer.GetStatus().FileBytes > 5 << 20);
+        buffer.ApplyLimits(Small);
+        await buffer.EnqueueAsync(BufferFixture.Reading(1), BufferFixture.Token);
+        // When nothing is written for a while, the free pages leave the file.
+        while (buffer.GetStatus().FileBytes > Small.MaxBytes)
+        {
+            time.Advance(TimeSpan.FromSeconds(31));
+            await Task.Yield();
+        }
+        Assert.Equal(40_001, BufferFixture.ReadAll(buffer)[^1].Id);
+    }
+
+    [Fact]
+    public async Task Space_goes_back_to_the_volume_after_a_backlog_has_drained()
+    {
+        var time = new FakeTimeProvider(BufferFixture.Noon);
+        await using var buffer = await _fixture.OpenAsync(timeProvider: time);
+        await FillAsync(buffer, 50_000);
+        await buffer.AcknowledgeAsync(1, 50_000, BufferFixture.Token);
+        while (buffer.GetStatus().FileBytes > 4 << 20)
+        {
+            time.Advance(TimeSpan.FromSeconds(31));
+            await Task.Yield();
+        }
+        Assert.Equal(50_001, await buffer.EnqueueAsync(BufferFixture.Reading(1), BufferFixture.Token));
+    }
+
+    public void Dispose() => _fixture.Dispose();
+
+    static async Task FillAsync(TelemetryBuffer buffer, int readings)
+    {
+        var last = Task.FromResult(0L);
+        for (var i = 0; i < readings; i++)
+        {
+            last = buffer.EnqueueAsync(BufferFixture.Reading(i), BufferFixture.Token).AsTask();
+            if (i % 1_000 == 0)
+                await last;
+        }
+        await last;
+    }
+
+    static Reading Wave(int number, TimeSpan step) => new()
+    {
+        Sensor = number % 2 == 0 ? "a" : "b",
+        Kind = "simulated",
+        Time = BufferFixture.Noon + (step * number),
+        Values =
+        [
+            new("temperature", number % 10_000 is 5_000 or 5_001 ? 99 : Math.Round(20 + (5 * Math.Sin(number / 300.0)), 3)),
+            new("number", number),
+        ],
+    };
+
+    static (string Sensor, double Value, long Number) Parse(BufferedReading row)
+    {
+        using var json = JsonDocument.Parse(row.Payload);
+        var values = json.RootElement.GetProperty("values");
+        return (json.RootElement.GetProperty("sensor").GetString()!, values.GetProperty("temperature").GetDouble(),
+            values.GetProperty("number").GetInt64());
+    }
+}

@@ -1,0 +1,193 @@
+using System.Text.Json.Nodes;
+using CsCheck;
+using Microsoft.Extensions.Logging;
+using SensorForwarder.Buffer;
+using SensorForwarder.Configuration;
+using SensorForwarder.Forwarding;
+using SensorForwarder.Sensors;
+
+namespace SensorForwarder.Tests.Configuration;
+
+public sealed class SettingsParserTests
+{
+    static readonly SettingsParser WithHub = Parser(hasIdentity: true);
+
+    static SettingsParser Parser(bool hasIdentity)
+    {
+        var roots = new SensorRoots("/proc", "/sys", "/tmp");
+        var defaults = new Settings { Forwarding = new() { Sink = hasIdentity ? SinkKind.IotHub : SinkKind.Http } };
+        return new(defaults, hasIdentity, new(new(roots, TimeProvider.System)));
+    }
+
+    static ParsedSettings Parse(string document, JsonObject? lastGood = null) =>
+        WithHub.Parse(JsonNode.Parse(document)!.AsObject(), lastGood ?? []);
+
+    static SettingVerdict Verdict(ParsedSettings parsed, string key) => parsed.Verdicts.Single(v => v.Key == key);
+
+    [Fact]
+    public void An_empty_document_gives_the_defaults_and_says_so()
+    {
+        var parsed = Parse("{}");
+        Assert.All(parsed.Verdicts, verdict => Assert.True(verdict is { IsDefault: true, Error: null }));
+        Assert.Empty(parsed.UnknownKeys);
+        Assert.Equal(new ForwardingSettings { Sink = SinkKind.IotHub }, parsed.Settings.Forwarding);
+        Assert.Equal(new BufferLimits(), parsed.Settings.Buffer);
+        Assert.Equal("host", Assert.Single(parsed.Settings.Sensors).Value.Kind);
+    }
+
+    [Fact]
+    public void Every_setting_takes_its_value()
+    {
+        var parsed = Parse(
+            """
+            {"sink":"http","httpEndpoint":"https://example.com/in","batchSize":7,"batchMaxBytes":2048,
+             "uploadIntervalSeconds":0.5,"maxInFlightBatches":3,"compression":"gzip","commitIntervalMs":250,
+             "bufferMaxMegabytes":64,"bufferMaxAgeHours":24,"whenFull":"dropOldest","pollIntervalSeconds":2,
+             "logLevel":"Debug","sensors":{"a":{"kind":"simulated"},"b":{"kind":"host","intervalSeconds":60}},"$version":9}
+            """);
+        Assert.All(parsed.Verdicts, verdict => Assert.True(verdict is { IsDefault: false, Error: null }, verdict.ToString()));
+        Assert.Equal(SettingsTable.All.Count + 1, parsed.Verdicts.Count);
+        Assert.Empty(parsed.UnknownKeys);
+        Assert.Equal(
+            new ForwardingSettings
+            {
+                Sink = SinkKind.Http,
+                HttpEndpoint = new("https://example.com/in"),
+                BatchSize = 7,
+                BatchMaxBytes = 2048,
+                UploadInterval = TimeSpan.FromSeconds(0.5),
+                MaxInFlightBatches = 3,
+                Compression = BatchCompression.Gzip,
+            },
+            parsed.Settings.Forwarding);
+        Assert.Equal(
+            new BufferLimits
+            {
+                CommitInterval = TimeSpan.FromMilliseconds(250),
+                MaxBytes = 64L << 20,
+                MaxAge = TimeSpan.FromHours(24),
+                WhenFull = WhenFull.DropOldest,
+            },
+            parsed.Settings.Buffer);
+        Assert.Equal(LogLevel.Debug, parsed.Settings.LogLevel);
+        Assert.Equal(TimeSpan.FromSeconds(2), parsed.Settings.Sensors["a"].Interval);
+        Assert.Equal(TimeSpan.FromSeconds(60), parsed.Settings.Sensors["b"].Interval);
+    }
+
+    [Theory]
+    [InlineData("batchSize", "0", "0 is not allowed; allowed is an integer from 1 to 10000")]
+    [InlineData("batchSize", "10001", "10001 is not allowed; allowed is an integer from 1 to 10000")]
+    [InlineData("batchSize", "1e400", "1e400 is not allowed; allowed is an integer from 1 to 10000")]
+    [InlineData("batchSize", "\"50\"", "\"50\" is text; allowed is an integer from 1 to 10000, without quotes")]
+    [InlineData("batchSize", "5.5", "5.5 is not an integer; allowed is an integer from 1 to 10000")]
+    [InlineData("batchSize", "[50]", "[50] is not allowed; allowed is an integer from 1 to 10000")]
+    [InlineData("batchSize", "true", "true is not allowed; allowed is an integer from 1 to 10000")]
+    [InlineData("sink", "\"HTTP\"", "\"HTTP\" is not allowed; allowed is 'iothub', 'http'")]
+    [InlineData("httpEndpoint", "\"ftp://x/\"", "\"ftp://x/\" is not allowed; allowed is an absolute http or https URL without user and password")]
+    [InlineData("httpEndpoint", "\"http://u:p@x/\"", "\"http://u:p@x/\" is not allowed; allowed is an absolute http or https URL without user and password")]
+    [InlineData("pollIntervalSeconds", "0", "0 is not allowed; allowed is a number from 0.01 to 86400")]
+    public void A_bad_value_keeps_the_last_good_one_and_says_why(string key, string value, string error)
+    {
+        var good = Parse("""{"batchSize":7,"sink":"iothub","httpEndpoint":"http://a/","pollIntervalSeconds":3}""");
+        var bad = Parse($$"""{"batchSize":8,"sink":"iothub","httpEndpoint":"http://b/","pollIntervalSeconds":4,"{{key}}":{{value}}}"""
+            .Replace($"\"{key}\":8,", "", StringComparison.Ordinal), good.Accepted);
+        Assert.Equal(error, Verdict(bad, key).Error);
+        Assert.Equal(Verdict(good, key).Value?.ToJsonString(), Verdict(bad, key).Value?.ToJsonString());
+        Assert.Equal(good.Accepted[key]!.ToJsonString(), bad.Accepted[key]!.ToJsonString());
+        Assert.Single(bad.Verdicts, verdict => verdict.Error is not null);
+    }
+
+    [Fact]
+    public void Null_and_absence_return_to_the_default()
+    {
+        var good = Parse("""{"batchSize":7,"sensors":{"a":{"kind":"simulated"}}}""");
+        foreach (var document in (string[])["""{"batchSize":null,"sensors":null}""", "{}"])
+        {
+            var parsed = Parse(document, good.Accepted);
+            Assert.Equal(50, parsed.Settings.Forwarding.BatchSize);
+            Assert.Equal(["host"], parsed.Settings.Sensors.Keys);
+            Assert.True(Verdict(parsed, "batchSize").IsDefault);
+            Assert.Empty(parsed.Accepted);
+        }
+    }
+
+    [Fact]
+    public void A_whole_number_with_a_fraction_of_zero_is_an_integer() =>
+        Assert.Equal(5, Parse("""{"batchSize":5.0}""").Settings.Forwarding.BatchSize);
+
+    [Theory]
+    [InlineData("batchsize", "batchsize: there is no such setting; did you mean batchSize?")]
+    [InlineData("uploadInterval", "uploadInterval: there is no such setting; did you mean uploadIntervalSeconds?")]
+    [InlineData("colour", "colour: there is no such setting")]
+    public void An_unknown_key_is_named_with_the_nearest_that_there_is(string key, string message) =>
+        Assert.Equal(message, Assert.Single(Parse($$"""{"{{key}}":1}""").UnknownKeys));
+
+    [Fact]
+    public void A_sensor_that_cannot_work_is_refused_by_itself()
+    {
+        var good = Parse("""{"sensors":{"a":{"kind":"simulated","seed":1},"b":{"kind":"simulated"}}}""");
+        var parsed = Parse(
+            """{"sensors":{"a":{"kind":"simulated","seed":"x"},"c":{"kind":"nothing"},"d":5,"e f":{"kind":"host"},"g":{"kind":"host","intervalSeconds":0},"h":{"kind":"host"},"b":null}}""",
+            good.Accepted);
+        Assert.Equal(["a", "h"], parsed.Settings.Sensors.Keys.Order());
+        Assert.Equal(good.Settings.Sensors["a"], parsed.Settings.Sensors["a"]);
+        var error = Verdict(parsed, "sensors").Error!;
+        foreach (var name in (string[])["a: seed:", "c: kind: 'nothing'", "d: 5 is not an object", "e f: a name", "g: 0 is not allowed"])
+            Assert.Contains(name, error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_sink_that_cannot_work_is_refused()
+    {
+        Assert.Equal("'http' needs httpEndpoint", Verdict(Parse("""{"sink":"http"}"""), "sink").Error);
+        Assert.Equal(SinkKind.IotHub, Parse("""{"sink":"http"}""").Settings.Forwarding.Sink);
+        var alone = Parser(hasIdentity: false).Parse(new() { ["sink"] = "iothub" }, []);
+        Assert.StartsWith("'iothub' needs an edge identity", Verdict(alone, "sink").Error, StringComparison.Ordinal);
+        Assert.Equal(SinkKind.Http, alone.Settings.Forwarding.Sink);
+    }
+
+    [Fact]
+    public void Whatever_a_document_says_the_settings_are_valid_and_what_is_accepted_gives_them_again()
+    {
+        var keys = SettingsTable.All.Select(definition => definition.Key).Append("sensors").Append("batchsize").Append("$version").ToArray();
+        var leaf = Gen.OneOf(
+            Gen.Int.Select(n => (JsonNode?)n), Gen.Double.Where(double.IsFinite).Select(d => (JsonNode?)d),
+            Gen.String[0, 40].Select(s => (JsonNode?)s), Gen.Bool.Select(b => (JsonNode?)b), Gen.Const((JsonNode?)null),
+            Gen.Int[0, 100].Select(n => (JsonNode?)n), Gen.OneOfConst("http", "iothub", "gzip", "thin", "http://a/").Select(s => (JsonNode?)s));
+        var sensor = Gen.Select(Gen.OneOfConst("host", "simulated", "x"), leaf, leaf).Select((kind, interval, seed) =>
+            (JsonNode?)new JsonObject { ["kind"] = kind, ["intervalSeconds"] = interval, ["seed"] = seed });
+        var map = Gen.Select(Gen.String[0, 10], Gen.OneOf(sensor, leaf)).Array[0, 5].Select(pairs =>
+        {
+            var entries = new JsonObject();
+            foreach (var (name, entry) in pairs) entries[name] = entry?.DeepClone();
+            return (JsonNode?)entries;
+        });
+        var document = Gen.Select(Gen.OneOfConst(keys), Gen.OneOf(leaf, map)).Array[0, 12].Select(pairs =>
+        {
+            var entries = new JsonObject();
+            foreach (var (key, value) in pairs) entries[key] = value?.DeepClone();
+            return entries;
+        });
+
+        Gen.Select(document, document).Sample((first, second) =>
+        {
+            var before = WithHub.Parse(first, []);
+            var parsed = WithHub.Parse(second, before.Accepted);
+            var settings = parsed.Settings;
+            Assert.InRange(settings.Forwarding.BatchSize, 1, 10_000);
+            Assert.InRange(settings.Forwarding.UploadInterval.TotalSeconds, 0, 86_400);
+            Assert.InRange(settings.PollInterval.TotalSeconds, 0.01, 86_400);
+            Assert.All(settings.Sensors.Values, sensor => Assert.InRange(sensor.Interval.TotalSeconds, 0.01, 86_400));
+            foreach (var (key, value) in second)
+            {
+                if (value is not null && key is not "batchsize" and not "$version") Assert.False(Verdict(parsed, key).IsDefault);
+            }
+
+            var again = WithHub.Parse(parsed.Accepted, []);
+            Assert.Equal(settings.Forwarding, again.Settings.Forwarding);
+            Assert.Equal(settings.Buffer, again.Settings.Buffer);
+            Assert.Equal(settings.Sensors.OrderBy(s => s.Key), again.Settings.Sensors.OrderBy(s => s.Key));
+            Assert.All(again.Verdicts, verdict => Assert.Null(verdict.Error));
+        }, iter: 5000);
+    }
+}

@@ -1,0 +1,141 @@
+using System.Text;
+using System.Text.Json.Nodes;
+using CsCheck;
+using EdgeSimulator.Accounting;
+using Microsoft.Extensions.Time.Testing;
+
+namespace SensorForwarder.Tests.Simulator;
+
+public sealed class LedgerTests
+{
+    readonly FakeTimeProvider _time = new();
+    readonly Ledger _ledger;
+
+    public LedgerTests()
+    {
+        _ledger = new Ledger(_time);
+    }
+
+    /// <summary>Any batches of any epochs, against a model that keeps every id in sets.</summary>
+    [Fact]
+    public void Account_agrees_with_a_naive_one() =>
+        Gen.Select(Gen.Int[1, 3], Gen.Long[1, 60], Gen.Int[0, 12], Gen.Bool)
+            .Array[0, 40]
+            .Sample(batches =>
+            {
+                var ledger = new Ledger(_time);
+                var received = new List<(int Epoch, long Id)>();
+                var evicted = new HashSet<(int Epoch, long Id)>();
+                foreach (var (epoch, first, count, isGap) in batches)
+                {
+                    var ids = Enumerable.Range(0, count).Select(offset => first + offset).ToList();
+                    ledger.Record(Body($"e{epoch}", ids, isGap ? (first + 3, first + 7) : null), out _);
+                    received.AddRange(ids.Select(id => (epoch, id)));
+                    if (isGap && count > 0)
+                    {
+                        evicted.UnionWith(Enumerable.Range(3, 5).Select(offset => (epoch, first + offset)));
+                    }
+                }
+
+                var summary = ledger.Summary();
+                var unique = received.ToHashSet();
+                Assert.Equal(received.Count, summary.Received);
+                Assert.Equal(unique.Count, summary.Unique);
+                Assert.Equal(received.Count - unique.Count, summary.Duplicates);
+                foreach (var epoch in summary.Epochs)
+                {
+                    var number = int.Parse(epoch.Epoch[1..], System.Globalization.CultureInfo.InvariantCulture);
+                    var missing = Enumerable.Range(1, (int)epoch.MaxId).Select(id => (number, (long)id)).Where(key => !unique.Contains(key)).ToList();
+                    Assert.Equal(
+                        missing.Where(key => !evicted.Contains(key)).Select(key => key.Item2),
+                        epoch.LostRanges.SelectMany(range => Enumerable.Range((int)range.First, (int)(range.Last - range.First + 1)).Select(id => (long)id)));
+                    Assert.Equal(missing.Count(evicted.Contains), epoch.Evicted);
+                }
+            });
+
+    [Fact]
+    public void Duplicate_is_explained_by_a_cut_before_its_acknowledgement()
+    {
+        _ledger.Record(Body("e", [1, 2]), out _);
+        _ledger.Interrupted("cut");
+
+        _ledger.Record(Body("e", [1, 2]), out _);
+
+        var summary = _ledger.Summary();
+        Assert.Equal(2, summary.Duplicates);
+        Assert.Equal(2, summary.DuplicatesExplained);
+        Assert.Equal(2, summary.DuplicateCauses["cut"]);
+    }
+
+    [Fact]
+    public void Duplicate_is_not_explained_by_a_cut_long_after_its_acknowledgement()
+    {
+        _ledger.Record(Body("e", [1, 2]), out _)!.Acknowledge();
+        _time.Advance(Ledger.AcknowledgementGrace + TimeSpan.FromMilliseconds(1));
+        _ledger.Interrupted("cut");
+
+        _ledger.Record(Body("e", [1, 2]), out _);
+
+        Assert.Equal((2, 0), (_ledger.Summary().Duplicates, _ledger.Summary().DuplicatesExplained));
+    }
+
+    [Fact]
+    public void Same_id_in_another_epoch_is_no_duplicate()
+    {
+        _ledger.Record(Body("e1", [1]), out _);
+        _ledger.Record(Body("e2", [1]), out _);
+
+        Assert.Equal((2, 0), (_ledger.Summary().Unique, _ledger.Summary().Duplicates));
+    }
+
+    [Fact]
+    public void What_was_committed_and_did_not_come_is_lost()
+    {
+        _ledger.Record(Body("e", [1, 2, 5]), out _);
+        _ledger.Committed(new EpochKey("d", "m", "e"), 7);
+
+        Assert.Equal([(3, 4), (6, 7)], _ledger.Summary().Epochs.Single().LostRanges);
+        Assert.False(_ledger.IsComplete(new EpochKey("d", "m", "e"), 5));
+        Assert.True(_ledger.IsComplete(new EpochKey("d", "m", "e"), 2));
+    }
+
+    [Theory]
+    [InlineData("nonsense")]
+    [InlineData("[]")]
+    [InlineData("""{"batch":{}}""")]
+    [InlineData("""{"batch":[{"id":"1"}]}""")]
+    [InlineData("""{"batch":[{"id":0}]}""")]
+    [InlineData("""{"batch":[{"id":1.5}]}""")]
+    [InlineData("""{"batch":[1]}""")]
+    public void What_is_no_batch_is_counted_as_a_message_only(string body)
+    {
+        Assert.Null(_ledger.Record(Encoding.UTF8.GetBytes(body), out var problem));
+
+        Assert.NotNull(problem);
+        Assert.Equal((1, 0), (_ledger.Summary().Messages, _ledger.Summary().Batches));
+    }
+
+    [Fact]
+    public void Backlog_is_what_was_sensed_and_not_here()
+    {
+        var start = _time.GetUtcNow();
+        _time.Advance(TimeSpan.FromSeconds(10));
+        _ledger.Record(Body("e", [1, 2, 3], sensed: id => start.AddSeconds(id)), out _);
+        _ledger.Record(Body("e", [4], sensed: _ => _time.GetUtcNow()), out _);
+
+        Assert.Equal(4, _ledger.Summary().MaxBacklog);
+    }
+
+    static byte[] Body(string epoch, IEnumerable<long> ids, (long First, long Last)? gap = null, Func<long, DateTimeOffset>? sensed = null)
+    {
+        JsonObject Data(long id) => (gap, sensed) switch
+        {
+            ({ } g, _) => new() { ["kind"] = "gap", ["values"] = new JsonObject { ["firstId"] = g.First, ["lastId"] = g.Last } },
+            (_, { } time) => new() { ["kind"] = "simulated", ["time"] = time(id).ToString("o") },
+            _ => [],
+        };
+        var batch = new JsonArray([.. ids.Select(id => new JsonObject { ["id"] = id, ["data"] = Data(id) })]);
+        var body = new JsonObject { ["device"] = "d", ["module"] = "m", ["epoch"] = epoch, ["batch"] = batch };
+        return Encoding.UTF8.GetBytes(body.ToJsonString());
+    }
+}

@@ -1,0 +1,64 @@
+using System.Text;
+using System.Text.Json;
+using CsCheck;
+using SensorForwarder.Buffer;
+using SensorForwarder.Forwarding;
+
+namespace SensorForwarder.Tests.Forwarding;
+
+public sealed class BatchEncoderTests
+{
+    static readonly Gen<BufferedReading[]> Readings =
+        from start in Gen.Long[1, long.MaxValue - 1000]
+        from texts in Gen.String[0, 200].Array[1, 60]
+        select texts.Select((text, i) => new BufferedReading(
+            start + i, DateTimeOffset.UnixEpoch, JsonSerializer.SerializeToUtf8Bytes(new { sensor = text }))).ToArray();
+
+    [Fact]
+    public void The_body_holds_the_stored_bytes_in_order_and_keeps_to_its_size()
+    {
+        Gen.Select(Readings, Gen.Int[1, 5000], Gen.String[1, 20]).Sample((readings, maxBytes, name) =>
+        {
+            var batch = new BatchEncoder(name, "m\"odule", "epoch").Encode(readings, maxBytes);
+
+            Assert.True(batch.Body.Length <= maxBytes || batch.Readings.Count == 1);
+            var whole = batch.Readings.Count == readings.Length
+                || new BatchEncoder(name, "m\"odule", "epoch").Encode([.. readings.Take(batch.Readings.Count + 1)], int.MaxValue).Body.Length > maxBytes;
+            Assert.True(whole, "one more reading would have fitted");
+            Assert.Equal($"epoch:{readings[0].Id}-{batch.Readings[^1].Id}", batch.Id);
+
+            using var json = JsonDocument.Parse(batch.Body);
+            // A lone surrogate can't be written in UTF-8; every writer replaces it in the same way.
+            Assert.Equal(JsonSerializer.Deserialize<string>(JsonSerializer.Serialize(name)), json.RootElement.GetProperty("device").GetString());
+            var entries = json.RootElement.GetProperty("batch").EnumerateArray().ToList();
+            Assert.Equal(batch.Readings.Count, entries.Count);
+            for (var i = 0; i < entries.Count; i++)
+            {
+                Assert.Equal(readings[i].Id, entries[i].GetProperty("id").GetInt64());
+                Assert.Equal(Encoding.UTF8.GetString(readings[i].Payload.Span), entries[i].GetProperty("data").GetRawText());
+            }
+        });
+    }
+
+    [Fact]
+    public void The_body_is_the_contract_to_the_letter()
+    {
+        var reading = new BufferedReading(1, DateTimeOffset.UnixEpoch, "{\"sensor\":\"attic\"}"u8.ToArray());
+        var batch = new BatchEncoder("pi-7", "SensorForwarder", "0197").Encode([reading, reading with { Id = 2 }], 1000);
+        Assert.Equal(
+            """{"device":"pi-7","module":"SensorForwarder","epoch":"0197","batch":[{"id":1,"data":{"sensor":"attic"}},{"id":2,"data":{"sensor":"attic"}}]}""",
+            Encoding.UTF8.GetString(batch.Body.Span));
+    }
+
+    [Fact]
+    public void Ids_that_were_not_sent_are_not_in_the_ranges_to_acknowledge()
+    {
+        Gen.Long[1, 100].HashSet[1, 50].Sample(ids =>
+        {
+            var readings = ids.Order().Select(id => new BufferedReading(id, default, "{}"u8.ToArray())).ToArray();
+            var ranges = new BatchEncoder("d", "m", "e").Encode(readings, int.MaxValue).Ranges().ToList();
+            var covered = ranges.SelectMany(range => Enumerable.Range((int)range.First, (int)(range.Last - range.First + 1)));
+            Assert.Equal(ids.Order(), covered.Select(id => (long)id));
+        });
+    }
+}

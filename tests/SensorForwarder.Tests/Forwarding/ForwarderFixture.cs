@@ -1,0 +1,81 @@
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Buffer;
+using SensorForwarder.Forwarding;
+using SensorForwarder.Tests.Buffer;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Forwarding;
+
+/// <summary>A forwarder over a real buffer, a fake sink, and a fake clock.</summary>
+internal sealed class ForwarderFixture : IAsyncDisposable
+{
+    readonly BufferFixture _files = new();
+
+    ForwarderFixture(FakeSink http, FakeSink hub)
+    {
+        Http = http;
+        Hub = hub;
+    }
+
+    public FakeTimeProvider Clock { get; } = new(BufferFixture.Noon);
+
+    public FakeSink Http { get; }
+
+    public FakeSink Hub { get; }
+
+    public TelemetryBuffer Buffer { get; private set; } = null!;
+
+    public Forwarder Forwarder { get; private set; } = null!;
+
+    public static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    /// <summary>Starts with everything sent at once, in batches of 10.</summary>
+    public static async Task<ForwarderFixture> StartAsync(
+        FakeSink? http = null, FakeSink? hub = null, ForwardingSettings? settings = null)
+    {
+        var fixture = new ForwarderFixture(http ?? new FakeSink(), hub ?? new FakeSink());
+        fixture.Buffer = await fixture._files.OpenAsync();
+        fixture.Forwarder = new Forwarder(
+            fixture.Buffer,
+            new Dictionary<SinkKind, ISink> { [SinkKind.Http] = fixture.Http, [SinkKind.IotHub] = fixture.Hub },
+            new BatchEncoder("pi", "module", fixture.Buffer.Epoch),
+            fixture.Clock,
+            new Random(1),
+            NullLogger<Forwarder>.Instance);
+        fixture.Forwarder.Apply(settings ?? new ForwardingSettings { BatchSize = 10, UploadInterval = TimeSpan.Zero });
+        return fixture;
+    }
+
+    public async Task<ForwarderFixture> RunAsync()
+    {
+        await Forwarder.StartAsync(Token);
+        return this;
+    }
+
+    /// <summary>Stores readings numbered from 1 on, all of them before this returns.</summary>
+    public async Task StoreAsync(int count, int from = 1) => await Task.WhenAll(
+        Enumerable.Range(from, count).Select(n => Buffer.EnqueueAsync(BufferFixture.Reading(n), Token).AsTask()));
+
+    /// <summary>Waits until the buffer holds just so many readings.</summary>
+    public Task UntilDepthAsync(long depth) => Until.True(() => Buffer.GetStatus().Depth == depth);
+
+    /// <summary>Lets back-offs pass until the next attempt comes.</summary>
+    public async Task<FakeSink.Attempt> NextAfterBackoffAsync(FakeSink sink)
+    {
+        await Until.True(() => sink.HasAttempt, Clock, TimeSpan.FromSeconds(1));
+        return await sink.NextAsync();
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        using (Forwarder)
+        {
+            var stopping = Forwarder.StopAsync(CancellationToken.None);
+            await Until.True(() => stopping.IsCompleted, Clock, TimeSpan.FromSeconds(1));
+        }
+
+        await Buffer.DisposeAsync();
+        _files.Dispose();
+    }
+}

@@ -1,0 +1,282 @@
+using SensorForwarder.Forwarding;
+using SensorForwarder.Tests.Buffer;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Forwarding;
+
+public sealed class ForwarderTests
+{
+    static readonly ForwardingSettings TenEveryMinute = new() { BatchSize = 10, UploadInterval = TimeSpan.FromMinutes(1) };
+
+    static IEnumerable<long> Ids(Batch batch) => batch.Readings.Select(reading => reading.Id);
+
+    static IEnumerable<long> Range(int first, int last) => Enumerable.Range(first, last - first + 1).Select(n => (long)n);
+
+    [Fact]
+    public async Task Full_batches_leave_at_once_and_the_rest_when_it_is_old_enough()
+    {
+        await using var fixture = await ForwarderFixture.StartAsync(settings: TenEveryMinute);
+        await fixture.StoreAsync(25);
+        fixture.Clock.SetUtcNow(BufferFixture.Noon.AddSeconds(21)); // reading 21, the oldest of the rest, is taken now
+        await fixture.RunAsync();
+
+        for (var first = 1; first <= 11; first += 10)
+        {
+            var attempt = await fixture.Http.NextAsync();
+            Assert.Equal(Range(first, first + 9), Ids(attempt.Batch));
+            attempt.Accept();
+        }
+
+        await fixture.UntilDepthAsync(5);
+        Assert.False(fixture.Http.HasAttempt);
+        var last = await fixture.NextAfterBackoffAsync(fixture.Http);
+        Assert.Equal(Range(21, 25), Ids(last.Batch));
+        Assert.True(fixture.Clock.GetUtcNow() >= BufferFixture.Noon.AddSeconds(21 + 60));
+        last.Accept();
+        await fixture.UntilDepthAsync(0);
+    }
+
+    [Fact]
+    public async Task Rows_stay_until_the_receiver_has_them()
+    {
+        await using var fixture = await ForwarderFixture.StartAsync();
+        await fixture.StoreAsync(10);
+        await fixture.RunAsync();
+
+        var attempt = await fixture.Http.NextAsync();
+        Assert.Equal(10, fixture.Buffer.GetStatus().Depth);
+        attempt.Accept();
+        await fixture.UntilDepthAsync(0);
+    }
+
+    [Theory]
+    [InlineData(nameof(SendOutcome.Retry))]
+    [InlineData(nameof(SendOutcome.Denied))]
+    public async Task A_batch_that_fails_comes_again_with_the_same_id_and_body(string outcome)
+    {
+        await using var fixture = await ForwarderFixture.StartAsync();
+        await fixture.StoreAsync(7);
+        await fixture.RunAsync();
+
+        var first = await fixture.Http.NextAsync();
+        await fixture.StoreAsync(30, from: 8); // would fit into the batch if its boundaries moved
+        first.Say(Enum.Parse<SendOutcome>(outcome));
+        var second = await fixture.NextAfterBackoffAsync(fixture.Http);
+        Assert.Equal(first.Batch.Id, second.Batch.Id);
+        Assert.Equal(first.Batch.Body.ToArray(), second.Batch.Body.ToArray());
+        Assert.Equal(37, fixture.Buffer.GetStatus().Depth);
+        second.Accept();
+        Assert.Equal(8, (await fixture.Http.NextAsync()).Batch.FirstId);
+    }
+
+    [Fact]
+    public async Task Retry_After_is_waited_for()
+    {
+        await using var fixture = await ForwarderFixture.StartAsync();
+        await fixture.StoreAsync(1);
+        await fixture.RunAsync();
+
+        (await fixture.Http.NextAsync()).Say(SendOutcome.Retry, TimeSpan.FromMinutes(10));
+        await fixture.NextAfterBackoffAsync(fixture.Http);
+        Assert.True(fixture.Clock.GetUtcNow() >= BufferFixture.Noon.AddMinutes(10));
+    }
+
+    [Fact]
+    public async Task Several_batches_are_under_way_and_a_failed_one_comes_again_before_anything_new()
+    {
+        await using var fixture = await ForwarderFixture.StartAsync(http: new FakeSink { Window = 3 });
+        await fixture.StoreAsync(50);
+        await fixture.RunAsync();
+
+        FakeSink.Attempt[] window =
+            [await fixture.Http.NextAsync(), await fixture.Http.NextAsync(), await fixture.Http.NextAsync()];
+        Assert.False(fixture.Http.HasAttempt);
+        window[1].Accept();
+        window[2].Say(SendOutcome.Retry);
+        window[0].Say(SendOutcome.Retry);
+        await fixture.UntilDepthAsync(40);
+
+        Assert.Equal(1, (await fixture.NextAfterBackoffAsync(fixture.Http)).Batch.FirstId);
+        Assert.Equal(21, (await fixture.Http.NextAsync()).Batch.FirstId);
+        Assert.Equal(31, (await fixture.Http.NextAsync()).Batch.FirstId);
+    }
+
+    [Fact]
+    public async Task A_batch_that_is_too_large_is_halved_until_it_fits()
+    {
+        await using var fixture = await ForwarderFixture.StartAsync(http: new FakeSink
+        {
+            Rule = batch => batch.Readings.Count > 3 ? new(SendOutcome.TooLarge, "413") : SendResult.Accepted,
+        });
+        await fixture.StoreAsync(10);
+        await fixture.RunAsync();
+
+        await fixture.UntilDepthAsync(0);
+        Assert.Equal(0, fixture.Buffer.GetStatus().DeadLetters);
+        Assert.Equal(
+            Range(1, 10), fixture.Http.Seen.Where(batch => batch.Readings.Count <= 3).SelectMany(Ids));
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(4)]
+    [InlineData(64)]
+    public async Task One_bad_reading_ends_alone_in_the_dead_letters(int bad)
+    {
+        await using var fixture = await ForwarderFixture.StartAsync(
+            http: new FakeSink
+            {
+                Rule = batch => Ids(batch).Contains(bad) ? new(SendOutcome.Rejected, "answered 422") : SendResult.Accepted,
+            },
+            settings: new() { BatchSize = 64, UploadInterval = TimeSpan.Zero });
+        await fixture.StoreAsync(64);
+        await fixture.RunAsync();
+
+        await fixture.UntilDepthAsync(0);
+        var letter = Assert.Single(fixture.Buffer.ListDeadLetters(0, 100));
+        Assert.Equal(bad, letter.Id);
+        Assert.Equal("answered 422", letter.Answer);
+
+        // The halves that hold the bad one: log2(64) + 1 requests at the most.
+        Assert.InRange(fixture.Http.Seen.Count(batch => Ids(batch).Contains(bad)), 1, 7);
+        Assert.Equal(
+            Range(1, 64).Where(id => id != bad),
+            fixture.Http.Seen.Where(batch => !Ids(batch).Contains(bad)).SelectMany(Ids).Order());
+    }
+
+    [Fact]
+    public async Task A_receiver_that_rejects_everything_does_not_get_the_whole_queue_into_the_dead_letters()
+    {
+        await using var fixture = await ForwarderFixture.StartAsync(http: new FakeSink
+        {
+            Rule = _ => new(SendOutcome.Rejected, "answered 400"),
+        });
+        await fixture.StoreAsync(200);
+        await fixture.RunAsync();
+
+        await Until.True(() => fixture.Forwarder.Status.Failures > 10);
+        await Until.True(() => fixture.Buffer.GetStatus().DeadLetters == 5);
+        Assert.Equal(195, fixture.Buffer.GetStatus().Depth);
+
+        fixture.Http.Rule = _ => SendResult.Accepted;
+        await Until.True(() => fixture.Buffer.GetStatus().Depth == 0, fixture.Clock, TimeSpan.FromSeconds(1));
+        Assert.Equal(5, await fixture.Buffer.RetryDeadLettersAsync(ForwarderFixture.Token));
+        fixture.Forwarder.Rewind();
+        await fixture.UntilDepthAsync(0);
+        Assert.Equal(0, fixture.Buffer.GetStatus().DeadLetters);
+    }
+
+    [Fact]
+    public async Task A_reading_larger_than_the_sink_takes_goes_to_the_dead_letters_and_the_others_go_on()
+    {
+        await using var fixture = await ForwarderFixture.StartAsync(http: new FakeSink
+        {
+            LargestBody = 1024,
+            Rule = batch => batch.Body.Length > 1024 ? new(SendOutcome.TooLarge, "too large") : SendResult.Accepted,
+        });
+        await fixture.StoreAsync(3);
+        await fixture.Buffer.EnqueueAsync(
+            BufferFixture.Reading(4) with { Values = [.. Enumerable.Range(0, 100).Select(n => KeyValuePair.Create($"value{n}", 1.5))] },
+            ForwarderFixture.Token);
+        await fixture.StoreAsync(3, from: 5);
+        await fixture.RunAsync();
+
+        await fixture.UntilDepthAsync(0);
+        Assert.Equal(4, Assert.Single(fixture.Buffer.ListDeadLetters(0, 10)).Id);
+    }
+
+    [Fact]
+    public async Task Nothing_is_sent_while_the_sink_is_not_ready()
+    {
+        await using var fixture = await ForwarderFixture.StartAsync(http: new FakeSink(ready: false));
+        await fixture.StoreAsync(10);
+        await fixture.RunAsync();
+
+        Assert.False(await fixture.Forwarder.FlushAsync(TimeSpan.Zero, ForwarderFixture.Token));
+        Assert.Empty(fixture.Http.Seen);
+        fixture.Http.BecomeReady();
+        (await fixture.Http.NextAsync()).Accept();
+        await fixture.UntilDepthAsync(0);
+    }
+
+    [Fact]
+    public async Task Flush_sends_what_would_have_waited_and_says_when_all_of_it_has_arrived()
+    {
+        await using var fixture = await ForwarderFixture.StartAsync(settings: TenEveryMinute);
+        fixture.Clock.SetUtcNow(BufferFixture.Noon.AddSeconds(3));
+        await fixture.StoreAsync(3);
+        await fixture.RunAsync();
+
+        var flush = fixture.Forwarder.FlushAsync(TimeSpan.FromHours(1), ForwarderFixture.Token);
+        var attempt = await fixture.Http.NextAsync();
+        Assert.Equal(Range(1, 3), Ids(attempt.Batch));
+        Assert.False(flush.IsCompleted);
+        attempt.Accept();
+        Assert.True(await flush);
+    }
+
+    [Fact]
+    public async Task Flush_says_when_time_is_over()
+    {
+        await using var fixture = await ForwarderFixture.StartAsync();
+        await fixture.StoreAsync(3);
+        await fixture.RunAsync();
+
+        var flush = fixture.Forwarder.FlushAsync(TimeSpan.FromSeconds(20), ForwarderFixture.Token);
+        await fixture.Http.NextAsync(); // and no answer
+        await Until.True(() => flush.IsCompleted, fixture.Clock, TimeSpan.FromSeconds(1));
+        Assert.False(await flush);
+    }
+
+    [Fact]
+    public async Task Paused_nothing_leaves_and_resumed_everything_does()
+    {
+        await using var fixture = await ForwarderFixture.StartAsync();
+        fixture.Forwarder.Pause();
+        await fixture.RunAsync();
+        await fixture.StoreAsync(10);
+        Assert.False(await fixture.Forwarder.FlushAsync(TimeSpan.Zero, ForwarderFixture.Token));
+        Assert.Empty(fixture.Http.Seen);
+
+        fixture.Forwarder.Resume();
+        (await fixture.Http.NextAsync()).Accept();
+        await fixture.UntilDepthAsync(0);
+    }
+
+    [Fact]
+    public async Task Another_sink_takes_over_when_what_is_under_way_has_ended_and_nothing_goes_twice()
+    {
+        await using var fixture = await ForwarderFixture.StartAsync();
+        await fixture.StoreAsync(20);
+        await fixture.RunAsync();
+
+        var underWay = await fixture.Http.NextAsync();
+        fixture.Forwarder.Apply(new() { Sink = SinkKind.IotHub, BatchSize = 4, UploadInterval = TimeSpan.Zero });
+        Assert.Empty(fixture.Hub.Seen);
+        underWay.Accept();
+        for (var first = 11; first <= 19; first += 4)
+        {
+            var attempt = await fixture.Hub.NextAsync();
+            Assert.Equal(first, attempt.Batch.FirstId);
+            attempt.Accept();
+        }
+
+        await fixture.UntilDepthAsync(0);
+        Assert.Single(fixture.Http.Seen);
+    }
+
+    [Fact]
+    public async Task What_is_under_way_at_the_end_is_still_acknowledged()
+    {
+        await using var fixture = await ForwarderFixture.StartAsync();
+        await fixture.StoreAsync(10);
+        await fixture.RunAsync();
+
+        var attempt = await fixture.Http.NextAsync();
+        var stopping = fixture.Forwarder.StopAsync(ForwarderFixture.Token);
+        Assert.False(stopping.IsCompleted);
+        attempt.Accept();
+        await stopping;
+        await fixture.UntilDepthAsync(0);
+    }
+}

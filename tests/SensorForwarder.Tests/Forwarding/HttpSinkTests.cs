@@ -1,0 +1,183 @@
+using System.IO.Compression;
+using System.Net;
+using System.Net.Sockets;
+using System.Text;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Buffer;
+using SensorForwarder.Forwarding;
+using SensorForwarder.Tests.Buffer;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Forwarding;
+
+public sealed class HttpSinkTests
+{
+    static readonly HttpSinkOptions NoHeaders = new(null, new Dictionary<string, string>());
+
+    static readonly Batch Batch = new BatchEncoder("pi", "module", "epoch").Encode(
+        [new BufferedReading(5, BufferFixture.Noon, "{\"sensor\":\"a\"}"u8.ToArray())], int.MaxValue);
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    static async Task<SendResult> SendAsync(
+        Uri url, HttpSinkOptions? options = null, BatchCompression compression = BatchCompression.None, TimeProvider? clock = null)
+    {
+        using var sink = new HttpSink(options ?? NoHeaders, clock ?? TimeProvider.System);
+        return await sink.SendAsync(Batch, new() { HttpEndpoint = url, Compression = compression }, Token);
+    }
+
+    [Theory]
+    [InlineData(200, nameof(SendOutcome.Accepted))]
+    [InlineData(202, nameof(SendOutcome.Accepted))]
+    [InlineData(204, nameof(SendOutcome.Accepted))]
+    [InlineData(301, nameof(SendOutcome.Denied))]
+    [InlineData(400, nameof(SendOutcome.Rejected))]
+    [InlineData(401, nameof(SendOutcome.Denied))]
+    [InlineData(403, nameof(SendOutcome.Denied))]
+    [InlineData(404, nameof(SendOutcome.Denied))]
+    [InlineData(408, nameof(SendOutcome.Retry))]
+    [InlineData(413, nameof(SendOutcome.TooLarge))]
+    [InlineData(422, nameof(SendOutcome.Rejected))]
+    [InlineData(429, nameof(SendOutcome.Retry))]
+    [InlineData(500, nameof(SendOutcome.Retry))]
+    [InlineData(503, nameof(SendOutcome.Retry))]
+    public async Task Each_status_has_its_meaning(int status, string outcome)
+    {
+        await using var receiver = await Receiver.StartAsync(context =>
+        {
+            context.Response.StatusCode = status;
+            return Task.CompletedTask;
+        });
+        var result = await SendAsync(receiver.Url);
+        Assert.Equal(Enum.Parse<SendOutcome>(outcome), result.Outcome);
+        if (result.Outcome != SendOutcome.Accepted) Assert.Contains($"{status}", result.Reason, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task The_request_is_what_receivers_are_told()
+    {
+        string? body = null;
+        IHeaderDictionary? headers = null;
+        await using var receiver = await Receiver.StartAsync(async context =>
+        {
+            headers = new HeaderDictionary(context.Request.Headers.ToDictionary());
+            body = await new StreamReader(context.Request.Body).ReadToEndAsync();
+        });
+        var options = new HttpSinkOptions("Bearer secret", new Dictionary<string, string> { ["X-Site"] = "north" });
+        await SendAsync(receiver.Url, options);
+
+        Assert.Equal(Encoding.UTF8.GetString(Batch.Body.Span), body);
+        Assert.Equal("application/json; charset=utf-8", headers!.ContentType);
+        Assert.Equal("epoch:5-5", headers["Idempotency-Key"]);
+        Assert.Equal("Bearer secret", headers.Authorization);
+        Assert.Equal("north", headers["X-Site"]);
+    }
+
+    [Fact]
+    public async Task Gzip_is_unpacked_to_the_same_body()
+    {
+        byte[]? body = null;
+        await using var receiver = await Receiver.StartAsync(async context =>
+        {
+            Assert.Equal("gzip", context.Request.Headers.ContentEncoding);
+            var unpacked = new MemoryStream();
+            await using var gzip = new GZipStream(context.Request.Body, CompressionMode.Decompress);
+            await gzip.CopyToAsync(unpacked);
+            body = unpacked.ToArray();
+        });
+        Assert.Equal(SendOutcome.Accepted, (await SendAsync(receiver.Url, compression: BatchCompression.Gzip)).Outcome);
+        Assert.Equal(Batch.Body.ToArray(), body);
+    }
+
+    [Fact]
+    public async Task Retry_After_is_read_as_seconds_and_as_a_date()
+    {
+        var clock = new FakeTimeProvider(BufferFixture.Noon);
+        var header = "120";
+        await using var receiver = await Receiver.StartAsync(context =>
+        {
+            context.Response.StatusCode = 503;
+            context.Response.Headers.RetryAfter = header;
+            return Task.CompletedTask;
+        });
+        Assert.Equal(TimeSpan.FromSeconds(120), (await SendAsync(receiver.Url, clock: clock)).RetryAfter);
+        header = BufferFixture.Noon.AddSeconds(90).ToString("R");
+        Assert.Equal(TimeSpan.FromSeconds(90), (await SendAsync(receiver.Url, clock: clock)).RetryAfter);
+        header = BufferFixture.Noon.AddSeconds(-90).ToString("R");
+        Assert.Null((await SendAsync(receiver.Url, clock: clock)).RetryAfter);
+        header = "soon";
+        Assert.Null((await SendAsync(receiver.Url, clock: clock)).RetryAfter);
+    }
+
+    [Fact]
+    public async Task A_long_answer_is_shown_short_and_on_one_line()
+    {
+        await using var receiver = await Receiver.StartAsync(async context =>
+        {
+            context.Response.StatusCode = 400;
+            await context.Response.WriteAsync("bad\n<6>forged\u001b[31m " + new string('x', 1_000_000));
+        });
+        var result = await SendAsync(receiver.Url);
+        Assert.InRange(result.Reason.Length, 10, 300);
+        Assert.DoesNotContain(result.Reason, char.IsControl);
+    }
+
+    [Fact]
+    public async Task A_receiver_that_says_nothing_is_given_up_when_its_time_is_over()
+    {
+        var clock = new FakeTimeProvider(BufferFixture.Noon);
+        var asked = new TaskCompletionSource();
+        await using var receiver = await Receiver.StartAsync(async context =>
+        {
+            asked.SetResult();
+            await Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, context.RequestAborted).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        });
+        var sending = SendAsync(receiver.Url, clock: clock);
+        await asked.Task;
+        Assert.False(sending.IsCompleted);
+        clock.Advance(TimeSpan.FromSeconds(5));
+        Assert.Equal(SendOutcome.Retry, (await sending).Outcome);
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("SSH-2.0-OpenSSH_9.2\r\n")]
+    [InlineData("HTTP/1.1 200 OK\r\nContent-Le")]
+    [InlineData("HTTP/1.1 999999 ?\r\n\r\n")]
+    public async Task What_is_no_answer_is_tried_again(string bytes)
+    {
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        var serving = Task.Run(async () =>
+        {
+            using var client = await listener.AcceptTcpClientAsync(Token);
+            var buffer = new byte[4096];
+            _ = await client.GetStream().ReadAsync(buffer, Token);
+            await client.GetStream().WriteAsync(Encoding.ASCII.GetBytes(bytes), Token);
+        }, Token);
+        var result = await SendAsync(new($"http://127.0.0.1:{((IPEndPoint)listener.LocalEndpoint).Port}/"));
+        Assert.Equal(SendOutcome.Retry, result.Outcome);
+        Assert.NotEmpty(result.Reason);
+        await serving;
+    }
+
+    [Fact]
+    public async Task Nobody_there_is_tried_again_and_said_in_plain_words()
+    {
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        var port = ((IPEndPoint)listener.LocalEndpoint).Port;
+        listener.Stop();
+        var result = await SendAsync(new($"http://127.0.0.1:{port}/"));
+        Assert.Equal(new SendResult(SendOutcome.Retry, "Connection refused"), result);
+    }
+
+    [Fact]
+    public void The_place_is_named_without_what_may_be_secret()
+    {
+        using var sink = new HttpSink(NoHeaders, TimeProvider.System);
+        Assert.Equal(
+            "https://example.com/in", sink.Describe(new() { HttpEndpoint = new("https://user:pass@example.com/in?key=secret") }));
+    }
+}

@@ -1,0 +1,135 @@
+using System.Text.Json;
+using Microsoft.Extensions.Logging.Abstractions;
+using SensorForwarder.Buffer;
+using SensorForwarder.Sensors;
+using SensorForwarder.Tests.Buffer;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Sensors;
+
+public sealed class SensorLoopTests : IAsyncLifetime
+{
+    readonly SensorFixture _world = new();
+    readonly BufferFixture _files = new();
+    TelemetryBuffer _buffer = null!;
+    SensorScheduler _scheduler = null!;
+
+    public async ValueTask InitializeAsync()
+    {
+        _buffer = await _files.OpenAsync();
+        _scheduler = new(_world.Factory, _buffer, _world.Clock, new NoJitter(), NullLogger<SensorScheduler>.Instance);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _scheduler.StopAsync(CancellationToken.None);
+        _scheduler.Dispose();
+        await _buffer.DisposeAsync();
+        _files.Dispose();
+        _world.Dispose();
+    }
+
+    static SensorSettings Simulated(string name, double seconds) =>
+        new(name, "simulated", TimeSpan.FromSeconds(seconds), """{"kind":"simulated"}""");
+
+    static SensorSettings Host => new("host", "host", TimeSpan.FromSeconds(10), """{"kind":"host"}""");
+
+    Task ApplyAsync(params SensorSettings[] sensors) =>
+        _scheduler.ApplyAsync(sensors.ToDictionary(sensor => sensor.Name), TestContext.Current.CancellationToken);
+
+    List<JsonElement> Stored() => [.. BufferFixture.ReadAll(_buffer).Select(row => JsonDocument.Parse(row.Payload).RootElement)];
+
+    SensorHealth Health(string name) => _scheduler.Health.Single(sensor => sensor.Name == name);
+
+    [Fact]
+    public async Task Readings_come_on_multiples_of_the_interval_without_drift()
+    {
+        await ApplyAsync(Simulated("attic", 10));
+        await Until.True(() => Health("attic").Readings == 1);
+        for (var turn = 2; turn <= 20; turn++)
+        {
+            _world.Clock.Advance(TimeSpan.FromSeconds(10));
+            await Until.True(() => Health("attic").Readings == turn);
+        }
+
+        await Until.True(() => _buffer.GetStatus().Depth == 20);
+        var times = Stored().Select(data => data.GetProperty("time").GetDateTimeOffset()).ToList();
+        Assert.All(times.Zip(times.Skip(1)), pair => Assert.Equal(TimeSpan.FromSeconds(10), pair.Second - pair.First));
+        Assert.Equal(0, Health("attic").Missed);
+    }
+
+    [Fact]
+    public async Task Turns_that_were_slept_through_are_counted_and_not_made_up_for()
+    {
+        await ApplyAsync(Simulated("attic", 10));
+        await Until.True(() => Health("attic").Readings == 1);
+        _world.Clock.Advance(TimeSpan.FromSeconds(45));
+        await Until.True(() => Health("attic").Missed >= 3);
+        _world.Clock.Advance(TimeSpan.FromSeconds(5));
+
+        // 0, 10, 20, 30, 40 and 50: each was read, or is counted as missed.
+        await Until.True(() => Health("attic").Readings + Health("attic").Missed == 6);
+        Assert.InRange(Health("attic").Readings, 2, 3);
+    }
+
+    [Fact]
+    public async Task A_sensor_that_fails_says_so_once_and_again_when_it_works()
+    {
+        await ApplyAsync(Host with { OptionsJson = """{"kind":"host"}""" });
+        Directory.Delete(_world.Root, recursive: true); // not even the volume is there
+        await Until.True(() => Health("host").Failures == 5, _world.Clock, TimeSpan.FromSeconds(1));
+        Assert.Equal(SensorState.Failing, Health("host").State);
+        await Until.True(() => _buffer.GetStatus().Depth == 1);
+
+        _world.Write("proc/loadavg", "0.5 0 0 1/1 1");
+        await Until.True(() => Health("host").State == SensorState.Working, _world.Clock, TimeSpan.FromSeconds(1));
+        await Until.True(() => _buffer.GetStatus().Depth >= 2);
+        var stored = Stored();
+        Assert.Equal("bad", stored[0].GetProperty("quality").GetString());
+        Assert.Equal("io", stored[0].GetProperty("reason").GetString());
+        Assert.Empty(stored[0].GetProperty("values").EnumerateObject());
+        Assert.Equal("good", stored[1].GetProperty("quality").GetString());
+        Assert.Equal(0.5, stored[1].GetProperty("values").GetProperty("load1").GetDouble());
+    }
+
+    [Fact]
+    public async Task Only_what_changed_is_restarted()
+    {
+        await ApplyAsync(Simulated("attic", 1), Simulated("cellar", 1), Simulated("roof", 1));
+        await Until.True(() => _scheduler.Health.All(sensor => sensor.Readings >= 3), _world.Clock, TimeSpan.FromMilliseconds(200));
+
+        await ApplyAsync(Simulated("attic", 1), Simulated("cellar", 2), Simulated("garden", 1));
+        Assert.Equal(["attic", "cellar", "garden"], _scheduler.Health.Select(sensor => sensor.Name).Order());
+        Assert.True(Health("attic").Readings >= 3);
+        Assert.True(Health("cellar").Readings <= 1);
+    }
+
+    [Fact]
+    public async Task A_sensor_can_be_read_between_its_turns()
+    {
+        await ApplyAsync(Simulated("attic", 86_400));
+        await Until.True(() => Health("attic").Readings == 1, _world.Clock, TimeSpan.FromMilliseconds(100));
+        var reading = await _scheduler.ReadNowAsync("attic");
+        Assert.Equal(3, reading!.Values.Count);
+        Assert.Null(await _scheduler.ReadNowAsync("nowhere"));
+        await Until.True(() => _buffer.GetStatus().Depth == 2);
+    }
+
+    [Fact]
+    public async Task After_the_stop_nothing_is_read_and_nothing_starts()
+    {
+        await ApplyAsync(Simulated("attic", 1));
+        await Until.True(() => Health("attic").Readings >= 1, _world.Clock, TimeSpan.FromMilliseconds(100));
+        await _scheduler.StopAsync(TestContext.Current.CancellationToken);
+        var before = Health("attic").Readings;
+        await ApplyAsync(Simulated("attic", 1), Simulated("late", 1));
+        _world.Clock.Advance(TimeSpan.FromMinutes(1));
+        Assert.Equal(before, Assert.Single(_scheduler.Health).Readings);
+    }
+
+    /// <summary>Sensors start at once, so that the fake clock alone decides.</summary>
+    sealed class NoJitter : Random
+    {
+        public override double NextDouble() => 0;
+    }
+}

@@ -1,0 +1,74 @@
+using System.Text;
+using System.Text.Json.Nodes;
+using SensorForwarder.EdgeHub;
+
+namespace SensorForwarder.Tests.Support;
+
+/// <summary>The hub's twin in memory, behind the seam that the module sees.</summary>
+internal sealed class FakeHub : IEdgeHubClient
+{
+    readonly List<JsonObject> _patches = [];
+    int _gets;
+
+    public EdgeIdentity Identity { get; } = new() { HubHostName = "hub", DeviceId = "pi", ModuleId = "m", Source = "test" };
+
+    public HubStatus Status { get; } = new(HubState.Connected, DateTimeOffset.UnixEpoch, null, 0);
+
+    public IEdgeHubHandler? Handler { get; set; }
+
+    /// <summary>The whole answer to a get.</summary>
+    public string Twin { get; set; } = """{"desired":{"$version":1},"reported":{}}""";
+
+    public int Gets => Volatile.Read(ref _gets);
+
+    public IReadOnlyList<JsonObject> Patches
+    {
+        get { lock (_patches) return [.. _patches]; }
+    }
+
+    /// <summary>The reported properties after all patches.</summary>
+    public JsonObject Reported
+    {
+        get
+        {
+            var reported = new JsonObject();
+            foreach (var (key, value) in Patches.SelectMany(patch => patch)) reported[key] = value?.DeepClone();
+            return reported;
+        }
+    }
+
+    public void SetDesired(string desired) => Twin =
+        new JsonObject { ["desired"] = JsonNode.Parse(desired), ["reported"] = Reported }.ToJsonString();
+
+    public Task WaitUntilConnectedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public Task<HubSendResult> SendAsync(HubMessage message, CancellationToken cancellationToken) =>
+        Task.FromResult(new HubSendResult(HubSendStatus.Accepted, ""));
+
+    public Task<HubAnswer> GetTwinAsync(CancellationToken cancellationToken)
+    {
+        Interlocked.Increment(ref _gets);
+        // What was reported since is part of the twin too.
+        var twin = Twin;
+        try
+        {
+            if (JsonNode.Parse(twin) is JsonObject whole && whole["desired"] is JsonObject)
+            {
+                whole["reported"] = Reported;
+                twin = whole.ToJsonString();
+            }
+        }
+        catch (System.Text.Json.JsonException)
+        {
+            // the test wants nonsense
+        }
+
+        return Task.FromResult(new HubAnswer(200, Encoding.UTF8.GetBytes(twin)));
+    }
+
+    public Task<HubAnswer> PatchReportedAsync(ReadOnlyMemory<byte> patch, CancellationToken cancellationToken)
+    {
+        lock (_patches) _patches.Add(JsonNode.Parse(patch.Span)!.AsObject());
+        return Task.FromResult(new HubAnswer(204, ReadOnlyMemory<byte>.Empty));
+    }
+}

@@ -1,0 +1,59 @@
+using System.Threading.Channels;
+using SensorForwarder.Forwarding;
+
+namespace SensorForwarder.Tests.Support;
+
+/// <summary>A sink whose answers the test gives, one by one or by a rule.</summary>
+internal sealed class FakeSink : ISink
+{
+    readonly Channel<Attempt> _attempts = Channel.CreateUnbounded<Attempt>();
+    TaskCompletionSource _ready = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    public FakeSink(bool ready = true)
+    {
+        if (ready) _ready.SetResult();
+    }
+
+    /// <summary>Answers at once when it is set; otherwise the test answers each attempt.</summary>
+    public Func<Batch, SendResult>? Rule { get; set; }
+
+    public int Window { get; init; } = 1;
+
+    public int LargestBody { get; init; } = int.MaxValue;
+
+    /// <summary>Every attempt so far, in order.</summary>
+    public List<Batch> Seen { get; } = [];
+
+    public string Describe(ForwardingSettings settings) => "fake";
+
+    public bool IsReady(ForwardingSettings settings) => _ready.Task.IsCompleted;
+
+    public Task WaitUntilReadyAsync(CancellationToken cancellationToken) => _ready.Task.WaitAsync(cancellationToken);
+
+    public void BecomeReady() => _ready.TrySetResult();
+
+    public int MaxInFlight(ForwardingSettings settings) => Window;
+
+    public int MaxBytes(ForwardingSettings settings) => Math.Min(settings.BatchMaxBytes, LargestBody);
+
+    public async Task<SendResult> SendAsync(Batch batch, ForwardingSettings settings, CancellationToken cancellationToken)
+    {
+        lock (Seen) Seen.Add(batch);
+        var attempt = new Attempt(batch, new(TaskCreationOptions.RunContinuationsAsynchronously));
+        if (Rule is { } rule) attempt.Answer.SetResult(rule(batch));
+        _attempts.Writer.TryWrite(attempt);
+        return await attempt.Answer.Task.WaitAsync(cancellationToken);
+    }
+
+    /// <summary>The next attempt, whenever it comes.</summary>
+    public ValueTask<Attempt> NextAsync() => _attempts.Reader.ReadAsync(TestContext.Current.CancellationToken);
+
+    public bool HasAttempt => _attempts.Reader.TryPeek(out _);
+
+    internal sealed record Attempt(Batch Batch, TaskCompletionSource<SendResult> Answer)
+    {
+        public void Accept() => Answer.SetResult(SendResult.Accepted);
+
+        public void Say(SendOutcome outcome, TimeSpan? after = null) => Answer.SetResult(new(outcome, outcome.ToString(), after));
+    }
+}

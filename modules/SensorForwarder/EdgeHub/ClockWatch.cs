@@ -6,10 +6,10 @@ namespace SensorForwarder.EdgeHub;
 /// </summary>
 internal static class ClockWatch
 {
-    private static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(2);
+    static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(2);
 
     // Slewing and leap seconds stay below; a token's life is an hour.
-    private static readonly TimeSpan Step = TimeSpan.FromSeconds(30);
+    static readonly TimeSpan Step = TimeSpan.FromSeconds(30);
 
     /// <summary>Waits. Ends early when the clock steps, and returns by how much; zero when it did not.</summary>
     public static async Task<TimeSpan> DelayAsync(TimeSpan delay, TimeProvider timeProvider, CancellationToken cancellationToken)

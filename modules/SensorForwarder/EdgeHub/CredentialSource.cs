@@ -18,16 +18,16 @@ internal sealed record HubCredentials(
 internal sealed class CredentialSource(EdgeIdentity identity, TimeSpan tokenLife, TimeProvider timeProvider, Random random)
     : IDisposable
 {
-    private readonly WorkloadApi? _workload =
+    readonly WorkloadApi? _workload =
         identity.Workload is { } endpoint ? new(endpoint, timeProvider, random) : null;
 
-    private HubCredentials? _held;
+    HubCredentials? _held;
 
     /// <summary>Credentials that are good for at least a fifth of a token's life.</summary>
     /// <exception cref="DialException">There are none to be had; the message says why.</exception>
     public async Task<HubCredentials> GetAsync(CancellationToken cancellationToken)
     {
-        if (_held is { } held && RenewIn(held) > TimeSpan.Zero) return held;
+        if (_held is { Token: not null } held && RenewIn(held) > TimeSpan.Zero) return held;
         Forget();
         try
         {
@@ -60,7 +60,7 @@ internal sealed class CredentialSource(EdgeIdentity identity, TimeSpan tokenLife
         _workload?.Dispose();
     }
 
-    private Task<SasToken> MakeTokenAsync(CancellationToken cancellationToken)
+    Task<SasToken> MakeTokenAsync(CancellationToken cancellationToken)
     {
         var sign = _workload is null ? SasToken.SignWith(identity.SharedAccessKey!.Value) : _workload.SignAsync;
         return SasToken.CreateAsync(
@@ -68,7 +68,7 @@ internal sealed class CredentialSource(EdgeIdentity identity, TimeSpan tokenLife
     }
 
     /// <summary>The only roots to trust, or null for the system's.</summary>
-    private async Task<X509Certificate2Collection?> GetRootsAsync(CancellationToken cancellationToken)
+    async Task<X509Certificate2Collection?> GetRootsAsync(CancellationToken cancellationToken)
     {
         if (identity.TrustedCaFile is not { } path)
         {
@@ -90,21 +90,21 @@ internal sealed class CredentialSource(EdgeIdentity identity, TimeSpan tokenLife
         }
     }
 
-    private X509Certificate2? ReadClientCertificate()
+    X509Certificate2? ReadClientCertificate()
     {
         if (identity.ClientCertificateFile is not { } path) return null;
         try
         {
-            return X509Certificate2.CreateFromPemFile(path, identity.ClientKeyFile);
+            return X509Certificate2.CreateFromPemFile(path, identity.ClientKeyFile ?? path);
         }
         catch (Exception exception) when (IsUnreadable(exception))
         {
             throw new DialException(DialFailure.Credentials,
-                $"EdgeHub__ClientCertificateFile, EdgeHub__ClientKeyFile: '{path}' and '{identity.ClientKeyFile}' can't be "
+                $"EdgeHub__ClientCertificateFile, EdgeHub__ClientKeyFile: '{path}' and '{identity.ClientKeyFile ?? path}' can't be "
                 + $"read as a PEM certificate with its key: {LogText.Clean(exception.Message)}", exception);
         }
     }
 
-    private static bool IsUnreadable(Exception exception) =>
+    static bool IsUnreadable(Exception exception) =>
         exception is IOException or UnauthorizedAccessException or CryptographicException or ArgumentException;
 }

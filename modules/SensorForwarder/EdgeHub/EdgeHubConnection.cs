@@ -10,33 +10,33 @@ namespace SensorForwarder.EdgeHub;
 /// </summary>
 internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
 {
-    private const int ReportedMaxBytes = 32 << 10;
+    const int ReportedMaxBytes = 32 << 10;
 
-    private static readonly TimeSpan SynchronizeTimeout = TimeSpan.FromSeconds(60);
+    static readonly TimeSpan SynchronizeTimeout = TimeSpan.FromSeconds(60);
 
     // A renewal may wait for a hub that is slow to acknowledge; the token still has a fifth of its life.
-    private static readonly TimeSpan RenewalPatience = TimeSpan.FromMinutes(5);
-    private static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(2);
+    static readonly TimeSpan RenewalPatience = TimeSpan.FromMinutes(5);
+    static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(2);
 
-    private readonly EdgeIdentity _identity;
-    private readonly TimeProvider _timeProvider;
-    private readonly ILogger _logger;
-    private readonly HubDialer _dialer;
-    private readonly ReconnectPolicy _policy;
-    private readonly LogThrottle _throttle;
-    private readonly TelemetrySends _sends;
-    private readonly TwinRequests _twinRequests;
-    private readonly MethodCalls _methods;
-    private readonly Lock _gate = new();
+    readonly EdgeIdentity _identity;
+    readonly TimeProvider _timeProvider;
+    readonly ILogger _logger;
+    readonly HubDialer _dialer;
+    readonly ReconnectPolicy _policy;
+    readonly LogThrottle _throttle;
+    readonly TelemetrySends _sends;
+    readonly TwinRequests _twinRequests;
+    readonly MethodCalls _methods;
+    readonly Lock _gate = new();
 
     // Guarded by _gate.
-    private TaskCompletionSource _connected = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private HubStatus _status;
+    TaskCompletionSource _connected = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    HubStatus _status;
 
     // The connection that there is: subscribed, but perhaps not open for telemetry yet.
-    private volatile Session? _session;
-    private long _connects;
-    private long _renewals;
+    volatile Session? _session;
+    long _connects;
+    long _renewals;
 
     public EdgeHubConnection(
         EdgeIdentity identity, HubOptions options, TimeProvider timeProvider, Random random, ILogger<EdgeHubConnection> logger)
@@ -74,7 +74,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         _methods.Calls);
 
     /// <summary>Requests and calls that are open: for tests that look for leaks.</summary>
-    internal int Open => _twinRequests.Waiting + _methods.Open;
+    internal int OpenRequests => _twinRequests.Waiting + _methods.Open;
 
     public Task WaitUntilConnectedAsync(CancellationToken cancellationToken)
     {
@@ -124,7 +124,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         SetStatus(HubState.Disconnected, "stopped", isOutage: false);
     }
 
-    private async Task ConnectAndServeAsync(CancellationToken stoppingToken)
+    async Task ConnectAndServeAsync(CancellationToken stoppingToken)
     {
         // While a token is renewed the state stays as it was: nobody has to know.
         if (Status.State == HubState.Disconnected) SetStatus(HubState.Connecting);
@@ -157,7 +157,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
     }
 
     /// <summary>Uses the connection until it ends. Returns why it ended; null when only the token is to be renewed.</summary>
-    private async Task<SessionEnd?> ServeAsync(Session session, TimeSpan renewIn, CancellationToken stoppingToken)
+    async Task<SessionEnd?> ServeAsync(Session session, TimeSpan renewIn, CancellationToken stoppingToken)
     {
         using var over = CancellationTokenSource.CreateLinkedTokenSource(stoppingToken, session.Ended);
         _session = session;
@@ -194,7 +194,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
 
     /// <summary>Lets the module look at the twin before telemetry flows. It can't hold the connection up for ever: without
     /// an answer the last good settings do.</summary>
-    private async Task SynchronizeAsync(CancellationToken cancellationToken)
+    async Task SynchronizeAsync(CancellationToken cancellationToken)
     {
         if (Handler is not { } handler) return;
         using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
@@ -216,7 +216,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         }
     }
 
-    private void Open(Session session)
+    void Open(Session session)
     {
         if (Status.State != HubState.Connected)
         {
@@ -228,7 +228,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         lock (_gate) _connected.TrySetResult();
     }
 
-    private async Task PauseAsync(string reason, TimeSpan delay, CancellationToken stoppingToken)
+    async Task PauseAsync(string reason, TimeSpan delay, CancellationToken stoppingToken)
     {
         _sends.Gate.Close();
         SetStatus(HubState.Disconnected, reason);
@@ -240,7 +240,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         _dialer.ForgetCredentials();
     }
 
-    private void Attach(Session session, CancellationToken stoppingToken)
+    void Attach(Session session, CancellationToken stoppingToken)
     {
         session.Client.ApplicationMessageReceivedAsync += message => OnMessageAsync(message, stoppingToken);
         session.Client.DisconnectedAsync += args =>
@@ -250,13 +250,13 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         };
     }
 
-    private Task<HubAnswer> AskAsync(
+    Task<HubAnswer> AskAsync(
         Func<string, string> topic, ReadOnlyMemory<byte> body, CancellationToken cancellationToken) =>
         _session is { } session
             ? _twinRequests.AskAsync(session, topic, body, cancellationToken)
             : Task.FromResult(default(HubAnswer));
 
-    private Task OnMessageAsync(MqttApplicationMessageReceivedEventArgs args, CancellationToken stoppingToken)
+    Task OnMessageAsync(MqttApplicationMessageReceivedEventArgs args, CancellationToken stoppingToken)
     {
         // Nothing here may throw or wait: MQTTnet acknowledges, and reads the next, only after this returns.
         try
@@ -280,7 +280,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         return Task.CompletedTask;
     }
 
-    private void SetStatus(HubState state, string? error = null, bool isOutage = true)
+    void SetStatus(HubState state, string? error = null, bool isOutage = true)
     {
         HubStatus status;
         lock (_gate)

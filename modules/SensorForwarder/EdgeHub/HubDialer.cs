@@ -14,25 +14,25 @@ namespace SensorForwarder.EdgeHub;
 internal sealed class HubDialer(EdgeIdentity identity, HubOptions options, TimeProvider timeProvider, Random random)
     : IDisposable
 {
-    private const int MqttPort = 8883;
-    private const int WebSocketPort = 443;
+    const int MqttPort = 8883;
+    const int WebSocketPort = 443;
 
     // TCP and TLS: some round trips, on a line by satellite too.
-    private static readonly TimeSpan OpenTimeout = TimeSpan.FromSeconds(30);
+    static readonly TimeSpan OpenTimeout = TimeSpan.FromSeconds(30);
 
     // edgeHub can be silent for long before it answers a CONNECT, and can lose one altogether (iotedge #7539).
-    private static readonly TimeSpan ConnackTimeout = TimeSpan.FromSeconds(60);
-    private static readonly TimeSpan SubackTimeout = TimeSpan.FromSeconds(60);
-    private static readonly TimeSpan KeepAlive = TimeSpan.FromSeconds(60);
+    static readonly TimeSpan ConnackTimeout = TimeSpan.FromSeconds(60);
+    static readonly TimeSpan SubackTimeout = TimeSpan.FromSeconds(60);
+    static readonly TimeSpan KeepAlive = TimeSpan.FromSeconds(60);
 
     // MQTTnet's own: all that is left to it here is closing a connection.
-    private static readonly TimeSpan CloseTimeout = TimeSpan.FromSeconds(5);
+    static readonly TimeSpan CloseTimeout = TimeSpan.FromSeconds(5);
 
-    private static readonly string ProductInfo =
+    static readonly string ProductInfo =
         $"SensorForwarder/{Assembly.GetExecutingAssembly().GetName().Version?.ToString(3)}";
 
-    private readonly CredentialSource _credentials = new(identity, options.TokenLife, timeProvider, random);
-    private readonly TransportChoice _transports = new(options.Transport);
+    readonly CredentialSource _credentials = new(identity, options.TokenLife, timeProvider, random);
+    readonly TransportChoice _transports = new(options.Transport);
 
     /// <summary>A connection that is up and subscribed, and how long its credentials are good.</summary>
     /// <param name="prepare">Attaches to the client before it connects.</param>
@@ -75,7 +75,7 @@ internal sealed class HubDialer(EdgeIdentity identity, HubOptions options, TimeP
 
     public void Dispose() => _credentials.Dispose();
 
-    private async Task<Session> DialAsync(
+    async Task<Session> DialAsync(
         HubTransport transport, HubCredentials credentials, Action<Session> prepare, CancellationToken cancellationToken)
     {
         var step = "to be connected to";
@@ -117,7 +117,7 @@ internal sealed class HubDialer(EdgeIdentity identity, HubOptions options, TimeP
         }
     }
 
-    private async Task SubscribeAsync(Session session, CancellationToken cancellationToken)
+    async Task SubscribeAsync(Session session, CancellationToken cancellationToken)
     {
         var result = await session.Client.SubscribeAsync(
             new MqttClientSubscribeOptionsBuilder()
@@ -133,7 +133,7 @@ internal sealed class HubDialer(EdgeIdentity identity, HubOptions options, TimeP
         }
     }
 
-    private DialException Refused(MqttClientConnectResultCode code) => code switch
+    DialException Refused(MqttClientConnectResultCode code) => code switch
     {
         MqttClientConnectResultCode.ServerUnavailable => new(DialFailure.NotReady,
             $"{identity.DialledHostName} is there, but not ready (CONNACK 3)"),
@@ -144,7 +144,7 @@ internal sealed class HubDialer(EdgeIdentity identity, HubOptions options, TimeP
         _ => new(DialFailure.Unsupported, $"{identity.DialledHostName} does not take the connection ({code}): is it a hub?"),
     };
 
-    private MqttClientOptions Options(HubTransport transport, HubCredentials credentials, ServerTrust trust)
+    MqttClientOptions Options(HubTransport transport, HubCredentials credentials, ServerTrust trust)
     {
         var builder = new MqttClientOptionsBuilder();
         if (transport == HubTransport.MqttWs)
@@ -179,7 +179,7 @@ internal sealed class HubDialer(EdgeIdentity identity, HubOptions options, TimeP
         return builder.Build();
     }
 
-    private string UserName()
+    string UserName()
     {
         var module = identity.ModuleId is null ? "" : $"/{identity.ModuleId}";
         var model = options.ModelId is null ? "" : $"&model-id={Uri.EscapeDataString(options.ModelId)}";
@@ -187,6 +187,6 @@ internal sealed class HubDialer(EdgeIdentity identity, HubOptions options, TimeP
             + $"&DeviceClientType={Uri.EscapeDataString(ProductInfo)}{model}";
     }
 
-    private string Where(HubTransport transport) =>
+    string Where(HubTransport transport) =>
         $"{identity.DialledHostName}:{(transport == HubTransport.MqttWs ? WebSocketPort : MqttPort)}";
 }

@@ -34,11 +34,11 @@ internal sealed record HubOptions
 internal sealed class TransportChoice(HubTransport wanted)
 {
     // What worked is kept, but a device that was carried into another network must not be stuck with it.
-    private const int FailuresBeforeBothAgain = 10;
+    const int FailuresBeforeBothAgain = 10;
 
-    private HubTransport _preferred = HubTransport.Mqtt;
-    private bool _known;
-    private int _failures;
+    HubTransport _preferred = HubTransport.Mqtt;
+    bool _known;
+    int _failures;
 
     /// <summary>The ones to try, in order.</summary>
     public IReadOnlyList<HubTransport> Candidates() => (wanted, _preferred) switch

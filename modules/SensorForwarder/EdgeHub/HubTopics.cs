@@ -10,10 +10,10 @@ internal static class HubTopics
     public const string DesiredPatches = "$iothub/twin/PATCH/properties/desired/#";
     public const string MethodCalls = "$iothub/methods/POST/#";
 
-    private const string TwinAnswerPrefix = "$iothub/twin/res/";
-    private const string DesiredPatchPrefix = "$iothub/twin/PATCH/properties/desired/";
-    private const string MethodCallPrefix = "$iothub/methods/POST/";
-    private const string RequestIdPrefix = "?$rid=";
+    const string TwinAnswerPrefix = "$iothub/twin/res/";
+    const string DesiredPatchPrefix = "$iothub/twin/PATCH/properties/desired/";
+    const string MethodCallPrefix = "$iothub/methods/POST/";
+    const string RequestIdPrefix = "?$rid=";
 
     /// <summary>The topic of one telemetry message, property bag included.</summary>
     public static string Telemetry(EdgeIdentity identity, IReadOnlyList<KeyValuePair<string, string>> properties)
@@ -81,7 +81,7 @@ internal static class HubTopics
         return requestId.Length > 0;
     }
 
-    private static string? QueryValue(ReadOnlySpan<char> query, string key)
+    static string? QueryValue(ReadOnlySpan<char> query, string key)
     {
         if (query.StartsWith("?")) query = query[1..];
         foreach (var range in query.Split('&'))

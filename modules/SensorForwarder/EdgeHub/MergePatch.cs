@@ -37,7 +37,7 @@ internal static class MergePatch
 
     /// <summary>A key that is removed or replaced by a plain value, and then becomes an object, does not fit into one
     /// patch: the object would be merged into what the key had held before.</summary>
-    private static bool CanCompose(JsonObject first, JsonObject second)
+    static bool CanCompose(JsonObject first, JsonObject second)
     {
         foreach (var (key, value) in second)
         {
@@ -48,7 +48,7 @@ internal static class MergePatch
         return true;
     }
 
-    private static void Compose(JsonObject first, JsonObject second)
+    static void Compose(JsonObject first, JsonObject second)
     {
         foreach (var (key, value) in second)
         {

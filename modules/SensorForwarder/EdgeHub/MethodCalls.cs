@@ -10,28 +10,30 @@ namespace SensorForwarder.EdgeHub;
 /// many at once that a caller does not notice, and the rest in line. An answer goes over the connection that there is
 /// when it is ready: the token may have been renewed meanwhile. Thread-safe.
 /// </summary>
+#pragma warning disable CA1001 // A call may end after everything else: what it waits on has no handle and needs no disposal.
 internal sealed class MethodCalls(
+#pragma warning restore CA1001
     Func<IEdgeHubHandler?> handler,
     Func<Session?> session,
     Func<CancellationToken, Task> connected,
     TimeProvider timeProvider,
     ILogger logger)
 {
-    private const int AtOnceMax = 64;
-    private const int WaitingMax = 1000;
+    const int AtOnceMax = 64;
+    const int WaitingMax = 1000;
 
     // What the hub takes; more would make it close the connection.
-    private const int AnswerMaxBytes = 128 << 10;
+    const int AnswerMaxBytes = 128 << 10;
 
     // No caller waits longer (responseTimeoutInSeconds).
-    private static readonly TimeSpan HandlerTimeout = TimeSpan.FromSeconds(300);
+    static readonly TimeSpan HandlerTimeout = TimeSpan.FromSeconds(300);
 
     // After that the caller has given up, most likely.
-    private static readonly TimeSpan ReconnectPatience = TimeSpan.FromSeconds(30);
+    static readonly TimeSpan ReconnectPatience = TimeSpan.FromSeconds(30);
 
-    private readonly SemaphoreSlim _slots = new(AtOnceMax);
-    private int _open;
-    private long _calls;
+    readonly SemaphoreSlim _slots = new(AtOnceMax);
+    int _open;
+    long _calls;
 
     /// <summary>Calls without an answer yet.</summary>
     public int Open => Volatile.Read(ref _open);
@@ -52,7 +54,7 @@ internal sealed class MethodCalls(
         _ = Task.Run(() => CallAsync(name, requestId, payload, stoppingToken), CancellationToken.None);
     }
 
-    private async Task CallAsync(string name, string requestId, byte[] payload, CancellationToken stoppingToken)
+    async Task CallAsync(string name, string requestId, byte[] payload, CancellationToken stoppingToken)
     {
         MethodAnswer answer;
         try
@@ -85,7 +87,7 @@ internal sealed class MethodCalls(
         await AnswerAsync(requestId, answer);
     }
 
-    private async Task<MethodAnswer> InvokeAsync(string name, byte[] payload, CancellationToken stoppingToken)
+    async Task<MethodAnswer> InvokeAsync(string name, byte[] payload, CancellationToken stoppingToken)
     {
         if (!IsJson(payload)) return Error(400, "the payload is not JSON");
         if (handler() is not { } called) return Error(501, "this module takes no methods");
@@ -104,7 +106,7 @@ internal sealed class MethodCalls(
         }
     }
 
-    private async Task AnswerAsync(string requestId, MethodAnswer answer)
+    async Task AnswerAsync(string requestId, MethodAnswer answer)
     {
         try
         {
@@ -126,7 +128,7 @@ internal sealed class MethodCalls(
         Log.MethodNotAnswered(logger, answer.Status);
     }
 
-    private async Task<bool> TryAnswerAsync(string requestId, MethodAnswer answer)
+    async Task<bool> TryAnswerAsync(string requestId, MethodAnswer answer)
     {
         try
         {
@@ -144,7 +146,7 @@ internal sealed class MethodCalls(
     }
 
     /// <summary>Empty, or one JSON value in UTF-8 all through: strings are not looked at before they are used.</summary>
-    private static bool IsJson(ReadOnlySpan<byte> payload)
+    static bool IsJson(ReadOnlySpan<byte> payload)
     {
         if (payload.IsEmpty) return true;
         if (!Utf8.IsValid(payload)) return false;
@@ -164,6 +166,6 @@ internal sealed class MethodCalls(
     }
 
     // Texts of this module's own: no escaping needed.
-    private static MethodAnswer Error(int status, string text) =>
+    static MethodAnswer Error(int status, string text) =>
         new(status, System.Text.Encoding.UTF8.GetBytes($$"""{"error":"{{text}}"}"""));
 }

@@ -14,7 +14,7 @@ internal static class PacketSize
     public const int Max = 262_144;
 
     // About ten system properties of edgeHub's own: names, ids and times. Between 144 and 244 bytes were observed.
-    private const int GatewayReserve = 768;
+    const int GatewayReserve = 768;
 
     /// <summary>Bytes of a PUBLISH at QoS 1: fixed header, topic, packet id, body.</summary>
     public static int OfPublish(string topic, int bodyBytes)

@@ -16,10 +16,10 @@ internal sealed class ReconnectPolicy(Random random)
     public static readonly TimeSpan RivalLife = TimeSpan.FromMinutes(2);
 
     // A connection that lives shorter than this does not reset the back-off.
-    private static readonly TimeSpan ShortLife = TimeSpan.FromSeconds(10);
+    static readonly TimeSpan ShortLife = TimeSpan.FromSeconds(10);
 
-    private int _failures;
-    private int _shortLives;
+    int _failures;
+    int _shortLives;
 
     /// <summary>How many connections in a row were ended soon by the other side, while nothing else is known to be
     /// wrong.</summary>
@@ -54,6 +54,6 @@ internal sealed class ReconnectPolicy(Random random)
         return RivalSuspected ? Next(15, 300) : Next(1, 60);
     }
 
-    private TimeSpan Next(double baseSeconds, double maxSeconds) => Backoff.Next(
+    TimeSpan Next(double baseSeconds, double maxSeconds) => Backoff.Next(
         _failures, TimeSpan.FromSeconds(baseSeconds), TimeSpan.FromSeconds(maxSeconds), random.NextDouble());
 }

@@ -21,19 +21,19 @@ internal sealed class ReportedProperties(
     /// <summary>edgeHub collects for this long before it tells the cloud, and every patch costs one operation there.</summary>
     public static readonly TimeSpan Interval = TimeSpan.FromSeconds(5);
 
-    // Patches that can't be merged with one another; more are merged even so, at the price of a key too many.
-    private const int MaxPatches = 16;
-    private static readonly TimeSpan BackoffBase = TimeSpan.FromSeconds(2);
-    private static readonly TimeSpan BackoffMax = TimeSpan.FromSeconds(120);
+    // Patches that can't be merged with one another; beyond that the oldest is given up.
+    const int MaxPatches = 16;
+    static readonly TimeSpan BackoffBase = TimeSpan.FromSeconds(2);
+    static readonly TimeSpan BackoffMax = TimeSpan.FromSeconds(120);
 
-    private readonly Channel<bool> _wake =
+    readonly Channel<bool> _wake =
         Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
 
-    private readonly LogThrottle _throttle = new(timeProvider);
-    private readonly Lock _lock = new();
+    readonly LogThrottle _throttle = new(timeProvider);
+    readonly Lock _lock = new();
 
     // Guarded by _lock; in the order in which they apply.
-    private readonly LinkedList<JsonObject> _waiting = [];
+    readonly LinkedList<JsonObject> _waiting = [];
 
     /// <summary>Takes a patch; returns at once.</summary>
     public void Report(JsonObject patch)
@@ -76,7 +76,7 @@ internal sealed class ReportedProperties(
         }
     }
 
-    private async Task<int> SendAsync(JsonObject patch, CancellationToken cancellationToken)
+    async Task<int> SendAsync(JsonObject patch, CancellationToken cancellationToken)
     {
         try
         {
@@ -90,7 +90,7 @@ internal sealed class ReportedProperties(
     }
 
     /// <summary>The next patch to send, of at most <see cref="MaxBytes"/>; what does not fit into it stays.</summary>
-    private JsonObject? Take()
+    JsonObject? Take()
     {
         lock (_lock)
         {
@@ -107,7 +107,7 @@ internal sealed class ReportedProperties(
     }
 
     /// <summary>What was refused for now goes under what has been reported since.</summary>
-    private void PutBack(JsonObject patch)
+    void PutBack(JsonObject patch)
     {
         lock (_lock)
         {
@@ -116,7 +116,7 @@ internal sealed class ReportedProperties(
         }
     }
 
-    private (JsonObject Fits, JsonObject Rest) Split(JsonObject patch)
+    (JsonObject Fits, JsonObject Later) Split(JsonObject patch)
     {
         var (fits, rest) = (new JsonObject(), new JsonObject());
         var bytes = 2;

@@ -6,13 +6,13 @@ namespace SensorForwarder.EdgeHub;
 /// </summary>
 internal sealed class SendGate
 {
-    private readonly Lock _lock = new();
+    readonly Lock _lock = new();
 
     // Guarded by _lock.
-    private readonly Queue<Waiter> _line = new();
-    private Session? _session;
-    private bool _paused;
-    private bool _passing;
+    readonly Queue<Waiter> _line = new();
+    Session? _session;
+    bool _paused;
+    bool _passing;
 
     /// <summary>A place on the connection; null when there is none. Whoever came from the line
     /// (<see cref="Flight.FromLine"/>) calls <see cref="Passed"/> as soon as its message is handed over.</summary>
@@ -66,7 +66,7 @@ internal sealed class SendGate
         }
     }
 
-    private void AdmitNext()
+    void AdmitNext()
     {
         while (_session is not null && _line.TryPeek(out var waiter))
         {
@@ -84,7 +84,7 @@ internal sealed class SendGate
         }
     }
 
-    private sealed class Waiter(int bytes) : TaskCompletionSource<Flight?>(TaskCreationOptions.RunContinuationsAsynchronously)
+    sealed class Waiter(int bytes) : TaskCompletionSource<Flight?>(TaskCreationOptions.RunContinuationsAsynchronously)
     {
         public int Bytes => bytes;
 

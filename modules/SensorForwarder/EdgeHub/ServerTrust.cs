@@ -13,7 +13,7 @@ namespace SensorForwarder.EdgeHub;
 /// </summary>
 internal sealed class ServerTrust(string host, X509Certificate2Collection? roots, TimeProvider timeProvider)
 {
-    private static readonly Oid ServerAuthentication = new("1.3.6.1.5.5.7.3.1");
+    static readonly Oid ServerAuthentication = new("1.3.6.1.5.5.7.3.1");
 
     /// <summary>Called when the certificate is taken: the handshake gets on.</summary>
     public Action? Accepted { get; set; }
@@ -29,7 +29,7 @@ internal sealed class ServerTrust(string host, X509Certificate2Collection? roots
         return Objection is null;
     }
 
-    private DialException? Examine(X509Certificate? certificate, X509Chain? sent, SslPolicyErrors errors)
+    DialException? Examine(X509Certificate? certificate, X509Chain? sent, SslPolicyErrors errors)
     {
         if (certificate is null || errors.HasFlag(SslPolicyErrors.RemoteCertificateNotAvailable))
             return new(DialFailure.Untrusted, $"{host} shows no certificate");
@@ -66,7 +66,7 @@ internal sealed class ServerTrust(string host, X509Certificate2Collection? roots
         return new(DialFailure.Untrusted, $"the certificate of {host} is not trusted: {problems} with {root}");
     }
 
-    private DialException OutOfTime(X509Certificate2 certificate, DateTimeOffset now)
+    DialException OutOfTime(X509Certificate2 certificate, DateTimeOffset now)
     {
         var clock = now.UtcDateTime.ToString("u", CultureInfo.InvariantCulture);
         var (from, to) = (certificate.NotBefore.ToUniversalTime(), certificate.NotAfter.ToUniversalTime());

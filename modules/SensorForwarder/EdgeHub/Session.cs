@@ -35,18 +35,18 @@ internal sealed class Session(IMqttClient client, HubTransport transport, TimePr
     public static readonly TimeSpan AcknowledgeTimeout = TimeSpan.FromSeconds(60);
 
     // A message gets this much more time for its own bytes: 32 kbit/s is the slowest line that is waited for.
-    private const double SlowestBytesPerSecond = 4096;
+    const double SlowestBytesPerSecond = 4096;
 
-    private static readonly TimeSpan WatchEvery = TimeSpan.FromSeconds(5);
-    private static readonly TimeSpan GoodbyeTimeout = TimeSpan.FromSeconds(1);
+    static readonly TimeSpan WatchEvery = TimeSpan.FromSeconds(5);
+    static readonly TimeSpan GoodbyeTimeout = TimeSpan.FromSeconds(1);
 
-    private readonly CancellationTokenSource _ended = new();
-    private readonly Lock _gate = new();
+    readonly CancellationTokenSource _ended = new();
+    readonly Lock _gate = new();
 
     // Guarded by _gate. In the order of sending, which is the one in which edgeHub acknowledges.
-    private readonly List<Flight> _flights = [];
-    private TaskCompletionSource? _drained;
-    private SessionEnd? _end;
+    readonly List<Flight> _flights = [];
+    TaskCompletionSource? _drained;
+    SessionEnd? _end;
 
     public IMqttClient Client => client;
 
@@ -157,7 +157,7 @@ internal sealed class Session(IMqttClient client, HubTransport transport, TimePr
     // _ended has neither timer nor wait handle, and others may still ask for its token: it needs no disposal.
     public void Dispose() => client.Dispose();
 
-    private bool MarkOverdue()
+    bool MarkOverdue()
     {
         lock (_gate)
         {

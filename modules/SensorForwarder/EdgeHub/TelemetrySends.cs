@@ -7,10 +7,10 @@ namespace SensorForwarder.EdgeHub;
 /// whoever made it decides.</summary>
 internal sealed class TelemetrySends(EdgeIdentity identity)
 {
-    private long _sent;
-    private long _acknowledged;
-    private long _timedOut;
-    private long _bytes;
+    long _sent;
+    long _acknowledged;
+    long _timedOut;
+    long _bytes;
 
     /// <summary>Where messages get onto the connection.</summary>
     public SendGate Gate { get; } = new();
@@ -38,7 +38,7 @@ internal sealed class TelemetrySends(EdgeIdentity identity)
     }
 
     /// <summary>Hands one message over and waits for its acknowledgement. Never throws.</summary>
-    private async Task<HubSendResult> DeliverAsync(Flight flight, string topic, ReadOnlyMemory<byte> body)
+    async Task<HubSendResult> DeliverAsync(Flight flight, string topic, ReadOnlyMemory<byte> body)
     {
         var session = flight.Session;
         var acknowledged = false;
@@ -69,7 +69,7 @@ internal sealed class TelemetrySends(EdgeIdentity identity)
         return new(HubSendStatus.TimedOut, session.End?.Reason ?? reason);
     }
 
-    private Task<MqttClientPublishResult> HandOver(Flight flight, string topic, ReadOnlyMemory<byte> body)
+    Task<MqttClientPublishResult> HandOver(Flight flight, string topic, ReadOnlyMemory<byte> body)
     {
         try
         {

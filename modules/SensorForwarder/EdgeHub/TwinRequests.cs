@@ -7,9 +7,9 @@ namespace SensorForwarder.EdgeHub;
 /// Thread-safe.</summary>
 internal sealed class TwinRequests(TimeProvider timeProvider)
 {
-    private static readonly TimeSpan AnswerTimeout = TimeSpan.FromSeconds(60);
+    static readonly TimeSpan AnswerTimeout = TimeSpan.FromSeconds(60);
 
-    private readonly ConcurrentDictionary<string, TaskCompletionSource<HubAnswer>> _waiting = new();
+    readonly ConcurrentDictionary<string, TaskCompletionSource<HubAnswer>> _waiting = new();
 
     /// <summary>Requests without an answer yet.</summary>
     public int Waiting => _waiting.Count;

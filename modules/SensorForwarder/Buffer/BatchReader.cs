@@ -7,17 +7,40 @@ internal sealed class BatchReader : IDisposable
     const int SmallestArray = 4_096;
 
     readonly Lock _gate = new();
-    readonly SqliteConnection _connection;
-    readonly SqliteStatement _batch;
-    readonly SqliteStatement _deadLetters;
-    readonly SqliteStatement _document;
     readonly ReadingClock _clock;
+    readonly Func<SqliteConnection> _open;
+    readonly Action<string> _reportDamage;
+    SqliteConnection? _connection;
+    SqliteStatement _batch = null!;
+    SqliteStatement _deadLetters = null!;
+    SqliteStatement _document = null!;
     int _lastBytes = SmallestArray;
+    bool _disposed;
 
-    public BatchReader(SqliteConnection connection, ReadingClock clock)
+    /// <param name="open">Opens a reading connection to the file that is in place.</param>
+    /// <param name="reportDamage">Told when the file turns out to be damaged.</param>
+    public BatchReader(ReadingClock clock, Func<SqliteConnection> open, Action<string> reportDamage)
     {
-        _connection = connection;
         _clock = clock;
+        _open = open;
+        _reportDamage = reportDamage;
+        Connect();
+    }
+
+    /// <summary>The file was replaced: the next call opens the new one.</summary>
+    public void Reconnect()
+    {
+        lock (_gate)
+            Disconnect();
+    }
+
+    void Connect()
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        if (_connection is not null)
+            return;
+        var connection = _open();
+        _connection = connection;
         _batch = connection.Prepare(
             "SELECT id, recorded_at, clock, payload FROM queue WHERE id > ?1 ORDER BY id LIMIT ?2");
         _deadLetters = connection.Prepare("""
@@ -27,92 +50,118 @@ internal sealed class BatchReader : IDisposable
         _document = connection.Prepare("SELECT content FROM document WHERE name = ?1");
     }
 
-    public IReadOnlyList<BufferedReading> PeekBatch(long afterId, int maxCount, int maxBytes)
-    {
-        lock (_gate)
-        {
-            var rows = new List<(long Id, long RecordedAtMs, int End)>(Math.Min(maxCount, 1_024));
-            var bytes = new byte[Math.Min(Math.Max(_lastBytes, SmallestArray), Math.Max(maxBytes, SmallestArray))];
-            var used = 0;
-            _batch.Bind(1, afterId).Bind(2, maxCount);
-            try
-            {
-                while (_batch.Step())
-                {
-                    var payload = _batch.Bytes(3);
-                    // A repaired time keeps its length, but a mark on a doubtful one adds to it.
-                    var needed = payload.Length + TimeRepair.MaxAddedBytes;
-                    if (rows.Count > 0 && used + needed > maxBytes)
-                        break;
-                    if (used + needed > bytes.Length)
-                        Array.Resize(ref bytes, Math.Max(bytes.Length * 2, used + needed));
-                    var recordedAtMs = _batch.Number(1);
-                    used += TimeRepair.Copy(
-                        payload, bytes.AsSpan(used), ref recordedAtMs, _clock.CorrectionMs((int)_batch.Number(2)));
-                    rows.Add((_batch.Number(0), recordedAtMs, used));
-                }
-            }
-            finally
-            {
-                _batch.Reset();
-            }
-            // The next batch is likely as large; a little more spares it the growing.
-            _lastBytes = used + (used / 8);
-            return Slice(rows, bytes);
-        }
-    }
+    public IReadOnlyList<BufferedReading> PeekBatch(long afterId, int maxCount, int maxBytes) =>
+        Read(() => ReadBatch(afterId, maxCount, maxBytes));
 
-    public IReadOnlyList<DeadLetter> ListDeadLetters(long afterId, int maxCount)
-    {
-        lock (_gate)
-        {
-            var letters = new List<DeadLetter>();
-            _deadLetters.Bind(1, afterId).Bind(2, maxCount);
-            try
-            {
-                while (_deadLetters.Step())
-                {
-                    var recordedAtMs = _deadLetters.Number(1);
-                    var stored = _deadLetters.Bytes(3);
-                    var payload = new byte[stored.Length + TimeRepair.MaxAddedBytes];
-                    var length = TimeRepair.Copy(
-                        stored, payload, ref recordedAtMs, _clock.CorrectionMs((int)_deadLetters.Number(2)));
-                    letters.Add(new DeadLetter(
-                        _deadLetters.Number(0), TimeRepair.Moment(recordedAtMs),
-                        payload.AsMemory(0, length), _deadLetters.Text(4),
-                        _deadLetters.IsNull(5) ? null : _deadLetters.Text(5),
-                        TimeRepair.Moment(_deadLetters.Number(6))));
-                }
-            }
-            finally
-            {
-                _deadLetters.Reset();
-            }
-            return letters;
-        }
-    }
+    public IReadOnlyList<DeadLetter> ListDeadLetters(long afterId, int maxCount) =>
+        Read(() => ReadDeadLetters(afterId, maxCount));
 
-    public ReadOnlyMemory<byte>? LoadDocument(string name)
-    {
-        lock (_gate)
-        {
-            _document.Bind(1, name);
-            try
-            {
-                // Without the cast, null would become an empty memory by way of byte[].
-                return _document.Step() ? _document.Bytes(0).ToArray() : (ReadOnlyMemory<byte>?)null;
-            }
-            finally
-            {
-                _document.Reset();
-            }
-        }
-    }
+    public ReadOnlyMemory<byte>? LoadDocument(string name) => Read(() => ReadDocument(name));
 
     public void Dispose()
     {
         lock (_gate)
-            _connection.Dispose();
+        {
+            _disposed = true;
+            Disconnect();
+        }
+    }
+
+    T Read<T>(Func<T> read)
+    {
+        lock (_gate)
+        {
+            try
+            {
+                Connect();
+                return read();
+            }
+            catch (SqliteFailure failure)
+            {
+                Disconnect();
+                if (failure.IsDamage)
+                    _reportDamage(failure.Message);
+                throw new BufferUnavailableException($"the buffer can't be read now: {failure.Message}; try again", failure);
+            }
+        }
+    }
+
+    void Disconnect()
+    {
+        _connection?.Dispose();
+        _connection = null;
+    }
+
+    BufferedReading[] ReadBatch(long afterId, int maxCount, int maxBytes)
+    {
+        var rows = new List<(long Id, long RecordedAtMs, int End)>(Math.Min(maxCount, 1_024));
+        var bytes = new byte[Math.Min(Math.Max(_lastBytes, SmallestArray), Math.Max(maxBytes, SmallestArray))];
+        var used = 0;
+        _batch.Bind(1, afterId).Bind(2, maxCount);
+        try
+        {
+            while (_batch.Step())
+            {
+                var payload = _batch.Bytes(3);
+                // A repaired time keeps its length, but a mark on a doubtful one adds to it.
+                var needed = payload.Length + TimeRepair.MaxAddedBytes;
+                if (rows.Count > 0 && used + needed > maxBytes)
+                    break;
+                if (used + needed > bytes.Length)
+                    Array.Resize(ref bytes, Math.Max(bytes.Length * 2, used + needed));
+                var recordedAtMs = _batch.Number(1);
+                used += TimeRepair.Copy(
+                    payload, bytes.AsSpan(used), ref recordedAtMs, _clock.CorrectionMs((int)_batch.Number(2)));
+                rows.Add((_batch.Number(0), recordedAtMs, used));
+            }
+        }
+        finally
+        {
+            _batch.Reset();
+        }
+        // The next batch is likely as large; a little more spares it the growing.
+        _lastBytes = used + (used / 8);
+        return Slice(rows, bytes);
+    }
+
+    List<DeadLetter> ReadDeadLetters(long afterId, int maxCount)
+    {
+        var letters = new List<DeadLetter>();
+        _deadLetters.Bind(1, afterId).Bind(2, maxCount);
+        try
+        {
+            while (_deadLetters.Step())
+            {
+                var recordedAtMs = _deadLetters.Number(1);
+                var stored = _deadLetters.Bytes(3);
+                var payload = new byte[stored.Length + TimeRepair.MaxAddedBytes];
+                var length = TimeRepair.Copy(
+                    stored, payload, ref recordedAtMs, _clock.CorrectionMs((int)_deadLetters.Number(2)));
+                letters.Add(new DeadLetter(
+                    _deadLetters.Number(0), TimeRepair.Moment(recordedAtMs), payload.AsMemory(0, length),
+                    _deadLetters.Text(4), _deadLetters.IsNull(5) ? null : _deadLetters.Text(5),
+                    TimeRepair.Moment(_deadLetters.Number(6))));
+            }
+        }
+        finally
+        {
+            _deadLetters.Reset();
+        }
+        return letters;
+    }
+
+    ReadOnlyMemory<byte>? ReadDocument(string name)
+    {
+        _document.Bind(1, name);
+        try
+        {
+            // Without the cast, null would become an empty memory by way of byte[].
+            return _document.Step() ? _document.Bytes(0).ToArray() : (ReadOnlyMemory<byte>?)null;
+        }
+        finally
+        {
+            _document.Reset();
+        }
     }
 
     static BufferedReading[] Slice(List<(long Id, long RecordedAtMs, int End)> rows, byte[] bytes)

@@ -28,10 +28,11 @@ internal static class BufferSchema
     /// <param name="walBytes">What the WAL file is cut to when it starts over.</param>
     public static void ConfigureWriter(SqliteConnection connection, long walBytes)
     {
+        connection.Execute("PRAGMA busy_timeout=250");
+        // Only a new file: asking for auto_vacuum again would write to it at every start.
+        if (connection.QueryNumber("PRAGMA page_count") == 0)
+            connection.Execute($"PRAGMA page_size={PageBytes}; PRAGMA auto_vacuum=INCREMENTAL;");
         connection.Execute($"""
-            PRAGMA busy_timeout=250;
-            PRAGMA page_size={PageBytes};
-            PRAGMA auto_vacuum=INCREMENTAL;
             PRAGMA journal_mode=WAL;
             PRAGMA synchronous=FULL;
             PRAGMA wal_autocheckpoint=0;
@@ -40,6 +41,18 @@ internal static class BufferSchema
             PRAGMA secure_delete=OFF;
             """);
         ConfigureAny(connection);
+    }
+
+    /// <summary>Whether the tables are exactly those that <see cref="Create"/> makes.</summary>
+    public static bool IsIntact(SqliteConnection connection)
+    {
+        using var query = connection.PrepareOnce("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name");
+        var stored = new List<string>();
+        while (query.Step())
+            stored.Add(query.Text(0));
+        return stored.SequenceEqual(Tables
+            .Split(';', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
+            .OrderBy(sql => sql[..sql.IndexOf('(', StringComparison.Ordinal)], StringComparer.Ordinal));
     }
 
     public static void ConfigureReader(SqliteConnection connection)

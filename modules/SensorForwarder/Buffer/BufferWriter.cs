@@ -24,7 +24,7 @@ internal sealed class BufferWriter : IDisposable
     readonly StorageUpkeep _upkeep;
     readonly StorageHealth _health;
     readonly Evictor _evictor;
-    readonly Func<QueueStore> _reopen;
+    readonly DatabaseFile _file;
     readonly TimeProvider _timeProvider;
     readonly ILogger _logger;
     readonly AutoResetEvent _wake = new(initialState: false);
@@ -32,19 +32,21 @@ internal sealed class BufferWriter : IDisposable
     readonly Thread _thread;
 
     QueueStore? _store;
+    volatile string? _damage;
     volatile BufferLimits _limits;
     volatile bool _stopping;
     long _ageCheckedAt;
 
     public BufferWriter(
-        QueueStore store, Func<QueueStore> reopen, WriterParts parts, BufferLimits limits, TimeProvider timeProvider,
+        QueueStore store, DatabaseFile file, WriterParts parts, BufferLimits limits, TimeProvider timeProvider,
         ILogger logger)
     {
         (_intake, _requests, _clock, _ledger, _upkeep, _health) =
             (parts.Intake, parts.Requests, parts.Clock, parts.Ledger, parts.Upkeep, parts.Health);
         _evictor = new Evictor(_clock);
         _store = store;
-        _reopen = reopen;
+        _file = file;
+        Epoch = ReadEpoch(store);
         _limits = limits;
         _timeProvider = timeProvider;
         _logger = logger;
@@ -64,7 +66,11 @@ internal sealed class BufferWriter : IDisposable
     /// <summary>Raised on the writer's thread after each commit that added readings.</summary>
     public Action? Committed { get; set; }
 
-    public required string Epoch { get; init; }
+    /// <summary>Of the file that is open; a salvage makes a new one.</summary>
+    public string Epoch { get; private set; }
+
+    /// <summary>Raised on the writer's thread when the file was salvaged: readers open the new one.</summary>
+    public Action? Replaced { get; set; }
 
     public void Start() => _thread.Start();
 
@@ -73,6 +79,13 @@ internal sealed class BufferWriter : IDisposable
     public void ApplyLimits(BufferLimits limits)
     {
         _limits = limits;
+        Wake();
+    }
+
+    /// <summary>Somebody met damage in the file: it is salvaged before anything else is written.</summary>
+    public void ReportDamage(string what)
+    {
+        _damage = what;
         Wake();
     }
 
@@ -118,7 +131,7 @@ internal sealed class BufferWriter : IDisposable
     {
         if (_health.RetryIn() is var retry && retry > TimeSpan.Zero)
             return retry;
-        _store ??= _reopen();
+        Reopen();
         if (CommitIn() == TimeSpan.Zero)
             CommitWaiting();
         else if (!_health.IsOk)
@@ -131,13 +144,38 @@ internal sealed class BufferWriter : IDisposable
             if (Transact(store => StorageUpkeep.GiveSpaceBack(store, StorageBudget.Of(_limits))))
             {
                 // The pages leave the file when the WAL is copied back.
-                _upkeep.CopyBack(_store, StorageBudget.Of(_limits));
+                _upkeep.CopyBack(_store!, StorageBudget.Of(_limits));
                 return TimeSpan.Zero;
             }
-            _upkeep.WhenIdle(_store);
+            _upkeep.WhenIdle(_store!);
         }
         return Earliest(CommitIn(), _upkeep.IdleWorkIn(), _limits.MaxAge > TimeSpan.Zero ? AgeCheckInterval : null);
     }
+
+    // Also the place where a file that turned out to be damaged is replaced.
+    void Reopen()
+    {
+        var damage = _damage;
+        if (damage is not null)
+        {
+            _store?.Dispose();
+            _store = null;
+        }
+        if (_store is not null)
+            return;
+        _store = _file.Open(damage, Snapshot.Marks.LastId);
+        _damage = null;
+        _ledger.Reload(_store);
+        var epoch = ReadEpoch(_store);
+        Snapshot = Snapshot with { Marks = _store.Marks };
+        if (epoch == Epoch)
+            return;
+        Epoch = epoch;
+        Replaced?.Invoke();
+    }
+
+    static string ReadEpoch(QueueStore store) =>
+        store.Connection.QueryText("SELECT value FROM meta WHERE name = 'epoch'")!;
 
     /// <returns>When the next transaction is due; null when nothing waits.</returns>
     TimeSpan? CommitIn()
@@ -345,6 +383,8 @@ internal sealed class BufferWriter : IDisposable
 
     void HandleFailure(Exception failure)
     {
+        if (failure is SqliteFailure { IsDamage: true })
+            _damage = failure.Message;
         if (_health.Failed(failure))
             Log.StorageFailed(_logger, _health.State, _health.Reason!);
         if (_health.State == StorageState.Full && _upkeep.DropReserve())
@@ -364,10 +404,10 @@ internal sealed class BufferWriter : IDisposable
         _requests.Close(closed);
         try
         {
-            _store ??= _reopen();
+            Reopen();
             if (_intake.TryPeek(out _, out _) || _requests.IsUrgent(out var acknowledged) || acknowledged is not null)
                 CommitWaiting();
-            _upkeep.WhenIdle(_store);
+            _upkeep.WhenIdle(_store!);
         }
         catch (Exception e)
         {

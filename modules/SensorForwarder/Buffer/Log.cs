@@ -22,4 +22,18 @@ internal static partial class Log
 
     [LoggerMessage(2006, LogLevel.Error, "{Count} readings in memory were lost when the buffer was closed")]
     public static partial void LostAtClose(ILogger logger, int count);
+
+    [LoggerMessage(2007, LogLevel.Error,
+        "Buffer {Path} was damaged ({Reason}): {Readings} readings salvaged, {Missing} missing, old file kept as {Kept}")]
+    public static partial void Salvaged(
+        ILogger logger, string path, string reason, long readings, long missing, string kept);
+
+    [LoggerMessage(2008, LogLevel.Warning, "Buffer {Path}: an interrupted salvage was finished")]
+    public static partial void SalvageFinished(ILogger logger, string path);
+
+    [LoggerMessage(2009, LogLevel.Information, "Buffer {Path} was not closed properly; it is checked beside the work")]
+    public static partial void Checking(ILogger logger, string path);
+
+    [LoggerMessage(2010, LogLevel.Information, "Buffer {Path}: the check found no damage")]
+    public static partial void CheckedWhole(ILogger logger, string path);
 }

@@ -204,7 +204,6 @@ internal sealed class QueueStore : IDisposable
             segments.Add(new ClockSegment(
                 (int)query.Number(0), query.Text(1), query.Number(2), query.Number(3) != 0));
         }
-        _savedClock = segments.Count == 0 ? 0 : segments[^1].Id;
         return segments;
     }
 

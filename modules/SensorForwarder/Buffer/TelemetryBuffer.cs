@@ -1,6 +1,5 @@
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Sensors;
-using SQLitePCL;
 
 namespace SensorForwarder.Buffer;
 
@@ -22,37 +21,48 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     readonly WriterParts _parts;
     readonly BufferWriter _writer;
     readonly BatchReader _reader;
+    readonly DatabaseFile _file;
+    readonly ILogger _logger;
+    readonly CancellationTokenSource _closing = new();
+    readonly Task _check;
     int _disposed;
 
     TelemetryBuffer(
         BufferOptions options, TimeProvider timeProvider, ILogger logger, WriterParts parts, QueueStore store,
-        Func<QueueStore> reopen, BatchReader reader)
+        DatabaseFile file)
     {
         _options = options;
         _timeProvider = timeProvider;
         _parts = parts;
-        _reader = reader;
-        Epoch = store.Connection.QueryText("SELECT value FROM meta WHERE name = 'epoch'")
-            ?? throw new BufferUnavailableException($"{options.Directory}/telemetry.db: names no epoch");
-        _writer = new BufferWriter(store, reopen, parts, options.Limits, timeProvider, logger)
+        _file = file;
+        _logger = logger;
+        _writer = new BufferWriter(store, file, parts, options.Limits, timeProvider, logger)
         {
-            Epoch = Epoch,
             Committed = () => Committed?.Invoke(),
+        };
+        _reader = new BatchReader(parts.Clock, file.OpenReader, _writer.ReportDamage);
+        _writer.Replaced = () =>
+        {
+            _reader.Reconnect();
+            ReadingsReturned?.Invoke();
         };
         parts.Intake.GivenUp = payload =>
             parts.Ledger.Note(EvictionLedger.Overflow, EvictionLedger.SensorOf(payload));
         _writer.Start();
+        _check = file.NeedsCheck ? Task.Run(CheckFile) : Task.CompletedTask;
     }
 
     /// <summary>Raised on the writer's thread after each commit that added readings. Handlers only signal.</summary>
     public event Action? Committed;
 
-    /// <summary>Raised when rows appeared at ids that a reader may have passed (dead letters that were returned).
-    /// Handlers only signal.</summary>
+    /// <summary>Raised when rows appeared at ids that a reader may have passed: dead letters that were returned, or a
+    /// damaged file that was salvaged while it was open, which has a new <see cref="Epoch"/>. Handlers only signal.
+    /// </summary>
     public event Action? ReadingsReturned;
 
-    /// <summary>A random id, made with the file.</summary>
-    public string Epoch { get; }
+    /// <summary>A random id, made with the file. Readings keep their ids when a damaged file is salvaged under a new
+    /// epoch, so an acknowledgement that was on its way still means the same readings.</summary>
+    public string Epoch => _writer.Epoch;
 
     /// <summary>The highest id on the medium; 0 before the first reading.</summary>
     public long LastCommittedId => _writer.Snapshot.Marks.LastId;
@@ -166,7 +176,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             StorageReason = _parts.Health.Reason,
             Evicted = _parts.Ledger.Totals,
             DeadLetters = marks.DeadLetters,
-            Salvage = null,
+            Salvage = _file.Salvage,
             Commits = snapshot.Commits,
             CommittedReadings = snapshot.Readings,
             CommittedBytes = snapshot.Bytes,
@@ -179,59 +189,55 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     {
         if (Interlocked.Exchange(ref _disposed, 1) != 0)
             return;
+        await _closing.CancelAsync();
+        await _check;
         await Task.Run(_writer.Dispose);
         _reader.Dispose();
+        _closing.Dispose();
     }
 
     static TelemetryBuffer Open(BufferOptions options, TimeProvider timeProvider, ILogger logger)
     {
         SqliteConnection.CheckVersion();
         var files = new VolumeFiles(Path.GetFullPath(options.Directory), options.OnVolumeOperation);
+        var file = new DatabaseFile(files, options, timeProvider, logger);
+        QueueStore? store = null;
         try
         {
-            System.IO.Directory.CreateDirectory(files.Directory);
-            files.CreatePrivate(files.Database);
-            var store = OpenStore(files, options, timeProvider);
-            var health = new StorageHealth(files.Database, timeProvider);
-            var kernelTime = options.KernelTime ?? KernelTime.For(timeProvider);
-            var clock = new ReadingClock(timeProvider, kernelTime, store.LoadClocks());
+            store = file.Open(damage: null, minLastId: 0);
+            var clock = new ReadingClock(
+                timeProvider, options.KernelTime ?? KernelTime.For(timeProvider), store.LoadClocks());
             var parts = new WriterParts(
                 new Intake(options.RingReadings, options.RingBytes, timeProvider), new WriterRequests(timeProvider),
-                clock, new EvictionLedger(), new StorageUpkeep(files, timeProvider), health);
-            var reading = SqliteConnection.Open(files.Database, create: false, readOnly: true, options.Vfs);
-            BufferSchema.ConfigureReader(reading);
-            var buffer = new TelemetryBuffer(
-                options, timeProvider, logger, parts, store, () => OpenStore(files, options, timeProvider),
-                new BatchReader(reading, clock));
+                clock, new EvictionLedger(), new StorageUpkeep(files, timeProvider),
+                new StorageHealth(files.Database, timeProvider));
+            var buffer = new TelemetryBuffer(options, timeProvider, logger, parts, store, file);
             Log.Opened(logger, files.Database, buffer.Epoch, store.Marks.Depth);
             return buffer;
         }
         catch (Exception e) when (e is SqliteFailure or IOException or UnauthorizedAccessException)
         {
+            store?.Dispose();
             throw new BufferUnavailableException(
                 $"{files.Database}: can't be opened ({e.Message}); check that the volume is mounted and writable", e);
         }
     }
 
-    static QueueStore OpenStore(VolumeFiles files, BufferOptions options, TimeProvider timeProvider)
+    // A big file that was not closed properly: what is wrong with it, if anything, comes out while it works.
+    void CheckFile()
     {
-        var connection = SqliteConnection.Open(files.Database, create: true, readOnly: false, options.Vfs);
+        Log.Checking(_logger, _file.Files.Database);
         try
         {
-            BufferSchema.ConfigureWriter(connection, StorageBudget.Of(options.Limits).WalBytes);
-            if (connection.QueryNumber("SELECT count(*) FROM sqlite_schema") == 0)
-            {
-                var now = timeProvider.GetUtcNow();
-                BufferSchema.Create(
-                    connection, Guid.CreateVersion7(now).ToString(), now.ToUnixTimeMilliseconds());
-                files.SyncDirectory();
-            }
-            return new QueueStore(connection);
+            if (_file.Check(_closing.Token) is { } fault)
+                _writer.ReportDamage(fault);
+            else
+                Log.CheckedWhole(_logger, _file.Files.Database);
         }
-        catch
+        catch (SqliteFailure failure)
         {
-            connection.Dispose();
-            throw;
+            if (failure.IsDamage)
+                _writer.ReportDamage(failure.Message);
         }
     }
 

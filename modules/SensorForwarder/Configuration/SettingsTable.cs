@@ -22,7 +22,11 @@ internal sealed record SettingDefinition(
     string Allowed,
     string Text,
     Func<Settings, JsonElement, Settings> Set,
-    Func<Settings, JsonNode?> Get);
+    Func<Settings, JsonNode?> Get)
+{
+    /// <summary>Where the default comes from, if it is no constant.</summary>
+    public string? DefaultSource { get; init; }
+}
 
 /// <summary>Every setting there is, but for <c>sensors</c>, whose entries <see cref="SensorsParser"/> reads one by one.
 /// The only place that knows keys, ranges and texts.</summary>
@@ -35,10 +39,12 @@ internal static class SettingsTable
     [
         Choice("sink", "Where batches go.",
             [("iothub", SinkKind.IotHub), ("http", SinkKind.Http)],
-            s => s.Forwarding.Sink, (s, v) => s with { Forwarding = s.Forwarding with { Sink = v } }),
+            s => s.Forwarding.Sink, (s, v) => s with { Forwarding = s.Forwarding with { Sink = v } })
+            with { DefaultSource = "`iothub` with an edge identity, else `http`" },
         new("httpEndpoint", "absolute http or https URL without user and password", "Receiver of the `http` sink; secrets belong into `Http__Authorization`.",
             (s, v) => s with { Forwarding = s.Forwarding with { HttpEndpoint = ReadEndpoint(v) } },
-            s => s.Forwarding.HttpEndpoint?.ToString()),
+            s => s.Forwarding.HttpEndpoint?.ToString())
+            { DefaultSource = "`Http__Endpoint`" },
         Integer("batchSize", 1, 10_000, "Readings in a batch at most.",
             s => s.Forwarding.BatchSize, (s, v) => s with { Forwarding = s.Forwarding with { BatchSize = v } }),
         Integer("batchMaxBytes", 1024, HttpSink.LargestBodyBytes, "Bytes of a batch at most, before compression; IoT Hub takes 245760 whatever stands here.",
@@ -64,7 +70,8 @@ internal static class SettingsTable
             s => s.PollInterval, (s, v) => s with { PollInterval = v }),
         Choice("logLevel", "Least level of log lines.",
             [.. Enum.GetValues<LogLevel>().Select(level => (level.ToString(), level))],
-            s => s.LogLevel, (s, v) => s with { LogLevel = v }),
+            s => s.LogLevel, (s, v) => s with { LogLevel = v })
+            with { DefaultSource = "`RuntimeLogLevel`" },
     ];
 
     public static bool TryReadEndpoint(string text, [NotNullWhen(true)] out Uri? endpoint) =>

@@ -20,12 +20,16 @@ internal sealed partial class ModuleProcess : IDisposable
     /// <summary>Exits in a row without ever having connected after which it is given up.</summary>
     public const int QuickExitsMax = 5;
 
+    /// <summary>How long after an exit of its own it is started again.</summary>
+    public static readonly TimeSpan RestartDelay = TimeSpan.FromSeconds(1);
+
+    static readonly TimeSpan LastLinesPatience = TimeSpan.FromMilliseconds(500);
     const int SigTerm = 15;
     const string SetSid = "/usr/bin/setsid";
-    static readonly TimeSpan RestartDelay = TimeSpan.FromSeconds(1);
 
     readonly string _path;
     readonly IReadOnlyList<KeyValuePair<string, string>> _environment;
+    readonly TimeSpan _restartDelay;
     readonly TimeProvider _time;
     readonly RunLog _log;
     readonly Lock _lock = new();
@@ -35,8 +39,10 @@ internal sealed partial class ModuleProcess : IDisposable
     int _quickExits;
 
     public ModuleProcess(
-        string path, IReadOnlyList<KeyValuePair<string, string>> environment, TimeProvider time, RunLog log)
+        string path, IReadOnlyList<KeyValuePair<string, string>> environment, TimeSpan restartDelay, TimeProvider time,
+        RunLog log)
     {
+        _restartDelay = restartDelay;
         _path = path;
         _environment = environment;
         _time = time;
@@ -82,7 +88,7 @@ internal sealed partial class ModuleProcess : IDisposable
                 Starts++;
             }
 
-            await process.WaitForExitAsync(cancellationToken).ConfigureAwait(false);
+            await ExitedAsync(process, cancellationToken).ConfigureAwait(false);
             ExitCode = process.ExitCode;
             bool killed;
             bool stopping;
@@ -103,14 +109,14 @@ internal sealed partial class ModuleProcess : IDisposable
             }
 
             UnexpectedExits++;
-            _log.Write($"the module exited by itself with code {process.ExitCode}; it is started again in {RestartDelay.TotalSeconds} s");
+            _log.Write($"the module exited by itself with code {process.ExitCode}; it is started again in {_restartDelay.TotalSeconds} s");
             if (Interlocked.Increment(ref _quickExits) >= QuickExitsMax)
             {
                 _log.Write($"given up: {QuickExitsMax} exits without a connection in between");
                 return true;
             }
 
-            await Task.Delay(RestartDelay, _time, cancellationToken).ConfigureAwait(false);
+            await Task.Delay(_restartDelay, _time, cancellationToken).ConfigureAwait(false);
         }
     }
 
@@ -163,7 +169,7 @@ internal sealed partial class ModuleProcess : IDisposable
         using var either = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, cancellationToken);
         try
         {
-            await process.WaitForExitAsync(either.Token).ConfigureAwait(false);
+            await ExitedAsync(process, either.Token).ConfigureAwait(false);
             return process.ExitCode;
         }
         catch (OperationCanceledException)
@@ -223,6 +229,22 @@ internal sealed partial class ModuleProcess : IDisposable
         process.BeginOutputReadLine();
         process.BeginErrorReadLine();
         return process;
+    }
+
+    /// <summary>Waits for the end of the process, and a moment for its last lines. <see cref="Process.WaitForExitAsync"/> alone would
+    /// wait for the end of its output too, which a child of the module may hold open for ever.</summary>
+    async Task ExitedAsync(Process process, CancellationToken cancellationToken)
+    {
+        var exited = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        process.Exited += (_, _) => exited.TrySetResult();
+        if (process.HasExited)
+        {
+            exited.TrySetResult();
+        }
+
+        await exited.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
+        using var patience = new CancellationTokenSource(LastLinesPatience, _time);
+        await process.WaitForExitAsync(patience.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
     void Pass(string? line)

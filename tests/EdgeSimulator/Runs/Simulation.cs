@@ -64,7 +64,8 @@ internal sealed class Simulation(
 
         // The module, and what happens to it.
         var environment = ModuleEnvironment.For(identity, workload.SocketPath, data, FreePort());
-        using var module = options.ModulePath is null ? null : new ModuleProcess(options.ModulePath, environment, time, log);
+        using var module = options.ModulePath is null ? null : new ModuleProcess(
+            options.ModulePath, environment, ModuleProcess.RestartDelay, time, log);
         var schedules = new Schedules(faults, time, log);
         await using IAsyncDisposable display = console is null
             ? new PlainDisplay(output, log, Snapshot, time)

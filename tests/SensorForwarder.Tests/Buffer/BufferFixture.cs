@@ -6,14 +6,17 @@ using SensorForwarder.Sensors;
 namespace SensorForwarder.Tests.Buffer;
 
 /// <summary>A directory of its own, and what tests of the buffer need again and again.</summary>
-internal sealed class BufferFixture : IDisposable
+/// <param name="inMemory">Without waiting for a disk, for files that are made to be opened once.</param>
+internal sealed class BufferFixture(bool inMemory = false) : IDisposable
 {
     public static readonly DateTimeOffset Noon = new(2026, 11, 24, 12, 0, 0, TimeSpan.Zero);
 
     /// <summary>Commits at once, so that no test waits for an interval.</summary>
     public static readonly BufferLimits AtOnce = new() { CommitInterval = TimeSpan.Zero };
 
-    public string Directory { get; } = System.IO.Directory.CreateTempSubdirectory("buffer-").FullName;
+    public string Directory { get; } = inMemory && System.IO.Directory.Exists("/dev/shm")
+        ? System.IO.Directory.CreateDirectory($"/dev/shm/buffer-{Guid.NewGuid():N}").FullName
+        : System.IO.Directory.CreateTempSubdirectory("buffer-").FullName;
 
     public string DatabasePath => Path.Combine(Directory, "telemetry.db");
 

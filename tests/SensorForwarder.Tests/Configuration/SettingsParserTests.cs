@@ -12,6 +12,8 @@ public sealed class SettingsParserTests
 {
     static readonly SettingsParser WithHub = Parser(hasIdentity: true);
 
+    static Gen<T> OneOf<T>(params T[] choices) => Gen.Int[0, choices.Length - 1].Select(i => choices[i]);
+
     static SettingsParser Parser(bool hasIdentity)
     {
         var roots = new SensorRoots("/proc", "/sys", "/tmp");
@@ -153,8 +155,8 @@ public sealed class SettingsParserTests
         var leaf = Gen.OneOf(
             Gen.Int.Select(n => (JsonNode?)n), Gen.Double.Where(double.IsFinite).Select(d => (JsonNode?)d),
             Gen.String[0, 40].Select(s => (JsonNode?)s), Gen.Bool.Select(b => (JsonNode?)b), Gen.Const((JsonNode?)null),
-            Gen.Int[0, 100].Select(n => (JsonNode?)n), Gen.OneOfConst("http", "iothub", "gzip", "thin", "http://a/").Select(s => (JsonNode?)s));
-        var sensor = Gen.Select(Gen.OneOfConst("host", "simulated", "x"), leaf, leaf).Select((kind, interval, seed) =>
+            Gen.Int[0, 100].Select(n => (JsonNode?)n), OneOf("http", "iothub", "gzip", "thin", "http://a/").Select(s => (JsonNode?)s));
+        var sensor = Gen.Select(OneOf("host", "simulated", "x"), leaf, leaf).Select((kind, interval, seed) =>
             (JsonNode?)new JsonObject { ["kind"] = kind, ["intervalSeconds"] = interval, ["seed"] = seed });
         var map = Gen.Select(Gen.String[0, 10], Gen.OneOf(sensor, leaf)).Array[0, 5].Select(pairs =>
         {
@@ -162,7 +164,7 @@ public sealed class SettingsParserTests
             foreach (var (name, entry) in pairs) entries[name] = entry?.DeepClone();
             return (JsonNode?)entries;
         });
-        var document = Gen.Select(Gen.OneOfConst(keys), Gen.OneOf(leaf, map)).Array[0, 12].Select(pairs =>
+        var document = Gen.Select(OneOf(keys), Gen.OneOf(leaf, map)).Array[0, 12].Select(pairs =>
         {
             var entries = new JsonObject();
             foreach (var (key, value) in pairs) entries[key] = value?.DeepClone();

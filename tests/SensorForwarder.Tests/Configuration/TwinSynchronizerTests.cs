@@ -87,7 +87,7 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
         Assert.Equal(
             """{"value":10,"ac":400,"av":4,"ad":"-1 is not allowed; allowed is a number from 0 to 86400"}""",
             _hub.Reported["uploadIntervalSeconds"]!.ToJsonString());
-        Assert.Equal("""{"value":50,"ac":203,"av":0}""", _hub.Reported["maxInFlightBatches"]!.ToJsonString().Replace("4", "50", StringComparison.Ordinal));
+        Assert.Equal("""{"value":4,"ac":203,"av":0}""", _hub.Reported["maxInFlightBatches"]!.ToJsonString());
         Assert.Contains("did you mean batchSize?", (string)_hub.Reported["unknownSettings"]!, StringComparison.Ordinal);
     }
 
@@ -102,7 +102,7 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
         Patch(2, """{"batchSize":6,"$version":2}""");
         await Reported(() => _hub.Patches.Count == reports + 1);
         Assert.Equal((6, BatchCompression.Gzip), (InForce.BatchSize, InForce.Compression));
-        Assert.Equal("""{"value":6,"ac":200,"av":2}""", _hub.Patches.Last()["batchSize"]!.ToJsonString());
+        Assert.Equal("""{"value":6,"ac":200,"av":2}""", _hub.Patches[^1]["batchSize"]!.ToJsonString());
 
         Patch(3, """{"batchSize":null,"$version":3}""");
         await Until.True(() => InForce.BatchSize == 50);

@@ -1,0 +1,137 @@
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Buffer;
+using SQLitePCL;
+
+namespace SensorForwarder.Tests.Buffer;
+
+/// <summary>Each single operation on the files fails once, in everything that the buffer does.</summary>
+public sealed class FaultTests
+{
+    // Only a guard against hanging; nothing is measured by it.
+    static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
+
+    public static TheoryData<string, int> Faults => new()
+    {
+        { nameof(FileOperationKind.Open), raw.SQLITE_CANTOPEN },
+        { nameof(FileOperationKind.Write), raw.SQLITE_IOERR_WRITE },
+        { nameof(FileOperationKind.Write), raw.SQLITE_FULL },
+        { nameof(FileOperationKind.Sync), raw.SQLITE_IOERR_FSYNC },
+        { nameof(FileOperationKind.Sync), raw.SQLITE_FULL },
+        { nameof(FileOperationKind.Truncate), raw.SQLITE_IOERR_TRUNCATE },
+        { nameof(FileOperationKind.Read), raw.SQLITE_IOERR_READ },
+    };
+
+    [Theory]
+    [MemberData(nameof(Faults))]
+    public async Task No_single_fault_costs_a_completed_reading_or_stops_the_buffer(string kind, int code)
+    {
+        var everywhere = Environment.GetEnvironmentVariable("TEST_BUFFER_ALL_FAULTS") == "1";
+        var (small, large) = (0, 0);
+        // Each place of a short life; then one with thinning, whose places are many and alike, in growing steps.
+        for (var at = 1; await RunAsync(Enum.Parse<FileOperationKind>(kind), code, at, groups: 1, size: 40); at++)
+            small++;
+        for (var at = 1;
+            await RunAsync(Enum.Parse<FileOperationKind>(kind), code, at, groups: 9, size: 700);
+            at += 1 + (everywhere ? 0 : at / 4))
+        {
+            large++;
+        }
+        TestContext.Current.TestOutputHelper?.WriteLine($"{kind} with {code}: {small} + {large} places, nothing lost");
+        Assert.True(small > 2);
+    }
+
+    /// <returns>Whether there was an operation of that number.</returns>
+    static async Task<bool> RunAsync(FileOperationKind kind, int code, int at, int groups, int size)
+    {
+        using var fixture = new BufferFixture(inMemory: true);
+        var recorder = new Recorder { FailKind = kind, FailAt = at, FailCode = code };
+        RecordingVfs.Attach(fixture.Directory, recorder);
+        var time = new FakeTimeProvider(BufferFixture.Noon);
+        var limits = BufferFixture.AtOnce with { MaxBytes = 1 << 20 };
+        try
+        {
+            var completed = new SortedSet<long>();
+            var buffer = await OpenAsync(fixture, limits, time, recorder);
+            var epoch = buffer.Epoch;
+            // Small transactions, an acknowledgement, enough for the log to be copied back and for thinning, an idle time.
+            for (var i = 0; i < 3; i++)
+                completed.Add(await EnqueueAsync(buffer, time));
+            await Settle(buffer.AcknowledgeAsync(1, 2, BufferFixture.Token), time);
+            for (var i = 0; i < groups; i++)
+            {
+                var group = Enumerable.Range(0, size).Select(n =>
+                    buffer.EnqueueAsync(BufferFixture.Reading(n), BufferFixture.Token).AsTask()).ToList();
+                await Settle(Task.WhenAll(group), time);
+                completed.UnionWith(group.Select(t => t.Result));
+            }
+            await Settle(buffer.DeadLetterAsync(completed.Max, "400", null, BufferFixture.Token), time);
+            await Settle(buffer.SaveDocumentAsync("d", "x"u8.ToArray(), BufferFixture.Token), time);
+            time.Advance(TimeSpan.FromSeconds(31));
+            completed.Add(await EnqueueAsync(buffer, time));
+            await buffer.DisposeAsync().AsTask().WaitAsync(Patience, TimeProvider.System, BufferFixture.Token);
+            var failed = recorder.HasFailed;
+            recorder.FailKind = null;
+
+            await using var again = await OpenAsync(fixture, limits, time, recorder);
+            Assert.Equal(epoch, again.Epoch);
+            var evicted = again.GetStatus().Evicted.Where(e => e.Reason == "thinned").Sum(e => e.Count);
+            var rows = BufferFixture.ReadAll(again).Select(r => r.Id).ToHashSet();
+            Assert.Equal(completed.Max, again.LastCommittedId);
+            // What is not there was acknowledged, refused, or thinned and counted.
+            Assert.Equal(2 + 1 + evicted, completed.Count(id => !rows.Contains(id)));
+            Assert.Equal(completed.Max - 1, Assert.Single(again.ListDeadLetters(0, 10)).Id);
+            Assert.NotNull(again.LoadDocument("d"));
+            return failed;
+        }
+        catch (Exception e)
+        {
+            throw new InvalidOperationException($"{kind} {at} failed with {code}", e);
+        }
+        finally
+        {
+            RecordingVfs.Detach(fixture.Directory);
+        }
+    }
+
+    // A caller tries again when the volume can't be used.
+    static async Task<TelemetryBuffer> OpenAsync(
+        BufferFixture fixture, BufferLimits limits, TimeProvider time, Recorder recorder)
+    {
+        for (var attempt = 0; ; attempt++)
+        {
+            try
+            {
+                return await fixture.OpenAsync(limits, time, o => o with
+                {
+                    Vfs = RecordingVfs.Name,
+                    OnVolumeOperation = recorder.OnVolume,
+                }).WaitAsync(Patience, TimeProvider.System, BufferFixture.Token);
+            }
+            catch (BufferUnavailableException) when (attempt < 3)
+            {
+                // Said in one line; the fault happens once.
+            }
+        }
+    }
+
+    static async Task<long> EnqueueAsync(TelemetryBuffer buffer, FakeTimeProvider time)
+    {
+        var task = buffer.EnqueueAsync(BufferFixture.Reading(1), BufferFixture.Token).AsTask();
+        await Settle(task, time);
+        return await task;
+    }
+
+    // The writer tries again after a while of the clock's time.
+    static async Task Settle(Task task, FakeTimeProvider time)
+    {
+        var guard = Task.Delay(Patience, TimeProvider.System, BufferFixture.Token);
+        while (!task.IsCompleted)
+        {
+            Assert.False(guard.IsCompleted, "hangs");
+            await Task.WhenAny(task, Task.Delay(TimeSpan.FromMilliseconds(5), TimeProvider.System, BufferFixture.Token));
+            if (!task.IsCompleted)
+                time.Advance(TimeSpan.FromSeconds(1));
+        }
+        await task;
+    }
+}

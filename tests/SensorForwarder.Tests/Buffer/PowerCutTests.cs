@@ -1,0 +1,178 @@
+using System.Globalization;
+using System.Text;
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Buffer;
+
+namespace SensorForwarder.Tests.Buffer;
+
+/// <summary>
+/// The buffer works over a VFS that records every write, truncation, sync, rename and deletion, and the moments at which
+/// readings were reported as committed. From that log the directory is rebuilt as it may look after a power cut at each
+/// sync and at random moments between, and opened: every reading that had been reported must be there.
+/// </summary>
+public sealed class PowerCutTests
+{
+    static readonly string[] Settings = ["commit at once", "group commit", "1 MB, thinned", "salvage"];
+
+    sealed record Outcome(int Images, int Readings, int Lost, int Salvages);
+
+    [Fact]
+    public async Task No_power_cut_costs_a_reading_that_was_reported_as_committed()
+    {
+        var perFault = Number("TEST_BUFFER_CUTS", 100);
+        var seed = Number("TEST_SEED", Environment.TickCount);
+        var table = new StringBuilder($"TEST_SEED={seed}\n")
+            .AppendLine("| settings | fault | images | reported readings looked for | lost | salvaged |")
+            .AppendLine("| --- | --- | --- | --- | --- | --- |");
+        var images = 0;
+        foreach (var setting in Settings)
+        {
+            using var fixture = new BufferFixture();
+            var log = await RecordAsync(fixture, setting, seed);
+            foreach (var fault in Enum.GetValues<CutFault>())
+            {
+                var outcome = await CutAsync(log, fault, perFault, seed);
+                images += outcome.Images;
+                table.AppendLine(CultureInfo.InvariantCulture,
+                    $"| {setting} | {fault} | {outcome.Images} | {outcome.Readings} | {outcome.Lost} | {outcome.Salvages} |");
+                Assert.True(outcome.Lost == 0, $"{table}");
+                Assert.True(outcome.Salvages == 0 || setting == "salvage", $"{table}");
+            }
+        }
+        TestContext.Current.TestOutputHelper?.WriteLine($"{table}{images} images");
+    }
+
+    [Fact]
+    public async Task A_disk_that_lies_about_syncing_does_lose_readings_so_the_test_can_fail()
+    {
+        using var fixture = new BufferFixture();
+        var log = await RecordAsync(fixture, Settings[0], seed: 1);
+        // The same log with its syncs taken out, but for those that made the file.
+        var lied = log.Where((o, i) => o.Kind != FileOperationKind.Sync || i < log.Count / 10).ToList();
+        Assert.True((await CutAsync(lied, CutFault.Dropped, 20, seed: 1)).Lost > 0);
+    }
+
+    static async Task<List<FileOperation>> RecordAsync(BufferFixture fixture, string setting, int seed)
+    {
+        var recorder = new Recorder { IsRecording = true };
+        RecordingVfs.Attach(fixture.Directory, recorder);
+        var random = new Random(seed);
+        var time = new FakeTimeProvider(BufferFixture.Noon);
+        var limits = setting switch
+        {
+            "1 MB, thinned" => BufferFixture.AtOnce with { MaxBytes = 1 << 20 },
+            "group commit" => new BufferLimits { CommitInterval = TimeSpan.FromSeconds(1), MaxBytes = 4 << 20 },
+            _ => BufferFixture.AtOnce with { MaxBytes = 4 << 20 },
+        };
+        if (setting == "salvage")
+            await MakeDamagedAsync(fixture, recorder);
+        await using (var buffer = await fixture.OpenAsync(limits, time, o => o with
+        {
+            Vfs = RecordingVfs.Name,
+            OnVolumeOperation = recorder.OnVolume,
+        }))
+        {
+            // Told on the writer's thread, so the mark stands in the log right behind the sync that it relies on.
+            buffer.Committed += () =>
+                recorder.On(new FileOperation(FileOperationKind.Committed, "", buffer.LastCommittedId));
+            recorder.On(new FileOperation(FileOperationKind.Committed, "", buffer.LastCommittedId));
+            for (var round = 0; round < (setting == "1 MB, thinned" ? 60 : 40); round++)
+            {
+                var group = Enumerable.Range(0, random.Next(1, setting == "1 MB, thinned" ? 250 : 40)).Select(n =>
+                    buffer.EnqueueAsync(BufferFixture.Reading(n), BufferFixture.Token).AsTask()).ToList();
+                await buffer.CommitAsync(BufferFixture.Token);
+                await Task.WhenAll(group);
+                if (random.Next(4) == 0 && setting != "1 MB, thinned")
+                {
+                    var last = random.NextInt64(1, buffer.LastCommittedId + 1);
+                    recorder.On(new FileOperation(FileOperationKind.Acknowledging, "", last));
+                    var acknowledged = buffer.AcknowledgeAsync(1, last, BufferFixture.Token);
+                    await buffer.CommitAsync(BufferFixture.Token);
+                    await acknowledged;
+                }
+                if (random.Next(8) == 0)
+                    time.Advance(TimeSpan.FromSeconds(31));
+            }
+        }
+        RecordingVfs.Detach(fixture.Directory);
+        return recorder.Log;
+    }
+
+    // A damaged file that is on the medium as it is; from then on everything counts.
+    static async Task MakeDamagedAsync(BufferFixture fixture, Recorder recorder)
+    {
+        await using (var buffer = await fixture.OpenAsync())
+        {
+            for (var i = 0; i < 20; i++)
+            {
+                await Task.WhenAll(Enumerable.Range(0, 20).Select(n =>
+                    buffer.EnqueueAsync(BufferFixture.Reading(n), BufferFixture.Token).AsTask()).ToList());
+            }
+        }
+        var bytes = await File.ReadAllBytesAsync(fixture.DatabasePath, BufferFixture.Token);
+        new Random(1).NextBytes(bytes.AsSpan(0, 4096));
+        await File.WriteAllBytesAsync(fixture.DatabasePath, bytes, BufferFixture.Token);
+        recorder.On(new FileOperation(FileOperationKind.Open, fixture.DatabasePath));
+        recorder.On(new FileOperation(FileOperationKind.Write, fixture.DatabasePath), bytes);
+        recorder.On(new FileOperation(FileOperationKind.Sync, fixture.DatabasePath));
+        recorder.On(new FileOperation(FileOperationKind.SyncDirectory, fixture.Directory));
+        recorder.On(new FileOperation(FileOperationKind.Committed, "", 400));
+    }
+
+    static async Task<Outcome> CutAsync(List<FileOperation> log, CutFault fault, int images, int seed)
+    {
+        // At each sync (right before it takes effect), and at random moments.
+        var random = new Random(seed + (int)fault);
+        var syncs = Enumerable.Range(0, log.Count).Where(i => log[i].Kind == FileOperationKind.Sync).ToArray();
+        random.Shuffle(syncs);
+        var cuts = syncs.Take(images / 2)
+            .Concat(Enumerable.Range(0, images - Math.Min(images / 2, syncs.Length)).Select(_ => random.Next(log.Count)));
+        int readings = 0, lost = 0, salvages = 0;
+        await Parallel.ForEachAsync(
+            cuts.Index(), new ParallelOptions { MaxDegreeOfParallelism = 4 }, async (cut, _) =>
+            {
+                var (looked, missing, salvaged) = await CutOnceAsync(log, cut.Item, fault, seed + cut.Index);
+                Interlocked.Add(ref readings, looked);
+                Interlocked.Add(ref lost, missing);
+                Interlocked.Add(ref salvages, salvaged ? 1 : 0);
+            });
+        return new Outcome(images, readings, lost, salvages);
+    }
+
+    static async Task<(int Looked, int Missing, bool Salvaged)> CutOnceAsync(
+        List<FileOperation> log, int at, CutFault fault, int seed)
+    {
+        var disk = new CutDisk(new Random(seed));
+        long committed = 0, acknowledged = 0;
+        foreach (var operation in log.Take(at))
+        {
+            if (operation.Kind == FileOperationKind.Committed)
+                committed = operation.Number;
+            else if (operation.Kind == FileOperationKind.Acknowledging)
+                acknowledged = Math.Max(acknowledged, operation.Number);
+            else
+                disk.Play(operation);
+        }
+        using var fixture = new BufferFixture(inMemory: true);
+        disk.WriteImage(fixture.Directory, fault);
+        await using var buffer = await fixture.OpenAsync();
+        var status = buffer.GetStatus();
+        var thinned = status.Evicted.Where(e => e.Reason == "thinned").Sum(e => e.Count);
+        var rows = BufferFixture.ReadAll(buffer);
+        Assert.Equal(rows.Select(r => r.Id).Order().Distinct(), rows.Select(r => r.Id));
+        var ids = rows.Select(r => r.Id).ToHashSet();
+        var looked = (int)Math.Max(0, committed - acknowledged);
+        var missing = Enumerable.Range((int)acknowledged + 1, looked).Count(id => !ids.Contains(id));
+        // Thinning takes rows out, but it says how many.
+        missing = (int)Math.Max(0, missing - thinned);
+        // And it goes on: with an id that was not given before.
+        var next = await buffer.EnqueueAsync(BufferFixture.Reading(1), CancellationToken.None);
+        Assert.True(next > committed || missing > 0);
+        return (looked, missing, status.Salvage is not null);
+    }
+
+    static int Number(string variable, int otherwise) =>
+        int.TryParse(Environment.GetEnvironmentVariable(variable), CultureInfo.InvariantCulture, out var number)
+            ? number
+            : otherwise;
+}

@@ -1,0 +1,89 @@
+using EdgeSimulator.Runs;
+
+namespace SensorForwarder.Tests.Simulator;
+
+public sealed class ClosingTests
+{
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Run_is_complete_when_all_that_was_committed_has_arrived()
+    {
+        await using var hub = await SimulatedHub.StartAsync();
+        var module = new FakeModule(hub, committed: 50, sent: 20);
+        await module.ConnectAsync();
+        await module.SendAsync(1, 20);
+        var closing = new Closing(hub.Hub, hub.Ledger, hasModule: true, TimeProvider.System, hub.Log);
+
+        Assert.Null(await closing.DrainAsync(Token));
+
+        Assert.Equal(1, module.Flushes);
+        Assert.Equal("complete", closing.Judge(exitCode: 0).ExitReason);
+        Assert.Equal(50, hub.Ledger.Summary().Unique);
+    }
+
+    [Fact]
+    public async Task Closing_waits_until_the_module_can_be_reached()
+    {
+        await using var hub = await SimulatedHub.StartAsync();
+        var module = new FakeModule(hub, committed: 5, sent: 0);
+        var draining = new Closing(hub.Hub, hub.Ledger, hasModule: true, TimeProvider.System, hub.Log).DrainAsync(Token);
+
+        await module.ConnectAsync();
+
+        Assert.Null(await draining);
+    }
+
+    [Theory]
+    [InlineData(3, "moduleExited")]
+    [InlineData(null, "moduleExited")]
+    [InlineData(0, "complete")]
+    public async Task Exit_code_counts(int? exitCode, string reason)
+    {
+        await using var hub = await SimulatedHub.StartAsync();
+        var module = new FakeModule(hub, committed: 5, sent: 0);
+        await module.ConnectAsync();
+        var closing = new Closing(hub.Hub, hub.Ledger, hasModule: true, TimeProvider.System, hub.Log);
+        await closing.DrainAsync(Token);
+
+        Assert.Equal(reason, closing.Judge(exitCode).ExitReason);
+    }
+
+    [Fact]
+    public async Task Hole_is_lost_also_in_an_older_epoch()
+    {
+        await using var hub = await SimulatedHub.StartAsync();
+        var module = new FakeModule(hub, committed: 5, sent: 0);
+        await module.ConnectAsync();
+        hub.Ledger.Record(System.Text.Encoding.UTF8.GetBytes(SimulatedHub.Batch(2, 3, epoch: "older")), out _);
+        var closing = new Closing(hub.Hub, hub.Ledger, hasModule: true, TimeProvider.System, hub.Log);
+
+        Assert.Null(await closing.DrainAsync(Token));
+
+        Assert.Equal("lost", closing.Judge(exitCode: 0).ExitReason);
+        Assert.Equal(1, hub.Ledger.Summary().Lost);
+    }
+
+    [Fact]
+    public async Task Nothing_at_all_is_no_success()
+    {
+        await using var hub = await SimulatedHub.StartAsync();
+        var module = new FakeModule(hub, committed: 0, sent: 0);
+        await module.ConnectAsync();
+        var closing = new Closing(hub.Hub, hub.Ledger, hasModule: true, TimeProvider.System, hub.Log);
+
+        Assert.Null(await closing.DrainAsync(Token));
+
+        Assert.Equal("nothingArrived", closing.Judge(exitCode: 0).ExitReason);
+    }
+
+    [Fact]
+    public async Task Serving_without_a_module_ends_at_once_if_none_ever_came()
+    {
+        await using var hub = await SimulatedHub.StartAsync();
+
+        var outcome = await new Closing(hub.Hub, hub.Ledger, hasModule: false, TimeProvider.System, hub.Log).DrainAsync(Token);
+
+        Assert.Equal("moduleNotReachable", outcome?.ExitReason);
+    }
+}

@@ -1,0 +1,100 @@
+using System.CommandLine;
+using System.Net;
+using EdgeSimulator.Runs;
+
+namespace SensorForwarder.Tests.Simulator;
+
+public sealed class CommandLineTests : IDisposable
+{
+    readonly string _file = Path.GetTempFileName();
+
+    public void Dispose() => File.Delete(_file);
+
+    [Fact]
+    public void Defaults_are_those_of_the_help()
+    {
+        var options = Parse("--no-module");
+
+        Assert.Null(options.Duration);
+        Assert.Null(options.ApiPort);
+        Assert.Null(options.ModulePath);
+        Assert.Empty(options.Blackouts);
+        Assert.Equal(("pi-sim", "SensorForwarder"), (options.DeviceId, options.ModuleId));
+        Assert.Equal(20, (int)options.Desired["batchSize"]!);
+    }
+
+    [Fact]
+    public void Everything_can_be_said()
+    {
+        File.WriteAllText(_file, """{"batchSize":7}""");
+
+        var options = Parse(
+            $"--duration 40.5 --blackout 10:15 --blackout 30:2.5 --kill-every 7 --http --api 8080 --report r.json --address 127.0.0.9 " +
+            $"--device d --module-id m --data data --module {_file} --settings {_file}");
+
+        Assert.Equal(TimeSpan.FromSeconds(40.5), options.Duration);
+        Assert.Equal(
+            [new(TimeSpan.FromSeconds(10), TimeSpan.FromSeconds(15)), new(TimeSpan.FromSeconds(30), TimeSpan.FromSeconds(2.5))],
+            options.Blackouts);
+        Assert.Equal(TimeSpan.FromSeconds(7), options.KillEvery);
+        Assert.True(options.Http);
+        Assert.Equal(8080, options.ApiPort);
+        Assert.Equal(IPAddress.Parse("127.0.0.9"), options.Address);
+        Assert.Equal(("d", "m"), (options.DeviceId, options.ModuleId));
+        Assert.Equal(7, (int)options.Desired["batchSize"]!);
+        Assert.True(Path.IsPathFullyQualified(options.DataDirectory!) && Path.IsPathFullyQualified(options.ReportFile!));
+    }
+
+    [Theory]
+    [InlineData("--duration", "soon")]
+    [InlineData("--duration", "0")]
+    [InlineData("--duration", "-5")]
+    [InlineData("--blackout", "10")]
+    [InlineData("--blackout", "10:0")]
+    [InlineData("--blackout", "a:b")]
+    [InlineData("--kill-every", "NaN")]
+    [InlineData("--api", "99999")]
+    [InlineData("--address", "192.168.1.1")]
+    [InlineData("--address", "here")]
+    [InlineData("--settings", "/no/such/file.json")]
+    public void Nonsense_is_named(string option, string value)
+    {
+        var error = Assert.Single(CommandLine.Create(_ => Task.FromResult(0)).Parse([option, value]).Errors);
+
+        Assert.Contains(option, error.Message, StringComparison.Ordinal);
+        Assert.Contains(value, error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Settings_that_are_no_object_are_named()
+    {
+        File.WriteAllText(_file, "[1]");
+
+        var error = Assert.Single(CommandLine.Create(_ => Task.FromResult(0)).Parse(["--settings", _file]).Errors);
+
+        Assert.Contains(_file, error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Blackouts_that_overlap_are_one()
+    {
+        static BlackoutWindow Window(int start, int length) => new(TimeSpan.FromSeconds(start), TimeSpan.FromSeconds(length));
+
+        Assert.Equal(
+            [Window(1, 9), Window(20, 1)],
+            Schedules.Merged([Window(20, 1), Window(1, 4), Window(3, 1), Window(5, 5)]));
+    }
+
+    static RunOptions Parse(string arguments)
+    {
+        RunOptions? parsed = null;
+        var result = CommandLine.Create(options =>
+        {
+            parsed = options;
+            return Task.FromResult(0);
+        }).Parse(arguments.Split(' '));
+        Assert.Empty(result.Errors);
+        result.Invoke();
+        return parsed!;
+    }
+}

@@ -1,0 +1,95 @@
+using System.Diagnostics;
+using System.Reflection;
+using System.Runtime.InteropServices;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.EndToEnd;
+
+/// <summary>A real process whose lines are kept. Killed at the end, if it still runs.</summary>
+internal sealed class ChildProcess : IAsyncDisposable
+{
+    const int Sigterm = 15;
+
+    // What another IoT Edge module or a developer's shell may have set must not reach the child.
+    static readonly string[] Unwanted = ["EdgeHubConnectionString", "IotHubConnectionString", "IOTEDGE_WORKLOADURI"];
+
+    readonly Process _process;
+    readonly List<string> _lines = [];
+
+    ChildProcess(Process process)
+    {
+        _process = process;
+        process.OutputDataReceived += (_, line) => Add(line.Data);
+        process.ErrorDataReceived += (_, line) => Add(line.Data);
+        process.BeginOutputReadLine();
+        process.BeginErrorReadLine();
+    }
+
+    public bool IsRunning => !_process.HasExited;
+
+    public IReadOnlyList<string> Lines
+    {
+        get { lock (_lines) return [.. _lines]; }
+    }
+
+    public static ChildProcess StartModule(params (string Name, string Value)[] environment) =>
+        Start(PathOf("ModulePath"), [], environment);
+
+    public static ChildProcess StartSimulator(params string[] arguments) => Start(PathOf("EdgeSimulatorPath"), arguments, []);
+
+    public static ChildProcess Start(string path, string[] arguments, (string Name, string Value)[] environment)
+    {
+        var start = new ProcessStartInfo(path, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
+        foreach (var name in Unwanted) start.Environment.Remove(name);
+        foreach (var (name, value) in environment) start.Environment[name] = value;
+        return new(Process.Start(start) ?? throw new InvalidOperationException($"{path} could not be started"));
+    }
+
+    /// <summary>Waits for a line that contains a text. Fails when the process ends without it.</summary>
+    public async Task<string> LineAsync(string text)
+    {
+        await Until.True(() => Find(text) is not null || !IsRunning);
+        if (Find(text) is { } found) return found;
+        await _process.WaitForExitAsync(TestContext.Current.CancellationToken);
+        return Find(text) ?? throw new InvalidOperationException(
+            $"ended with {_process.ExitCode} without '{text}':\n{string.Join('\n', Lines)}");
+    }
+
+    /// <summary>SIGTERM, as docker stop sends it; returns the exit code.</summary>
+    public async Task<int> StopAsync()
+    {
+        if (IsRunning) _ = Kill(_process.Id, Sigterm);
+        return await ExitCodeAsync();
+    }
+
+    public async Task<int> ExitCodeAsync()
+    {
+        await _process.WaitForExitAsync(TestContext.Current.CancellationToken);
+        return _process.ExitCode;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (IsRunning) _process.Kill(entireProcessTree: true);
+        await _process.WaitForExitAsync(CancellationToken.None);
+        _process.Dispose();
+    }
+
+    string? Find(string text)
+    {
+        lock (_lines) return _lines.Find(line => line.Contains(text, StringComparison.Ordinal));
+    }
+
+    void Add(string? line)
+    {
+        if (line is null) return;
+        lock (_lines) _lines.Add(line);
+    }
+
+    static string PathOf(string key) => Assembly.GetExecutingAssembly()
+        .GetCustomAttributes<AssemblyMetadataAttribute>()
+        .First(attribute => attribute.Key == key).Value!;
+
+    [DllImport("libc", EntryPoint = "kill", SetLastError = true)]
+    static extern int Kill(int processId, int signal);
+}

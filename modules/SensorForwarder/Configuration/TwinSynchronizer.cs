@@ -137,10 +137,10 @@ internal sealed class TwinSynchronizer(
 
     async Task ApplyAsync(long version, CancellationToken cancellationToken)
     {
-        Interlocked.Exchange(ref _version, version);
         var document = _desired.DeepClone().AsObject();
         document.Remove(VersionKey);
         var parsed = await store.OfferTwinAsync(document, cancellationToken);
+        Interlocked.Exchange(ref _version, version);
         Log.TwinApplied(logger, version);
 
         var patch = TwinReport.Patch(parsed, version, _reported);

@@ -52,7 +52,7 @@ internal static class EdgeIdentityReader
             GatewayHostName = Part("GatewayHostName") is { } gateway ? HostName(variable, "GatewayHostName ", gateway) : null,
             DeviceId = Id(variable, "DeviceId ", Need("DeviceId")),
             ModuleId = Part("ModuleId") is { } module ? Id(variable, "ModuleId ", module) : null,
-            SharedAccessKey = certificate is null ? Key(variable, Need("SharedAccessKey")) : null,
+            SharedAccessKey = certificate is null ? Key(variable, Need("SharedAccessKey")) : default(ReadOnlyMemory<byte>?),
             ClientCertificateFile = certificate,
             ClientKeyFile = certificate is null ? null : Text(configuration, PrivateKeyKey),
             TrustedCaFile = Text(configuration, "EdgeModuleCACertificateFile"),

@@ -137,12 +137,15 @@ internal sealed class HubDialer(EdgeIdentity identity, HubOptions options, TimeP
     {
         MqttClientConnectResultCode.ServerUnavailable => new(DialFailure.NotReady,
             $"{identity.DialledHostName} is there, but not ready (CONNACK 3)"),
-        MqttClientConnectResultCode.BadUserNameOrPassword or MqttClientConnectResultCode.NotAuthorized => new(DialFailure.Refused,
-            $"{identity.DialledHostName} refuses the identity {identity.ClientId} from {identity.Source} ({code}). "
-            + "Is it registered and enabled, and its key the right one? This machine's clock says "
-            + $"{timeProvider.GetUtcNow():u}: is that right?"),
+        MqttClientConnectResultCode.BadUserNameOrPassword => NotTaken(4),
+        MqttClientConnectResultCode.NotAuthorized => NotTaken(5),
         _ => new(DialFailure.Unsupported, $"{identity.DialledHostName} does not take the connection ({code}): is it a hub?"),
     };
+
+    DialException NotTaken(int code) => new(DialFailure.Refused,
+        $"{identity.DialledHostName} refuses the identity {identity.ClientId} from {identity.Source} (CONNACK {code}). Is it "
+        + "registered and enabled, and its key the right one? This machine's clock says "
+        + $"{timeProvider.GetUtcNow():u}: is that right?");
 
     MqttClientOptions Options(HubTransport transport, HubCredentials credentials, ServerTrust trust)
     {

@@ -166,8 +166,8 @@ public sealed class ConnectionTests
         await Until.True(() => world.Connection.Counters.Connects == 2);
         await world.DeliverAsync(2);
 
-        Assert.StartsWith("Disconnected: ", states[0], StringComparison.Ordinal);
-        Assert.Contains("reset", states[0], StringComparison.Ordinal);
+        // Which of the two it is depends on whether the reset overtakes the last read.
+        Assert.Matches("^Disconnected: (closed by the hub|the connection was reset)$", states[0]);
         Assert.Equal("Connecting", states[1].Split(':')[0]);
         Assert.Equal("Connected", states[2].Split(':')[0]);
         Assert.Equal(1, world.Connection.Status.Reconnects);
@@ -211,6 +211,7 @@ public sealed class ConnectionTests
     {
         var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
         await using var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
+        world.Use(world.WorkloadIdentity, new() { Transport = HubTransport.Mqtt, TokenLife = TimeSpan.FromMinutes(2) });
         await world.StartAsync();
         await world.Connection.WaitUntilConnectedAsync(Token);
         var called = new TaskCompletionSource();
@@ -223,11 +224,9 @@ public sealed class ConnectionTests
         };
         var call = world.Hub.Methods.InvokeAsync("slow", null, MethodTimeout, Token);
         await called.Task;
-        // No further than the method is given, and yet beyond the renewal of this short-lived token.
-        world.Connection.Handler = world.Handler;
-        world.Hub.Cut("test");
+        clock.Advance(TimeSpan.FromSeconds(100));
+        await Until.True(() => world.Connection.Counters.Renewals == 1);
         release.SetResult();
-        await Until.True(() => call.IsCompleted, clock, TimeSpan.FromSeconds(1));
         Assert.Equal(200, (await call).Status);
     }
 

@@ -43,6 +43,7 @@ public sealed class FuzzTests
     static string Topic(Random random)
     {
         var topic = new StringBuilder(Prefixes[random.Next(Prefixes.Length)]);
+        if (random.Next(2) == 0) topic.Append(Pieces[random.Next(Pieces.Length)]).Append("/?$rid=");
         for (var i = random.Next(6); i > 0; i--) topic.Append(Pieces[random.Next(Pieces.Length)]);
         if (topic.Length == 0) topic.Append('x');
         return topic.ToString();

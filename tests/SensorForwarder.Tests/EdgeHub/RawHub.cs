@@ -18,10 +18,10 @@ internal sealed class RawHub : IAsyncDisposable
     readonly string _caFile = Path.GetTempFileName();
     readonly Func<Connection, Task> _serve;
 
-    public RawHub(Func<Connection, Task> serve)
+    public RawHub(Func<Connection, Task> serve, TimeProvider? time = null)
     {
         _serve = serve;
-        _certificates = new(_address.Address, TimeProvider.System);
+        _certificates = new(_address.Address, time ?? TimeProvider.System);
         File.WriteAllText(_caFile, _certificates.TrustBundle);
         _listener.Bind(new IPEndPoint(_address.Address, GatewayAddress.Port));
         _listener.Listen(64);
@@ -65,8 +65,8 @@ internal sealed class RawHub : IAsyncDisposable
             {
                 ServerCertificate = _certificates.Valid,
                 ClientCertificateRequired = true,
-                // edgeHub asks for a certificate, and does not need one.
-                RemoteCertificateValidationCallback = (_, _, _, _) => true,
+                // edgeHub asks for a certificate, and does not need one; whose it is, the test looks at.
+                RemoteCertificateValidationCallback = (_, certificate, _, _) => certificate is null or X509Certificate2,
             });
             await _serve(new(tls));
         }

@@ -23,9 +23,11 @@ public sealed class WireTests
         Source = "EdgeHubConnectionString",
     };
 
-    static HubDialer Dialer(EdgeIdentity identity, string? modelId = null) => new(
-        identity, new() { Transport = HubTransport.Mqtt, ModelId = modelId },
-        new FakeTimeProvider(DateTimeOffset.FromUnixTimeSeconds(1795533816 - 3600)), new Random(1));
+    // An hour before the recorded token's end.
+    static FakeTimeProvider Clock { get; } = new(DateTimeOffset.FromUnixTimeSeconds(1795533816 - 3600));
+
+    static HubDialer Dialer(EdgeIdentity identity, string? modelId = null) =>
+        new(identity, new() { Transport = HubTransport.Mqtt, ModelId = modelId }, Clock, new Random(1));
 
     static async Task<(byte[] Connect, string? Certificate)> ConnectAsync(Func<RawHub, EdgeIdentity> identity, string? modelId = null)
     {
@@ -34,7 +36,7 @@ public sealed class WireTests
         {
             var bytes = await connection.WelcomeAsync();
             connect.SetResult((bytes, connection.ClientCertificateName));
-        });
+        }, Clock);
         using var dialer = Dialer(identity(hub), modelId);
         var (session, _) = await dialer.DialAsync(_ => { }, Token);
         await session.CloseAsync();
@@ -119,12 +121,12 @@ public sealed class WireTests
             ClientKeyFile = keyFile,
         });
         Assert.Equal("pi1", shown);
-        Assert.Equal(Convert.FromHexString("00044d51545404") .Append((byte)0x80), VariableHeader(connect)[..8]);
+        Assert.Equal(Convert.FromHexString("00044d5154540480"), VariableHeader(connect)[..8]);
         Assert.Equal(2, Fields(connect).Count);
 
         // A file that is gone is a line that names the variables; it may come back.
         await File.WriteAllTextAsync(keyFile, "no key", Token);
-        await using var hub = new RawHub(_ => Task.CompletedTask);
+        await using var hub = new RawHub(_ => Task.CompletedTask, Clock);
         using var dialer = Dialer(Identity(hub) with { SharedAccessKey = null, ClientCertificateFile = certificateFile, ClientKeyFile = keyFile });
         var failure = await Assert.ThrowsAsync<DialException>(() => dialer.DialAsync(_ => { }, Token));
         Assert.Equal(DialFailure.Credentials, failure.Failure);
@@ -142,7 +144,7 @@ public sealed class WireTests
             var subscribe = await connection.ReadPacketAsync();
             await connection.WriteAsync(0x90, 5, subscribe[2], subscribe[3], 1, 0x80, 1);
             await connection.ReadPacketAsync();
-        });
+        }, Clock);
         using var dialer = Dialer(Identity(hub));
         var failure = await Assert.ThrowsAsync<DialException>(() => dialer.DialAsync(_ => { }, Token));
         Assert.Contains("refuses the subscription to $iothub/twin/PATCH/properties/desired/#", failure.Message, StringComparison.Ordinal);
@@ -157,7 +159,7 @@ public sealed class WireTests
             await connection.ReadPacketAsync();
             await connection.WriteAsync(0x20, 2, (byte)(code & 1), (byte)code);
             await connection.ReadPacketAsync();
-        });
+        }, Clock);
         for (code = 1; code < 256; code += code < 16 ? 1 : 15)
         {
             using var dialer = Dialer(Identity(hub));

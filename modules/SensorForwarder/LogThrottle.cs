@@ -29,6 +29,9 @@ internal sealed class LogThrottle(TimeProvider timeProvider)
         return true;
     }
 
+    /// <summary>The end of a log line that says how many were held back; empty when none were.</summary>
+    public static string Note(int heldBack) => heldBack == 0 ? "" : $" ({heldBack} equal lines were held back)";
+
     /// <summary>All is well again: the next failure is a new one.</summary>
     public void Reset()
     {

@@ -42,7 +42,11 @@ internal sealed class BatchReader : IDisposable
         var connection = _open();
         _connection = connection;
         _batch = connection.Prepare(
-            "SELECT id, recorded_at, clock, payload FROM queue WHERE id > ?1 ORDER BY id LIMIT ?2");
+            $"""
+            SELECT id, recorded_at, clock, payload FROM queue
+            WHERE id > max(?1, coalesce((SELECT value FROM meta WHERE name = '{QueueStore.AcknowledgedName}'), 0))
+            ORDER BY id LIMIT ?2
+            """);
         _deadLetters = connection.Prepare("""
             SELECT id, recorded_at, clock, payload, reason, answer, refused_at FROM dead_letter
             WHERE id > ?1 ORDER BY id LIMIT ?2

@@ -112,6 +112,14 @@ internal sealed class BufferSalvage(VolumeFiles files, BufferOptions options, Ti
 
     SalvageReport Conclude(SqliteConnection connection, string reason, long minLastId, string keptAs)
     {
+        // What was delivered is not sent again, if it is certain.
+        if (_meta.GetValueOrDefault(QueueStore.AcknowledgedName) is long acknowledged
+            && _meta.GetValueOrDefault(QueueStore.AcknowledgedCheckName) is long check && acknowledged == ~check)
+        {
+            using var delete = connection.PrepareOnce("DELETE FROM queue WHERE id <= ?1");
+            delete.Bind(1, acknowledged).Run();
+            _readings -= connection.Changes();
+        }
         // Where the clock of a reading is lost, its number must not go to a new one.
         connection.Execute("""
             INSERT OR IGNORE INTO clock(id, boot_id, offset_ms, synchronized)

@@ -7,15 +7,13 @@ namespace SensorForwarder.Buffer;
 /// commands), commits it as one transaction, and completes those who wait. Between transactions it keeps the files in
 /// shape. When the volume takes nothing it tries again, and what waits stays in line.
 /// </summary>
-internal sealed class BufferWriter : IDisposable
+internal sealed partial class BufferWriter : IDisposable
 {
     // Waiting for more company gains nothing beyond this: the pages of the transaction are full.
     const int CommitAtBytes = 256 << 10;
 
     // Commands run with the last piece of what waited before them; this bounds how long newer readings hold them up.
     const int MaxPiecesBeforeCommands = 64;
-
-    static readonly TimeSpan AgeCheckInterval = TimeSpan.FromSeconds(30);
 
     readonly Intake _intake;
     readonly WriterRequests _requests;
@@ -35,7 +33,6 @@ internal sealed class BufferWriter : IDisposable
     volatile string? _damage;
     volatile BufferLimits _limits;
     volatile bool _stopping;
-    long _ageCheckedAt;
 
     public BufferWriter(
         QueueStore store, DatabaseFile file, WriterParts parts, BufferLimits limits, TimeProvider timeProvider,
@@ -59,9 +56,6 @@ internal sealed class BufferWriter : IDisposable
 
     /// <summary>As of the last commit.</summary>
     public WriterSnapshot Snapshot { get; private set; }
-
-    /// <summary>Whether new readings are refused because the bound is reached.</summary>
-    public bool IsRejecting { get; private set; }
 
     /// <summary>Raised on the writer's thread after each commit that added readings.</summary>
     public Action? Committed { get; set; }
@@ -136,20 +130,15 @@ internal sealed class BufferWriter : IDisposable
             CommitWaiting();
         else if (!_health.IsOk)
             Probe();
+        Reclaim();
         EndRejecting();
         Expire();
         _upkeep.KeepReserve(StorageBudget.Of(_limits));
-        if (_upkeep.IdleWorkIn() == TimeSpan.Zero)
-        {
-            if (Transact(store => StorageUpkeep.GiveSpaceBack(store, StorageBudget.Of(_limits))))
-            {
-                // The pages leave the file when the WAL is copied back.
-                _upkeep.CopyBack(_store!, StorageBudget.Of(_limits));
-                return TimeSpan.Zero;
-            }
-            _upkeep.WhenIdle(_store!);
-        }
-        return Earliest(CommitIn(), _upkeep.IdleWorkIn(), _limits.MaxAge > TimeSpan.Zero ? AgeCheckInterval : null);
+        if (_upkeep.IdleWorkIn() == TimeSpan.Zero && WorkWhenIdle())
+            return TimeSpan.Zero;
+        return Earliest(
+            CommitIn(), _upkeep.IdleWorkIn(), _upkeep.ReserveIn(StorageBudget.Of(_limits)),
+            _limits.MaxAge > TimeSpan.Zero ? AgeCheckInterval : null);
     }
 
     // Also the place where a file that turned out to be damaged is replaced.
@@ -196,6 +185,8 @@ internal sealed class BufferWriter : IDisposable
     void CommitWaiting()
     {
         var budget = StorageBudget.Of(_limits);
+        if (_health.State == StorageState.Full)
+            AcknowledgeOnFullVolume(budget);
         for (var piece = 1; ; piece++)
         {
             var groups = _intake.Take(budget.TransactionBytes);
@@ -263,7 +254,7 @@ internal sealed class BufferWriter : IDisposable
         if (acknowledgements.Count == 0)
             return false;
         foreach (var range in acknowledgements)
-            store.Delete(range.FirstId, Math.Min(range.LastId, store.Marks.LastId));
+            store.Acknowledge(range.FirstId, range.LastId);
         store.RefreshFirst();
         return true;
     }
@@ -284,73 +275,6 @@ internal sealed class BufferWriter : IDisposable
             Committed?.Invoke();
     }
 
-    /// <returns>Whether the readings can be taken; if not, they are to be refused.</returns>
-    bool MakeRoom(StorageBudget budget, List<IntakeGroup> groups)
-    {
-        var store = _store!;
-        var bytes = groups.Sum(g => (long)g.LiveBytes);
-        var readings = groups.Sum(g => g.Live);
-        var limits = _limits;
-        if (!Evictor.IsOver(store, budget, bytes, readings))
-            return true;
-        if (limits.WhenFull == WhenFull.RejectNew)
-        {
-            IsRejecting = true;
-            return readings == 0;
-        }
-        // Room for more than this transaction, so that eviction comes in pieces and not with every commit.
-        var ahead = bytes + (budget.DatabaseBytes / 64);
-        while (store.Marks.Depth > 0 && Evictor.IsOver(store, budget, ahead, readings))
-        {
-            if ((limits.WhenFull != WhenFull.Thin || Transact(Evictor.Thin) == 0) && Transact(Evictor.DropOldest) == 0)
-                break;
-            _ledger.Reload(store);
-            _upkeep.AfterCommit(store, budget);
-        }
-        return true;
-    }
-
-    List<IntakeGroup> Reject(List<IntakeGroup> groups)
-    {
-        foreach (var group in groups)
-        {
-            for (var i = group.GivenUp; i < group.Count; i++)
-                _ledger.Note(EvictionLedger.Rejected, EvictionLedger.SensorOf(group.Payload(i, out _, out _)));
-        }
-        _intake.Done(groups);
-        groups.ForEach(g => g.Fail(Rejection()));
-        groups.Clear();
-        return groups;
-    }
-
-    // A little more room than one reading needs, so that it does not flap.
-    void EndRejecting()
-    {
-        var budget = StorageBudget.Of(_limits);
-        IsRejecting = IsRejecting && _limits.WhenFull == WhenFull.RejectNew
-            && Evictor.IsOver(_store!, budget, budget.DatabaseBytes / 64, 1);
-    }
-
-    public static BufferRejectedException Rejection() =>
-        new("the buffer has reached bufferMaxMegabytes, and whenFull is rejectNew");
-
-    void Expire()
-    {
-        var maxAge = _limits.MaxAge;
-        if (maxAge <= TimeSpan.Zero || _timeProvider.GetElapsedTime(_ageCheckedAt) < AgeCheckInterval)
-            return;
-        _ageCheckedAt = _timeProvider.GetTimestamp();
-        var store = _store!;
-        while (store.Marks.Depth > 0
-            && _clock.Age(store.Marks.FirstRecordedAtMs, store.Marks.FirstClock) > maxAge
-            && Transact(store => _evictor.Expire(store, maxAge)) > 0)
-        {
-            _ledger.Reload(store);
-            Snapshot = Snapshot with { Marks = store.Marks };
-            _upkeep.AfterCommit(store, StorageBudget.Of(_limits));
-        }
-    }
-
     // After a failure: whether the volume can be written again, also when nothing waits to be written.
     void Probe()
     {
@@ -362,7 +286,8 @@ internal sealed class BufferWriter : IDisposable
         _upkeep.AfterCommit(_store!, StorageBudget.Of(_limits));
     }
 
-    T Transact<T>(Func<QueueStore, T> change)
+    // isProof: whether success means that the volume takes readings again.
+    T Transact<T>(Func<QueueStore, T> change, bool isProof = true)
     {
         var store = _store!;
         store.Begin();
@@ -370,7 +295,7 @@ internal sealed class BufferWriter : IDisposable
         {
             var result = change(store);
             store.Commit();
-            if (_health.Succeeded())
+            if (isProof && _health.Succeeded())
                 Log.StorageIsBack(_logger);
             return result;
         }
@@ -387,8 +312,14 @@ internal sealed class BufferWriter : IDisposable
             _damage = failure.Message;
         if (_health.Failed(failure))
             Log.StorageFailed(_logger, _health.State, _health.Reason!);
-        if (_health.State == StorageState.Full && _upkeep.DropReserve())
-            Log.ReserveGivenUp(_logger);
+        if (_health.State == StorageState.Full)
+        {
+            if (_upkeep.DropReserve())
+                Log.ReserveGivenUp(_logger);
+            // A log that is copied back starts over, and needs no more room.
+            if (_store is { } store)
+                StorageUpkeep.TryCopyBack(store);
+        }
         // A connection that failed for a while may hold a file that was unmounted or replaced under it.
         if (_health.Failures >= 3 && _health.State is not StorageState.Full and not StorageState.Busy)
         {

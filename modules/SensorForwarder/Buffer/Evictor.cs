@@ -31,7 +31,7 @@ internal sealed class Evictor(ReadingClock clock)
         var wholeFromId = store.Marks.LastId - (store.Marks.Depth / 4) + 1;
         if (levels.Choose(store.Marks, wholeFromId) is not { } piece)
             return 0;
-        var rows = ReadPiece(store, piece.AfterId, piece.ThroughId);
+        var rows = ReadPiece(store, Math.Max(piece.AfterId, store.Marks.AcknowledgedThrough), piece.ThroughId);
         if (rows.Count == 0)
             return 0;
         var bySensor = ChooseRows(rows);
@@ -92,9 +92,9 @@ internal sealed class Evictor(ReadingClock clock)
         long first = 0, last = 0;
         var count = 0;
         using (var query = store.Connection.PrepareOnce(
-            "SELECT id, recorded_at, clock, payload FROM queue ORDER BY id LIMIT ?1"))
+            "SELECT id, recorded_at, clock, payload FROM queue WHERE id > ?1 ORDER BY id LIMIT ?2"))
         {
-            query.Bind(1, maxRows);
+            query.Bind(1, store.Marks.AcknowledgedThrough).Bind(2, maxRows);
             while (query.Step() && goes(query.Number(1), (int)query.Number(2)))
             {
                 last = query.Number(0);

@@ -6,6 +6,15 @@ internal sealed class QueueStore : IDisposable
 {
     const int MaxAnswerLength = 4_096;
 
+    // Rows that are deleted in one transaction.
+    const int DeletePieceRows = 20_000;
+
+    // So few waiting rows are sooner written again than deleted around.
+    const int FewRows = 1_024;
+
+    public const string AcknowledgedName = "acknowledged_through";
+    public const string AcknowledgedCheckName = "acknowledged_check";
+
     readonly SqliteConnection _connection;
     readonly SqliteStatement _begin;
     readonly SqliteStatement _commit;
@@ -32,7 +41,7 @@ internal sealed class QueueStore : IDisposable
         _insert = connection.Prepare(
             "INSERT OR IGNORE INTO queue(id, recorded_at, clock, payload) VALUES(?1, ?2, ?3, ?4)");
         _delete = connection.Prepare("DELETE FROM queue WHERE id BETWEEN ?1 AND ?2");
-        _first = connection.Prepare("SELECT id, recorded_at, clock FROM queue ORDER BY id LIMIT 1");
+        _first = connection.Prepare("SELECT id, recorded_at, clock FROM queue WHERE id > ?1 ORDER BY id LIMIT 1");
         _setMeta = connection.Prepare("INSERT OR REPLACE INTO meta(name, value) VALUES(?1, ?2)");
         _saveClock = connection.Prepare(
             "INSERT OR IGNORE INTO clock(id, boot_id, offset_ms, synchronized) VALUES(?1, ?2, ?3, ?4)");
@@ -57,6 +66,8 @@ internal sealed class QueueStore : IDisposable
     {
         if (Marks.Holes != _persistedHoles)
             SetMeta("holes", Marks.Holes);
+        if (Marks.AcknowledgedThrough != _committed.AcknowledgedThrough)
+            SaveAcknowledged(Marks.AcknowledgedThrough);
         _commit.Run();
         _committed = Marks;
         _persistedHoles = Marks.Holes;
@@ -105,6 +116,59 @@ internal sealed class QueueStore : IDisposable
         return true;
     }
 
+    /// <summary>The rows of an id range were delivered. At the old end of the queue that is only noted.</summary>
+    public void Acknowledge(long firstId, long lastId)
+    {
+        lastId = Math.Min(lastId, Marks.LastId);
+        if (lastId < Marks.FirstId)
+            return;
+        if (firstId > Marks.FirstId)
+        {
+            Delete(firstId, lastId);
+            return;
+        }
+        var rows = Marks.Holes == 0 ? lastId - Marks.FirstId + 1 : Count(Marks.FirstId, lastId);
+        Marks = Marks with
+        {
+            AcknowledgedThrough = lastId,
+            DeadRows = Marks.DeadRows + rows,
+            Depth = Marks.Depth - rows,
+        };
+        RefreshFirst();
+    }
+
+    /// <summary>Whether so few rows wait, and so many are dead, that <see cref="Reclaim"/> costs next to nothing.
+    /// </summary>
+    public bool IsCheapToReclaim => Marks.DeadRows >= 2 * FewRows && Marks.Depth <= FewRows;
+
+    /// <summary>Takes delivered rows out of the file: all of them where that is cheap, else a piece.</summary>
+    /// <returns>Whether there were any.</returns>
+    public bool Reclaim()
+    {
+        if (Marks.DeadRows == 0)
+            return false;
+        if (IsCheapToReclaim)
+        {
+            Rewrite();
+            return true;
+        }
+        var first = _connection.QueryNumber("SELECT min(id) FROM queue") ?? long.MaxValue;
+        if (first > Marks.AcknowledgedThrough)
+        {
+            Marks = Marks with { DeadRows = 0 };
+            return false;
+        }
+        var last = Math.Min(Marks.AcknowledgedThrough, first + DeletePieceRows - 1);
+        if (last == Marks.LastId)
+            KeepLastId();
+        _delete.Bind(1, first).Bind(2, last).Run();
+        Marks = Marks with
+        {
+            DeadRows = last == Marks.AcknowledgedThrough ? 0 : Math.Max(1, Marks.DeadRows - _connection.Changes()),
+        };
+        return true;
+    }
+
     /// <summary>Deletes the rows of an id range.</summary>
     /// <returns>How many there were.</returns>
     public int Delete(long firstId, long lastId)
@@ -122,7 +186,7 @@ internal sealed class QueueStore : IDisposable
     /// <summary>Looks up the first row after rows were deleted or restored; once a transaction is enough.</summary>
     public void RefreshFirst()
     {
-        Marks = _first.Step()
+        Marks = _first.Bind(1, Marks.AcknowledgedThrough).Step()
             ? Marks with
             {
                 FirstId = _first.Number(0),
@@ -135,6 +199,8 @@ internal sealed class QueueStore : IDisposable
 
     public bool MoveToDeadLetters(long id, string reason, string? answer, long refusedAtMs)
     {
+        if (id <= Marks.AcknowledgedThrough)
+            return false;
         using (var copy = _connection.PrepareOnce("""
             INSERT OR REPLACE INTO dead_letter(id, recorded_at, clock, payload, refused_at, reason, answer)
             SELECT id, recorded_at, clock, payload, ?2, ?3, ?4 FROM queue WHERE id = ?1
@@ -153,6 +219,12 @@ internal sealed class QueueStore : IDisposable
     /// <summary>Moves dead letters back into the queue, oldest first.</summary>
     public int ReturnDeadLetters(int maxCount)
     {
+        // Dead letters come back at ids that may lie among the delivered ones; those go first.
+        while (Reclaim())
+        {
+            // Bounded by what is left dead in the file.
+        }
+        Marks = Marks with { AcknowledgedThrough = 0 };
         using (var copy = _connection.PrepareOnce("""
             INSERT OR IGNORE INTO queue(id, recorded_at, clock, payload)
             SELECT id, recorded_at, clock, payload FROM dead_letter ORDER BY id LIMIT ?1
@@ -223,23 +295,64 @@ internal sealed class QueueStore : IDisposable
 
     public void Dispose() => _connection.Dispose();
 
+    // DELETE without a condition frees the pages without writing them.
+    void Rewrite()
+    {
+        var rows = new List<(long Id, long RecordedAtMs, int Clock, byte[] Payload, bool IsBlob)>();
+        using (var query = _connection.PrepareOnce(
+            "SELECT id, recorded_at, clock, payload FROM queue WHERE id > ?1 ORDER BY id"))
+        {
+            query.Bind(1, Marks.AcknowledgedThrough);
+            while (query.Step())
+            {
+                rows.Add((query.Number(0), query.Number(1), (int)query.Number(2), query.Bytes(3).ToArray(),
+                    query.IsBlob(3)));
+            }
+        }
+        KeepLastId();
+        _connection.Execute("DELETE FROM queue");
+        Marks = Marks with { DeadRows = 0, Depth = 0 };
+        foreach (var row in rows)
+            Restore(row.Id, row.RecordedAtMs, row.Clock, row.Payload, row.IsBlob);
+        RefreshFirst();
+    }
+
+    long Count(long firstId, long lastId)
+    {
+        using var query = _connection.PrepareOnce("SELECT count(*) FROM queue WHERE id BETWEEN ?1 AND ?2");
+        return query.Bind(1, firstId).Bind(2, lastId).Step() ? query.Number(0) : 0;
+    }
+
     // The highest row tells the next id at the next start, as long as it is there. Before it goes, its id is noted.
     void KeepLastId() => SetMeta("last_id", Marks.LastId);
+
+    // Twice: a flipped bit here would make readings invisible, where anywhere else it is noticed or harmless.
+    void SaveAcknowledged(long id)
+    {
+        SetMeta(AcknowledgedName, id);
+        SetMeta(AcknowledgedCheckName, ~id);
+    }
 
     QueueMarks ReadMarks()
     {
         var noted = _connection.QueryNumber("SELECT value FROM meta WHERE name = 'last_id'") ?? 0;
         var stored = _connection.QueryNumber("SELECT max(id) FROM queue") ?? 0;
         var refused = _connection.QueryNumber("SELECT max(id) FROM dead_letter") ?? 0;
-        var marks = new QueueMarks
+        var acknowledged = _connection.QueryNumber($"SELECT value FROM meta WHERE name = '{AcknowledgedName}'") ?? 0;
+        var check = _connection.QueryNumber($"SELECT value FROM meta WHERE name = '{AcknowledgedCheckName}'") ?? ~0L;
+        var lowest = _connection.QueryNumber("SELECT min(id) FROM queue") ?? long.MaxValue;
+        if (acknowledged != ~check)
+            SaveAcknowledged(acknowledged = 0);
+        Marks = new QueueMarks
         {
-            LastId = Math.Max(noted, Math.Max(stored, refused)),
+            LastId = Math.Max(Math.Max(noted, acknowledged), Math.Max(stored, refused)),
+            AcknowledgedThrough = acknowledged,
+            DeadRows = Math.Max(0, acknowledged - lowest + 1),
             DeadLetters = _connection.QueryNumber("SELECT count(*) FROM dead_letter") ?? 0,
         };
-        Marks = marks;
         RefreshFirst();
         _persistedHoles = _connection.QueryNumber("SELECT value FROM meta WHERE name = 'holes'") ?? 0;
-        return stored == 0
+        return stored <= acknowledged
             ? Marks
             : Marks with { Depth = Math.Max(1, Marks.LastId - Marks.FirstId + 1 - _persistedHoles) };
     }

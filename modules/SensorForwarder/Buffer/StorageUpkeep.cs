@@ -59,6 +59,19 @@ internal sealed class StorageUpkeep(VolumeFiles files, TimeProvider timeProvider
             _lastCheckpointFrames = 0;
     }
 
+    /// <summary>Copies back what fits on a full volume. Never throws.</summary>
+    public static void TryCopyBack(QueueStore store)
+    {
+        try
+        {
+            store.Connection.Checkpoint(raw.SQLITE_CHECKPOINT_PASSIVE, out _);
+        }
+        catch (SqliteFailure)
+        {
+            // No room for that either; the next attempt comes.
+        }
+    }
+
     /// <summary>What is done when nothing was written for a while.</summary>
     public void WhenIdle(QueueStore store)
     {
@@ -80,12 +93,19 @@ internal sealed class StorageUpkeep(VolumeFiles files, TimeProvider timeProvider
         return true;
     }
 
-    /// <summary>Makes the reserve, unless it is there or the volume is nearly full.</summary>
-    public void KeepReserve(StorageBudget budget)
+    /// <summary>When the reserve is to be made; null when it is there.</summary>
+    public TimeSpan? ReserveIn(StorageBudget budget)
     {
         if (VolumeFiles.Length(files.Reserve) == budget.ReserveBytes)
-            return;
-        if (_reserveTriedAt is { } tried && timeProvider.GetElapsedTime(tried) < ReserveRetry)
+            return null;
+        var left = _reserveTriedAt is { } tried ? ReserveRetry - timeProvider.GetElapsedTime(tried) : TimeSpan.Zero;
+        return left > TimeSpan.Zero ? left : TimeSpan.Zero;
+    }
+
+    /// <summary>Makes the reserve when it is due, unless the volume is nearly full.</summary>
+    public void KeepReserve(StorageBudget budget)
+    {
+        if (ReserveIn(budget) != TimeSpan.Zero)
             return;
         _reserveTriedAt = timeProvider.GetTimestamp();
         try

@@ -13,7 +13,7 @@ internal static partial class Log
     [LoggerMessage(4003, LogLevel.Error, "The accepted settings could not be stored; a restart without network would use older ones.")]
     public static partial void SettingsNotSaved(ILogger logger, Exception exception);
 
-    [LoggerMessage(4004, LogLevel.Information, "Settings from {Path} are in force.")]
+    [LoggerMessage(4004, LogLevel.Information, "Settings are taken from {Path}.")]
     public static partial void SettingsFileRead(ILogger logger, string path);
 
     [LoggerMessage(4005, LogLevel.Warning,

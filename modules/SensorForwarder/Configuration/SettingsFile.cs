@@ -8,7 +8,7 @@ namespace SensorForwarder.Configuration;
 /// <summary>
 /// Watches the settings file by reading it once a second: that sees a rewrite, an atomic replace, and the symbolic
 /// links that Kubernetes swaps, on every file system, and costs nothing while it is in the page cache. A file that is
-/// missing or no JSON changes nothing.
+/// missing or no JSON changes nothing; at the start the last good one stands in for it.
 /// </summary>
 internal sealed class SettingsFile(
     BootOptions boot, SettingsStore store, TimeProvider timeProvider, ILogger<SettingsFile> logger) : BackgroundService
@@ -22,8 +22,8 @@ internal sealed class SettingsFile(
     /// <summary>What was accepted last time comes into force before anything is read.</summary>
     public override async Task StartAsync(CancellationToken cancellationToken)
     {
-        await store.StartAsync(cancellationToken);
-        if (boot.SettingsFile is { } path) await LookAsync(path, cancellationToken);
+        var document = boot.SettingsFile is { } path ? await ReadAsync(path, cancellationToken) : new JsonObject();
+        await store.StartAsync(document, cancellationToken);
         await base.StartAsync(cancellationToken);
     }
 
@@ -31,43 +31,49 @@ internal sealed class SettingsFile(
     {
         if (boot.SettingsFile is not { } path) return;
         using var timer = new PeriodicTimer(LookEvery, timeProvider);
-        while (await timer.WaitForNextTickAsync(stoppingToken)) await LookAsync(path, stoppingToken);
+        while (await timer.WaitForNextTickAsync(stoppingToken))
+        {
+            try
+            {
+                if (await ReadAsync(path, stoppingToken) is { } document) await store.OfferFileAsync(document, stoppingToken);
+            }
+            catch (Exception exception) when (!stoppingToken.IsCancellationRequested)
+            {
+                Complain(path, LogText.Clean(exception.Message));
+                _last = null; // so that it is taken at the next look
+            }
+        }
     }
 
-    async Task LookAsync(string path, CancellationToken cancellationToken)
+    /// <summary>The document, if the file holds another one than at the last look; null when there is nothing new, or
+    /// nothing that could be taken.</summary>
+    async Task<JsonObject?> ReadAsync(string path, CancellationToken cancellationToken)
     {
         try
         {
             if (new FileInfo(path) is { Exists: true, Length: > MaxBytes })
             {
                 Complain(path, $"it has more than {MaxBytes} bytes");
-                return;
+                return null;
             }
 
             var bytes = await File.ReadAllBytesAsync(path, cancellationToken);
-            if (_last is not null && bytes.AsSpan().SequenceEqual(_last)) return;
+            if (_last is not null && bytes.AsSpan().SequenceEqual(_last)) return null;
             _last = bytes;
             if (Parse(bytes) is not { } document)
             {
                 Complain(path, "it is not a JSON object");
-                return;
+                return null;
             }
 
-            await store.OfferFileAsync(document, cancellationToken);
             _throttle.Reset();
             Log.SettingsFileRead(logger, path);
+            return document;
         }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-        {
-            Complain(path, exception.Message);
-        }
-        catch (JsonException exception)
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or JsonException)
         {
             Complain(path, LogText.Clean(exception.Message));
-        }
-        catch (Exception exception) when (exception is not OperationCanceledException)
-        {
-            Complain(path, exception.ToString());
+            return null;
         }
     }
 

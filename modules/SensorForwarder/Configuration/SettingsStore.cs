@@ -16,6 +16,7 @@ internal sealed class SettingsStore(
 {
     const string AcceptedDocument = "settings.accepted";
     const string TwinDocument = "settings.twin";
+    const string FileDocument = "settings.file";
 
     readonly SemaphoreSlim _turn = new(1);
     JsonObject _file = [];
@@ -27,11 +28,15 @@ internal sealed class SettingsStore(
     /// <summary>What is in force, and what was refused. Null before <see cref="StartAsync"/>.</summary>
     public ParsedSettings? Current => _current;
 
-    /// <summary>Goes on with what the last run had accepted.</summary>
-    public async Task StartAsync(CancellationToken cancellationToken)
+    /// <summary>Goes on with what the last run had accepted, and with the file as it is now.</summary>
+    /// <param name="file">The settings file, empty when there is none; null when it can't be read, and the last good
+    /// one stands in.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task StartAsync(JsonObject? file, CancellationToken cancellationToken)
     {
         _accepted = Load(AcceptedDocument);
         _twin = Load(TwinDocument);
+        _file = file ?? Load(FileDocument);
         await TakeAsync(() => { }, cancellationToken);
     }
 
@@ -48,7 +53,7 @@ internal sealed class SettingsStore(
         await _turn.WaitAsync(cancellationToken);
         try
         {
-            var twinBefore = _twin;
+            var (twinBefore, fileBefore) = (_twin, _file);
             replace();
             var parsed = parser.Parse(Merge(_file, _twin), _accepted);
             Complain(parsed);
@@ -56,6 +61,7 @@ internal sealed class SettingsStore(
             _current = parsed;
             await SaveAsync(AcceptedDocument, _accepted, parsed.Accepted, cancellationToken);
             await SaveAsync(TwinDocument, twinBefore, _twin, cancellationToken);
+            await SaveAsync(FileDocument, fileBefore, _file, cancellationToken);
             _accepted = parsed.Accepted;
             return parsed;
         }

@@ -33,7 +33,7 @@ internal sealed class Forwarder : BackgroundService
         Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
 
     // Set by others, read by the loop.
-    volatile ForwardingSettings _settings = new();
+    volatile ForwardingSettings? _settings; // null until the first are known: nothing leaves before
     volatile bool _paused;
     volatile bool _rewind;
     volatile bool _resumeAtNow;
@@ -245,9 +245,9 @@ internal sealed class Forwarder : BackgroundService
 
         if (!_throttle.ShouldLog(failure.Reason, out var heldBack)) return;
         if (failure.Outcome == SendOutcome.Retry)
-            Log.SendFailed(_logger, _status.Sink, batch.Id, failure.Reason, delay.TotalSeconds, heldBack);
+            Log.SendFailed(_logger, _status.Sink, batch.Id, failure.Reason, delay.TotalSeconds, LogThrottle.Note(heldBack));
         else
-            Log.Denied(_logger, _status.Sink, batch.Id, failure.Reason, delay.TotalSeconds, heldBack);
+            Log.Denied(_logger, _status.Sink, batch.Id, failure.Reason, delay.TotalSeconds, LogThrottle.Note(heldBack));
     }
 
     /// <summary>Begins as many sends as may be begun now. Returns how long there is nothing to do unless something
@@ -267,7 +267,8 @@ internal sealed class Forwarder : BackgroundService
             _queue.Rewind();
         }
 
-        if (_paused || !_sinks.TryGetValue(settings.Sink, out var sink) || _failed.Count > 0) return null;
+        if (settings is null || _paused || _failed.Count > 0) return null;
+        if (!_sinks.TryGetValue(settings.Sink, out var sink)) return null;
         if (sink != _lastSink && _window.Count > 0) return null; // a switch waits for what is under way
         Enter(sink, settings);
 

@@ -7,6 +7,9 @@ internal static partial class Log
     [LoggerMessage(1001, LogLevel.Information, "Sensor {Name} ({Kind}) is read every {Seconds} s.")]
     public static partial void SensorStarted(ILogger logger, string name, string kind, double seconds);
 
+    [LoggerMessage(1006, LogLevel.Information, "Sensor {Name} is no longer read.")]
+    public static partial void SensorStopped(ILogger logger, string name);
+
     [LoggerMessage(1002, LogLevel.Warning, "Sensor {Name} ({Kind}) fails: {Reason}. It is tried again on its schedule.")]
     public static partial void SensorFails(ILogger logger, string name, string kind, string reason);
 

@@ -31,8 +31,14 @@ internal sealed class SensorScheduler(
             var loops = new Dictionary<string, SensorLoop>(StringComparer.Ordinal);
             foreach (var (name, loop) in _loops)
             {
-                if (sensors.TryGetValue(name, out var settings) && settings == loop.Settings) loops[name] = loop;
-                else await loop.DisposeAsync();
+                if (sensors.TryGetValue(name, out var settings) && settings == loop.Settings)
+                {
+                    loops[name] = loop;
+                    continue;
+                }
+
+                await loop.DisposeAsync();
+                if (settings is null) Log.SensorStopped(logger, name);
             }
 
             foreach (var (name, settings) in sensors)

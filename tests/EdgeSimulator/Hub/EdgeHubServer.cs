@@ -1,5 +1,3 @@
-using System.Buffers;
-using System.Text;
 using EdgeSimulator.Accounting;
 using EdgeSimulator.Display;
 using EdgeSimulator.Faults;
@@ -17,19 +15,14 @@ namespace EdgeSimulator.Hub;
 /// </summary>
 internal sealed class EdgeHubServer : IDisposable
 {
-    /// <summary>The largest MQTT packet with its fixed header; beyond it edgeHub drops the connection.</summary>
-    public const int PacketMaxBytes = 262_144;
-
-    static readonly TimeSpan TokenCheckInterval = TimeSpan.FromSeconds(1);
-
     readonly ModuleIdentity _identity;
     readonly FaultSwitches _faults;
     readonly TimeProvider _time;
     readonly RunLog _log;
     readonly GatewayListener _listener;
     readonly ConnectionGate _gate;
-    readonly TwinEndpoint _twin;
-    readonly TelemetryIntake _intake;
+    readonly PublishIntake _intake;
+    readonly TokenWatch _tokens;
     readonly MqttServer _server;
     readonly CancellationTokenSource _stop = new();
     readonly Lock _lock = new();
@@ -47,10 +40,11 @@ internal sealed class EdgeHubServer : IDisposable
         _log = log;
         _listener = listener;
         _gate = new ConnectionGate(identity, faults, time);
-        _twin = new TwinEndpoint(twin, faults, time, log, TrySend);
-        _intake = new TelemetryIntake(ledger, recent, faults, time, log);
+        _tokens = new TokenWatch(faults, time, () => Current, Drop);
         Ledger = ledger;
         Methods = new MethodEndpoint(time, TrySend);
+        _intake = new PublishIntake(
+            new TelemetryIntake(ledger, recent, faults, time, log), new TwinEndpoint(twin, faults, time, log, TrySend), Methods, Drop, log);
 
         // Sessions persist, so that subscriptions do, as with edgeHub; what MQTTnet would deliver again is held back in OnOutbound.
         var options = new MqttServerOptionsBuilder().WithoutDefaultEndpoint().WithPersistentSessions(true).Build();
@@ -77,16 +71,7 @@ internal sealed class EdgeHubServer : IDisposable
     /// <summary>The module has been connected at least once.</summary>
     public bool HasBeenConnected { get; private set; }
 
-    public bool IsConnected
-    {
-        get
-        {
-            lock (_lock)
-            {
-                return _current is not null;
-            }
-        }
-    }
+    public bool IsConnected => Current is not null;
 
     /// <summary>Connected, and direct methods reach it.</summary>
     public bool IsReachable
@@ -103,7 +88,7 @@ internal sealed class EdgeHubServer : IDisposable
     public async Task StartAsync()
     {
         await _server.StartAsync().ConfigureAwait(false);
-        _ = CloseOnExpiredTokenAsync(_stop.Token);
+        _ = _tokens.RunAsync(_stop.Token);
     }
 
     public async Task StopAsync()
@@ -140,6 +125,20 @@ internal sealed class EdgeHubServer : IDisposable
         _listener.Dispose();
         _stop.Dispose();
     }
+
+    ModuleConnection? Current
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _current;
+            }
+        }
+    }
+
+    /// <summary>Ends one connection, as edgeHub does: without a word.</summary>
+    void Drop(ModuleConnection connection) => _listener.Cut(connection.Remote);
 
     void OnFaultsChanged(FaultSettings before, FaultSettings after)
     {
@@ -279,77 +278,15 @@ internal sealed class EdgeHubServer : IDisposable
     async Task OnPublishAsync(InterceptingPublishEventArgs e)
     {
         e.ProcessPublish = false;
-        ModuleConnection? connection;
-        lock (_lock)
+        if (Current is { } connection && e.ClientId == _identity.ClientId)
         {
-            connection = _current;
-        }
-
-        if (connection is null || e.ClientId != _identity.ClientId)
-        {
-            return;
-        }
-
-        var message = e.ApplicationMessage;
-        var quality = message.QualityOfServiceLevel;
-        var size = PacketSize(message);
-        if (size > PacketMaxBytes)
-        {
-            _log.Write($"connection dropped: a packet of {size} bytes, edgeHub takes {PacketMaxBytes}");
-            _listener.Cut(connection.Remote);
-            e.CloseConnection = true;
-            return;
-        }
-
-        var payload = message.Payload.ToArray();
-        var receipt = await HandleAsync(connection, HubTopic.Parse(message.Topic), message.Topic, payload, e.CancellationToken)
-            .ConfigureAwait(false);
-        if (quality == MqttQualityOfServiceLevel.AtLeastOnce)
-        {
-            connection.ExpectPuback(_intake.PubackFate(receipt), receipt is null ? null : receipt.Acknowledge);
-        }
-        else if (quality == MqttQualityOfServiceLevel.ExactlyOnce)
-        {
-            _log.Write("connection dropped after a QoS 2 message: edgeHub stores it, forwards it, and closes");
-            _listener.Cut(connection.Remote);
-        }
-    }
-
-    async Task<Receipt?> HandleAsync(
-        ModuleConnection connection, HubTopic topic, string text, byte[] payload, CancellationToken cancellationToken)
-    {
-        switch (topic)
-        {
-            case HubTopic.Telemetry telemetry:
-                return await _intake.TakeAsync(telemetry, payload, cancellationToken).ConfigureAwait(false);
-            case HubTopic.TwinGet { RequestId: { } requestId }:
-                await _twin.GetAsync(requestId, cancellationToken).ConfigureAwait(false);
-                return null;
-            case HubTopic.TwinPatch { RequestId: { } requestId }:
-                await _twin.PatchAsync(requestId, payload, cancellationToken).ConfigureAwait(false);
-                return null;
-            case HubTopic.TwinGet or HubTopic.TwinPatch:
-                _log.Write($"connection dropped: no $rid in '{text}'");
-                _listener.Cut(connection.Remote);
-                return null;
-            case HubTopic.MethodResponse response:
-                Methods.Complete(response.RequestId, response.Status, payload);
-                return null;
-            default:
-                _log.Write($"acknowledged and dropped, as edgeHub does: unknown topic '{text}'");
-                return null;
+            await _intake.TakeAsync(connection, e).ConfigureAwait(false);
         }
     }
 
     async Task OnOutboundAsync(InterceptingPacketEventArgs e)
     {
-        ModuleConnection? connection;
-        lock (_lock)
-        {
-            connection = _current is { } current && current.Remote.Equals(e.RemoteEndPoint) ? current : null;
-        }
-
-        if (connection is null)
+        if (Current is not { } connection || !connection.Remote.Equals(e.RemoteEndPoint))
         {
             return;
         }
@@ -360,33 +297,10 @@ internal sealed class EdgeHubServer : IDisposable
                 e.ProcessPacket = connection.IsAnnounced(publish.Topic);
                 break;
             case MqttPubAckPacket puback:
-                await OnPubackAsync(connection, puback, e).ConfigureAwait(false);
+                await connection.Pubacks.PassAsync(puback, e).ConfigureAwait(false);
                 break;
             default:
                 break;
-        }
-    }
-
-    static async Task OnPubackAsync(ModuleConnection connection, MqttPubAckPacket puback, InterceptingPacketEventArgs e)
-    {
-        var (fate, acknowledged) = connection.NextPuback();
-        if (fate == PubackFate.Lose)
-        {
-            e.ProcessPacket = false;
-            return;
-        }
-
-        acknowledged?.Invoke();
-        if (fate == PubackFate.SwapWithNext && connection.HeldPuback is null)
-        {
-            connection.HeldPuback = puback;
-            e.ProcessPacket = false;
-        }
-        else if (connection.HeldPuback is { } held)
-        {
-            connection.HeldPuback = null;
-            await connection.Channel.SendPacketAsync(puback, e.CancellationToken).ConfigureAwait(false);
-            e.Packet = held;
         }
     }
 
@@ -403,40 +317,5 @@ internal sealed class EdgeHubServer : IDisposable
             var message = new MqttApplicationMessage { Topic = topic, Payload = new(payload), QualityOfServiceLevel = quality };
             return _session.TryEnqueueApplicationMessage(message, out _);
         }
-    }
-
-    async Task CloseOnExpiredTokenAsync(CancellationToken cancellationToken)
-    {
-        using var timer = new PeriodicTimer(TokenCheckInterval, _time);
-        try
-        {
-            while (await timer.WaitForNextTickAsync(cancellationToken).ConfigureAwait(false))
-            {
-                ModuleConnection? connection;
-                lock (_lock)
-                {
-                    connection = _current;
-                }
-
-                var now = _time.GetUtcNow().AddSeconds(_faults.Current.TokenClockSkewSeconds);
-                if (connection is not null && now - SasToken.ClockSkew > connection.TokenExpiry)
-                {
-                    connection.EndCause ??= Causes.TokenExpired;
-                    _listener.Cut(connection.Remote);
-                }
-            }
-        }
-        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
-        {
-        }
-    }
-
-    /// <summary>The size of a PUBLISH on the wire: fixed header, topic, packet id, payload.</summary>
-    static long PacketSize(MqttApplicationMessage message)
-    {
-        var remaining = 2 + Encoding.UTF8.GetByteCount(message.Topic) + message.Payload.Length +
-            (message.QualityOfServiceLevel > MqttQualityOfServiceLevel.AtMostOnce ? 2 : 0);
-        var lengthBytes = remaining switch { < 128 => 1, < 16_384 => 2, < 2_097_152 => 3, _ => 4 };
-        return 1 + lengthBytes + remaining;
     }
 }

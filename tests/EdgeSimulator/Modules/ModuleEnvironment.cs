@@ -1,13 +1,37 @@
+using System.Diagnostics;
 using System.Globalization;
 using EdgeSimulator.Hub;
 
 namespace EdgeSimulator.Modules;
 
-/// <summary>The environment that edgeAgent gives a module (CreateOrUpdateCommand.cs), and what lets several run on one machine.</summary>
+/// <summary>How a module learns who it is.</summary>
+internal enum IdentitySource
+{
+    /// <summary>IOTEDGE_* and the workload API, as edgeAgent does (CreateOrUpdateCommand.cs).</summary>
+    Workload,
+
+    /// <summary>EdgeHubConnectionString and the file of the CA, as iotedgehubdev does.</summary>
+    ConnectionString,
+}
+
+/// <summary>The environment that a module gets: its identity, and what lets several run on one machine.</summary>
 internal static class ModuleEnvironment
 {
     public static IReadOnlyList<KeyValuePair<string, string>> For(
-        ModuleIdentity identity, string workloadSocket, string dataDirectory, int webPort) =>
+        ModuleIdentity identity, IdentitySource source, string workloadSocket, string authorityFile, string dataDirectory, int webPort) =>
+    [
+        .. source switch
+        {
+            IdentitySource.Workload => Workload(identity, workloadSocket),
+            IdentitySource.ConnectionString => ConnectionString(identity, authorityFile),
+            _ => throw new UnreachableException($"identity source {source}"),
+        },
+        new("RuntimeLogLevel", "info"),
+        new("Buffer__Directory", dataDirectory),
+        new("Web__Port", webPort.ToString(CultureInfo.InvariantCulture)),
+    ];
+
+    static IEnumerable<KeyValuePair<string, string>> Workload(ModuleIdentity identity, string workloadSocket) =>
     [
         new("IOTEDGE_WORKLOADURI", $"unix://{workloadSocket}"),
         new("IOTEDGE_AUTHSCHEME", "sasToken"),
@@ -17,8 +41,13 @@ internal static class ModuleEnvironment
         new("IOTEDGE_DEVICEID", identity.DeviceId),
         new("IOTEDGE_MODULEID", identity.ModuleId),
         new("IOTEDGE_APIVERSION", "2018-06-28"),
-        new("RuntimeLogLevel", "info"),
-        new("Buffer__Directory", dataDirectory),
-        new("Web__Port", webPort.ToString(CultureInfo.InvariantCulture)),
+    ];
+
+    static IEnumerable<KeyValuePair<string, string>> ConnectionString(ModuleIdentity identity, string authorityFile) =>
+    [
+        new("EdgeHubConnectionString",
+            $"HostName={identity.HubHost};GatewayHostName={identity.GatewayHost};DeviceId={identity.DeviceId};" +
+            $"ModuleId={identity.ModuleId};SharedAccessKey={Convert.ToBase64String(identity.Key)}"),
+        new("EdgeModuleCACertificateFile", authorityFile),
     ];
 }

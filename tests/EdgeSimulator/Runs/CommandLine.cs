@@ -5,6 +5,7 @@ using System.Net;
 using System.Reflection;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using EdgeSimulator.Modules;
 
 namespace EdgeSimulator.Runs;
 
@@ -49,6 +50,14 @@ internal static class CommandLine
 
     static readonly Option<string?> ModulePath = Text("--module", "PATH", "the executable or .dll to start (default: the one that this build made)");
     static readonly Option<bool> NoModule = Flag("--no-module", "only serve, and print the environment for a module started by hand");
+    static readonly Option<IdentitySource> Identity = new("--identity")
+    {
+        Description = "how the module learns who it is: workload (IOTEDGE_* and the workload API; the default) or connectionString " +
+            "(EdgeHubConnectionString and EdgeModuleCACertificateFile, as iotedgehubdev gives them)",
+        HelpName = "KIND",
+        CustomParser = result => ParseIdentity(result.Tokens[0].Value, result),
+    };
+
     static readonly Option<bool> Http = Flag("--http", "the module gets an HTTP endpoint served by the simulator instead of the hub");
     static readonly Option<string?> Data = Text(
         "--data", "DIR", "where the module keeps its data (default: a new temporary directory, removed at the end; a named one is kept)");
@@ -75,7 +84,7 @@ internal static class CommandLine
     {
         var command = new RootCommand(About)
         {
-            Duration, Blackout, KillEvery, Settings, ModulePath, NoModule, Http, Data, Api, Report, Address, Device, Module,
+            Duration, Blackout, KillEvery, Settings, ModulePath, NoModule, Identity, Http, Data, Api, Report, Address, Device, Module,
         };
         command.SetAction(parsed =>
         {
@@ -111,6 +120,7 @@ internal static class CommandLine
             KillEvery = parsed.GetValue(KillEvery),
             Desired = parsed.GetValue(Settings) ?? JsonNode.Parse(DefaultDesired)!.AsObject(),
             ModulePath = path,
+            Identity = parsed.GetValue(Identity),
             Http = parsed.GetValue(Http),
             DataDirectory = parsed.GetValue(Data) is { } data ? Path.GetFullPath(data) : null,
             ApiPort = parsed.GetValue(Api) is > 0 and var port ? port : null,
@@ -177,6 +187,17 @@ internal static class CommandLine
         }
 
         return null;
+    }
+
+    static IdentitySource ParseIdentity(string text, ArgumentResult result)
+    {
+        if (text is "workload" or "connectionString")
+        {
+            return text == "workload" ? IdentitySource.Workload : IdentitySource.ConnectionString;
+        }
+
+        result.AddError($"--identity '{text}': workload or connectionString is wanted");
+        return default;
     }
 
     static int ParsePort(string text, ArgumentResult result)

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Text.Json.Nodes;
+using EdgeSimulator.Modules;
 
 namespace EdgeSimulator.Runs;
 
@@ -21,6 +22,9 @@ internal sealed record RunOptions
 
     /// <summary>The module's executable or .dll; null is: a module started by hand.</summary>
     public string? ModulePath { get; init; }
+
+    /// <summary>How the module learns who it is.</summary>
+    public IdentitySource Identity { get; init; }
 
     /// <summary>Telemetry goes to an HTTP endpoint of the simulator.</summary>
     public bool Http { get; init; }

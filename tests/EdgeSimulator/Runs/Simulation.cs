@@ -36,7 +36,8 @@ internal sealed class Simulation(
         using var address = GatewayAddress.Reserve(options.Address);
         using var directory = new TemporaryDirectory();
         var data = options.DataDirectory ?? directory.Sub("data");
-        Directory.CreateDirectory(data);
+        RequireWritable("--data", data);
+        RequireWritable("--report", Path.GetDirectoryName(options.ReportFile));
         var identity = new ModuleIdentity
         {
             HubHost = "edge-simulator.azure-devices.net",
@@ -63,7 +64,9 @@ internal sealed class Simulation(
         await using var http = options.Http ? new TelemetryEndpoint(ledger, recent, faults, time) : null;
 
         // The module, and what happens to it.
-        var environment = ModuleEnvironment.For(identity, workload.SocketPath, data, FreePort());
+        var authorityFile = directory.Sub("edge-device-ca.cert.pem");
+        await File.WriteAllTextAsync(authorityFile, certificates.TrustBundle, abortRequested).ConfigureAwait(false);
+        var environment = ModuleEnvironment.For(identity, options.Identity, workload.SocketPath, authorityFile, data, FreePort());
         using var module = options.ModulePath is null ? null : new ModuleProcess(
             options.ModulePath, environment, ModuleProcess.RestartDelay, time, log);
         var schedules = new Schedules(faults, time, log);
@@ -243,6 +246,26 @@ internal sealed class Simulation(
     {
         await Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, cancellationToken).ConfigureAwait(false);
         return false;
+    }
+
+    /// <summary>Better now than after the run.</summary>
+    static void RequireWritable(string option, string? directory)
+    {
+        if (directory is null)
+        {
+            return;
+        }
+
+        try
+        {
+            Directory.CreateDirectory(directory);
+            using var probe = new FileStream(
+                Path.Combine(directory, $".{Guid.NewGuid():N}"), FileMode.CreateNew, FileAccess.Write, FileShare.None, 1, FileOptions.DeleteOnClose);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            throw new InvalidOperationException($"{option}: nothing can be written in '{directory}': {exception.Message}", exception);
+        }
     }
 
     static int FreePort()

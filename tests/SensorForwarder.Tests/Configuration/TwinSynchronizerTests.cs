@@ -44,7 +44,7 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
         _store = new(
             parser, new(new LogLevelSwitch(LogLevel.Information), _buffer, _forwarder, _scheduler), _buffer,
             NullLogger<SettingsStore>.Instance);
-        await _store.StartAsync(Token);
+        await _store.StartAsync(null, Token);
         _reported = new(_hub, _clock, new Random(1), NullLogger<ReportedProperties>.Instance);
         await _reported.StartAsync(Token);
         _twin = new(_hub, _reported, _store, _clock, new Random(1), NullLogger<TwinSynchronizer>.Instance);
@@ -160,6 +160,20 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
         await StopAsync();
         await StartAsync();
         Assert.Equal((5, TimeSpan.FromSeconds(3)), (InForce.BatchSize, InForce.UploadInterval));
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(429)]
+    [InlineData(500)]
+    public async Task A_twin_that_the_hub_does_not_give_is_asked_for_again(int status)
+    {
+        for (var i = 0; i < 3; i++) _hub.GetStatuses.Enqueue(status);
+        _hub.SetDesired("""{"batchSize":5,"$version":3}""");
+        await _twin.SynchronizeAsync(Token);
+        Assert.Equal(0, _twin.Version);
+        await Reported(() => _twin.Version == 3);
+        Assert.Equal((5, 4), (InForce.BatchSize, _hub.Gets));
     }
 
     [Fact]

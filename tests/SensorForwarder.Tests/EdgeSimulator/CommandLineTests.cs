@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Net;
+using EdgeSimulator.Modules;
 using EdgeSimulator.Runs;
 
 namespace SensorForwarder.Tests.Simulator;
@@ -30,7 +31,7 @@ public sealed class CommandLineTests : IDisposable
 
         var options = Parse(
             $"--duration 40.5 --blackout 10:15 --blackout 30:2.5 --kill-every 7 --http --api 8080 --report r.json --address 127.0.0.9 " +
-            $"--device d --module-id m --data data --module {_file} --settings {_file}");
+            $"--device d --module-id m --data data --module {_file} --settings {_file} --identity connectionString");
 
         Assert.Equal(TimeSpan.FromSeconds(40.5), options.Duration);
         Assert.Equal(
@@ -38,6 +39,7 @@ public sealed class CommandLineTests : IDisposable
             options.Blackouts);
         Assert.Equal(TimeSpan.FromSeconds(7), options.KillEvery);
         Assert.True(options.Http);
+        Assert.Equal(IdentitySource.ConnectionString, options.Identity);
         Assert.Equal(8080, options.ApiPort);
         Assert.Equal(IPAddress.Parse("127.0.0.9"), options.Address);
         Assert.Equal(("d", "m"), (options.DeviceId, options.ModuleId));
@@ -56,6 +58,7 @@ public sealed class CommandLineTests : IDisposable
     [InlineData("--api", "99999")]
     [InlineData("--address", "192.168.1.1")]
     [InlineData("--address", "here")]
+    [InlineData("--identity", "certificate")]
     [InlineData("--settings", "/no/such/file.json")]
     public void Nonsense_is_named(string option, string value)
     {

@@ -107,7 +107,7 @@ public sealed class ConnectionTests
         var topic = "devices/pi1/modules/telemetry/messages/events/";
 
         // Fixed header 4, topic length 2, topic, packet id 2, payload.
-        var payload = new byte[EdgeHubServer.PacketMaxBytes - 8 - topic.Length + more];
+        var payload = new byte[PublishIntake.PacketMaxBytes - 8 - topic.Length + more];
         var message = new MqttApplicationMessageBuilder().WithTopic(topic).WithPayload(payload)
             .WithQualityOfServiceLevel(MQTTnet.Protocol.MqttQualityOfServiceLevel.AtLeastOnce).Build();
 

@@ -30,6 +30,9 @@ internal sealed class FakeHub : IEdgeHubClient
     /// <summary>How the next patches are answered; then all with 204. 0 is: not at all.</summary>
     public System.Collections.Concurrent.ConcurrentQueue<int> PatchStatuses { get; } = new();
 
+    /// <summary>How the next gets are answered; then all with the twin.</summary>
+    public System.Collections.Concurrent.ConcurrentQueue<int> GetStatuses { get; } = new();
+
     public int Gets => Volatile.Read(ref _gets);
 
     public IReadOnlyList<JsonObject> Patches
@@ -59,6 +62,8 @@ internal sealed class FakeHub : IEdgeHubClient
     public Task<HubAnswer> GetTwinAsync(CancellationToken cancellationToken)
     {
         Interlocked.Increment(ref _gets);
+        if (GetStatuses.TryDequeue(out var status)) return Task.FromResult(new HubAnswer(status, ReadOnlyMemory<byte>.Empty));
+
         // What was reported since is part of the twin too.
         var twin = Twin;
         try

@@ -1,0 +1,143 @@
+namespace SensorForwarder.Buffer;
+
+/// <summary>The part of the writer that keeps the buffer within its bounds: takes delivered rows out, evicts, refuses,
+/// gives space back.</summary>
+internal sealed partial class BufferWriter
+{
+    // What a delivered row is taken to cost, and how many are left in the file in idle times.
+    const int AssumedRowBytes = 180;
+    const int KeptDeadRows = 4_096;
+
+    static readonly TimeSpan AgeCheckInterval = TimeSpan.FromSeconds(30);
+
+    long _ageCheckedAt;
+
+    /// <summary>Whether new readings are refused because the bound is reached.</summary>
+    public bool IsRejecting { get; private set; }
+
+    public static BufferRejectedException Rejection() =>
+        new("the buffer has reached bufferMaxMegabytes, and whenFull is rejectNew");
+
+    /// <returns>Whether the readings can be taken; if not, they are to be refused.</returns>
+    bool MakeRoom(StorageBudget budget, List<IntakeGroup> groups)
+    {
+        var store = _store!;
+        var bytes = groups.Sum(g => (long)g.LiveBytes);
+        var readings = groups.Sum(g => g.Live);
+        var limits = _limits;
+        if (!Evictor.IsOver(store, budget, bytes, readings))
+            return true;
+        // Room for more than this transaction, so that eviction comes in pieces and not with every commit.
+        var ahead = bytes + (budget.DatabaseBytes / 64);
+        while (store.Marks.DeadRows > 0 && Evictor.IsOver(store, budget, ahead, readings)
+            && Transact(static store => store.Reclaim()))
+        {
+            _upkeep.AfterCommit(store, budget);
+        }
+        if (limits.WhenFull == WhenFull.RejectNew)
+        {
+            IsRejecting = readings > 0 && Evictor.IsOver(store, budget, bytes, readings);
+            return !IsRejecting;
+        }
+        while (store.Marks.Depth > 0 && Evictor.IsOver(store, budget, ahead, readings))
+        {
+            if ((limits.WhenFull != WhenFull.Thin || Transact(Evictor.Thin) == 0) && Transact(Evictor.DropOldest) == 0)
+                break;
+            _ledger.Reload(store);
+            _upkeep.AfterCommit(store, budget);
+        }
+        return true;
+    }
+
+    List<IntakeGroup> Reject(List<IntakeGroup> groups)
+    {
+        foreach (var group in groups)
+        {
+            for (var i = group.GivenUp; i < group.Count; i++)
+                _ledger.Note(EvictionLedger.Rejected, EvictionLedger.SensorOf(group.Payload(i, out _, out _)));
+        }
+        _intake.Done(groups);
+        groups.ForEach(g => g.Fail(Rejection()));
+        groups.Clear();
+        return groups;
+    }
+
+    // By themselves, since they need next to no room: what waits to be stored may not fit for long.
+    void AcknowledgeOnFullVolume(StorageBudget budget)
+    {
+        var store = _store!;
+        var (acknowledgements, _) = _requests.Take(withCommands: false);
+        try
+        {
+            Transact(store => Acknowledge(store, acknowledgements), isProof: false);
+        }
+        catch
+        {
+            _requests.Return(acknowledgements, []);
+            throw;
+        }
+        Snapshot = Snapshot with { Marks = store.Marks };
+        acknowledgements.ForEach(a => a.Completion.TrySetResult());
+        if (store.IsCheapToReclaim)
+            Transact(static store => store.Reclaim(), isProof: false);
+        _upkeep.AfterCommit(store, budget);
+    }
+
+    // Takes delivered rows out where that is cheap, or where they take more than their share.
+    void Reclaim()
+    {
+        var mostDeadRows = Math.Max(64L << 20, _limits.MaxBytes / 4) / AssumedRowBytes;
+        while (_store!.IsCheapToReclaim || _store.Marks.DeadRows > mostDeadRows)
+        {
+            Transact(static store => store.Reclaim());
+            _upkeep.AfterCommit(_store, StorageBudget.Of(_limits));
+        }
+    }
+
+    // A little more room than one reading needs, so that it does not flap.
+    void EndRejecting()
+    {
+        var budget = StorageBudget.Of(_limits);
+        while (IsRejecting && _store!.Marks.DeadRows > 0)
+        {
+            Transact(static store => store.Reclaim());
+            _upkeep.AfterCommit(_store, budget);
+        }
+        IsRejecting = IsRejecting && _limits.WhenFull == WhenFull.RejectNew
+            && Evictor.IsOver(_store!, budget, budget.DatabaseBytes / 64, 1);
+    }
+
+    void Expire()
+    {
+        var maxAge = _limits.MaxAge;
+        if (maxAge <= TimeSpan.Zero || _timeProvider.GetElapsedTime(_ageCheckedAt) < AgeCheckInterval)
+            return;
+        _ageCheckedAt = _timeProvider.GetTimestamp();
+        var store = _store!;
+        while (store.Marks.Depth > 0
+            && _clock.Age(store.Marks.FirstRecordedAtMs, store.Marks.FirstClock) > maxAge
+            && Transact(store => _evictor.Expire(store, maxAge)) > 0)
+        {
+            _ledger.Reload(store);
+            Snapshot = Snapshot with { Marks = store.Marks };
+            _upkeep.AfterCommit(store, StorageBudget.Of(_limits));
+        }
+    }
+
+    /// <returns>Whether there is more to do.</returns>
+    bool WorkWhenIdle()
+    {
+        var store = _store!;
+        if (store.Marks.DeadRows > KeptDeadRows && Transact(static store => store.Reclaim()))
+            return true;
+        var budget = StorageBudget.Of(_limits);
+        if (Transact(store => StorageUpkeep.GiveSpaceBack(store, budget)))
+        {
+            // The pages leave the file when the WAL is copied back.
+            _upkeep.CopyBack(store, budget);
+            return true;
+        }
+        _upkeep.WhenIdle(store);
+        return false;
+    }
+}

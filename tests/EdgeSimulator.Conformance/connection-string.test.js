@@ -1,0 +1,6 @@
+import { conversation } from './conversation.js';
+
+conversation('EdgeHubConnectionString and EdgeModuleCACertificateFile', {
+  options: ['--identity', 'connectionString'],
+  expectedVariables: ['EdgeHubConnectionString', 'EdgeModuleCACertificateFile'],
+});

@@ -1,0 +1,239 @@
+using System.Diagnostics;
+using Microsoft.Extensions.Logging.Abstractions;
+using SensorForwarder.Buffer;
+using SensorForwarder.Sensors;
+
+namespace SensorForwarder.Benchmarks.Buffer;
+
+/// <summary>What the buffer does in numbers, against two designs that everybody knows; see <see cref="Contenders"/>.
+/// Each runs on a real directory, since fsync is what it is about.</summary>
+internal static class BufferBenchmarks
+{
+    const int Producers = 8;
+    const int Outstanding = 1_000;
+
+    public static IReadOnlyList<Benchmark> All { get; } =
+    [
+        Make(Enqueue, "enqueue.readingsPerSecond", "enqueue.vsNaive", "enqueue.vsCeiling", "enqueue.serial.vsNaive"),
+        Make(Wear, "wear.trickle.bytesPerReading", "wear.trickle.vsNaive", "wear.burst.vsPayload"),
+        Make(Drain, "drain.readingsPerSecond", "drain.10M.vs10k"),
+        Make(Open, "open.2GB.seconds"),
+        Make(Memory, "buffer.megabytesPerMillionReadings"),
+    ];
+
+    static Benchmark Make(Func<IEnumerable<BenchmarkRow>> run, params string[] names) =>
+        new(names, _ => Task.Run<IReadOnlyList<BenchmarkRow>>(() => [.. run()]));
+
+    static IEnumerable<BenchmarkRow> Enqueue()
+    {
+        using var place = new Place();
+        var naive = Contenders.NaivePerSecond(place.New(), readings: 1_000);
+        var ceiling = Contenders.BulkPerSecond(place.New(), readings: 500_000);
+        var serial = SerialPerSecond(place.New(), readings: 2_000);
+        var many = ManyPerSecond(place.New(), rounds: 60);
+        yield return new("enqueue.readingsPerSecond", many, "1/s", $"naive {naive:F0}/s, bulk {ceiling:F0}/s");
+        yield return new("enqueue.vsNaive", many / naive, "x", ">= 100");
+        yield return new("enqueue.vsCeiling", many / ceiling, "x", ">= 0.5");
+        yield return new("enqueue.serial.vsNaive", serial / naive, "x", ">= 1");
+    }
+
+    static IEnumerable<BenchmarkRow> Wear()
+    {
+        using var place = new Place();
+        var naive = Contenders.NaiveBytesPerReading(place.New(), readings: 500);
+        var trickle = TrickleBytesPerReading(place.New(), seconds: 120);
+        yield return new("wear.trickle.bytesPerReading", trickle, "B", $"naive {naive:F0} B");
+        yield return new("wear.trickle.vsNaive", trickle / naive, "x", "<= 0.05");
+        yield return new("wear.burst.vsPayload", BurstBytesPerPayload(place.New(), rounds: 100), "x", "<= 3");
+    }
+
+    static IEnumerable<BenchmarkRow> Drain()
+    {
+        using var place = new Place();
+        var small = DrainCost(place.New(), backlog: 10_000, readings: 10_000, out _);
+        var large = DrainCost(place.New(), backlog: 10_000_000, readings: 1_000_000, out var perSecond);
+        yield return new("drain.readingsPerSecond", perSecond, "1/s", ">= 200000");
+        yield return new("drain.10M.vs10k", large / small, "x", "<= 1.3");
+    }
+
+    static IEnumerable<BenchmarkRow> Open()
+    {
+        using var place = new Place();
+        var directory = place.New();
+        Contenders.MakeBacklog(directory, readings: 12_000_000);
+        // As a crash leaves it: with a log that was not copied back.
+        Contenders.LeaveLog(directory, readings: 20_000);
+        var clock = Stopwatch.StartNew();
+        using (var buffer = new Opened(directory))
+        {
+            buffer.Enqueue(1).AsTask().GetAwaiter().GetResult();
+            clock.Stop();
+        }
+        var size = new FileInfo(Path.Combine(directory, "telemetry.db")).Length / 1e9;
+        yield return new("open.2GB.seconds", clock.Elapsed.TotalSeconds, "s", $"<= 2, {size:F1} GB");
+    }
+
+    static IEnumerable<BenchmarkRow> Memory()
+    {
+        using var place = new Place();
+        using var buffer = new Opened(place.New());
+        Fill(buffer, readings: 200_000);
+        var before = Resident();
+        Fill(buffer, readings: 2_000_000);
+        yield return new("buffer.megabytesPerMillionReadings", (Resident() - before) / 2 / 1e6, "MB", "about 0");
+    }
+
+    static double SerialPerSecond(string directory, int readings)
+    {
+        using var buffer = new Opened(directory);
+        var clock = Stopwatch.StartNew();
+        Task.Run(async () =>
+        {
+            for (var i = 0; i < readings; i++)
+                await buffer.Enqueue(i);
+        }).GetAwaiter().GetResult();
+        return readings / clock.Elapsed.TotalSeconds;
+    }
+
+    static double ManyPerSecond(string directory, int rounds)
+    {
+        using var buffer = new Opened(directory);
+        Rounds(buffer, rounds: 5);
+        var clock = Stopwatch.StartNew();
+        Rounds(buffer, rounds);
+        return (double)Producers * Outstanding * rounds / clock.Elapsed.TotalSeconds;
+    }
+
+    static void Fill(Opened buffer, int readings) => Rounds(buffer, readings / Producers / Outstanding);
+
+    static void Rounds(Opened buffer, int rounds) =>
+        Task.WhenAll(Enumerable.Range(0, Producers).Select(_ => Task.Run(async () =>
+        {
+            var waiting = new ValueTask<long>[Outstanding];
+            for (var round = 0; round < rounds; round++)
+            {
+#pragma warning disable CA2012 // Each is awaited once, below: many outstanding at a time is what is measured.
+                for (var i = 0; i < waiting.Length; i++)
+                    waiting[i] = buffer.Enqueue(i);
+#pragma warning restore CA2012
+                foreach (var task in waiting)
+                    await task;
+            }
+        }))).GetAwaiter().GetResult();
+
+    // Ten readings a second of the clock's time, delivered every ten seconds, as the module does it.
+    static double TrickleBytesPerReading(string directory, int seconds)
+    {
+        long before;
+        using (var buffer = new Opened(directory))
+        {
+            // Without what a new file costs once: the tables, and the reserve for a full volume.
+            buffer.Buffer.CommitAsync(CancellationToken.None).GetAwaiter().GetResult();
+            before = DeviceBytes();
+            for (var second = 0; second < seconds; second++)
+            {
+                var waiting = Enumerable.Range(0, 10).Select(i => buffer.Enqueue(i).AsTask()).ToList();
+                if (second % 10 == 9)
+                    _ = buffer.Buffer.AcknowledgeAsync(1, buffer.Buffer.LastCommittedId, CancellationToken.None);
+                buffer.Buffer.CommitAsync(CancellationToken.None).GetAwaiter().GetResult();
+                Task.WhenAll(waiting).GetAwaiter().GetResult();
+            }
+        }
+        return (DeviceBytes() - before) / (seconds * 10.0);
+    }
+
+    static double BurstBytesPerPayload(string directory, int rounds)
+    {
+        var before = DeviceBytes();
+        long payload;
+        using (var buffer = new Opened(directory))
+        {
+            Rounds(buffer, rounds);
+            payload = buffer.Buffer.GetStatus().CommittedBytes;
+            Drained(buffer, int.MaxValue);
+        }
+        return (double)(DeviceBytes() - before) / payload;
+    }
+
+    // Processor and disk time a reading, in peek and acknowledge, batches of 500.
+    static double DrainCost(string directory, int backlog, int readings, out double perSecond)
+    {
+        Contenders.MakeBacklog(directory, backlog);
+        using var buffer = new Opened(directory);
+        var clock = Stopwatch.StartNew();
+        var drained = Drained(buffer, readings);
+        buffer.Buffer.CommitAsync(CancellationToken.None).GetAwaiter().GetResult();
+        perSecond = drained / clock.Elapsed.TotalSeconds;
+        return clock.Elapsed.TotalSeconds / drained;
+    }
+
+    static int Drained(Opened buffer, int readings)
+    {
+        var drained = 0;
+        var after = 0L;
+        while (drained < readings && buffer.Buffer.PeekBatch(after, 500, 1 << 20) is { Count: > 0 } batch)
+        {
+            after = batch[^1].Id;
+            drained += batch.Count;
+            _ = buffer.Buffer.AcknowledgeAsync(batch[0].Id, after, CancellationToken.None);
+        }
+        return drained;
+    }
+
+    // What the process made the kernel write to the device, page cache included.
+    static long DeviceBytes() => File.ReadLines("/proc/self/io")
+        .Where(l => l.StartsWith("write_bytes:", StringComparison.Ordinal))
+        .Select(l => long.Parse(l.AsSpan("write_bytes:".Length), System.Globalization.CultureInfo.InvariantCulture))
+        .Single();
+
+    static double Resident()
+    {
+        GC.Collect();
+        using var process = Process.GetCurrentProcess();
+        return process.WorkingSet64;
+    }
+}
+
+/// <summary>A buffer that is open for a measurement.</summary>
+internal sealed class Opened : IDisposable
+{
+    readonly Reading[] _readings;
+
+    public Opened(string directory)
+    {
+        // 150 bytes of payload.
+        _readings = [.. Enumerable.Range(0, 1_000).Select(i => new Reading
+        {
+            Sensor = "attic",
+            Kind = "bme280",
+            Time = DateTimeOffset.UnixEpoch.AddSeconds(1_900_000_000 + i),
+            Values = [new("temperature", 20 + (i / 100.0)), new("humidity", 41.25), new("pressure", 1013.25)],
+        })];
+        Buffer = TelemetryBuffer.OpenAsync(
+            new BufferOptions
+            {
+                Directory = directory,
+                Limits = new BufferLimits { CommitInterval = TimeSpan.Zero, MaxBytes = 8L << 30 },
+                KernelTime = () => LinuxClocks.Read() with { Synchronized = true },
+            },
+            TimeProvider.System, NullLogger<TelemetryBuffer>.Instance, CancellationToken.None).GetAwaiter().GetResult();
+    }
+
+    public TelemetryBuffer Buffer { get; }
+
+    public ValueTask<long> Enqueue(int number) =>
+        Buffer.EnqueueAsync(_readings[number % _readings.Length], CancellationToken.None);
+
+    public void Dispose() => Buffer.DisposeAsync().AsTask().GetAwaiter().GetResult();
+}
+
+/// <summary>Directories for measurements, deleted at the end.</summary>
+internal sealed class Place : IDisposable
+{
+    readonly string _root = Directory.CreateTempSubdirectory("buffer-benchmark-").FullName;
+    int _count;
+
+    public string New() => Directory.CreateDirectory(Path.Combine(_root, $"{++_count}")).FullName;
+
+    public void Dispose() => Directory.Delete(_root, recursive: true);
+}

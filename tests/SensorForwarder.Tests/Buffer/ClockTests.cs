@@ -1,0 +1,140 @@
+using System.Text.Json;
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Buffer;
+
+namespace SensorForwarder.Tests.Buffer;
+
+/// <summary>What time a reading gets when the wall clock was wrong while it was taken.</summary>
+public sealed class ClockTests : IDisposable
+{
+    readonly BufferFixture _fixture = new();
+    readonly FakeTimeProvider _time = new(BufferFixture.Noon);
+    KernelTime _kernel = new(TimeSpan.FromMinutes(1), "first boot", Synchronized: false);
+
+    [Fact]
+    public async Task A_reading_from_before_the_clock_was_set_gets_its_true_time_in_the_same_boot()
+    {
+        await using var buffer = await OpenAsync();
+        await EnqueueAsync(buffer);
+        Assert.Equal("unsynchronized", TimeQuality(Assert.Single(BufferFixture.ReadAll(buffer))));
+
+        // The time service sets the clock: three hours later than the device believed, and a minute has passed.
+        Pass(TimeSpan.FromMinutes(1));
+        SetClock(TimeSpan.FromHours(3), synchronized: true);
+        await EnqueueAsync(buffer);
+        var rows = BufferFixture.ReadAll(buffer);
+        Assert.All(rows, row => Assert.Null(TimeQuality(row)));
+        Assert.Equal("2026-11-24T15:00:00.000Z", Time(rows[0]));
+        Assert.Equal(BufferFixture.Noon.AddHours(3), rows[0].RecordedAt);
+        Assert.Equal("2026-11-24T15:01:00.000Z", Time(rows[1]));
+    }
+
+    [Fact]
+    public async Task The_repair_outlives_a_restart_of_the_process()
+    {
+        await using (var buffer = await OpenAsync())
+        {
+            await EnqueueAsync(buffer);
+        }
+        SetClock(TimeSpan.FromHours(3), synchronized: true);
+        await using var again = await OpenAsync();
+        await EnqueueAsync(again);
+        Assert.Equal("2026-11-24T15:00:00.000Z", Time(BufferFixture.ReadAll(again)[0]));
+    }
+
+    [Fact]
+    public async Task A_reading_of_an_earlier_boot_that_never_had_the_time_says_so()
+    {
+        await using (var buffer = await OpenAsync())
+        {
+            await EnqueueAsync(buffer);
+        }
+        _kernel = new KernelTime(TimeSpan.FromSeconds(20), "second boot", Synchronized: true);
+        await using var again = await OpenAsync();
+        await EnqueueAsync(again);
+        var rows = BufferFixture.ReadAll(again);
+        Assert.Equal("unsynchronized", TimeQuality(rows[0]));
+        Assert.Equal("2026-11-24T12:00:00.000Z", Time(rows[0]));
+        Assert.Null(TimeQuality(rows[1]));
+    }
+
+    [Fact]
+    public async Task A_step_of_the_wall_clock_ages_and_evicts_nothing()
+    {
+        _kernel = _kernel with { Synchronized = true };
+        await using var buffer = await OpenAsync(BufferFixture.AtOnce with { MaxAge = TimeSpan.FromHours(1) });
+        await EnqueueAsync(buffer);
+        // Years ahead, and still the reading is a minute old.
+        SetClock(TimeSpan.FromDays(1_000), synchronized: true);
+        Pass(TimeSpan.FromMinutes(1));
+        await EnqueueAsync(buffer);
+        Assert.Equal(TimeSpan.FromMinutes(1), buffer.GetStatus().OldestAge);
+        Assert.Empty(buffer.GetStatus().Evicted);
+        Assert.Equal(2, BufferFixture.ReadAll(buffer).Count);
+        // Two hours of running do age it.
+        while (buffer.GetStatus().Depth > 0)
+        {
+            Pass(TimeSpan.FromHours(2));
+            await Task.Yield();
+        }
+        Assert.Equal(2, buffer.GetStatus().Evicted.Single(e => e.Reason == "expired").Count);
+    }
+
+    [Fact]
+    public void Drift_is_no_step_and_a_clock_that_flaps_does_not_fill_the_list()
+    {
+        var clock = new ReadingClock(_time, () => _kernel, []);
+        var first = clock.Current();
+        _time.Advance(TimeSpan.FromMilliseconds(300));
+        Assert.Same(first, clock.Current());
+        for (var i = 0; i < 100; i++)
+        {
+            _kernel = _kernel with { Synchronized = i % 2 == 0 };
+            clock.Current();
+        }
+        Assert.Equal(2, clock.Segments.Count);
+    }
+
+    [Fact]
+    public void The_kernel_tells_its_clocks()
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "Linux only");
+        var (first, second) = (LinuxClocks.Read(), LinuxClocks.Read());
+        Assert.True(first.Uptime > TimeSpan.Zero && second.Uptime >= first.Uptime);
+        Assert.Equal(File.ReadAllText("/proc/sys/kernel/random/boot_id").Trim(), first.BootId);
+    }
+
+    public void Dispose() => _fixture.Dispose();
+
+    Task<TelemetryBuffer> OpenAsync(BufferLimits? limits = null) =>
+        _fixture.OpenAsync(limits, _time, o => o with { KernelTime = () => _kernel });
+
+    async Task EnqueueAsync(TelemetryBuffer buffer) => await buffer.EnqueueAsync(
+        BufferFixture.Reading(0) with { Time = _time.GetUtcNow() }, BufferFixture.Token);
+
+    // Both clocks go on.
+    void Pass(TimeSpan time)
+    {
+        _kernel = _kernel with { Uptime = _kernel.Uptime + time };
+        _time.Advance(time);
+    }
+
+    // The wall clock jumps; the uptime does not.
+    void SetClock(TimeSpan ahead, bool synchronized)
+    {
+        _time.AdjustTime(_time.GetUtcNow() + ahead);
+        _kernel = _kernel with { Synchronized = synchronized };
+    }
+
+    static string? TimeQuality(BufferedReading row)
+    {
+        using var json = JsonDocument.Parse(row.Payload);
+        return json.RootElement.TryGetProperty("timeQuality", out var quality) ? quality.GetString() : null;
+    }
+
+    static string Time(BufferedReading row)
+    {
+        using var json = JsonDocument.Parse(row.Payload);
+        return json.RootElement.GetProperty("time").GetString()!;
+    }
+}

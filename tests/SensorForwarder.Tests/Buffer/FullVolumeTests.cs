@@ -1,0 +1,211 @@
+using System.Diagnostics;
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Buffer;
+using SQLitePCL;
+
+namespace SensorForwarder.Tests.Buffer;
+
+/// <summary>A volume without room, or that can't be written: the newest readings survive, and it goes on by itself.
+/// </summary>
+public sealed class FullVolumeTests : IDisposable
+{
+    readonly BufferFixture _fixture = new(inMemory: true);
+    readonly FakeTimeProvider _time = new(BufferFixture.Noon);
+
+    [Theory]
+    [InlineData(raw.SQLITE_FULL, nameof(StorageState.Full))]
+    [InlineData(raw.SQLITE_IOERR_WRITE, nameof(StorageState.Failing))]
+    [InlineData(raw.SQLITE_READONLY, nameof(StorageState.ReadOnly))]
+    public async Task While_nothing_can_be_written_the_newest_readings_wait_and_the_oldest_are_given_up(
+        int code, string state)
+    {
+        var recorder = new Recorder { FailCode = code, FailsOn = true };
+        RecordingVfs.Attach(_fixture.Directory, recorder);
+        await using var buffer = await _fixture.OpenAsync(BufferFixture.AtOnce, _time, o => o with
+        {
+            Vfs = RecordingVfs.Name,
+            OnVolumeOperation = recorder.OnVolume,
+            RingReadings = 100,
+        });
+        await buffer.EnqueueAsync(BufferFixture.Reading(0), BufferFixture.Token);
+        (recorder.FailKind, recorder.FailAt) = (FileOperationKind.Write, 1);
+
+        var waiting = Enumerable.Range(1, 250).Select(i =>
+            buffer.EnqueueAsync(BufferFixture.Reading(i), BufferFixture.Token).AsTask()).ToList();
+        while (buffer.GetStatus().Storage == StorageState.Ok || buffer.GetStatus().InMemory > 100)
+            await Task.Yield();
+        Assert.Equal(state, buffer.GetStatus().Storage.ToString());
+        Assert.Contains("telemetry.db", buffer.GetStatus().StorageReason, StringComparison.Ordinal);
+        foreach (var given in waiting.Take(150))
+            await Assert.ThrowsAsync<BufferRejectedException>(() => given);
+        Assert.All(waiting.Skip(150), task => Assert.False(task.IsCompleted));
+
+        recorder.FailKind = null;
+        var all = Task.WhenAll(waiting.Skip(150));
+        while (!all.IsCompleted)
+        {
+            _time.Advance(TimeSpan.FromSeconds(1));
+            await Task.Yield();
+        }
+        Assert.Equal(Enumerable.Range(2, 100).Select(i => (long)i), await all);
+        Assert.Equal(StorageState.Ok, buffer.GetStatus().Storage);
+        var rows = BufferFixture.ReadAll(buffer);
+        Assert.Contains("\"number\":250", BufferFixture.Text(rows[^1]), StringComparison.Ordinal);
+        await buffer.CommitAsync(BufferFixture.Token);
+        Assert.Equal(150, buffer.GetStatus().Evicted.Single(e => e.Reason == "overflow").Count);
+        RecordingVfs.Detach(_fixture.Directory);
+    }
+
+    [Fact]
+    public async Task The_reserve_is_given_up_when_the_volume_is_full_and_made_again_when_it_is_not()
+    {
+        var recorder = new Recorder { FailCode = raw.SQLITE_FULL, FailsOn = true };
+        RecordingVfs.Attach(_fixture.Directory, recorder);
+        await using var buffer = await _fixture.OpenAsync(
+            BufferFixture.AtOnce, _time, o => o with { Vfs = RecordingVfs.Name });
+        await buffer.EnqueueAsync(BufferFixture.Reading(0), BufferFixture.Token);
+        var reserve = Path.Combine(_fixture.Directory, "telemetry.reserve");
+        await Until(() => File.Exists(reserve));
+        (recorder.FailKind, recorder.FailAt) = (FileOperationKind.Write, 1);
+        var waiting = buffer.EnqueueAsync(BufferFixture.Reading(1), BufferFixture.Token).AsTask();
+        await Until(() => !File.Exists(reserve));
+        recorder.FailKind = null;
+        await Until(() => waiting.IsCompleted && File.Exists(reserve));
+        Assert.Equal(2, await waiting);
+        RecordingVfs.Detach(_fixture.Directory);
+    }
+
+    [Fact]
+    public async Task A_real_volume_that_fills_up_takes_acknowledgements_and_goes_on_when_it_is_freed()
+    {
+        using var volume = TmpfsVolume.TryMount(_fixture.Directory, megabytes: 4);
+        Assert.SkipWhen(volume is null, "mounting needs root");
+        // The buffer may take more than there is, and somebody else takes the rest.
+        var ballast = Path.Combine(_fixture.Directory, "ballast");
+        await using var buffer = await _fixture.OpenAsync(
+            BufferFixture.AtOnce with { MaxBytes = 16 << 20 }, _time, o => o with { RingReadings = 500 });
+        await Until(() => File.Exists(Path.Combine(_fixture.Directory, "telemetry.reserve")));
+        for (var round = 0; round < 10; round++)
+            await FillAsync(buffer, 300);
+        FillUp(ballast);
+        var waiting = new List<Task<long>>();
+        for (var i = 0; buffer.GetStatus().Storage == StorageState.Ok; i++)
+        {
+            waiting.Add(buffer.EnqueueAsync(BufferFixture.Reading(i), BufferFixture.Token).AsTask());
+            if (i % 50 == 0)
+                await Task.WhenAny(waiting[^1], Task.Delay(TimeSpan.FromMilliseconds(1), TimeProvider.System, BufferFixture.Token));
+        }
+        Assert.Equal(StorageState.Full, buffer.GetStatus().Storage);
+        // Delivering goes on.
+        var acknowledged = buffer.AcknowledgeAsync(1, 2_500, BufferFixture.Token);
+        await Until(() => acknowledged.IsCompleted);
+        await acknowledged;
+        File.Delete(ballast);
+        var newest = buffer.EnqueueAsync(BufferFixture.Reading(7), BufferFixture.Token).AsTask();
+        await Until(() => newest.IsCompleted && buffer.GetStatus().Storage == StorageState.Ok);
+        var rows = BufferFixture.ReadAll(buffer).Select(r => r.Id).ToHashSet();
+        Assert.Contains(await newest, rows);
+        foreach (var task in waiting.Where(t => t.IsCompletedSuccessfully))
+            Assert.Contains(await task, rows);
+        await buffer.DisposeAsync();
+    }
+
+    [Fact]
+    public async Task A_slow_reader_does_not_hold_the_writer_up_and_the_log_shrinks_when_it_is_done()
+    {
+        await using var buffer = await _fixture.OpenAsync(
+            BufferFixture.AtOnce with { MaxBytes = 16 << 20 }, _time);
+        await buffer.EnqueueAsync(BufferFixture.Reading(0), BufferFixture.Token);
+        // As somebody's sqlite3 shell with an open transaction.
+        using (var slow = SqliteConnection.Open(_fixture.DatabasePath, create: false, readOnly: true, vfs: null))
+        {
+            slow.Execute("BEGIN");
+            Assert.Equal(1, slow.QueryNumber("SELECT count(*) FROM queue"));
+            for (var round = 0; round < 20; round++)
+                await FillAsync(buffer, 500);
+            Assert.Equal(1, slow.QueryNumber("SELECT count(*) FROM queue"));
+            slow.Execute("COMMIT");
+        }
+        for (var round = 0; round < 10; round++)
+            await FillAsync(buffer, 500);
+        await Until(() => buffer.GetStatus().WalBytes <= 1 << 20);
+        Assert.Equal(15_001, BufferFixture.ReadAll(buffer).Count);
+    }
+
+    [Fact]
+    public async Task The_log_stays_within_its_share_while_readings_come_and_go()
+    {
+        await using var buffer = await _fixture.OpenAsync(
+            BufferFixture.AtOnce with { MaxBytes = 4 << 20 }, _time);
+        long most = 0;
+        for (var round = 0; round < 40; round++)
+        {
+            await FillAsync(buffer, 500);
+            _ = buffer.AcknowledgeAsync(1, buffer.LastCommittedId, BufferFixture.Token);
+            // Between two batches of the reader, whose snapshots end with each of them.
+            _ = buffer.PeekBatch(0, 100, 100_000);
+            most = Math.Max(most, buffer.GetStatus().WalBytes);
+        }
+        Assert.InRange(most, 1, 512 << 10);
+    }
+
+    public void Dispose() => _fixture.Dispose();
+
+    static Task<long[]> FillAsync(TelemetryBuffer buffer, int readings) => Task.WhenAll(Enumerable.Range(0, readings).Select(i =>
+        buffer.EnqueueAsync(BufferFixture.Reading(i), BufferFixture.Token).AsTask()).ToList());
+
+    // The writer looks again after a while of the clock's time.
+    async Task Until(Func<bool> condition)
+    {
+        while (!condition())
+        {
+            _time.Advance(TimeSpan.FromSeconds(5));
+            await Task.Delay(TimeSpan.FromMilliseconds(1), TimeProvider.System, BufferFixture.Token);
+        }
+    }
+
+    static void FillUp(string path)
+    {
+        using var file = File.Create(path, bufferSize: 1);
+        var block = new byte[4_096];
+        try
+        {
+            while (true)
+                file.Write(block);
+        }
+        catch (IOException)
+        {
+            // Full, as it is meant to be.
+        }
+    }
+}
+
+/// <summary>A small file system of its own over a directory.</summary>
+internal sealed class TmpfsVolume : IDisposable
+{
+    readonly string _directory;
+
+    TmpfsVolume(string directory) => _directory = directory;
+
+    /// <returns>Null where this user may not mount.</returns>
+    public static TmpfsVolume? TryMount(string directory, int megabytes) =>
+        Run("mount", "-t", "tmpfs", "-o", $"size={megabytes}m,mode=0700", "tmpfs", directory)
+            ? new TmpfsVolume(directory)
+            : null;
+
+    public void Dispose() => Run("umount", "-l", _directory);
+
+    static bool Run(string program, params string[] arguments)
+    {
+        try
+        {
+            using var process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardError = true })!;
+            process.WaitForExit();
+            return process.ExitCode == 0;
+        }
+        catch (System.ComponentModel.Win32Exception)
+        {
+            return false;
+        }
+    }
+}

@@ -75,10 +75,12 @@ services.AddSingleton<StatusWriter>().AddSingleton<DirectMethods>().AddSingleton
 // What runs, in this order; it stops in the reverse one: first sensing, then forwarding, then the connection.
 if (boot.Identity is { } identity)
 {
-    services.AddSingleton(identity);
+    services.AddSingleton(identity).AddSingleton(boot.Hub);
     services.AddSingleton<EdgeHubConnection>();
     services.AddSingleton<IEdgeHubClient>(provider => provider.GetRequiredService<EdgeHubConnection>());
-    services.AddSingleton<TwinSynchronizer>().AddSingleton<StatusReporter>().AddSingleton<HubHandler>();
+    services.AddSingleton<ReportedProperties>().AddSingleton<TwinSynchronizer>();
+    services.AddSingleton<StatusReporter>().AddSingleton<HubHandler>();
+    services.AddHostedService(provider => provider.GetRequiredService<ReportedProperties>());
     services.AddHostedService(provider => provider.GetRequiredService<TwinSynchronizer>());
     services.AddHostedService(provider => provider.GetRequiredService<StatusReporter>());
     services.AddHostedService(provider =>

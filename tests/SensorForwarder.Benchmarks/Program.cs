@@ -1,10 +1,14 @@
 using System.Globalization;
 using System.Text.Json.Nodes;
 using SensorForwarder.Benchmarks;
+using SensorForwarder.Benchmarks.EdgeHub;
 using SensorForwarder.Benchmarks.Main;
 
+// The other side of one of them, which starts it so.
+if (args is ["--puback-server", var address, var certificate]) return await PubackServer.RunAsync(address, certificate);
+
 // Every benchmark there is, in the order of the report.
-IReadOnlyList<Benchmark> benchmarks = [EndToEnd.Benchmark];
+IReadOnlyList<Benchmark> benchmarks = [EndToEnd.Benchmark, MqttThroughput.Benchmark];
 
 const string Usage = """
     Usage: dotnet run -c Release --project tests/SensorForwarder.Benchmarks -- [--only NAME ...] [--json FILE]

@@ -33,6 +33,9 @@ internal sealed record BootOptions
     /// <summary>The identity at the hub; null: none, and no hub.</summary>
     public EdgeIdentity? Identity { get; init; }
 
+    /// <summary>How the hub is reached.</summary>
+    public required HubOptions Hub { get; init; }
+
     /// <summary>The device in the body of batches.</summary>
     public required string DeviceId { get; init; }
 
@@ -61,6 +64,7 @@ internal sealed record BootOptions
                 Text(configuration, "Sensors:SysfsRoot") ?? "/sys",
                 directory),
             Identity = identity,
+            Hub = new() { Transport = ReadTransport(configuration) },
             DeviceId = identity?.DeviceId ?? Text(configuration, "Device:Id") ?? Environment.MachineName,
             ModuleId = identity?.ModuleId ?? Text(configuration, "Module:Id") ?? "SensorForwarder",
             LogLevel = ReadLogLevel(configuration),
@@ -74,6 +78,16 @@ internal sealed record BootOptions
             ? endpoint
             : throw new BootValueException($"Http__Endpoint: '{text}' is not an absolute http or https URL without user and password (Http__Authorization is for those).");
     }
+
+    static HubTransport ReadTransport(IConfiguration configuration) =>
+        Text(configuration, "EdgeHub:Transport") switch
+        {
+            null or "auto" => HubTransport.Auto,
+            "mqtt" => HubTransport.Mqtt,
+            "mqttws" => HubTransport.MqttWs,
+            var text => throw new BootValueException(
+                $"EdgeHub__Transport: '{LogText.Clean(text)}' is not one of auto, mqtt (port 8883), mqttws (WebSocket on port 443)."),
+        };
 
     static int ReadPort(IConfiguration configuration)
     {

@@ -32,9 +32,6 @@ internal static partial class Log
     [LoggerMessage(4009, LogLevel.Information, "The hub does not know the twin yet; the last good settings stay in force.")]
     public static partial void TwinEmpty(ILogger logger);
 
-    [LoggerMessage(4010, LogLevel.Warning, "The acknowledgement of the settings was not taken (status {Status}); it is sent again after the next connection.")]
-    public static partial void ReportFailed(ILogger logger, int status);
-
     [LoggerMessage(4011, LogLevel.Error, "A change of the twin failed; the last good settings stay in force.")]
     public static partial void TwinFailed(ILogger logger, Exception exception);
 }

@@ -1,4 +1,3 @@
-using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Threading.Channels;
@@ -13,10 +12,17 @@ namespace SensorForwarder.Configuration;
 /// one another, and the whole again when one is missing. Every change is acknowledged in the reported properties.
 /// </summary>
 internal sealed class TwinSynchronizer(
-    IEdgeHubClient client, SettingsStore store, ILogger<TwinSynchronizer> logger) : BackgroundService
+    IEdgeHubClient client,
+    ReportedProperties reportedProperties,
+    SettingsStore store,
+    TimeProvider timeProvider,
+    Random random,
+    ILogger<TwinSynchronizer> logger) : BackgroundService
 {
     const string VersionKey = "$version";
     const int MaxWaitingPatches = 1000;
+    static readonly TimeSpan BackoffBase = TimeSpan.FromSeconds(5);
+    static readonly TimeSpan BackoffMax = TimeSpan.FromMinutes(5);
 
     readonly Channel<(long? Version, ReadOnlyMemory<byte> Patch)> _patches =
         Channel.CreateBounded<(long?, ReadOnlyMemory<byte>)>(
@@ -30,13 +36,14 @@ internal sealed class TwinSynchronizer(
     /// <summary>Version of the desired properties in force; 0 before the first.</summary>
     public long Version => Interlocked.Read(ref _version);
 
-    /// <summary>Gets the whole twin and puts it into force. Called after each connection.</summary>
+    /// <summary>Gets the whole twin and puts it into force. Called after each connection. When the hub does not give it,
+    /// it is asked again later: telemetry does not wait for that.</summary>
     public async Task SynchronizeAsync(CancellationToken cancellationToken)
     {
         await _turn.WaitAsync(cancellationToken);
         try
         {
-            await GetAsync(cancellationToken);
+            if (!await GetAsync(cancellationToken)) AskAgain();
         }
         finally
         {
@@ -55,12 +62,14 @@ internal sealed class TwinSynchronizer(
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
+        var failures = 0;
         await foreach (var (version, patch) in _patches.Reader.ReadAllAsync(stoppingToken))
         {
+            var known = true;
             await _turn.WaitAsync(stoppingToken);
             try
             {
-                await TakePatchAsync(version, patch, stoppingToken);
+                known = await TakePatchAsync(version, patch, stoppingToken);
             }
             catch (Exception exception) when (exception is not OperationCanceledException)
             {
@@ -70,88 +79,76 @@ internal sealed class TwinSynchronizer(
             {
                 _turn.Release();
             }
+
+            failures = known ? 0 : failures + 1;
+            if (known) continue;
+            await Task.Delay(Backoff.Next(failures, BackoffBase, BackoffMax, random.NextDouble()), timeProvider, stoppingToken);
+            AskAgain();
         }
     }
 
-    async Task GetAsync(CancellationToken cancellationToken)
+    /// <summary>A patch without version and content: the whole twin is wanted.</summary>
+    void AskAgain() => Offer(null, ReadOnlyMemory<byte>.Empty);
+
+    /// <summary>False when the hub did not give it and may do so later.</summary>
+    async Task<bool> GetAsync(CancellationToken cancellationToken)
     {
+        if (client.Status.State == HubState.Disconnected) return true; // the next connection begins with it
         var answer = await client.GetTwinAsync(cancellationToken);
         if (!answer.IsSuccess)
         {
             Log.TwinNotRead(logger, answer.Status);
-            return;
+            return false;
         }
 
         if (Parse(answer.Body) is not { } twin || twin["desired"] is not JsonObject desired)
         {
             Log.TwinUnreadable(logger);
-            return;
+            return true;
         }
 
         // An edgeHub that is offline and has never seen the twin answers with an empty one without version: that is not
-        // the wish to return to the defaults.
+        // the wish to return to the defaults. When it has the twin, it pushes the whole.
         if (Integer(desired[VersionKey]) is not { } version)
         {
             Log.TwinEmpty(logger);
-            return;
+            return true;
         }
 
         _desired = desired;
         _reported = twin["reported"] as JsonObject ?? [];
         await ApplyAsync(version, cancellationToken);
+        return true;
     }
 
-    async Task TakePatchAsync(long? topicVersion, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
+    async Task<bool> TakePatchAsync(long? topicVersion, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
     {
-        var patch = Parse(bytes);
+        var patch = bytes.IsEmpty ? null : Parse(bytes);
         var version = topicVersion ?? Integer(patch?[VersionKey]);
-        if (version <= _version) return; // seen already: edgeHub pushes the whole after the first get
+        if (version <= _version) return true; // seen already: edgeHub pushes the whole after the first get
 
         // A missing or unreadable link in the chain: ask for the whole.
-        if (patch is null || version is null || version > _version + 1)
-        {
-            await GetAsync(cancellationToken);
-            return;
-        }
+        if (patch is null || version is null || version > _version + 1) return await GetAsync(cancellationToken);
 
-        MergePatch(_desired, patch);
+        MergePatch.Apply(_desired, patch);
         await ApplyAsync(version.Value, cancellationToken);
+        return true;
     }
 
     async Task ApplyAsync(long version, CancellationToken cancellationToken)
     {
-        Interlocked.Exchange(ref _version, version);
         var document = _desired.DeepClone().AsObject();
         document.Remove(VersionKey);
         var parsed = await store.OfferTwinAsync(document, cancellationToken);
+        Interlocked.Exchange(ref _version, version);
         Log.TwinApplied(logger, version);
 
         var patch = TwinReport.Patch(parsed, version, _reported);
         if (patch.Count == 0) return;
-        var answer = await client.PatchReportedAsync(Encoding.UTF8.GetBytes(patch.ToJsonString()), cancellationToken);
-        if (answer.IsSuccess) MergePatch(_reported, patch);
-        else Log.ReportFailed(logger, answer.Status); // the next connection gets the twin and reports what differs
-    }
 
-    /// <summary>JSON merge patch (RFC 7396).</summary>
-    static void MergePatch(JsonObject target, JsonObject patch)
-    {
-        foreach (var (key, value) in patch)
-        {
-            switch (value)
-            {
-                case null:
-                    target.Remove(key);
-                    break;
-                case JsonObject inner:
-                    if (target[key] is not JsonObject existing) target[key] = existing = [];
-                    MergePatch(existing, inner);
-                    break;
-                default:
-                    target[key] = value.DeepClone();
-                    break;
-            }
-        }
+        // From here it is on its way, however long that takes; the next get shows what arrived.
+        reportedProperties.Report(patch);
+        MergePatch.Apply(_reported, patch);
     }
 
     static JsonObject? Parse(ReadOnlyMemory<byte> bytes)

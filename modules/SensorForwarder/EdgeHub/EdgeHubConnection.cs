@@ -1,46 +1,61 @@
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using MQTTnet;
-using MQTTnet.Protocol;
 
 namespace SensorForwarder.EdgeHub;
 
 /// <summary>
-/// <see cref="IEdgeHubClient"/> over MQTT 3.1.1 and TLS on port 8883. One loop connects, waits, and connects again, for
-/// as long as it takes; each connection is a new MQTT client, since edgeHub can lose a CONNECT (iotedge #7539).
+/// <see cref="IEdgeHubClient"/> over MQTT 3.1.1 and TLS. One loop connects, waits, and connects again, for as long as it
+/// takes; each connection is a new MQTT client, since edgeHub can lose a CONNECT (iotedge #7539).
 /// </summary>
-internal sealed class EdgeHubConnection(
-    EdgeIdentity identity, TimeProvider timeProvider, Random random, ILogger<EdgeHubConnection> logger)
-    : BackgroundService, IEdgeHubClient
+internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
 {
-    // edgeHub closes the connection above this, fixed header included (DotNetty MqttDecoder.cs:219).
-    private const int MaxPacketBytes = 262_144;
-    private const int PacketOverheadBytes = 5 + 2 + 2;
-    private const int MaxMethodsAtOnce = 16;
+    const int ReportedMaxBytes = 32 << 10;
 
-    // A twin request can stall edgeHub for 20 s, and everything behind it on the connection waits.
-    private static readonly TimeSpan AcknowledgeTimeout = TimeSpan.FromSeconds(60);
-    private static readonly TimeSpan SynchronizeTimeout = TimeSpan.FromSeconds(60);
-    private static readonly TimeSpan RenewAfter = HubDialer.TokenLife * 0.8;
-    private static readonly TimeSpan BackoffBase = TimeSpan.FromSeconds(1);
-    private static readonly TimeSpan BackoffMax = TimeSpan.FromSeconds(60);
+    static readonly TimeSpan SynchronizeTimeout = TimeSpan.FromSeconds(60);
 
-    // A connection that lives shorter than this does not reset the back-off, and several in a row mean a rival.
-    private static readonly TimeSpan ShortLife = TimeSpan.FromSeconds(10);
-    private const int ShortLivesOfARival = 3;
+    // A renewal may wait for a hub that is slow to acknowledge; the token still has a fifth of its life.
+    static readonly TimeSpan RenewalPatience = TimeSpan.FromMinutes(5);
+    static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(2);
 
-    private readonly HubDialer _dialer = new(identity, timeProvider);
-    private readonly LogThrottle _throttle = new(timeProvider);
-    private readonly TwinRequests _twinRequests = new(timeProvider);
-    private readonly SemaphoreSlim _methodSlots = new(MaxMethodsAtOnce);
-    private readonly Lock _gate = new();
+    readonly EdgeIdentity _identity;
+    readonly TimeProvider _timeProvider;
+    readonly ILogger _logger;
+    readonly HubDialer _dialer;
+    readonly ReconnectPolicy _policy;
+    readonly LogThrottle _throttle;
+    readonly TelemetrySends _sends;
+    readonly TwinRequests _twinRequests;
+    readonly MethodCalls _methods;
+    readonly Lock _gate = new();
 
     // Guarded by _gate.
-    private TaskCompletionSource _connected = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private Session? _session;
-    private HubStatus _status = new(HubState.Disconnected, timeProvider.GetUtcNow(), null, 0);
+    TaskCompletionSource _connected = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    HubStatus _status;
 
-    public EdgeIdentity Identity => identity;
+    // The connection that there is: subscribed, but perhaps not open for telemetry yet.
+    volatile Session? _session;
+    long _connects;
+    long _renewals;
+
+    public EdgeHubConnection(
+        EdgeIdentity identity, HubOptions options, TimeProvider timeProvider, Random random, ILogger<EdgeHubConnection> logger)
+    {
+        _identity = identity;
+        _timeProvider = timeProvider;
+        _logger = logger;
+        _dialer = new(identity, options, timeProvider, random);
+        _policy = new(random);
+        _throttle = new(timeProvider);
+        _sends = new(identity);
+        _twinRequests = new(timeProvider);
+        _methods = new(() => Handler, () => _session, WaitUntilConnectedAsync, timeProvider, logger);
+        _status = new(HubState.Disconnected, timeProvider.GetUtcNow(), null, 0);
+    }
+
+    public event Action<HubStatus>? StatusChanged;
+
+    public EdgeIdentity Identity => _identity;
 
     public IEdgeHubHandler? Handler { get; set; }
 
@@ -49,87 +64,49 @@ internal sealed class EdgeHubConnection(
         get { lock (_gate) return _status; }
     }
 
+    public HubCounters Counters => new(
+        Interlocked.Read(ref _connects),
+        Interlocked.Read(ref _renewals),
+        _sends.Sent,
+        _sends.Acknowledged,
+        _sends.TimedOut,
+        _sends.Bytes,
+        _methods.Calls);
+
+    /// <summary>Requests and calls that are open: for tests that look for leaks.</summary>
+    internal int OpenRequests => _twinRequests.Waiting + _methods.Open;
+
     public Task WaitUntilConnectedAsync(CancellationToken cancellationToken)
     {
         lock (_gate) return _connected.Task.WaitAsync(cancellationToken);
     }
 
-    public async Task<HubSendResult> SendAsync(HubMessage message, CancellationToken cancellationToken)
-    {
-        var topic = HubTopics.Telemetry(identity, message.Properties);
-        var packetBytes = PacketOverheadBytes + System.Text.Encoding.UTF8.GetByteCount(topic) + message.Body.Length;
-        if (packetBytes > MaxPacketBytes)
-            return new(HubSendStatus.TooLarge, $"{packetBytes} bytes are more than the hub's {MaxPacketBytes}");
-
-        Session? session;
-        lock (_gate) session = _connected.Task.IsCompleted ? _session : null;
-        if (session is null || !session.TryEnter()) return new(HubSendStatus.NotConnected, "not connected");
-
-        using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, session.Ended);
-        deadline.CancelAfter(AcknowledgeTimeout);
-        try
-        {
-            var result = await session.Client.PublishAsync(
-                new MqttApplicationMessage
-                {
-                    Topic = topic,
-                    Payload = new(message.Body),
-                    QualityOfServiceLevel = MqttQualityOfServiceLevel.AtLeastOnce,
-                },
-                deadline.Token);
-            return result.IsSuccess
-                ? new(HubSendStatus.Accepted, "")
-                : new(HubSendStatus.NotConnected, $"refused: {result.ReasonCode}");
-        }
-        catch (Exception exception) when (!cancellationToken.IsCancellationRequested && HubDialer.IsNetwork(exception))
-        {
-            if (session.Ended.IsCancellationRequested || !session.Client.IsConnected)
-                return new(HubSendStatus.NotConnected, "the connection was lost before the acknowledgement");
-
-            // Pings may still be answered while this one is lost for good: only a new connection gets out of that.
-            var reason = $"no acknowledgement within {AcknowledgeTimeout.TotalSeconds:0} s";
-            session.End(reason);
-            return new(HubSendStatus.TimedOut, reason);
-        }
-        finally
-        {
-            session.Leave();
-        }
-    }
+    public Task<HubSendResult> SendAsync(HubMessage message, CancellationToken cancellationToken) =>
+        _sends.SendAsync(message, cancellationToken);
 
     public Task<HubAnswer> GetTwinAsync(CancellationToken cancellationToken) =>
         AskAsync(HubTopics.TwinGet, ReadOnlyMemory<byte>.Empty, cancellationToken);
 
     public Task<HubAnswer> PatchReportedAsync(ReadOnlyMemory<byte> patch, CancellationToken cancellationToken) =>
-        AskAsync(HubTopics.ReportedPatch, patch, cancellationToken);
+        patch.Length > ReportedMaxBytes
+            ? Task.FromResult(new HubAnswer(413, ReadOnlyMemory<byte>.Empty))
+            : AskAsync(HubTopics.ReportedPatch, patch, cancellationToken);
 
     public override void Dispose()
     {
-        _dialer.Dispose();
-        _methodSlots.Dispose();
         base.Dispose();
+        _session?.Finish(new("disposed"));
+        _session?.Dispose();
+        _dialer.Dispose();
     }
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        var failures = 0;
-        var shortLives = 0;
         while (!stoppingToken.IsCancellationRequested)
         {
-            string reason;
             try
             {
-                SetStatus(HubState.Connecting);
-                using var session = await _dialer.DialAsync(Attach, stoppingToken);
-                var opened = timeProvider.GetTimestamp();
-                reason = await ServeAsync(session, stoppingToken);
-                if (reason.Length == 0) continue; // the token is renewed: no outage, no waiting
-
-                var life = timeProvider.GetElapsedTime(opened);
-                shortLives = life < ShortLife ? shortLives + 1 : 0;
-                failures = life < ShortLife ? failures + 1 : 1;
-                if (shortLives == ShortLivesOfARival) Log.RivalSuspected(logger, identity.ClientId, shortLives);
-                _throttle.Reset();
+                await ConnectAndServeAsync(stoppingToken);
             }
             catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
             {
@@ -137,146 +114,193 @@ internal sealed class EdgeHubConnection(
             }
             catch (Exception exception)
             {
-                failures++;
-                reason = _dialer.Describe(exception);
+                // A mistake of ours: it must not end the loop, but it must be seen.
+                Log.ConnectionFailed(_logger, exception);
+                await PauseAsync(exception.GetType().Name, _policy.AfterFailure(DialFailure.Unsupported), stoppingToken);
+            }
+        }
+
+        _sends.Gate.Close();
+        SetStatus(HubState.Disconnected, "stopped", isOutage: false);
+    }
+
+    async Task ConnectAndServeAsync(CancellationToken stoppingToken)
+    {
+        // While a token is renewed the state stays as it was: nobody has to know.
+        if (Status.State == HubState.Disconnected) SetStatus(HubState.Connecting);
+        Session session;
+        TimeSpan renewIn;
+        try
+        {
+            (session, renewIn) = await _dialer.DialAsync(opened => Attach(opened, stoppingToken), stoppingToken);
+        }
+        catch (DialException exception)
+        {
+            await PauseAsync(exception.Message, _policy.AfterFailure(exception.Failure), stoppingToken);
+            return;
+        }
+
+        Interlocked.Increment(ref _connects);
+        var opened = _timeProvider.GetTimestamp();
+        if (await ServeAsync(session, renewIn, stoppingToken) is not { } end)
+        {
+            Interlocked.Increment(ref _renewals);
+            return;
+        }
+
+        stoppingToken.ThrowIfCancellationRequested();
+        var delay = _policy.AfterEnd(_timeProvider.GetElapsedTime(opened), end.ByPeer);
+        if (_policy.ShortLives == ReconnectPolicy.ShortLivesOfARival)
+            Log.RivalSuspected(_logger, _identity.ClientId, _policy.ShortLives, ReconnectPolicy.RivalLife.TotalSeconds);
+        _throttle.Reset();
+        await PauseAsync(end.Reason, delay, stoppingToken);
+    }
+
+    /// <summary>Uses the connection until it ends. Returns why it ended; null when only the token is to be renewed.</summary>
+    async Task<SessionEnd?> ServeAsync(Session session, TimeSpan renewIn, CancellationToken stoppingToken)
+    {
+        using var over = CancellationTokenSource.CreateLinkedTokenSource(stoppingToken, session.Ended);
+        _session = session;
+        var watching = session.WatchAsync();
+        var renews = false;
+        try
+        {
+            await SynchronizeAsync(over.Token);
+            if (!over.IsCancellationRequested)
+            {
+                Open(session);
+                if (renewIn < TimeSpan.Zero && renewIn != Timeout.InfiniteTimeSpan) renewIn = TimeSpan.Zero;
+                await Task.Delay(renewIn, _timeProvider, over.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                renews = !over.IsCancellationRequested;
+            }
+        }
+        finally
+        {
+            if (renews) _sends.Gate.Pause();
+            else _sends.Gate.Close();
+            lock (_gate)
+            {
+                if (_connected.Task.IsCompleted) _connected = new(TaskCreationOptions.RunContinuationsAsynchronously);
             }
 
-            if (stoppingToken.IsCancellationRequested) break;
-            var delay = Backoff.Next(failures, BackoffBase, BackoffMax, random.NextDouble());
-            SetStatus(HubState.Disconnected, reason);
-            if (_throttle.ShouldLog(reason, out var heldBack))
-                Log.Disconnected(logger, identity.DialledHostName, reason, delay.TotalSeconds, heldBack);
-            await Task.Delay(delay, timeProvider, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            if (session.End is null) await session.DrainAsync(renews ? RenewalPatience : StopPatience);
+            await session.CloseAsync();
+            _session = null;
+            await watching;
+        }
+
+        return renews ? null : session.End;
+    }
+
+    /// <summary>Lets the module look at the twin before telemetry flows. It can't hold the connection up for ever: without
+    /// an answer the last good settings do.</summary>
+    async Task SynchronizeAsync(CancellationToken cancellationToken)
+    {
+        if (Handler is not { } handler) return;
+        using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        try
+        {
+            await Task.Run(() => handler.OnConnectedAsync(deadline.Token), cancellationToken)
+                .WaitAsync(SynchronizeTimeout, _timeProvider, cancellationToken);
+        }
+        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+        {
+        }
+        catch (Exception exception)
+        {
+            Log.NotSynchronized(_logger, exception is TimeoutException ? "no answer in time" : NetworkText.Describe(exception));
+        }
+        finally
+        {
+            await deadline.CancelAsync();
         }
     }
 
-    private void Attach(Session session)
+    void Open(Session session)
     {
-        session.Client.ApplicationMessageReceivedAsync += message => OnMessageAsync(session, message);
+        if (Status.State != HubState.Connected)
+        {
+            SetStatus(HubState.Connected);
+            Log.Connected(_logger, _identity.DialledHostName, _identity.ClientId, session.Transport);
+        }
+
+        _sends.Gate.Open(session);
+        lock (_gate) _connected.TrySetResult();
+    }
+
+    async Task PauseAsync(string reason, TimeSpan delay, CancellationToken stoppingToken)
+    {
+        _sends.Gate.Close();
+        SetStatus(HubState.Disconnected, reason);
+        if (_throttle.ShouldLog(reason, out var heldBack))
+            Log.Disconnected(_logger, _identity.DialledHostName, reason, delay.TotalSeconds, heldBack);
+        var step = await ClockWatch.DelayAsync(delay, _timeProvider, stoppingToken);
+        if (step == TimeSpan.Zero) return;
+        Log.ClockStepped(_logger, step.TotalSeconds);
+        _dialer.ForgetCredentials();
+    }
+
+    void Attach(Session session, CancellationToken stoppingToken)
+    {
+        session.Client.ApplicationMessageReceivedAsync += message => OnMessageAsync(message, stoppingToken);
         session.Client.DisconnectedAsync += args =>
         {
-            session.End(args.Exception is null ? "closed by the hub" : _dialer.Describe(args.Exception));
+            session.Finish(new(args.Exception is null ? "closed by the hub" : NetworkText.Describe(args.Exception), ByPeer: true));
             return Task.CompletedTask;
         };
     }
 
-    /// <summary>Uses the connection until it ends. Returns why it ended; empty when only the token is to be renewed.</summary>
-    private async Task<string> ServeAsync(Session session, CancellationToken stoppingToken)
+    Task<HubAnswer> AskAsync(
+        Func<string, string> topic, ReadOnlyMemory<byte> body, CancellationToken cancellationToken) =>
+        _session is { } session
+            ? _twinRequests.AskAsync(session, topic, body, cancellationToken)
+            : Task.FromResult(default(HubAnswer));
+
+    Task OnMessageAsync(MqttApplicationMessageReceivedEventArgs args, CancellationToken stoppingToken)
     {
-        var renewAt = Task.Delay(RenewAfter, timeProvider, session.Ended);
-        lock (_gate) _session = session;
+        // Nothing here may throw or wait: MQTTnet acknowledges, and reads the next, only after this returns.
         try
         {
-            using (var deadline = CancellationTokenSource.CreateLinkedTokenSource(stoppingToken, session.Ended))
-            {
-                // Without an answer about the twin the last good settings do: telemetry must not wait for ever.
-                deadline.CancelAfter(SynchronizeTimeout);
-                if (Handler is not null)
-                {
-                    await Handler.OnConnectedAsync(deadline.Token)
-                        .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
-                }
-            }
-
-            if (!session.Ended.IsCancellationRequested && !stoppingToken.IsCancellationRequested)
-            {
-                SetStatus(HubState.Connected);
-                Log.Connected(logger, identity.DialledHostName, identity.ClientId);
-                lock (_gate) _connected.TrySetResult();
-            }
-
-            await Task.WhenAny(renewAt, Task.Delay(Timeout.InfiniteTimeSpan, timeProvider, stoppingToken));
-            return session.Reason;
+            var topic = args.ApplicationMessage.Topic;
+            var payload = System.Buffers.BuffersExtensions.ToArray(args.ApplicationMessage.Payload);
+            if (HubTopics.TryParseTwinAnswer(topic, out var status, out var requestId))
+                _twinRequests.Answer(requestId, new(status, payload));
+            else if (HubTopics.TryParseDesiredPatch(topic, out var version))
+                Handler?.OnDesiredPatch(version, payload);
+            else if (HubTopics.TryParseMethodCall(topic, out var name, out requestId))
+                _methods.Take(name, requestId, payload, stoppingToken);
+            else
+                Log.UnknownTopic(_logger, LogText.Clean(topic));
         }
-        finally
+        catch (Exception exception)
         {
-            lock (_gate)
-            {
-                if (_connected.Task.IsCompleted)
-                    _connected = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-                _session = null;
-            }
-
-            await session.CloseAsync(AcknowledgeTimeout, timeProvider, stoppingToken);
-            _twinRequests.Abandon();
-        }
-    }
-
-    private Task<HubAnswer> AskAsync(
-        Func<string, string> topic, ReadOnlyMemory<byte> body, CancellationToken cancellationToken)
-    {
-        Session? session;
-        lock (_gate) session = _session;
-        return session is null
-            ? Task.FromResult(default(HubAnswer))
-            : _twinRequests.AskAsync(session, topic, body, cancellationToken);
-    }
-
-    private Task OnMessageAsync(Session session, MqttApplicationMessageReceivedEventArgs args)
-    {
-        // Nothing here may throw or wait: MQTTnet reads the next packet only after this returns.
-        var topic = args.ApplicationMessage.Topic;
-        var payload = System.Buffers.BuffersExtensions.ToArray(args.ApplicationMessage.Payload);
-        if (HubTopics.TryParseTwinAnswer(topic, out var status, out var requestId))
-        {
-            _twinRequests.Answer(requestId, new(status, payload));
-        }
-        else if (HubTopics.TryParseDesiredPatch(topic, out var version))
-        {
-            Handler?.OnDesiredPatch(version, payload);
-        }
-        else if (HubTopics.TryParseMethodCall(topic, out var name, out requestId))
-        {
-            _ = AnswerMethodAsync(session, name, requestId, payload);
+            Log.MessageFailed(_logger, exception);
         }
 
         return Task.CompletedTask;
     }
 
-    private async Task AnswerMethodAsync(Session session, string name, string requestId, byte[] payload)
+    void SetStatus(HubState state, string? error = null, bool isOutage = true)
     {
-        await Task.Yield();
-        var answer = new MethodAnswer(429, """{"error":"too many methods at once; try again"}"""u8.ToArray());
-        if (_methodSlots.Wait(0))
+        HubStatus status;
+        lock (_gate)
         {
-            try
-            {
-                if (Handler is not null) answer = await Handler.OnMethodAsync(name, payload, session.Ended);
-            }
-            catch (Exception exception)
-            {
-                Log.MethodFailed(logger, LogText.Clean(name), exception);
-                answer = new(500, """{"error":"the method failed; see the module's log"}"""u8.ToArray());
-            }
-            finally
-            {
-                _methodSlots.Release();
-            }
+            if (_status.State == state && (error is null || error == _status.LastError)) return;
+            var lost = isOutage && state == HubState.Disconnected && _status.State == HubState.Connected ? 1 : 0;
+            status = _status = new(
+                state,
+                _status.State == state ? _status.Since : _timeProvider.GetUtcNow(),
+                error ?? _status.LastError,
+                _status.Reconnects + lost);
         }
 
         try
         {
-            await session.Client.PublishAsync(
-                new MqttApplicationMessage { Topic = HubTopics.MethodAnswer(answer.Status, requestId), Payload = new(answer.Body) },
-                session.Ended);
+            StatusChanged?.Invoke(status);
         }
-        catch (Exception exception) when (HubDialer.IsNetwork(exception))
+        catch (Exception exception)
         {
-            // The caller gets a time-out; the connection's end is told elsewhere.
-        }
-    }
-
-    private void SetStatus(HubState state, string? error = null)
-    {
-        lock (_gate)
-        {
-            if (_status.State == state && error is null) return;
-            var lost = error is not null && _status.State == HubState.Connected ? 1 : 0;
-            _status = new(
-                state,
-                _status.State == state ? _status.Since : timeProvider.GetUtcNow(),
-                error ?? _status.LastError,
-                _status.Reconnects + lost);
+            Log.MessageFailed(_logger, exception);
         }
     }
 }

@@ -11,23 +11,56 @@ internal sealed class BootValueException(string message) : Exception(message);
 /// </summary>
 internal static class EdgeIdentityReader
 {
+    public const string CertificateVariable = "EdgeHub__ClientCertificateFile";
+    const string CertificateKey = "EdgeHub:ClientCertificateFile";
+    const string PrivateKeyKey = "EdgeHub:ClientKeyFile";
+    const int MaxIdLength = 128;
+
+    // One of them without the others is a deployment that lost something, not a module without a hub.
+    static readonly string[] EdgeAgentVariables =
+    [
+        "IOTEDGE_WORKLOADURI", "IOTEDGE_DEVICEID", "IOTEDGE_MODULEID", "IOTEDGE_IOTHUBHOSTNAME", "IOTEDGE_AUTHSCHEME",
+        "IOTEDGE_MODULEGENERATIONID",
+    ];
+
     /// <summary>The identity, or null when the environment names none (the module then runs without a hub).</summary>
     /// <exception cref="BootValueException">An identity is named, but not completely or not correctly.</exception>
     public static EdgeIdentity? Read(IConfiguration configuration)
     {
         foreach (var name in (string[])["EdgeHubConnectionString", "IotHubConnectionString"])
         {
-            var text = configuration[name];
-            if (!string.IsNullOrWhiteSpace(text))
-                return ParseConnectionString(name, text, NullIfBlank(configuration["EdgeModuleCACertificateFile"]));
+            if (Text(configuration, name) is { } text) return ReadConnectionString(name, text, configuration);
         }
 
-        return string.IsNullOrWhiteSpace(configuration["IOTEDGE_WORKLOADURI"])
-            ? null
-            : ReadFromEdgeAgent(configuration);
+        return EdgeAgentVariables.Any(name => Text(configuration, name) is not null) ? ReadFromEdgeAgent(configuration) : null;
     }
 
-    private static EdgeIdentity ParseConnectionString(string variable, string text, string? caFile)
+    static EdgeIdentity ReadConnectionString(string variable, string text, IConfiguration configuration)
+    {
+        var parts = Split(variable, text);
+        string? Part(string name) => !parts.TryGetValue(name, out var value) ? null : value.Length > 0
+            ? value
+            : throw new BootValueException($"{variable}: {name} is empty. Copy the connection string whole.");
+
+        string Need(string name) =>
+            Part(name) ?? throw new BootValueException($"{variable}: {name} is missing. Copy the connection string whole.");
+
+        var certificate = ReadCertificate(variable, parts, configuration);
+        return new EdgeIdentity
+        {
+            HubHostName = HostName(variable, "HostName ", Need("HostName")),
+            GatewayHostName = Part("GatewayHostName") is { } gateway ? HostName(variable, "GatewayHostName ", gateway) : null,
+            DeviceId = Id(variable, "DeviceId ", Need("DeviceId")),
+            ModuleId = Part("ModuleId") is { } module ? Id(variable, "ModuleId ", module) : null,
+            SharedAccessKey = certificate is null ? Key(variable, Need("SharedAccessKey")) : default(ReadOnlyMemory<byte>?),
+            ClientCertificateFile = certificate,
+            ClientKeyFile = certificate is null ? null : Text(configuration, PrivateKeyKey),
+            TrustedCaFile = Text(configuration, "EdgeModuleCACertificateFile"),
+            Source = variable,
+        };
+    }
+
+    static Dictionary<string, string> Split(string variable, string text)
     {
         var parts = new Dictionary<string, string>(StringComparer.OrdinalIgnoreCase);
         foreach (var part in text.Split(';', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries))
@@ -40,65 +73,85 @@ internal static class EdgeIdentityReader
                     $"{variable}: not a list of Name=Value pairs separated by ';'. Copy it whole from IoT Hub.");
             }
 
-            parts[part[..equals]] = part[(equals + 1)..];
+            if (!parts.TryAdd(part[..equals].TrimEnd(), part[(equals + 1)..].TrimStart()))
+                throw new BootValueException($"{variable}: {LogText.Clean(part[..equals])} is in it twice. Copy it whole from IoT Hub.");
         }
 
-        string Need(string name) => parts.TryGetValue(name, out var value) && value.Length > 0
-            ? value
-            : throw new BootValueException($"{variable}: {name} is missing. Copy the connection string whole.");
-
-        var key = new byte[512];
-        if (!Convert.TryFromBase64String(Need("SharedAccessKey"), key, out var keyLength))
-            throw new BootValueException($"{variable}: SharedAccessKey is not Base64. Copy the connection string whole.");
-
-        return new EdgeIdentity
+        if (parts.ContainsKey("SharedAccessKeyName"))
         {
-            HubHostName = HostName(variable, "HostName", Need("HostName")),
-            GatewayHostName = parts.TryGetValue("GatewayHostName", out var gateway)
-                ? HostName(variable, "GatewayHostName", gateway)
-                : null,
-            DeviceId = Need("DeviceId"),
-            ModuleId = parts.GetValueOrDefault("ModuleId"),
-            SharedAccessKey = key.AsMemory(0, keyLength),
-            TrustedCaFile = caFile,
-            Source = variable,
-        };
+            throw new BootValueException(
+                $"{variable}: SharedAccessKeyName belongs to the service. Use the connection string of the device or module.");
+        }
+
+        return parts;
     }
 
-    private static EdgeIdentity ReadFromEdgeAgent(IConfiguration configuration)
+    /// <summary>The file of the certificate that stands for a key; null when the string has a key.</summary>
+    static string? ReadCertificate(string variable, Dictionary<string, string> parts, IConfiguration configuration)
     {
-        string Need(string name) => NullIfBlank(configuration[name]) ?? throw new BootValueException(
-            $"{name}: missing, while IOTEDGE_WORKLOADURI is set. edgeAgent sets it; outside IoT Edge unset IOTEDGE_WORKLOADURI.");
+        var file = Text(configuration, CertificateKey);
+        var wanted = parts.TryGetValue("x509", out var text);
+        if (wanted && !bool.TryParse(text, out wanted))
+            throw new BootValueException($"{variable}: x509={LogText.Clean(text!)} is neither true nor false.");
+        if (wanted && file is null)
+            throw new BootValueException($"{CertificateVariable}: missing, while {variable} says x509=true. Name the PEM file of the certificate.");
+        if (wanted && parts.ContainsKey("SharedAccessKey"))
+            throw new BootValueException($"{variable}: has both SharedAccessKey and x509=true. Leave one of them out.");
+        if (!wanted && file is not null)
+            throw new BootValueException($"{CertificateVariable}: set, but {variable} does not say x509=true. Add that, or unset the variable.");
+        return file;
+    }
 
-        var scheme = Need("IOTEDGE_AUTHSCHEME");
-        if (!scheme.Equals("SasToken", StringComparison.OrdinalIgnoreCase))
-            throw new BootValueException($"IOTEDGE_AUTHSCHEME: '{scheme}' is not supported; it must be 'sasToken'.");
+    static ReadOnlyMemory<byte> Key(string variable, string text)
+    {
+        var key = new byte[512];
+        return Convert.TryFromBase64String(text, key, out var length) && length > 0
+            ? key.AsMemory(0, length)
+            : throw new BootValueException($"{variable}: SharedAccessKey is not Base64. Copy the connection string whole.");
+    }
+
+    static EdgeIdentity ReadFromEdgeAgent(IConfiguration configuration)
+    {
+        string Need(string name) => Text(configuration, name) ?? throw new BootValueException(
+            $"{name}: missing, while other IOTEDGE_ variables are set. edgeAgent sets them all; outside IoT Edge unset the others.");
 
         var workload = Need("IOTEDGE_WORKLOADURI");
         if (!Uri.TryCreate(workload, UriKind.Absolute, out var uri) || uri.Scheme != "unix" || uri.AbsolutePath.Length < 2)
         {
-            throw new BootValueException(
-                $"IOTEDGE_WORKLOADURI: '{workload}' is not a Unix socket such as unix:///var/run/iotedge/workload.sock.");
+            throw new BootValueException($"IOTEDGE_WORKLOADURI: '{LogText.Clean(workload)}' is not a Unix socket such as "
+                + "unix:///var/run/iotedge/workload.sock.");
         }
 
-        var moduleId = Need("IOTEDGE_MODULEID");
-        var gateway = NullIfBlank(configuration["IOTEDGE_GATEWAYHOSTNAME"]);
+        var scheme = Need("IOTEDGE_AUTHSCHEME");
+        if (!scheme.Equals("SasToken", StringComparison.OrdinalIgnoreCase))
+            throw new BootValueException($"IOTEDGE_AUTHSCHEME: '{LogText.Clean(scheme)}' is not supported; it must be 'sasToken'.");
+
+        var moduleId = Id("IOTEDGE_MODULEID", "", Need("IOTEDGE_MODULEID"));
+        var gateway = Text(configuration, "IOTEDGE_GATEWAYHOSTNAME");
         return new EdgeIdentity
         {
-            HubHostName = HostName("IOTEDGE_IOTHUBHOSTNAME", null, Need("IOTEDGE_IOTHUBHOSTNAME")),
-            GatewayHostName = gateway is null ? null : HostName("IOTEDGE_GATEWAYHOSTNAME", null, gateway),
-            DeviceId = Need("IOTEDGE_DEVICEID"),
+            HubHostName = HostName("IOTEDGE_IOTHUBHOSTNAME", "", Need("IOTEDGE_IOTHUBHOSTNAME")),
+            GatewayHostName = gateway is null ? null : HostName("IOTEDGE_GATEWAYHOSTNAME", "", gateway),
+            DeviceId = Id("IOTEDGE_DEVICEID", "", Need("IOTEDGE_DEVICEID")),
             ModuleId = moduleId,
             Workload = new(Uri.UnescapeDataString(uri.AbsolutePath), moduleId, Need("IOTEDGE_MODULEGENERATIONID")),
             Source = "IOTEDGE_WORKLOADURI",
         };
     }
 
-    private static string HostName(string variable, string? part, string value) =>
+    static string HostName(string variable, string part, string value) =>
         Uri.CheckHostName(value) is not UriHostNameType.Unknown
             ? value
             : throw new BootValueException(
-                $"{variable}: {(part is null ? "" : part + " ")}'{value}' is not a host name. Give the name alone, without scheme and port.");
+                $"{variable}: {part}'{LogText.Clean(value)}' is not a host name. Give the name alone, without scheme and port.");
 
-    private static string? NullIfBlank(string? value) => string.IsNullOrWhiteSpace(value) ? null : value;
+    /// <summary>An id stands in topics as it is, where '/', '+' and '#' have a meaning of their own.</summary>
+    static string Id(string variable, string part, string value) =>
+        value.Length <= MaxIdLength && value.All(c => c is > ' ' and < (char)127 and not ('/' or '+' or '#'))
+            ? value
+            : throw new BootValueException($"{variable}: {part}'{LogText.Clean(value)}' is not an id: at most {MaxIdLength} "
+                + "printable ASCII characters without blank, '/', '+' and '#'.");
+
+    static string? Text(IConfiguration configuration, string key) =>
+        configuration[key] is { } value && !string.IsNullOrWhiteSpace(value) ? value.Trim() : null;
 }

@@ -1,142 +1,195 @@
-using System.Net.Sockets;
 using System.Reflection;
 using System.Security.Authentication;
-using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using MQTTnet;
-using MQTTnet.Exceptions;
 using MQTTnet.Formatter;
 using MQTTnet.Protocol;
 
 namespace SensorForwarder.EdgeHub;
 
 /// <summary>
-/// Opens one MQTT 3.1.1 connection over TLS: token, roots, CONNECT, subscriptions. Says in plain words why it can't.
+/// Opens one MQTT 3.1.1 connection over TLS: token, roots, CONNECT, subscriptions, each with a time-out of its own. Says
+/// in plain words why it can't. Not thread-safe: used by the connection's loop alone.
 /// </summary>
-internal sealed class HubDialer(EdgeIdentity identity, TimeProvider timeProvider) : IDisposable
+internal sealed class HubDialer(EdgeIdentity identity, HubOptions options, TimeProvider timeProvider, Random random)
+    : IDisposable
 {
-    private const int Port = 8883;
+    const int MqttPort = 8883;
+    const int WebSocketPort = 443;
+
+    // TCP and TLS: some round trips, on a line by satellite too.
+    static readonly TimeSpan OpenTimeout = TimeSpan.FromSeconds(30);
 
     // edgeHub can be silent for long before it answers a CONNECT, and can lose one altogether (iotedge #7539).
-    private static readonly TimeSpan ConnectTimeout = TimeSpan.FromSeconds(60);
-    private static readonly TimeSpan KeepAlive = TimeSpan.FromSeconds(60);
+    static readonly TimeSpan ConnackTimeout = TimeSpan.FromSeconds(60);
+    static readonly TimeSpan SubackTimeout = TimeSpan.FromSeconds(60);
+    static readonly TimeSpan KeepAlive = TimeSpan.FromSeconds(60);
 
-    private static readonly string ProductInfo =
+    // MQTTnet's own: all that is left to it here is closing a connection.
+    static readonly TimeSpan CloseTimeout = TimeSpan.FromSeconds(5);
+
+    static readonly string ProductInfo =
         $"SensorForwarder/{Assembly.GetExecutingAssembly().GetName().Version?.ToString(3)}";
 
-    private readonly WorkloadApi? _workload = identity.Workload is { } endpoint ? new(endpoint) : null;
+    readonly CredentialSource _credentials = new(identity, options.TokenLife, timeProvider, random);
+    readonly TransportChoice _transports = new(options.Transport);
 
-    /// <summary>How long a token is good; MQTT can't renew it inside a connection.</summary>
-    public static TimeSpan TokenLife { get; } = TimeSpan.FromHours(1);
-
-    /// <summary>A connection that is up and subscribed. Throws what <see cref="Describe"/> understands.</summary>
+    /// <summary>A connection that is up and subscribed, and how long its credentials are good.</summary>
     /// <param name="prepare">Attaches to the client before it connects.</param>
     /// <param name="cancellationToken">Ends the attempt.</param>
-    public async Task<Session> DialAsync(Action<Session> prepare, CancellationToken cancellationToken)
+    /// <exception cref="DialException">It could not be opened.</exception>
+    public async Task<(Session Session, TimeSpan RenewIn)> DialAsync(Action<Session> prepare, CancellationToken cancellationToken)
     {
-        var sign = _workload is null ? SasToken.SignWith(identity.SharedAccessKey!.Value) : _workload.SignAsync;
-        var token = await SasToken.CreateAsync(
-            SasToken.Audience(identity), timeProvider.GetUtcNow() + TokenLife, sign, cancellationToken);
-        var options = Options(token, await GetRootsAsync(cancellationToken));
+        var credentials = await _credentials.GetAsync(cancellationToken);
+        DialException? unreachable = null;
+        foreach (var transport in _transports.Candidates())
+        {
+            try
+            {
+                var session = await DialAsync(transport, credentials, prepare, cancellationToken);
+                _transports.Answered(transport);
+                return (session, _credentials.RenewIn(credentials));
+            }
+            catch (DialException exception) when (exception.Failure == DialFailure.Unreachable)
+            {
+                unreachable = unreachable is null
+                    ? exception
+                    : new(DialFailure.Unreachable, $"{unreachable.Message}; {exception.Message}", exception);
+            }
+            catch (DialException exception)
+            {
+                _transports.Answered(transport);
 
-        var session = new Session(new MqttClientFactory().CreateMqttClient());
+                // Another key, another bundle, another time: what is held may be what was wrong.
+                if (exception.Failure != DialFailure.NotReady) _credentials.Forget();
+                throw;
+            }
+        }
+
+        _transports.NobodyThere();
+        throw unreachable!;
+    }
+
+    /// <summary>The clock has stepped: the token at hand was made at a time that never was.</summary>
+    public void ForgetCredentials() => _credentials.Forget();
+
+    public void Dispose() => _credentials.Dispose();
+
+    async Task<Session> DialAsync(
+        HubTransport transport, HubCredentials credentials, Action<Session> prepare, CancellationToken cancellationToken)
+    {
+        var step = "to be connected to";
+        using var timeout = new CancellationTokenSource(OpenTimeout, timeProvider);
+        using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, timeout.Token);
+        void Await(string what, TimeSpan time)
+        {
+            step = what;
+            timeout.CancelAfter(time);
+        }
+
+        var trust = new ServerTrust(identity.DialledHostName, credentials.Roots, timeProvider)
+        {
+            Accepted = () => Await("to answer the CONNECT", ConnackTimeout),
+        };
+        var session = new Session(new MqttClientFactory().CreateMqttClient(), transport, timeProvider);
         try
         {
             prepare(session);
-            using var timeout = new CancellationTokenSource(ConnectTimeout, timeProvider);
-            using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, timeout.Token);
-            var answer = await session.Client.ConnectAsync(options, deadline.Token);
-            if (answer.ResultCode != MqttClientConnectResultCode.Success) throw new RefusedException(answer.ResultCode);
-            await session.Client.SubscribeAsync(
-                new MqttClientSubscribeOptionsBuilder()
-                    .WithTopicFilter(HubTopics.TwinAnswers, MqttQualityOfServiceLevel.AtLeastOnce)
-                    .WithTopicFilter(HubTopics.DesiredPatches, MqttQualityOfServiceLevel.AtLeastOnce)
-                    .WithTopicFilter(HubTopics.MethodCalls, MqttQualityOfServiceLevel.AtLeastOnce)
-                    .Build(),
-                deadline.Token);
+            var answer = await session.Client.ConnectAsync(Options(transport, credentials, trust), deadline.Token);
+            if (answer.ResultCode != MqttClientConnectResultCode.Success) throw Refused(answer.ResultCode);
+            Await("to confirm the subscriptions", SubackTimeout);
+            await SubscribeAsync(session, deadline.Token);
             return session;
         }
-        catch
+        catch (Exception exception)
         {
+            session.Finish(new("not opened"));
             session.Dispose();
-            throw;
+            cancellationToken.ThrowIfCancellationRequested();
+            if (exception is DialException) throw;
+            if (trust.Objection is { } objection) throw objection;
+            throw new DialException(
+                DialFailure.Unreachable,
+                timeout.IsCancellationRequested
+                    ? $"{Where(transport)}: waited in vain for it {step}"
+                    : $"{Where(transport)}: {NetworkText.Describe(exception)}",
+                exception);
         }
     }
 
-    /// <summary>Why a connection could not be opened, or was lost.</summary>
-    public string Describe(Exception exception) => exception switch
+    async Task SubscribeAsync(Session session, CancellationToken cancellationToken)
     {
-        RefusedException { Code: MqttClientConnectResultCode.ServerUnavailable } =>
-            $"{identity.DialledHostName} is there, but not ready (CONNACK 3)",
-        RefusedException refused => $"{identity.DialledHostName} refuses the identity {identity.ClientId} from "
-            + $"{identity.Source} ({refused.Code}); is it registered and enabled, and is this machine's clock right?",
-        OperationCanceledException or MqttCommunicationTimedOutException =>
-            $"no answer from {identity.DialledHostName}:{Port} within {ConnectTimeout.TotalSeconds:0} s",
-        WorkloadApiException => exception.Message,
-        MqttCommunicationException { InnerException: { } inner } => Describe(inner),
-        SocketException socket => $"{identity.DialledHostName}:{Port}: {socket.Message}",
-        AuthenticationException => $"the certificate of {identity.DialledHostName} is not trusted: "
-            + LogText.Clean(exception.Message),
-        _ => $"{exception.GetType().Name}: {LogText.Clean(exception.Message)}",
+        var result = await session.Client.SubscribeAsync(
+            new MqttClientSubscribeOptionsBuilder()
+                .WithTopicFilter(HubTopics.TwinAnswers, MqttQualityOfServiceLevel.AtLeastOnce)
+                .WithTopicFilter(HubTopics.DesiredPatches, MqttQualityOfServiceLevel.AtLeastOnce)
+                .WithTopicFilter(HubTopics.MethodCalls, MqttQualityOfServiceLevel.AtLeastOnce)
+                .Build(),
+            cancellationToken);
+        if (result.Items.FirstOrDefault(item => item.ResultCode > MqttClientSubscribeResultCode.GrantedQoS2) is { } refused)
+        {
+            throw new DialException(DialFailure.Unsupported,
+                $"{identity.DialledHostName} refuses the subscription to {refused.TopicFilter.Topic}: is it a hub?");
+        }
+    }
+
+    DialException Refused(MqttClientConnectResultCode code) => code switch
+    {
+        MqttClientConnectResultCode.ServerUnavailable => new(DialFailure.NotReady,
+            $"{identity.DialledHostName} is there, but not ready (CONNACK 3)"),
+        MqttClientConnectResultCode.BadUserNameOrPassword => NotTaken(4),
+        MqttClientConnectResultCode.NotAuthorized => NotTaken(5),
+        _ => new(DialFailure.Unsupported, $"{identity.DialledHostName} does not take the connection ({code}): is it a hub?"),
     };
 
-    /// <summary>Whether the network did this, and not a mistake of ours. What MQTTnet throws for a connection that is
-    /// gone depends on the moment.</summary>
-    public static bool IsNetwork(Exception exception) => exception is OperationCanceledException or IOException
-        or SocketException or MqttCommunicationException or ObjectDisposedException or InvalidOperationException;
+    DialException NotTaken(int code) => new(DialFailure.Refused,
+        $"{identity.DialledHostName} refuses the identity {identity.ClientId} from {identity.Source} (CONNACK {code}). Is it "
+        + "registered and enabled, and its key the right one? This machine's clock says "
+        + $"{timeProvider.GetUtcNow():u}: is that right?");
 
-    public void Dispose() => _workload?.Dispose();
-
-    private MqttClientOptions Options(SasToken token, X509Certificate2Collection? roots)
+    MqttClientOptions Options(HubTransport transport, HubCredentials credentials, ServerTrust trust)
     {
-        var module = identity.ModuleId is null ? "" : $"/{identity.ModuleId}";
-        var userName = $"{identity.DialledHostName}/{identity.DeviceId}{module}/?api-version=2020-09-30"
-            + $"&DeviceClientType={Uri.EscapeDataString(ProductInfo)}";
-        return new MqttClientOptionsBuilder()
-            .WithTcpServer(identity.DialledHostName, Port)
-            .WithProtocolVersion(MqttProtocolVersion.V311)
+        var builder = new MqttClientOptionsBuilder();
+        if (transport == HubTransport.MqttWs)
+        {
+            builder.WithWebSocketServer(webSocket => webSocket
+                .WithUri($"wss://{identity.DialledHostName}:{WebSocketPort}/$iothub/websocket")
+                .WithSubProtocols(["mqtt"]));
+        }
+        else
+        {
+            builder.WithTcpServer(identity.DialledHostName, MqttPort);
+        }
+
+        // Clean session off, as every client of Microsoft's has it: the hub then keeps the subscriptions.
+        builder.WithProtocolVersion(MqttProtocolVersion.V311)
             .WithClientId(identity.ClientId)
-            .WithCredentials(userName, token.Text)
-            .WithCleanSession(true)
+            .WithCleanSession(false)
             .WithKeepAlivePeriod(KeepAlive)
-            .WithTimeout(ConnectTimeout)
+            .WithTimeout(CloseTimeout)
             .WithoutPacketFragmentation()
             .WithTlsOptions(tls =>
             {
                 tls.UseTls(true)
                     .WithSslProtocols(SslProtocols.Tls12 | SslProtocols.Tls13)
                     .WithTargetHost(identity.DialledHostName)
-                    .WithRevocationMode(X509RevocationMode.NoCheck);
-                if (roots is not null) tls.WithTrustChain(roots);
-            })
-            .Build();
+                    .WithRevocationMode(X509RevocationMode.NoCheck)
+                    .WithCertificateValidationHandler(trust.Validate);
+                if (credentials.ClientCertificate is { } certificate) tls.WithClientCertificates([certificate]);
+            });
+        if (credentials.Token is { } token) builder.WithCredentials(UserName(), token.Text);
+        else builder.WithCredentials(UserName(), (byte[]?)null);
+        return builder.Build();
     }
 
-    /// <summary>The only roots to trust, or null for the system's.</summary>
-    private async Task<X509Certificate2Collection?> GetRootsAsync(CancellationToken cancellationToken)
+    string UserName()
     {
-        if (identity.TrustedCaFile is not { } path)
-        {
-            return _workload is not null && identity.GatewayHostName is not null
-                ? await _workload.GetTrustBundleAsync(cancellationToken)
-                : null;
-        }
-
-        try
-        {
-            var roots = new X509Certificate2Collection();
-            roots.ImportFromPemFile(path);
-            return roots.Count > 0 ? roots : [X509CertificateLoader.LoadCertificateFromFile(path)];
-        }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or CryptographicException)
-        {
-            throw new WorkloadApiException(
-                $"EdgeModuleCACertificateFile: '{path}' can't be read as a certificate: {exception.Message}", exception);
-        }
+        var module = identity.ModuleId is null ? "" : $"/{identity.ModuleId}";
+        var model = options.ModelId is null ? "" : $"&model-id={Uri.EscapeDataString(options.ModelId)}";
+        return $"{identity.DialledHostName}/{identity.DeviceId}{module}/?api-version=2020-09-30"
+            + $"&DeviceClientType={Uri.EscapeDataString(ProductInfo)}{model}";
     }
 
-    private sealed class RefusedException(MqttClientConnectResultCode code) : Exception
-    {
-        public MqttClientConnectResultCode Code => code;
-    }
+    string Where(HubTransport transport) =>
+        $"{identity.DialledHostName}:{(transport == HubTransport.MqttWs ? WebSocketPort : MqttPort)}";
 }

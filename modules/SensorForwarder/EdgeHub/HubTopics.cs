@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 
 namespace SensorForwarder.EdgeHub;
@@ -9,9 +10,10 @@ internal static class HubTopics
     public const string DesiredPatches = "$iothub/twin/PATCH/properties/desired/#";
     public const string MethodCalls = "$iothub/methods/POST/#";
 
-    private const string TwinAnswerPrefix = "$iothub/twin/res/";
-    private const string DesiredPatchPrefix = "$iothub/twin/PATCH/properties/desired/";
-    private const string MethodCallPrefix = "$iothub/methods/POST/";
+    const string TwinAnswerPrefix = "$iothub/twin/res/";
+    const string DesiredPatchPrefix = "$iothub/twin/PATCH/properties/desired/";
+    const string MethodCallPrefix = "$iothub/methods/POST/";
+    const string RequestIdPrefix = "?$rid=";
 
     /// <summary>The topic of one telemetry message, property bag included.</summary>
     public static string Telemetry(EdgeIdentity identity, IReadOnlyList<KeyValuePair<string, string>> properties)
@@ -45,7 +47,7 @@ internal static class HubTopics
         if (!topic.StartsWith(TwinAnswerPrefix, StringComparison.Ordinal)) return false;
         var rest = topic.AsSpan(TwinAnswerPrefix.Length);
         var slash = rest.IndexOf('/');
-        if (slash <= 0 || !int.TryParse(rest[..slash], out status)) return false;
+        if (slash <= 0 || !int.TryParse(rest[..slash], NumberStyles.None, CultureInfo.InvariantCulture, out status)) return false;
         requestId = QueryValue(rest[(slash + 1)..], "$rid") ?? "";
         return requestId.Length > 0;
     }
@@ -55,24 +57,31 @@ internal static class HubTopics
     {
         version = null;
         if (!topic.StartsWith(DesiredPatchPrefix, StringComparison.Ordinal)) return false;
-        if (long.TryParse(QueryValue(topic.AsSpan(DesiredPatchPrefix.Length), "$version"), out var number)) version = number;
+        if (long.TryParse(
+            QueryValue(topic.AsSpan(DesiredPatchPrefix.Length), "$version"),
+            NumberStyles.None, CultureInfo.InvariantCulture, out var number))
+        {
+            version = number;
+        }
+
         return true;
     }
 
-    /// <summary>A direct method: <c>$iothub/methods/POST/NAME/?$rid=RID</c>. The request id is opaque.</summary>
+    /// <summary>A direct method: <c>$iothub/methods/POST/NAME/?$rid=RID</c>. The request id is opaque: as in Microsoft's
+    /// SDK (MqttTransportHandler.cs:561) it is all that follows.</summary>
     public static bool TryParseMethodCall(string topic, out string name, out string requestId)
     {
         (name, requestId) = ("", "");
         if (!topic.StartsWith(MethodCallPrefix, StringComparison.Ordinal)) return false;
         var rest = topic.AsSpan(MethodCallPrefix.Length);
         var slash = rest.IndexOf('/');
-        if (slash <= 0) return false;
+        if (slash <= 0 || !rest[(slash + 1)..].StartsWith(RequestIdPrefix, StringComparison.OrdinalIgnoreCase)) return false;
         name = rest[..slash].ToString();
-        requestId = QueryValue(rest[(slash + 1)..], "$rid") ?? "";
+        requestId = rest[(slash + 1 + RequestIdPrefix.Length)..].ToString();
         return requestId.Length > 0;
     }
 
-    private static string? QueryValue(ReadOnlySpan<char> query, string key)
+    static string? QueryValue(ReadOnlySpan<char> query, string key)
     {
         if (query.StartsWith("?")) query = query[1..];
         foreach (var range in query.Split('&'))

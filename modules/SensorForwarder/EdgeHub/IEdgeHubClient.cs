@@ -10,6 +10,12 @@ internal interface IEdgeHubClient
 
     HubStatus Status { get; }
 
+    HubCounters Counters { get; }
+
+    /// <summary>The status has changed: connected, or not any more and why. A renewal of the token is no change. Called
+    /// by the connection's loop: must not block.</summary>
+    event Action<HubStatus>? StatusChanged;
+
     /// <summary>Who answers what comes from the hub. Set before the connection starts.</summary>
     IEdgeHubHandler? Handler { get; set; }
 
@@ -17,13 +23,14 @@ internal interface IEdgeHubClient
     Task WaitUntilConnectedAsync(CancellationToken cancellationToken);
 
     /// <summary>Sends one message and waits until the hub has acknowledged it. Never throws for what the network does.
-    /// Calls that overlap are sent in the order in which they were made.</summary>
+    /// Calls that overlap are sent in the order in which they were made. While the token is renewed they wait.</summary>
     Task<HubSendResult> SendAsync(HubMessage message, CancellationToken cancellationToken);
 
     /// <summary>The whole twin: <c>{"desired":{..},"reported":{..}}</c> when the status is 200.</summary>
     Task<HubAnswer> GetTwinAsync(CancellationToken cancellationToken);
 
-    /// <summary>Merges <paramref name="patch"/> (UTF-8 JSON, at most 32 KB) into the reported properties.</summary>
+    /// <summary>Merges <paramref name="patch"/> (UTF-8 JSON, at most 32 KB, or it is 413) into the reported properties.
+    /// Once, and now: <see cref="ReportedProperties"/> is what queues and repeats.</summary>
     Task<HubAnswer> PatchReportedAsync(ReadOnlyMemory<byte> patch, CancellationToken cancellationToken);
 }
 
@@ -43,7 +50,7 @@ internal interface IEdgeHubHandler
 }
 
 /// <summary>A telemetry message.</summary>
-/// <param name="Body">The body; not copied: it must stay as it is until the send has returned.</param>
+/// <param name="Body">The body; not copied: it must never change, since a send goes on when its caller has given up.</param>
 /// <param name="Properties">System properties (<c>$.mid</c>, <c>$.ct</c>...) and application properties, in order.</param>
 internal sealed record HubMessage(ReadOnlyMemory<byte> Body, IReadOnlyList<KeyValuePair<string, string>> Properties);
 
@@ -93,3 +100,14 @@ internal enum HubState
 /// <param name="LastError">The last failure in plain words; null when there was none.</param>
 /// <param name="Reconnects">Connections that were lost since the start; renewals of the token are not counted.</param>
 internal sealed record HubStatus(HubState State, DateTimeOffset Since, string? LastError, long Reconnects);
+
+/// <summary>What happened since the start.</summary>
+/// <param name="Connects">Connections that were opened.</param>
+/// <param name="Renewals">Of them, those that only renewed the token.</param>
+/// <param name="Sent">Telemetry messages that were handed to the connection.</param>
+/// <param name="Acknowledged">Of them, those that the hub acknowledged.</param>
+/// <param name="TimedOut">Of them, those whose acknowledgement did not come in time.</param>
+/// <param name="AcknowledgedBytes">Bytes on the wire of those acknowledged, topic and header included.</param>
+/// <param name="MethodCalls">Direct methods that were called.</param>
+internal readonly record struct HubCounters(
+    long Connects, long Renewals, long Sent, long Acknowledged, long TimedOut, long AcknowledgedBytes, long MethodCalls);

@@ -7,9 +7,12 @@ namespace SensorForwarder.EdgeHub;
 /// Thread-safe.</summary>
 internal sealed class TwinRequests(TimeProvider timeProvider)
 {
-    private static readonly TimeSpan AnswerTimeout = TimeSpan.FromSeconds(60);
+    static readonly TimeSpan AnswerTimeout = TimeSpan.FromSeconds(60);
 
-    private readonly ConcurrentDictionary<string, TaskCompletionSource<HubAnswer>> _waiting = new();
+    readonly ConcurrentDictionary<string, TaskCompletionSource<HubAnswer>> _waiting = new();
+
+    /// <summary>Requests without an answer yet.</summary>
+    public int Waiting => _waiting.Count;
 
     /// <summary>Sends a request and waits for its answer; status 0 when none came.</summary>
     /// <param name="session">The connection to ask over.</param>
@@ -19,18 +22,22 @@ internal sealed class TwinRequests(TimeProvider timeProvider)
     public async Task<HubAnswer> AskAsync(
         Session session, Func<string, string> topic, ReadOnlyMemory<byte> body, CancellationToken cancellationToken)
     {
-        var requestId = Guid.NewGuid().ToString("N");
+        var requestId = Guid.NewGuid().ToString();
         var answer = new TaskCompletionSource<HubAnswer>(TaskCreationOptions.RunContinuationsAsynchronously);
         _waiting[requestId] = answer;
+        using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, session.Ended);
+        await using var timer = timeProvider.CreateTimer(
+            static state => ((CancellationTokenSource)state!).Cancel(), deadline, AnswerTimeout, Timeout.InfiniteTimeSpan);
         try
         {
+            // The time-out covers the sending too: a connection that is half-open takes bytes until its buffer is full.
             await session.Client.PublishAsync(
-                new MqttApplicationMessage { Topic = topic(requestId), Payload = new(body) }, cancellationToken);
-            return await answer.Task.WaitAsync(AnswerTimeout, timeProvider, cancellationToken);
+                new MqttApplicationMessage { Topic = topic(requestId), Payload = new(body) }, deadline.Token);
+            return await answer.Task.WaitAsync(deadline.Token);
         }
-        catch (Exception exception) when (!cancellationToken.IsCancellationRequested
-            && (HubDialer.IsNetwork(exception) || exception is TimeoutException))
+        catch (Exception) when (!cancellationToken.IsCancellationRequested)
         {
+            // Whatever it was, there is no answer; the connection's end is told elsewhere.
             return default;
         }
         finally
@@ -42,11 +49,5 @@ internal sealed class TwinRequests(TimeProvider timeProvider)
     public void Answer(string requestId, HubAnswer answer)
     {
         if (_waiting.TryGetValue(requestId, out var request)) request.TrySetResult(answer);
-    }
-
-    /// <summary>The connection is gone: no answer will come.</summary>
-    public void Abandon()
-    {
-        foreach (var request in _waiting.Values) request.TrySetResult(default);
     }
 }

@@ -9,20 +9,31 @@ using System.Text.Json;
 namespace SensorForwarder.EdgeHub;
 
 /// <summary>The workload API could not answer. The message says which part, what happened, and what to do.</summary>
-internal sealed class WorkloadApiException(string message, Exception? inner = null) : Exception(message, inner);
+internal sealed class WorkloadApiException(string message, Exception? inner = null) : Exception(message, inner)
+{
+    /// <summary>It may be over in some seconds.</summary>
+    public bool MayPass { get; init; }
+}
 
 /// <summary>
 /// The part of IoT Edge's workload API that a module needs: signing, and the trust bundle. HTTP/1.1 over a Unix
-/// socket, one connection a request. Source: edgelet-http-workload, and HttpHsmClient.cs of the device SDK.
+/// socket, one connection a request, one request at a time: the daemon closes the socket of the 11th at once. What may
+/// pass (a status from 500 on, a closed socket) is tried again before it counts. Source: edgelet-http-workload, and
+/// HttpHsmClient.cs of the device SDK.
 /// </summary>
-internal sealed class WorkloadApi(WorkloadEndpoint endpoint) : IDisposable
+internal sealed class WorkloadApi(WorkloadEndpoint endpoint, TimeProvider timeProvider, Random random) : IDisposable
 {
     // Accepted by every runtime since 1.0; later versions change nothing in these two calls.
-    private const string ApiVersion = "2018-06-28";
-    private const int MaxAnswerBytes = 1 << 20;
-    private static readonly TimeSpan AnswerTimeout = TimeSpan.FromSeconds(30);
+    const string ApiVersion = "2018-06-28";
+    const int MaxAnswerBytes = 1 << 20;
+    static readonly TimeSpan AnswerTimeout = TimeSpan.FromSeconds(30);
 
-    private readonly HttpClient _http = new(new SocketsHttpHandler
+    // As in the device SDK (HttpHsmSignatureProvider.cs): three more times, 2 s to 30 s apart.
+    const int RetriesMax = 3;
+    static readonly TimeSpan RetryAfterMin = TimeSpan.FromSeconds(2);
+    static readonly TimeSpan RetryAfterMax = TimeSpan.FromSeconds(30);
+
+    readonly HttpClient _http = new(new SocketsHttpHandler
     {
         UseProxy = false,
         AllowAutoRedirect = false,
@@ -43,7 +54,7 @@ internal sealed class WorkloadApi(WorkloadEndpoint endpoint) : IDisposable
     })
     {
         BaseAddress = new Uri("http://workload.sock"),
-        Timeout = AnswerTimeout,
+        Timeout = Timeout.InfiniteTimeSpan, // AnswerTimeout, by the clock that was given
         MaxResponseContentBufferSize = MaxAnswerBytes,
     };
 
@@ -55,44 +66,74 @@ internal sealed class WorkloadApi(WorkloadEndpoint endpoint) : IDisposable
         var generation = Uri.EscapeDataString(endpoint.GenerationId);
         // Written by hand: Base64 needs no escaping.
         var body = $$"""{"keyId":"primary","algo":"HMACSHA256","data":"{{Convert.ToBase64String(data)}}"}""";
-        using var request = new HttpRequestMessage(
-            HttpMethod.Post, $"/modules/{module}/genid/{generation}/sign?api-version={ApiVersion}")
-        {
-            Content = new StringContent(body, Encoding.UTF8, MediaTypeHeaderValue.Parse("application/json")),
-        };
-        return await AskAsync(request, "sign", "digest", Convert.FromBase64String, cancellationToken);
+        return await AskAsync(
+            () => new HttpRequestMessage(
+                HttpMethod.Post, $"/modules/{module}/genid/{generation}/sign?api-version={ApiVersion}")
+            {
+                Content = new StringContent(body, Encoding.UTF8, MediaTypeHeaderValue.Parse("application/json")),
+            },
+            "sign", "digest", ReadDigest, cancellationToken);
     }
 
     /// <summary>The certificates that edgeHub's server certificate may end in.</summary>
     /// <exception cref="WorkloadApiException">The daemon does not answer, or has no bundle.</exception>
     public async Task<X509Certificate2Collection> GetTrustBundleAsync(CancellationToken cancellationToken)
     {
-        using var request = new HttpRequestMessage(HttpMethod.Get, $"/trust-bundle?api-version={ApiVersion}");
-        return await AskAsync(request, "trust-bundle", "certificate", ParsePem, cancellationToken);
+        return await AskAsync(
+            () => new HttpRequestMessage(HttpMethod.Get, $"/trust-bundle?api-version={ApiVersion}"),
+            "trust-bundle", "certificate", ParsePem, cancellationToken);
     }
 
     public void Dispose() => _http.Dispose();
 
-    private static X509Certificate2Collection ParsePem(string pem)
+    static X509Certificate2Collection ParsePem(string pem)
     {
         var certificates = new X509Certificate2Collection();
         certificates.ImportFromPem(pem);
         return certificates.Count > 0 ? certificates : throw new FormatException("no certificate in it");
     }
 
-    private async Task<T> AskAsync<T>(
-        HttpRequestMessage request, string what, string property, Func<string, T> read, CancellationToken cancellationToken)
+    static byte[] ReadDigest(string base64)
     {
+        var digest = Convert.FromBase64String(base64);
+        return digest.Length == SHA256.HashSizeInBytes ? digest : throw new FormatException($"{digest.Length} bytes are no HMAC-SHA256");
+    }
+
+    async Task<T> AskAsync<T>(
+        Func<HttpRequestMessage> request, string what, string property, Func<string, T> read, CancellationToken cancellationToken)
+    {
+        for (var attempt = 1; ; attempt++)
+        {
+            try
+            {
+                return await AskOnceAsync(request, what, property, read, cancellationToken);
+            }
+            catch (WorkloadApiException exception) when (exception.MayPass && attempt <= RetriesMax)
+            {
+                var delay = RetryAfterMin + Backoff.Next(attempt, RetryAfterMin, RetryAfterMax, random.NextDouble());
+                await Task.Delay(delay, timeProvider, cancellationToken);
+            }
+        }
+    }
+
+    async Task<T> AskOnceAsync<T>(
+        Func<HttpRequestMessage> makeRequest, string what, string property, Func<string, T> read, CancellationToken cancellationToken)
+    {
+        using var request = makeRequest();
         request.Headers.ConnectionClose = true;
+        using var timeout = new CancellationTokenSource(AnswerTimeout, timeProvider);
+        using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, timeout.Token);
         try
         {
-            using var response = await _http.SendAsync(request, cancellationToken);
-            var body = await response.Content.ReadAsByteArrayAsync(cancellationToken);
+            using var response = await _http.SendAsync(request, deadline.Token);
+            var body = await response.Content.ReadAsByteArrayAsync(deadline.Token);
             if (response.StatusCode != HttpStatusCode.OK)
             {
                 throw new WorkloadApiException(
-                    $"The workload API refuses {what}: {(int)response.StatusCode} {Shorten(body)}. "
-                    + "If it stays so, restart the module so that edgeAgent renews its identity.");
+                    $"The workload API refuses {what}: {(int)response.StatusCode} {Shorten(body)}. {Remedy(response.StatusCode)}")
+                {
+                    MayPass = response.StatusCode >= HttpStatusCode.InternalServerError,
+                };
             }
 
             using var json = JsonDocument.Parse(body);
@@ -116,7 +157,10 @@ internal sealed class WorkloadApi(WorkloadEndpoint endpoint) : IDisposable
             throw new WorkloadApiException(
                 $"The workload API at {endpoint.SocketPath} can't be reached ({cause}). "
                 + "It belongs to aziot-edged: see 'iotedge check'; outside IoT Edge unset IOTEDGE_WORKLOADURI.",
-                exception);
+                exception)
+            {
+                MayPass = exception.InnerException is not SocketException,
+            };
         }
         catch (Exception exception) when (exception is JsonException or KeyNotFoundException or FormatException
             or InvalidOperationException or CryptographicException)
@@ -125,6 +169,13 @@ internal sealed class WorkloadApi(WorkloadEndpoint endpoint) : IDisposable
         }
     }
 
-    private static string Shorten(byte[] body) =>
+    static string Remedy(HttpStatusCode status) => status switch
+    {
+        HttpStatusCode.Forbidden => "It answers only processes of this module's container: is IOTEDGE_MODULEID changed by hand?",
+        HttpStatusCode.NotFound => "Restart the module, so that edgeAgent gives it its present identity.",
+        _ => "See 'iotedge check' and the log of aziot-edged.",
+    };
+
+    static string Shorten(byte[] body) =>
         LogText.Clean(Encoding.UTF8.GetString(body.AsSpan(0, Math.Min(body.Length, 200))));
 }

@@ -64,6 +64,14 @@ internal sealed class ModuleMetrics : IDisposable
         Gauge("hub_connected", "1 while the hub is connected.", () => hub.Status.State == HubState.Connected ? 1 : 0);
         Counter("hub_disconnects", "Connections that were lost; renewals of the token are not counted.",
             () => hub.Status.Reconnects);
+        Counter("hub_token_renewals", "Connections made anew for a fresh token; no message waited for an acknowledgement in vain.",
+            () => hub.Counters.Renewals);
+        Counter("hub_messages_sent", "Messages handed to the connection.", () => hub.Counters.Sent);
+        Counter("hub_messages_acknowledged", "Messages that the hub acknowledged.", () => hub.Counters.Acknowledged);
+        Counter("hub_acknowledgement_timeouts", "Messages whose acknowledgement did not come in time.",
+            () => hub.Counters.TimedOut);
+        Counter("hub_acknowledged_bytes", "Bytes of those acknowledged, as MQTT packets.", () => hub.Counters.AcknowledgedBytes);
+        Counter("hub_method_calls", "Direct methods that were called.", () => hub.Counters.MethodCalls);
     }
 
     void Sensors(SensorScheduler scheduler)

@@ -1,3 +1,4 @@
+using System.Text.Json.Nodes;
 using System.Threading.Channels;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
@@ -8,7 +9,11 @@ namespace SensorForwarder.Operations;
 /// <summary>Keeps the <c>status</c> section of the reported properties up to date: after each connection, and then
 /// rarely, since every update costs the hub and the line.</summary>
 internal sealed class StatusReporter(
-    IEdgeHubClient client, StatusWriter status, TimeProvider timeProvider, ILogger<StatusReporter> logger) : BackgroundService
+    IEdgeHubClient client,
+    ReportedProperties reported,
+    StatusWriter status,
+    TimeProvider timeProvider,
+    ILogger<StatusReporter> logger) : BackgroundService
 {
     static readonly TimeSpan ReportEvery = TimeSpan.FromSeconds(300);
 
@@ -31,7 +36,7 @@ internal sealed class StatusReporter(
 
             try
             {
-                await ReportAsync(stoppingToken);
+                Report();
             }
             catch (Exception exception) when (!stoppingToken.IsCancellationRequested)
             {
@@ -40,10 +45,10 @@ internal sealed class StatusReporter(
         }
     }
 
-    async Task ReportAsync(CancellationToken cancellationToken)
+    void Report()
     {
+        // What is old when the connection comes back is not worth keeping; then there is a new one.
         if (client.Status.State == HubState.Disconnected) return;
-        byte[] patch = [.. "{\"status\":"u8, .. status.Write(StatusWriter.MaxSensorsInTwin), (byte)'}'];
-        await client.PatchReportedAsync(patch, cancellationToken);
+        reported.Report(new JsonObject { ["status"] = JsonNode.Parse(status.Write(StatusWriter.MaxSensorsInTwin)) });
     }
 }

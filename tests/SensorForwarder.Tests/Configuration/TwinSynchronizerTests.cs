@@ -2,8 +2,10 @@ using System.Text;
 using System.Text.Json.Nodes;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.Buffer;
 using SensorForwarder.Configuration;
+using SensorForwarder.EdgeHub;
 using SensorForwarder.Forwarding;
 using SensorForwarder.Sensors;
 using SensorForwarder.Tests.Buffer;
@@ -15,10 +17,12 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
 {
     readonly BufferFixture _files = new();
     readonly FakeHub _hub = new();
+    readonly FakeTimeProvider _clock = new();
     TelemetryBuffer _buffer = null!;
     Forwarder _forwarder = null!;
     SensorScheduler _scheduler = null!;
     SettingsStore _store = null!;
+    ReportedProperties _reported = null!;
     TwinSynchronizer _twin = null!;
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -41,7 +45,9 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
             parser, new(new LogLevelSwitch(LogLevel.Information), _buffer, _forwarder, _scheduler), _buffer,
             NullLogger<SettingsStore>.Instance);
         await _store.StartAsync(null, Token);
-        _twin = new(_hub, _store, NullLogger<TwinSynchronizer>.Instance);
+        _reported = new(_hub, _clock, new Random(1), NullLogger<ReportedProperties>.Instance);
+        await _reported.StartAsync(Token);
+        _twin = new(_hub, _reported, _store, _clock, new Random(1), NullLogger<TwinSynchronizer>.Instance);
         await _twin.StartAsync(Token);
     }
 
@@ -49,6 +55,8 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
     {
         await _twin.StopAsync(CancellationToken.None);
         _twin.Dispose();
+        await _reported.StopAsync(CancellationToken.None);
+        _reported.Dispose();
         _store.Dispose();
         await _scheduler.StopAsync(CancellationToken.None);
         _scheduler.Dispose();
@@ -62,6 +70,9 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
         _files.Dispose();
     }
 
+    /// <summary>Reports are paced: the clock moves on until what is waited for has arrived.</summary>
+    Task Reported(Func<bool> condition) => Until.True(condition, _clock, TimeSpan.FromSeconds(1));
+
     void Patch(long version, string patch) => _twin.Offer(version, Encoding.UTF8.GetBytes(patch));
 
     [Fact]
@@ -70,6 +81,7 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
         _hub.SetDesired("""{"batchSize":5,"uploadIntervalSeconds":-1,"batchsize":1,"$version":4}""");
         await _twin.SynchronizeAsync(Token);
 
+        await Reported(() => _hub.Patches.Count == 1);
         Assert.Equal(5, InForce.BatchSize);
         Assert.Equal("""{"value":5,"ac":200,"av":4}""", _hub.Reported["batchSize"]!.ToJsonString());
         Assert.Equal(
@@ -84,10 +96,11 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
     {
         _hub.SetDesired("""{"batchSize":5,"compression":"gzip","$version":1}""");
         await _twin.SynchronizeAsync(Token);
+        await Reported(() => _hub.Patches.Count == 1);
         var reports = _hub.Patches.Count;
 
         Patch(2, """{"batchSize":6,"$version":2}""");
-        await Until.True(() => _hub.Patches.Count == reports + 1);
+        await Reported(() => _hub.Patches.Count == reports + 1);
         Assert.Equal((6, BatchCompression.Gzip), (InForce.BatchSize, InForce.Compression));
         Assert.Equal("""{"value":6,"ac":200,"av":2}""", _hub.Patches[^1]["batchSize"]!.ToJsonString());
 
@@ -149,11 +162,26 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
         Assert.Equal((5, TimeSpan.FromSeconds(3)), (InForce.BatchSize, InForce.UploadInterval));
     }
 
+    [Theory]
+    [InlineData(0)]
+    [InlineData(429)]
+    [InlineData(500)]
+    public async Task A_twin_that_the_hub_does_not_give_is_asked_for_again(int status)
+    {
+        for (var i = 0; i < 3; i++) _hub.GetStatuses.Enqueue(status);
+        _hub.SetDesired("""{"batchSize":5,"$version":3}""");
+        await _twin.SynchronizeAsync(Token);
+        Assert.Equal(0, _twin.Version);
+        await Reported(() => _twin.Version == 3);
+        Assert.Equal((5, 4), (InForce.BatchSize, _hub.Gets));
+    }
+
     [Fact]
     public async Task Nothing_is_reported_twice()
     {
         _hub.SetDesired("""{"batchSize":5,"$version":1}""");
         await _twin.SynchronizeAsync(Token);
+        await Reported(() => _hub.Patches.Count == 1);
         var reports = _hub.Patches.Count;
         await _twin.SynchronizeAsync(Token);
         Assert.Equal(reports, _hub.Patches.Count);

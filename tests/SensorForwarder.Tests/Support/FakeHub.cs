@@ -14,10 +14,24 @@ internal sealed class FakeHub : IEdgeHubClient
 
     public HubStatus Status { get; } = new(HubState.Connected, DateTimeOffset.UnixEpoch, null, 0);
 
+    public HubCounters Counters => default;
+
     public IEdgeHubHandler? Handler { get; set; }
+
+    public event Action<HubStatus>? StatusChanged
+    {
+        add { }
+        remove { }
+    }
 
     /// <summary>The whole answer to a get.</summary>
     public string Twin { get; set; } = """{"desired":{"$version":1},"reported":{}}""";
+
+    /// <summary>How the next patches are answered; then all with 204. 0 is: not at all.</summary>
+    public System.Collections.Concurrent.ConcurrentQueue<int> PatchStatuses { get; } = new();
+
+    /// <summary>How the next gets are answered; then all with the twin.</summary>
+    public System.Collections.Concurrent.ConcurrentQueue<int> GetStatuses { get; } = new();
 
     public int Gets => Volatile.Read(ref _gets);
 
@@ -48,6 +62,8 @@ internal sealed class FakeHub : IEdgeHubClient
     public Task<HubAnswer> GetTwinAsync(CancellationToken cancellationToken)
     {
         Interlocked.Increment(ref _gets);
+        if (GetStatuses.TryDequeue(out var status)) return Task.FromResult(new HubAnswer(status, ReadOnlyMemory<byte>.Empty));
+
         // What was reported since is part of the twin too.
         var twin = Twin;
         try
@@ -68,7 +84,12 @@ internal sealed class FakeHub : IEdgeHubClient
 
     public Task<HubAnswer> PatchReportedAsync(ReadOnlyMemory<byte> patch, CancellationToken cancellationToken)
     {
-        lock (_patches) _patches.Add(JsonNode.Parse(patch.Span)!.AsObject());
-        return Task.FromResult(new HubAnswer(204, ReadOnlyMemory<byte>.Empty));
+        var status = PatchStatuses.TryDequeue(out var next) ? next : 204;
+        if (status < 300 && status > 0)
+        {
+            lock (_patches) _patches.Add(JsonNode.Parse(patch.Span)!.AsObject());
+        }
+
+        return Task.FromResult(new HubAnswer(status, ReadOnlyMemory<byte>.Empty));
     }
 }

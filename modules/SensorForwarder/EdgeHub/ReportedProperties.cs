@@ -1,0 +1,142 @@
+using System.Text;
+using System.Text.Json.Nodes;
+using System.Threading.Channels;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+
+namespace SensorForwarder.EdgeHub;
+
+/// <summary>
+/// What the module reports in its twin, on the way to the hub. Patches are merged while they wait, for a connection or
+/// for their turn; at most one is under way, at most one every <see cref="Interval"/>, none above 32 KB. A patch counts
+/// when the hub has confirmed it: one that was throttled, failed or went unanswered comes again, under what was reported
+/// since. Nothing is kept across a restart: the twin is compared with the settings after every connection.
+/// </summary>
+internal sealed class ReportedProperties(
+    IEdgeHubClient client, TimeProvider timeProvider, Random random, ILogger<ReportedProperties> logger) : BackgroundService
+{
+    /// <summary>What the hub takes as one document.</summary>
+    public const int MaxBytes = 32 << 10;
+
+    /// <summary>edgeHub collects for this long before it tells the cloud, and every patch costs one operation there.</summary>
+    public static readonly TimeSpan Interval = TimeSpan.FromSeconds(5);
+
+    // Patches that can't be merged with one another; beyond that the oldest is given up.
+    const int MaxPatches = 16;
+    static readonly TimeSpan BackoffBase = TimeSpan.FromSeconds(2);
+    static readonly TimeSpan BackoffMax = TimeSpan.FromSeconds(120);
+
+    readonly Channel<bool> _wake =
+        Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
+
+    readonly LogThrottle _throttle = new(timeProvider);
+    readonly Lock _lock = new();
+
+    // Guarded by _lock; in the order in which they apply.
+    readonly LinkedList<JsonObject> _waiting = [];
+
+    /// <summary>Takes a patch; returns at once.</summary>
+    public void Report(JsonObject patch)
+    {
+        lock (_lock)
+        {
+            if (_waiting.Last is not { } last || !MergePatch.TryCompose(last.Value, patch))
+                _waiting.AddLast(patch.DeepClone().AsObject());
+            if (_waiting.Count > MaxPatches) _waiting.RemoveFirst();
+        }
+
+        _wake.Writer.TryWrite(true);
+    }
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        while (await _wake.Reader.WaitToReadAsync(stoppingToken))
+        {
+            _wake.Reader.TryRead(out _);
+            var failures = 0;
+            while (Take() is { } patch)
+            {
+                await client.WaitUntilConnectedAsync(stoppingToken);
+                var status = await SendAsync(patch, stoppingToken);
+                if (status is 0 or 429 or >= 500)
+                {
+                    PutBack(patch);
+                    var delay = Backoff.Next(++failures, BackoffBase, BackoffMax, random.NextDouble());
+                    if (_throttle.ShouldLog($"{status}", out var heldBack)) Log.ReportDelayed(logger, status, delay.TotalSeconds, heldBack);
+                    await Task.Delay(delay, timeProvider, stoppingToken);
+                    continue;
+                }
+
+                failures = 0;
+                _throttle.Reset();
+                if (status is < 200 or >= 300)
+                    Log.ReportRefused(logger, LogText.Clean(string.Join(", ", patch.Select(pair => pair.Key))), status);
+                await Task.Delay(Interval, timeProvider, stoppingToken);
+            }
+        }
+    }
+
+    async Task<int> SendAsync(JsonObject patch, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return (await client.PatchReportedAsync(Encoding.UTF8.GetBytes(patch.ToJsonString()), cancellationToken)).Status;
+        }
+        catch (Exception exception) when (!cancellationToken.IsCancellationRequested)
+        {
+            Log.MessageFailed(logger, exception);
+            return 0;
+        }
+    }
+
+    /// <summary>The next patch to send, of at most <see cref="MaxBytes"/>; what does not fit into it stays.</summary>
+    JsonObject? Take()
+    {
+        lock (_lock)
+        {
+            while (_waiting.First is { } first)
+            {
+                _waiting.RemoveFirst();
+                var (fits, rest) = Split(first.Value);
+                if (rest.Count > 0) _waiting.AddFirst(rest);
+                if (fits.Count > 0) return fits;
+            }
+
+            return null;
+        }
+    }
+
+    /// <summary>What was refused for now goes under what has been reported since.</summary>
+    void PutBack(JsonObject patch)
+    {
+        lock (_lock)
+        {
+            if (_waiting.First is { } first && MergePatch.TryCompose(patch, first.Value)) _waiting.RemoveFirst();
+            _waiting.AddFirst(patch);
+        }
+    }
+
+    (JsonObject Fits, JsonObject Later) Split(JsonObject patch)
+    {
+        var (fits, rest) = (new JsonObject(), new JsonObject());
+        var bytes = 2;
+        foreach (var (key, value) in patch.ToList())
+        {
+            patch.Remove(key);
+            var entry = new JsonObject { [key] = value };
+            var size = Encoding.UTF8.GetByteCount(entry.ToJsonString());
+            entry.Remove(key);
+            if (size > MaxBytes)
+            {
+                Log.ReportTooLarge(logger, LogText.Clean(key), size, MaxBytes);
+                continue;
+            }
+
+            var target = bytes + size <= MaxBytes ? fits : rest;
+            target[key] = value;
+            if (target == fits) bytes += size;
+        }
+
+        return (fits, rest);
+    }
+}

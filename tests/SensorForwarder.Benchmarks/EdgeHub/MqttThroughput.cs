@@ -1,0 +1,166 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Net;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
+using Microsoft.Extensions.Logging.Abstractions;
+using MQTTnet;
+using MQTTnet.Formatter;
+using MQTTnet.Protocol;
+using SensorForwarder.EdgeHub;
+
+namespace SensorForwarder.Benchmarks.EdgeHub;
+
+/// <summary>
+/// Telemetry through the module's connection against a bare MQTTnet client: the same 300 bytes to the same server over the
+/// same TLS. The two take turns, so that what else the machine does falls on both; the ratio is that of their best turns.
+/// </summary>
+internal static class MqttThroughput
+{
+    const int BodyBytes = 300;
+    const int Turns = 5;
+    static readonly int[] Windows = [1, 16, 100];
+    static readonly TimeSpan Turn = TimeSpan.FromSeconds(2);
+
+    static readonly HubMessage Message = new(
+        new byte[BodyBytes],
+        [new("$.on", "live"), new("$.mid", "0197-e1:1-50"), new("$.ct", "application/json"), new("$.ce", "utf-8")]);
+
+    public static Benchmark Benchmark { get; } = new(
+        [.. Windows.Select(window => $"mqtt.vsBare.{window}"), "mqtt.cpuSecondsPer100k", "mqtt.peakMegabytes"], RunAsync);
+
+    static async Task<IReadOnlyList<BenchmarkRow>> RunAsync(CancellationToken cancellationToken)
+    {
+        var directory = Directory.CreateTempSubdirectory("mqtt-benchmark-");
+        using var server = StartServer(directory.FullName, out var identity);
+        try
+        {
+            using var connection = new EdgeHubConnection(
+                identity, new() { Transport = HubTransport.Mqtt }, TimeProvider.System, new Random(), NullLogger<EdgeHubConnection>.Instance);
+            await connection.StartAsync(cancellationToken);
+            await connection.WaitUntilConnectedAsync(cancellationToken);
+            using var bare = await ConnectBareAsync(identity, cancellationToken);
+            var topic = HubTopics.Telemetry(identity, Message.Properties);
+            async Task SendBare() => await bare.PublishAsync(
+                new MqttApplicationMessage
+                {
+                    Topic = topic,
+                    Payload = new(Message.Body),
+                    QualityOfServiceLevel = MqttQualityOfServiceLevel.AtLeastOnce,
+                },
+                CancellationToken.None);
+            async Task SendOurs()
+            {
+                var result = await connection.SendAsync(Message, cancellationToken);
+                if (result.Status != HubSendStatus.Accepted) throw new InvalidOperationException($"not accepted: {result}");
+            }
+
+            var rows = new List<BenchmarkRow>();
+            var cpu = 0.0;
+            foreach (var window in Windows)
+            {
+                var (best, bestBare) = (0.0, 0.0);
+                for (var turn = 0; turn < Turns; turn++)
+                {
+                    bestBare = Math.Max(bestBare, (await MeasureAsync(SendBare, window)).PerSecond);
+                    var ours = await MeasureAsync(SendOurs, window);
+                    if (ours.PerSecond > best) (best, cpu) = (ours.PerSecond, ours.CpuSecondsPer100k);
+                }
+
+                rows.Add(new($"mqtt.vsBare.{window}", best / bestBare, "", string.Create(
+                    CultureInfo.InvariantCulture, $"{best:#,0} against {bestBare:#,0} messages/s, {window} in flight; goal 0.9")));
+            }
+
+            rows.Add(new("mqtt.cpuSecondsPer100k", cpu, "s", $"{BodyBytes} bytes, {Windows[^1]} in flight, TLS included"));
+            using var self = Process.GetCurrentProcess();
+            rows.Add(new("mqtt.peakMegabytes", self.PeakWorkingSet64 / 1048576.0, "MB", "both clients and the benchmark itself"));
+            await connection.StopAsync(cancellationToken);
+            return rows;
+        }
+        finally
+        {
+            server.Kill();
+            directory.Delete(recursive: true);
+        }
+    }
+
+    static async Task<(double PerSecond, double CpuSecondsPer100k)> MeasureAsync(Func<Task> send, int window)
+    {
+        using var self = Process.GetCurrentProcess();
+        var cpu = self.TotalProcessorTime;
+        var clock = Stopwatch.StartNew();
+        var counts = await Task.WhenAll(Enumerable.Range(0, window).Select(_ => Task.Run(async () =>
+        {
+            var count = 0L;
+            while (clock.Elapsed < Turn)
+            {
+                await send();
+                count++;
+            }
+
+            return count;
+        })));
+        var elapsed = clock.Elapsed;
+        self.Refresh();
+        var sent = counts.Sum();
+        return (sent / elapsed.TotalSeconds, (self.TotalProcessorTime - cpu).TotalSeconds * 100_000 / sent);
+    }
+
+    static async Task<IMqttClient> ConnectBareAsync(EdgeIdentity identity, CancellationToken cancellationToken)
+    {
+        var roots = new X509Certificate2Collection();
+        roots.ImportFromPemFile(identity.TrustedCaFile!);
+        var client = new MqttClientFactory().CreateMqttClient();
+        await client.ConnectAsync(
+            new MqttClientOptionsBuilder()
+                .WithTcpServer(identity.DialledHostName, 8883)
+                .WithProtocolVersion(MqttProtocolVersion.V311)
+                .WithClientId("bare")
+                .WithoutPacketFragmentation()
+                .WithTlsOptions(tls => tls.UseTls().WithTrustChain(roots).WithRevocationMode(X509RevocationMode.NoCheck))
+                .Build(),
+            cancellationToken);
+        return client;
+    }
+
+    /// <summary>The server as a process of its own, on the first loopback address whose 8883 is free.</summary>
+    static Process StartServer(string directory, out EdgeIdentity identity)
+    {
+        for (var last = 200; last < 255; last++)
+        {
+            var address = $"127.0.0.{last}";
+            var (pfx, pem) = WriteCertificate(directory, address);
+            var start = new ProcessStartInfo(Environment.ProcessPath!, ["--puback-server", address, pfx]) { RedirectStandardOutput = true };
+            var server = Process.Start(start)!;
+            if (server.StandardOutput.ReadLine() != "ready") continue; // taken: it has ended
+            identity = new EdgeIdentity
+            {
+                HubHostName = "stubhub.azure-devices.net",
+                GatewayHostName = address,
+                DeviceId = "pi1",
+                ModuleId = "telemetry",
+                SharedAccessKey = RandomNumberGenerator.GetBytes(32),
+                TrustedCaFile = pem,
+                Source = "benchmark",
+            };
+            return server;
+        }
+
+        throw new InvalidOperationException("port 8883 is taken on all of 127.0.0.200 to 127.0.0.254");
+    }
+
+    static (string Pfx, string Pem) WriteCertificate(string directory, string address)
+    {
+        using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
+        var request = new CertificateRequest($"CN={address}", key, HashAlgorithmName.SHA256);
+        var names = new SubjectAlternativeNameBuilder();
+        names.AddIpAddress(IPAddress.Parse(address));
+        request.CertificateExtensions.Add(names.Build());
+        var now = TimeProvider.System.GetUtcNow();
+        using var certificate = request.CreateSelfSigned(now.AddHours(-1), now.AddDays(1));
+        var (pfx, pem) = (Path.Combine(directory, "server.pfx"), Path.Combine(directory, "ca.pem"));
+        File.WriteAllBytes(pfx, certificate.Export(X509ContentType.Pfx));
+        File.WriteAllText(pem, certificate.ExportCertificatePem());
+        return (pfx, pem);
+    }
+}

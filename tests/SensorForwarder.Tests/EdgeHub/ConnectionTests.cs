@@ -1,0 +1,270 @@
+using System.Text.Json.Nodes;
+using EdgeSimulator.Faults;
+using EdgeSimulator.Hub;
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.EdgeHub;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.EdgeHub;
+
+/// <summary>The module's connection when nothing is wrong, and at its ends.</summary>
+public sealed class ConnectionTests
+{
+    static readonly TimeSpan MethodTimeout = TimeSpan.FromSeconds(60);
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Both_identities_send_and_are_told_apart_by_nothing()
+    {
+        await using var world = await HubWorld.ConnectAsync();
+        Assert.Equal(HubSendStatus.Accepted, (await world.SendAsync(1)).Status);
+
+        world.Use(world.KeyIdentity);
+        await world.StartAsync();
+        await world.Connection.WaitUntilConnectedAsync(Token);
+        Assert.Equal(HubSendStatus.Accepted, (await world.SendAsync(2)).Status);
+
+        Assert.Equal(2, world.Ledger.Summary().Unique);
+        Assert.Equal(new HubCounters(1, 0, 1, 1, 0, world.Connection.Counters.AcknowledgedBytes, 0), world.Connection.Counters);
+        Assert.True(world.Connection.Counters.AcknowledgedBytes > HubWorld.Message(2).Body.Length);
+        Assert.Equal(["$.ce", "$.ct", "$.mid", "$.on"], world.Recent.After(0)[1].Properties.Keys.Order());
+    }
+
+    [Fact]
+    public async Task A_full_window_arrives_in_the_order_of_the_calls()
+    {
+        await using var world = await HubWorld.ConnectAsync();
+        var sends = Enumerable.Range(1, 100).Select(id => world.SendAsync(id)).ToList();
+        Assert.All(await Task.WhenAll(sends), result => Assert.Equal(HubSendStatus.Accepted, result.Status));
+        Assert.Equal(
+            Enumerable.Range(1, 100).Select(id => $"e1:{id}-{id}"),
+            world.Recent.After(0).Select(message => message.Properties["$.mid"]!));
+    }
+
+    [Fact]
+    public async Task Telemetry_waits_for_the_twin_but_not_for_ever()
+    {
+        var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
+        await using var world = await HubWorld.OpenAsync(clock);
+        world.Handler.OnConnected = _ => Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, CancellationToken.None);
+        await world.StartAsync();
+        await Until.True(() => world.Handler.Connects == 1);
+        Assert.Equal(HubSendStatus.NotConnected, (await world.SendAsync(1)).Status);
+        Assert.Equal(200, (await world.Connection.GetTwinAsync(Token)).Status);
+
+        var connected = world.Connection.WaitUntilConnectedAsync(Token);
+        await Until.True(() => connected.IsCompleted, clock, TimeSpan.FromSeconds(10));
+        Assert.Equal(HubSendStatus.Accepted, (await world.SendAsync(1)).Status);
+        Assert.True(world.Log.Has("The twin was not looked at after connecting (no answer in time)"));
+    }
+
+    [Fact]
+    public async Task A_handler_that_throws_costs_nothing_but_a_line()
+    {
+        await using var world = await HubWorld.OpenAsync();
+        world.Handler.OnConnected = _ => throw new InvalidOperationException("broken");
+        await world.StartAsync();
+        await world.Connection.WaitUntilConnectedAsync(Token);
+        Assert.Equal(HubSendStatus.Accepted, (await world.SendAsync(1)).Status);
+        Assert.True(world.Log.Has("5008"));
+    }
+
+    [Fact]
+    public async Task The_twin_is_got_patched_and_followed()
+    {
+        await using var world = await HubWorld.ConnectAsync();
+        var twin = await world.Connection.GetTwinAsync(Token);
+        Assert.Equal("""{"desired":{"$version":1},"reported":{"$version":1}}""", System.Text.Encoding.UTF8.GetString(twin.Body.Span));
+
+        Assert.Equal(204, (await world.Connection.PatchReportedAsync("""{"a":1}"""u8.ToArray(), Token)).Status);
+        Assert.Equal(400, (await world.Connection.PatchReportedAsync("""{"a.b":1}"""u8.ToArray(), Token)).Status);
+        Assert.Equal(413, (await world.Connection.PatchReportedAsync(new byte[40_000], Token)).Status);
+        Assert.Equal(1, (int)world.Twin.Document()["reported"]!["a"]!);
+
+        world.Twin.PatchDesired(JsonNode.Parse("""{"batchSize":5}""")!.AsObject());
+        await Until.True(() => !world.Handler.Patches.IsEmpty);
+        Assert.Equal((2L, """{"batchSize":5,"$version":2}"""), world.Handler.Patches.First());
+    }
+
+    [Fact]
+    public async Task Methods_run_beside_one_another_and_beside_telemetry()
+    {
+        await using var world = await HubWorld.ConnectAsync();
+        var release = new TaskCompletionSource();
+        var running = 0;
+        world.Handler.OnMethod = async (name, _, _) =>
+        {
+            Interlocked.Increment(ref running);
+            await release.Task;
+            return new(200, System.Text.Encoding.UTF8.GetBytes($"\"{name}\""));
+        };
+        // More than run at once: the rest waits in line, and nothing waits for them.
+        var calls = Enumerable.Range(0, 100).Select(i =>
+            world.Hub.Methods.InvokeAsync($"m{i}", new JsonObject(), MethodTimeout, Token)).ToList();
+        await Until.True(() => running == 64);
+        Assert.Equal(HubSendStatus.Accepted, (await world.SendAsync(1)).Status);
+        Assert.Equal(200, (await world.Connection.GetTwinAsync(Token)).Status);
+
+        release.SetResult();
+        var results = await Task.WhenAll(calls);
+        Assert.Equal(Enumerable.Range(0, 100).Select(i => $"200 m{i}"), results.Select(result => $"{result.Status} {(string)result.Payload!}"));
+        Assert.Equal(100, world.Connection.Counters.MethodCalls);
+        await Until.True(() => world.Connection.OpenRequests == 0);
+    }
+
+    [Fact]
+    public async Task A_method_that_throws_is_500_and_its_own_status_is_passed_on()
+    {
+        await using var world = await HubWorld.ConnectAsync();
+        world.Handler.OnMethod = (name, _, _) => name switch
+        {
+            "broken" => throw new InvalidOperationException("secret detail"),
+            "big" => Task.FromResult(new MethodAnswer(200, new byte[200_000])),
+            _ => Task.FromResult(new MethodAnswer(404, """{"error":"no such sensor"}"""u8.ToArray())),
+        };
+        var broken = await world.Hub.Methods.InvokeAsync("broken", null, MethodTimeout, Token);
+        Assert.Equal(500, broken.Status);
+        Assert.DoesNotContain("secret", broken.Payload!.ToJsonString(), StringComparison.Ordinal);
+        Assert.Equal(500, (await world.Hub.Methods.InvokeAsync("big", null, MethodTimeout, Token)).Status);
+        Assert.Equal(404, (await world.Hub.Methods.InvokeAsync("any", null, MethodTimeout, Token)).Status);
+
+        world.Connection.Handler = null;
+        Assert.Equal(501, (await world.Hub.Methods.InvokeAsync("any", null, MethodTimeout, Token)).Status);
+    }
+
+    [Fact]
+    public async Task A_method_that_never_ends_is_given_up_when_no_caller_waits_any_more()
+    {
+        var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
+        await using var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
+        await world.StartAsync();
+        await world.Connection.WaitUntilConnectedAsync(Token);
+        var called = new TaskCompletionSource();
+        world.Handler.OnMethod = (_, _, _) =>
+        {
+            called.SetResult();
+            return new TaskCompletionSource<MethodAnswer>().Task;
+        };
+        var call = world.Hub.Methods.InvokeAsync("hangs", null, TimeSpan.FromMinutes(5), Token);
+        await called.Task;
+        await Until.True(() => call.IsCompleted, clock, TimeSpan.FromSeconds(30));
+        Assert.Equal(500, (await call).Status);
+        Assert.Equal(0, world.Connection.OpenRequests);
+        Assert.True(world.Log.Has("5005"));
+    }
+
+    [Fact]
+    public async Task A_lost_connection_is_told_with_its_reason_and_comes_back()
+    {
+        await using var world = await HubWorld.ConnectAsync();
+        var states = new List<string>();
+        world.Connection.StatusChanged += status => states.Add($"{status.State}: {status.LastError}");
+        await world.SendAsync(1);
+
+        world.Hub.Cut("test");
+        await Until.True(() => world.Connection.Counters.Connects == 2);
+        await world.DeliverAsync(2);
+
+        // Which of the two it is depends on whether the reset overtakes the last read.
+        Assert.Matches("^Disconnected: (closed by the hub|the connection was reset)$", states[0]);
+        Assert.Equal("Connecting", states[1].Split(':')[0]);
+        Assert.Equal("Connected", states[2].Split(':')[0]);
+        Assert.Equal(1, world.Connection.Status.Reconnects);
+        Assert.Equal(2, world.Ledger.Summary().Unique);
+    }
+
+    [Fact]
+    public async Task A_renewal_of_the_token_loses_nothing_doubles_nothing_and_is_no_outage()
+    {
+        var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
+        await using var world = await HubWorld.ConnectAsync(clock);
+        var states = new List<HubState>();
+        world.Connection.StatusChanged += status => states.Add(status.State);
+        for (var renewal = 1; renewal <= 3; renewal++)
+        {
+            // Messages are under way all the time, and wait in line while the connection is changed.
+            var id = 0L;
+            using var stop = new CancellationTokenSource();
+            var senders = Enumerable.Range(0, 8).Select(_ => Task.Run(
+                async () =>
+                {
+                    while (!stop.IsCancellationRequested) Assert.Equal(HubSendStatus.Accepted, (await world.SendAsync(Interlocked.Increment(ref id) + (renewal * 1_000_000))).Status);
+                },
+                Token)).ToList();
+            clock.Advance(TimeSpan.FromMinutes(49));
+            await Until.True(() => world.Connection.Counters.Renewals == renewal);
+            await world.Connection.WaitUntilConnectedAsync(Token);
+            await stop.CancelAsync();
+            await Task.WhenAll(senders);
+        }
+
+        Assert.Equal(0, world.Ledger.Summary().Duplicates);
+        Assert.Equal(world.Connection.Counters.Acknowledged, world.Ledger.Summary().Unique);
+        Assert.Equal((4, 3), (world.Connection.Counters.Connects, world.Connection.Counters.Renewals));
+        Assert.Empty(states);
+        Assert.Equal(0, world.Connection.Status.Reconnects);
+    }
+
+    [Fact]
+    public async Task A_method_that_runs_over_a_renewal_is_answered_over_the_next_connection()
+    {
+        var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
+        await using var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
+        world.Use(world.WorkloadIdentity, new() { Transport = HubTransport.Mqtt, TokenLife = TimeSpan.FromMinutes(2) });
+        await world.StartAsync();
+        await world.Connection.WaitUntilConnectedAsync(Token);
+        var called = new TaskCompletionSource();
+        var release = new TaskCompletionSource();
+        world.Handler.OnMethod = async (_, _, _) =>
+        {
+            called.SetResult();
+            await release.Task;
+            return new(200, "{}"u8.ToArray());
+        };
+        var call = world.Hub.Methods.InvokeAsync("slow", null, MethodTimeout, Token);
+        await called.Task;
+        clock.Advance(TimeSpan.FromSeconds(100));
+        await Until.True(() => world.Connection.Counters.Renewals == 1);
+        release.SetResult();
+        Assert.Equal(200, (await call).Status);
+    }
+
+    [Fact]
+    public async Task A_stop_waits_for_what_is_under_way_and_says_good_bye()
+    {
+        await using var world = await HubWorld.ConnectAsync();
+        world.Faults.Update(faults => faults with { PubackDelayMilliseconds = 300 });
+        var sending = world.SendAsync(1);
+        await world.Connection.StopAsync(Token);
+        Assert.Equal(HubSendStatus.Accepted, (await sending).Status);
+        await Until.True(() => world.Events.Contains("module disconnected"));
+        Assert.Equal(HubState.Disconnected, world.Connection.Status.State);
+        Assert.Equal(0, world.Connection.Status.Reconnects);
+        Assert.Equal(HubSendStatus.NotConnected, (await world.SendAsync(2)).Status);
+        Assert.Equal(0, (await world.Connection.GetTwinAsync(Token)).Status);
+    }
+
+    [Fact]
+    public async Task A_caller_that_gives_up_harms_neither_its_message_nor_the_connection()
+    {
+        await using var world = await HubWorld.ConnectAsync();
+        world.Faults.Update(faults => faults with { PubackDelayMilliseconds = 300 });
+        using var impatient = new CancellationTokenSource();
+        var sending = world.Connection.SendAsync(HubWorld.Message(1), impatient.Token);
+        await impatient.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => sending);
+        Assert.Equal(HubSendStatus.Accepted, (await world.SendAsync(2)).Status);
+        Assert.Equal(2, world.Connection.Counters.Acknowledged);
+        Assert.Equal(1, world.Connection.Counters.Connects);
+    }
+
+    [Fact]
+    public async Task A_message_too_large_is_refused_here_and_the_largest_is_taken_there()
+    {
+        await using var world = await HubWorld.ConnectAsync();
+        Assert.Equal(HubSendStatus.TooLarge, (await world.SendAsync(1, padding: 262_144)).Status);
+        Assert.Equal(HubSendStatus.Accepted, (await world.SendAsync(2, padding: 261_000)).Status);
+        Assert.Equal(1, world.Connection.Counters.Connects);
+    }
+}

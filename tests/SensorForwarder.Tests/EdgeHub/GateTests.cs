@@ -1,0 +1,110 @@
+using Microsoft.Extensions.Time.Testing;
+using MQTTnet;
+using SensorForwarder.EdgeHub;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.EdgeHub;
+
+/// <summary>The line in front of the connection, and the account of what is under way on it.</summary>
+public sealed class GateTests
+{
+    readonly FakeTimeProvider _clock = new();
+    readonly SendGate _gate = new();
+
+    Session NewSession() => new(new MqttClientFactory().CreateMqttClient(), HubTransport.Mqtt, _clock);
+
+    [Fact]
+    public async Task Without_a_connection_nobody_waits()
+    {
+        Assert.Null(await _gate.EnterAsync(1, CancellationToken.None));
+        _gate.Open(NewSession());
+        Assert.NotNull(await _gate.EnterAsync(1, CancellationToken.None));
+        _gate.Close();
+        Assert.Null(await _gate.EnterAsync(1, CancellationToken.None));
+    }
+
+    [Fact]
+    public async Task During_a_renewal_they_wait_and_pass_one_after_the_other_in_their_order()
+    {
+        _gate.Pause();
+        using var impatient = new CancellationTokenSource();
+        var waiting = Enumerable.Range(0, 5).Select(i => _gate.EnterAsync(i, i == 2 ? impatient.Token : CancellationToken.None).AsTask()).ToList();
+        Assert.DoesNotContain(waiting, task => task.IsCompleted);
+        await impatient.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => waiting[2]);
+
+        var session = NewSession();
+        _gate.Open(session);
+        foreach (var i in (int[])[0, 1, 3, 4])
+        {
+            var flight = await waiting[i];
+            Assert.Equal((i, true), (flight!.Bytes, flight.FromLine));
+
+            // The next passes when this one is handed over, and who comes now stands behind them.
+            Assert.DoesNotContain(waiting.Skip(i + 1).Where((_, later) => later + i + 1 != 2), task => task.IsCompleted);
+            if (i == 0) waiting.Add(_gate.EnterAsync(5, CancellationToken.None).AsTask());
+            _gate.Passed();
+        }
+
+        Assert.Equal(5, (await waiting[5])!.Bytes);
+    }
+
+    [Fact]
+    public async Task A_renewal_that_fails_sends_the_line_away()
+    {
+        _gate.Pause();
+        var waiting = _gate.EnterAsync(1, CancellationToken.None).AsTask();
+        _gate.Close();
+        Assert.Null(await waiting);
+    }
+
+    [Fact]
+    public async Task A_connection_that_is_over_takes_nobody_and_its_line_is_not_stuck()
+    {
+        _gate.Pause();
+        var waiting = Enumerable.Range(0, 3).Select(i => _gate.EnterAsync(i, CancellationToken.None).AsTask()).ToList();
+        var session = NewSession();
+        session.Finish(new("over"));
+        _gate.Open(session);
+        Assert.All(await Task.WhenAll(waiting), Assert.Null);
+        Assert.Null(await _gate.EnterAsync(1, CancellationToken.None));
+    }
+
+    [Fact]
+    public async Task Large_messages_have_the_time_that_a_slow_line_needs_and_no_more()
+    {
+        var session = NewSession();
+        var watching = session.WatchAsync();
+        var flight = session.Begin(245_760, fromLine: false)!; // a minute at 4 KB a second
+        while (_clock.GetUtcNow() < _clock.Start + TimeSpan.FromSeconds(119))
+        {
+            Assert.Null(session.End);
+            _clock.Advance(TimeSpan.FromSeconds(1));
+        }
+
+        await Until.True(() => session.End is not null, _clock, TimeSpan.FromSeconds(1));
+        Assert.True(flight.Overdue);
+        await watching;
+        session.Dispose();
+    }
+
+    [Fact]
+    public async Task Draining_ends_with_the_last_one_with_the_connection_or_with_the_patience()
+    {
+        var session = NewSession();
+        var flight = session.Begin(1, fromLine: false)!;
+        var draining = session.DrainAsync(TimeSpan.FromHours(1));
+        Assert.False(draining.IsCompleted);
+        session.Done(flight, acknowledged: true);
+        await draining;
+
+        session.Begin(1, fromLine: false);
+        draining = session.DrainAsync(TimeSpan.FromMinutes(1));
+        await Until.True(() => draining.IsCompleted, _clock, TimeSpan.FromSeconds(10));
+
+        draining = session.DrainAsync(TimeSpan.FromHours(1));
+        session.Finish(new("over"));
+        await draining;
+        await session.CloseAsync();
+    }
+}

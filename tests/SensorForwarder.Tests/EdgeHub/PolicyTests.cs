@@ -1,0 +1,113 @@
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.EdgeHub;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.EdgeHub;
+
+public sealed class PolicyTests
+{
+    static readonly TimeSpan Soon = TimeSpan.FromSeconds(3);
+    static readonly TimeSpan Long = TimeSpan.FromHours(1);
+
+    // NextDouble at its upper end: the bound itself is looked at.
+    sealed class Highest : Random
+    {
+        public override double NextDouble() => 1;
+    }
+
+    [Fact]
+    public void Failures_in_a_row_wait_longer_up_to_a_minute_and_a_long_life_starts_anew()
+    {
+        var policy = new ReconnectPolicy(new Highest());
+        Assert.Equal([1, 2, 4, 8, 16, 32, 60, 60], Enumerable.Range(0, 8).Select(_ => policy.AfterFailure(DialFailure.Unreachable).TotalSeconds));
+        Assert.Equal(1, policy.AfterEnd(Long, byPeer: true).TotalSeconds);
+        Assert.Equal(2, policy.AfterFailure(DialFailure.NotReady).TotalSeconds);
+    }
+
+    [Fact]
+    public void What_only_a_person_can_change_is_tried_more_rarely()
+    {
+        foreach (var failure in (DialFailure[])[DialFailure.Refused, DialFailure.Untrusted, DialFailure.Clock, DialFailure.Unsupported])
+        {
+            var policy = new ReconnectPolicy(new Highest());
+            Assert.Equal([5, 10, 20, 40, 80, 120], Enumerable.Range(0, 6).Select(_ => policy.AfterFailure(failure).TotalSeconds));
+        }
+    }
+
+    [Fact]
+    public void Three_short_lives_that_the_other_side_ended_are_a_rival_and_he_gets_room()
+    {
+        var policy = new ReconnectPolicy(new Highest());
+        policy.AfterEnd(Soon, byPeer: true);
+        policy.AfterEnd(Soon, byPeer: true);
+        Assert.False(policy.RivalSuspected);
+        Assert.True(policy.AfterEnd(Soon, byPeer: true) >= TimeSpan.FromSeconds(15));
+        Assert.True(policy.RivalSuspected);
+        for (var i = 0; i < 10; i++) policy.AfterEnd(TimeSpan.FromSeconds(100), byPeer: true);
+        Assert.Equal(300, policy.AfterEnd(Soon, byPeer: true).TotalSeconds);
+
+        policy.AfterEnd(Long, byPeer: true);
+        Assert.False(policy.RivalSuspected);
+    }
+
+    [Fact]
+    public void What_this_side_ended_or_could_not_open_is_no_sign_of_a_rival()
+    {
+        var policy = new ReconnectPolicy(new Highest());
+        for (var i = 0; i < 10; i++) policy.AfterEnd(Soon, byPeer: false);
+        Assert.False(policy.RivalSuspected);
+        for (var i = 0; i < 10; i++)
+        {
+            policy.AfterEnd(Soon, byPeer: true);
+            policy.AfterFailure(DialFailure.Unreachable);
+        }
+
+        Assert.False(policy.RivalSuspected);
+    }
+
+    [Fact]
+    public void Auto_tries_both_ports_and_stays_with_the_one_that_answered_for_as_long_as_it_does()
+    {
+        var choice = new TransportChoice(HubTransport.Auto);
+        Assert.Equal([HubTransport.Mqtt, HubTransport.MqttWs], choice.Candidates());
+        choice.Answered(HubTransport.MqttWs);
+        Assert.Equal([HubTransport.MqttWs], choice.Candidates());
+        for (var i = 0; i < 9; i++) choice.NobodyThere();
+        Assert.Equal([HubTransport.MqttWs], choice.Candidates());
+        choice.NobodyThere();
+        Assert.Equal([HubTransport.MqttWs, HubTransport.Mqtt], choice.Candidates());
+        choice.Answered(HubTransport.Mqtt);
+        Assert.Equal([HubTransport.Mqtt], choice.Candidates());
+        Assert.Equal([HubTransport.MqttWs], new TransportChoice(HubTransport.MqttWs).Candidates());
+    }
+
+    [Fact]
+    public async Task Waiting_ends_with_its_time_when_the_clock_does_not_step()
+    {
+        var clock = new FakeTimeProvider();
+        var waiting = ClockWatch.DelayAsync(TimeSpan.FromMinutes(1), clock, TestContext.Current.CancellationToken);
+        await Until.True(() => waiting.IsCompleted, clock, TimeSpan.FromSeconds(1));
+        Assert.Equal(TimeSpan.Zero, await waiting);
+    }
+
+    [Theory]
+    [InlineData(3600)]
+    [InlineData(-3600)]
+    public async Task Waiting_ends_at_once_when_the_wall_clock_steps(int seconds)
+    {
+        var clock = new SteppingClock();
+        var waiting = ClockWatch.DelayAsync(TimeSpan.FromDays(1), clock, TestContext.Current.CancellationToken);
+        clock.Step(TimeSpan.FromSeconds(seconds));
+        Assert.Equal(seconds, (await waiting).TotalSeconds, tolerance: 1);
+    }
+}
+
+/// <summary>The system's time, with a wall clock that can be set as a person or NTP sets it.</summary>
+internal sealed class SteppingClock : TimeProvider
+{
+    long _offset;
+
+    public void Step(TimeSpan by) => Interlocked.Add(ref _offset, by.Ticks);
+
+    public override DateTimeOffset GetUtcNow() => base.GetUtcNow().AddTicks(Interlocked.Read(ref _offset));
+}

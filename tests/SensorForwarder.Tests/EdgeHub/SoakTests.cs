@@ -1,0 +1,102 @@
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.EdgeHub;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.EdgeHub;
+
+public sealed class SoakTests
+{
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    /// <summary>A clock that counts the timers that are made and not disposed of.</summary>
+    sealed class CountingClock(DateTimeOffset start) : FakeTimeProvider(start)
+    {
+        int _timers;
+
+        public int Timers => Volatile.Read(ref _timers);
+
+        public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
+        {
+            Interlocked.Increment(ref _timers);
+            return new Counted(base.CreateTimer(callback, state, dueTime, period), this);
+        }
+
+        sealed class Counted(ITimer inner, CountingClock clock) : ITimer
+        {
+            int _disposed;
+
+            public bool Change(TimeSpan dueTime, TimeSpan period) => inner.Change(dueTime, period);
+
+            public void Dispose()
+            {
+                if (Interlocked.Exchange(ref _disposed, 1) == 0) Interlocked.Decrement(ref clock._timers);
+                inner.Dispose();
+            }
+
+            public ValueTask DisposeAsync()
+            {
+                Dispose();
+                return ValueTask.CompletedTask;
+            }
+        }
+    }
+
+    [Fact]
+    public async Task Ten_hours_of_renewals_cuts_twin_and_methods_leave_nothing_behind()
+    {
+        var clock = new CountingClock(TimeProvider.System.GetUtcNow());
+        await using var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
+        await world.StartAsync();
+        await world.Connection.WaitUntilConnectedAsync(Token);
+        var id = 0L;
+        var (timersEarly, bytesEarly) = (0, 0L);
+        for (var minute = 0; minute < 600; minute++)
+        {
+            clock.Advance(TimeSpan.FromMinutes(1));
+            await Until.True(() => world.Connection.Status.State == HubState.Connected, clock, TimeSpan.FromMilliseconds(100));
+            await world.DeliverAsync(++id);
+            if (minute % 10 == 0)
+            {
+                await world.Connection.GetTwinAsync(Token);
+                await world.Connection.PatchReportedAsync("""{"n":1}"""u8.ToArray(), Token);
+                await world.Hub.Methods.InvokeAsync("ping", null, TimeSpan.FromSeconds(60), Token);
+            }
+
+            if (minute % 25 == 24)
+            {
+                var connects = world.Connection.Counters.Connects;
+                world.Hub.Cut("soak");
+                await Until.True(() => world.Connection.Counters.Connects > connects, clock, TimeSpan.FromSeconds(1));
+            }
+
+            if (minute == 120) (timersEarly, bytesEarly) = (clock.Timers, GC.GetTotalMemory(forceFullCollection: true));
+        }
+
+        // No cut is younger than a token's renewal for long: some are renewed, all are replaced.
+        Assert.Equal(600, world.Ledger.Summary().Unique);
+        Assert.True(world.Connection.Counters.Connects >= 24);
+        Assert.Equal(0, world.Connection.OpenRequests);
+        Assert.InRange(clock.Timers, 0, timersEarly + 5);
+        Assert.InRange(GC.GetTotalMemory(forceFullCollection: true) - bytesEarly, long.MinValue, 4 << 20);
+    }
+
+    [Fact]
+    public async Task Ten_hours_of_quiet_renew_the_token_twelve_times_and_nobody_notices()
+    {
+        var clock = new CountingClock(TimeProvider.System.GetUtcNow());
+        await using var world = await HubWorld.OpenAsync(clock);
+        await world.StartAsync();
+        await world.Connection.WaitUntilConnectedAsync(Token);
+        var changes = 0;
+        world.Connection.StatusChanged += _ => changes++;
+        for (var renewal = 1; renewal <= 12; renewal++)
+        {
+            clock.Advance(TimeSpan.FromMinutes(48.1));
+            await Until.True(() => world.Connection.Counters.Renewals == renewal);
+            Assert.Equal(HubSendStatus.Accepted, (await world.SendAsync(renewal)).Status);
+        }
+
+        Assert.Equal((0, 0L), (changes, world.Connection.Status.Reconnects));
+        Assert.DoesNotContain(world.Events, text => text.Contains("expired", StringComparison.Ordinal));
+    }
+}

@@ -1,0 +1,189 @@
+using System.Net;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
+using System.Text;
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.EdgeHub;
+
+namespace SensorForwarder.Tests.EdgeHub;
+
+/// <summary>The bytes that go out, and what comes of bytes that should not come in.</summary>
+public sealed class WireTests
+{
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    static EdgeIdentity Identity(RawHub hub) => new()
+    {
+        HubHostName = "stubhub.azure-devices.net",
+        GatewayHostName = hub.HostName,
+        DeviceId = "pi1",
+        ModuleId = "telemetry",
+        SharedAccessKey = Convert.FromBase64String(HubWorld.Key),
+        TrustedCaFile = hub.CaFile,
+        Source = "EdgeHubConnectionString",
+    };
+
+    // An hour before the recorded token's end.
+    static FakeTimeProvider Clock { get; } = new(DateTimeOffset.FromUnixTimeSeconds(1795533816 - 3600));
+
+    static HubDialer Dialer(EdgeIdentity identity, string? modelId = null) =>
+        new(identity, new() { Transport = HubTransport.Mqtt, ModelId = modelId }, Clock, new Random(1));
+
+    static async Task<(byte[] Connect, string? Certificate)> ConnectAsync(Func<RawHub, EdgeIdentity> identity, string? modelId = null)
+    {
+        var connect = new TaskCompletionSource<(byte[], string?)>();
+        await using var hub = new RawHub(async connection =>
+        {
+            var bytes = await connection.WelcomeAsync();
+            connect.SetResult((bytes, connection.ClientCertificateName));
+        }, Clock);
+        using var dialer = Dialer(identity(hub), modelId);
+        var (session, _) = await dialer.DialAsync(_ => { }, Token);
+        await session.CloseAsync();
+        return await connect.Task;
+    }
+
+    static List<string> Fields(byte[] connect)
+    {
+        var at = 0;
+        while ((connect[++at] & 0x80) != 0)
+        {
+        }
+
+        var fields = new List<string>();
+        at += 1 + 10; // protocol name, level, flags, keep alive
+        while (at < connect.Length)
+        {
+            var length = (connect[at] << 8) | connect[at + 1];
+            fields.Add(Encoding.UTF8.GetString(connect, at + 2, length));
+            at += 2 + length;
+        }
+
+        return fields;
+    }
+
+    static byte[] VariableHeader(byte[] connect) => connect[Array.IndexOf(connect, (byte)'M') is var m ? (m - 2)..(m + 8) : ..];
+
+    [Fact]
+    public async Task CONNECT_is_that_of_the_SDK_but_for_its_product_and_its_keep_alive()
+    {
+        string? host = null;
+        var (connect, certificate) = await ConnectAsync(hub =>
+        {
+            host = hub.HostName;
+            return Identity(hub);
+        });
+        // "MQTT" level 4, user name and password, no clean session, no will; 60 s.
+        Assert.Equal(Convert.FromHexString("00044d51545404c0003c"), VariableHeader(connect));
+        Assert.Equal(
+            [
+                "pi1/telemetry",
+                $"{host}/pi1/telemetry/?api-version=2020-09-30&DeviceClientType=SensorForwarder%2F0.1.0",
+                "SharedAccessSignature sr=stubhub.azure-devices.net%2Fdevices%2Fpi1%2Fmodules%2Ftelemetry"
+                    + "&sig=9JGkOQzwJNbJ0JrQOTn16uXuRcs%2FV3lPnzVdB1863UY%3D&se=1795533816",
+            ],
+            Fields(connect));
+        Assert.Null(certificate);
+    }
+
+    [Fact]
+    public async Task A_model_is_announced_in_the_user_name()
+    {
+        var (connect, _) = await ConnectAsync(Identity, "dtmi:com:example:Sensor;1");
+        Assert.EndsWith("&model-id=dtmi%3Acom%3Aexample%3ASensor%3B1", Fields(connect)[1], StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_device_has_no_module_in_its_names()
+    {
+        var (connect, _) = await ConnectAsync(hub => Identity(hub) with { ModuleId = null });
+        var fields = Fields(connect);
+        Assert.Equal("pi1", fields[0]);
+        Assert.Contains("/pi1/?api-version=", fields[1], StringComparison.Ordinal);
+        Assert.Contains("sr=stubhub.azure-devices.net%2Fdevices%2Fpi1&sig=", fields[2], StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_client_certificate_is_shown_and_no_password_is_sent()
+    {
+        using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
+        var request = new CertificateRequest("CN=pi1", key, HashAlgorithmName.SHA256);
+        using var certificate = request.CreateSelfSigned(TimeProvider.System.GetUtcNow().AddDays(-1), TimeProvider.System.GetUtcNow().AddDays(1));
+        var directory = Directory.CreateTempSubdirectory("x509-");
+        var (certificateFile, keyFile) = (Path.Combine(directory.FullName, "cert.pem"), Path.Combine(directory.FullName, "key.pem"));
+        await File.WriteAllTextAsync(certificateFile, certificate.ExportCertificatePem(), Token);
+        await File.WriteAllTextAsync(keyFile, key.ExportPkcs8PrivateKeyPem(), Token);
+
+        var (connect, shown) = await ConnectAsync(hub => Identity(hub) with
+        {
+            SharedAccessKey = null,
+            ClientCertificateFile = certificateFile,
+            ClientKeyFile = keyFile,
+        });
+        Assert.Equal("pi1", shown);
+        Assert.Equal(Convert.FromHexString("00044d5154540480"), VariableHeader(connect)[..8]);
+        Assert.Equal(2, Fields(connect).Count);
+
+        // A file that is gone is a line that names the variables; it may come back.
+        await File.WriteAllTextAsync(keyFile, "no key", Token);
+        await using var hub = new RawHub(_ => Task.CompletedTask, Clock);
+        using var dialer = Dialer(Identity(hub) with { SharedAccessKey = null, ClientCertificateFile = certificateFile, ClientKeyFile = keyFile });
+        var failure = await Assert.ThrowsAsync<DialException>(() => dialer.DialAsync(_ => { }, Token));
+        Assert.Equal(DialFailure.Credentials, failure.Failure);
+        Assert.StartsWith("EdgeHub__ClientCertificateFile, EdgeHub__ClientKeyFile: ", failure.Message, StringComparison.Ordinal);
+        directory.Delete(recursive: true);
+    }
+
+    [Fact]
+    public async Task A_refused_subscription_is_no_connection()
+    {
+        await using var hub = new RawHub(async connection =>
+        {
+            await connection.ReadPacketAsync();
+            await connection.WriteAsync(0x20, 2, 0, 0);
+            var subscribe = await connection.ReadPacketAsync();
+            await connection.WriteAsync(0x90, 5, subscribe[2], subscribe[3], 1, 0x80, 1);
+            await connection.ReadPacketAsync();
+        }, Clock);
+        using var dialer = Dialer(Identity(hub));
+        var failure = await Assert.ThrowsAsync<DialException>(() => dialer.DialAsync(_ => { }, Token));
+        Assert.Contains("refuses the subscription to $iothub/twin/PATCH/properties/desired/#", failure.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task No_byte_of_CONNACK_gets_anything_but_a_connection_or_a_reason()
+    {
+        var code = 0;
+        await using var hub = new RawHub(async connection =>
+        {
+            await connection.ReadPacketAsync();
+            await connection.WriteAsync(0x20, 2, (byte)(code & 1), (byte)code);
+            await connection.ReadPacketAsync();
+        }, Clock);
+        for (code = 1; code < 256; code += code < 16 ? 1 : 15)
+        {
+            using var dialer = Dialer(Identity(hub));
+            var failure = await Assert.ThrowsAsync<DialException>(() => dialer.DialAsync(_ => { }, Token));
+            var expected = code switch { 3 => DialFailure.NotReady, 4 or 5 => DialFailure.Refused, 1 or 2 => DialFailure.Unsupported, _ => (DialFailure?)null };
+            if (expected is { } wanted) Assert.Equal(wanted, failure.Failure);
+            Assert.DoesNotContain('\n', failure.Message);
+        }
+    }
+
+    [Fact]
+    public async Task A_CA_file_that_is_none_is_named()
+    {
+        var identity = new EdgeIdentity
+        {
+            HubHostName = "h",
+            GatewayHostName = IPAddress.Loopback.ToString(),
+            DeviceId = "d",
+            SharedAccessKey = new byte[] { 1 },
+            TrustedCaFile = "/nowhere/ca.pem",
+            Source = "EdgeHubConnectionString",
+        };
+        using var dialer = Dialer(identity);
+        var failure = await Assert.ThrowsAsync<DialException>(() => dialer.DialAsync(_ => { }, Token));
+        Assert.StartsWith("EdgeModuleCACertificateFile: '/nowhere/ca.pem' can't be read", failure.Message, StringComparison.Ordinal);
+    }
+}

@@ -28,19 +28,29 @@ internal sealed class Ledger(TimeProvider time)
     /// <summary>Counts a message. Null, with the problem, if it holds no batch.</summary>
     public Receipt? Record(ReadOnlyMemory<byte> body, out string? problem)
     {
+        var receipt = Accept(body, out problem);
+        if (receipt is not null)
+        {
+            Count(receipt);
+        }
+
+        return receipt;
+    }
+
+    /// <summary>Takes a message that is in flight, before it counts as arrived. Null, with the problem, if it holds no batch.</summary>
+    public Receipt? Accept(ReadOnlyMemory<byte> body, out string? problem)
+    {
         var isBatch = BatchBody.TryParse(body, out var batch, out var reason);
-        var now = time.GetUtcNow();
         lock (_lock)
         {
-            _messages++;
-            _bytes += body.Length;
             problem = isBatch ? null : reason;
             if (!isBatch)
             {
+                _messages++;
+                _bytes += body.Length;
                 return null;
             }
 
-            _batches++;
             var key = new EpochKey(batch.Device, batch.Module, batch.Epoch);
             if (!_epochs.TryGetValue(key, out var account))
             {
@@ -48,27 +58,34 @@ internal sealed class Ledger(TimeProvider time)
                 _epochs.Add(key, account);
             }
 
-            var ids = new long[batch.Items.Count];
-            for (var index = 0; index < ids.Length; index++)
+            var receipt = new Receipt(this, account, batch.Items, body.Length);
+            _inFlight.AddLast(receipt);
+            Forget();
+            return receipt;
+        }
+    }
+
+    /// <summary>The message has arrived where it was to go.</summary>
+    public void Count(Receipt receipt)
+    {
+        var now = time.GetUtcNow();
+        lock (_lock)
+        {
+            _messages++;
+            _bytes += receipt.Bytes;
+            _batches++;
+            foreach (var item in receipt.Items)
             {
-                var item = batch.Items[index];
-                ids[index] = item.Id;
-                if (account.Add(item) && item.Sensed is { } sensed)
+                if (receipt.Account.Add(item) && item.Sensed is { } sensed)
                 {
                     _backlog.Add(sensed, now);
                 }
             }
 
-            if (ids.Length > 0)
+            if (receipt.Items is [var first, ..] and [.., var last])
             {
-                var delay = now - batch.Items[^1].Sensed;
-                _last = new LastBatch(ids[0], ids[^1], body.Length, delay);
+                _last = new LastBatch(first.Id, last.Id, receipt.Bytes, now - last.Sensed);
             }
-
-            var receipt = new Receipt(this, account, ids);
-            _inFlight.AddLast(receipt);
-            Forget();
-            return receipt;
         }
     }
 

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Net;
+using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -27,6 +28,7 @@ internal sealed class RestApi : IAsyncDisposable
         GET   /twins/{device}/modules/{module}          the twin
         PATCH /twins/{device}/modules/{module}          {"properties":{"desired":{"batchSize":5}}}
         POST  /twins/{device}/modules/{module}/methods  {"methodName":"getStatus","payload":null,"responseTimeoutInSeconds":30}
+        POST  /api/v1/messages                          {"inputName":"in","data":"text"}: a message to an input
         GET   /messages?after=NUMBER                    the newest messages, with properties and body
         GET   /faults                                   what can be broken, and what is
         POST  /faults                                   {"blackout":true} and so on; {"reset":true}, {"cut":true}, {"kill":true}
@@ -37,18 +39,20 @@ internal sealed class RestApi : IAsyncDisposable
     readonly ModuleIdentity _identity;
     readonly ModuleTwin _twin;
     readonly MethodCalls _methods;
+    readonly InputEndpoint _inputs;
     readonly RecentMessages _recent;
     readonly FaultCommands _faults;
     readonly Func<string> _report;
     readonly WebApplication _app;
 
     public RestApi(
-        int port, ModuleIdentity identity, ModuleTwin twin, MethodCalls methods, RecentMessages recent, FaultCommands faults,
-        Func<string> report)
+        int port, ModuleIdentity identity, ModuleTwin twin, MethodCalls methods, InputEndpoint inputs, RecentMessages recent,
+        FaultCommands faults, Func<string> report)
     {
         _identity = identity;
         _twin = twin;
         _methods = methods;
+        _inputs = inputs;
         _recent = recent;
         _faults = faults;
         _report = report;
@@ -63,6 +67,7 @@ internal sealed class RestApi : IAsyncDisposable
         _app.MapGet("/twins/{device}/modules/{module}", GetTwinAsync);
         _app.MapPatch("/twins/{device}/modules/{module}", PatchTwinAsync);
         _app.MapPost("/twins/{device}/modules/{module}/methods", InvokeMethodAsync);
+        _app.MapPost("/api/v1/messages", PostInputAsync);
         _app.MapGet("/messages", GetMessagesAsync);
         _app.MapGet("/faults", context => WriteAsync(context, 200, _faults.Describe()));
         _app.MapPost("/faults", PostFaultsAsync);
@@ -119,6 +124,21 @@ internal sealed class RestApi : IAsyncDisposable
         RequireModule(context);
         var body = await ReadAsync(context).ConfigureAwait(false);
         await WriteAsync(context, 200, await _methods.InvokeAsync(body, context.RequestAborted).ConfigureAwait(false)).ConfigureAwait(false);
+    }
+
+    /// <summary>As iotedgehubdev's end point for inputs, from a module called input.</summary>
+    async Task PostInputAsync(HttpContext context)
+    {
+        var body = await ReadAsync(context).ConfigureAwait(false);
+        if (body["inputName"] is not JsonValue name || !name.TryGetValue<string>(out var input) || input.Length == 0 ||
+            input.AsSpan().IndexOfAny('/', '+', '#') >= 0)
+        {
+            throw Problem.BadRequest("inputName: a name without / + # is wanted");
+        }
+
+        var data = body["data"] is JsonValue value && value.TryGetValue<string>(out var text) ? text : body["data"]?.ToJsonString() ?? "";
+        _inputs.Enqueue(input, [], _identity.DeviceId, "input", Encoding.UTF8.GetBytes(data));
+        await WriteAsync(context, 202, new JsonObject { ["inputName"] = input }).ConfigureAwait(false);
     }
 
     Task GetMessagesAsync(HttpContext context)

@@ -38,6 +38,24 @@ internal sealed record FaultSettings
     /// <summary>How many telemetry messages are acknowledged and dropped, as edgeHub does without a route.</summary>
     public int DropAcknowledged { get; init; }
 
+    /// <summary>edgeHub has no connection to the cloud: it acknowledges and keeps what comes.</summary>
+    public bool UpstreamOffline { get; init; }
+
+    /// <summary>How many of the messages that wait in edgeHub are lost when the cloud is back.</summary>
+    public int LoseQueued { get; init; }
+
+    /// <summary>What has waited longer is dropped when the cloud is back; 0 is: as the routes say.</summary>
+    public int QueueTimeToLiveSeconds { get; init; }
+
+    /// <summary>edgeHub's store takes nothing: no PUBACK, and the connection is closed.</summary>
+    public bool StoreFull { get; init; }
+
+    /// <summary>Connections are accepted, and nothing is ever sent to them but acknowledgements.</summary>
+    public bool OverConnectionLimit { get; init; }
+
+    /// <summary>The twin is answered with 200 and no property, not even a version, as by an edgeHub that never had it.</summary>
+    public bool EmptyTwin { get; init; }
+
     /// <summary>How many pairs of PUBACKs are sent in the wrong order.</summary>
     public int SwapPubacks { get; init; }
 

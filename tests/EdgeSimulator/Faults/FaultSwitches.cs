@@ -49,5 +49,7 @@ internal sealed class FaultSwitches
 
     public bool TryTakeDropAcknowledged() => TryTake(f => f.DropAcknowledged, (f, left) => f with { DropAcknowledged = left });
 
+    public bool TryTakeLostQueued() => TryTake(f => f.LoseQueued, (f, left) => f with { LoseQueued = left });
+
     public bool TryTakeSwappedPubacks() => TryTake(f => f.SwapPubacks, (f, left) => f with { SwapPubacks = left });
 }

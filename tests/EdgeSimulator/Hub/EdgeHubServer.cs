@@ -1,6 +1,7 @@
 using EdgeSimulator.Accounting;
 using EdgeSimulator.Display;
 using EdgeSimulator.Faults;
+using EdgeSimulator.Metrics;
 using EdgeSimulator.Twins;
 using MQTTnet;
 using MQTTnet.Packets;
@@ -21,18 +22,19 @@ internal sealed class EdgeHubServer : IDisposable
     readonly RunLog _log;
     readonly GatewayListener _listener;
     readonly ConnectionGate _gate;
+    readonly HubMetrics _metrics;
     readonly PublishIntake _intake;
     readonly TokenWatch _tokens;
     readonly MqttServer _server;
     readonly CancellationTokenSource _stop = new();
     readonly Lock _lock = new();
-    readonly Dictionary<string, MqttQualityOfServiceLevel> _subscriptions = new(StringComparer.Ordinal);
+    readonly Subscriptions _subscriptions = new();
     ModuleConnection? _current;
     MqttSessionStatus? _session;
 
     public EdgeHubServer(
-        ModuleIdentity identity, GatewayListener listener, ModuleTwin twin, Ledger ledger, RecentMessages recent,
-        FaultSwitches faults, TimeProvider time, RunLog log)
+        ModuleIdentity identity, GatewayListener listener, ModuleTwin twin, Upstream upstream, HubMetrics metrics, FaultSwitches faults,
+        TimeProvider time, RunLog log)
     {
         _identity = identity;
         _faults = faults;
@@ -41,10 +43,13 @@ internal sealed class EdgeHubServer : IDisposable
         _listener = listener;
         _gate = new ConnectionGate(identity, faults, time);
         _tokens = new TokenWatch(faults, time, () => Current, Drop);
-        Ledger = ledger;
-        Methods = new MethodEndpoint(time, TrySend);
+        _metrics = metrics;
+        Ledger = upstream.Ledger;
+        Methods = new MethodEndpoint(metrics, time, TrySend);
+        Inputs = new InputEndpoint(identity, _subscriptions, time, log, TrySend);
         _intake = new PublishIntake(
-            new TelemetryIntake(ledger, recent, faults, time, log), new TwinEndpoint(twin, faults, time, log, TrySend), Methods, Drop, log);
+            new TelemetryIntake(upstream, Inputs, faults, metrics, time, log), new TwinEndpoint(twin, faults, time, log, metrics, TrySend),
+            Methods, faults, Drop, log);
 
         // Sessions persist, so that subscriptions do, as with edgeHub; what MQTTnet would deliver again is held back in OnOutbound.
         var options = new MqttServerOptionsBuilder().WithoutDefaultEndpoint().WithPersistentSessions(true).Build();
@@ -56,6 +61,7 @@ internal sealed class EdgeHubServer : IDisposable
         _server.InterceptingUnsubscriptionAsync += OnUnsubscribeAsync;
         _server.InterceptingPublishAsync += OnPublishAsync;
         _server.InterceptingOutboundPacketAsync += OnOutboundAsync;
+        _server.InterceptingInboundPacketAsync += OnInboundAsync;
         faults.Changed += OnFaultsChanged;
     }
 
@@ -68,27 +74,21 @@ internal sealed class EdgeHubServer : IDisposable
 
     public MethodEndpoint Methods { get; }
 
+    public InputEndpoint Inputs { get; }
+
     /// <summary>The module has been connected at least once.</summary>
     public bool HasBeenConnected { get; private set; }
 
     public bool IsConnected => Current is not null;
 
     /// <summary>Connected, and direct methods reach it.</summary>
-    public bool IsReachable
-    {
-        get
-        {
-            lock (_lock)
-            {
-                return _current is not null && _subscriptions.ContainsKey(MethodEndpoint.Filter);
-            }
-        }
-    }
+    public bool IsReachable => IsConnected && _subscriptions.QualityOf(MethodEndpoint.Filter) is not null;
 
     public async Task StartAsync()
     {
         await _server.StartAsync().ConfigureAwait(false);
         _ = _tokens.RunAsync(_stop.Token);
+        _ = Inputs.RunAsync(_stop.Token);
     }
 
     public async Task StopAsync()
@@ -175,6 +175,7 @@ internal sealed class EdgeHubServer : IDisposable
         e.ReasonCode = decision.Code;
         if (decision.Code != MqttConnectReasonCode.Success)
         {
+            _metrics.Refused(decision.Code == MqttConnectReasonCode.NotAuthorized ? "not_authenticated" : "protocol");
             _log.Write($"connection refused ({decision.Code}): {decision.Reason}");
             return;
         }
@@ -219,6 +220,7 @@ internal sealed class EdgeHubServer : IDisposable
             HasBeenConnected = true;
         }
 
+        _metrics.Connected();
         _log.Write("module connected");
         Connected?.Invoke();
     }
@@ -257,21 +259,13 @@ internal sealed class EdgeHubServer : IDisposable
             e.Response.ReasonCode = MqttSubscribeReasonCode.GrantedQoS1;
         }
 
-        lock (_lock)
-        {
-            _subscriptions[e.TopicFilter.Topic] = e.TopicFilter.QualityOfServiceLevel;
-        }
-
+        _subscriptions.Add(e.TopicFilter.Topic, e.TopicFilter.QualityOfServiceLevel);
         return Task.CompletedTask;
     }
 
     Task OnUnsubscribeAsync(InterceptingUnsubscriptionEventArgs e)
     {
-        lock (_lock)
-        {
-            _subscriptions.Remove(e.Topic);
-        }
-
+        _subscriptions.Remove(e.Topic);
         return Task.CompletedTask;
     }
 
@@ -295,6 +289,7 @@ internal sealed class EdgeHubServer : IDisposable
         {
             case MqttPublishPacket publish:
                 e.ProcessPacket = connection.IsAnnounced(publish.Topic);
+                Inputs.Leaving(publish.Topic, publish.PacketIdentifier);
                 break;
             case MqttPubAckPacket puback:
                 await connection.Pubacks.PassAsync(puback, e).ConfigureAwait(false);
@@ -304,11 +299,22 @@ internal sealed class EdgeHubServer : IDisposable
         }
     }
 
+    Task OnInboundAsync(InterceptingPacketEventArgs e)
+    {
+        if (e.Packet is MqttPubAckPacket puback)
+        {
+            Inputs.Acknowledged(puback.PacketIdentifier);
+        }
+
+        return Task.CompletedTask;
+    }
+
     bool TrySend(string filter, string topic, byte[] payload)
     {
         lock (_lock)
         {
-            if (_current is null || _session is null || !_subscriptions.TryGetValue(filter, out var quality))
+            if (_current is null || _session is null || _faults.Current.OverConnectionLimit ||
+                _subscriptions.QualityOf(filter) is not { } quality)
             {
                 return false;
             }

@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using EdgeSimulator.Metrics;
 
 namespace EdgeSimulator.Hub;
 
@@ -19,7 +20,7 @@ internal enum MethodOutcome
 internal sealed record MethodResult(MethodOutcome Outcome, int Status, JsonNode? Payload);
 
 /// <summary>Direct methods over MQTT. Any number at once; a late or unknown answer counts for nothing.</summary>
-internal sealed class MethodEndpoint(TimeProvider time, SendToModule send)
+internal sealed class MethodEndpoint(HubMetrics metrics, TimeProvider time, SendToModule send)
 {
     public const string Filter = "$iothub/methods/POST/#";
 
@@ -38,6 +39,7 @@ internal sealed class MethodEndpoint(TimeProvider time, SendToModule send)
                 return new MethodResult(MethodOutcome.NotConnected, 404, null);
             }
 
+            metrics.MethodCalled();
             return await answer.Task.WaitAsync(timeout, time, cancellationToken).ConfigureAwait(false);
         }
         catch (TimeoutException)

@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Text;
 using EdgeSimulator.Accounting;
 using EdgeSimulator.Display;
+using EdgeSimulator.Faults;
 using MQTTnet;
 using MQTTnet.Protocol;
 using MQTTnet.Server;
@@ -13,7 +14,8 @@ namespace EdgeSimulator.Hub;
 /// telemetry behind it, as with edgeHub. Called by the receiving loop of MQTTnet's connection.
 /// </summary>
 internal sealed class PublishIntake(
-    TelemetryIntake telemetry, TwinEndpoint twin, MethodEndpoint methods, Action<ModuleConnection> drop, RunLog log)
+    TelemetryIntake telemetry, TwinEndpoint twin, MethodEndpoint methods, FaultSwitches faults, Action<ModuleConnection> drop,
+    RunLog log)
 {
     /// <summary>The largest MQTT packet with its fixed header; beyond it edgeHub drops the connection.</summary>
     public const int PacketMaxBytes = 262_144;
@@ -31,7 +33,17 @@ internal sealed class PublishIntake(
             return;
         }
 
-        var receipt = await HandleAsync(connection, message.Topic, message.Payload.ToArray(), e.CancellationToken).ConfigureAwait(false);
+        var topic = HubTopic.Parse(message.Topic);
+        if (topic is HubTopic.Telemetry && faults.Current.StoreFull)
+        {
+            log.Write("connection dropped on command: edgeHub's store is full");
+            drop(connection);
+            e.CloseConnection = true;
+            return;
+        }
+
+        var receipt = await HandleAsync(connection, topic, message.Topic, message.Payload.ToArray(), e.CancellationToken)
+            .ConfigureAwait(false);
         if (quality == MqttQualityOfServiceLevel.AtLeastOnce)
         {
             connection.Pubacks.Expect(telemetry.PubackFate(receipt), receipt is null ? null : receipt.Acknowledge);
@@ -44,9 +56,10 @@ internal sealed class PublishIntake(
     }
 
     /// <summary>Does what the topic asks for. The receipt is that of a telemetry message that was counted.</summary>
-    async Task<Receipt?> HandleAsync(ModuleConnection connection, string topic, byte[] payload, CancellationToken cancellationToken)
+    async Task<Receipt?> HandleAsync(
+        ModuleConnection connection, HubTopic topic, string text, byte[] payload, CancellationToken cancellationToken)
     {
-        switch (HubTopic.Parse(topic))
+        switch (topic)
         {
             case HubTopic.Telemetry message:
                 return await telemetry.TakeAsync(message, payload, cancellationToken).ConfigureAwait(false);
@@ -57,14 +70,14 @@ internal sealed class PublishIntake(
                 await twin.PatchAsync(requestId, payload, cancellationToken).ConfigureAwait(false);
                 return null;
             case HubTopic.TwinGet or HubTopic.TwinPatch:
-                log.Write($"connection dropped: no $rid in '{topic}'");
+                log.Write($"connection dropped: no $rid in '{text}'");
                 drop(connection);
                 return null;
             case HubTopic.MethodResponse response:
                 methods.Complete(response.RequestId, response.Status, payload);
                 return null;
             default:
-                log.Write($"acknowledged and dropped, as edgeHub does: unknown topic '{topic}'");
+                log.Write($"acknowledged and dropped, as edgeHub does: unknown topic '{text}'");
                 return null;
         }
     }

@@ -1,14 +1,19 @@
 using EdgeSimulator.Accounting;
 using EdgeSimulator.Display;
 using EdgeSimulator.Faults;
+using EdgeSimulator.Metrics;
 
 namespace EdgeSimulator.Hub;
 
 /// <summary>Takes telemetry messages: properties, the ledger, and the faults that concern them. One message at a time, in order.</summary>
-internal sealed class TelemetryIntake(Ledger ledger, RecentMessages recent, FaultSwitches faults, TimeProvider time, RunLog log)
+internal sealed class TelemetryIntake(
+    Upstream upstream, InputEndpoint inputs, FaultSwitches faults, HubMetrics metrics, TimeProvider time, RunLog log)
 {
     /// <summary>Size of body and properties that edgeHub routes; above it, it acknowledges and drops (RoutingEdgeHub.ValidateMessageSize).</summary>
     const int MessageMaxBytes = 262_144;
+
+    // Outputs that no route takes, each said once.
+    readonly HashSet<string> _unrouted = new(StringComparer.Ordinal);
 
     /// <summary>Counts a message before it is acknowledged. Null: it is acknowledged and forgotten.</summary>
     public async Task<Receipt?> TakeAsync(HubTopic.Telemetry topic, byte[] payload, CancellationToken cancellationToken)
@@ -26,22 +31,34 @@ internal sealed class TelemetryIntake(Ledger ledger, RecentMessages recent, Faul
             return null;
         }
 
+        var output = properties.GetValueOrDefault("$.on") ?? "";
+        metrics.Received(topic, output, size);
         if (faults.TryTakeDropAcknowledged())
         {
             log.Write("acknowledged and dropped on command: readings in it are lost");
             return null;
         }
 
-        var receipt = ledger.Record(payload, out var problem);
-        recent.Add("mqtt", topic.DeviceId, topic.ModuleId, properties, payload);
-        if (problem is not null)
+        var (route, paths) = upstream.Routes.Find(topic.ModuleId, output);
+        foreach (var path in paths)
         {
-            log.Write($"a message that is no batch: {problem}");
+            inputs.Route(path, topic, properties, payload);
         }
 
+        if (route is null)
+        {
+            if (paths.Count == 0)
+            {
+                DropUnrouted(topic, output);
+            }
+
+            return null;
+        }
+
+        var receipt = upstream.Store(topic, properties, payload, route);
         if (faults.Current.PubackDelayMilliseconds is > 0 and var delay)
         {
-            ledger.Explain(Causes.LatePuback, receipt);
+            upstream.Ledger.Explain(Causes.LatePuback, receipt);
             await Task.Delay(TimeSpan.FromMilliseconds(delay), time, cancellationToken).ConfigureAwait(false);
         }
 
@@ -58,18 +75,28 @@ internal sealed class TelemetryIntake(Ledger ledger, RecentMessages recent, Faul
 
         if (faults.TryTakeLostPuback())
         {
-            ledger.Explain(Causes.LostPuback, receipt);
+            upstream.Ledger.Explain(Causes.LostPuback, receipt);
             log.Write("a PUBACK is lost on command");
             return Hub.PubackFate.Lose;
         }
 
         if (faults.TryTakeSwappedPubacks())
         {
-            ledger.Explain(Causes.SwappedPubacks, receipt);
+            upstream.Ledger.Explain(Causes.SwappedPubacks, receipt);
             log.Write("two PUBACKs are swapped on command");
             return Hub.PubackFate.SwapWithNext;
         }
 
         return Hub.PubackFate.Send;
+    }
+
+    void DropUnrouted(HubTopic.Telemetry topic, string output)
+    {
+        metrics.Dropped("no_route", topic, output);
+        if (_unrouted.Add($"{topic.ModuleId}/{output}"))
+        {
+            log.Write($"acknowledged and dropped, as edgeHub does: no route takes output '{output}' of module '{topic.ModuleId}', " +
+                "now and whenever it comes again; readings in it are lost");
+        }
     }
 }

@@ -3,6 +3,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using EdgeSimulator.Display;
 using EdgeSimulator.Faults;
+using EdgeSimulator.Metrics;
 using EdgeSimulator.Twins;
 
 namespace EdgeSimulator.Hub;
@@ -21,15 +22,23 @@ internal sealed class TwinEndpoint
     readonly TimeProvider _time;
     readonly RunLog _log;
     readonly SendToModule _send;
+    readonly HubMetrics _metrics;
+    readonly Lock _lock = new();
 
-    public TwinEndpoint(ModuleTwin twin, FaultSwitches faults, TimeProvider time, RunLog log, SendToModule send)
+    // While the cloud is away: the desired properties that edgeHub has, and what has changed since.
+    JsonObject? _stored;
+    JsonObject? _missed;
+
+    public TwinEndpoint(ModuleTwin twin, FaultSwitches faults, TimeProvider time, RunLog log, HubMetrics metrics, SendToModule send)
     {
         _twin = twin;
         _faults = faults;
         _time = time;
         _log = log;
+        _metrics = metrics;
         _send = send;
-        _twin.DesiredChanged += Push;
+        _twin.DesiredChanged += OnDesiredChanged;
+        faults.Changed += OnFaultsChanged;
     }
 
     public async Task GetAsync(string requestId, CancellationToken cancellationToken)
@@ -41,7 +50,8 @@ internal sealed class TwinEndpoint
             return;
         }
 
-        Answer(200, requestId, JsonSerializer.SerializeToUtf8Bytes(_twin.Document()));
+        _metrics.TwinGot(_faults.Current.UpstreamOffline);
+        Answer(200, requestId, JsonSerializer.SerializeToUtf8Bytes(_faults.Current.EmptyTwin ? Empty() : Document()));
     }
 
     public async Task PatchAsync(string requestId, ReadOnlyMemory<byte> payload, CancellationToken cancellationToken)
@@ -74,9 +84,64 @@ internal sealed class TwinEndpoint
         }
 
         _twin.PatchReported(patch!.AsObject());
+        _metrics.Reported();
 
         // 204 without $version: edgeHub's template has none, unlike IoT Hub's.
         Answer(204, requestId, []);
+    }
+
+    static JsonObject Empty() => new() { ["desired"] = new JsonObject(), ["reported"] = new JsonObject() };
+
+    JsonObject Document()
+    {
+        var document = _twin.Document();
+        lock (_lock)
+        {
+            if (_stored is not null)
+            {
+                document["desired"] = _stored.DeepClone();
+            }
+        }
+
+        return document;
+    }
+
+    /// <summary>What changes while the cloud is away comes as one patch when it is back.</summary>
+    void OnFaultsChanged(FaultSettings before, FaultSettings after)
+    {
+        if (before.UpstreamOffline == after.UpstreamOffline)
+        {
+            return;
+        }
+
+        // The twin calls OnDesiredChanged under its lock, so it is asked before this one is taken.
+        var copy = after.UpstreamOffline ? _twin.Document()["desired"]!.DeepClone().AsObject() : null;
+        JsonObject? missed;
+        lock (_lock)
+        {
+            (_stored, missed, _missed) = (copy, _missed, null);
+        }
+
+        if (missed is not null)
+        {
+            Push(missed);
+        }
+    }
+
+    void OnDesiredChanged(JsonObject patch)
+    {
+        lock (_lock)
+        {
+            if (_stored is not null)
+            {
+                _missed ??= [];
+                MergePatch.Combine(_missed, patch);
+                _log.Write($"desired properties changed, edgeHub learns of it when it has the cloud again: {patch.ToJsonString()}");
+                return;
+            }
+        }
+
+        Push(patch);
     }
 
     void Push(JsonObject patch)

@@ -17,8 +17,11 @@ internal enum IdentitySource
 /// <summary>The environment that a module gets: its identity, and what lets several run on one machine.</summary>
 internal static class ModuleEnvironment
 {
+    const string LogLevel = "RuntimeLogLevel";
+
     public static IReadOnlyList<KeyValuePair<string, string>> For(
-        ModuleIdentity identity, IdentitySource source, string workloadSocket, string authorityFile, string dataDirectory, int webPort) =>
+        ModuleIdentity identity, IdentitySource source, string workloadSocket, string authorityFile, string dataDirectory, int webPort,
+        string metricsUrl) =>
     [
         .. source switch
         {
@@ -26,10 +29,20 @@ internal static class ModuleEnvironment
             IdentitySource.ConnectionString => ConnectionString(identity, authorityFile),
             _ => throw new UnreachableException($"identity source {source}"),
         },
-        new("RuntimeLogLevel", "info"),
+        new(LogLevel, "info"),
         new("Buffer__Directory", dataDirectory),
+        new("EdgeHub__MetricsUrl", metricsUrl),
         new("Web__Port", webPort.ToString(CultureInfo.InvariantCulture)),
     ];
+
+    /// <summary>With what the manifest says. What the simulator sets itself stays, but for the log level, as with edgeAgent.</summary>
+    public static IReadOnlyList<KeyValuePair<string, string>> With(
+        IReadOnlyList<KeyValuePair<string, string>> own, IReadOnlyList<KeyValuePair<string, string>> manifest)
+    {
+        var kept = own.Where(variable => variable.Key != LogLevel || manifest.All(given => given.Key != LogLevel)).ToList();
+        return [.. kept, .. manifest.Where(given => kept.TrueForAll(variable => variable.Key != given.Key))];
+    }
+
 
     static IEnumerable<KeyValuePair<string, string>> Workload(ModuleIdentity identity, string workloadSocket) =>
     [

@@ -5,6 +5,8 @@ using System.Net;
 using System.Reflection;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using EdgeSimulator.Hub;
+using EdgeSimulator.Manifests;
 using EdgeSimulator.Modules;
 
 namespace EdgeSimulator.Runs;
@@ -22,10 +24,13 @@ internal static class CommandLine
           --duration 40 --blackout 10:15 --report r.json       40 s, of which 15 s without network
           --duration 60 --kill-every 7 --http                  SIGKILL every 7 s, telemetry over HTTP
           --api 8080                                           then: curl localhost:8080 for the REST API
+          --manifest deployment.template.json                  environment, desired properties and routes of a deployment
           --no-module                                          print the environment for a module started by hand
 
         Exit code: 0 if every committed reading arrived, 1 if not, 2 if the command line makes no sense.
         """;
+
+    const string DefaultModule = "SensorForwarder";
 
     const string DefaultDesired = """
         {"batchSize":20,"uploadIntervalSeconds":2,"pollIntervalSeconds":1,"sensors":{"host":{"kind":"host"},
@@ -47,6 +52,9 @@ internal static class CommandLine
         HelpName = "FILE",
         CustomParser = result => ParseSettings(result.Tokens[0].Value, result),
     };
+
+    static readonly Option<string?> Manifest = Text("--manifest", "FILE",
+        "a deployment manifest or its template: the module's environment, desired properties (unless --settings names others) and routes");
 
     static readonly Option<string?> ModulePath = Text("--module", "PATH", "the executable or .dll to start (default: the one that this build made)");
     static readonly Option<bool> NoModule = Flag("--no-module", "only serve, and print the environment for a module started by hand");
@@ -84,7 +92,7 @@ internal static class CommandLine
     {
         var command = new RootCommand(About)
         {
-            Duration, Blackout, KillEvery, Settings, ModulePath, NoModule, Identity, Http, Data, Api, Report, Address, Device, Module,
+            Duration, Blackout, KillEvery, Settings, Manifest, ModulePath, NoModule, Identity, Http, Data, Api, Report, Address, Device, Module,
         };
         command.SetAction(parsed =>
         {
@@ -113,12 +121,28 @@ internal static class CommandLine
             }
         }
 
+        DeploymentManifest? manifest = null;
+        if (parsed.GetValue(Manifest) is { } file)
+        {
+            try
+            {
+                manifest = DeploymentManifest.Parse(File.ReadAllText(file), parsed.GetValue(Module), DefaultModule);
+            }
+            catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or FormatException)
+            {
+                error = $"--manifest '{file}' cannot be used: {exception.Message}";
+                return null;
+            }
+        }
+
         return new RunOptions
         {
             Duration = parsed.GetValue(Duration),
             Blackouts = parsed.GetValue(Blackout) ?? [],
             KillEvery = parsed.GetValue(KillEvery),
-            Desired = parsed.GetValue(Settings) ?? JsonNode.Parse(DefaultDesired)!.AsObject(),
+            Environment = manifest?.Environment ?? [],
+            Routes = manifest?.Routes ?? RoutingTable.EverythingUpstream,
+            Desired = parsed.GetValue(Settings) ?? manifest?.Desired ?? JsonNode.Parse(DefaultDesired)!.AsObject(),
             ModulePath = path,
             Identity = parsed.GetValue(Identity),
             Http = parsed.GetValue(Http),
@@ -127,7 +151,7 @@ internal static class CommandLine
             ReportFile = parsed.GetValue(Report) is { } report ? Path.GetFullPath(report) : null,
             Address = parsed.GetValue(Address),
             DeviceId = parsed.GetValue(Device) ?? "pi-sim",
-            ModuleId = parsed.GetValue(Module) ?? "SensorForwarder",
+            ModuleId = manifest?.ModuleId ?? parsed.GetValue(Module) ?? DefaultModule,
         };
     }
 

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Text.Json.Nodes;
+using EdgeSimulator.Hub;
 using EdgeSimulator.Modules;
 
 namespace EdgeSimulator.Runs;
@@ -19,6 +20,12 @@ internal sealed record RunOptions
 
     /// <summary>The desired properties to start with.</summary>
     public required JsonObject Desired { get; init; }
+
+    /// <summary>The environment that a manifest gives the module.</summary>
+    public IReadOnlyList<KeyValuePair<string, string>> Environment { get; init; } = [];
+
+    /// <summary>Where messages go.</summary>
+    public RoutingTable Routes { get; init; } = RoutingTable.EverythingUpstream;
 
     /// <summary>The module's executable or .dll; null is: a module started by hand.</summary>
     public string? ModulePath { get; init; }

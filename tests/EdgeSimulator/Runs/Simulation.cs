@@ -9,6 +9,7 @@ using EdgeSimulator.Display;
 using EdgeSimulator.Faults;
 using EdgeSimulator.Http;
 using EdgeSimulator.Hub;
+using EdgeSimulator.Metrics;
 using EdgeSimulator.Modules;
 using EdgeSimulator.Twins;
 using EdgeSimulator.Workload;
@@ -56,17 +57,24 @@ internal sealed class Simulation(
         var ledger = new Ledger(time);
         var recent = new RecentMessages(time);
 
+        var metrics = new HubMetrics(identity);
+        var upstream = new Upstream(ledger, recent, options.Routes, faults, metrics, time, log);
+
         // The servers.
         using var listener = new GatewayListener(new IPEndPoint(address.Address, GatewayAddress.Port), certificates, faults, time, log);
-        using var hub = new EdgeHubServer(identity, listener, twin, ledger, recent, faults, time, log);
+        using var hub = new EdgeHubServer(identity, listener, twin, upstream, metrics, faults, time, log);
         await using var workload = new WorkloadApi(directory.Sub("workload.sock"), identity, certificates.TrustBundle, faults);
 
+        await using var page = new MetricsPage(metrics, upstream);
+        await page.StartAsync(abortRequested).ConfigureAwait(false);
         await using var http = options.Http ? new TelemetryEndpoint(ledger, recent, faults, time) : null;
 
         // The module, and what happens to it.
         var authorityFile = directory.Sub("edge-device-ca.cert.pem");
         await File.WriteAllTextAsync(authorityFile, certificates.TrustBundle, abortRequested).ConfigureAwait(false);
-        var environment = ModuleEnvironment.For(identity, options.Identity, workload.SocketPath, authorityFile, data, FreePort());
+        var environment = ModuleEnvironment.With(
+            ModuleEnvironment.For(identity, options.Identity, workload.SocketPath, authorityFile, data, FreePort(), page.Url),
+            options.Environment);
         using var module = options.ModulePath is null ? null : new ModuleProcess(
             options.ModulePath, environment, ModuleProcess.RestartDelay, time, log);
         var schedules = new Schedules(faults, time, log);
@@ -92,12 +100,17 @@ internal sealed class Simulation(
         }
 
         await using var api = options.ApiPort is { } port ? new RestApi(
-            port, identity, twin, new MethodCalls(hub, time), recent, new FaultCommands(faults, Deeds(hub, http, module), log),
+            port, identity, twin, new MethodCalls(hub, time), hub.Inputs, recent, new FaultCommands(faults, Deeds(hub, http, module), log),
             () => Report(ledger, module, log, "running", "the run is not over").ToJson()) : null;
         await StartAsync(workload, hub, http, api, abortRequested).ConfigureAwait(false);
         if (http is not null)
         {
             twin.PatchDesired(new JsonObject { ["sink"] = "http", ["httpEndpoint"] = http.Url });
+        }
+
+        foreach (var route in options.Routes.Routes.Where(route => route.Condition is not null))
+        {
+            log.Write($"route '{route.Name}': WHERE {route.Condition} is not evaluated, every message is taken to meet it");
         }
 
         log.Write($"edgeHub for {identity.ClientId} at {address.HostName}:{GatewayAddress.Port} ({address.Address})");
@@ -123,7 +136,7 @@ internal sealed class Simulation(
             };
         }
 
-        var outcome = await LiveAsync(hub, ledger, module, schedules, log, abortRequested).ConfigureAwait(false);
+        var outcome = await LiveAsync(hub, ledger, module, schedules, faults, log, abortRequested).ConfigureAwait(false);
         await hub.StopAsync().ConfigureAwait(false);
         var report = Report(ledger, module, log, outcome.ExitReason, outcome.Verdict);
         await display.DisposeAsync().ConfigureAwait(false);
@@ -183,7 +196,8 @@ internal sealed class Simulation(
     }
 
     async Task<RunOutcome> LiveAsync(
-        EdgeHubServer hub, Ledger ledger, ModuleProcess? module, Schedules schedules, RunLog log, CancellationToken abortRequested)
+        EdgeHubServer hub, Ledger ledger, ModuleProcess? module, Schedules schedules, FaultSwitches faults,
+        RunLog log, CancellationToken abortRequested)
     {
         using var stirring = CancellationTokenSource.CreateLinkedTokenSource(stopRequested);
         if (options.Duration is { } duration)
@@ -209,6 +223,7 @@ internal sealed class Simulation(
 
             await Task.WhenAll(happenings).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             schedules.EndBlackout();
+            faults.Update(fault => fault with { UpstreamOffline = false });
             var closing = new Closing(hub, ledger, module is not null, time, log);
             var draining = closing.DrainAsync(abortRequested);
             if (await Task.WhenAny(running, draining).ConfigureAwait(false) == running)

@@ -5,6 +5,22 @@ namespace EdgeSimulator.Twins;
 /// <summary>JSON merge patch (RFC 7386): objects merge, null deletes, everything else replaces.</summary>
 internal static class MergePatch
 {
+    /// <summary>Makes one patch of two: nulls stay, they delete.</summary>
+    public static void Combine(JsonObject earlier, JsonObject later)
+    {
+        foreach (var (name, value) in later)
+        {
+            if (value is JsonObject inner && earlier[name] is JsonObject existing)
+            {
+                Combine(existing, inner);
+            }
+            else
+            {
+                earlier[name] = value?.DeepClone();
+            }
+        }
+    }
+
     public static void Apply(JsonObject target, JsonObject patch)
     {
         foreach (var (name, value) in patch)

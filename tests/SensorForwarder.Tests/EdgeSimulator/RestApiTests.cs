@@ -25,7 +25,7 @@ public sealed class RestApiTests : IAsyncLifetime
         _hub = await SimulatedHub.StartAsync();
         var deeds = new Dictionary<string, Action> { ["cut"] = () => _cuts++ };
         _api = new RestApi(
-            0, _hub.Identity, _hub.Twin, new MethodCalls(_hub.Hub, TimeProvider.System), _hub.Recent,
+            0, _hub.Identity, _hub.Twin, new MethodCalls(_hub.Hub, TimeProvider.System), _hub.Hub.Inputs, _hub.Recent,
             new FaultCommands(_hub.Faults, deeds, _hub.Log), () => """{"received":0}""");
         await _api.StartAsync(Token);
         _client.BaseAddress = new Uri(_api.Url);

@@ -5,6 +5,7 @@ using EdgeSimulator.Accounting;
 using EdgeSimulator.Display;
 using EdgeSimulator.Faults;
 using EdgeSimulator.Hub;
+using EdgeSimulator.Metrics;
 using EdgeSimulator.Twins;
 using EdgeSimulator.Workload;
 using MQTTnet;
@@ -23,7 +24,7 @@ internal sealed class SimulatedHub : IAsyncDisposable
     readonly GatewayListener _listener;
     readonly List<IMqttClient> _clients = [];
 
-    SimulatedHub()
+    SimulatedHub(RoutingTable routes)
     {
         _certificates = new ServerCertificates(_address.Address, TimeProvider.System);
         Identity = new ModuleIdentity
@@ -41,7 +42,9 @@ internal sealed class SimulatedHub : IAsyncDisposable
         Log.Written += (_, text) => Events.Add(text);
         _listener = new GatewayListener(
             new IPEndPoint(_address.Address, GatewayAddress.Port), _certificates, Faults, TimeProvider.System, Log);
-        Hub = new EdgeHubServer(Identity, _listener, Twin, Ledger, Recent, Faults, TimeProvider.System, Log);
+        Metrics = new HubMetrics(Identity);
+        Upstream = new Upstream(Ledger, Recent, routes, Faults, Metrics, TimeProvider.System, Log);
+        Hub = new EdgeHubServer(Identity, _listener, Twin, Upstream, Metrics, Faults, TimeProvider.System, Log);
     }
 
     public ModuleIdentity Identity { get; }
@@ -58,13 +61,17 @@ internal sealed class SimulatedHub : IAsyncDisposable
 
     public System.Collections.Concurrent.ConcurrentBag<string> Events { get; } = [];
 
+    public HubMetrics Metrics { get; }
+
+    public Upstream Upstream { get; }
+
     public EdgeHubServer Hub { get; }
 
     public string TrustBundle => _certificates.TrustBundle;
 
-    public static async Task<SimulatedHub> StartAsync()
+    public static async Task<SimulatedHub> StartAsync(RoutingTable? routes = null)
     {
-        var hub = new SimulatedHub();
+        var hub = new SimulatedHub(routes ?? RoutingTable.EverythingUpstream);
         await hub.Hub.StartAsync();
         return hub;
     }

@@ -1,0 +1,148 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using EdgeSimulator.Hub;
+
+namespace EdgeSimulator.Manifests;
+
+/// <summary>
+/// What a deployment manifest says about one module, and edgeHub's routes. Both forms are read: the template, where createOptions
+/// are objects and ${NAMES} stand for environment variables, and the generated one, where they are strings in pieces.
+/// </summary>
+internal sealed record DeploymentManifest(
+    string ModuleId, IReadOnlyList<KeyValuePair<string, string>> Environment, JsonObject Desired, RoutingTable Routes)
+{
+    const string Properties = "properties.desired";
+
+    static readonly JsonDocumentOptions Lenient = new() { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true };
+
+    /// <param name="text">The file's text.</param>
+    /// <param name="moduleId">Which module; null is the default one if the manifest has it, or else the only one.</param>
+    /// <param name="otherwise">The default module's id.</param>
+    /// <exception cref="FormatException">The text is no manifest that can be used; the message says why, in one line.</exception>
+    public static DeploymentManifest Parse(string text, string? moduleId, string otherwise)
+    {
+        JsonObject content;
+        try
+        {
+            content = Content(JsonNode.Parse(text, documentOptions: Lenient))
+                ?? throw new FormatException("there is no 'modulesContent' in it");
+        }
+        catch (JsonException exception)
+        {
+            throw new FormatException($"it is not JSON: {exception.Message}", exception);
+        }
+
+        var modules = At(content, "$edgeAgent", Properties, "modules") as JsonObject
+            ?? throw new FormatException($"there is no $edgeAgent.{Properties}.modules in it; of layered deployments, the base one is wanted");
+        var id = Choose(modules, moduleId, otherwise);
+        return new DeploymentManifest(
+            id,
+            Variables(modules[id]),
+            At(content, id, Properties)?.DeepClone() as JsonObject ?? [],
+            ParseRoutes(At(content, "$edgeHub", Properties)));
+    }
+
+    static JsonObject? Content(JsonNode? root) =>
+        (At(root, "modulesContent") ?? At(root, "moduleContent") ?? At(root, "content", "modulesContent")) as JsonObject;
+
+    static string Choose(JsonObject modules, string? wanted, string otherwise)
+    {
+        var names = modules.Select(module => module.Key).ToList();
+        if (wanted is null)
+        {
+            return names.Contains(otherwise) ? otherwise
+                : names.Count == 1 ? names[0]
+                : throw new FormatException($"--module-id is wanted, one of {string.Join(", ", names)}");
+        }
+
+        return names.Contains(wanted) ? wanted
+            : throw new FormatException($"there is no module '{wanted}' in it, only {string.Join(", ", names)}");
+    }
+
+    /// <summary>The variables of createOptions.Env, and those of env, which win, as with edgeAgent.</summary>
+    static List<KeyValuePair<string, string>> Variables(JsonNode? module)
+    {
+        var variables = new Dictionary<string, string>(StringComparer.Ordinal);
+        foreach (var item in At(CreateOptions(At(module, "settings")), "Env") as JsonArray ?? [])
+        {
+            var (name, value) = Split(Text(item));
+            variables[name] = value;
+        }
+
+        foreach (var (name, entry) in At(module, "env") as JsonObject ?? [])
+        {
+            variables[name] = Text(At(entry, "value"));
+        }
+
+        return [.. variables.Select(variable => new KeyValuePair<string, string>(variable.Key, Expanded(variable.Value)))];
+    }
+
+    static JsonNode? CreateOptions(JsonNode? settings)
+    {
+        if (At(settings, "createOptions") is not JsonValue first)
+        {
+            return At(settings, "createOptions");
+        }
+
+        // Longer than 512 characters, it goes on in createOptions01, 02...
+        var text = Text(first);
+        for (var piece = 1; At(settings, $"createOptions{piece:00}") is { } next; piece++)
+        {
+            text += Text(next);
+        }
+
+        try
+        {
+            return text.Length == 0 ? null : JsonNode.Parse(text);
+        }
+        catch (JsonException exception)
+        {
+            throw new FormatException($"createOptions are not JSON: {exception.Message}", exception);
+        }
+    }
+
+    static RoutingTable ParseRoutes(JsonNode? hub)
+    {
+        var timeToLive = Seconds(At(hub, "storeAndForwardConfiguration", "timeToLiveSecs"));
+        var routes = new List<Route>();
+        foreach (var (name, entry) in At(hub, "routes") as JsonObject ?? [])
+        {
+            var text = Text(entry is JsonObject ? At(entry, "route") : entry);
+            var priority = At(entry, "priority") is { } given && int.TryParse(Text(given), out var number) ? number : Route.LowestPriority;
+            if (!Route.TryParse(name, text, priority, Seconds(At(entry, "timeToLiveSecs")) ?? timeToLive, out var route))
+            {
+                throw new FormatException($"the route '{name}' is not FROM ... INTO $upstream or BrokeredEndpoint(\"...\"): {text}");
+            }
+
+            routes.Add(route);
+        }
+
+        return new RoutingTable(routes);
+    }
+
+    /// <summary>edgeHub takes 0 and below for: no such limit here.</summary>
+    static TimeSpan? Seconds(JsonNode? node) =>
+        node is not null && int.TryParse(Text(node), out var seconds) && seconds > 0 ? TimeSpan.FromSeconds(seconds) : null;
+
+    static JsonNode? At(JsonNode? node, params ReadOnlySpan<string> path)
+    {
+        foreach (var name in path)
+        {
+            node = (node as JsonObject)?[name];
+        }
+
+        return node;
+    }
+
+    static string Text(JsonNode? node) => node is JsonValue value && value.TryGetValue<string>(out var text) ? text : node?.ToJsonString() ?? "";
+
+    static (string Name, string Value) Split(string assignment)
+    {
+        var equals = assignment.IndexOf('=', StringComparison.Ordinal);
+        return equals < 0 ? (assignment, "") : (assignment[..equals], assignment[(equals + 1)..]);
+    }
+
+    /// <summary>${NAME} by the environment's variable; an unknown one stays as it is, as iotedgedev leaves it.</summary>
+    static string Expanded(string text) => System.Text.RegularExpressions.Regex.Replace(
+        text, @"\$\{(\w+)\}", match => System.Environment.GetEnvironmentVariable(match.Groups[1].Value) ?? match.Value);
+}

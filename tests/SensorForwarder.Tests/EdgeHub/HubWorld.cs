@@ -4,6 +4,7 @@ using EdgeSimulator.Accounting;
 using EdgeSimulator.Display;
 using EdgeSimulator.Faults;
 using EdgeSimulator.Hub;
+using EdgeSimulator.Metrics;
 using EdgeSimulator.Twins;
 using EdgeSimulator.Workload;
 using Microsoft.Extensions.Logging;
@@ -43,7 +44,9 @@ internal sealed class HubWorld : IAsyncDisposable
         var log = new RunLog(hubTime);
         log.Written += (_, text) => Events.Enqueue(text);
         _listener = new(new IPEndPoint(_address.Address, GatewayAddress.Port), Certificates, Faults, hubTime, log);
-        Hub = new(Identity, _listener, Twin, Ledger, Recent, Faults, hubTime, log);
+        var metrics = new HubMetrics(Identity);
+        var upstream = new Upstream(Ledger, Recent, RoutingTable.EverythingUpstream, Faults, metrics, hubTime, log);
+        Hub = new(Identity, _listener, Twin, upstream, metrics, Faults, hubTime, log);
         _workload = new(Path.Combine(_directory.FullName, "workload.sock"), Identity, Certificates.TrustBundle, Faults);
         Connection = NewConnection();
     }

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json.Nodes;
 using SensorForwarder.Benchmarks;
+using SensorForwarder.Benchmarks.Buffer;
 using SensorForwarder.Benchmarks.EdgeHub;
 using SensorForwarder.Benchmarks.Main;
 
@@ -8,7 +9,7 @@ using SensorForwarder.Benchmarks.Main;
 if (args is ["--puback-server", var address, var certificate]) return await PubackServer.RunAsync(address, certificate);
 
 // Every benchmark there is, in the order of the report.
-IReadOnlyList<Benchmark> benchmarks = [EndToEnd.Benchmark, MqttThroughput.Benchmark];
+IReadOnlyList<Benchmark> benchmarks = [EndToEnd.Benchmark, .. BufferBenchmarks.All, MqttThroughput.Benchmark];
 
 const string Usage = """
     Usage: dotnet run -c Release --project tests/SensorForwarder.Benchmarks -- [--only NAME ...] [--json FILE]

@@ -81,7 +81,7 @@ internal sealed class BatchReader : IDisposable
     // One that can't be unsealed was changed on the medium: a salvage drops it, and says so.
     ReadOnlySpan<byte> Plain(SqliteStatement row, long id)
     {
-        if (!row.IsBlob(3))
+        if (!PayloadCipher.IsSealed(row.Bytes(3), row.IsBlob(3)))
             return row.Bytes(3);
         return _cipher?.Unseal(id, row.Bytes(3)) ?? throw new SqliteFailure(
             raw.SQLITE_CORRUPT, raw.SQLITE_CORRUPT, $"the payload of reading {id} is not as it was sealed");

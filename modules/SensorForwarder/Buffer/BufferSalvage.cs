@@ -19,6 +19,7 @@ internal sealed class BufferSalvage(
 
     readonly Dictionary<string, object?> _meta = [];
     long _readings;
+    long _sealed;
 
     /// <param name="reason">What is wrong, for the report.</param>
     /// <param name="minLastId">The highest id that was given out; ids go on behind it.</param>
@@ -37,6 +38,12 @@ internal sealed class BufferSalvage(
             BufferSchema.Create(connection, Guid.CreateVersion7(now).ToString(), now.ToUnixTimeMilliseconds());
             connection.Execute("BEGIN IMMEDIATE");
             CopyRecords(connection);
+            // A few that look sealed are rubble; a file of them waits for its key, as it is.
+            if (cipher is null && (_meta.ContainsKey("key_check") || _sealed > _readings))
+            {
+                throw new BufferUnavailableException(
+                    $"{files.Database}: is damaged and encrypted, and no key is given; set Buffer__KeyFile");
+            }
             report = Conclude(connection, reason, minLastId, keptAs);
             connection.Execute("COMMIT");
         }
@@ -206,14 +213,13 @@ internal sealed class BufferSalvage(
     // Text is whole JSON or it was hit; what is encrypted proves itself.
     bool IsPayload(long id, object? payload)
     {
-        if (payload is byte[] sealedPayload)
+        var stored = payload as byte[] ?? Encoding.UTF8.GetBytes((string)payload!);
+        if (PayloadCipher.IsSealed(stored, isBlob: payload is byte[]))
         {
-            return cipher is null
-                ? throw new BufferUnavailableException(
-                    $"{files.Database}: is damaged and encrypted, and no key is given; set Buffer__KeyFile")
-                : cipher.Unseal(id, sealedPayload) is not null;
+            _sealed++;
+            return cipher?.Unseal(id, stored) is not null;
         }
-        var json = new Utf8JsonReader(Encoding.UTF8.GetBytes((string)payload!));
+        var json = new Utf8JsonReader(stored);
         try
         {
             var isObject = json.Read() && json.TokenType == JsonTokenType.StartObject;

@@ -41,6 +41,11 @@ internal sealed class PayloadCipher(byte[] key) : IDisposable
             $"{path}: is no key of 32 bytes (raw, 64 hex digits, or base64); check Buffer__KeyFile");
     }
 
+    /// <summary>Whether a stored payload was sealed. The type of the column says it as a rule, but one flipped bit makes
+    /// a BLOB of a TEXT of the same length; a sealed payload begins at random.</summary>
+    public static bool IsSealed(ReadOnlySpan<byte> stored, bool isBlob) =>
+        isBlob && !stored.StartsWith("{\"sensor\":\""u8);
+
     public byte[] Seal(long id, ReadOnlySpan<byte> payload)
     {
         var sealedPayload = new byte[NonceBytes + TagBytes + payload.Length];

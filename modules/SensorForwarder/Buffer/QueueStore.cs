@@ -109,7 +109,7 @@ internal sealed class QueueStore : IDisposable
 
     /// <summary>The JSON of a stored payload; empty when it can't be unsealed.</summary>
     public ReadOnlySpan<byte> Plain(long id, ReadOnlySpan<byte> stored, bool isBlob) =>
-        isBlob ? _cipher?.Unseal(id, stored) : stored;
+        PayloadCipher.IsSealed(stored, isBlob) ? _cipher?.Unseal(id, stored) : stored;
 
     /// <summary>Puts a row back under an id that it had before.</summary>
     /// <returns>Whether the id was free.</returns>

@@ -1,5 +1,5 @@
 using System.Globalization;
-using System.Text;
+using System.Runtime.CompilerServices;
 
 namespace SensorForwarder.EdgeHub;
 
@@ -13,6 +13,7 @@ internal static class HubTopics
     const string TwinAnswerPrefix = "$iothub/twin/res/";
     const string DesiredPatchPrefix = "$iothub/twin/PATCH/properties/desired/";
     const string MethodCallPrefix = "$iothub/methods/POST/";
+    const int UsualLength = 256;
     const string RequestIdPrefix = "?$rid=";
 
     /// <summary>The topic of one telemetry message, property bag included.</summary>
@@ -20,18 +21,26 @@ internal static class HubTopics
     {
         // The ids are not encoded here (MqttIotHubAdapter.cs:56); everything in the bag is, and with %20, since a '+'
         // in a topic makes edgeHub close the connection.
-        var topic = new StringBuilder("devices/").Append(identity.DeviceId);
-        if (identity.ModuleId is { } moduleId) topic.Append("/modules/").Append(moduleId);
-        topic.Append("/messages/events/");
-        for (var i = 0; i < properties.Count; i++)
+        var topic = new DefaultInterpolatedStringHandler(0, 0, null, stackalloc char[UsualLength]);
+        topic.AppendLiteral("devices/");
+        topic.AppendLiteral(identity.DeviceId);
+        if (identity.ModuleId is { } moduleId)
         {
-            if (i > 0) topic.Append('&');
-            topic.Append(Uri.EscapeDataString(properties[i].Key)).Append('=')
-                .Append(Uri.EscapeDataString(properties[i].Value));
+            topic.AppendLiteral("/modules/");
+            topic.AppendLiteral(moduleId);
         }
 
-        if (properties.Count > 0) topic.Append('/');
-        return topic.ToString();
+        topic.AppendLiteral("/messages/events/");
+        for (var i = 0; i < properties.Count; i++)
+        {
+            if (i > 0) topic.AppendLiteral("&");
+            AppendEscaped(ref topic, properties[i].Key);
+            topic.AppendLiteral("=");
+            AppendEscaped(ref topic, properties[i].Value);
+        }
+
+        if (properties.Count > 0) topic.AppendLiteral("/");
+        return topic.ToStringAndClear();
     }
 
     public static string TwinGet(string requestId) => $"$iothub/twin/GET/?$rid={requestId}";
@@ -79,6 +88,13 @@ internal static class HubTopics
         name = rest[..slash].ToString();
         requestId = rest[(slash + 1 + RequestIdPrefix.Length)..].ToString();
         return requestId.Length > 0;
+    }
+
+    static void AppendEscaped(ref DefaultInterpolatedStringHandler topic, string text)
+    {
+        Span<char> escaped = stackalloc char[UsualLength];
+        if (Uri.TryEscapeDataString(text, escaped, out var length)) topic.AppendFormatted(escaped[..length]);
+        else topic.AppendLiteral(Uri.EscapeDataString(text));
     }
 
     static string? QueryValue(ReadOnlySpan<char> query, string key)

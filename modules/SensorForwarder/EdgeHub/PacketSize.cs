@@ -28,7 +28,7 @@ internal static class PacketSize
     public static string? Objection(EdgeIdentity identity, HubMessage message, string topic, int packetBytes)
     {
         if (packetBytes > Max) return $"{packetBytes} bytes are more than the hub's {Max}";
-        if (Encoding.UTF8.GetByteCount(topic) > ushort.MaxValue) return "the properties do not fit into an MQTT topic";
+        if (packetBytes - message.Body.Length > ushort.MaxValue) return "the properties do not fit into an MQTT topic";
         if (identity.GatewayHostName is null) return null;
 
         var counted = message.Body.Length + GatewayReserve + identity.DeviceId.Length + (identity.ModuleId?.Length ?? 0);

@@ -17,8 +17,8 @@ internal sealed class Flight(Session session, int bytes, bool fromLine)
     /// <summary>It waited in the line of <see cref="SendGate"/>.</summary>
     public bool FromLine => fromLine;
 
-    /// <summary>Monotonic time since which its acknowledgement could have come: handed over, or an earlier one
-    /// acknowledged. Guarded by the session.</summary>
+    /// <summary>Monotonic time since which its acknowledgement could have come: handed over, or the one before it
+    /// acknowledged. What holds for one holds for those behind it. Guarded by the session.</summary>
     public long Since { get; set; }
 
     /// <summary>Its acknowledgement did not come in time.</summary>
@@ -79,14 +79,15 @@ internal sealed class Session(IMqttClient client, HubTransport transport, TimePr
         lock (_gate)
         {
             var index = _flights.IndexOf(flight);
-            if (acknowledged)
+            _flights.RemoveAt(index);
+
+            // The next one was behind it; the earlier ones gain nothing: theirs may be lost for good.
+            if (index < _flights.Count)
             {
-                // The later ones were behind it; the earlier ones gain nothing: theirs may be lost for good.
-                var now = timeProvider.GetTimestamp();
-                for (var i = index + 1; i < _flights.Count; i++) _flights[i].Since = now;
+                var since = acknowledged ? timeProvider.GetTimestamp() : flight.Since;
+                _flights[index].Since = Math.Max(_flights[index].Since, since);
             }
 
-            _flights.RemoveAt(index);
             if (_flights.Count == 0) _drained?.TrySetResult();
         }
     }
@@ -161,13 +162,13 @@ internal sealed class Session(IMqttClient client, HubTransport transport, TimePr
     {
         lock (_gate)
         {
-            long bytes = 0;
-            var any = false;
+            var (bytes, since, any) = (0L, long.MinValue, false);
             foreach (var flight in _flights)
             {
                 bytes += flight.Bytes;
+                since = Math.Max(since, flight.Since);
                 var patience = AcknowledgeTimeout + TimeSpan.FromSeconds(bytes / SlowestBytesPerSecond);
-                flight.Overdue = timeProvider.GetElapsedTime(flight.Since) > patience;
+                flight.Overdue = timeProvider.GetElapsedTime(since) > patience;
                 any |= flight.Overdue;
             }
 

@@ -24,18 +24,30 @@ internal sealed class TelemetrySends(EdgeIdentity identity)
     public long Bytes => Interlocked.Read(ref _bytes);
 
     /// <summary>Sends one message. Throws only when <paramref name="cancellationToken"/> gives up the waiting.</summary>
-    public async Task<HubSendResult> SendAsync(HubMessage message, CancellationToken cancellationToken)
+    public Task<HubSendResult> SendAsync(HubMessage message, CancellationToken cancellationToken)
     {
         var topic = HubTopics.Telemetry(identity, message.Properties);
         var bytes = PacketSize.OfPublish(topic, message.Body.Length);
         if (PacketSize.Objection(identity, message, topic, bytes) is { } objection)
-            return new(HubSendStatus.TooLarge, objection);
-        if (await Gate.EnterAsync(bytes, cancellationToken) is not { } flight)
-            return new(HubSendStatus.NotConnected, "not connected");
+            return Task.FromResult(new HubSendResult(HubSendStatus.TooLarge, objection));
 
-        // The send goes on when the caller has given up: a message that is half on its way can't be called back.
-        return await DeliverAsync(flight, topic, message.Body).WaitAsync(cancellationToken);
+        // As a rule there is a place at once, and no more than one asynchronous method is needed.
+        var entering = Gate.EnterAsync(bytes, cancellationToken);
+        return entering.IsCompletedSuccessfully
+            ? SendAsync(entering.Result, topic, message.Body, cancellationToken)
+            : SendLaterAsync(entering, topic, message.Body, cancellationToken);
     }
+
+    async Task<HubSendResult> SendLaterAsync(
+        ValueTask<Flight?> entering, string topic, ReadOnlyMemory<byte> body, CancellationToken cancellationToken) =>
+        await SendAsync(await entering, topic, body, cancellationToken);
+
+    Task<HubSendResult> SendAsync(Flight? flight, string topic, ReadOnlyMemory<byte> body, CancellationToken cancellationToken) =>
+        flight is null
+            ? Task.FromResult(new HubSendResult(HubSendStatus.NotConnected, "not connected"))
+
+            // The send goes on when the caller has given up: a message that is half on its way can't be called back.
+            : DeliverAsync(flight, topic, body).WaitAsync(cancellationToken);
 
     /// <summary>Hands one message over and waits for its acknowledgement. Never throws.</summary>
     async Task<HubSendResult> DeliverAsync(Flight flight, string topic, ReadOnlyMemory<byte> body)
@@ -73,6 +85,8 @@ internal sealed class TelemetrySends(EdgeIdentity identity)
     {
         try
         {
+            // Without a token, which MQTTnet would register several times a message: the session's end closes its client, and
+            // that ends every send.
             return flight.Session.Client.PublishAsync(
                 new MqttApplicationMessage
                 {
@@ -80,7 +94,7 @@ internal sealed class TelemetrySends(EdgeIdentity identity)
                     Payload = new(body),
                     QualityOfServiceLevel = MqttQualityOfServiceLevel.AtLeastOnce,
                 },
-                flight.Session.Ended);
+                CancellationToken.None);
         }
         finally
         {

@@ -219,7 +219,7 @@ public sealed class FaultTests
         var twin = world.Connection.GetTwinAsync(Token);
         var sending = world.SendAsync(1);
         Assert.Equal(HubSendStatus.Accepted, (await sending).Status);
-        Assert.True(twin.IsCompleted);
+        Assert.Equal(200, (await twin).Status);
         Assert.Equal(1, world.Connection.Counters.Connects);
     }
 

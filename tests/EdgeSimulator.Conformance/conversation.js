@@ -90,6 +90,17 @@ export function conversation(title, { options, expectedVariables }) {
       assert.deepEqual(answer, { status: 201, payload: { heard: { hello: [1] } } });
     });
 
+    test('a message to an input is received', async () => {
+      const received = new Promise(resolve => client.on('inputMessage', (input, message) => resolve([input, message])));
+
+      await simulator.sendToInput('in', 'hello');
+
+      const [input, message] = await received;
+      assert.equal(input, 'in');
+      assert.equal(message.getBytes().toString(), 'hello');
+      await client.complete(message);
+    });
+
     test('a token is renewed by connecting anew, and nothing is lost', async () => {
       const connections = simulator.count(/module connected/);
       // Valid for 10 s, renewed after 1 s: at once, and again and again. The client forgets the CA when other options are set.

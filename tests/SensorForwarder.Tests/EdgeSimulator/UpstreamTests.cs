@@ -1,0 +1,200 @@
+using System.Text;
+using System.Text.Json.Nodes;
+using System.Threading.Channels;
+using EdgeSimulator.Hub;
+using EdgeSimulator.Metrics;
+using MQTTnet;
+using MQTTnet.Protocol;
+
+namespace SensorForwarder.Tests.Simulator;
+
+/// <summary>What is behind edgeHub's PUBACK: routes, a cloud that goes away, what is lost meanwhile, and messages to inputs.</summary>
+public sealed class UpstreamTests
+{
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Message_that_no_route_takes_is_acknowledged_dropped_and_named()
+    {
+        await using var hub = await SimulatedHub.StartAsync(Routes("FROM /messages/modules/telemetry/outputs/live INTO $upstream"));
+        var client = await hub.ConnectAsync();
+
+        await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(1, 2), "%24.on=live/"), Token);
+        var dropped = await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(3, 4), "%24.on=backfill/"), Token);
+
+        Assert.True(dropped.IsSuccess);
+        Assert.Equal(2, hub.Ledger.Summary().Unique);
+        Assert.Contains(hub.Events, text => text.Contains("no route takes output 'backfill'", StringComparison.Ordinal));
+        var page = Page(hub);
+        Assert.Matches("""edgehub_messages_dropped_total\{.*reason="no_route".*\} 1\n""", page);
+        Assert.Matches("""edgehub_messages_received_total\{.*route_output="backfill".*\} 1\n""", page);
+    }
+
+    [Fact]
+    public async Task Queue_grows_while_the_cloud_is_away_and_drains_in_order_of_priority()
+    {
+        await using var hub = await SimulatedHub.StartAsync(Routes(
+            "FROM /messages/modules/telemetry/outputs/backfill INTO $upstream", "FROM /messages/modules/telemetry/outputs/live INTO $upstream"));
+        var client = await hub.ConnectAsync();
+        hub.Faults.Update(f => f with { UpstreamOffline = true });
+
+        // The first route of the list has priority 1, the second 0.
+        await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(1, 1), "%24.on=backfill/"), Token);
+        await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(2, 2), "%24.on=live/"), Token);
+
+        Assert.Equal(0, hub.Ledger.Summary().Unique);
+        Assert.Matches("""edgehub_queue_length\{.*endpoint="iothub",priority="1"\} 1\n""", Page(hub));
+        hub.Faults.Update(f => f with { UpstreamOffline = false });
+        Assert.Equal(["live", "backfill"], hub.Recent.After(0).Select(message => message.Properties["$.on"]));
+        Assert.Equal(2, hub.Ledger.Summary().Unique);
+        Assert.Matches("""edgehub_queue_length\{.*endpoint="iothub",priority="1"\} 0\n""", Page(hub));
+        Assert.Matches("""edgehub_offline_count_total\{.*\} 1\n""", Page(hub));
+    }
+
+    [Fact]
+    public async Task What_edgeHub_loses_from_its_queue_is_lost_in_the_account()
+    {
+        await using var hub = await SimulatedHub.StartAsync();
+        var client = await hub.ConnectAsync();
+        hub.Faults.Update(f => f with { UpstreamOffline = true });
+        for (var id = 1; id <= 5; id++)
+        {
+            await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(id, id)), Token);
+        }
+
+        hub.Faults.Update(f => f with { UpstreamOffline = false, LoseQueued = 2 });
+
+        var summary = hub.Ledger.Summary();
+        Assert.Equal((3, 2), (summary.Unique, summary.Lost));
+        Assert.Equal(0, hub.Faults.Current.LoseQueued);
+    }
+
+    [Fact]
+    public async Task Desired_properties_that_change_while_the_cloud_is_away_come_as_one_patch()
+    {
+        await using var hub = await SimulatedHub.StartAsync();
+        var client = await hub.ConnectAsync();
+        var received = Received(client);
+        await client.SubscribeAsync(TwinEndpoint.ResponseFilter, MqttQualityOfServiceLevel.AtLeastOnce, Token);
+        await client.SubscribeAsync(TwinEndpoint.DesiredFilter, MqttQualityOfServiceLevel.AtLeastOnce, Token);
+        hub.Faults.Update(f => f with { UpstreamOffline = true });
+
+        hub.Twin.PatchDesired(JsonNode.Parse("""{"a":{"x":1},"b":2}""")!.AsObject());
+        hub.Twin.PatchDesired(JsonNode.Parse("""{"a":{"y":2},"b":null}""")!.AsObject());
+        await client.PublishAsync(new MqttApplicationMessageBuilder().WithTopic("$iothub/twin/GET/?$rid=1").Build(), Token);
+        Assert.Equal("""{"desired":{"$version":1},"reported":{"$version":1}}""", (await received.ReadAsync(Token)).Payload);
+
+        hub.Faults.Update(f => f with { UpstreamOffline = false });
+        var patch = JsonNode.Parse((await received.ReadAsync(Token)).Payload);
+        Assert.True(JsonNode.DeepEquals(JsonNode.Parse("""{"a":{"x":1,"y":2},"b":null,"$version":3}"""), patch));
+    }
+
+    [Fact]
+    public async Task Twin_that_edgeHub_never_had_is_empty_and_has_no_version()
+    {
+        await using var hub = await SimulatedHub.StartAsync();
+        var client = await hub.ConnectAsync();
+        var received = Received(client);
+        await client.SubscribeAsync(TwinEndpoint.ResponseFilter, cancellationToken: Token);
+        hub.Faults.Update(f => f with { EmptyTwin = true });
+
+        await client.PublishAsync(new MqttApplicationMessageBuilder().WithTopic("$iothub/twin/GET/?$rid=1").Build(), Token);
+
+        Assert.Equal(("$iothub/twin/res/200/?$rid=1", """{"desired":{},"reported":{}}"""), await received.ReadAsync(Token));
+    }
+
+    [Fact]
+    public async Task Full_store_closes_the_connection_without_an_acknowledgement()
+    {
+        await using var hub = await SimulatedHub.StartAsync();
+        var client = await hub.ConnectAsync();
+        hub.Faults.Update(f => f with { StoreFull = true });
+
+        await Assert.ThrowsAnyAsync<Exception>(() => client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(1, 1)), Token));
+
+        Assert.Equal(0, hub.Ledger.Summary().Received);
+    }
+
+    [Fact]
+    public async Task Connection_over_the_limit_gets_acknowledgements_only()
+    {
+        await using var hub = await SimulatedHub.StartAsync();
+        hub.Faults.Update(f => f with { OverConnectionLimit = true });
+        var client = await hub.ConnectAsync();
+        await client.SubscribeAsync(MethodEndpoint.Filter, cancellationToken: Token);
+
+        var published = await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(1, 1)), Token);
+        var called = await hub.Hub.Methods.InvokeAsync("ping", null, TimeSpan.FromSeconds(30), Token);
+
+        Assert.True(published.IsSuccess);
+        Assert.Equal(MethodOutcome.NotConnected, called.Outcome);
+    }
+
+    [Theory]
+    [InlineData("devices/pi1/modules/telemetry/inputs/#", MqttQualityOfServiceLevel.AtLeastOnce)]
+    [InlineData("devices/pi1/modules/telemetry/#", MqttQualityOfServiceLevel.AtMostOnce)]
+    public async Task Input_messages_come_one_after_the_other_with_their_sender(string filter, MqttQualityOfServiceLevel quality)
+    {
+        await using var hub = await SimulatedHub.StartAsync();
+        hub.Hub.Inputs.Enqueue("in", [new("a b", "c/d")], "pi1", "other", "1"u8.ToArray());
+        hub.Hub.Inputs.Enqueue("in", [], "pi1", "other", "2"u8.ToArray());
+        var client = await hub.ConnectAsync();
+        var received = Received(client);
+
+        await client.SubscribeAsync(filter, quality, Token);
+
+        Assert.Equal(
+            ("devices/pi1/modules/telemetry/inputs/in/a%20b=c%2Fd&%24.cdid=pi1&%24.cmid=other", "1"), await received.ReadAsync(Token));
+        Assert.Equal(("devices/pi1/modules/telemetry/inputs/in/%24.cdid=pi1&%24.cmid=other", "2"), await received.ReadAsync(Token));
+    }
+
+    [Fact]
+    public async Task Route_to_an_input_leads_there_and_not_to_the_cloud()
+    {
+        await using var hub = await SimulatedHub.StartAsync(Routes("FROM /* INTO BrokeredEndpoint(\"/modules/telemetry/inputs/loop\")"));
+        var client = await hub.ConnectAsync();
+        var received = Received(client);
+        await client.SubscribeAsync("devices/pi1/modules/telemetry/inputs/#", cancellationToken: Token);
+
+        await client.PublishAsync(SimulatedHub.Telemetry("text", "%24.on=out&k=v/"), Token);
+
+        var (topic, payload) = await received.ReadAsync(Token);
+        Assert.StartsWith("devices/pi1/modules/telemetry/inputs/loop/k=v&", topic, StringComparison.Ordinal);
+        Assert.Equal("text", payload);
+        Assert.Empty(hub.Recent.After(0));
+    }
+
+    [Fact]
+    public async Task Metrics_page_is_served()
+    {
+        await using var hub = await SimulatedHub.StartAsync();
+        await using var page = new MetricsPage(hub.Metrics, hub.Upstream);
+        await page.StartAsync(Token);
+        await hub.ConnectAsync();
+        using var http = new HttpClient();
+
+        var text = await http.GetStringAsync(new Uri(page.Url), Token);
+
+        Assert.Matches("""edgehub_queue_length\{iothub="stubhub.azure-devices.net",edge_device="pi1",instance_number="[^"]+",endpoint="iothub",priority="2000000000"\} 0\n""", text);
+    }
+
+    static string Page(SimulatedHub hub) => hub.Metrics.Render(hub.Upstream.Lengths);
+
+    /// <summary>The last one has priority 0, the one before it 1, and so on.</summary>
+    static RoutingTable Routes(params string[] texts) => new([.. texts.Select((text, index) =>
+    {
+        Assert.True(Route.TryParse($"r{index}", text, texts.Length - 1 - index, null, out var route));
+        return route;
+    })]);
+
+    static ChannelReader<(string Topic, string Payload)> Received(IMqttClient client)
+    {
+        var channel = Channel.CreateUnbounded<(string, string)>();
+        client.ApplicationMessageReceivedAsync += e =>
+        {
+            channel.Writer.TryWrite((e.ApplicationMessage.Topic, Encoding.UTF8.GetString(e.ApplicationMessage.Payload)));
+            return Task.CompletedTask;
+        };
+        return channel.Reader;
+    }
+}

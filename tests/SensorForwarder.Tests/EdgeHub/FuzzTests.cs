@@ -103,7 +103,8 @@ public sealed class FuzzTests
                 : throw new InvalidOperationException("of the handler"),
         };
         using var client = new EdgeHubConnection(
-            Identity(hub), new() { Transport = HubTransport.Mqtt }, TimeProvider.System, new Random(1), log.For<EdgeHubConnection>()) { Handler = handler };
+            Identity(hub), new() { Transport = HubTransport.Mqtt }, TimeProvider.System, new Random(1), log.For<EdgeHubConnection>());
+        client.Handler = handler;
         await client.StartAsync(Token);
         await done.Task.WaitAsync(Token);
 

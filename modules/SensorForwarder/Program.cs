@@ -53,7 +53,7 @@ services.AddSingleton(boot.Sensors).AddSingleton<SensorFactory>();
 services.AddSingleton<SensorScheduler>();
 
 // Buffer -> Forwarding -> EdgeHub or HTTP
-services.AddSingleton(new BatchEncoder(boot.DeviceId, boot.ModuleId, buffer.Epoch));
+services.AddSingleton(new BatchEncoder(boot.DeviceId, boot.ModuleId, () => buffer.Epoch));
 services.AddSingleton(boot.Http).AddSingleton<HttpSink>();
 services.AddSingleton<IReadOnlyDictionary<SinkKind, ISink>>(provider =>
 {
@@ -106,6 +106,14 @@ catch (OperationCanceledException exception)
     Log.StoppedLate(log, exception);
 }
 
-await buffer.CommitAsync(CancellationToken.None);
+try
+{
+    await buffer.CommitAsync(CancellationToken.None).WaitAsync(TimeSpan.FromSeconds(2), timeProvider);
+}
+catch (Exception exception) when (exception is TimeoutException or BufferUnavailableException)
+{
+    Log.StoppedLate(log, exception);
+}
+
 Log.Stopped(log, buffer.GetStatus().Depth);
 return 0;

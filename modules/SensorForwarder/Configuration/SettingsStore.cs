@@ -107,7 +107,7 @@ internal sealed class SettingsStore(
         {
             return buffer.LoadDocument(name) is { } bytes && JsonNode.Parse(bytes.Span) is JsonObject document ? document : [];
         }
-        catch (JsonException)
+        catch (Exception exception) when (exception is JsonException or BufferUnavailableException)
         {
             return []; // the hub will tell again
         }

@@ -233,7 +233,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         _sends.Gate.Close();
         SetStatus(HubState.Disconnected, reason);
         if (_throttle.ShouldLog(reason, out var heldBack))
-            Log.Disconnected(_logger, _identity.DialledHostName, reason, delay.TotalSeconds, heldBack);
+            Log.Disconnected(_logger, _identity.DialledHostName, reason, delay.TotalSeconds, LogThrottle.Note(heldBack));
         var step = await ClockWatch.DelayAsync(delay, _timeProvider, stoppingToken);
         if (step == TimeSpan.Zero) return;
         Log.ClockStepped(_logger, step.TotalSeconds);

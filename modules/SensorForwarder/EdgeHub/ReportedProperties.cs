@@ -62,7 +62,7 @@ internal sealed class ReportedProperties(
                 {
                     PutBack(patch);
                     var delay = Backoff.Next(++failures, BackoffBase, BackoffMax, random.NextDouble());
-                    if (_throttle.ShouldLog($"{status}", out var heldBack)) Log.ReportDelayed(logger, status, delay.TotalSeconds, heldBack);
+                    if (_throttle.ShouldLog($"{status}", out var heldBack)) Log.ReportDelayed(logger, status, delay.TotalSeconds, LogThrottle.Note(heldBack));
                     await Task.Delay(delay, timeProvider, stoppingToken);
                     continue;
                 }

@@ -12,24 +12,18 @@ namespace SensorForwarder.Forwarding;
 internal sealed class BatchEncoder
 {
     const int MaxIdDigits = 19;
-    readonly string _epoch;
-    readonly byte[] _head;
+    readonly string _device;
+    readonly string _module;
+    readonly Func<string> _epoch;
+    volatile Head _head;
 
-    public BatchEncoder(string device, string module, string epoch)
+    /// <param name="device">The device in the body.</param>
+    /// <param name="module">The module in the body.</param>
+    /// <param name="epoch">The epoch of the buffer now: a salvage while the module runs begins a new one.</param>
+    public BatchEncoder(string device, string module, Func<string> epoch)
     {
-        _epoch = epoch;
-        var head = new ArrayBufferWriter<byte>();
-        using (var json = new Utf8JsonWriter(head))
-        {
-            json.WriteStartObject();
-            json.WriteString("device"u8, device);
-            json.WriteString("module"u8, module);
-            json.WriteString("epoch"u8, epoch);
-            json.WriteEndObject();
-        }
-
-        // The object stays open: the batch follows.
-        _head = [.. head.WrittenSpan[..^1], .. ",\"batch\":["u8];
+        (_device, _module, _epoch) = (device, module, epoch);
+        _head = Write(epoch());
     }
 
     static ReadOnlySpan<byte> Tail => "]}"u8;
@@ -38,8 +32,11 @@ internal sealed class BatchEncoder
     /// one: whether a single one is too large is for the sink to say.</summary>
     public Batch Encode(IReadOnlyList<BufferedReading> readings, int maxBytes)
     {
+        var epoch = _epoch();
+        if (_head.Epoch != epoch) _head = Write(epoch);
+        var head = _head.Bytes;
         var count = 0;
-        var bytes = _head.Length + Tail.Length;
+        var bytes = head.Length + Tail.Length;
         while (count < readings.Count)
         {
             var more = EntryBytes(readings[count]) + (count > 0 ? 1 : 0);
@@ -49,7 +46,7 @@ internal sealed class BatchEncoder
         }
 
         var body = new byte[bytes];
-        var at = Append(body, 0, _head);
+        var at = Append(body, 0, head);
         for (var i = 0; i < count; i++)
         {
             if (i > 0) body[at++] = (byte)',';
@@ -61,7 +58,23 @@ internal sealed class BatchEncoder
         }
 
         Append(body, at, Tail);
-        return new(_epoch, count == readings.Count ? readings : [.. readings.Take(count)], body);
+        return new(epoch, count == readings.Count ? readings : [.. readings.Take(count)], body);
+    }
+
+    Head Write(string epoch)
+    {
+        var head = new ArrayBufferWriter<byte>();
+        using (var json = new Utf8JsonWriter(head))
+        {
+            json.WriteStartObject();
+            json.WriteString("device"u8, _device);
+            json.WriteString("module"u8, _module);
+            json.WriteString("epoch"u8, epoch);
+            json.WriteEndObject();
+        }
+
+        // The object stays open: the batch follows.
+        return new(epoch, [.. head.WrittenSpan[..^1], .. ",\"batch\":["u8]);
     }
 
     static int Append(byte[] target, int at, ReadOnlySpan<byte> source)
@@ -76,4 +89,6 @@ internal sealed class BatchEncoder
         Utf8Formatter.TryFormat(reading.Id, digits, out var length);
         return "{\"id\":,\"data\":}".Length + length + reading.Payload.Length;
     }
+
+    sealed record Head(string Epoch, byte[] Bytes);
 }

@@ -71,6 +71,7 @@ internal sealed class Forwarder : BackgroundService
         _logger = logger;
         _throttle = new(timeProvider);
         _buffer.Committed += Wake;
+        _buffer.ReadingsReturned += Rewind;
     }
 
     public ForwardingStatus Status => _status with { Paused = _paused };
@@ -98,7 +99,7 @@ internal sealed class Forwarder : BackgroundService
     }
 
     /// <summary>Readings went back into the queue below the place that the forwarder has reached.</summary>
-    public void Rewind()
+    void Rewind()
     {
         _rewind = true;
         Wake();
@@ -108,14 +109,21 @@ internal sealed class Forwarder : BackgroundService
     /// <returns>Whether all of it was accepted in time.</returns>
     public async Task<bool> FlushAsync(TimeSpan timeout, CancellationToken cancellationToken)
     {
-        await _buffer.CommitAsync(cancellationToken);
+        var started = _timeProvider.GetTimestamp();
+        try
+        {
+            await _buffer.CommitAsync(cancellationToken).WaitAsync(timeout, _timeProvider, cancellationToken);
+        }
+        catch (Exception exception) when (exception is TimeoutException or BufferUnavailableException)
+        {
+            return false; // the volume takes nothing now
+        }
+
         var target = _buffer.LastCommittedId;
         for (var seen = Volatile.Read(ref _flushThrough); seen < target; seen = Volatile.Read(ref _flushThrough))
             Interlocked.CompareExchange(ref _flushThrough, target, seen);
         _resumeAtNow = true;
         Wake();
-
-        var started = _timeProvider.GetTimestamp();
         while (true)
         {
             var progress = _progress.Task;
@@ -131,6 +139,7 @@ internal sealed class Forwarder : BackgroundService
     public override void Dispose()
     {
         _buffer.Committed -= Wake;
+        _buffer.ReadingsReturned -= Rewind;
         base.Dispose();
     }
 

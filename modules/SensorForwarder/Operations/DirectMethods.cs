@@ -37,7 +37,7 @@ internal sealed class DirectMethods(
                 "resume" => Do(forwarder.Resume),
                 "readNow" => await ReadNowAsync(Text(root, "sensor"), cancellationToken),
                 "getDeadLetters" => ListDeadLetters((long)Number(root, "afterId", 0)),
-                "retryDeadLetters" => await RetryDeadLettersAsync(cancellationToken),
+                "retryDeadLetters" => Count("retried", await buffer.RetryDeadLettersAsync(cancellationToken)),
                 "purgeDeadLetters" => Count("purged", await buffer.PurgeDeadLettersAsync(cancellationToken)),
                 "ping" => new(200, "{}"u8.ToArray()),
                 _ => Error(501, $"there is no method '{LogText.Clean(name)}'"),
@@ -50,6 +50,10 @@ internal sealed class DirectMethods(
         catch (FormatException exception)
         {
             return Error(400, exception.Message);
+        }
+        catch (BufferUnavailableException exception)
+        {
+            return Error(503, LogText.Clean(exception.Message));
         }
     }
 
@@ -110,13 +114,6 @@ internal sealed class DirectMethods(
 
             json.WriteEndArray();
         });
-    }
-
-    async Task<MethodAnswer> RetryDeadLettersAsync(CancellationToken cancellationToken)
-    {
-        var count = await buffer.RetryDeadLettersAsync(cancellationToken);
-        if (count > 0) forwarder.Rewind();
-        return Count("retried", count);
     }
 
     static MethodAnswer Do(Action action)

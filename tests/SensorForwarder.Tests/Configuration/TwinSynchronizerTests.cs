@@ -35,7 +35,7 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
     {
         _buffer = await _files.OpenAsync();
         _forwarder = new(
-            _buffer, new Dictionary<SinkKind, ISink>(), new("d", "m", _buffer.Epoch), TimeProvider.System, new Random(1),
+            _buffer, new Dictionary<SinkKind, ISink>(), new("d", "m", () => _buffer.Epoch), TimeProvider.System, new Random(1),
             NullLogger<Forwarder>.Instance);
         var factory = new SensorFactory(new("/proc", "/sys", _files.Directory), TimeProvider.System);
         _scheduler = new(factory, _buffer, TimeProvider.System, new Random(1), NullLogger<SensorScheduler>.Instance);

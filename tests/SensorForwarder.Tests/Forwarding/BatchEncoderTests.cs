@@ -19,11 +19,11 @@ public sealed class BatchEncoderTests
     {
         Gen.Select(Readings, Gen.Int[1, 5000], Gen.String[1, 20]).Sample((readings, maxBytes, name) =>
         {
-            var batch = new BatchEncoder(name, "m\"odule", "epoch").Encode(readings, maxBytes);
+            var batch = new BatchEncoder(name, "m\"odule", () => "epoch").Encode(readings, maxBytes);
 
             Assert.True(batch.Body.Length <= maxBytes || batch.Readings.Count == 1);
             var whole = batch.Readings.Count == readings.Length
-                || new BatchEncoder(name, "m\"odule", "epoch").Encode([.. readings.Take(batch.Readings.Count + 1)], int.MaxValue).Body.Length > maxBytes;
+                || new BatchEncoder(name, "m\"odule", () => "epoch").Encode([.. readings.Take(batch.Readings.Count + 1)], int.MaxValue).Body.Length > maxBytes;
             Assert.True(whole, "one more reading would have fitted");
             Assert.Equal($"epoch:{readings[0].Id}-{batch.Readings[^1].Id}", batch.Id);
 
@@ -41,10 +41,23 @@ public sealed class BatchEncoderTests
     }
 
     [Fact]
+    public void A_new_epoch_is_named_from_the_next_batch_on()
+    {
+        var epoch = "one";
+        var encoder = new BatchEncoder("d", "m", () => epoch);
+        BufferedReading[] readings = [new(1, DateTimeOffset.UnixEpoch, "{}"u8.ToArray())];
+        Assert.Equal("one:1-1", encoder.Encode(readings, 1000).Id);
+        epoch = "two";
+        var batch = encoder.Encode(readings, 1000);
+        Assert.Equal("two:1-1", batch.Id);
+        Assert.Contains("\"epoch\":\"two\"", Encoding.UTF8.GetString(batch.Body.Span), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void The_body_is_the_contract_to_the_letter()
     {
         var reading = new BufferedReading(1, DateTimeOffset.UnixEpoch, "{\"sensor\":\"attic\"}"u8.ToArray());
-        var batch = new BatchEncoder("pi-7", "SensorForwarder", "0197").Encode([reading, reading with { Id = 2 }], 1000);
+        var batch = new BatchEncoder("pi-7", "SensorForwarder", () => "0197").Encode([reading, reading with { Id = 2 }], 1000);
         Assert.Equal(
             """{"device":"pi-7","module":"SensorForwarder","epoch":"0197","batch":[{"id":1,"data":{"sensor":"attic"}},{"id":2,"data":{"sensor":"attic"}}]}""",
             Encoding.UTF8.GetString(batch.Body.Span));
@@ -56,7 +69,7 @@ public sealed class BatchEncoderTests
         Gen.Long[1, 100].HashSet[1, 50].Sample(ids =>
         {
             var readings = ids.Order().Select(id => new BufferedReading(id, default, "{}"u8.ToArray())).ToArray();
-            var ranges = new BatchEncoder("d", "m", "e").Encode(readings, int.MaxValue).Ranges().ToList();
+            var ranges = new BatchEncoder("d", "m", () => "e").Encode(readings, int.MaxValue).Ranges().ToList();
             var covered = ranges.SelectMany(range => Enumerable.Range((int)range.First, (int)(range.Last - range.First + 1)));
             Assert.Equal(ids.Order(), covered.Select(id => (long)id));
         });

@@ -39,7 +39,7 @@ internal sealed class ForwarderFixture : IAsyncDisposable
         fixture.Forwarder = new Forwarder(
             fixture.Buffer,
             new Dictionary<SinkKind, ISink> { [SinkKind.Http] = fixture.Http, [SinkKind.IotHub] = fixture.Hub },
-            new BatchEncoder("pi", "module", fixture.Buffer.Epoch),
+            new BatchEncoder("pi", "module", () => fixture.Buffer.Epoch),
             fixture.Clock,
             new Random(1),
             NullLogger<Forwarder>.Instance);

@@ -161,7 +161,6 @@ public sealed class ForwarderTests
         fixture.Http.Rule = _ => SendResult.Accepted;
         await Until.True(() => fixture.Buffer.GetStatus().Depth == 0, fixture.Clock, TimeSpan.FromSeconds(1));
         Assert.Equal(5, await fixture.Buffer.RetryDeadLettersAsync(ForwarderFixture.Token));
-        fixture.Forwarder.Rewind();
         await fixture.UntilDepthAsync(0);
         Assert.Equal(0, fixture.Buffer.GetStatus().DeadLetters);
     }

@@ -15,7 +15,7 @@ public sealed class HttpSinkTests
 {
     static readonly HttpSinkOptions NoHeaders = new(null, new Dictionary<string, string>());
 
-    static readonly Batch Batch = new BatchEncoder("pi", "module", "epoch").Encode(
+    static readonly Batch Batch = new BatchEncoder("pi", "module", () => "epoch").Encode(
         [new BufferedReading(5, BufferFixture.Noon, "{\"sensor\":\"a\"}"u8.ToArray())], int.MaxValue);
 
     static CancellationToken Token => TestContext.Current.CancellationToken;

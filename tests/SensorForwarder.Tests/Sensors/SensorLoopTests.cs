@@ -75,8 +75,8 @@ public sealed class SensorLoopTests : IAsyncLifetime
     [Fact]
     public async Task A_sensor_that_fails_says_so_once_and_again_when_it_works()
     {
-        await ApplyAsync(Host with { OptionsJson = """{"kind":"host"}""" });
         Directory.Delete(_world.Root, recursive: true); // not even the volume is there
+        await ApplyAsync(Host);
         await Until.True(() => Health("host").Failures >= 5, _world.Clock, TimeSpan.FromSeconds(1));
         Assert.Equal(SensorState.Failing, Health("host").State);
 

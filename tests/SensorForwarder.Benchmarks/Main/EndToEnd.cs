@@ -105,9 +105,11 @@ internal static class EndToEnd
 
     static Process Start(string path, string[] arguments, Dictionary<string, string> environment)
     {
-        var start = new ProcessStartInfo(path, arguments) { RedirectStandardOutput = true };
+        var start = new ProcessStartInfo(path, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
         foreach (var (name, value) in environment) start.Environment[name] = value;
-        return Process.Start(start) ?? throw new InvalidOperationException($"{path} could not be started");
+        var process = Process.Start(start) ?? throw new InvalidOperationException($"{path} could not be started");
+        process.BeginErrorReadLine(); // read and left out: the report is a table
+        return process;
     }
 
     static int FreePort()

@@ -15,8 +15,8 @@ install() {
 aot=true
 case "$configuration-$rid-$(uname -m)" in
   Debug-* | *-linux-arm-*) aot=false ;;
-  *-linux-arm64-x86_64) install clang lld gcc-aarch64-linux-gnu libc6-dev-arm64-cross ;;
-  *-linux-x64-aarch64) install clang lld gcc-x86-64-linux-gnu libc6-dev-amd64-cross ;;
+  *-linux-arm64-x86_64) install clang lld llvm gcc-aarch64-linux-gnu libc6-dev-arm64-cross ;;
+  *-linux-x64-aarch64) install clang lld llvm gcc-x86-64-linux-gnu libc6-dev-amd64-cross ;;
   *) command -v clang >/dev/null || install clang lld zlib1g-dev ;;
 esac
 

@@ -41,7 +41,7 @@ internal sealed class SimulatedHub : IAsyncDisposable
         Log = new RunLog(TimeProvider.System);
         Log.Written += (_, text) => Events.Add(text);
         _listener = new GatewayListener(
-            new IPEndPoint(_address.Address, GatewayAddress.Port), _certificates, Faults, TimeProvider.System, Log);
+            _address.Address, _certificates, Faults, TimeProvider.System, Log);
         Metrics = new HubMetrics(Identity);
         Upstream = new Upstream(Ledger, Recent, routes, Faults, Metrics, TimeProvider.System, Log);
         Hub = new EdgeHubServer(Identity, _listener, Twin, Upstream, Metrics, Faults, TimeProvider.System, Log);

@@ -13,6 +13,16 @@ internal enum BatchCompression
     Gzip,
 }
 
+/// <summary>What a message to IoT Hub is.</summary>
+internal enum MessageFormat
+{
+    /// <summary>A batch of readings, as <see cref="BatchEncoder"/> writes it.</summary>
+    Batch,
+
+    /// <summary>A message a reading, as <see cref="PnpEncoder"/> writes it.</summary>
+    Pnp,
+}
+
 /// <summary>The part of the settings that tunes forwarding. Immutable; ranges are those of the settings table.</summary>
 internal sealed record ForwardingSettings
 {
@@ -35,4 +45,7 @@ internal sealed record ForwardingSettings
 
     /// <summary>For the HTTP sink only.</summary>
     public BatchCompression Compression { get; init; } = BatchCompression.None;
+
+    /// <summary>For the IoT Hub sink only.</summary>
+    public MessageFormat MessageFormat { get; init; } = MessageFormat.Batch;
 }

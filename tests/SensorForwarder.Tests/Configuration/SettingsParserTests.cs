@@ -43,7 +43,7 @@ public sealed class SettingsParserTests
         var parsed = Parse(
             """
             {"sink":"http","httpEndpoint":"https://example.com/in","batchSize":7,"batchMaxBytes":2048,
-             "uploadIntervalSeconds":0.5,"maxInFlightBatches":3,"compression":"gzip","commitIntervalMs":250,
+             "uploadIntervalSeconds":0.5,"maxInFlightBatches":3,"compression":"gzip","messageFormat":"pnp","commitIntervalMs":250,
              "bufferMaxMegabytes":64,"bufferMaxAgeHours":24,"whenFull":"dropOldest","pollIntervalSeconds":2,
              "logLevel":"Debug","sensors":{"a":{"kind":"simulated"},"b":{"kind":"host","intervalSeconds":60}},"$version":9}
             """);
@@ -60,6 +60,7 @@ public sealed class SettingsParserTests
                 UploadInterval = TimeSpan.FromSeconds(0.5),
                 MaxInFlightBatches = 3,
                 Compression = BatchCompression.Gzip,
+                MessageFormat = MessageFormat.Pnp,
             },
             parsed.Settings.Forwarding);
         Assert.Equal(

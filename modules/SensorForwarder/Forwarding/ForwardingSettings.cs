@@ -23,6 +23,16 @@ internal enum MessageFormat
     Pnp,
 }
 
+/// <summary>What goes first when there is a backlog.</summary>
+internal enum DrainOrder
+{
+    /// <summary>Strictly in the order of ids.</summary>
+    OldestFirst,
+
+    /// <summary>New readings at once, the backlog in a lane of its own.</summary>
+    LiveFirst,
+}
+
 /// <summary>The part of the settings that tunes forwarding. Immutable; ranges are those of the settings table.</summary>
 internal sealed record ForwardingSettings
 {
@@ -48,4 +58,13 @@ internal sealed record ForwardingSettings
 
     /// <summary>For the IoT Hub sink only.</summary>
     public MessageFormat MessageFormat { get; init; } = MessageFormat.Batch;
+
+    public DrainOrder DrainOrder { get; init; } = DrainOrder.OldestFirst;
+
+    /// <summary>Batches of the backlog in a minute at most, with <see cref="DrainOrder.LiveFirst"/>, 0..6000; 0: no
+    /// limit.</summary>
+    public int BackfillBatchesPerMinute { get; init; }
+
+    /// <summary>Messages in a UTC day at most, as IoT Hub bills them (4 KB each), 0..1000000000; 0: no limit.</summary>
+    public int DailyMessageLimit { get; init; }
 }

@@ -43,7 +43,8 @@ public sealed class SettingsParserTests
         var parsed = Parse(
             """
             {"sink":"http","httpEndpoint":"https://example.com/in","batchSize":7,"batchMaxBytes":2048,
-             "uploadIntervalSeconds":0.5,"maxInFlightBatches":3,"compression":"gzip","commitIntervalMs":250,
+             "uploadIntervalSeconds":0.5,"maxInFlightBatches":3,"compression":"gzip","drainOrder":"liveFirst",
+             "backfillBatchesPerMinute":30,"dailyMessageLimit":8000,"messageFormat":"pnp","commitIntervalMs":250,
              "bufferMaxMegabytes":64,"bufferMaxAgeHours":24,"whenFull":"dropOldest","pollIntervalSeconds":2,
              "logLevel":"Debug","sensors":{"a":{"kind":"simulated"},"b":{"kind":"host","intervalSeconds":60}},"$version":9}
             """);
@@ -60,6 +61,10 @@ public sealed class SettingsParserTests
                 UploadInterval = TimeSpan.FromSeconds(0.5),
                 MaxInFlightBatches = 3,
                 Compression = BatchCompression.Gzip,
+                MessageFormat = MessageFormat.Pnp,
+                DrainOrder = DrainOrder.LiveFirst,
+                BackfillBatchesPerMinute = 30,
+                DailyMessageLimit = 8_000,
             },
             parsed.Settings.Forwarding);
         Assert.Equal(

@@ -79,7 +79,8 @@ internal sealed class Forwarder : BackgroundService
     /// <summary>New settings are in force for the next batch; those under way are not touched.</summary>
     public void Apply(ForwardingSettings settings)
     {
-        _settings = settings;
+        // A message holds one reading then, so there is nothing to wait for either.
+        _settings = settings is { Sink: SinkKind.IotHub, MessageFormat: MessageFormat.Pnp } ? settings with { BatchSize = 1 } : settings;
         _resumeAtNow = true;
         Wake();
     }

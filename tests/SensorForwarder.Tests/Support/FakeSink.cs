@@ -17,6 +17,9 @@ internal sealed class FakeSink : ISink
     /// <summary>Answers at once when it is set; otherwise the test answers each attempt.</summary>
     public Func<Batch, SendResult>? Rule { get; set; }
 
+    /// <summary>Sends for it, when it is set.</summary>
+    public Func<Batch, ForwardingSettings, CancellationToken, Task<SendResult>>? Send { get; init; }
+
     public int Window { get; init; } = 1;
 
     public int LargestBody { get; init; } = int.MaxValue;
@@ -39,6 +42,7 @@ internal sealed class FakeSink : ISink
     public async Task<SendResult> SendAsync(Batch batch, ForwardingSettings settings, CancellationToken cancellationToken)
     {
         lock (Seen) Seen.Add(batch);
+        if (Send is { } send) return await send(batch, settings, cancellationToken);
         var attempt = new Attempt(batch, new(TaskCreationOptions.RunContinuationsAsynchronously));
         if (Rule is { } rule) attempt.Answer.SetResult(rule(batch));
         _attempts.Writer.TryWrite(attempt);

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
 using System.Net;
+using System.Net.Sockets;
 using System.Reflection;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -80,8 +81,9 @@ internal static class CommandLine
     static readonly Option<string?> Report = Text("--report", "FILE", "JSON at the end: received, unique, duplicates, lost, maxBacklog, restarts, ...");
     static readonly Option<IPAddress?> Address = new("--address")
     {
-        Description = "the loopback address to listen on, port 8883 (default: 127.0.0.1, or the next free one of 127.0.0.0/24)",
-        HelpName = "IP",
+        Description = "the address of this machine to listen on, port 8883, or a name for it: loopback, or a private one for containers"
+            + " (default: 127.0.0.1, or the next free one of 127.0.0.0/24)",
+        HelpName = "ADDRESS",
         CustomParser = result => ParseAddress(result.Tokens[0].Value, result),
     };
 
@@ -237,15 +239,27 @@ internal static class CommandLine
 
     static IPAddress? ParseAddress(string text, ArgumentResult result)
     {
-        if (IPAddress.TryParse(text, out var address) && IPAddress.IsLoopback(address) &&
-            address.AddressFamily == System.Net.Sockets.AddressFamily.InterNetwork)
+        try
         {
-            return address;
+            if (Dns.GetHostAddresses(text, AddressFamily.InterNetwork).FirstOrDefault(IsPrivate) is { } address)
+            {
+                return address;
+            }
+        }
+        catch (Exception exception) when (exception is SocketException or ArgumentException)
+        {
+            // The same to whoever asked as an address that is not allowed.
         }
 
-        result.AddError($"--address '{text}': a loopback address is wanted, such as 127.0.0.5; the simulator is never reachable from outside");
+        result.AddError(
+            $"--address '{text}': a loopback or private IPv4 address, or a name for one, is wanted, such as 127.0.0.5;"
+            + " the simulator is never reachable from outside");
         return null;
     }
+
+    /// <summary>Loopback and the networks of RFC 1918, which container engines use.</summary>
+    static bool IsPrivate(IPAddress address) =>
+        IPAddress.IsLoopback(address) || address.GetAddressBytes() is [10, ..] or [172, >= 16 and <= 31, ..] or [192, 168, ..];
 
     static bool TrySeconds(string text, out TimeSpan seconds)
     {

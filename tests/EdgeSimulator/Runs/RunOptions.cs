@@ -44,7 +44,7 @@ internal sealed record RunOptions
 
     public string? ReportFile { get; init; }
 
-    /// <summary>The loopback address to listen on; null is the first free one.</summary>
+    /// <summary>The loopback or private address to listen on; null is the first free loopback address.</summary>
     public IPAddress? Address { get; init; }
 
     public string DeviceId { get; init; } = "pi-sim";

@@ -56,7 +56,7 @@ public sealed class CommandLineTests : IDisposable
     [InlineData("--blackout", "a:b")]
     [InlineData("--kill-every", "NaN")]
     [InlineData("--api", "99999")]
-    [InlineData("--address", "192.168.1.1")]
+    [InlineData("--address", "8.8.8.8")]
     [InlineData("--address", "here")]
     [InlineData("--identity", "certificate")]
     [InlineData("--settings", "/no/such/file.json")]

@@ -1,0 +1,159 @@
+using DotNet.Testcontainers.Containers;
+using SensorForwarder.Buffer;
+using SensorForwarder.Sensors;
+
+namespace SensorForwarder.ContainerTests;
+
+/// <summary>What happens to a container in the field, and that no reading is lost by it.</summary>
+public sealed class LifeTests(ModuleImage image, ITestOutputHelper output)
+{
+    static JsonObject Desired(int sensors = 4, double intervalSeconds = 0.05) => new()
+    {
+        ["uploadIntervalSeconds"] = 1,
+        ["commitIntervalMs"] = 100,
+        ["sensors"] = new JsonObject(Enumerable.Range(0, sensors).Select(i => KeyValuePair.Create<string, JsonNode?>(
+            $"s{i}", new JsonObject { ["kind"] = "simulated", ["intervalSeconds"] = intervalSeconds }))),
+    };
+
+    public static TheoryData<string> Blows { get; } = ["kill", "pause", "network", "stop"];
+
+    [Theory, MemberData(nameof(Blows))]
+    public async Task Every_reading_arrives_whatever_happens_to_the_container(string blow)
+    {
+        image.Require();
+        await using var world = await World.StartAsync(Desired());
+        var module = await world.StartModuleAsync(await world.CreateVolumeAsync());
+        var before = await World.UntilCommittedAsync(module, 200);
+        await StrikeAsync(world, module, blow);
+        var after = await World.UntilCommittedAsync(module, (long)before["lastCommittedId"]! + 200);
+        Assert.Equal((string)before["epoch"]!, (string)after["epoch"]!);
+        await AssertAllArrivedAsync(world);
+    }
+
+    [Fact]
+    public async Task What_was_not_sent_survives_the_removal_of_the_container()
+    {
+        image.Require();
+        await using var world = await World.StartAsync(Desired());
+        var volume = await world.CreateVolumeAsync();
+        // It never meets the simulator: what it commits can be delivered by its successor only.
+        var first = await world.StartModuleAsync(volume, new Dictionary<string, string> { ["IOTEDGE_GATEWAYHOSTNAME"] = "nowhere.invalid" });
+        var before = await World.UntilCommittedAsync(first, 300);
+        await Docker.RunAsync("rm", "-f", first.Id);
+
+        var second = await world.StartModuleAsync(volume);
+        var after = await World.UntilAsync(second, "the queue is sent", status => (long)status["readingsAccepted"]! >= (long)before["lastCommittedId"]!);
+        Assert.Equal((string)before["epoch"]!, (string)after["epoch"]!);
+        var report = await AssertAllArrivedAsync(world);
+        Assert.True((long)report["unique"]! >= (long)before["lastCommittedId"]!);
+    }
+
+    [Fact]
+    public async Task A_stop_within_ten_seconds_is_an_orderly_end()
+    {
+        image.Require();
+        await using var world = await World.StartAsync(Desired());
+        var module = await world.StartModuleAsync(await world.CreateVolumeAsync());
+        await World.UntilCommittedAsync(module, 100);
+        await Docker.RunAsync("stop", "--time", "10", module.Id);
+        // 137 would be SIGKILL after the grace period.
+        Assert.Equal(0, await module.GetExitCodeAsync(TestContext.Current.CancellationToken));
+    }
+
+    [Fact]
+    public async Task A_full_volume_stops_nothing_and_what_it_holds_is_sent()
+    {
+        image.Require();
+        await using var world = await World.StartAsync(Desired(sensors: 10, intervalSeconds: 0.01));
+        var volume = await world.CreateVolumeAsync("--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", "o=size=4m,uid=1654,mode=700");
+        var module = await world.StartModuleAsync(volume);
+        await World.UntilCommittedAsync(module, 100);
+        await world.DisconnectAsync(module);
+        await UntilLoggedAsync(module, "Buffer storage is");
+        await world.ConnectAsync(module);
+        await UntilLoggedAsync(module, "Buffer storage takes readings again");
+        await World.UntilAsync(module, "the backlog is sent", status => (long)status["queueDepth"]! < 2000);
+        await AssertAllArrivedAsync(world);
+    }
+
+    [Fact]
+    public async Task A_backlog_of_a_million_readings_drains_within_the_memory_limit()
+    {
+        const int Backlog = 1_000_000;
+        const long LimitBytes = 128L << 20;
+        image.Require();
+        await using var world = await World.StartAsync(new JsonObject { ["batchSize"] = 500, ["sensors"] = new JsonObject() });
+        var volume = await world.CreateVolumeAsync();
+        var folder = (await Docker.RunAsync("volume", "inspect", "--format", "{{.Mountpoint}}", volume)).Trim();
+        await FillAsync(folder, Backlog);
+        await Docker.RunAsync("run", "--rm", "--user", "0", "-v", $"{volume}:/data", "--entrypoint", "chown", ModuleImage.Name, "-R", "1654:1654", "/data");
+        var module = await world.StartModuleAsync(volume, configure: builder => builder.WithCreateParameterModifier(parameters =>
+        {
+            parameters.HostConfig!.Memory = LimitBytes;
+            parameters.HostConfig.MemorySwap = LimitBytes;
+        }));
+        await World.UntilAsync(module, "the backlog is sent", status => (long)status["queueDepth"]! == 0 && (long)status["readingsAccepted"]! >= Backlog);
+        Assert.Equal("false 0", (await Docker.RunAsync("inspect", "--format", "{{.State.OOMKilled}} {{.RestartCount}}", module.Id)).Trim());
+        var resident = (await module.ExecAsync(["grep", "VmHWM", "/proc/1/status"], TestContext.Current.CancellationToken)).Stdout;
+        output.WriteLine($"a drain of {Backlog:N0} readings: {resident.Trim()} of {LimitBytes >> 20} MB");
+        var report = await AssertAllArrivedAsync(world);
+        Assert.Equal(Backlog, (long)report["unique"]!);
+    }
+
+    static async Task StrikeAsync(World world, IContainer module, string blow)
+    {
+        switch (blow)
+        {
+            case "kill":
+                await Docker.RunAsync("kill", module.Id);
+                await module.StartAsync(TestContext.Current.CancellationToken);
+                break;
+            case "stop":
+                await module.StopAsync(TestContext.Current.CancellationToken);
+                await module.StartAsync(TestContext.Current.CancellationToken);
+                break;
+            case "pause":
+                await module.PauseAsync(TestContext.Current.CancellationToken);
+                await Task.Delay(TimeSpan.FromSeconds(5), TimeProvider.System, TestContext.Current.CancellationToken);
+                await module.UnpauseAsync(TestContext.Current.CancellationToken);
+                break;
+            case "network":
+                await world.DisconnectAsync(module);
+                await Task.Delay(TimeSpan.FromSeconds(5), TimeProvider.System, TestContext.Current.CancellationToken);
+                await world.ConnectAsync(module);
+                break;
+        }
+    }
+
+    static async Task UntilLoggedAsync(IContainer module, string text)
+    {
+        using var patience = new CancellationTokenSource(World.Patience);
+        while (true)
+        {
+            var (standardOutput, _) = await module.GetLogsAsync(ct: TestContext.Current.CancellationToken);
+            if (standardOutput.Contains(text, StringComparison.Ordinal)) return;
+            Assert.False(patience.IsCancellationRequested, $"'{text}' was not logged. The log ends with: {standardOutput[^Math.Min(3000, standardOutput.Length)..]}");
+            await Task.Delay(TimeSpan.FromSeconds(0.5), TimeProvider.System, TestContext.Current.CancellationToken);
+        }
+    }
+
+    static async Task<JsonObject> AssertAllArrivedAsync(World world)
+    {
+        var report = await world.VerdictAsync();
+        Assert.True((string)report["verdict"]! == "allArrived" && (long)report["lost"]! == 0, report.ToJsonString());
+        return report;
+    }
+
+    static async Task FillAsync(string folder, int readings)
+    {
+        await using var buffer = await TelemetryBuffer.OpenAsync(
+            new BufferOptions { Directory = folder }, TimeProvider.System, Microsoft.Extensions.Logging.Abstractions.NullLogger<TelemetryBuffer>.Instance,
+            TestContext.Current.CancellationToken);
+        foreach (var part in Enumerable.Range(0, readings).Chunk(5000))
+        {
+            await Task.WhenAll(part.Select(i => buffer.EnqueueAsync(
+                new Reading { Sensor = "s", Kind = "simulated", Time = TimeProvider.System.GetUtcNow(), Values = [new("temperature", i)] },
+                TestContext.Current.CancellationToken).AsTask()));
+        }
+    }
+}

@@ -1,0 +1,152 @@
+using System.Globalization;
+using System.Text.RegularExpressions;
+using DotNet.Testcontainers.Builders;
+using DotNet.Testcontainers.Configurations;
+using DotNet.Testcontainers.Containers;
+using DotNet.Testcontainers.Networks;
+
+namespace SensorForwarder.ContainerTests;
+
+/// <summary>
+/// A network with the EdgeSimulator in one container, and the module in another: with the rights that deployment.template.json
+/// gives it, and the workload socket mounted as edgeAgent does.
+/// </summary>
+sealed partial class World : IAsyncDisposable
+{
+    public static readonly TimeSpan Patience = TimeSpan.FromMinutes(3);
+
+    readonly DirectoryInfo _shared = Directory.CreateTempSubdirectory("sensorforwarder-containers-");
+    readonly INetwork _network;
+    readonly IContainer _simulator;
+    readonly List<IContainer> _modules = [];
+    readonly List<string> _volumes = [];
+    Dictionary<string, string> _environment = [];
+
+    World(JsonObject desired, string[] simulatorOptions)
+    {
+        // Both run as 1654, like the image.
+        File.SetUnixFileMode(_shared.FullName, (UnixFileMode)0b111_111_111);
+        File.WriteAllText(InShared("settings.json"), desired.ToJsonString());
+        _network = new NetworkBuilder().Build();
+        var command = string.Join(' ',
+        [
+            "exec dotnet /simulator/EdgeSimulator.dll --no-module --address $(hostname)", $"--settings {InShared("settings.json")}",
+            $"--data {InShared("data")}", $"--report {InShared("report.json")}", .. simulatorOptions,
+        ]);
+        _simulator = new ContainerBuilder(Docker.SdkImage)
+            .WithNetwork(_network)
+            .WithBindMount(Docker.SimulatorFolder, "/simulator", AccessMode.ReadOnly)
+            .WithBindMount(_shared.FullName, _shared.FullName)
+            .WithEnvironment("TMPDIR", _shared.FullName)
+            .WithEnvironment("HOME", _shared.FullName)
+            .WithCreateParameterModifier(parameters => parameters.User = "1654")
+            .WithCommand("bash", "-c", command)
+            .WithWaitStrategy(Wait.ForUnixContainer().UntilMessageIsLogged("no module is started"))
+            .Build();
+    }
+
+    /// <param name="desired">The module twin's desired properties.</param>
+    /// <param name="simulatorOptions">More of its command line.</param>
+    public static async Task<World> StartAsync(JsonObject desired, params string[] simulatorOptions)
+    {
+        var world = new World(desired, simulatorOptions);
+        await world._network.CreateAsync(TestContext.Current.CancellationToken);
+        await world._simulator.StartAsync(TestContext.Current.CancellationToken);
+        var (output, _) = await world._simulator.GetLogsAsync(ct: TestContext.Current.CancellationToken);
+        world._environment = Export().Matches(output).ToDictionary(match => match.Groups[1].Value, match => match.Groups[2].Value);
+        world._environment["Buffer__Directory"] = "/data";
+        world._environment["Web__Port"] = "9600";
+        // edgeHub's page is not on this network: the module does without.
+        world._environment["EdgeHub__MetricsUrl"] = "";
+        return world;
+    }
+
+    /// <summary>A volume that is gone with this world.</summary>
+    /// <param name="options">As for <c>docker volume create</c>.</param>
+    public async Task<string> CreateVolumeAsync(params string[] options)
+    {
+        var name = (await Docker.RunAsync(["volume", "create", .. options])).Trim();
+        _volumes.Add(name);
+        return name;
+    }
+
+    /// <summary>Makes and starts a module container.</summary>
+    public async Task<IContainer> StartModuleAsync(
+        string dataVolume, IReadOnlyDictionary<string, string>? environment = null, Func<ContainerBuilder, ContainerBuilder>? configure = null)
+    {
+        var builder = new ContainerBuilder(ModuleImage.Name)
+            .WithNetwork(_network)
+            .WithBindMount(_shared.FullName, _shared.FullName, AccessMode.ReadOnly)
+            .WithVolumeMount(dataVolume, "/data")
+            .WithEnvironment(_environment)
+            .WithEnvironment(environment ?? new Dictionary<string, string>())
+            .WithPortBinding(9600, assignRandomHostPort: true)
+            .WithCreateParameterModifier(parameters =>
+            {
+                parameters.HostConfig!.ReadonlyRootfs = true;
+                parameters.HostConfig.CapDrop = ["ALL"];
+                parameters.HostConfig.SecurityOpt = ["no-new-privileges"];
+            });
+        var module = (configure?.Invoke(builder) ?? builder).Build();
+        _modules.Add(module);
+        await module.StartAsync(TestContext.Current.CancellationToken);
+        return module;
+    }
+
+    public Task DisconnectAsync(IContainer container) => Docker.RunAsync("network", "disconnect", _network.Name, container.Id);
+
+    public Task ConnectAsync(IContainer container) => Docker.RunAsync("network", "connect", _network.Name, container.Id);
+
+    /// <summary>Waits until the module's own status has what is wanted, and returns it.</summary>
+    public static async Task<JsonObject> UntilAsync(IContainer module, string what, Func<JsonObject, bool> condition)
+    {
+        using var http = new HttpClient { Timeout = TimeSpan.FromSeconds(10) };
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
+        patience.CancelAfter(Patience);
+        JsonObject? status = null;
+        while (true)
+        {
+            try
+            {
+                var port = module.GetMappedPublicPort(9600).ToString(CultureInfo.InvariantCulture);
+                status = JsonNode.Parse(await http.GetStringAsync(new Uri($"http://127.0.0.1:{port}/status"), patience.Token))!.AsObject();
+                if (condition(status)) return status;
+            }
+            catch (HttpRequestException)
+            {
+                // It is starting, or stopped.
+            }
+            catch (OperationCanceledException) when (patience.IsCancellationRequested)
+            {
+                var (output, _) = await module.GetLogsAsync();
+                Assert.Fail($"{what}: not within {Patience.TotalMinutes} minutes. Status: {status?.ToJsonString()}. The module's log ends with: {output[^Math.Min(3000, output.Length)..]}");
+            }
+
+            await Task.Delay(TimeSpan.FromSeconds(0.5), TimeProvider.System, TestContext.Current.CancellationToken);
+        }
+    }
+
+    public static Task<JsonObject> UntilCommittedAsync(IContainer module, long readings) =>
+        UntilAsync(module, $"{readings} readings committed", status => (long)status["lastCommittedId"]! >= readings);
+
+    /// <summary>Ends the run in order and returns the simulator's account of it.</summary>
+    public async Task<JsonObject> VerdictAsync()
+    {
+        await _simulator.StopAsync(TestContext.Current.CancellationToken);
+        return JsonNode.Parse(await File.ReadAllTextAsync(InShared("report.json"), TestContext.Current.CancellationToken))!.AsObject();
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        foreach (var module in _modules) await module.DisposeAsync();
+        await _simulator.DisposeAsync();
+        await _network.DisposeAsync();
+        foreach (var volume in _volumes) await Docker.RunAsync("volume", "rm", volume);
+        _shared.Delete(recursive: true);
+    }
+
+    string InShared(string name) => Path.Combine(_shared.FullName, name);
+
+    [GeneratedRegex("^export (\\w+)='(.*)'\r?$", RegexOptions.Multiline)]
+    private static partial Regex Export();
+}

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 
 namespace SensorForwarder.ContainerTests;
@@ -35,5 +36,36 @@ public sealed class ImageTests(ModuleImage image, ITestOutputHelper output)
         Assert.NotEqual(0, (await module.ExecAsync(["touch", "/app/x"], TestContext.Current.CancellationToken)).ExitCode);
         Assert.Equal(0, (await module.ExecAsync(["touch", "/data/x"], TestContext.Current.CancellationToken)).ExitCode);
         Assert.Contains("-rw-------", (await module.ExecAsync(["ls", "-l", "/data/telemetry.db"], TestContext.Current.CancellationToken)).Stdout, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task The_arm64_image_does_the_main_job_under_emulation()
+    {
+        const string Name = "sensorforwarder-tests/module-arm64";
+        image.Require();
+        await ModuleImage.BuildAsync("arm64v8", Name, "--build-arg", $"RUNTIME_IMAGE={Docker.RuntimeImage}-arm64");
+        Assert.Equal("arm64", (await Docker.RunAsync("image", "inspect", "--format", "{{.Architecture}}", Name)).Trim());
+        var root = Directory.CreateTempSubdirectory("sensorforwarder-arm64-");
+        var container = (await Docker.RunAsync("create", Name)).Trim();
+        try
+        {
+            await Docker.RunAsync("cp", $"{container}:/.", root.FullName);
+            // The simulator starts an executable: this one is the emulator with the module.
+            var start = Path.Combine(root.FullName, "start");
+            await File.WriteAllTextAsync(
+                start, $"#!/bin/sh\nexec qemu-aarch64-static -L {root.FullName} {root.FullName}/app/SensorForwarder\n", TestContext.Current.CancellationToken);
+            File.SetUnixFileMode(start, (UnixFileMode)0b111_101_101);
+            var report = Path.Combine(root.FullName, "report.json");
+            using var simulator = Process.Start(
+                Path.Combine(Docker.SimulatorFolder, "EdgeSimulator"), ["--module", start, "--duration", "30", "--report", report]);
+            await simulator.WaitForExitAsync(TestContext.Current.CancellationToken).WaitAsync(World.Patience, TestContext.Current.CancellationToken);
+            var account = JsonNode.Parse(await File.ReadAllTextAsync(report, TestContext.Current.CancellationToken))!;
+            Assert.True(simulator.ExitCode == 0 && (long)account["unique"]! > 0 && (long)account["lost"]! == 0, account.ToJsonString());
+        }
+        finally
+        {
+            await Docker.RunAsync("rm", container);
+            root.Delete(recursive: true);
+        }
     }
 }

@@ -132,7 +132,7 @@ public sealed class LifeTests(ModuleImage image, ITestOutputHelper output)
         {
             var (standardOutput, _) = await module.GetLogsAsync(ct: TestContext.Current.CancellationToken);
             if (standardOutput.Contains(text, StringComparison.Ordinal)) return;
-            Assert.False(patience.IsCancellationRequested, $"'{text}' was not logged. The log ends with: {standardOutput[^Math.Min(3000, standardOutput.Length)..]}");
+            Assert.False(patience.IsCancellationRequested, $"'{text}' was not logged. {await World.LogEndAsync(module)}");
             await Task.Delay(TimeSpan.FromSeconds(0.5), TimeProvider.System, TestContext.Current.CancellationToken);
         }
     }
@@ -140,7 +140,7 @@ public sealed class LifeTests(ModuleImage image, ITestOutputHelper output)
     static async Task<JsonObject> AssertAllArrivedAsync(World world)
     {
         var report = await world.VerdictAsync();
-        Assert.True((string)report["verdict"]! == "allArrived" && (long)report["lost"]! == 0, report.ToJsonString());
+        Assert.True((string)report["exitReason"]! == "complete" && (long)report["lost"]! == 0, report.ToJsonString());
         return report;
     }
 

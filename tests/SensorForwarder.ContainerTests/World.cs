@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text.RegularExpressions;
 using DotNet.Testcontainers.Builders;
 using DotNet.Testcontainers.Configurations;
@@ -52,8 +51,9 @@ sealed partial class World : IAsyncDisposable
         var world = new World(desired, simulatorOptions);
         await world._network.CreateAsync(TestContext.Current.CancellationToken);
         await world._simulator.StartAsync(TestContext.Current.CancellationToken);
-        var (output, _) = await world._simulator.GetLogsAsync(ct: TestContext.Current.CancellationToken);
+        var (output, _) = await world._simulator.GetLogsAsync(timestampsEnabled: false, ct: TestContext.Current.CancellationToken);
         world._environment = Export().Matches(output).ToDictionary(match => match.Groups[1].Value, match => match.Groups[2].Value);
+        Assert.Contains("IOTEDGE_WORKLOADURI", world._environment.Keys);
         world._environment["Buffer__Directory"] = "/data";
         world._environment["Web__Port"] = "9600";
         // edgeHub's page is not on this network: the module does without.
@@ -80,7 +80,6 @@ sealed partial class World : IAsyncDisposable
             .WithVolumeMount(dataVolume, "/data")
             .WithEnvironment(_environment)
             .WithEnvironment(environment ?? new Dictionary<string, string>())
-            .WithPortBinding(9600, assignRandomHostPort: true)
             .WithCreateParameterModifier(parameters =>
             {
                 parameters.HostConfig!.ReadonlyRootfs = true;
@@ -104,26 +103,32 @@ sealed partial class World : IAsyncDisposable
         using var patience = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
         patience.CancelAfter(Patience);
         JsonObject? status = null;
-        while (true)
+        while (!patience.IsCancellationRequested)
         {
             try
             {
-                var port = module.GetMappedPublicPort(9600).ToString(CultureInfo.InvariantCulture);
-                status = JsonNode.Parse(await http.GetStringAsync(new Uri($"http://127.0.0.1:{port}/status"), patience.Token))!.AsObject();
+                // Asked each time: a container that was disconnected may have another address afterwards.
+                var address = await Docker.RunAsync("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", module.Id);
+                status = JsonNode.Parse(await http.GetStringAsync(new Uri($"http://{address.Trim()}:9600/status"), patience.Token))!.AsObject();
                 if (condition(status)) return status;
             }
-            catch (HttpRequestException)
+            catch (Exception exception) when (exception is HttpRequestException or UriFormatException or OperationCanceledException)
             {
-                // It is starting, or stopped.
-            }
-            catch (OperationCanceledException) when (patience.IsCancellationRequested)
-            {
-                var (output, _) = await module.GetLogsAsync();
-                Assert.Fail($"{what}: not within {Patience.TotalMinutes} minutes. Status: {status?.ToJsonString()}. The module's log ends with: {output[^Math.Min(3000, output.Length)..]}");
+                // It is starting, stopped, or cut off.
             }
 
             await Task.Delay(TimeSpan.FromSeconds(0.5), TimeProvider.System, TestContext.Current.CancellationToken);
         }
+
+        Assert.Fail($"{what}: not within {Patience.TotalMinutes} minutes. Status: {status?.ToJsonString()}. {await LogEndAsync(module)}");
+        throw new System.Diagnostics.UnreachableException();
+    }
+
+    /// <summary>The last lines of a module, for the message of a test that failed.</summary>
+    public static async Task<string> LogEndAsync(IContainer module)
+    {
+        var (log, _) = await module.GetLogsAsync(timestampsEnabled: false);
+        return $"The module's log ends with: {log[^Math.Min(3000, log.Length)..]}";
     }
 
     public static Task<JsonObject> UntilCommittedAsync(IContainer module, long readings) =>

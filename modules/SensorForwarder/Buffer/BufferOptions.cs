@@ -44,9 +44,9 @@ internal sealed record BufferOptions
     /// <summary>The first limits.</summary>
     public BufferLimits Limits { get; init; } = new();
 
-    /// <summary>A file with the 32-byte key for encryption at rest (raw, 64 hex digits, or base64); null stores plain
-    /// JSON. A file that was made with a key can't be opened without it.</summary>
-    public string? KeyFile { get; init; }
+    /// <summary>The key for encryption at rest; null stores plain JSON. A file that was made with a key can't be opened
+    /// without it.</summary>
+    public BufferKey? Key { get; init; }
 
     /// <summary>How many readings wait in memory while the volume takes none, before the oldest are given up.
     /// 1..1,000,000.</summary>

@@ -94,7 +94,7 @@ internal sealed class BufferSalvage(
                     BindAll(queue, id, at, segment, columns[3]).Run();
                     _readings += connection.Changes();
                     break;
-                case [null, long, long, string or byte[], long, string, string or null]
+                case [null, long, long, string or byte[], long, string, string or byte[] or null]
                     when id > 0 && IsPayload(id, columns[3]):
                     BindAll(letter, [id, .. columns[1..]]).Run();
                     _readings += connection.Changes();

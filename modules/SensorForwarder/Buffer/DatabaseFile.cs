@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using System.Globalization;
-using System.Text;
 using Microsoft.Extensions.Logging;
 using SQLitePCL;
 
@@ -18,8 +17,7 @@ internal sealed class DatabaseFile(
 
     const int ApplicationIdOffset = 68;
     const int HeaderBytes = 100;
-
-    byte[]? _key;
+    const string KeyCheckQuery = "SELECT value FROM meta WHERE name = 'key_check'";
 
     public VolumeFiles Files => files;
 
@@ -59,7 +57,30 @@ internal sealed class DatabaseFile(
 
     /// <summary>One a thread; null without a key.</summary>
     public PayloadCipher? NewCipher() =>
-        options.KeyFile is { } path ? new PayloadCipher(_key ??= PayloadCipher.ReadKey(path)) : null;
+        options.Key is { } key ? new PayloadCipher(key.Bytes.Span) : null;
+
+    public static bool IsEncrypted(VolumeFiles files)
+    {
+        if (VolumeFiles.Length(files.Database) == 0)
+            return false;
+        try
+        {
+            using var connection = SqliteConnection.Open(files.Database, create: false, readOnly: true, vfs: null);
+            return connection.QueryText(KeyCheckQuery) is not null;
+        }
+        catch (SqliteFailure)
+        {
+            // Damaged: opening it looks closer.
+            return false;
+        }
+    }
+
+    /// <summary>Why an encrypted file can't be used with this key; null when it can.</summary>
+    public static string? FaultOfKey(string path, BufferKey? key, PayloadCipher? cipher, string check) => cipher is null
+        ? $"{path}: is encrypted and no key is given; set Buffer__KeyFile or Buffer__Encryption as it was, or move the file away"
+        : cipher.Fits(check)
+            ? null
+            : $"{path}: {key} is not the key that it was made with; put the right one there, or move the file away";
 
     public SqliteConnection OpenReader()
     {
@@ -151,32 +172,19 @@ internal sealed class DatabaseFile(
         }
     }
 
-    // A sealed text that is known: shows a wrong key before anything is written with it.
     void VerifyKey(SqliteConnection connection)
     {
-        const string Known = "SensorForwarder";
-        var check = connection.QueryText("SELECT value FROM meta WHERE name = 'key_check'");
+        var check = connection.QueryText(KeyCheckQuery);
         using var cipher = NewCipher();
-        if (check is null && cipher is not null)
+        if (check is not null)
+        {
+            if (FaultOfKey(files.Database, options.Key, cipher, check) is { } fault)
+                throw new BufferUnavailableException(fault);
+        }
+        else if (cipher is not null)
         {
             using var save = connection.PrepareOnce("INSERT INTO meta(name, value) VALUES('key_check', ?1)");
-            save.Bind(1, Convert.ToBase64String(cipher.Seal(0, Encoding.ASCII.GetBytes(Known)))).Run();
-            return;
-        }
-        if (check is null)
-            return;
-        if (cipher is null)
-        {
-            throw new BufferUnavailableException(
-                $"{files.Database}: is encrypted and no key is given; set Buffer__KeyFile, or move the file away");
-        }
-        var buffer = new byte[check.Length];
-        if (!Convert.TryFromBase64String(check, buffer, out var bytes)
-            || cipher.Unseal(0, buffer.AsSpan(0, bytes)) is not { } text || Encoding.ASCII.GetString(text) != Known)
-        {
-            throw new BufferUnavailableException(
-                $"{files.Database}: {options.KeyFile} is not the key that it was made with; give the right one to "
-                + "Buffer__KeyFile, or move the file away");
+            save.Bind(1, cipher.MakeCheck()).Run();
         }
     }
 

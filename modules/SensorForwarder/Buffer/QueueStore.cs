@@ -33,7 +33,7 @@ internal sealed class QueueStore : IDisposable
     int _savedClock;
     int _transactionSavedClock;
 
-    /// <param name="cipher">Seals payloads; null stores them plain. Disposed with the store.</param>
+    /// <param name="cipher">Seals payloads, answers and documents; null stores them plain. Disposed with the store.</param>
     public QueueStore(SqliteConnection connection, PayloadCipher? cipher)
     {
         _connection = connection;
@@ -217,8 +217,12 @@ internal sealed class QueueStore : IDisposable
             SELECT id, recorded_at, clock, payload, ?2, ?3, ?4 FROM queue WHERE id = ?1
             """))
         {
-            copy.Bind(1, id).Bind(2, refusedAtMs).Bind(3, reason)
-                .Bind(4, answer?.Length > MaxAnswerLength ? answer[..MaxAnswerLength] : answer).Run();
+            copy.Bind(1, id).Bind(2, refusedAtMs).Bind(3, reason);
+            var kept = answer?.Length > MaxAnswerLength ? answer[..MaxAnswerLength] : answer;
+            if (kept is not null && _cipher is not null)
+                copy.BindBlob(4, _cipher.SealAnswer(id, kept)).Run();
+            else
+                copy.Bind(4, kept).Run();
         }
         if (Delete(id, id) == 0)
             return false;
@@ -264,7 +268,7 @@ internal sealed class QueueStore : IDisposable
     }
 
     public void SaveDocument(string name, ReadOnlySpan<byte> content) =>
-        _saveDocument.Bind(1, name).BindBlob(2, content).Run();
+        _saveDocument.Bind(1, name).BindBlob(2, _cipher is null ? content : _cipher.SealDocument(name, content)).Run();
 
     /// <summary>Writes the clock segments that rows of this transaction may name.</summary>
     public void SaveClocks(IReadOnlyList<ClockSegment> segments)

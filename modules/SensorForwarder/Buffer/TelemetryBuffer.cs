@@ -74,6 +74,9 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         CancellationToken cancellationToken) =>
         Task.Run(() => Open(options, timeProvider, logger), cancellationToken);
 
+    /// <summary>Whether the directory holds a file that was made with a key; not when it can't be told.</summary>
+    public static bool IsEncrypted(string directory) => DatabaseFile.IsEncrypted(new VolumeFiles(Path.GetFullPath(directory), null));
+
     /// <summary>Stores a reading. Completes with its id when it is on the medium.</summary>
     /// <param name="cancellationToken">Ends the waiting; the reading itself stays in line.</param>
     /// <exception cref="BufferRejectedException">It was not stored, and will not be.</exception>

@@ -60,6 +60,20 @@ internal sealed partial class VolumeFiles(string directory, Action<VolumeOperati
         OpenPrivate(path, FileMode.OpenOrCreate).Dispose();
     }
 
+    /// <summary>Writes a whole small file, readable by its owner only, and makes it durable: after a power cut it is there
+    /// as it was or as it is now.</summary>
+    public void WritePrivate(string path, ReadOnlySpan<byte> content)
+    {
+        var unfinished = path + ".new";
+        using (var file = OpenPrivate(unfinished, FileMode.Create))
+        {
+            file.Write(content);
+            file.Flush(flushToDisk: true);
+        }
+        Rename(unfinished, path);
+        SyncDirectory();
+    }
+
     /// <summary>Writes real blocks, not a hole, so that deleting the file gives that much room back.</summary>
     public void WriteReserve(int bytes)
     {

@@ -50,7 +50,8 @@ internal sealed class BatchReader : IDisposable
         _batch = connection.Prepare(
             $"""
             SELECT id, recorded_at, clock, payload FROM queue
-            WHERE id > max(?1, coalesce((SELECT value FROM meta WHERE name = '{QueueStore.AcknowledgedName}'), 0))
+            WHERE id > max(?1, coalesce((SELECT value FROM meta WHERE name = '{QueueStore.AcknowledgedName}'), 0),
+                coalesce((SELECT value FROM meta WHERE name = '{QueueStore.HiddenName}'), 0))
             ORDER BY id LIMIT ?2
             """);
         _deadLetters = connection.Prepare("""

@@ -58,6 +58,10 @@ internal sealed record BufferOptions
     /// <summary>Dead letters beyond this count push out the oldest ones.</summary>
     public int MaxDeadLetters { get; init; } = 10_000;
 
+    /// <summary>Up to this size a damaged file is salvaged before the buffer is used; a larger one beside the work.
+    /// </summary>
+    public long SalvagedAtOnceBytes { get; init; } = 16L << 20;
+
     /// <summary>The kernel's clocks; null takes Linux' own with <see cref="TimeProvider.System"/>, and otherwise
     /// those of the time provider.</summary>
     public Func<KernelTime>? KernelTime { get; init; }

@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using System.Globalization;
 using Microsoft.Extensions.Logging;
 using SQLitePCL;
 
@@ -22,7 +21,10 @@ internal sealed class DatabaseFile(
     public VolumeFiles Files => files;
 
     /// <summary>What was salvaged into the file that is open; null when nothing was.</summary>
-    public SalvageReport? Salvage { get; private set; }
+    public SalvageReport? Salvage { get; set; }
+
+    /// <summary>A salvage into the file that is open which is not done; null when there is none.</summary>
+    public SalvageProgress? Pending { get; set; }
 
     /// <summary>Whether the file was not closed properly, and is too large to have been checked.</summary>
     public bool NeedsCheck { get; private set; }
@@ -43,6 +45,7 @@ internal sealed class DatabaseFile(
         {
             try
             {
+                salvage.DeleteOldEvidence();
                 return OpenChecked();
             }
             catch (SqliteFailure failure) when (failure.IsDamage || IsBrokenSchema(failure))
@@ -50,8 +53,17 @@ internal sealed class DatabaseFile(
                 damage = failure.Message;
             }
         }
-        var report = salvage.Run(damage, minLastId);
-        Log.Salvaged(logger, files.Database, report.Reason, report.Readings, report.Missing, report.KeptAs!);
+        if (VolumeFiles.Length(files.Database) + VolumeFiles.Length(files.Wal) > options.SalvagedAtOnceBytes)
+        {
+            var begun = salvage.SetAside(damage, minLastId);
+            Log.SetAside(logger, files.Database, begun.Reason, begun.KeptAs);
+        }
+        else
+        {
+            var report = salvage.Run(damage, minLastId);
+            Log.Salvaged(logger, files.Database, report.Reason, report.Readings, report.Missing, report.KeptAs);
+        }
+        salvage.DeleteOldEvidence();
         return OpenChecked();
     }
 
@@ -137,8 +149,10 @@ internal sealed class DatabaseFile(
                 throw new SqliteFailure(raw.SQLITE_CORRUPT, raw.SQLITE_CORRUPT, fault);
             NeedsCheck = isUnclean && size > CheckedAtOnceBytes;
             VerifyKey(connection);
-            Salvage = ReadReport(connection);
-            return new QueueStore(connection, NewCipher());
+            var store = new QueueStore(connection, NewCipher());
+            Pending = SalvageProgress.Parse(store.GetMeta(SalvageProgress.Name));
+            Salvage = Pending?.ToReport(isComplete: false) ?? SalvageReport.Parse(store.GetMeta(SalvageReport.MetaName));
+            return store;
         }
         catch
         {
@@ -178,6 +192,9 @@ internal sealed class DatabaseFile(
         using var cipher = NewCipher();
         if (check is not null)
         {
+            // Beside rows that the key opens it is the check itself that was hit.
+            if (cipher is not null && !cipher.Fits(check) && OpensAny(connection, cipher))
+                throw new SqliteFailure(raw.SQLITE_CORRUPT, raw.SQLITE_CORRUPT, "the check of the key is damaged");
             if (FaultOfKey(files.Database, options.Key, cipher, check) is { } fault)
                 throw new BufferUnavailableException(fault);
         }
@@ -186,6 +203,17 @@ internal sealed class DatabaseFile(
             using var save = connection.PrepareOnce("INSERT INTO meta(name, value) VALUES('key_check', ?1)");
             save.Bind(1, cipher.MakeCheck()).Run();
         }
+    }
+
+    static bool OpensAny(SqliteConnection connection, PayloadCipher cipher)
+    {
+        using var query = connection.PrepareOnce("SELECT id, payload FROM queue LIMIT 100");
+        while (query.Step())
+        {
+            if (cipher.Unseal(query.Number(0), query.Bytes(1)) is not null)
+                return true;
+        }
+        return false;
     }
 
     static string? QuickCheck(SqliteConnection connection)
@@ -198,14 +226,4 @@ internal sealed class DatabaseFile(
     static bool IsBrokenSchema(SqliteFailure failure) =>
         failure.Code is raw.SQLITE_ERROR or raw.SQLITE_MISMATCH or raw.SQLITE_CONSTRAINT or raw.SQLITE_SCHEMA
             or raw.SQLITE_RANGE or raw.SQLITE_TOOBIG;
-
-    static SalvageReport? ReadReport(SqliteConnection connection)
-    {
-        var parts = connection.QueryText("SELECT value FROM meta WHERE name = 'salvage'")?.Split('\n');
-        return parts is { Length: 5 } && long.TryParse(parts[0], CultureInfo.InvariantCulture, out var at)
-            && long.TryParse(parts[2], CultureInfo.InvariantCulture, out var readings)
-            && long.TryParse(parts[3], CultureInfo.InvariantCulture, out var missing)
-            ? new SalvageReport(TimeRepair.Moment(at), parts[1], readings, missing, parts[4])
-            : null;
-    }
 }

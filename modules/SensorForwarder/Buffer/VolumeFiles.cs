@@ -32,6 +32,9 @@ internal sealed partial class VolumeFiles(string directory, Action<VolumeOperati
     /// <summary>A salvage in progress; one that is found at the start was interrupted and is begun again.</summary>
     public string Salvage { get; } = Path.Combine(directory, "telemetry.salvage");
 
+    /// <summary>A damaged file that is kept as evidence.</summary>
+    public string Kept(int number) => Path.Combine(Directory, $"telemetry.damaged-{number}.db");
+
     public static long Length(string path)
     {
         var info = new FileInfo(path);

@@ -46,7 +46,8 @@ internal sealed class FakeSink : ISink
     }
 
     /// <summary>The next attempt, whenever it comes.</summary>
-    public ValueTask<Attempt> NextAsync() => _attempts.Reader.ReadAsync(TestContext.Current.CancellationToken);
+    public Task<Attempt> NextAsync() =>
+        _attempts.Reader.ReadAsync(TestContext.Current.CancellationToken).AsTask().WaitAsync(Until.Limit, TimeProvider.System);
 
     public bool HasAttempt => _attempts.Reader.TryPeek(out _);
 

@@ -61,6 +61,8 @@ internal sealed class Forwarder : BackgroundService
     /// <summary>New settings are in force for the next batch; those under way are not touched.</summary>
     public void Apply(ForwardingSettings settings)
     {
+        // A message holds one reading then, so there is nothing to wait for either.
+        if (settings is { Sink: SinkKind.IotHub, MessageFormat: MessageFormat.Pnp }) settings = settings with { BatchSize = 1 };
         if (settings == _settings) return;
         _tryNow |= _settings is not null; // other settings may mend what failed; the first are no reason to hurry
         _settings = settings;

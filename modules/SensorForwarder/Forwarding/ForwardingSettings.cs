@@ -13,6 +13,16 @@ internal enum BatchCompression
     Gzip,
 }
 
+/// <summary>What a message to IoT Hub is.</summary>
+internal enum MessageFormat
+{
+    /// <summary>A batch of readings, as <see cref="BatchEncoder"/> writes it.</summary>
+    Batch,
+
+    /// <summary>A message a reading, as <see cref="PnpEncoder"/> writes it.</summary>
+    Pnp,
+}
+
 /// <summary>What goes first when there is a backlog.</summary>
 internal enum DrainOrder
 {
@@ -45,6 +55,9 @@ internal sealed record ForwardingSettings
 
     /// <summary>For the HTTP sink only.</summary>
     public BatchCompression Compression { get; init; } = BatchCompression.None;
+
+    /// <summary>For the IoT Hub sink only.</summary>
+    public MessageFormat MessageFormat { get; init; } = MessageFormat.Batch;
 
     public DrainOrder DrainOrder { get; init; } = DrainOrder.OldestFirst;
 

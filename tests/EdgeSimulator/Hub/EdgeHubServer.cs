@@ -142,17 +142,20 @@ internal sealed class EdgeHubServer : IDisposable
 
     void OnFaultsChanged(FaultSettings before, FaultSettings after)
     {
-        if (after.Blackout != before.Blackout)
+        if ((before.Blackout, before.MqttPortBlocked) != (after.Blackout, after.MqttPortBlocked))
         {
-            if (after.Blackout)
+            var cause = after.Blackout && !before.Blackout ? Causes.Blackout
+                : after.MqttPortBlocked && !before.MqttPortBlocked ? Causes.MqttPortBlocked
+                : null;
+            if (cause is not null)
             {
-                ExpectEnd(Causes.Blackout);
-                _listener.Close();
-                Ledger.Interrupted(Causes.Blackout);
+                ExpectEnd(cause);
             }
-            else
+
+            _listener.Apply(after);
+            if (cause is not null)
             {
-                _listener.Open();
+                Ledger.Interrupted(cause);
             }
         }
 

@@ -63,7 +63,7 @@ internal sealed class Upstream
     /// <summary>Takes a message that is about to be acknowledged. The receipt, if it holds a batch.</summary>
     public Receipt? Store(HubTopic.Telemetry from, IReadOnlyDictionary<string, string?> properties, byte[] body, Route route)
     {
-        var receipt = Ledger.Accept(body, out var problem);
+        var receipt = Ledger.Accept(PnpMessage.AsBatch(from, properties, body) ?? body, out var problem);
         if (problem is not null)
         {
             _log.Write($"a message that is no batch: {problem}");

@@ -61,7 +61,7 @@ internal sealed class Simulation(
         var upstream = new Upstream(ledger, recent, options.Routes, faults, metrics, time, log);
 
         // The servers.
-        using var listener = new GatewayListener(new IPEndPoint(address.Address, GatewayAddress.Port), certificates, faults, time, log);
+        using var listener = new GatewayListener(address.Address, certificates, faults, time, log);
         using var hub = new EdgeHubServer(identity, listener, twin, upstream, metrics, faults, time, log);
         await using var workload = new WorkloadApi(directory.Sub("workload.sock"), identity, certificates.TrustBundle, faults);
 

@@ -3,8 +3,10 @@ using System.Text.Json.Nodes;
 using System.Threading.Channels;
 using EdgeSimulator.Hub;
 using EdgeSimulator.Metrics;
+using Microsoft.Extensions.Time.Testing;
 using MQTTnet;
 using MQTTnet.Protocol;
+using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Simulator;
 
@@ -67,6 +69,28 @@ public sealed class UpstreamTests
         var summary = hub.Ledger.Summary();
         Assert.Equal((3, 2), (summary.Unique, summary.Lost));
         Assert.Equal(0, hub.Faults.Current.LoseQueued);
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(40)]
+    public async Task What_has_waited_longer_than_it_may_is_dropped_and_counted(int commanded)
+    {
+        // The route allows a minute, the command less.
+        var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
+        Assert.True(Route.TryParse("r", "FROM /* INTO $upstream", 0, TimeSpan.FromSeconds(60), out var route));
+        await using var hub = await SimulatedHub.StartAsync(new RoutingTable([route]), clock);
+        var client = await hub.ConnectAsync();
+        hub.Faults.Update(f => f with { UpstreamOffline = true, QueueTimeToLiveSeconds = commanded });
+        await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(1, 2)), Token);
+        clock.Advance(TimeSpan.FromSeconds(commanded == 0 ? 50 : 30));
+        await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(3, 5)), Token);
+        clock.Advance(TimeSpan.FromSeconds(20));
+
+        hub.Faults.Update(f => f with { UpstreamOffline = false });
+
+        Assert.Equal((3, 2), (hub.Ledger.Summary().Unique, hub.Ledger.Summary().Lost));
+        Assert.Matches("""edgehub_messages_dropped_total\{.*reason="ttl_expiry".*\} 1\n""", Page(hub));
     }
 
     [Fact]
@@ -146,6 +170,32 @@ public sealed class UpstreamTests
         Assert.Equal(
             ("devices/pi1/modules/telemetry/inputs/in/a%20b=c%2Fd&%24.cdid=pi1&%24.cmid=other", "1"), await received.ReadAsync(Token));
         Assert.Equal(("devices/pi1/modules/telemetry/inputs/in/%24.cdid=pi1&%24.cmid=other", "2"), await received.ReadAsync(Token));
+    }
+
+    [Fact]
+    public async Task Input_message_that_is_not_acknowledged_comes_again_after_half_a_minute_and_holds_up_the_next()
+    {
+        var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
+        await using var hub = await SimulatedHub.StartAsync(time: clock);
+        var client = await hub.ConnectAsync();
+        var received = Channel.CreateUnbounded<(string Payload, bool IsDuplicate)>();
+        var count = 0;
+        client.ApplicationMessageReceivedAsync += e =>
+        {
+            e.AutoAcknowledge = ++count > 1;
+            received.Writer.TryWrite((Encoding.UTF8.GetString(e.ApplicationMessage.Payload), e.ApplicationMessage.Dup));
+            return Task.CompletedTask;
+        };
+        await client.SubscribeAsync("devices/pi1/modules/telemetry/inputs/#", MqttQualityOfServiceLevel.AtLeastOnce, Token);
+        hub.Hub.Inputs.Enqueue("in", [], "pi1", "other", "1"u8.ToArray());
+        hub.Hub.Inputs.Enqueue("in", [], "pi1", "other", "2"u8.ToArray());
+        Assert.Equal(("1", false), await received.Reader.ReadAsync(Token));
+
+        await Until.True(() => count == 3, clock, TimeSpan.FromSeconds(1));
+
+        Assert.Equal(("1", false), await received.Reader.ReadAsync(Token));
+        Assert.Equal(("2", false), await received.Reader.ReadAsync(Token));
+        Assert.Contains(hub.Events, text => text.Contains("not acknowledged within 30 s", StringComparison.Ordinal));
     }
 
     [Fact]

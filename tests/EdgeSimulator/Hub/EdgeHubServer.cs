@@ -49,7 +49,7 @@ internal sealed class EdgeHubServer : IDisposable
         Inputs = new InputEndpoint(identity, _subscriptions, time, log, TrySend);
         _intake = new PublishIntake(
             new TelemetryIntake(upstream, Inputs, faults, metrics, time, log), new TwinEndpoint(twin, faults, time, log, metrics, TrySend),
-            Methods, faults, Drop, log);
+            Methods, Drop, log);
 
         // Sessions persist, so that subscriptions do, as with edgeHub; what MQTTnet would deliver again is held back in OnOutbound.
         var options = new MqttServerOptionsBuilder().WithoutDefaultEndpoint().WithPersistentSessions(true).Build();

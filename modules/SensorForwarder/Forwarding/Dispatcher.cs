@@ -134,6 +134,8 @@ internal sealed class Dispatcher(
         bool IsAccepted(BufferedReading reading) => partial.Accepted?.Contains(reading.Id)
             ?? (result.Outcome == SendOutcome.Accepted && !partial.Rejected.ContainsKey(reading.Id));
 
+        // One that refuses every reading of a batch may be broken; one that names some knows what it says.
+        var isAll = batch.Readings.All(reading => partial.Rejected.ContainsKey(reading.Id));
         var accepted = batch.Readings.Where(IsAccepted).ToList();
         if (accepted.Count > 0) Accept(batch, accepted, batch.Body.Length);
         var rest = batch.Readings.Where(reading => !IsAccepted(reading) && !IsPutAside(reading)).ToList();
@@ -145,7 +147,7 @@ internal sealed class Dispatcher(
         {
             const string Reason = nameof(SendOutcome.Rejected);
             if (!partial.Rejected.TryGetValue(reading.Id, out var why)) return false;
-            if (accepted.Count == 0) return TryPutAside(reading, Reason, why);
+            if (isAll) return TryPutAside(reading, Reason, why);
             PutAside(reading, Reason, why);
             return true;
         }

@@ -9,7 +9,9 @@ public sealed class LaneTests
 {
     static readonly ForwardingSettings LiveFirst = new()
     {
-        BatchSize = 10, UploadInterval = TimeSpan.FromSeconds(10), DrainOrder = DrainOrder.LiveFirst,
+        BatchSize = 10,
+        UploadInterval = TimeSpan.FromSeconds(10),
+        DrainOrder = DrainOrder.LiveFirst,
     };
 
     static IEnumerable<long> Ids(Batch batch) => batch.Readings.Select(reading => reading.Id);

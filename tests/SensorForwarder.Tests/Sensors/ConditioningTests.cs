@@ -90,7 +90,7 @@ public sealed class ConditioningTests
             foreach (var temperature in temperatures)
             {
                 if (deadband.IsNews(Reading(temperature))) stored = temperature;
-                Assert.InRange(temperature, stored!.Value - band, stored.Value + band);
+                Assert.True(Math.Abs(temperature - stored!.Value) <= band);
             }
         });
 }

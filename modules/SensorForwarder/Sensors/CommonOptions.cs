@@ -6,8 +6,8 @@ internal static class CommonOptions
     const double Huge = 1e12;
 
     public static readonly SensorOption<double?> Interval = SensorOption.Number(
-        "intervalSeconds", 0.01, 86_400, "Time between two readings.")
-        with { DefaultSource = "`pollIntervalSeconds`" };
+        "intervalSeconds", 0.01, 86_400, "Time between two readings.") with
+    { DefaultSource = "`pollIntervalSeconds`" };
 
     public static readonly SensorOption<bool> Enabled = SensorOption.Flag(
         "enabled", true, "`false`: it stays in the settings and is not read.");

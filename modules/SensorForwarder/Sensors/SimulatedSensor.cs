@@ -7,7 +7,8 @@ namespace SensorForwarder.Sensors;
 internal sealed class SimulatedSensor : ISensor
 {
     static readonly SensorOption<int?> Seed = SensorOption.Integer(
-        "seed", int.MinValue, int.MaxValue, "The same seed gives the same room.") with { DefaultSource = "from the name" };
+        "seed", int.MinValue, int.MaxValue, "The same seed gives the same room.") with
+    { DefaultSource = "from the name" };
 
     public static SensorKind Kind { get; } = new(
         "simulated", "temperature, humidity and pressure of a room, as a function of seed and time", [Seed],

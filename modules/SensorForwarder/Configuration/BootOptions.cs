@@ -59,14 +59,15 @@ internal sealed record BootOptions
             WrapsBufferKey = ReadWrapsBufferKey(configuration, identity),
             SettingsFile = Text(configuration, "Settings:File"),
             HttpEndpoint = ReadEndpoint(configuration),
-            Http = new(
-                Text(configuration, "Http:Authorization"),
-                configuration.GetSection("Http:Headers").GetChildren().ToDictionary(h => h.Key, h => h.Value ?? "")),
+            Http = HttpBootReader.Read(configuration),
             WebPort = ReadPort(configuration),
             Sensors = new(
                 Text(configuration, "Sensors:ProcRoot") ?? "/proc",
                 Text(configuration, "Sensors:SysfsRoot") ?? "/sys",
-                directory),
+                directory)
+            {
+                Dev = Text(configuration, "Sensors:DevRoot") ?? "/dev",
+            },
             Identity = identity,
             Hub = new() { Transport = ReadTransport(configuration) },
             DeviceId = identity?.DeviceId ?? Text(configuration, "Device:Id") ?? Environment.MachineName,

@@ -13,6 +13,26 @@ internal enum BatchCompression
     Gzip,
 }
 
+/// <summary>What a message to IoT Hub is.</summary>
+internal enum MessageFormat
+{
+    /// <summary>A batch of readings, as <see cref="BatchEncoder"/> writes it.</summary>
+    Batch,
+
+    /// <summary>A message a reading, as <see cref="PnpEncoder"/> writes it.</summary>
+    Pnp,
+}
+
+/// <summary>What goes first when there is a backlog.</summary>
+internal enum DrainOrder
+{
+    /// <summary>Strictly in the order of ids.</summary>
+    OldestFirst,
+
+    /// <summary>New readings at once, the backlog in a lane of its own.</summary>
+    LiveFirst,
+}
+
 /// <summary>The part of the settings that tunes forwarding. Immutable; ranges are those of the settings table.</summary>
 internal sealed record ForwardingSettings
 {
@@ -35,4 +55,16 @@ internal sealed record ForwardingSettings
 
     /// <summary>For the HTTP sink only.</summary>
     public BatchCompression Compression { get; init; } = BatchCompression.None;
+
+    /// <summary>For the IoT Hub sink only.</summary>
+    public MessageFormat MessageFormat { get; init; } = MessageFormat.Batch;
+
+    public DrainOrder DrainOrder { get; init; } = DrainOrder.OldestFirst;
+
+    /// <summary>Batches of the backlog in a minute at most, with <see cref="DrainOrder.LiveFirst"/>, 0..6000; 0: no
+    /// limit.</summary>
+    public int BackfillBatchesPerMinute { get; init; }
+
+    /// <summary>Messages in a UTC day at most, as IoT Hub bills them (4 KB each), 0..1000000000; 0: no limit.</summary>
+    public int DailyMessageLimit { get; init; }
 }

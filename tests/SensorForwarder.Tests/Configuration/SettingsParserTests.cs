@@ -43,7 +43,8 @@ public sealed class SettingsParserTests
         var parsed = Parse(
             """
             {"sink":"http","httpEndpoint":"https://example.com/in","batchSize":7,"batchMaxBytes":2048,
-             "uploadIntervalSeconds":0.5,"maxInFlightBatches":3,"compression":"gzip","commitIntervalMs":250,
+             "uploadIntervalSeconds":0.5,"maxInFlightBatches":3,"compression":"gzip","drainOrder":"liveFirst",
+             "backfillBatchesPerMinute":30,"dailyMessageLimit":8000,"messageFormat":"pnp","commitIntervalMs":250,
              "bufferMaxMegabytes":64,"bufferMaxAgeHours":24,"whenFull":"dropOldest","pollIntervalSeconds":2,
              "logLevel":"Debug","sensors":{"a":{"kind":"simulated"},"b":{"kind":"host","intervalSeconds":60}},"$version":9}
             """);
@@ -60,6 +61,10 @@ public sealed class SettingsParserTests
                 UploadInterval = TimeSpan.FromSeconds(0.5),
                 MaxInFlightBatches = 3,
                 Compression = BatchCompression.Gzip,
+                MessageFormat = MessageFormat.Pnp,
+                DrainOrder = DrainOrder.LiveFirst,
+                BackfillBatchesPerMinute = 30,
+                DailyMessageLimit = 8_000,
             },
             parsed.Settings.Forwarding);
         Assert.Equal(
@@ -134,7 +139,7 @@ public sealed class SettingsParserTests
         Assert.Equal(["a", "h"], parsed.Settings.Sensors.Keys.Order());
         Assert.Equal(good.Settings.Sensors["a"], parsed.Settings.Sensors["a"]);
         var error = Verdict(parsed, "sensors").Error!;
-        foreach (var name in (string[])["a: seed:", "c: kind: 'nothing'", "d: 5 is not an object", "e f: a name", "g: 0 is not allowed"])
+        foreach (var name in (string[])["a: seed:", "c: kind: 'nothing'", "d: 5 is not an object", "e f: a name", "g: intervalSeconds: 0 is not allowed"])
             Assert.Contains(name, error, StringComparison.Ordinal);
     }
 

@@ -8,6 +8,7 @@ namespace SensorForwarder.Tests.Support;
 internal sealed class FakeHub : IEdgeHubClient
 {
     readonly List<JsonObject> _patches = [];
+    readonly List<HubMessage> _sent = [];
     int _gets;
 
     public EdgeIdentity Identity { get; } = new() { HubHostName = "hub", DeviceId = "pi", ModuleId = "m", Source = "test" };
@@ -56,8 +57,17 @@ internal sealed class FakeHub : IEdgeHubClient
 
     public Task WaitUntilConnectedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
-    public Task<HubSendResult> SendAsync(HubMessage message, CancellationToken cancellationToken) =>
-        Task.FromResult(new HubSendResult(HubSendStatus.Accepted, ""));
+    /// <summary>The telemetry so far.</summary>
+    public IReadOnlyList<HubMessage> Sent
+    {
+        get { lock (_sent) return [.. _sent]; }
+    }
+
+    public Task<HubSendResult> SendAsync(HubMessage message, CancellationToken cancellationToken)
+    {
+        lock (_sent) _sent.Add(message);
+        return Task.FromResult(new HubSendResult(HubSendStatus.Accepted, ""));
+    }
 
     public Task<HubAnswer> GetTwinAsync(CancellationToken cancellationToken)
     {

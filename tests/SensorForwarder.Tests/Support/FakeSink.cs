@@ -17,12 +17,27 @@ internal sealed class FakeSink : ISink
     /// <summary>Answers at once when it is set; otherwise the test answers each attempt.</summary>
     public Func<Batch, SendResult>? Rule { get; set; }
 
+    /// <summary>Sends for it, when it is set.</summary>
+    public Func<Batch, ForwardingSettings, CancellationToken, Task<SendResult>>? Send { get; init; }
+
     public int Window { get; init; } = 1;
 
     public int LargestBody { get; init; } = int.MaxValue;
 
     /// <summary>Every attempt so far, in order.</summary>
     public List<Batch> Seen { get; } = [];
+
+    /// <summary>Attempts of a lane so far.</summary>
+    public int Count(Lane lane)
+    {
+        lock (Seen) return Seen.Count(batch => batch.Lane == lane);
+    }
+
+    /// <summary>Ids of a lane that were attempted so far.</summary>
+    public IReadOnlyList<long> Ids(Lane lane)
+    {
+        lock (Seen) return [.. Seen.Where(batch => batch.Lane == lane).SelectMany(batch => batch.Readings).Select(reading => reading.Id)];
+    }
 
     public string Describe(ForwardingSettings settings) => "fake";
 
@@ -39,6 +54,7 @@ internal sealed class FakeSink : ISink
     public async Task<SendResult> SendAsync(Batch batch, ForwardingSettings settings, CancellationToken cancellationToken)
     {
         lock (Seen) Seen.Add(batch);
+        if (Send is { } send) return await send(batch, settings, cancellationToken);
         var attempt = new Attempt(batch, new(TaskCreationOptions.RunContinuationsAsynchronously));
         if (Rule is { } rule) attempt.Answer.SetResult(rule(batch));
         _attempts.Writer.TryWrite(attempt);
@@ -46,7 +62,8 @@ internal sealed class FakeSink : ISink
     }
 
     /// <summary>The next attempt, whenever it comes.</summary>
-    public ValueTask<Attempt> NextAsync() => _attempts.Reader.ReadAsync(TestContext.Current.CancellationToken);
+    public Task<Attempt> NextAsync() =>
+        _attempts.Reader.ReadAsync(TestContext.Current.CancellationToken).AsTask().WaitAsync(Until.Limit, TimeProvider.System);
 
     public bool HasAttempt => _attempts.Reader.TryPeek(out _);
 

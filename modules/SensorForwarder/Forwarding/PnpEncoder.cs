@@ -1,0 +1,95 @@
+using System.Buffers;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using SensorForwarder.Buffer;
+
+namespace SensorForwarder.Forwarding;
+
+/// <summary>A reading as a Plug and Play message.</summary>
+/// <param name="Body">One JSON object whose keys are the telemetry names of the model in <c>model/</c>.</param>
+/// <param name="Component">The component of the model that it belongs to (<c>$.sub</c>); null: the model itself.</param>
+internal sealed record PnpMessage(ReadOnlyMemory<byte> Body, string? Component);
+
+/// <summary>
+/// Writes one reading as <c>{"sensor":"attic","time":"..","quality":"good","temperature":21.43}</c>, so that IoT Central
+/// and Azure IoT Explorer show it without mapping. Thread-safe.
+/// </summary>
+internal static class PnpEncoder
+{
+    /// <summary>What every message has, besides the values.</summary>
+    public static readonly IReadOnlyList<string> CommonNames = ["sensor", "time", "quality", "reason"];
+
+    const int MaxNameLength = 64;
+    static readonly JsonWriterOptions Options = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    /// <summary>Kinds whose values are a component of their own in the model; those of every other kind are the model's.
+    /// </summary>
+    public static string? ComponentOf(string kind) => kind switch
+    {
+        "host" => "host",
+        "gap" => "buffer",
+        _ => null,
+    };
+
+    /// <summary>Null when the payload is no JSON, which only a damaged file can bring about.</summary>
+    public static PnpMessage? Encode(BufferedReading reading)
+    {
+        try
+        {
+            using var data = JsonDocument.Parse(reading.Payload);
+            return Encode(data.RootElement, reading.Payload.Length);
+        }
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
+        {
+            return null;
+        }
+    }
+
+    static PnpMessage Encode(JsonElement data, int lengthHint)
+    {
+        var bytes = new ArrayBufferWriter<byte>(lengthHint + 16);
+        using (var json = new Utf8JsonWriter(bytes, Options))
+        {
+            json.WriteStartObject();
+            foreach (var name in CommonNames)
+            {
+                if (data.TryGetProperty(name, out var value)) Write(json, name, value);
+            }
+
+            WriteNumbers(json, data, "values");
+            WriteNumbers(json, data, "gap");
+            json.WriteEndObject();
+        }
+
+        var kind = data.TryGetProperty("kind", out var named) ? named.GetString() : null;
+        return new(bytes.WrittenMemory, ComponentOf(kind ?? ""));
+    }
+
+    // What is missing is left out: a telemetry of the model is a number or is not there.
+    static void WriteNumbers(Utf8JsonWriter json, JsonElement data, string section)
+    {
+        if (!data.TryGetProperty(section, out var values) || values.ValueKind != JsonValueKind.Object) return;
+        foreach (var value in values.EnumerateObject())
+        {
+            // A gap has its count in both sections.
+            if (value.Value.ValueKind == JsonValueKind.Number && !(section == "gap" && value.NameEquals("count"u8)))
+                Write(json, TelemetryName(value.Name), value.Value);
+        }
+    }
+
+    static void Write(Utf8JsonWriter json, string name, JsonElement value)
+    {
+        json.WritePropertyName(name);
+        value.WriteTo(json);
+    }
+
+    /// <summary>A name as DTDL allows it: at most 64 letters, digits and underscores, a letter first, no underscore
+    /// last.</summary>
+    public static string TelemetryName(string name)
+    {
+        var letters = string.Concat(name.Take(MaxNameLength).Select(c => char.IsAsciiLetterOrDigit(c) ? c : '_')).TrimEnd('_');
+        if (letters.Length == 0 || !char.IsAsciiLetter(letters[0])) letters = $"v{letters}";
+        if (CommonNames.Contains(letters)) letters += "Value";
+        return letters.Length <= MaxNameLength ? letters : letters[..MaxNameLength].TrimEnd('_');
+    }
+}

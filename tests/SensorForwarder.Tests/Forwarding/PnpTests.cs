@@ -1,0 +1,94 @@
+using System.Text;
+using System.Text.Json;
+using System.Text.RegularExpressions;
+using CsCheck;
+using SensorForwarder.Buffer;
+using SensorForwarder.EdgeHub;
+using SensorForwarder.Forwarding;
+using SensorForwarder.Sensors;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Forwarding;
+
+public sealed partial class PnpTests
+{
+    static readonly ForwardingSettings Pnp = new() { Sink = SinkKind.IotHub, MessageFormat = MessageFormat.Pnp, UploadInterval = TimeSpan.Zero };
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    [GeneratedRegex("^[A-Za-z](?:[A-Za-z0-9_]{0,62}[A-Za-z0-9])?$")]
+    private static partial Regex DtdlName { get; }
+
+    static (string Body, string? Component) Encode(string payload)
+    {
+        var message = PnpEncoder.Encode(new(1, default, Encoding.UTF8.GetBytes(payload)))!;
+        return (Encoding.UTF8.GetString(message.Body.Span), message.Component);
+    }
+
+    [Fact]
+    public void A_reading_is_one_object_of_telemetry_names() => Assert.Equal(
+        ("""{"sensor":"Küche","time":"2026-11-24T14:20:31.123Z","quality":"good","temperature":21.43,"humidity":41}""", null),
+        Encode("""{"sensor":"Küche","kind":"simulated","time":"2026-11-24T14:20:31.123Z","quality":"good","values":{"temperature":21.43,"humidity":41,"pressure":null}}"""));
+
+    [Fact]
+    public void What_the_machine_says_of_itself_belongs_to_a_component() => Assert.Equal(
+        ("""{"sensor":"box","quality":"bad","reason":"io"}""", "host"), Encode("""{"sensor":"box","kind":"host","quality":"bad","reason":"io","values":{}}"""));
+
+    [Fact]
+    public void A_gap_says_which_ids_it_is_about() => Assert.Equal(
+        ("""{"sensor":"buffer","reason":"thinned","count":3,"firstId":7,"lastId":12}""", "buffer"),
+        Encode("""{"sensor":"buffer","kind":"gap","reason":"thinned","values":{"count":3},"gap":{"epoch":"e","firstId":7,"lastId":12,"count":3,"sensors":{"a":3}}}"""));
+
+    [Fact]
+    public void Any_name_of_a_value_becomes_one_that_the_model_language_allows() =>
+        Gen.String[0, 100].Sample(name => Assert.Matches(DtdlName, PnpEncoder.TelemetryName(name)));
+
+    [Theory]
+    [InlineData("temperature", "temperature")]
+    [InlineData("2nd tank, level (m)", "v2nd_tank__level__m")]
+    [InlineData("time", "timeValue")]
+    public void A_name_stays_as_near_to_itself_as_it_can(string name, string telemetry) =>
+        Assert.Equal(telemetry, PnpEncoder.TelemetryName(name));
+
+    [Fact]
+    public async Task Every_reading_is_a_message_that_the_hub_can_tell_apart()
+    {
+        var hub = new FakeHub();
+        await using var fixture = await (await ForwarderFixture.StartAsync(
+            hub: new FakeSink { Send = new IotHubSink(hub).SendAsync, Window = 4 }, settings: Pnp)).RunAsync();
+        await fixture.StoreAsync(25);
+        await fixture.UntilDepthAsync(0);
+
+        Assert.Equal(
+            Enumerable.Range(1, 25).Select(id => $"{fixture.Buffer.Epoch}:{id}-{id}"),
+            hub.Sent.Select(message => message.Properties.Single(property => property.Key == "$.mid").Value));
+        foreach (var message in hub.Sent)
+        {
+            using var json = JsonDocument.Parse(message.Body);
+            Assert.Equal("attic", json.RootElement.GetProperty("sensor").GetString());
+            Assert.DoesNotContain(message.Properties, property => property.Key == "$.sub");
+        }
+    }
+
+    [Fact]
+    public async Task A_batch_that_was_made_before_the_change_is_sent_as_it_was_made()
+    {
+        var hub = new FakeHub();
+        var readings = new BufferedReading[] { new(1, default, "{}"u8.ToArray()), new(2, default, "{}"u8.ToArray()) };
+        var batch = new BatchEncoder("d", "m", () => "e").Encode(readings, 1000);
+        Assert.Equal(SendResult.Accepted, await new IotHubSink(hub).SendAsync(batch, Pnp, Token));
+        Assert.Equal(Encoding.UTF8.GetString(batch.Body.Span), Encoding.UTF8.GetString(Assert.Single(hub.Sent).Body.Span));
+    }
+
+    [Fact]
+    public async Task What_the_buffer_itself_writes_is_understood()
+    {
+        await using var fixture = await ForwarderFixture.StartAsync();
+        await fixture.Buffer.EnqueueAsync(
+            new Reading { Sensor = "h", Kind = "host", Time = DateTimeOffset.UnixEpoch, Values = [new("load1", 0.5)] }, Token);
+        var message = PnpEncoder.Encode(fixture.Buffer.PeekBatch(0, 1, 1000)[0])!;
+        Assert.Equal("host", message.Component);
+        Assert.Equal(
+            """{"sensor":"h","time":"1970-01-01T00:00:00.000Z","quality":"good","load1":0.5}""", Encoding.UTF8.GetString(message.Body.Span));
+    }
+}

@@ -19,7 +19,7 @@ namespace SensorForwarder.Tests.EdgeHub;
 /// twin and methods all the time, the connection cut every 25 minutes, no network for 4 minutes of every 90.</summary>
 public sealed class ModuleSoakTests : IDisposable
 {
-    // SOAK_HOURS=10 is the long one: about four minutes.
+    // SOAK_HOURS=10 is the long one: about a minute.
     static readonly double Hours = double.Parse(Environment.GetEnvironmentVariable("SOAK_HOURS") ?? "2", CultureInfo.InvariantCulture);
 
     static readonly TimeSpan Step = TimeSpan.FromSeconds(5);
@@ -53,6 +53,7 @@ public sealed class ModuleSoakTests : IDisposable
         {
             clock.Advance(Step);
             await SettledAsync(connection);
+            if (step == steps / 4) (timersEarly, bytesEarly, descriptorsEarly) = (clock.Timers, Memory(), Descriptors());
             var second = step * (int)Step.TotalSeconds;
             if (second % 5400 == 4800) world.Faults.Update(faults => faults with { Blackout = true });
             if (second % 5400 == 5040) world.Faults.Update(faults => faults with { Blackout = false });
@@ -63,8 +64,6 @@ public sealed class ModuleSoakTests : IDisposable
                 cuts++;
                 world.Hub.Cut("soak");
             }
-
-            if (step == steps / 4) (timersEarly, bytesEarly, descriptorsEarly) = (clock.Timers, Memory(), Descriptors());
         }
 
         // All that was sensed arrives.

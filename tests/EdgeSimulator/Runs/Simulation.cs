@@ -108,11 +108,6 @@ internal sealed class Simulation(
             twin.PatchDesired(new JsonObject { ["sink"] = "http", ["httpEndpoint"] = http.Url });
         }
 
-        foreach (var route in options.Routes.Routes.Where(route => route.Condition is not null))
-        {
-            log.Write($"route '{route.Name}': WHERE {route.Condition} is not evaluated, every message is taken to meet it");
-        }
-
         log.Write($"edgeHub for {identity.ClientId} at {address.HostName}:{GatewayAddress.Port} ({address.Address})");
         if (module is null)
         {

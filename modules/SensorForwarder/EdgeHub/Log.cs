@@ -12,7 +12,7 @@ internal static partial class Log
     public static partial void Disconnected(ILogger logger, string host, string reason, double seconds, string heldBack);
 
     [LoggerMessage(5003, LogLevel.Error,
-        "{Count} connections in a row were ended by the other side within {Seconds:0} s: something else seems to connect as {ClientId}. Each identity may run once: stop the other, or give it an identity of its own. Until then this module tries more rarely.")]
+        "{Count} connections in a row were ended by the other side within {Seconds:0} s: the line is bad, or something else connects as {ClientId}. Each identity may run once: stop the other, or give it an identity of its own. Until then this module tries more rarely.")]
     public static partial void RivalSuspected(ILogger logger, string clientId, int count, double seconds);
 
     [LoggerMessage(5004, LogLevel.Error, "The direct method {Name} failed.")]

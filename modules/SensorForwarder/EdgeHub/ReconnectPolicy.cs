@@ -50,8 +50,9 @@ internal sealed class ReconnectPolicy(Random random)
         _shortLives = byPeer && life < RivalLife ? _shortLives + 1 : 0;
         _failures = life < ShortLife || RivalSuspected ? _failures + 1 : 1;
 
-        // Against a rival only leaving the field helps: whoever reads the log can then stop one of the two in peace.
-        return RivalSuspected ? Next(15, 300) : Next(1, 60);
+        // Against a rival only leaving the field helps. A line that drops every minute looks the same, though, and must not
+        // keep the module away for long.
+        return RivalSuspected ? Next(5, 60) : Next(1, 60);
     }
 
     TimeSpan Next(double baseSeconds, double maxSeconds) => Backoff.Next(

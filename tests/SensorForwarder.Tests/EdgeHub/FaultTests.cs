@@ -259,7 +259,7 @@ public abstract class FaultTests
         await world.StartAsync();
         await world.Connection.WaitUntilConnectedAsync(Token);
         await rival.StartAsync(Token);
-        await Until.True(() => world.Log.Has("something else seems to connect as pi1/telemetry"), clock, TimeSpan.FromSeconds(1));
+        await Until.True(() => world.Log.Has("something else connects as pi1/telemetry"), clock, TimeSpan.FromSeconds(1));
 
         // Left in peace, one of the two stays connected for longer and longer.
         await rival.StopAsync(Token);

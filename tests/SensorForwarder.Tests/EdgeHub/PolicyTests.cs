@@ -35,7 +35,7 @@ public sealed class PolicyTests
     }
 
     [Fact]
-    public void Three_short_lives_that_the_other_side_ended_are_a_rival_and_he_gets_room()
+    public void Three_short_lives_that_the_other_side_ended_are_a_rival_who_gets_room_but_no_more_than_a_minute()
     {
         var policy = new ReconnectPolicy(new Highest());
         policy.AfterEnd(Soon, byPeer: true);
@@ -44,7 +44,7 @@ public sealed class PolicyTests
         Assert.True(policy.AfterEnd(Soon, byPeer: true) >= TimeSpan.FromSeconds(15));
         Assert.True(policy.RivalSuspected);
         for (var i = 0; i < 10; i++) policy.AfterEnd(TimeSpan.FromSeconds(100), byPeer: true);
-        Assert.Equal(300, policy.AfterEnd(Soon, byPeer: true).TotalSeconds);
+        Assert.Equal(60, policy.AfterEnd(Soon, byPeer: true).TotalSeconds);
 
         policy.AfterEnd(Long, byPeer: true);
         Assert.False(policy.RivalSuspected);

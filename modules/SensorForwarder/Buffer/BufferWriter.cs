@@ -44,7 +44,7 @@ internal sealed partial class BufferWriter : IDisposable
         _store = store;
         _file = file;
         Epoch = ReadEpoch(store);
-        _limits = limits;
+        _limits = file.Files.OnItsVolume(limits);
         _timeProvider = timeProvider;
         _logger = logger;
         _timer = timeProvider.CreateTimer(
@@ -74,7 +74,7 @@ internal sealed partial class BufferWriter : IDisposable
 
     public void ApplyLimits(BufferLimits limits)
     {
-        _limits = limits;
+        _limits = _file.Files.OnItsVolume(limits);
         Wake();
     }
 

@@ -77,6 +77,20 @@ internal sealed partial class VolumeFiles(string directory, Action<VolumeOperati
         SyncDirectory();
     }
 
+    /// <summary>The limits, with no more room than the volume has: the log and the reserve take their share of what is there.</summary>
+    public BufferLimits OnItsVolume(BufferLimits limits)
+    {
+        try
+        {
+            return limits with { MaxBytes = Math.Min(limits.MaxBytes, new DriveInfo(Directory).TotalSize) };
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // A volume that can't be asked is met by what is written to it.
+            return limits;
+        }
+    }
+
     /// <summary>Writes real blocks, not a hole, so that deleting the file gives that much room back.</summary>
     public void WriteReserve(int bytes)
     {

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text;
 using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.Buffer;
+using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Buffer;
 
@@ -157,6 +158,8 @@ public sealed class PowerCutTests
         using var fixture = new BufferFixture(inMemory: true);
         disk.WriteImage(fixture.Directory, fault);
         await using var buffer = await fixture.OpenAsync();
+        // A salvage in pieces goes on where it was cut, and shows its readings when all are there.
+        await Until.True(() => buffer.GetStatus().Salvage is not { IsComplete: false });
         var status = buffer.GetStatus();
         var thinned = status.Evicted.Where(e => e.Reason == "thinned").Sum(e => e.Count);
         var rows = BufferFixture.ReadAll(buffer);

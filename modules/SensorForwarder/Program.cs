@@ -67,7 +67,7 @@ services.AddSingleton<Forwarder>();
 services.AddSingleton<SensorsParser>().AddSingleton<SettingsApplier>().AddSingleton<SettingsStore>();
 services.AddSingleton(provider => new SettingsParser(
     Settings.Defaults(boot), boot.Identity is not null, provider.GetRequiredService<SensorsParser>()));
-services.AddSingleton<SettingsFile>();
+services.AddSingleton<SettingsFile>().AddSingleton<SettingsTrial>();
 
 // Operations
 services.AddSingleton<StatusWriter>().AddSingleton<DirectMethods>().AddSingleton<ModuleMetrics>();
@@ -94,6 +94,7 @@ if (boot.Identity is { } identity)
 services.AddHostedService(provider => provider.GetRequiredService<Forwarder>());
 services.AddHostedService(provider => provider.GetRequiredService<SensorScheduler>());
 services.AddHostedService(provider => provider.GetRequiredService<SettingsFile>());
+services.AddHostedService(provider => provider.GetRequiredService<SettingsTrial>());
 services.AddHostedService<WebServer>();
 
 using var host = builder.Build();

@@ -74,7 +74,7 @@ internal sealed record BootOptions
     static Uri? ReadEndpoint(IConfiguration configuration)
     {
         if (Text(configuration, "Http:Endpoint") is not { } text) return null;
-        return SettingsTable.TryReadEndpoint(text, out var endpoint)
+        return SettingDefinition.TryReadEndpoint(text, out var endpoint)
             ? endpoint
             : throw new BootValueException($"Http__Endpoint: '{text}' is not an absolute http or https URL without user and password (Http__Authorization is for those).");
     }

@@ -77,14 +77,14 @@ internal sealed class SensorsParser(SensorFactory factory)
         if (name.Length is 0 or > SensorSettings.MaxNameLength || name.AsSpan().ContainsAny(ForbiddenInNames) || name.Any(char.IsControl))
             throw new SettingException($"a name has 1 to {SensorSettings.MaxNameLength} characters, and no space . $ # \" \\");
         if (entry.ValueKind != JsonValueKind.Object)
-            throw new SettingException($"{SettingsTable.Show(entry)} is not an object such as {DefaultEntry}");
+            throw new SettingException($"{SettingDefinition.Show(entry)} is not an object such as {DefaultEntry}");
         if (!entry.TryGetProperty("kind", out var kind) || kind.ValueKind != JsonValueKind.String)
             throw new SettingException($"kind is missing; it is one of {string.Join(", ", SensorFactory.Kinds)}");
 
         var interval = pollInterval;
         if (entry.TryGetProperty("intervalSeconds", out var seconds) && seconds.ValueKind != JsonValueKind.Null)
         {
-            interval = TimeSpan.FromSeconds(SettingsTable.ReadNumber(
+            interval = TimeSpan.FromSeconds(SettingDefinition.ReadNumber(
                 seconds, MinIntervalSeconds, MaxIntervalSeconds,
                 $"intervalSeconds from {MinIntervalSeconds} to {MaxIntervalSeconds}"));
         }

@@ -1,0 +1,38 @@
+namespace SensorForwarder.Configuration;
+
+/// <summary>Finds what somebody may have meant who wrote a name that there is not.</summary>
+/// <param name="Name">The known name with the fewest edits from what was written, case left aside.</param>
+/// <param name="IsNear">It is likely that this was meant.</param>
+internal readonly record struct NearestName(string Name, bool IsNear)
+{
+    const int MaxLength = 64;
+
+    /// <param name="written">What was written.</param>
+    /// <param name="known">At least one name.</param>
+    public static NearestName Find(string written, IReadOnlyCollection<string> known)
+    {
+        var name = written.Length > MaxLength ? written[..MaxLength] : written;
+        var nearest = known.MinBy(candidate => Distance(candidate, name))!;
+        return new(nearest, written.Length <= MaxLength && Distance(nearest, name) <= Math.Max(2, nearest.Length / 3));
+    }
+
+    /// <summary>Edits between two names (Levenshtein).</summary>
+    static int Distance(string a, string b)
+    {
+        var row = Enumerable.Range(0, b.Length + 1).ToArray();
+        for (var i = 1; i <= a.Length; i++)
+        {
+            var diagonal = row[0];
+            row[0] = i;
+            for (var j = 1; j <= b.Length; j++)
+            {
+                var same = char.ToLowerInvariant(a[i - 1]) == char.ToLowerInvariant(b[j - 1]);
+                var cost = Math.Min(Math.Min(row[j], row[j - 1]) + 1, diagonal + (same ? 0 : 1));
+                diagonal = row[j];
+                row[j] = cost;
+            }
+        }
+
+        return row[b.Length];
+    }
+}

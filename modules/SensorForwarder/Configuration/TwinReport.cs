@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -105,7 +106,7 @@ internal static class TwinReport
         JsonArray list => list.All(item => HubTakes(item, depth)),
         JsonValue value when value.GetValueKind() == JsonValueKind.String => Encoding.UTF8.GetByteCount(value.GetValue<string>()) <= MaxTextBytes,
         JsonValue value when value.GetValueKind() == JsonValueKind.Number =>
-            value.TryGetValue<double>(out var number) && double.IsFinite(number) && Math.Abs(number) <= MaxNumber,
+            double.TryParse(value.ToJsonString(), CultureInfo.InvariantCulture, out var number) && Math.Abs(number) <= MaxNumber,
         _ => true,
     };
 

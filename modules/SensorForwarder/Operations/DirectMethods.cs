@@ -22,7 +22,7 @@ internal sealed class DirectMethods(
     const int MaxBodyShownLength = 1000;
 
     readonly Lock _lock = new();
-    BufferCheck? _check; // guarded by _lock; the one that runs, or has ended and was not asked for
+    Task<(string? Fault, TimeSpan Took)>? _check; // guarded by _lock; the one that runs, or has ended and was not asked for
 
     /// <summary>Answers one call. 400: the payload is wrong; 404: no such sensor; 501: no such method.</summary>
     public async Task<MethodAnswer> InvokeAsync(string name, ReadOnlyMemory<byte> payload, CancellationToken cancellationToken)
@@ -144,18 +144,18 @@ internal sealed class DirectMethods(
 
     async Task<MethodAnswer> CheckBufferAsync(TimeSpan timeout, CancellationToken cancellationToken)
     {
-        BufferCheck check;
-        lock (_lock) check = _check ??= new(buffer.CheckAsync(), timeProvider.GetTimestamp());
+        Task<(string? Fault, TimeSpan Took)> check;
+        lock (_lock) check = _check ??= CheckBufferAsync();
         try
         {
-            var fault = await check.Fault.WaitAsync(timeout, timeProvider, cancellationToken);
+            var (fault, took) = await check.WaitAsync(timeout, timeProvider, cancellationToken);
             Forget(check);
             return Answer(json =>
             {
                 json.WriteBoolean("done", true);
                 json.WriteBoolean("whole", fault is null);
                 if (fault is not null) json.WriteString("fault", LogText.Clean(fault));
-                json.WriteNumber("seconds", Math.Round(timeProvider.GetElapsedTime(check.Began).TotalSeconds, 1));
+                json.WriteNumber("seconds", Math.Round(took.TotalSeconds, 1));
             });
         }
         catch (TimeoutException)
@@ -169,7 +169,13 @@ internal sealed class DirectMethods(
         }
     }
 
-    void Forget(BufferCheck check)
+    async Task<(string? Fault, TimeSpan Took)> CheckBufferAsync()
+    {
+        var began = timeProvider.GetTimestamp();
+        return (await buffer.CheckAsync(), timeProvider.GetElapsedTime(began));
+    }
+
+    void Forget(Task check)
     {
         lock (_lock) _check = _check == check ? null : _check;
     }
@@ -226,6 +232,4 @@ internal sealed class DirectMethods(
             ? text
             : throw new FormatException($"{name}: {LogText.Clean(value.ToJsonString())} is not a text");
     }
-
-    sealed record BufferCheck(Task<string?> Fault, long Began);
 }

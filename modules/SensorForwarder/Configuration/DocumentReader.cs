@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using System.Text.Unicode;
 
 namespace SensorForwarder.Configuration;
 
@@ -20,6 +21,8 @@ internal static class DocumentReader
     {
         try
         {
+            problem = "it has text in it that is no Unicode";
+            if (!Utf8.IsValid(bytes)) return null;
             if (bytes.StartsWith("\uFEFF"u8)) bytes = bytes[3..];
             if (JsonNode.Parse(bytes, documentOptions: Options) is not JsonObject document)
             {
@@ -27,8 +30,8 @@ internal static class DocumentReader
                 return null;
             }
 
-            // Texts are looked at when they are used; one that is no Unicode must show now.
-            _ = document.ToJsonString();
+            // Texts are decoded when they are used; an escaped half of a surrogate pair must show now.
+            Decode(document);
             problem = null;
             return document;
         }
@@ -46,6 +49,22 @@ internal static class DocumentReader
         {
             problem = "it has text in it that is no Unicode";
             return null;
+        }
+    }
+
+    static void Decode(JsonNode? node)
+    {
+        switch (node)
+        {
+            case JsonObject map:
+                foreach (var (_, value) in map) Decode(value);
+                break;
+            case JsonArray list:
+                foreach (var item in list) Decode(item);
+                break;
+            case JsonValue value when value.GetValueKind() == JsonValueKind.String:
+                _ = value.GetValue<string>();
+                break;
         }
     }
 }

@@ -42,9 +42,9 @@ internal sealed class SettingsStore(
     {
         _accepted = Load(AcceptedDocument);
         _twin = Load(TwinDocument);
-        _file = file ?? Load(FileDocument);
+        _file = Load(FileDocument);
         _rolledBack = RolledBack.FromJson(Load(RolledBackDocument));
-        await TakeAsync(() => { }, cancellationToken);
+        await TakeAsync(() => _file = file ?? _file, cancellationToken);
     }
 
     public Task<ParsedSettings> OfferFileAsync(JsonObject document, CancellationToken cancellationToken) =>

@@ -45,7 +45,7 @@ public sealed class StatusTests
         };
         for (var i = 0; i < 100; i++) document[$"{worst}{i}"] = 1;
         document["httpEndpoint"] = $"http://a/{new string('\u4e00', 2000)}";
-        var parsed = await parts.Store.OfferTwinAsync(document, long.MaxValue, Token);
+        var parsed = await parts.Store.OfferTwinAsync(document, 1L << 52, Token);
         Assert.True(parsed.Verdicts.Count(verdict => verdict.Error is not null) >= SettingsTable.All.Count);
         await AddSensorsAsync(parts, 2000);
 

@@ -1,6 +1,7 @@
+import mqtt from 'azure-iot-device-mqtt';
 import { conversation } from './conversation.js';
 
-conversation('EdgeHubConnectionString and EdgeModuleCACertificateFile', {
+conversation('EdgeHubConnectionString and EdgeModuleCACertificateFile', mqtt.Mqtt, {
   options: ['--identity', 'connectionString'],
   expectedVariables: ['EdgeHubConnectionString', 'EdgeModuleCACertificateFile'],
 });

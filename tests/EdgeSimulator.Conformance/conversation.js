@@ -1,14 +1,12 @@
-// What a module does with its hub, by Microsoft's own client. The same for both ways of learning who it is.
+// What a module does with its hub, by Microsoft's own client. The same for both ways of learning who it is, and over both transports.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import device from 'azure-iot-device';
-import mqtt from 'azure-iot-device-mqtt';
 import { Simulator, deviceId, moduleId } from './simulator.js';
 
 const { Message, ModuleClient } = device;
-const { Mqtt } = mqtt;
 
-export function conversation(title, { options, expectedVariables }) {
+export function conversation(title, transport, { options, expectedVariables }) {
   describe(title, { timeout: 180_000 }, () => {
     let simulator;
     let client;
@@ -17,7 +15,7 @@ export function conversation(title, { options, expectedVariables }) {
       simulator = await Simulator.start(...options, '--settings', new URL('desired.json', import.meta.url).pathname);
       assert.deepEqual(expectedVariables.filter(name => !(name in simulator.environment)), []);
       Object.assign(process.env, simulator.environment);
-      client = await ModuleClient.fromEnvironment(Mqtt);
+      client = await ModuleClient.fromEnvironment(transport);
       client.on('error', error => console.error(`the client reports: ${error.message}`));
       await client.open();
     });

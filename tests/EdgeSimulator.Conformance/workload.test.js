@@ -1,6 +1,7 @@
+import mqtt from 'azure-iot-device-mqtt';
 import { conversation } from './conversation.js';
 
-conversation('IOTEDGE_* and the workload API over its Unix socket', {
+conversation('IOTEDGE_* and the workload API over its Unix socket', mqtt.Mqtt, {
   options: ['--identity', 'workload'],
   expectedVariables: [
     'IOTEDGE_WORKLOADURI', 'IOTEDGE_AUTHSCHEME', 'IOTEDGE_MODULEGENERATIONID', 'IOTEDGE_IOTHUBHOSTNAME',

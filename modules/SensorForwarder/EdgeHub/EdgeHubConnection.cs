@@ -11,6 +11,7 @@ namespace SensorForwarder.EdgeHub;
 internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
 {
     const int ReportedMaxBytes = 32 << 10;
+    const string Stopped = "stopped";
 
     static readonly TimeSpan SynchronizeTimeout = TimeSpan.FromSeconds(60);
 
@@ -121,7 +122,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         }
 
         _sends.Gate.Close();
-        SetStatus(HubState.Disconnected, "stopped", isOutage: false);
+        SetStatus(HubState.Disconnected, Stopped, isOutage: false);
     }
 
     async Task ConnectAndServeAsync(CancellationToken stoppingToken)
@@ -176,11 +177,20 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         }
         finally
         {
-            if (renews) _sends.Gate.Pause();
-            else _sends.Gate.Close();
             lock (_gate)
             {
                 if (_connected.Task.IsCompleted) _connected = new(TaskCreationOptions.RunContinuationsAsynchronously);
+            }
+
+            if (renews)
+            {
+                _sends.Gate.Pause();
+            }
+            else
+            {
+                // Told first, as it is told last in Open. Without an end of its own it is a stop.
+                SetStatus(HubState.Disconnected, session.End?.Reason ?? Stopped, isOutage: session.End is not null);
+                _sends.Gate.Close();
             }
 
             if (session.End is null) await session.DrainAsync(renews ? RenewalPatience : StopPatience);
@@ -218,13 +228,14 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
 
     void Open(Session session)
     {
+        // The gate first: whoever sees "connected" may send.
+        _sends.Gate.Open(session);
         if (Status.State != HubState.Connected)
         {
             SetStatus(HubState.Connected);
             Log.Connected(_logger, _identity.DialledHostName, _identity.ClientId, session.Transport);
         }
 
-        _sends.Gate.Open(session);
         lock (_gate) _connected.TrySetResult();
     }
 

@@ -14,6 +14,8 @@ internal static class FaultTable
     [
         Switch("blackout", "no connection is accepted, open ones are cut; the workload socket stays",
             f => f.Blackout, (f, on) => f with { Blackout = on }),
+        Switch("mqttPortBlocked", "port 8883 accepts no connection, as behind a firewall; MQTT over WebSocket on 443 stays",
+            f => f.MqttPortBlocked, (f, on) => f with { MqttPortBlocked = on }),
         Number("latencyMilliseconds", 0, 600_000, "added to everything that goes to the module",
             f => f.LatencyMilliseconds, (f, n) => f with { LatencyMilliseconds = n }),
         Number("bandwidthBytesPerSecond", 0, int.MaxValue, "how fast the gateway reads from the module; 0 is no limit",

@@ -137,7 +137,11 @@ internal sealed class RestApi : IAsyncDisposable
         }
 
         var data = body["data"] is JsonValue value && value.TryGetValue<string>(out var text) ? text : body["data"]?.ToJsonString() ?? "";
-        _inputs.Enqueue(input, [], _identity.DeviceId, "input", Encoding.UTF8.GetBytes(data));
+        if (!_inputs.TryEnqueue(input, [], _identity.DeviceId, "input", Encoding.UTF8.GetBytes(data)))
+        {
+            throw new Problem(503, "Service Unavailable", $"{InputEndpoint.WaitingMax} messages wait already; the module takes none");
+        }
+
         await WriteAsync(context, 202, new JsonObject { ["inputName"] = input }).ConfigureAwait(false);
     }
 

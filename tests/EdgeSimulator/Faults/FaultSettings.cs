@@ -15,6 +15,9 @@ internal sealed record FaultSettings
     /// <summary>No connection is accepted, open ones are cut; the workload socket stays.</summary>
     public bool Blackout { get; init; }
 
+    /// <summary>Port 8883 accepts no connection, and open ones there are cut, as by a firewall; the WebSocket on 443 stays.</summary>
+    public bool MqttPortBlocked { get; init; }
+
     /// <summary>Added to everything that goes to the module.</summary>
     public int LatencyMilliseconds { get; init; }
 

@@ -49,7 +49,7 @@ internal sealed class EdgeHubServer : IDisposable
         Inputs = new InputEndpoint(identity, _subscriptions, time, log, TrySend);
         _intake = new PublishIntake(
             new TelemetryIntake(upstream, Inputs, faults, metrics, time, log), new TwinEndpoint(twin, faults, time, log, metrics, TrySend),
-            Methods, faults, Drop, log);
+            Methods, Drop, log);
 
         // Sessions persist, so that subscriptions do, as with edgeHub; what MQTTnet would deliver again is held back in OnOutbound.
         var options = new MqttServerOptionsBuilder().WithoutDefaultEndpoint().WithPersistentSessions(true).Build();
@@ -142,17 +142,20 @@ internal sealed class EdgeHubServer : IDisposable
 
     void OnFaultsChanged(FaultSettings before, FaultSettings after)
     {
-        if (after.Blackout != before.Blackout)
+        if ((before.Blackout, before.MqttPortBlocked) != (after.Blackout, after.MqttPortBlocked))
         {
-            if (after.Blackout)
+            var cause = after.Blackout && !before.Blackout ? Causes.Blackout
+                : after.MqttPortBlocked && !before.MqttPortBlocked ? Causes.MqttPortBlocked
+                : null;
+            if (cause is not null)
             {
-                ExpectEnd(Causes.Blackout);
-                _listener.Close();
-                Ledger.Interrupted(Causes.Blackout);
+                ExpectEnd(cause);
             }
-            else
+
+            _listener.Apply(after);
+            if (cause is not null)
             {
-                _listener.Open();
+                Ledger.Interrupted(cause);
             }
         }
 

@@ -11,6 +11,9 @@ internal sealed class GatewayAddress : IDisposable
 {
     public const int Port = 8883;
 
+    /// <summary>MQTT over a WebSocket; a port that as a rule only root may open.</summary>
+    public const int WebSocketPort = 443;
+
     readonly FileStream _lock;
 
     GatewayAddress(IPAddress address, FileStream held)

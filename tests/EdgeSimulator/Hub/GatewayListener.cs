@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Security;
 using System.Net.Sockets;
+using System.Net.WebSockets;
 using System.Security.Authentication;
 using System.Security.Cryptography.X509Certificates;
 using EdgeSimulator.Display;
@@ -14,7 +15,8 @@ using MQTTnet.Server;
 
 namespace EdgeSimulator.Hub;
 
-/// <summary>Accepts TCP and TLS for the MQTT server, with the faults of both.</summary>
+/// <summary>Accepts connections for the MQTT server, with the faults of TCP and TLS: MQTT on 8883, and MQTT over a WebSocket on 443
+/// where this process may open that port.</summary>
 internal sealed class GatewayListener : IMqttServerAdapter
 {
     static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(30);
@@ -23,18 +25,22 @@ internal sealed class GatewayListener : IMqttServerAdapter
     readonly FaultSwitches _faults;
     readonly TimeProvider _time;
     readonly RunLog _log;
-    readonly CuttableListener _listener;
+    readonly CuttableListener _mqtt;
+    readonly CuttableListener _webSocket;
+    bool _webSocketIsServed = true;
     MqttServerOptions? _options;
     IMqttNetLogger? _logger;
 
     public GatewayListener(
-        IPEndPoint endPoint, ServerCertificates certificates, FaultSwitches faults, TimeProvider time, RunLog log)
+        IPAddress address, ServerCertificates certificates, FaultSwitches faults, TimeProvider time, RunLog log)
     {
         _certificates = certificates;
         _faults = faults;
         _time = time;
         _log = log;
-        _listener = new CuttableListener(endPoint, socket => _ = ServeAsync(socket));
+        _mqtt = new CuttableListener(new IPEndPoint(address, GatewayAddress.Port), socket => _ = ServeAsync(socket, _mqtt!));
+        _webSocket = new CuttableListener(
+            new IPEndPoint(address, GatewayAddress.WebSocketPort), socket => _ = ServeAsync(socket, _webSocket!));
     }
 
     public Func<IMqttChannelAdapter, Task>? ClientHandler { get; set; }
@@ -43,30 +49,80 @@ internal sealed class GatewayListener : IMqttServerAdapter
     {
         _options = options;
         _logger = logger;
-        _listener.Open();
+        Apply(_faults.Current);
         return Task.CompletedTask;
     }
 
-    public void Open() => _listener.Open();
+    /// <summary>Opens and closes the ports as the faults have it.</summary>
+    public void Apply(FaultSettings faults)
+    {
+        if (faults.Blackout || faults.MqttPortBlocked)
+        {
+            _mqtt.Close();
+        }
+        else
+        {
+            _mqtt.Open();
+        }
 
-    public void Close() => _listener.Close();
+        if (faults.Blackout)
+        {
+            _webSocket.Close();
+        }
+        else if (_webSocketIsServed)
+        {
+            OpenWebSocket();
+        }
+    }
 
-    public void CutAll() => _listener.CutAll();
+    public void CutAll()
+    {
+        _mqtt.CutAll();
+        _webSocket.CutAll();
+    }
 
     /// <summary>Ends one connection, as edgeHub does: it never sends a DISCONNECT.</summary>
-    public void Cut(EndPoint remote) => _listener.Cut(remote);
+    public void Cut(EndPoint remote)
+    {
+        _mqtt.Cut(remote);
+        _webSocket.Cut(remote);
+    }
 
-    public bool IsOpen(EndPoint remote) => _listener.IsOpen(remote);
+    public bool IsOpen(EndPoint remote) => _mqtt.IsOpen(remote) || _webSocket.IsOpen(remote);
+
+    public void Close()
+    {
+        _mqtt.Close();
+        _webSocket.Close();
+    }
 
     public Task StopAsync()
     {
-        _listener.Close();
+        Close();
         return Task.CompletedTask;
     }
 
-    public void Dispose() => _listener.Dispose();
+    public void Dispose()
+    {
+        _mqtt.Dispose();
+        _webSocket.Dispose();
+    }
 
-    async Task ServeAsync(Socket socket)
+    void OpenWebSocket()
+    {
+        try
+        {
+            _webSocket.Open();
+        }
+        catch (SocketException exception)
+        {
+            // Most modules never use it: what else there is works.
+            _webSocketIsServed = false;
+            _log.Write($"no MQTT over WebSocket: port {GatewayAddress.WebSocketPort} cannot be opened ({exception.Message})");
+        }
+    }
+
+    async Task ServeAsync(Socket socket, CuttableListener listener)
     {
         EndPoint? remote = null;
         try
@@ -75,8 +131,16 @@ internal sealed class GatewayListener : IMqttServerAdapter
             using var tls = new SslStream(new FaultStream(new NetworkStream(socket, ownsSocket: true), _faults, _time));
             using var handshake = new CancellationTokenSource(HandshakeTimeout, _time);
             await tls.AuthenticateAsServerAsync(TlsOptions(), handshake.Token).ConfigureAwait(false);
+            var (content, refusal) = listener == _webSocket
+                ? await WebSocketHandshake.OpenAsync(tls, handshake.Token).ConfigureAwait(false)
+                : (tls, "");
+            if (content is null)
+            {
+                _log.Write($"a WebSocket is refused: {refusal}");
+                return;
+            }
 
-            using var channel = new MqttTcpChannel(tls, socket.LocalEndPoint, remote, null);
+            using var channel = new MqttTcpChannel(content, socket.LocalEndPoint, remote, null);
             var formatter = new MqttPacketFormatterAdapter(new MqttBufferWriter(_options!.WriterBufferSize, _options.WriterBufferSizeMax));
             using var adapter = new MqttChannelAdapter(channel, formatter, _logger) { AllowPacketFragmentation = false };
             await ClientHandler!(adapter).ConfigureAwait(false);
@@ -85,7 +149,8 @@ internal sealed class GatewayListener : IMqttServerAdapter
         {
             _log.Write($"a connection ended in the TLS handshake: {exception.Message}");
         }
-        catch (Exception exception) when (exception is IOException or SocketException or ObjectDisposedException or OperationCanceledException)
+        catch (Exception exception) when (exception is IOException or SocketException or ObjectDisposedException or OperationCanceledException
+            or WebSocketException)
         {
             // The connection is gone, by us or by the module; whoever cut it says so.
         }
@@ -93,7 +158,7 @@ internal sealed class GatewayListener : IMqttServerAdapter
         {
             if (remote is not null)
             {
-                _listener.Forget(remote, socket);
+                listener.Forget(remote, socket);
             }
 
             socket.Dispose();

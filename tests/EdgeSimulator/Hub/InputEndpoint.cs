@@ -11,10 +11,13 @@ namespace EdgeSimulator.Hub;
 internal sealed class InputEndpoint(
     ModuleIdentity identity, Subscriptions subscriptions, TimeProvider time, RunLog log, SendToModule send)
 {
+    /// <summary>How many may wait; edgeHub keeps them on its disk.</summary>
+    public const int WaitingMax = 1000;
+
     static readonly TimeSpan AcknowledgementTimeout = TimeSpan.FromSeconds(30);
     static readonly TimeSpan Retry = TimeSpan.FromMilliseconds(200);
 
-    readonly Channel<(string Topic, byte[] Body)> _queue = Channel.CreateUnbounded<(string, byte[])>();
+    readonly Channel<(string Topic, byte[] Body)> _queue = Channel.CreateBounded<(string, byte[])>(WaitingMax);
     readonly string _prefix = $"devices/{identity.DeviceId}/modules/{identity.ModuleId}/";
     readonly Lock _lock = new();
 
@@ -23,25 +26,26 @@ internal sealed class InputEndpoint(
     ushort _packetId;
 
     /// <summary>Takes a message that a route leads to <c>/modules/M/inputs/IN</c>. What is for another module is none of this one's.</summary>
-    public void Route(
-        string path, HubTopic.Telemetry from, IReadOnlyDictionary<string, string?> properties, byte[] body)
+    public void Route(string path, RoutedMessage message)
     {
         if (path.Split('/', StringSplitOptions.RemoveEmptyEntries) is ["modules", var module, "inputs", var input] &&
-            module == identity.ModuleId)
+            module == identity.ModuleId &&
+            !TryEnqueue(
+                input, message.Properties.Where(property => property.Key != "$.on"), message.From.DeviceId, message.From.ModuleId, message.Body))
         {
-            Enqueue(input, properties.Where(property => property.Key != "$.on"), from.DeviceId, from.ModuleId, body);
+            log.Write($"a message to the input '{input}' is dropped: {WaitingMax} wait already");
         }
     }
 
-    /// <summary>Takes a message for an input.</summary>
-    public void Enqueue(
+    /// <summary>Takes a message for an input, if not too many wait.</summary>
+    public bool TryEnqueue(
         string input, IEnumerable<KeyValuePair<string, string?>> properties, string fromDevice, string fromModule, byte[] body)
     {
         KeyValuePair<string, string?>[] bag = [.. properties, new("$.cdid", fromDevice), new("$.cmid", fromModule)];
         var escaped = string.Join('&', bag.Select(property => property.Value is null
             ? Uri.EscapeDataString(property.Key)
             : $"{Uri.EscapeDataString(property.Key)}={Uri.EscapeDataString(property.Value)}"));
-        _queue.Writer.TryWrite(($"{_prefix}inputs/{input}/{escaped}", body));
+        return _queue.Writer.TryWrite(($"{_prefix}inputs/{input}/{escaped}", body));
     }
 
     /// <summary>Delivers until cancelled.</summary>

@@ -2,7 +2,6 @@ using System.Buffers;
 using System.Text;
 using EdgeSimulator.Accounting;
 using EdgeSimulator.Display;
-using EdgeSimulator.Faults;
 using MQTTnet;
 using MQTTnet.Protocol;
 using MQTTnet.Server;
@@ -14,8 +13,7 @@ namespace EdgeSimulator.Hub;
 /// telemetry behind it, as with edgeHub. Called by the receiving loop of MQTTnet's connection.
 /// </summary>
 internal sealed class PublishIntake(
-    TelemetryIntake telemetry, TwinEndpoint twin, MethodEndpoint methods, FaultSwitches faults, Action<ModuleConnection> drop,
-    RunLog log)
+    TelemetryIntake telemetry, TwinEndpoint twin, MethodEndpoint methods, Action<ModuleConnection> drop, RunLog log)
 {
     /// <summary>The largest MQTT packet with its fixed header; beyond it edgeHub drops the connection.</summary>
     public const int PacketMaxBytes = 262_144;
@@ -34,9 +32,9 @@ internal sealed class PublishIntake(
         }
 
         var topic = HubTopic.Parse(message.Topic);
-        if (topic is HubTopic.Telemetry && faults.Current.StoreFull)
+        if (topic is HubTopic.Telemetry && telemetry.IsStoreFull((int)message.Payload.Length))
         {
-            log.Write("connection dropped on command: edgeHub's store is full");
+            log.Write("connection dropped: edgeHub's store is full");
             drop(connection);
             e.CloseConnection = true;
             return;

@@ -15,6 +15,9 @@ internal sealed class TelemetryIntake(
     // Outputs that no route takes, each said once.
     readonly HashSet<string> _unrouted = new(StringComparer.Ordinal);
 
+    /// <summary>edgeHub's store takes no message of this size: it closes the connection without a PUBACK.</summary>
+    public bool IsStoreFull(int bytes) => faults.Current.StoreFull || !upstream.HasRoomFor(bytes);
+
     /// <summary>Counts a message before it is acknowledged. Null: it is acknowledged and forgotten.</summary>
     public async Task<Receipt?> TakeAsync(HubTopic.Telemetry topic, byte[] payload, CancellationToken cancellationToken)
     {
@@ -24,38 +27,37 @@ internal sealed class TelemetryIntake(
             return null;
         }
 
-        var size = payload.Length + properties.Sum(property => property.Key.Length + (property.Value?.Length ?? 0));
-        if (size > MessageMaxBytes)
+        var message = new RoutedMessage(topic, properties, payload);
+        if (message.Size > MessageMaxBytes)
         {
-            log.Write($"acknowledged and dropped, as edgeHub does: {size} bytes of body and properties, {MessageMaxBytes} are routed");
+            log.Write($"acknowledged and dropped, as edgeHub does: {message.Size} bytes of body and properties, {MessageMaxBytes} are routed");
             return null;
         }
 
-        var output = properties.GetValueOrDefault("$.on") ?? "";
-        metrics.Received(topic, output, size);
+        metrics.Received(topic, message.Output, message.Size);
         if (faults.TryTakeDropAcknowledged())
         {
             log.Write("acknowledged and dropped on command: readings in it are lost");
             return null;
         }
 
-        var (route, paths) = upstream.Routes.Find(topic.ModuleId, output);
+        var (route, paths) = upstream.Routes.Find(message);
         foreach (var path in paths)
         {
-            inputs.Route(path, topic, properties, payload);
+            inputs.Route(path, message);
         }
 
         if (route is null)
         {
             if (paths.Count == 0)
             {
-                DropUnrouted(topic, output);
+                DropUnrouted(topic, message.Output);
             }
 
             return null;
         }
 
-        var receipt = upstream.Store(topic, properties, payload, route);
+        var receipt = upstream.Store(message, route);
         if (faults.Current.PubackDelayMilliseconds is > 0 and var delay)
         {
             upstream.Ledger.Explain(Causes.LatePuback, receipt);

@@ -11,8 +11,10 @@ namespace EdgeSimulator.Hub;
 /// </summary>
 internal sealed class Upstream
 {
-    sealed record Stored(
-        HubTopic.Telemetry From, IReadOnlyDictionary<string, string?> Properties, byte[] Body, Receipt? Receipt, Route Route, long Since);
+    // How often edgeHub removes what has waited too long (MessageStore's cleaner).
+    static readonly TimeSpan CleanEvery = TimeSpan.FromMinutes(30);
+
+    sealed record Stored(RoutedMessage Message, Receipt? Receipt, Route Route, long Since);
 
     readonly RecentMessages _recent;
     readonly FaultSwitches _faults;
@@ -21,10 +23,10 @@ internal sealed class Upstream
     readonly RunLog _log;
     readonly Lock _lock = new();
 
-    // Lower priority numbers first, and in each the oldest first.
-    readonly PriorityQueue<Stored, (int Priority, long Number)> _queue = new();
-    readonly SortedDictionary<int, int> _lengths = [];
-    long _number;
+    // What waits, by priority: lower numbers first, and in each the oldest first.
+    readonly SortedDictionary<int, Queue<Stored>> _queues = [];
+    long _bytes;
+    long _cleaned;
 
     public Upstream(
         Ledger ledger, RecentMessages recent, RoutingTable routes, FaultSwitches faults, HubMetrics metrics, TimeProvider time, RunLog log)
@@ -36,9 +38,10 @@ internal sealed class Upstream
         _metrics = metrics;
         _time = time;
         _log = log;
+        _cleaned = time.GetTimestamp();
         foreach (var priority in routes.UpstreamPriorities)
         {
-            _lengths[priority] = 0;
+            _queues[priority] = new Queue<Stored>();
         }
 
         faults.Changed += OnFaultsChanged;
@@ -55,15 +58,27 @@ internal sealed class Upstream
         {
             lock (_lock)
             {
-                return new Dictionary<int, int>(_lengths);
+                Clean();
+                return _queues.ToDictionary(queue => queue.Key, queue => queue.Value.Count);
             }
         }
     }
 
-    /// <summary>Takes a message that is about to be acknowledged. The receipt, if it holds a batch.</summary>
-    public Receipt? Store(HubTopic.Telemetry from, IReadOnlyDictionary<string, string?> properties, byte[] body, Route route)
+    /// <summary>Whether so much more may wait; what goes to the cloud at once does not.</summary>
+    public bool HasRoomFor(int bytes)
     {
-        var receipt = Ledger.Accept(PnpMessage.AsBatch(from, properties, body) ?? body, out var problem);
+        lock (_lock)
+        {
+            Clean();
+            return !_faults.Current.UpstreamOffline || _bytes + bytes <= Routes.StoreMaxBytes;
+        }
+    }
+
+    /// <summary>Takes a message that is about to be acknowledged. The receipt, if it holds a batch.</summary>
+    public Receipt? Store(RoutedMessage message, Route route)
+    {
+        var batch = PnpMessage.AsBatch(message.From, message.Properties, message.Body) ?? message.Body;
+        var receipt = Ledger.Accept(batch, out var problem);
         if (problem is not null)
         {
             _log.Write($"a message that is no batch: {problem}");
@@ -71,11 +86,11 @@ internal sealed class Upstream
 
         lock (_lock)
         {
-            var stored = new Stored(from, properties, body, receipt, route, _time.GetTimestamp());
+            var stored = new Stored(message, receipt, route, _time.GetTimestamp());
             if (_faults.Current.UpstreamOffline)
             {
-                _queue.Enqueue(stored, (route.Priority, _number++));
-                _lengths[route.Priority] = _lengths.GetValueOrDefault(route.Priority) + 1;
+                _queues[route.Priority].Enqueue(stored);
+                _bytes += message.Size;
             }
             else
             {
@@ -104,33 +119,61 @@ internal sealed class Upstream
         var (delivered, expired, lost) = (0, 0, 0);
         lock (_lock)
         {
-            while (_queue.TryDequeue(out var stored, out _))
+            foreach (var queue in _queues.Values)
             {
-                _lengths[stored.Route.Priority]--;
-                var timeToLive = fault.QueueTimeToLiveSeconds > 0
-                    ? TimeSpan.FromSeconds(fault.QueueTimeToLiveSeconds)
-                    : stored.Route.TimeToLive;
-                if (timeToLive is { } limit && _time.GetElapsedTime(stored.Since) > limit)
+                while (queue.TryDequeue(out var stored))
                 {
-                    expired++;
-                    _metrics.Dropped("ttl_expiry", stored.From, Output(stored));
-                }
-                else if (_faults.TryTakeLostQueued())
-                {
-                    lost++;
-                }
-                else
-                {
-                    delivered++;
-                    Deliver(stored);
+                    if (IsExpired(stored, fault))
+                    {
+                        expired++;
+                        Expire(stored);
+                    }
+                    else if (_faults.TryTakeLostQueued())
+                    {
+                        lost++;
+                    }
+                    else
+                    {
+                        delivered++;
+                        Deliver(stored);
+                    }
                 }
             }
+
+            _bytes = 0;
         }
 
         _log.Write($"edgeHub has the cloud again: {delivered} messages handed on" +
             (expired > 0 ? $", {expired} dropped because they were too old: readings in them are lost" : "") +
             (lost > 0 ? $", {lost} lost on command" : ""));
     }
+
+    /// <summary>Drops what has waited too long, from the front of each queue, while the cloud is away. Called under the lock.</summary>
+    void Clean()
+    {
+        if (_time.GetElapsedTime(_cleaned) < CleanEvery)
+        {
+            return;
+        }
+
+        _cleaned = _time.GetTimestamp();
+        foreach (var queue in _queues.Values)
+        {
+            while (queue.TryPeek(out var stored) && IsExpired(stored, _faults.Current))
+            {
+                Expire(queue.Dequeue());
+                _bytes -= stored.Message.Size;
+            }
+        }
+    }
+
+    bool IsExpired(Stored stored, FaultSettings fault)
+    {
+        var timeToLive = fault.QueueTimeToLiveSeconds > 0 ? TimeSpan.FromSeconds(fault.QueueTimeToLiveSeconds) : stored.Route.TimeToLive;
+        return timeToLive is { } limit && _time.GetElapsedTime(stored.Since) > limit;
+    }
+
+    void Expire(Stored stored) => _metrics.Dropped("ttl_expiry", stored.Message.From, stored.Message.Output);
 
     void Deliver(Stored stored)
     {
@@ -139,9 +182,8 @@ internal sealed class Upstream
             Ledger.Count(stored.Receipt);
         }
 
-        _recent.Add("mqtt", stored.From.DeviceId, stored.From.ModuleId, stored.Properties, stored.Body);
-        _metrics.Sent(stored.From, Output(stored), stored.Route.Priority);
+        var message = stored.Message;
+        _recent.Add("mqtt", message.From.DeviceId, message.From.ModuleId, message.Properties, message.Body);
+        _metrics.Sent(message.From, message.Output, stored.Route.Priority);
     }
-
-    static string Output(Stored stored) => stored.Properties.GetValueOrDefault("$.on") ?? "";
 }

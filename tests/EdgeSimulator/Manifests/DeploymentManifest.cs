@@ -6,7 +6,8 @@ namespace EdgeSimulator.Manifests;
 
 /// <summary>
 /// What a deployment manifest says about one module, and edgeHub's routes. Both forms are read: the template, where createOptions
-/// are objects and ${NAMES} stand for environment variables, and the generated one, where they are strings in pieces.
+/// are objects and ${NAMES} stand for environment variables, and the generated one, where they are strings in pieces. Layers over it
+/// may change parts.
 /// </summary>
 internal sealed record DeploymentManifest(
     string ModuleId, IReadOnlyList<KeyValuePair<string, string>> Environment, JsonObject Desired, RoutingTable Routes)
@@ -15,35 +16,79 @@ internal sealed record DeploymentManifest(
 
     static readonly JsonDocumentOptions Lenient = new() { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true };
 
-    /// <param name="text">The file's text.</param>
+    /// <param name="texts">The files' texts: the deployment, and the layers over it, the one with the lowest priority first.</param>
     /// <param name="moduleId">Which module; null is the default one if the manifest has it, or else the only one.</param>
     /// <param name="otherwise">The default module's id.</param>
-    /// <exception cref="FormatException">The text is no manifest that can be used; the message says why, in one line.</exception>
-    public static DeploymentManifest Parse(string text, string? moduleId, string otherwise)
+    /// <exception cref="FormatException">The texts are no manifest that can be used; the message says why, in one line.</exception>
+    public static DeploymentManifest Parse(IEnumerable<string> texts, string? moduleId, string otherwise)
     {
-        JsonObject content;
+        var sections = new Dictionary<string, JsonObject>(StringComparer.Ordinal);
+        foreach (var text in texts)
+        {
+            Lay(Content(text), sections);
+        }
+
+        var modules = At(sections.GetValueOrDefault("$edgeAgent"), "modules") as JsonObject
+            ?? throw new FormatException($"there is no $edgeAgent.{Properties}.modules in it");
+        var id = Choose(modules, moduleId, otherwise);
+        return new DeploymentManifest(
+            id, Variables(modules[id]), sections.GetValueOrDefault(id) ?? [], ParseRoutes(sections.GetValueOrDefault("$edgeHub")));
+    }
+
+    static JsonObject Content(string text)
+    {
         try
         {
-            content = Content(JsonNode.Parse(text, documentOptions: Lenient))
+            var root = JsonNode.Parse(text, documentOptions: Lenient);
+            return (At(root, "modulesContent") ?? At(root, "moduleContent") ?? At(root, "content", "modulesContent")) as JsonObject
                 ?? throw new FormatException("there is no 'modulesContent' in it");
         }
         catch (JsonException exception)
         {
             throw new FormatException($"it is not JSON: {exception.Message}", exception);
         }
-
-        var modules = At(content, "$edgeAgent", Properties, "modules") as JsonObject
-            ?? throw new FormatException($"there is no $edgeAgent.{Properties}.modules in it; of layered deployments, the base one is wanted");
-        var id = Choose(modules, moduleId, otherwise);
-        return new DeploymentManifest(
-            id,
-            Variables(modules[id]),
-            At(content, id, Properties)?.DeepClone() as JsonObject ?? [],
-            ParseRoutes(At(content, "$edgeHub", Properties)));
     }
 
-    static JsonObject? Content(JsonNode? root) =>
-        (At(root, "modulesContent") ?? At(root, "moduleContent") ?? At(root, "content", "modulesContent")) as JsonObject;
+    /// <summary>The desired properties of each section, over those of the layers below: <c>properties.desired</c> replaces all, and
+    /// <c>properties.desired.PATH</c>, which layered deployments have, what is at the path.</summary>
+    static void Lay(JsonObject content, Dictionary<string, JsonObject> sections)
+    {
+        foreach (var (section, properties) in content)
+        {
+            foreach (var (key, value) in properties as JsonObject ?? [])
+            {
+                if (key == Properties)
+                {
+                    sections[section] = value?.DeepClone() as JsonObject
+                        ?? throw new FormatException($"{section}: {key} is no object");
+                }
+                else if (key.StartsWith(Properties + ".", StringComparison.Ordinal))
+                {
+                    sections.TryAdd(section, []);
+                    Set(sections[section], key[(Properties.Length + 1)..].Split('.'), value?.DeepClone());
+                }
+                else
+                {
+                    throw new FormatException($"{section}: '{key}' is neither {Properties} nor {Properties}.PATH");
+                }
+            }
+        }
+    }
+
+    static void Set(JsonObject document, ReadOnlySpan<string> path, JsonNode? value)
+    {
+        foreach (var name in path[..^1])
+        {
+            if (document[name] is not JsonObject inner)
+            {
+                document[name] = inner = [];
+            }
+
+            document = inner;
+        }
+
+        document[path[^1]] = value;
+    }
 
     static string Choose(JsonObject modules, string? wanted, string otherwise)
     {
@@ -108,17 +153,19 @@ internal sealed record DeploymentManifest(
         foreach (var (name, entry) in At(hub, "routes") as JsonObject ?? [])
         {
             var text = Text(entry is JsonObject ? At(entry, "route") : entry);
-            var priority = At(entry, "priority") is { } given && int.TryParse(Text(given), out var number) ? number : Route.LowestPriority;
-            if (!Route.TryParse(name, text, priority, Seconds(At(entry, "timeToLiveSecs")) ?? timeToLive, out var route))
-            {
-                throw new FormatException($"the route '{name}' is not FROM ... INTO $upstream or BrokeredEndpoint(\"...\"): {text}");
-            }
-
-            routes.Add(route);
+            routes.Add(Route.Parse(name, text, Priority(name, At(entry, "priority")), Seconds(At(entry, "timeToLiveSecs")) ?? timeToLive));
         }
 
-        return new RoutingTable(routes);
+        return new RoutingTable(routes, StoreMaxBytes(At(hub, "storeAndForwardConfiguration", "storeLimits", "maxSizeBytes")));
     }
+
+    static int Priority(string route, JsonNode? node) => node is null ? Route.LowestPriority
+        : int.TryParse(Text(node), out var priority) && priority is >= 0 and <= 9 ? priority
+        : throw new FormatException($"the route '{route}': priority {Text(node)} is not 0 to 9");
+
+    static long? StoreMaxBytes(JsonNode? node) => node is null ? null
+        : long.TryParse(Text(node), out var bytes) && bytes > 0 ? bytes
+        : throw new FormatException($"storeLimits.maxSizeBytes {Text(node)}: a number of bytes above 0 is wanted");
 
     /// <summary>edgeHub takes 0 and below for: no such limit here.</summary>
     static TimeSpan? Seconds(JsonNode? node) =>

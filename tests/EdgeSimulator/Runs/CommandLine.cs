@@ -53,8 +53,12 @@ internal static class CommandLine
         CustomParser = result => ParseSettings(result.Tokens[0].Value, result),
     };
 
-    static readonly Option<string?> Manifest = Text("--manifest", "FILE",
-        "a deployment manifest or its template: the module's environment, desired properties (unless --settings names others) and routes");
+    static readonly Option<string[]> Manifest = new("--manifest")
+    {
+        Description = "a deployment manifest or its template: the module's environment, desired properties (unless --settings names " +
+            "others) and routes; repeatable: layered deployments over it, the one with the highest priority last",
+        HelpName = "FILE",
+    };
 
     static readonly Option<string?> ModulePath = Text("--module", "PATH", "the executable or .dll to start (default: the one that this build made)");
     static readonly Option<bool> NoModule = Flag("--no-module", "only serve, and print the environment for a module started by hand");
@@ -122,15 +126,15 @@ internal static class CommandLine
         }
 
         DeploymentManifest? manifest = null;
-        if (parsed.GetValue(Manifest) is { } file)
+        if (parsed.GetValue(Manifest) is { Length: > 0 } files)
         {
             try
             {
-                manifest = DeploymentManifest.Parse(File.ReadAllText(file), parsed.GetValue(Module), DefaultModule);
+                manifest = DeploymentManifest.Parse(files.Select(File.ReadAllText), parsed.GetValue(Module), DefaultModule);
             }
             catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or FormatException)
             {
-                error = $"--manifest '{file}' cannot be used: {exception.Message}";
+                error = $"--manifest '{string.Join("' '", files)}' cannot be used: {exception.Message}";
                 return null;
             }
         }

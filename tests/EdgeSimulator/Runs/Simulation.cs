@@ -61,7 +61,7 @@ internal sealed class Simulation(
         var upstream = new Upstream(ledger, recent, options.Routes, faults, metrics, time, log);
 
         // The servers.
-        using var listener = new GatewayListener(new IPEndPoint(address.Address, GatewayAddress.Port), certificates, faults, time, log);
+        using var listener = new GatewayListener(address.Address, certificates, faults, time, log);
         using var hub = new EdgeHubServer(identity, listener, twin, upstream, metrics, faults, time, log);
         await using var workload = new WorkloadApi(directory.Sub("workload.sock"), identity, certificates.TrustBundle, faults);
 
@@ -106,11 +106,6 @@ internal sealed class Simulation(
         if (http is not null)
         {
             twin.PatchDesired(new JsonObject { ["sink"] = "http", ["httpEndpoint"] = http.Url });
-        }
-
-        foreach (var route in options.Routes.Routes.Where(route => route.Condition is not null))
-        {
-            log.Write($"route '{route.Name}': WHERE {route.Condition} is not evaluated, every message is taken to meet it");
         }
 
         log.Write($"edgeHub for {identity.ClientId} at {address.HostName}:{GatewayAddress.Port} ({address.Address})");

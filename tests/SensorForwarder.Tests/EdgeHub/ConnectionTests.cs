@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Text.Json.Nodes;
 using EdgeSimulator.Faults;
 using EdgeSimulator.Hub;
@@ -172,6 +173,26 @@ public sealed class ConnectionTests
         Assert.Equal("Connected", states[2].Split(':')[0]);
         Assert.Equal(1, world.Connection.Status.Reconnects);
         Assert.Equal(2, world.Ledger.Summary().Unique);
+    }
+
+    [Fact]
+    public async Task Whoever_is_told_that_it_is_connected_can_send_at_that_moment()
+    {
+        var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
+        await using var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
+        var sends = new ConcurrentQueue<Task<HubSendResult>>();
+        var id = 0;
+        world.Connection.StatusChanged += status =>
+        {
+            if (status.State == HubState.Connected) sends.Enqueue(world.SendAsync(++id));
+        };
+        await world.StartAsync();
+        for (var connects = 1; connects <= 5; connects++)
+        {
+            await Until.True(() => sends.Count == connects, clock, TimeSpan.FromSeconds(1));
+            Assert.Equal(HubSendStatus.Accepted, (await sends.Last()).Status);
+            world.Hub.Cut("test");
+        }
     }
 
     [Fact]

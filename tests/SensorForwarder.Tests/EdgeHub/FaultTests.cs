@@ -5,16 +5,25 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EdgeHub;
 
-/// <summary>The module's connection against every fault of the simulator: what was accepted is there, and the log says what
-/// a person has to do.</summary>
-public sealed class FaultTests
+/// <summary>The module's connection against every fault of the simulator, once with each identity: what was accepted is
+/// there, and the log says what a person has to do.</summary>
+public abstract class FaultTests
 {
-    static CancellationToken Token => TestContext.Current.CancellationToken;
+    private protected abstract EdgeIdentity IdentityIn(HubWorld world);
+
+    private protected async Task<HubWorld> OpenAsync(TimeProvider clock)
+    {
+        var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
+        world.Use(IdentityIn(world));
+        return world;
+    }
+
+    private protected static CancellationToken Token => TestContext.Current.CancellationToken;
 
     /// <summary>A clock for the module that the test moves; the hub has the system's.</summary>
-    static FakeTimeProvider NewClock() => new(TimeProvider.System.GetUtcNow());
+    private protected static FakeTimeProvider NewClock() => new(TimeProvider.System.GetUtcNow());
 
-    static async Task RecoversAsync(HubWorld world, FakeTimeProvider clock)
+    private protected static async Task RecoversAsync(HubWorld world, FakeTimeProvider clock)
     {
         world.Faults.Update(_ => new());
         var connected = world.Connection.WaitUntilConnectedAsync(Token);
@@ -26,15 +35,15 @@ public sealed class FaultTests
     [InlineData(1, "does not take the connection (UnsupportedProtocolVersion)")]
     [InlineData(2, "does not take the connection (ClientIdentifierNotValid)")]
     [InlineData(3, "is there, but not ready (CONNACK 3)")]
-    [InlineData(4, "refuses the identity pi1/telemetry from IOTEDGE_WORKLOADURI (CONNACK 4)")]
-    [InlineData(5, "refuses the identity pi1/telemetry from IOTEDGE_WORKLOADURI (CONNACK 5)")]
+    [InlineData(4, "refuses the identity pi1/telemetry from {0} (CONNACK 4)")]
+    [InlineData(5, "refuses the identity pi1/telemetry from {0} (CONNACK 5)")]
     public async Task Every_answer_to_CONNECT_is_told_apart_and_tried_again(int code, string line)
     {
         var clock = NewClock();
-        await using var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
+        await using var world = await OpenAsync(clock);
         world.Faults.Update(faults => faults with { Connack = code });
         await world.StartAsync();
-        await world.Log.Waits(line);
+        await world.Log.Waits(line.Replace("{0}", world.Connection.Identity.Source, StringComparison.Ordinal));
         await RecoversAsync(world, clock);
     }
 
@@ -45,7 +54,7 @@ public sealed class FaultTests
     public async Task A_bad_certificate_is_never_taken_and_its_fault_is_named(string fault, string line)
     {
         var clock = NewClock();
-        await using var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
+        await using var world = await OpenAsync(clock);
         world.Faults.Update(faults => faults with { Certificate = Enum.Parse<CertificateFault>(fault) });
         await world.StartAsync();
         await world.Log.Waits(line);
@@ -58,7 +67,7 @@ public sealed class FaultTests
     {
         var clock = new SteppingClock();
         clock.Step(TimeSpan.FromDays(-365));
-        await using var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
+        await using var world = await OpenAsync(clock);
         await world.StartAsync();
         await world.Log.Waits("the clock is behind");
         clock.Step(TimeSpan.FromDays(365));
@@ -71,7 +80,7 @@ public sealed class FaultTests
     public async Task A_token_from_the_past_is_refused_and_the_line_says_what_the_clock_says()
     {
         var clock = NewClock();
-        await using var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
+        await using var world = await OpenAsync(clock);
         world.Faults.Update(faults => faults with { TokenClockSkewSeconds = 7200 });
         await world.StartAsync();
         await world.Log.Waits("This machine's clock says ");
@@ -82,7 +91,7 @@ public sealed class FaultTests
     public async Task A_CONNECT_without_answer_is_given_up_after_a_minute()
     {
         var clock = NewClock();
-        await using var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
+        await using var world = await OpenAsync(clock);
         world.Faults.Update(faults => faults with { NoConnack = true });
         await world.StartAsync();
         await Until.True(() => world.Log.Has("waited in vain for it to answer the CONNECT"), clock, TimeSpan.FromSeconds(5));
@@ -93,7 +102,7 @@ public sealed class FaultTests
     public async Task A_connection_that_is_accepted_and_then_silent_is_given_up()
     {
         var clock = NewClock();
-        await using var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
+        await using var world = await OpenAsync(clock);
         world.Faults.Update(faults => faults with { HalfOpen = true });
         await world.StartAsync();
         await Until.True(() => world.Log.Has("waited in vain for it to be connected to"), clock, TimeSpan.FromSeconds(5));
@@ -104,7 +113,7 @@ public sealed class FaultTests
     public async Task A_connection_that_falls_silent_is_left_when_an_acknowledgement_stays_out()
     {
         var clock = NewClock();
-        await using var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
+        await using var world = await OpenAsync(clock);
         await world.StartAsync();
         await world.Connection.WaitUntilConnectedAsync(Token);
         world.Faults.Update(faults => faults with { HalfOpen = true });
@@ -119,7 +128,7 @@ public sealed class FaultTests
     public async Task A_blackout_is_survived_and_what_is_in_flight_is_not_called_accepted()
     {
         var clock = NewClock();
-        await using var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
+        await using var world = await OpenAsync(clock);
         await world.StartAsync();
         await world.Connection.WaitUntilConnectedAsync(Token);
         world.Faults.Update(faults => faults with { PubackDelayMilliseconds = 60_000 });
@@ -135,7 +144,7 @@ public sealed class FaultTests
     public async Task A_PUBACK_that_never_comes_is_noticed_while_others_come()
     {
         var clock = NewClock();
-        await using var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
+        await using var world = await OpenAsync(clock);
         await world.StartAsync();
         await world.Connection.WaitUntilConnectedAsync(Token);
         world.Faults.Update(faults => faults with { LosePubacks = 1 });
@@ -157,7 +166,9 @@ public sealed class FaultTests
     [Fact]
     public async Task PUBACKs_in_the_wrong_order_are_no_fault()
     {
-        await using var world = await HubWorld.ConnectAsync();
+        await using var world = await OpenAsync(TimeProvider.System);
+        await world.StartAsync();
+        await world.Connection.WaitUntilConnectedAsync(Token);
         world.Faults.Update(faults => faults with { SwapPubacks = 20 });
         var results = await Task.WhenAll(Enumerable.Range(1, 100).Select(id => world.SendAsync(id)));
         Assert.All(results, result => Assert.Equal(HubSendStatus.Accepted, result.Status));
@@ -168,7 +179,7 @@ public sealed class FaultTests
     public async Task A_throttling_hub_is_waited_for_as_long_as_it_gets_on()
     {
         var clock = NewClock();
-        await using var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
+        await using var world = await OpenAsync(clock);
         await world.StartAsync();
         await world.Connection.WaitUntilConnectedAsync(Token);
         world.Faults.Update(faults => faults with { PubackDelayMilliseconds = 50 });
@@ -188,7 +199,7 @@ public sealed class FaultTests
     [Fact]
     public async Task A_slow_line_with_latency_is_no_fault()
     {
-        await using var world = await HubWorld.OpenAsync();
+        await using var world = await OpenAsync(TimeProvider.System);
         world.Faults.Update(faults => faults with { LatencyMilliseconds = 100, BandwidthBytesPerSecond = 200_000 });
         await world.StartAsync();
         await world.Connection.WaitUntilConnectedAsync(Token);
@@ -201,7 +212,7 @@ public sealed class FaultTests
     [InlineData(500)]
     public async Task A_twin_that_is_refused_does_not_hold_telemetry_up(int status)
     {
-        await using var world = await HubWorld.OpenAsync();
+        await using var world = await OpenAsync(TimeProvider.System);
         world.Faults.Update(faults => faults with { TwinStatus = status });
         HubAnswer answer = default;
         world.Handler.OnConnected = async token => answer = await world.Connection.GetTwinAsync(token);
@@ -214,7 +225,9 @@ public sealed class FaultTests
     [Fact]
     public async Task A_stalled_twin_request_delays_the_acknowledgements_behind_it_and_no_more()
     {
-        await using var world = await HubWorld.ConnectAsync();
+        await using var world = await OpenAsync(TimeProvider.System);
+        await world.StartAsync();
+        await world.Connection.WaitUntilConnectedAsync(Token);
         world.Faults.Update(faults => faults with { TwinDelayMilliseconds = 1000 });
         var twin = world.Connection.GetTwinAsync(Token);
         var sending = world.SendAsync(1);
@@ -227,7 +240,7 @@ public sealed class FaultTests
     public async Task A_twin_request_without_answer_ends_after_a_minute()
     {
         var clock = NewClock();
-        await using var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
+        await using var world = await OpenAsync(clock);
         await world.StartAsync();
         await world.Connection.WaitUntilConnectedAsync(Token);
         world.Faults.Update(faults => faults with { HalfOpen = true });
@@ -237,49 +250,12 @@ public sealed class FaultTests
         Assert.Equal(0, world.Connection.OpenRequests);
     }
 
-    [Theory]
-    [InlineData(403, "The workload API refuses sign: 403 ")]
-    [InlineData(404, "The workload API refuses sign: 404 ")]
-    [InlineData(500, "The workload API refuses sign: 500 ")]
-    public async Task A_workload_API_that_refuses_is_named_and_tried_again(int status, string line)
-    {
-        var clock = NewClock();
-        await using var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
-        world.Faults.Update(faults => faults with { WorkloadStatus = status });
-        await world.StartAsync();
-        await Until.True(() => world.Log.Has(line), clock, TimeSpan.FromSeconds(1));
-        await RecoversAsync(world, clock);
-    }
-
-    [Fact]
-    public async Task A_workload_API_that_closes_its_socket_is_named_and_tried_again()
-    {
-        var clock = NewClock();
-        await using var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
-        world.Faults.Update(faults => faults with { WorkloadCloses = true });
-        await world.StartAsync();
-        await Until.True(() => world.Log.Has("can't be reached"), clock, TimeSpan.FromSeconds(1));
-        await RecoversAsync(world, clock);
-    }
-
-    [Fact]
-    public async Task A_workload_API_that_is_away_does_not_matter_while_the_token_is_good()
-    {
-        var clock = NewClock();
-        await using var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
-        await world.StartAsync();
-        await world.Connection.WaitUntilConnectedAsync(Token);
-        world.Faults.Update(faults => faults with { WorkloadCloses = true });
-        world.Hub.Cut("test");
-        await Until.True(() => world.Connection.Counters.Connects == 2, clock, TimeSpan.FromSeconds(1));
-    }
-
     [Fact]
     public async Task A_second_client_with_the_same_identity_is_named_and_given_room()
     {
         var clock = NewClock();
-        await using var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
-        using var rival = world.NewConnection();
+        await using var world = await OpenAsync(clock);
+        using var rival = world.NewConnection(IdentityIn(world));
         await world.StartAsync();
         await world.Connection.WaitUntilConnectedAsync(Token);
         await rival.StartAsync(Token);
@@ -294,14 +270,63 @@ public sealed class FaultTests
     public async Task A_renewal_into_a_blackout_is_an_outage_and_what_waited_in_line_is_told()
     {
         var clock = NewClock();
-        await using var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
+        await using var world = await OpenAsync(clock);
         await world.StartAsync();
         await world.Connection.WaitUntilConnectedAsync(Token);
-        world.Faults.Update(faults => faults with { WorkloadStatus = 403 });
+        world.Faults.Update(faults => faults with { Connack = 3 });
         clock.Advance(TimeSpan.FromMinutes(49));
         await Until.True(() => world.Connection.Status.State == HubState.Disconnected);
         Assert.Equal(HubSendStatus.NotConnected, (await world.SendAsync(9)).Status);
         Assert.Equal(1, world.Connection.Status.Reconnects);
         await RecoversAsync(world, clock);
+    }
+}
+
+/// <summary>With <c>EdgeHubConnectionString</c>, as iotedgehubdev gives it.</summary>
+public sealed class ConnectionStringFaultTests : FaultTests
+{
+    private protected override EdgeIdentity IdentityIn(HubWorld world) => world.KeyIdentity;
+}
+
+/// <summary>With <c>IOTEDGE_*</c>, as edgeAgent gives it, and what can go wrong with the workload API.</summary>
+public sealed class WorkloadFaultTests : FaultTests
+{
+    private protected override EdgeIdentity IdentityIn(HubWorld world) => world.WorkloadIdentity;
+
+    [Theory]
+    [InlineData(403, "The workload API refuses sign: 403 ")]
+    [InlineData(404, "The workload API refuses sign: 404 ")]
+    [InlineData(500, "The workload API refuses sign: 500 ")]
+    public async Task A_workload_API_that_refuses_is_named_and_tried_again(int status, string line)
+    {
+        var clock = NewClock();
+        await using var world = await OpenAsync(clock);
+        world.Faults.Update(faults => faults with { WorkloadStatus = status });
+        await world.StartAsync();
+        await Until.True(() => world.Log.Has(line), clock, TimeSpan.FromSeconds(1));
+        await RecoversAsync(world, clock);
+    }
+
+    [Fact]
+    public async Task A_workload_API_that_closes_its_socket_is_named_and_tried_again()
+    {
+        var clock = NewClock();
+        await using var world = await OpenAsync(clock);
+        world.Faults.Update(faults => faults with { WorkloadCloses = true });
+        await world.StartAsync();
+        await Until.True(() => world.Log.Has("can't be reached"), clock, TimeSpan.FromSeconds(1));
+        await RecoversAsync(world, clock);
+    }
+
+    [Fact]
+    public async Task A_workload_API_that_is_away_does_not_matter_while_the_token_is_good()
+    {
+        var clock = NewClock();
+        await using var world = await OpenAsync(clock);
+        await world.StartAsync();
+        await world.Connection.WaitUntilConnectedAsync(Token);
+        world.Faults.Update(faults => faults with { WorkloadCloses = true });
+        world.Hub.Cut("test");
+        await Until.True(() => world.Connection.Counters.Connects == 2, clock, TimeSpan.FromSeconds(1));
     }
 }

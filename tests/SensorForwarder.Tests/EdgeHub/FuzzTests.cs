@@ -117,6 +117,25 @@ public sealed class FuzzTests
     }
 
     [Fact]
+    public async Task Every_return_code_that_a_CONNACK_can_hold_is_a_failure_in_one_line()
+    {
+        var code = 0;
+        await using var hub = new RawHub(async connection =>
+        {
+            await connection.ReadPacketAsync();
+            await connection.WriteAsync(0x20, 2, (byte)(code & 1), (byte)code);
+            await connection.ReadPacketAsync();
+        });
+        using var dialer = new HubDialer(Identity(hub), new() { Transport = HubTransport.Mqtt }, TimeProvider.System, new Random(1));
+        for (code = 1; code <= 255; code++)
+        {
+            var failure = await Assert.ThrowsAsync<DialException>(() => dialer.DialAsync(_ => { }, Token));
+            Assert.DoesNotContain('\n', failure.Message);
+            Assert.Contains(hub.HostName, failure.Message, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
     public async Task Garbage_instead_of_MQTT_is_a_failed_connection_and_nothing_else()
     {
         var seed = 0;

@@ -43,7 +43,7 @@ internal sealed class HubWorld : IAsyncDisposable
         Recent = new(hubTime);
         var log = new RunLog(hubTime);
         log.Written += (_, text) => Events.Enqueue(text);
-        _listener = new(new IPEndPoint(_address.Address, GatewayAddress.Port), Certificates, Faults, hubTime, log);
+        _listener = new(_address.Address, Certificates, Faults, hubTime, log);
         var metrics = new HubMetrics(Identity);
         var upstream = new Upstream(Ledger, Recent, RoutingTable.EverythingUpstream, Faults, metrics, hubTime, log);
         Hub = new(Identity, _listener, Twin, upstream, metrics, Faults, hubTime, log);

@@ -19,7 +19,7 @@ public sealed class ManifestTests
             "$edgeHub": { "properties.desired": {
               "routes": {
                 "live": { "route": "FROM /messages/modules/SensorForwarder/outputs/live INTO $upstream", "priority": 1, "timeToLiveSecs": 60 },
-                "rest": "FROM /messages/modules/SensorForwarder/outputs/* WHERE a = 'b' INTO BrokeredEndpoint(\"/modules/Other/inputs/in\")"
+                "rest": "FROM /messages/modules/SensorForwarder/outputs/* WHERE a = 'b' AND NOT c INTO BrokeredEndpoint(\"/modules/Other/inputs/in\")"
               },
               "storeAndForwardConfiguration": { "timeToLiveSecs": 7200 } } },
             "SensorForwarder": { "properties.desired": { "batchSize": 50 } }
@@ -30,18 +30,18 @@ public sealed class ManifestTests
     [Fact]
     public void Environment_desired_properties_and_routes_are_taken_from_a_template()
     {
-        var manifest = DeploymentManifest.Parse(Template, null, "SensorForwarder");
+        var manifest = DeploymentManifest.Parse([Template], null, "SensorForwarder");
 
         Assert.Equal(
             [new("A", "from env"), new("B", "x=y"), new("C", "${NO_SUCH_VARIABLE_OF_OURS}"), new("N", "5")], manifest.Environment);
         Assert.Equal(50, (int)manifest.Desired["batchSize"]!);
         Assert.Equal(
             [
-                new("live", "/messages/modules/SensorForwarder/outputs/live", null, null, 1, TimeSpan.FromSeconds(60)),
-                new("rest", "/messages/modules/SensorForwarder/outputs", "a = 'b'", "/modules/Other/inputs/in", Route.LowestPriority,
+                ("live", "/messages/modules/SensorForwarder/outputs/live", null, null, 1, TimeSpan.FromSeconds(60)),
+                ("rest", "/messages/modules/SensorForwarder/outputs", "a = 'b' AND NOT c", "/modules/Other/inputs/in", Route.LowestPriority,
                     TimeSpan.FromSeconds(7200)),
             ],
-            manifest.Routes.Routes);
+            manifest.Routes.Routes.Select(r => (r.Name, r.Source, r.Condition?.Text, r.Input, r.Priority, r.TimeToLive)));
     }
 
     [Fact]
@@ -51,7 +51,7 @@ public sealed class ManifestTests
             """{ "Env": ["A=from options", "B=x=y", "C=${NO_SUCH_VARIABLE_OF_OURS}"] }""",
             """ "{\"Env\":[\"B=x", "createOptions01": "=y\"]}" """, StringComparison.Ordinal);
 
-        var manifest = DeploymentManifest.Parse(generated, "SensorForwarder", "");
+        var manifest = DeploymentManifest.Parse([generated], "SensorForwarder", "");
 
         Assert.Contains(new KeyValuePair<string, string>("B", "x=y"), manifest.Environment);
     }
@@ -59,23 +59,50 @@ public sealed class ManifestTests
     [Theory]
     [InlineData("nonsense", null, "not JSON")]
     [InlineData("{}", null, "modulesContent")]
-    [InlineData("""{"modulesContent":{"$edgeAgent":{"properties.desired.modules.A":{}}}}""", null, "base")]
+    [InlineData("""{"modulesContent":{"$edgeAgent":{"properties.desired":{}}}}""", null, "no $edgeAgent.properties.desired.modules")]
+    [InlineData("""{"modulesContent":{"$edgeAgent":{"desired":{}}}}""", null, "'desired' is neither")]
+    [InlineData("""{"modulesContent":{"$edgeAgent":{"properties.desired":5}}}""", null, "no object")]
     [InlineData(Template, "Third", "SensorForwarder")]
     public void What_cannot_be_used_is_said(string text, string? module, string words)
     {
-        var exception = Assert.Throws<FormatException>(() => DeploymentManifest.Parse(text, module, "SensorForwarder"));
+        var exception = Assert.Throws<FormatException>(() => DeploymentManifest.Parse([text], module, "SensorForwarder"));
 
         Assert.Contains(words, exception.Message, StringComparison.Ordinal);
     }
 
     [Fact]
-    public void Route_that_makes_no_sense_is_named()
+    public void Layers_change_what_they_name_and_the_last_one_wins()
     {
-        var text = Template.Replace("INTO $upstream", "TO $upstream", StringComparison.Ordinal);
+        const string Layer = """
+            { "modulesContent": {
+              "$edgeAgent": { "properties.desired.modules.Extra": {} },
+              "$edgeHub": { "properties.desired.routes.live": "FROM /messages/modules/SensorForwarder/outputs/live INTO $upstream",
+                            "properties.desired.storeAndForwardConfiguration.storeLimits.maxSizeBytes": 1000 },
+              "SensorForwarder": { "properties.desired.sensors.attic": { "kind": "bme280" }, "properties.desired.batchSize": 7 } } }
+            """;
+        var last = Layer.Replace("7", "9", StringComparison.Ordinal).Replace("attic", "cellar", StringComparison.Ordinal);
 
-        var exception = Assert.Throws<FormatException>(() => DeploymentManifest.Parse(text, null, "SensorForwarder"));
+        var manifest = DeploymentManifest.Parse([Template, Layer, last], null, "SensorForwarder");
 
-        Assert.Contains("'live'", exception.Message, StringComparison.Ordinal);
+        Assert.Equal(
+            """{"batchSize":9,"sensors":{"attic":{"kind":"bme280"},"cellar":{"kind":"bme280"}}}""", manifest.Desired.ToJsonString());
+        Assert.Equal(["live", "rest"], manifest.Routes.Routes.Select(route => route.Name));
+        Assert.Equal(Route.LowestPriority, manifest.Routes.Routes[0].Priority);
+        Assert.Equal(1000, manifest.Routes.StoreMaxBytes);
+        Assert.Contains(new KeyValuePair<string, string>("A", "from env"), manifest.Environment);
+    }
+
+    [Theory]
+    [InlineData("INTO $upstream", "TO $upstream", "the route 'live' is not FROM")]
+    [InlineData("\"priority\": 1", "\"priority\": 10", "the route 'live': priority 10 is not 0 to 9")]
+    [InlineData("AND NOT c", "+ 1", "the route 'rest': at character 9 of 'a = 'b' + 1': AND, OR or the end is wanted, not '+'")]
+    public void Route_that_makes_no_sense_is_named(string part, string instead, string words)
+    {
+        var text = Template.Replace(part, instead, StringComparison.Ordinal);
+
+        var exception = Assert.Throws<FormatException>(() => DeploymentManifest.Parse([text], null, "SensorForwarder"));
+
+        Assert.Contains(words, exception.Message, StringComparison.Ordinal);
     }
 
     [Theory]
@@ -88,9 +115,7 @@ public sealed class ManifestTests
     [InlineData("/messages/modules/x/*", "m", "o", false)]
     public void Route_takes_what_begins_with_its_source(string source, string module, string output, bool takes)
     {
-        Assert.True(Route.TryParse("r", $"FROM {source} INTO $upstream", 0, null, out var route));
-
-        Assert.Equal(takes, route.Takes(module, output));
+        Assert.Equal(takes, Route.Parse("r", $"FROM {source} INTO $upstream", 0, null).Takes(module, output));
     }
 
     [Fact]
@@ -112,9 +137,10 @@ public sealed class ManifestTests
             directory = Path.GetDirectoryName(directory)!;
         }
 
-        var manifest = DeploymentManifest.Parse(File.ReadAllText(Path.Combine(directory, "deployment.template.json")), null, "SensorForwarder");
+        var manifest = DeploymentManifest.Parse([File.ReadAllText(Path.Combine(directory, "deployment.template.json"))], null, "SensorForwarder");
 
-        Assert.NotNull(manifest.Routes.Find("SensorForwarder", "live").Upstream);
+        Assert.All((string[])["live", "backfill"], output => Assert.NotNull(manifest.Routes.Find(new RoutedMessage(
+            new("d", "SensorForwarder", ""), new Dictionary<string, string?> { ["$.on"] = output }, [])).Upstream));
         Assert.NotEmpty(manifest.Desired);
     }
 }

@@ -24,9 +24,9 @@ internal sealed class SimulatedHub : IAsyncDisposable
     readonly GatewayListener _listener;
     readonly List<IMqttClient> _clients = [];
 
-    SimulatedHub(RoutingTable routes)
+    SimulatedHub(RoutingTable routes, TimeProvider time)
     {
-        _certificates = new ServerCertificates(_address.Address, TimeProvider.System);
+        _certificates = new ServerCertificates(_address.Address, time);
         Identity = new ModuleIdentity
         {
             HubHost = "stubhub.azure-devices.net",
@@ -36,15 +36,15 @@ internal sealed class SimulatedHub : IAsyncDisposable
             GenerationId = "637000000000000000",
             Key = Convert.FromBase64String(Key),
         };
-        Ledger = new Ledger(TimeProvider.System);
-        Recent = new RecentMessages(TimeProvider.System);
-        Log = new RunLog(TimeProvider.System);
+        Ledger = new Ledger(time);
+        Recent = new RecentMessages(time);
+        Log = new RunLog(time);
         Log.Written += (_, text) => Events.Add(text);
         _listener = new GatewayListener(
-            new IPEndPoint(_address.Address, GatewayAddress.Port), _certificates, Faults, TimeProvider.System, Log);
+            _address.Address, _certificates, Faults, time, Log);
         Metrics = new HubMetrics(Identity);
-        Upstream = new Upstream(Ledger, Recent, routes, Faults, Metrics, TimeProvider.System, Log);
-        Hub = new EdgeHubServer(Identity, _listener, Twin, Upstream, Metrics, Faults, TimeProvider.System, Log);
+        Upstream = new Upstream(Ledger, Recent, routes, Faults, Metrics, time, Log);
+        Hub = new EdgeHubServer(Identity, _listener, Twin, Upstream, Metrics, Faults, time, Log);
     }
 
     public ModuleIdentity Identity { get; }
@@ -69,9 +69,9 @@ internal sealed class SimulatedHub : IAsyncDisposable
 
     public string TrustBundle => _certificates.TrustBundle;
 
-    public static async Task<SimulatedHub> StartAsync(RoutingTable? routes = null)
+    public static async Task<SimulatedHub> StartAsync(RoutingTable? routes = null, TimeProvider? time = null)
     {
-        var hub = new SimulatedHub(routes ?? RoutingTable.EverythingUpstream);
+        var hub = new SimulatedHub(routes ?? RoutingTable.EverythingUpstream, time ?? TimeProvider.System);
         await hub.Hub.StartAsync();
         return hub;
     }

@@ -3,8 +3,10 @@ using System.Text.Json.Nodes;
 using System.Threading.Channels;
 using EdgeSimulator.Hub;
 using EdgeSimulator.Metrics;
+using Microsoft.Extensions.Time.Testing;
 using MQTTnet;
 using MQTTnet.Protocol;
+using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Simulator;
 
@@ -67,6 +69,92 @@ public sealed class UpstreamTests
         var summary = hub.Ledger.Summary();
         Assert.Equal((3, 2), (summary.Unique, summary.Lost));
         Assert.Equal(0, hub.Faults.Current.LoseQueued);
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(40)]
+    public async Task What_has_waited_longer_than_it_may_is_dropped_and_counted(int commanded)
+    {
+        // The route allows a minute, the command less.
+        var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
+        var route = Route.Parse("r", "FROM /* INTO $upstream", 0, TimeSpan.FromSeconds(60));
+        await using var hub = await SimulatedHub.StartAsync(new RoutingTable([route]), clock);
+        var client = await hub.ConnectAsync();
+        hub.Faults.Update(f => f with { UpstreamOffline = true, QueueTimeToLiveSeconds = commanded });
+        await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(1, 2)), Token);
+        clock.Advance(TimeSpan.FromSeconds(commanded == 0 ? 50 : 30));
+        await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(3, 5)), Token);
+        clock.Advance(TimeSpan.FromSeconds(20));
+
+        hub.Faults.Update(f => f with { UpstreamOffline = false });
+
+        Assert.Equal((3, 2), (hub.Ledger.Summary().Unique, hub.Ledger.Summary().Lost));
+        Assert.Matches("""edgehub_messages_dropped_total\{.*reason="ttl_expiry".*\} 1\n""", Page(hub));
+    }
+
+    [Fact]
+    public async Task Queue_that_is_not_looked_at_is_cleaned_every_half_hour_and_what_is_in_time_stays()
+    {
+        var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
+        var routes = new RoutingTable(
+        [
+            Route.Parse("short", "FROM /messages/modules/telemetry/outputs/live INTO $upstream", 1, TimeSpan.FromMinutes(20)),
+            Route.Parse("long", "FROM /messages/modules/telemetry/outputs/backfill INTO $upstream", 2, null),
+        ]);
+        await using var hub = await SimulatedHub.StartAsync(routes, clock);
+        var client = await hub.ConnectAsync();
+        hub.Faults.Update(f => f with { UpstreamOffline = true });
+        await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(1, 1), "%24.on=live/"), Token);
+        await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(2, 2), "%24.on=backfill/"), Token);
+
+        clock.Advance(TimeSpan.FromMinutes(29));
+        Assert.Equal([(1, 1), (2, 1)], hub.Upstream.Lengths.Select(queue => (queue.Key, queue.Value)));
+        clock.Advance(TimeSpan.FromMinutes(1));
+        Assert.Equal([(1, 0), (2, 1)], hub.Upstream.Lengths.Select(queue => (queue.Key, queue.Value)));
+    }
+
+    [Fact]
+    public async Task Store_has_an_end_and_then_takes_nothing_until_the_cloud_is_back()
+    {
+        await using var hub = await SimulatedHub.StartAsync(new RoutingTable([Route.Parse("r", "FROM /* INTO $upstream", 0, null)], 500));
+        var client = await hub.ConnectAsync();
+        await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(1, 20)), Token);
+        hub.Faults.Update(f => f with { UpstreamOffline = true });
+        await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(21, 24)), Token);
+
+        await Assert.ThrowsAnyAsync<Exception>(() => client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(25, 34)), Token));
+
+        hub.Faults.Update(f => f with { UpstreamOffline = false });
+        var again = await hub.ConnectAsync();
+        await again.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(25, 34)), Token);
+        Assert.Equal((34, 0), (hub.Ledger.Summary().Unique, hub.Ledger.Summary().Lost));
+    }
+
+    [Fact]
+    public async Task Condition_of_a_route_decides_and_the_first_priority_takes_the_message()
+    {
+        await using var hub = await SimulatedHub.StartAsync(Routes(
+            "FROM /* WHERE level = 'low' INTO $upstream", "FROM /* WHERE $body.batch[0].id > 5 INTO $upstream"));
+        var client = await hub.ConnectAsync();
+
+        await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(1, 1), "level=low/"), Token);
+        await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(2, 2), "level=high/"), Token);
+        await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(6, 6), "level=low&%24.ct=application%2Fjson&%24.ce=utf-8/"), Token);
+
+        Assert.Equal(2, hub.Ledger.Summary().Unique);
+        Assert.Matches("""edgehub_messages_sent_total\{.*priority="1"\} 1\n""", Page(hub));
+        Assert.Matches("""edgehub_messages_sent_total\{.*priority="0"\} 1\n""", Page(hub));
+    }
+
+    [Fact]
+    public async Task Input_takes_no_more_than_may_wait()
+    {
+        await using var hub = await SimulatedHub.StartAsync();
+        var taken = 0;
+        while (hub.Hub.Inputs.TryEnqueue("in", [], "pi1", "other", [])) Assert.InRange(++taken, 1, InputEndpoint.WaitingMax + 1);
+
+        Assert.InRange(taken, InputEndpoint.WaitingMax, InputEndpoint.WaitingMax + 1);
     }
 
     [Fact]
@@ -136,8 +224,8 @@ public sealed class UpstreamTests
     public async Task Input_messages_come_one_after_the_other_with_their_sender(string filter, MqttQualityOfServiceLevel quality)
     {
         await using var hub = await SimulatedHub.StartAsync();
-        hub.Hub.Inputs.Enqueue("in", [new("a b", "c/d")], "pi1", "other", "1"u8.ToArray());
-        hub.Hub.Inputs.Enqueue("in", [], "pi1", "other", "2"u8.ToArray());
+        hub.Hub.Inputs.TryEnqueue("in", [new("a b", "c/d")], "pi1", "other", "1"u8.ToArray());
+        hub.Hub.Inputs.TryEnqueue("in", [], "pi1", "other", "2"u8.ToArray());
         var client = await hub.ConnectAsync();
         var received = Received(client);
 
@@ -146,6 +234,32 @@ public sealed class UpstreamTests
         Assert.Equal(
             ("devices/pi1/modules/telemetry/inputs/in/a%20b=c%2Fd&%24.cdid=pi1&%24.cmid=other", "1"), await received.ReadAsync(Token));
         Assert.Equal(("devices/pi1/modules/telemetry/inputs/in/%24.cdid=pi1&%24.cmid=other", "2"), await received.ReadAsync(Token));
+    }
+
+    [Fact]
+    public async Task Input_message_that_is_not_acknowledged_comes_again_after_half_a_minute_and_holds_up_the_next()
+    {
+        var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
+        await using var hub = await SimulatedHub.StartAsync(time: clock);
+        var client = await hub.ConnectAsync();
+        var received = Channel.CreateUnbounded<(string Payload, bool IsDuplicate)>();
+        var count = 0;
+        client.ApplicationMessageReceivedAsync += e =>
+        {
+            e.AutoAcknowledge = ++count > 1;
+            received.Writer.TryWrite((Encoding.UTF8.GetString(e.ApplicationMessage.Payload), e.ApplicationMessage.Dup));
+            return Task.CompletedTask;
+        };
+        await client.SubscribeAsync("devices/pi1/modules/telemetry/inputs/#", MqttQualityOfServiceLevel.AtLeastOnce, Token);
+        hub.Hub.Inputs.TryEnqueue("in", [], "pi1", "other", "1"u8.ToArray());
+        hub.Hub.Inputs.TryEnqueue("in", [], "pi1", "other", "2"u8.ToArray());
+        Assert.Equal(("1", false), await received.Reader.ReadAsync(Token));
+
+        await Until.True(() => count == 3, clock, TimeSpan.FromSeconds(1));
+
+        Assert.Equal(("1", false), await received.Reader.ReadAsync(Token));
+        Assert.Equal(("2", false), await received.Reader.ReadAsync(Token));
+        Assert.Contains(hub.Events, text => text.Contains("not acknowledged within 30 s", StringComparison.Ordinal));
     }
 
     [Fact]
@@ -181,11 +295,8 @@ public sealed class UpstreamTests
     static string Page(SimulatedHub hub) => hub.Metrics.Render(hub.Upstream.Lengths);
 
     /// <summary>The last one has priority 0, the one before it 1, and so on.</summary>
-    static RoutingTable Routes(params string[] texts) => new([.. texts.Select((text, index) =>
-    {
-        Assert.True(Route.TryParse($"r{index}", text, texts.Length - 1 - index, null, out var route));
-        return route;
-    })]);
+    static RoutingTable Routes(params string[] texts) =>
+        new([.. texts.Select((text, index) => Route.Parse($"r{index}", text, texts.Length - 1 - index, null))]);
 
     static ChannelReader<(string Topic, string Payload)> Received(IMqttClient client)
     {

@@ -1,0 +1,21 @@
+using System.Runtime.CompilerServices;
+
+namespace Deployment.Tests;
+
+/// <summary>The files of this repository that deployment tools read.</summary>
+static class Repository
+{
+    public static string Root { get; } = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(ThisFile())!, "../.."));
+
+    public static string Read(string path) => File.ReadAllText(Path.Combine(Root, path));
+
+    public static JsonObject ReadJson(string path) => JsonNode.Parse(Read(path))!.AsObject();
+
+    /// <summary>What <c>.env</c> holds when <c>.env.template</c> was copied as it is.</summary>
+    public static Dictionary<string, string> Environment() => Read(".env.template").Split('\n')
+        .Where(line => line.Contains('=', StringComparison.Ordinal) && !line.StartsWith('#'))
+        .Select(line => line.Split('=', 2))
+        .ToDictionary(pair => pair[0], pair => pair[1]);
+
+    static string ThisFile([CallerFilePath] string path = "") => path;
+}

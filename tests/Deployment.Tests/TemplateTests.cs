@@ -1,0 +1,187 @@
+using System.Text.RegularExpressions;
+using SensorForwarder.Configuration;
+using SensorForwarder.Forwarding;
+
+namespace Deployment.Tests;
+
+/// <summary>Each template, expanded with <c>.env.template</c> as it stands, is what IoT Hub, edgeAgent and the module take.</summary>
+public sealed partial class TemplateTests
+{
+    const string Pi = "deployment.template.json";
+    const string Debug = "deployment.debug.template.json";
+    const string Layered = "deployment.layered.template.json";
+
+    public static TheoryData<string, string> Manifests { get; } =
+        new MatrixTheoryData<string, string>([Pi, Debug], ["amd64", "arm64v8", "arm32v7"]);
+
+    [Theory, MemberData(nameof(Manifests))]
+    public void A_template_expands_to_a_manifest_that_breaks_no_rule(string file, string platform) =>
+        Assert.Empty(ManifestRules.Violations(Expand(file, platform)));
+
+    [Theory, MemberData(nameof(Manifests))]
+    public void The_image_is_that_of_the_platform(string file, string platform)
+    {
+        var image = (string)Module(Expand(file, platform), "SensorForwarder")["settings"]!["image"]!;
+        Assert.Equal($"myregistry.azurecr.io/sensorforwarder:0.1.0-{platform}{(file == Debug ? ".debug" : "")}", image);
+    }
+
+    [Theory, InlineData(Pi), InlineData(Debug), InlineData(Layered)]
+    public void Every_placeholder_is_in_the_environment_template(string file)
+    {
+        var names = Placeholder().Matches(Repository.Read(file) + Repository.Read("modules/SensorForwarder/module.json"))
+            .Select(match => match.Groups[1].Value).Where(name => name != "MODULES");
+        Assert.Empty(names.Except(Repository.Environment().Keys));
+    }
+
+    [Fact]
+    public void Nothing_in_the_environment_template_is_unused()
+    {
+        var files = string.Concat(new[] { Pi, Debug, "modules/SensorForwarder/module.json" }.Select(Repository.Read));
+        Assert.All(Repository.Environment().Keys, name => Assert.Contains($"${{{name}}}", files, StringComparison.Ordinal));
+    }
+
+    [Theory, InlineData(Pi), InlineData(Debug), InlineData(Layered), InlineData(".env.template")]
+    public void No_secret_stands_in_a_template(string file) => Assert.Empty(Secrets(Repository.Read(file)));
+
+    [Theory]
+    [InlineData("\"password\": \"${CONTAINER_REGISTRY_PASSWORD}\"", 0)]
+    [InlineData("\"password\": \"hunter2\"", 1)]
+    [InlineData("CONTAINER_REGISTRY_PASSWORD=hunter2", 1)]
+    [InlineData("\"value\": \"HostName=h;DeviceId=d;SharedAccessKey=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"", 1)]
+    [InlineData("\"Http__Authorization\": { \"value\": \"Bearer abc\" }", 1)]
+    public void A_secret_would_be_found(string text, int expected) => Assert.Equal(expected, Secrets(text).Count());
+
+    [Theory, InlineData(Pi), InlineData(Debug)]
+    public void The_module_takes_every_setting(string file) => AssertAccepted(Desired(Expand(file, "arm64v8")));
+
+    [Fact]
+    public void The_layers_change_what_they_name_and_leave_the_rest()
+    {
+        var desired = Desired(Expand(Pi, "arm64v8"));
+        var layer = Expand(Layered, "arm64v8");
+        Assert.Equal(["content"], layer.Select(p => p.Key));
+        var content = layer["content"]!["modulesContent"]!["SensorForwarder"]!.AsObject();
+        Assert.Contains(content, p => p.Key.StartsWith("properties.desired.sensors.", StringComparison.Ordinal));
+        foreach (var (path, value) in content)
+        {
+            // The whole "properties.desired" in a layer would replace what is below.
+            Assert.StartsWith("properties.desired.", path, StringComparison.Ordinal);
+            var keys = path.Split('.')[2..];
+            var parent = keys[..^1].Aggregate(desired, (map, key) => map[key]!.AsObject());
+            Assert.NotEqual(parent[keys[^1]]?.ToJsonString(), value!.ToJsonString());
+            parent[keys[^1]] = value.DeepClone();
+        }
+
+        Assert.True(desired["sensors"]!.AsObject().Count > 1);
+        AssertAccepted(desired);
+    }
+
+    [Fact]
+    public void Each_output_of_the_module_has_a_route_and_live_goes_first()
+    {
+        var routes = Expand(Pi, "arm64v8")["modulesContent"]!["$edgeHub"]!["properties.desired"]!["routes"]!.AsObject();
+        Assert.Equal(
+            ["FROM /messages/modules/SensorForwarder/outputs/live INTO $upstream", "FROM /messages/modules/SensorForwarder/outputs/backfill INTO $upstream"],
+            routes.OrderBy(r => (int)r.Value!["priority"]!).Select(r => (string)r.Value!["route"]!));
+    }
+
+    [Fact]
+    public void The_module_runs_without_rights_that_it_does_not_need()
+    {
+        var options = Options(Expand(Pi, "arm64v8"), "SensorForwarder");
+        var host = options["HostConfig"]!.AsObject();
+        Assert.Equal("""["ALL"]""", host["CapDrop"]!.ToJsonString());
+        Assert.Equal("""["no-new-privileges"]""", host["SecurityOpt"]!.ToJsonString());
+        Assert.True((bool)host["ReadonlyRootfs"]!);
+        Assert.False(host.ContainsKey("Privileged") || host.ContainsKey("CapAdd"));
+        Assert.All(host["GroupAdd"]!.AsArray(), group => Assert.True(int.TryParse((string)group!, out _), $"{group}: a name would be looked up in the image"));
+        Assert.True((long)host["Memory"]! >= 64 << 20);
+        Assert.True((int)options["StopTimeout"]! > 10);
+    }
+
+    [Theory, InlineData(Pi), InlineData(Debug)]
+    public void Every_container_has_a_bound_for_its_log(string file)
+    {
+        foreach (var module in (string[])["edgeAgent", "edgeHub", "SensorForwarder"])
+        {
+            var log = Options(Expand(file, "amd64"), module)["HostConfig"]!["LogConfig"]!;
+            Assert.NotNull(log["Config"]!["max-size"]);
+            Assert.NotNull(log["Config"]!["max-file"]);
+        }
+    }
+
+    [Theory, InlineData("edgeHub", "/iotedge/storage"), InlineData("SensorForwarder", "/data")]
+    public void What_must_outlive_a_container_is_on_a_volume(string module, string folder)
+    {
+        var mounts = Options(Expand(Pi, "arm64v8"), module)["HostConfig"]!["Mounts"]!.AsArray();
+        Assert.Contains(mounts, mount => (string)mount!["Target"]! == folder && (string)mount["Type"]! == "volume");
+    }
+
+    [Fact]
+    public void EdgeHub_keeps_what_it_acknowledged_for_a_month()
+    {
+        const long month = 30 * 24 * 3600;
+        var hub = Expand(Pi, "arm64v8")["modulesContent"]!["$edgeHub"]!["properties.desired"]!;
+        Assert.Equal(month, (long)hub["storeAndForwardConfiguration"]!["timeToLiveSecs"]!);
+        Assert.All(hub["routes"]!.AsObject(), route => Assert.Equal(month, (long)route.Value!["timeToLiveSecs"]!));
+    }
+
+    [Fact]
+    public void Iotedgehubdev_runs_the_debug_manifest_as_it_stands()
+    {
+        var manifest = Expand(Debug, "amd64");
+        foreach (var module in (string[])["edgeHub", "SensorForwarder"])
+        {
+            var options = Options(manifest, module);
+            Assert.Empty(Hubdev.Failures(options));
+            Assert.Empty(Hubdev.Dropped(options));
+            // A developer's machine has none, and docker-compose would not start.
+            Assert.Null(options["HostConfig"]!["Devices"]);
+        }
+
+        Assert.All(Desired(manifest)["sensors"]!.AsObject(), sensor => Assert.Equal("simulated", (string)sensor.Value!["kind"]!));
+        Assert.All(manifest["modulesContent"]!.AsObject(), part => Assert.NotNull(part.Value!["properties.desired"]));
+    }
+
+    [Fact]
+    public void Iotedgehubdev_starts_the_manifest_of_the_Pi_without_what_only_a_Pi_needs()
+    {
+        var options = Options(Expand(Pi, "amd64"), "SensorForwarder");
+        Assert.Empty(Hubdev.Failures(options));
+        Assert.Equal(["HostConfig.GroupAdd", "HostConfig.Memory"], Hubdev.Dropped(options).Order());
+    }
+
+    static JsonObject Expand(string file, string platform) => Template.Expand(Repository.Read(file), platform, Repository.Environment());
+
+    static JsonObject Module(JsonObject manifest, string name)
+    {
+        var agent = manifest["modulesContent"]!["$edgeAgent"]!["properties.desired"]!;
+        return (agent["modules"]![name] ?? agent["systemModules"]![name])!.AsObject();
+    }
+
+    static JsonObject Options(JsonObject manifest, string module) => Template.JoinCreateOptions(Module(manifest, module)["settings"]!.AsObject());
+
+    static JsonObject Desired(JsonObject manifest) =>
+        manifest["modulesContent"]!["SensorForwarder"]!["properties.desired"]!.DeepClone().AsObject();
+
+    static void AssertAccepted(JsonObject desired)
+    {
+        var parser = new SettingsParser(
+            new Settings { Forwarding = new() { Sink = SinkKind.IotHub } }, hasIdentity: true,
+            new(new(new("/proc", "/sys", "/tmp"), TimeProvider.System)));
+        var parsed = parser.Parse(desired, []);
+        Assert.All(parsed.Verdicts, verdict => Assert.Null(verdict.Error));
+        Assert.Empty(parsed.UnknownKeys);
+    }
+
+    static IEnumerable<string> Secrets(string text) => Secret().Matches(text).Select(match => match.Value);
+
+    [GeneratedRegex(@"\$\{(\w+)[.}]")]
+    private static partial Regex Placeholder();
+
+    // A value after a name that means a secret, unless it is a placeholder or nothing at all; keys as IoT Hub makes them.
+    [GeneratedRegex(
+        """(password|authorization|secret|token|sharedaccesskey)\w*"?[ \t]*[:=][ \t]*(\{[ \t]*"value"[ \t]*:[ \t]*)?(?!"?\$\{)(?!"")"?[^\s"{,]+|[A-Za-z0-9+/]{43}=""",
+        RegexOptions.IgnoreCase)]
+    private static partial Regex Secret();
+}

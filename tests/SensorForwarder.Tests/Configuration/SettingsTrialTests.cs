@@ -77,7 +77,7 @@ public sealed class SettingsTrialTests : IAsyncLifetime
     async Task PassAsync(TimeSpan time)
     {
         var end = _clock.GetUtcNow() + time;
-        await Until.True(() => _clock.GetUtcNow() >= end, _clock, TimeSpan.FromSeconds(1));
+        await Until.True(() => _clock.GetUtcNow() >= end, _clock, time > TimeSpan.FromMinutes(1) ? TimeSpan.FromSeconds(10) : TimeSpan.FromSeconds(1));
     }
 
     Task RolledBackAsync() => Until.True(() => InForce == "good", _clock, TimeSpan.FromSeconds(1));

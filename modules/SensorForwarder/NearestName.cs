@@ -1,21 +1,20 @@
 namespace SensorForwarder;
 
 /// <summary>Finds what somebody may have meant who wrote a name that there is not.</summary>
-/// <param name="Name">The known name with the fewest edits from what was written, case left aside.</param>
+/// <param name="Name">The known name with the fewest edits from what was written, case left aside, or one that begins so.</param>
 /// <param name="IsNear">It is likely that this was meant.</param>
 internal readonly record struct NearestName(string Name, bool IsNear)
 {
     const int MaxLength = 64;
-    const int MinStartLength = 4;
+    const int MinPrefixLength = 4;
 
     /// <param name="written">What was written.</param>
     /// <param name="known">At least one name.</param>
     public static NearestName Find(string written, IReadOnlyCollection<string> known)
     {
-        // The start of a name is as good as the whole.
-        if (written.Length >= MinStartLength && known.FirstOrDefault(k => k.StartsWith(written, StringComparison.OrdinalIgnoreCase)) is { } begun)
-            return new(begun, true);
         var name = written.Length > MaxLength ? written[..MaxLength] : written;
+        if (name.Length >= MinPrefixLength && known.FirstOrDefault(candidate => candidate.StartsWith(name, StringComparison.OrdinalIgnoreCase)) is { } longer)
+            return new(longer, true);
         var nearest = known.MinBy(candidate => Distance(candidate, name))!;
         return new(nearest, written.Length <= MaxLength && Distance(nearest, name) <= Math.Max(2, nearest.Length / 3));
     }

@@ -62,7 +62,10 @@ internal sealed record BootOptions
             Sensors = new(
                 Text(configuration, "Sensors:ProcRoot") ?? "/proc",
                 Text(configuration, "Sensors:SysfsRoot") ?? "/sys",
-                directory),
+                directory)
+            {
+                Dev = Text(configuration, "Sensors:DevRoot") ?? "/dev",
+            },
             Identity = identity,
             Hub = new() { Transport = ReadTransport(configuration) },
             DeviceId = identity?.DeviceId ?? Text(configuration, "Device:Id") ?? Environment.MachineName,

@@ -12,7 +12,6 @@ namespace SensorForwarder.Configuration;
 internal sealed class SensorsParser(SensorFactory factory)
 {
     public const double MinIntervalSeconds = 0.01;
-    public const double MaxIntervalSeconds = 86_400;
     public const int MaxSensors = 500;
     public const string DefaultEntry = """{"kind":"host"}""";
 
@@ -31,6 +30,7 @@ internal sealed class SensorsParser(SensorFactory factory)
         accepted = [];
         errors = [];
         var sensors = new Dictionary<string, SensorSettings>(StringComparer.Ordinal);
+        var owners = new Dictionary<string, string>(StringComparer.Ordinal);
         foreach (var entry in map.EnumerateObject())
         {
             if (entry.Value.ValueKind == JsonValueKind.Null) continue;
@@ -42,13 +42,13 @@ internal sealed class SensorsParser(SensorFactory factory)
 
             try
             {
-                sensors[entry.Name] = ReadEntry(entry.Name, entry.Value, pollInterval);
+                sensors[entry.Name] = ReadEntry(entry.Name, entry.Value, pollInterval, owners);
                 accepted[entry.Name] = JsonNode.Parse(entry.Value.GetRawText());
             }
-            catch (Exception exception) when (exception is SettingException or SensorSettingsException)
+            catch (SensorSettingsException exception)
             {
                 errors.Add($"{LogText.Clean(entry.Name)}: {exception.Message}");
-                if (lastGood?[entry.Name] is { } before && TryReadBefore(entry.Name, before, pollInterval) is { } settings)
+                if (lastGood?[entry.Name] is { } before && TryReadBefore(entry.Name, before, pollInterval, owners) is { } settings)
                 {
                     sensors[entry.Name] = settings;
                     accepted[entry.Name] = before.DeepClone();
@@ -59,38 +59,30 @@ internal sealed class SensorsParser(SensorFactory factory)
         return sensors;
     }
 
-    SensorSettings? TryReadBefore(string name, JsonNode before, TimeSpan pollInterval)
+    SensorSettings? TryReadBefore(string name, JsonNode before, TimeSpan pollInterval, Dictionary<string, string> owners)
     {
         try
         {
             using var json = JsonDocument.Parse(before.ToJsonString());
-            return ReadEntry(name, json.RootElement, pollInterval);
+            return ReadEntry(name, json.RootElement, pollInterval, owners);
         }
-        catch (Exception exception) when (exception is SettingException or SensorSettingsException)
+        catch (SensorSettingsException)
         {
-            return null; // accepted by an older version
+            return null; // accepted by an older version, or another sensor has its address now
         }
     }
 
-    SensorSettings ReadEntry(string name, JsonElement entry, TimeSpan pollInterval)
+    /// <param name="owners">Which sensor has what only one can have; the new one is added.</param>
+    SensorSettings ReadEntry(string name, JsonElement entry, TimeSpan pollInterval, Dictionary<string, string> owners)
     {
         if (name.Length is 0 or > SensorSettings.MaxNameLength || name.AsSpan().ContainsAny(ForbiddenInNames) || name.Any(char.IsControl))
-            throw new SettingException($"a name has 1 to {SensorSettings.MaxNameLength} characters, and no space . $ # \" \\");
+            throw new SensorSettingsException($"a name has 1 to {SensorSettings.MaxNameLength} characters, and no space . $ # \" \\");
         if (entry.ValueKind != JsonValueKind.Object)
-            throw new SettingException($"{SettingDefinition.Show(entry)} is not an object such as {DefaultEntry}");
-        if (!entry.TryGetProperty("kind", out var kind) || kind.ValueKind != JsonValueKind.String)
-            throw new SettingException($"kind is missing; it is one of {string.Join(", ", SensorFactory.Kinds)}");
-
-        var interval = pollInterval;
-        if (entry.TryGetProperty("intervalSeconds", out var seconds) && seconds.ValueKind != JsonValueKind.Null)
-        {
-            interval = TimeSpan.FromSeconds(SettingDefinition.ReadNumber(
-                seconds, MinIntervalSeconds, MaxIntervalSeconds,
-                $"intervalSeconds from {MinIntervalSeconds} to {MaxIntervalSeconds}"));
-        }
-
-        var settings = new SensorSettings(name, kind.GetString()!, interval, entry.GetRawText());
+            throw new SensorSettingsException($"{SensorOption.Show(entry)} is not an object such as {DefaultEntry}");
+        var settings = SensorSettings.Read(name, entry, pollInterval);
         factory.Create(settings).Dispose(); // says what else is wrong
+        if (settings.IsEnabled && SensorKinds.Find(settings.Kind).Claims(settings) is { } claim && !owners.TryAdd(claim, name))
+            throw new SensorSettingsException($"{claim} is that of sensor {owners[claim]} already");
         return settings;
     }
 }

@@ -8,6 +8,19 @@ namespace SensorForwarder.Sensors;
 /// </summary>
 internal sealed class HostSensor(SensorRoots roots) : ISensor
 {
+    public static SensorKind Kind { get; } = new(
+        "host", "the machine itself: CPU, memory, disk of the data volume, network, uptime, SoC temperature", [],
+        (_, world) => new HostSensor(world.Roots))
+    {
+        Values =
+        [
+            new("cpuPercent", "percent"), new("load1", "processes"), new("memoryUsedPercent", "percent"),
+            new("memoryAvailableBytes", "bytes"), new("diskUsedPercent", "percent"), new("diskFreeBytes", "bytes"),
+            new("networkReceivedBytes", "bytes"), new("networkSentBytes", "bytes"), new("temperature", "degrees Celsius"),
+            new("uptimeSeconds", "seconds"),
+        ],
+    };
+
     (long Busy, long Total)? _lastCpu;
 
     public ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken)

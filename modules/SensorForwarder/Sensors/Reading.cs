@@ -22,6 +22,9 @@ internal sealed record Reading
     /// <summary>What kind of sensor it is, as in the settings: <c>host</c>, <c>simulated</c>...</summary>
     public required string Kind { get; init; }
 
+    /// <summary>The name for people that the settings give it; null: none.</summary>
+    public string? Label { get; init; }
+
     /// <summary>When it was measured, by the wall clock.</summary>
     public required DateTimeOffset Time { get; init; }
 

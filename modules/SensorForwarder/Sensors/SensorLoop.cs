@@ -23,6 +23,9 @@ internal sealed class SensorLoop(
     static readonly TimeSpan StartJitterMax = TimeSpan.FromSeconds(1);
 
     readonly CancellationTokenSource _stop = new();
+    readonly Conditioning _conditioning = new(settings);
+    readonly Deadband _deadband = new(settings, timeProvider);
+    readonly string? _label = settings.Get(CommonOptions.Label);
     readonly SemaphoreSlim _turn = new(1); // the schedule and "read now" take turns
     ISensor? _sensor;
     Task<Measurement>? _stuck;
@@ -49,7 +52,7 @@ internal sealed class SensorLoop(
     }
 
     /// <summary>Reads the sensor once, now, and stores the reading.</summary>
-    public Task<Reading> ReadNowAsync() => TakeReadingAsync();
+    public Task<Reading> ReadNowAsync() => TakeReadingAsync(isAsked: true);
 
     async Task RunAsync()
     {
@@ -61,7 +64,7 @@ internal sealed class SensorLoop(
         {
             try
             {
-                await TakeReadingAsync();
+                await TakeReadingAsync(isAsked: false);
             }
             catch (OperationCanceledException) when (_stop.IsCancellationRequested)
             {
@@ -84,12 +87,12 @@ internal sealed class SensorLoop(
         }
     }
 
-    async Task<Reading> TakeReadingAsync()
+    async Task<Reading> TakeReadingAsync(bool isAsked)
     {
         await _turn.WaitAsync(_stop.Token);
         try
         {
-            return await TakeReadingInTurnAsync();
+            return await TakeReadingInTurnAsync(isAsked);
         }
         finally
         {
@@ -97,19 +100,20 @@ internal sealed class SensorLoop(
         }
     }
 
-    async Task<Reading> TakeReadingInTurnAsync()
+    async Task<Reading> TakeReadingInTurnAsync(bool isAsked)
     {
         var measurement = await MeasureAsync();
         var reading = new Reading
         {
             Sensor = settings.Name,
             Kind = settings.Kind,
+            Label = _label,
             Time = timeProvider.GetUtcNow(),
             Quality = measurement.Quality,
             Reason = measurement.Reason,
             Values = measurement.Values,
         };
-        if (Note(reading)) _ = StoreAsync(reading);
+        if (Note(reading, isAsked)) _ = StoreAsync(reading);
         return reading;
     }
 
@@ -135,7 +139,9 @@ internal sealed class SensorLoop(
         try
         {
             _sensor ??= factory.Create(settings);
-            var measurement = await _sensor.MeasureAsync(_stop.Token);
+            var samples = new Measurement[_conditioning.Samples];
+            for (var i = 0; i < samples.Length; i++) samples[i] = await _sensor.MeasureAsync(_stop.Token);
+            var measurement = _conditioning.Apply(samples);
             return measurement.Values.All(value => double.IsFinite(value.Value)) ? measurement : Measurement.Bad("invalid");
         }
         catch (OperationCanceledException) when (_stop.IsCancellationRequested)
@@ -150,7 +156,7 @@ internal sealed class SensorLoop(
     }
 
     /// <summary>Keeps account; says whether the reading is worth storing.</summary>
-    bool Note(Reading reading)
+    bool Note(Reading reading, bool isAsked)
     {
         var health = _health;
         if (reading.Quality != ReadingQuality.Bad)
@@ -160,11 +166,11 @@ internal sealed class SensorLoop(
             _health = health with
             {
                 State = SensorState.Working,
-                Reason = null,
+                Reason = reading.Reason,
                 Readings = health.Readings + 1,
                 Last = reading,
             };
-            return true;
+            return _deadband.IsNews(reading) || isAsked;
         }
 
         if (health.Reason != reading.Reason) Log.SensorFails(logger, settings.Name, settings.Kind, reading.Reason ?? "");
@@ -172,6 +178,7 @@ internal sealed class SensorLoop(
         if (_badReason == reading.Reason && timeProvider.GetElapsedTime(_badSent) < RepeatBadEvery) return false;
         _badReason = reading.Reason;
         _badSent = timeProvider.GetTimestamp();
+        _deadband.IsNews(reading); // the next good one is a change
         return true;
     }
 

@@ -28,10 +28,11 @@ internal sealed class SensorScheduler(
         try
         {
             if (_stopped) return;
+            var enabled = sensors.Where(sensor => sensor.Value.IsEnabled).ToDictionary(StringComparer.Ordinal);
             var loops = new Dictionary<string, SensorLoop>(StringComparer.Ordinal);
             foreach (var (name, loop) in _loops)
             {
-                if (sensors.TryGetValue(name, out var settings) && settings == loop.Settings)
+                if (enabled.TryGetValue(name, out var settings) && settings == loop.Settings)
                 {
                     loops[name] = loop;
                     continue;
@@ -41,7 +42,7 @@ internal sealed class SensorScheduler(
                 if (settings is null) Log.SensorStopped(logger, name);
             }
 
-            foreach (var (name, settings) in sensors)
+            foreach (var (name, settings) in enabled)
             {
                 if (loops.ContainsKey(name)) continue;
                 var loop = new SensorLoop(settings, factory, buffer, timeProvider, random.NextDouble(), logger);

@@ -4,23 +4,37 @@ namespace SensorForwarder.Sensors;
 
 /// <summary>One entry of the <c>sensors</c> setting. Two equal records mean that nothing has to be restarted.</summary>
 /// <param name="Name">The key in the map: 1..64 characters.</param>
-/// <param name="Kind">One of <see cref="SensorFactory.Kinds"/>.</param>
+/// <param name="Kind">One of <see cref="SensorKinds"/>.</param>
 /// <param name="Interval">Time between two readings; positive.</param>
-/// <param name="OptionsJson">The whole entry as JSON, for what only its kind understands.</param>
+/// <param name="OptionsJson">The whole entry as JSON; <see cref="SensorOption"/> reads it.</param>
 internal sealed record SensorSettings(string Name, string Kind, TimeSpan Interval, string OptionsJson)
 {
     public const int MaxNameLength = 64;
 
-    /// <summary>An integer option of the kind.</summary>
-    /// <exception cref="SensorSettingsException">It is there, but not an integer.</exception>
-    public int? Integer(string option)
+    /// <summary>It is read; otherwise it only stands in the settings.</summary>
+    public bool IsEnabled => Get(CommonOptions.Enabled);
+
+    /// <summary>The value of an option of the kind, or its default.</summary>
+    /// <exception cref="SensorSettingsException">It is there and not allowed.</exception>
+    public T Get<T>(SensorOption<T> option)
     {
         using var json = JsonDocument.Parse(OptionsJson);
-        if (!json.RootElement.TryGetProperty(option, out var value) || value.ValueKind == JsonValueKind.Null) return null;
-        return value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number)
-            ? number
-            : throw new SensorSettingsException(
-                $"{option}: {LogText.Clean(value.GetRawText())} is not an integer from {int.MinValue} to {int.MaxValue}");
+        return option.Read(json.RootElement);
+    }
+
+    /// <summary>Reads an entry and checks all that can be known without a device.</summary>
+    /// <param name="name">Its key in the map.</param>
+    /// <param name="entry">An object.</param>
+    /// <param name="standardInterval">Its interval when it names none.</param>
+    /// <exception cref="SensorSettingsException">It can't work; the message says everything that is wrong.</exception>
+    public static SensorSettings Read(string name, JsonElement entry, TimeSpan standardInterval)
+    {
+        if (!entry.TryGetProperty("kind", out var kind) || kind.ValueKind != JsonValueKind.String)
+            throw new SensorSettingsException($"kind is missing; it is one of {string.Join(", ", SensorKinds.Names)}");
+        var description = SensorKinds.Find(kind.GetString()!);
+        description.Check(entry);
+        var interval = CommonOptions.Interval.Read(entry) is { } seconds ? TimeSpan.FromSeconds(seconds) : standardInterval;
+        return new(name, description.Name, interval, entry.GetRawText());
     }
 }
 

@@ -2,11 +2,21 @@ namespace SensorForwarder.Sensors;
 
 /// <summary>
 /// Kind <c>simulated</c>: temperature (degrees Celsius), humidity (percent) and pressure (hPa) as a room has them over
-/// a day, with a little noise. A pure function of the seed and the time, so that two runs can be compared. Option
-/// <c>seed</c>: any integer; by default it comes from the sensor's name.
+/// a day, with a little noise. A pure function of the seed and the time, so that two runs can be compared.
 /// </summary>
 internal sealed class SimulatedSensor : ISensor
 {
+    static readonly SensorOption<int?> Seed = SensorOption.Integer(
+        "seed", int.MinValue, int.MaxValue, "The same seed gives the same room.") with
+    { DefaultSource = "from the name" };
+
+    public static SensorKind Kind { get; } = new(
+        "simulated", "temperature, humidity and pressure of a room, as a function of seed and time", [Seed],
+        (settings, world) => new SimulatedSensor(settings, world.TimeProvider))
+    {
+        Values = [new("temperature", "degrees Celsius"), new("humidity", "percent"), new("pressure", "hPa")],
+    };
+
     const double DaySeconds = 86_400;
     const double WeatherSeconds = 5 * DaySeconds;
 
@@ -17,7 +27,7 @@ internal sealed class SimulatedSensor : ISensor
     public SimulatedSensor(SensorSettings settings, TimeProvider timeProvider)
     {
         _timeProvider = timeProvider;
-        _seed = settings.Integer("seed") is { } seed ? (uint)seed : Fnv1A(settings.Name);
+        _seed = settings.Get(Seed) is { } seed ? (uint)seed : Fnv1A(settings.Name);
         _phase = Noise(0) * Math.PI;
     }
 

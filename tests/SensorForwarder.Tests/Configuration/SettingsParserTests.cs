@@ -140,7 +140,7 @@ public sealed class SettingsParserTests
         Assert.Equal(["a", "h"], parsed.Settings.Sensors.Keys.Order());
         Assert.Equal(good.Settings.Sensors["a"], parsed.Settings.Sensors["a"]);
         var error = Verdict(parsed, "sensors").Error!;
-        foreach (var name in (string[])["a: seed:", "c: kind: 'nothing'", "d: 5 is not an object", "e f: a name", "g: 0 is not allowed"])
+        foreach (var name in (string[])["a: seed:", "c: kind: 'nothing'", "d: 5 is not an object", "e f: a name", "g: intervalSeconds: 0 is not allowed"])
             Assert.Contains(name, error, StringComparison.Ordinal);
     }
 

@@ -1,0 +1,44 @@
+namespace SensorForwarder.Sensors;
+
+/// <summary>What the settings do to what was measured: the median of several samples, then scale and offset by value.
+/// </summary>
+internal sealed class Conditioning(SensorSettings settings)
+{
+    // Binary fractions: 21.43 * 1.02 is 21.858600000000003.
+    const int Decimals = 9;
+
+    readonly NumberByValue? _scale = settings.Get(CommonOptions.Scale);
+    readonly NumberByValue? _offset = settings.Get(CommonOptions.Offset);
+
+    /// <summary>How often to measure for one reading.</summary>
+    public int Samples { get; } = settings.Get(CommonOptions.Samples);
+
+    /// <param name="samples">At least one. Bad ones are left out, unless they are most of them.</param>
+    public Measurement Apply(IReadOnlyList<Measurement> samples)
+    {
+        var measured = samples.Where(sample => sample.Quality != ReadingQuality.Bad).ToList();
+        if (measured.Count * 2 <= samples.Count) return samples.Last(sample => sample.Quality == ReadingQuality.Bad);
+        var result = measured.Count == 1 ? measured[0] : Median(measured);
+        if (_scale is null && _offset is null) return result;
+        return result with { Values = [.. result.Values.Select(value => KeyValuePair.Create(value.Key, Adjust(value.Key, value.Value)))] };
+    }
+
+    static Measurement Median(List<Measurement> samples)
+    {
+        var worst = samples.MaxBy(sample => sample.Quality);
+        var values = samples.SelectMany(sample => sample.Values)
+            .GroupBy(value => value.Key, value => value.Value)
+            .Select(group => KeyValuePair.Create(group.Key, Median([.. group.Order()])));
+        return worst with { Values = [.. values] };
+    }
+
+    static double Median(double[] sorted) => sorted.Length % 2 == 1
+        ? sorted[sorted.Length / 2]
+        : (sorted[(sorted.Length / 2) - 1] + sorted[sorted.Length / 2]) / 2;
+
+    double Adjust(string name, double value)
+    {
+        var (scale, offset) = (_scale?.For(name), _offset?.For(name));
+        return scale is null && offset is null ? value : Math.Round((value * (scale ?? 1)) + (offset ?? 0), Decimals);
+    }
+}

@@ -1,0 +1,40 @@
+namespace SensorForwarder.Sensors;
+
+/// <summary>Says which readings are worth storing when only changes count. Used by one loop.</summary>
+internal sealed class Deadband(SensorSettings settings, TimeProvider timeProvider)
+{
+    readonly NumberByValue? _bands = settings.Get(CommonOptions.Deadband);
+    readonly TimeSpan _maxSilence = TimeSpan.FromSeconds(settings.Get(CommonOptions.MaxSilence));
+    Reading? _stored;
+    long _storedAt;
+
+    /// <summary>Whether the reading says something new; if so, it is what later ones are compared with.</summary>
+    public bool IsNews(Reading reading)
+    {
+        if (_bands is null) return true;
+        if (_stored is { } last && last.Quality == reading.Quality && last.Reason == reading.Reason
+            && timeProvider.GetElapsedTime(_storedAt) < _maxSilence && !HasMoved(_bands, last, reading))
+        {
+            return false;
+        }
+
+        _stored = reading;
+        _storedAt = timeProvider.GetTimestamp();
+        return true;
+    }
+
+    // Where none of the values has a band (a name that the device does not know), nothing is held back.
+    static bool HasMoved(NumberByValue bands, Reading last, Reading reading)
+    {
+        var hasBand = false;
+        foreach (var (name, value) in reading.Values)
+        {
+            if (bands.For(name) is not { } band) continue;
+            hasBand = true;
+            var before = last.Values.FirstOrDefault(old => old.Key == name);
+            if (before.Key is null || Math.Abs(value - before.Value) > band) return true;
+        }
+
+        return !hasBand;
+    }
+}

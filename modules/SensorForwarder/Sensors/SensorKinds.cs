@@ -1,0 +1,30 @@
+using System.Diagnostics.CodeAnalysis;
+
+namespace SensorForwarder.Sensors;
+
+/// <summary>Every kind of sensor there is. A new one is one file and one line here.</summary>
+internal static class SensorKinds
+{
+    public static IReadOnlyList<SensorKind> All { get; } =
+    [
+        HostSensor.Kind,
+        SimulatedSensor.Kind,
+    ];
+
+    public static IEnumerable<string> Names => All.Select(kind => kind.Name);
+
+    public static bool TryFind(string name, [NotNullWhen(true)] out SensorKind? kind)
+    {
+        kind = All.FirstOrDefault(kind => kind.Name == name);
+        return kind is not null;
+    }
+
+    /// <exception cref="SensorSettingsException">There is none; the message names those that there are.</exception>
+    public static SensorKind Find(string name)
+    {
+        if (TryFind(name, out var kind)) return kind;
+        var nearest = NearestName.Find(name, [.. Names]);
+        throw new SensorSettingsException($"kind: '{LogText.Clean(name)}' is not one of {string.Join(", ", Names)}"
+            + (nearest.IsNear ? $"; did you mean {nearest.Name}?" : ""));
+    }
+}

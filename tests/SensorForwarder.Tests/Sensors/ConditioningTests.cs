@@ -1,0 +1,96 @@
+using CsCheck;
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Sensors;
+using SensorForwarder.Tests.Buffer;
+
+namespace SensorForwarder.Tests.Sensors;
+
+public sealed class ConditioningTests
+{
+    readonly FakeTimeProvider _clock = new(BufferFixture.Noon);
+
+    static SensorSettings Settings(string options) => new("attic", "simulated", TimeSpan.FromSeconds(1), options);
+
+    static Measurement Measured(double temperature, double humidity = 50) => new([new("temperature", temperature), new("humidity", humidity)]);
+
+    static Reading Reading(double temperature, double humidity = 50, ReadingQuality quality = ReadingQuality.Good) => new()
+    {
+        Sensor = "attic",
+        Kind = "simulated",
+        Time = BufferFixture.Noon,
+        Quality = quality,
+        Values = Measured(temperature, humidity).Values,
+    };
+
+    [Theory]
+    [InlineData("""{"scale":1.02}""", 20.4, 51)]
+    [InlineData("""{"offset":-0.5}""", 19.5, 49.5)]
+    [InlineData("""{"scale":{"temperature":1.8},"offset":{"temperature":32}}""", 68, 50)]
+    [InlineData("""{"scale":{"humidity":0.01}}""", 20, 0.5)]
+    [InlineData("""{}""", 20, 50)]
+    public void Values_are_scaled_and_then_offset_by_name(string options, double temperature, double humidity) =>
+        Assert.Equal(Measured(temperature, humidity).Values, new Conditioning(Settings(options)).Apply([Measured(20)]).Values);
+
+    [Fact]
+    public void The_median_is_by_value_and_forgets_outliers_and_failures()
+    {
+        var conditioning = new Conditioning(Settings("""{"samples":5}"""));
+        Assert.Equal(5, conditioning.Samples);
+        Assert.Equal(
+            Measured(20.5, 51).Values,
+            conditioning.Apply([Measured(85, 50), Measured(20, 51), Measurement.Bad("crc"), Measured(20.5, 52), Measured(-127, 51)]).Values
+                .Select(value => value.Key == "temperature" ? new(value.Key, 20.5) : value));
+        Assert.Equal(20, conditioning.Apply([Measured(20), Measured(85), Measured(-127)]).Values[0].Value);
+        Assert.Equal("crc", conditioning.Apply([Measured(20), Measurement.Bad("io"), Measurement.Bad("crc")]).Reason);
+        Assert.Equal("io", conditioning.Apply([Measurement.Bad("io")]).Reason);
+    }
+
+    [Fact]
+    public void A_median_lies_between_the_samples_and_is_one_of_them_when_they_are_odd() =>
+        Gen.Double[-1000, 1000].Array[1, 15].Sample(samples =>
+        {
+            var median = new Conditioning(Settings("{}")).Apply([.. samples.Select(sample => Measured(sample))]).Values[0].Value;
+            Assert.InRange(median, samples.Min(), samples.Max());
+            if (samples.Length % 2 == 1) Assert.Contains(median, samples);
+            Assert.InRange(samples.Count(sample => sample < median), 0, samples.Length / 2);
+            Assert.InRange(samples.Count(sample => sample > median), 0, samples.Length / 2);
+        });
+
+    [Fact]
+    public void Inside_the_deadband_nothing_is_news_until_the_silence_was_long()
+    {
+        var deadband = new Deadband(Settings("""{"deadband":{"temperature":0.5},"maxSilenceSeconds":60}"""), _clock);
+        Assert.True(deadband.IsNews(Reading(20)));
+        Assert.False(deadband.IsNews(Reading(20.5)));
+        Assert.False(deadband.IsNews(Reading(20, humidity: 90)));
+        Assert.True(deadband.IsNews(Reading(20.6)));
+        Assert.False(deadband.IsNews(Reading(20.2)));
+        Assert.True(deadband.IsNews(Reading(20.2, quality: ReadingQuality.Uncertain)));
+        Assert.True(deadband.IsNews(Reading(20.2)));
+        _clock.Advance(TimeSpan.FromSeconds(59));
+        Assert.False(deadband.IsNews(Reading(20.2)));
+        _clock.Advance(TimeSpan.FromSeconds(1));
+        Assert.True(deadband.IsNews(Reading(20.2)));
+    }
+
+    [Fact]
+    public void A_deadband_for_a_value_that_is_not_there_holds_nothing_back()
+    {
+        var deadband = new Deadband(Settings("""{"deadband":{"voltage0":0.5}}"""), _clock);
+        for (var i = 0; i < 3; i++) Assert.True(deadband.IsNews(Reading(20)));
+    }
+
+    [Fact]
+    public void However_it_moves_what_was_stored_last_is_never_further_away_than_the_deadband() =>
+        Gen.Select(Gen.Double[0, 5], Gen.Double[-20, 20].Array[1, 50]).Sample((band, temperatures) =>
+        {
+            var deadband = new Deadband(
+                Settings(FormattableString.Invariant($$"""{"deadband":{{band}}}""")), new FakeTimeProvider());
+            double? stored = null;
+            foreach (var temperature in temperatures)
+            {
+                if (deadband.IsNews(Reading(temperature))) stored = temperature;
+                Assert.True(Math.Abs(temperature - stored!.Value) <= band);
+            }
+        });
+}

@@ -1,0 +1,104 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using SensorForwarder.Configuration;
+using SensorForwarder.Sensors;
+
+namespace SensorForwarder.Tests.Sensors;
+
+public sealed class SensorKindTests
+{
+    static IReadOnlyDictionary<string, SensorSettings> Read(string map, out List<string> errors)
+    {
+        using var json = JsonDocument.Parse(map);
+        return new SensorsParser(new(new("/proc", "/sys", "/tmp"), TimeProvider.System))
+            .Read(json.RootElement, null, TimeSpan.FromSeconds(5), out _, out errors);
+    }
+
+    static string ErrorOf(string entry)
+    {
+        var sensors = Read($$"""{"attic":{{entry}}}""", out var errors);
+        Assert.Empty(sensors);
+        return Assert.Single(errors);
+    }
+
+    [Fact]
+    public void Every_common_option_holds_for_every_kind()
+    {
+        foreach (var kind in SensorKinds.All)
+        {
+            var entry = new JsonObject
+            {
+                ["kind"] = kind.Name,
+                ["intervalSeconds"] = 2,
+                ["enabled"] = true,
+                ["label"] = "Attic, north",
+                ["scale"] = 1.5,
+                ["offset"] = -1,
+                ["deadband"] = 0.1,
+                ["maxSilenceSeconds"] = 60,
+                ["samples"] = 3,
+            };
+            foreach (var option in kind.Options.Where(option => option.IsRequired)) entry[option.Name] = Example(option);
+            var sensors = Read(new JsonObject { ["attic"] = entry }.ToJsonString(), out var errors);
+            Assert.Empty(errors);
+            Assert.Equal(TimeSpan.FromSeconds(2), sensors["attic"].Interval);
+        }
+    }
+
+    [Theory]
+    [InlineData("""{"kind":"simulated","sead":1}""", "attic: sead: there is no such option; did you mean seed?")]
+    [InlineData("""{"kind":"simulated","interval":1}""", "attic: interval: there is no such option; did you mean intervalSeconds?")]
+    [InlineData("""{"kind":"host","colour":"red"}""", "attic: colour: there is no such option; host has intervalSeconds, enabled, label, scale, offset, deadband, maxSilenceSeconds, samples")]
+    [InlineData("""{"kind":"hots"}""", "did you mean host?")]
+    [InlineData("""{}""", "attic: kind is missing; it is one of host, simulated")]
+    [InlineData("""{"kind":7}""", "attic: kind is missing; it is one of host, simulated")]
+    [InlineData("""{"kind":"host","enabled":"yes"}""", "attic: enabled: \"yes\" is not allowed; allowed is true or false")]
+    [InlineData("""{"kind":"host","samples":"3"}""", "attic: samples: \"3\" is text; allowed is an integer from 1 to 15, without quotes")]
+    [InlineData("""{"kind":"host","samples":2.5,"label":""}""", "attic: samples: 2.5 is not allowed; allowed is an integer from 1 to 15, label: \"\" is not allowed; allowed is a text of 1 to 64 characters")]
+    [InlineData("""{"kind":"host","scale":{"load1":"2"}}""", "attic: scale: {\"load1\":\"2\"} is not allowed; allowed is a number from -1000000000000 to 1000000000000, or a map of value to number")]
+    [InlineData("""{"kind":"simulated","deadband":{"temprature":1}}""", "attic: deadband: simulated has no value 'temprature'; did you mean temperature?")]
+    [InlineData("""{"kind":"simulated","offset":{"x":1}}""", "attic: offset: simulated has no value 'x'; it has temperature, humidity, pressure")]
+    [InlineData("""{"kind":"host","intervalSeconds":0}""", "attic: intervalSeconds: 0 is not allowed; allowed is a number from 0.01 to 86400")]
+    public void What_is_wrong_is_said_with_the_sensor_the_option_its_value_and_what_is_allowed(string entry, string error) =>
+        Assert.Contains(error, ErrorOf(entry), StringComparison.Ordinal);
+
+    [Fact]
+    public void Null_is_the_default()
+    {
+        var sensors = Read("""{"attic":{"kind":"simulated","seed":null,"intervalSeconds":null,"scale":null,"enabled":null}}""", out var errors);
+        Assert.Empty(errors);
+        Assert.Equal(TimeSpan.FromSeconds(5), sensors["attic"].Interval);
+        Assert.True(sensors["attic"].IsEnabled);
+    }
+
+    [Fact]
+    public void Names_of_kinds_and_options_are_unique_and_documented()
+    {
+        Assert.Equal(SensorKinds.Names, SensorKinds.Names.Distinct());
+        foreach (var kind in SensorKinds.All)
+        {
+            var names = kind.AllOptions.Select(option => option.Name).Append("kind").ToList();
+            Assert.Equal(names, names.Distinct());
+            Assert.NotEmpty(kind.Text);
+            Assert.All(kind.AllOptions, option => Assert.NotEmpty(option.Text));
+        }
+    }
+
+    [Fact]
+    public void A_default_is_a_value_that_its_option_takes()
+    {
+        foreach (var option in SensorKinds.All.SelectMany(kind => kind.AllOptions).Where(option => option.Default is not null))
+        {
+            using var value = JsonDocument.Parse(option.Default!.ToJsonString());
+            option.Check(value.RootElement);
+        }
+    }
+
+    /// <summary>A value that the option takes.</summary>
+    internal static JsonNode Example(SensorOption option) => option.Shape switch
+    {
+        OptionShape.Text => "/tmp/x",
+        OptionShape.Choice(var names) => names[0],
+        _ => option.Default!.DeepClone(),
+    };
+}

@@ -12,6 +12,9 @@ namespace SensorForwarder.Configuration;
 /// </summary>
 internal sealed record BootOptions
 {
+    /// <summary>The Plug and Play model that the module announces; <c>model/</c> has it.</summary>
+    public const string ModelId = "dtmi:sensorforwarder:SensorForwarder;1";
+
     /// <summary>Where <c>telemetry.db</c> and what belongs to it lives.</summary>
     public required string BufferDirectory { get; init; }
 
@@ -67,7 +70,7 @@ internal sealed record BootOptions
                 Dev = Text(configuration, "Sensors:DevRoot") ?? "/dev",
             },
             Identity = identity,
-            Hub = new() { Transport = ReadTransport(configuration) },
+            Hub = new() { ModelId = ModelId, Transport = ReadTransport(configuration) },
             DeviceId = identity?.DeviceId ?? Text(configuration, "Device:Id") ?? Environment.MachineName,
             ModuleId = identity?.ModuleId ?? Text(configuration, "Module:Id") ?? "SensorForwarder",
             LogLevel = ReadLogLevel(configuration),

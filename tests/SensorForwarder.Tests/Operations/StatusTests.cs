@@ -31,6 +31,7 @@ public sealed class StatusTests
         using var json = JsonDocument.Parse(NewWriter(parts).Write());
         foreach (var name in (string[])["version", "epoch", "queueDepth", "oldestAgeSeconds", "storage", "clock", "sink", "sensorStates"])
             Assert.True(json.RootElement.TryGetProperty(name, out _), name);
+        Assert.All(json.RootElement.EnumerateObject(), property => Assert.Contains(property.Name, PnpModel.StatusNames));
         Assert.Equal(1, json.RootElement.GetProperty("sensorStates").GetProperty("Working").GetInt32());
     }
 

@@ -58,9 +58,7 @@ internal sealed record BootOptions
             BufferKeyFile = Text(configuration, "Buffer:KeyFile"),
             SettingsFile = Text(configuration, "Settings:File"),
             HttpEndpoint = ReadEndpoint(configuration),
-            Http = new(
-                Text(configuration, "Http:Authorization"),
-                configuration.GetSection("Http:Headers").GetChildren().ToDictionary(h => h.Key, h => h.Value ?? "")),
+            Http = HttpBootReader.Read(configuration),
             WebPort = ReadPort(configuration),
             Sensors = new(
                 Text(configuration, "Sensors:ProcRoot") ?? "/proc",

@@ -70,9 +70,9 @@ public sealed class SettingsTrialTests : IAsyncLifetime
         lock (_answering) return _answering.Contains(settings.HttpEndpoint!.Host) ? SendResult.Accepted : new(SendOutcome.Retry, "nobody there");
     }
 
-    Task OfferAsync(string desired) => _parts.Store.OfferTwinAsync(SettingsFixture.Parse(desired), ++_version, Token);
+    async Task OfferAsync(string desired) => await _parts.Store.OfferTwinAsync(SettingsFixture.Parse(desired), ++_version, Token);
 
-    Task StoreAsync() => _parts.Buffer.EnqueueAsync(BufferFixture.Reading(++_stored), Token).AsTask();
+    async Task StoreAsync() => await _parts.Buffer.EnqueueAsync(BufferFixture.Reading(++_stored), Token);
 
     async Task PassAsync(TimeSpan time)
     {

@@ -18,6 +18,10 @@ internal sealed record SensorKind(
     /// <summary>What only one sensor can have, in words, such as an address on a bus; null: nothing.</summary>
     public Func<SensorSettings, string?> Claims { get; init; } = static _ => null;
 
+    /// <summary>The bus that it blocks while it measures: sensors of one bus take turns on one thread. Null: it never
+    /// blocks.</summary>
+    public Func<SensorSettings, string?> Bus { get; init; } = static settings => $"{settings.Kind} {settings.Name}";
+
     public IEnumerable<SensorOption> AllOptions => CommonOptions.All.Concat(Options);
 
     /// <summary>Finds everything that is wrong with an entry: options that there are not, and values that are not

@@ -1,4 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
+using SensorForwarder.Sensors.Kernel;
 
 namespace SensorForwarder.Sensors;
 
@@ -9,6 +10,11 @@ internal static class SensorKinds
     [
         HostSensor.Kind,
         SimulatedSensor.Kind,
+        IioChannels.Kind,
+        HwmonChannels.Kind,
+        ThermalZone.Kind,
+        OneWireSensor.Kind,
+        FileSensor.Kind,
     ];
 
     public static IEnumerable<string> Names => All.Select(kind => kind.Name);

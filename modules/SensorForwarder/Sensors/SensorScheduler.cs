@@ -13,6 +13,7 @@ internal sealed class SensorScheduler(
     : IHostedService, IDisposable
 {
     readonly SemaphoreSlim _changes = new(1);
+    readonly BusWorkers _buses = new(timeProvider);
 
     // Replaced as a whole under _changes; read anywhere.
     volatile IReadOnlyDictionary<string, SensorLoop> _loops = new Dictionary<string, SensorLoop>();
@@ -45,7 +46,7 @@ internal sealed class SensorScheduler(
             foreach (var (name, settings) in enabled)
             {
                 if (loops.ContainsKey(name)) continue;
-                var loop = new SensorLoop(settings, factory, buffer, timeProvider, random.NextDouble(), logger);
+                var loop = NewLoop(settings);
                 loops[name] = loop;
                 loop.Start();
                 Log.SensorStarted(logger, name, settings.Kind, settings.Interval.TotalSeconds);
@@ -76,4 +77,12 @@ internal sealed class SensorScheduler(
     }
 
     public void Dispose() => _changes.Dispose();
+
+    SensorLoop NewLoop(SensorSettings settings)
+    {
+        var bus = SensorKinds.Find(settings.Kind).Bus(settings) is { } name ? _buses.Of(name) : null;
+        var jitter = random.NextDouble();
+        var session = new SensorSession(settings, factory, bus?.Breaker, jitter, logger);
+        return new(settings, session, bus, buffer, timeProvider, jitter, logger);
+    }
 }

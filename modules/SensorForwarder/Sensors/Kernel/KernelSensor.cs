@@ -14,6 +14,9 @@ internal sealed class KernelSensor(
     KernelClass devices, string device, string? parent, IReadOnlyList<string>? channels,
     Func<KernelDevice, IEnumerable<KernelChannel>> enumerate) : ISensor
 {
+    // 25080 * 0.001 is 25.080000000000002.
+    const int Decimals = 6;
+
     public static readonly SensorOption<string?> Device = SensorOption.TextOf(
         "device", "What its driver calls it: the content of its file `name`, such as `bme280`.", 64)
         with
@@ -37,7 +40,7 @@ internal sealed class KernelSensor(
         {
             try
             {
-                values.Add(new(channel.Name, channel.Read()));
+                values.Add(new(channel.Name, Math.Round(channel.Read(), Decimals)));
             }
             catch (SensorFault exception)
             {

@@ -1,8 +1,10 @@
 using System.Buffers;
+using System.Text;
 using System.Text.Json;
 using SensorForwarder.Buffer;
 using SensorForwarder.EdgeHub;
 using SensorForwarder.Forwarding;
+using SensorForwarder.Operations.Doctor;
 using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Operations;
@@ -39,6 +41,7 @@ internal sealed class DirectMethods(
                 "getDeadLetters" => ListDeadLetters((long)Number(root, "afterId", 0)),
                 "retryDeadLetters" => Count("retried", await buffer.RetryDeadLettersAsync(cancellationToken)),
                 "purgeDeadLetters" => Count("purged", await buffer.PurgeDeadLettersAsync(cancellationToken)),
+                "doctor" => new(200, await Task.Run(ExamineAsJson, cancellationToken)),
                 "ping" => new(200, "{}"u8.ToArray()),
                 _ => Error(501, $"there is no method '{LogText.Clean(name)}'"),
             };
@@ -92,6 +95,9 @@ internal sealed class DirectMethods(
             json.WriteEndObject();
         });
     }
+
+    byte[] ExamineAsJson() =>
+        Encoding.UTF8.GetBytes(Prescription.ToJson(Examination.Make(scheduler.World, scheduler.Running)).ToJsonString());
 
     MethodAnswer ListDeadLetters(long afterId)
     {

@@ -22,6 +22,12 @@ internal sealed class SensorScheduler(
     /// <summary>Every sensor as it is now, by name.</summary>
     public IReadOnlyList<SensorHealth> Health => [.. _loops.Values.Select(loop => loop.Health)];
 
+    /// <summary>What the sensors that are read were made from.</summary>
+    public IReadOnlyCollection<SensorSettings> Running => [.. _loops.Values.Select(loop => loop.Settings)];
+
+    /// <summary>What they are made of.</summary>
+    public SensorWorld World => factory.World;
+
     /// <summary>Starts what is new, stops what is gone, restarts what is different, and leaves the rest alone.</summary>
     public async Task ApplyAsync(IReadOnlyDictionary<string, SensorSettings> sensors, CancellationToken cancellationToken)
     {

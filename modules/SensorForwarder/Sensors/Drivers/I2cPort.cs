@@ -10,7 +10,7 @@ internal sealed class I2cPort(SensorWorld world, int bus, int address) : IDispos
 {
     static readonly SensorOption<int> BusOption = SensorOption.Integer("bus", 0, 255, 1, "Number of the I2C bus: `/dev/i2c-1` is 1.");
 
-    readonly string _name = $"0x{address:x2} on I2C bus {bus}";
+    readonly string _name = Place(bus, address);
     I2cDevice? _device;
 
     public TimeProvider TimeProvider => world.TimeProvider;
@@ -32,11 +32,14 @@ internal sealed class I2cPort(SensorWorld world, int bus, int address) : IDispos
             (settings, world) => make(new(world, settings.Get(BusOption), settings.Get(address)), settings))
         {
             Values = values,
-            Claims = settings => $"address 0x{settings.Get(address):x2} on I2C bus {settings.Get(BusOption)}",
+            Claims = settings => Place(settings.Get(BusOption), settings.Get(address)),
             Bus = settings => $"i2c-{settings.Get(BusOption)}",
             I2cAddresses = addresses,
         };
     }
+
+    /// <summary>A place on a bus, in words.</summary>
+    public static string Place(int bus, int address) => $"address 0x{address:x2} on I2C bus {bus}";
 
     public void Write(params ReadOnlySpan<byte> bytes)
     {

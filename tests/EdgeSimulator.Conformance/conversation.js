@@ -5,6 +5,7 @@ import device from 'azure-iot-device';
 import { Simulator, deviceId, moduleId } from './simulator.js';
 
 const { Message, ModuleClient } = device;
+const modelId = 'dtmi:com:example:Sensor;1';
 
 export function conversation(title, transport, { options, expectedVariables }) {
   describe(title, { timeout: 180_000 }, () => {
@@ -17,6 +18,8 @@ export function conversation(title, transport, { options, expectedVariables }) {
       Object.assign(process.env, simulator.environment);
       client = await ModuleClient.fromEnvironment(transport);
       client.on('error', error => console.error(`the client reports: ${error.message}`));
+      // Options that are set later forget the CA.
+      client.setOptions({ ca: await simulator.trustBundle(), modelId });
       await client.open();
     });
 
@@ -57,6 +60,7 @@ export function conversation(title, transport, { options, expectedVariables }) {
     test('the twin is got, a desired patch is pushed, a reported patch is taken', async () => {
       const twin = await client.getTwin();
       assert.equal(twin.properties.desired.batchSize, 5);
+      assert.equal((await simulator.twin()).modelId, modelId);
 
       const { $version } = twin.properties.desired;
       const pushed = new Promise(resolve => twin.on('properties.desired', patch => {

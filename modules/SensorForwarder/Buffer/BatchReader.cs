@@ -50,7 +50,8 @@ internal sealed class BatchReader : IDisposable
         _batch = connection.Prepare(
             $"""
             SELECT id, recorded_at, clock, payload FROM queue
-            WHERE id > max(?1, coalesce((SELECT value FROM meta WHERE name = '{QueueStore.AcknowledgedName}'), 0))
+            WHERE id > max(?1, coalesce((SELECT value FROM meta WHERE name = '{QueueStore.AcknowledgedName}'), 0),
+                coalesce((SELECT value FROM meta WHERE name = '{QueueStore.HiddenName}'), 0))
             ORDER BY id LIMIT ?2
             """);
         _deadLetters = connection.Prepare("""
@@ -85,6 +86,13 @@ internal sealed class BatchReader : IDisposable
             return row.Bytes(3);
         return _cipher?.Unseal(id, row.Bytes(3)) ?? throw new SqliteFailure(
             raw.SQLITE_CORRUPT, raw.SQLITE_CORRUPT, $"the payload of reading {id} is not as it was sealed");
+    }
+
+    string? PlainAnswer(SqliteStatement row, long id)
+    {
+        if (row.IsNull(5))
+            return null;
+        return row.IsBlob(5) && _cipher is not null ? _cipher.UnsealAnswer(id, row.Bytes(5)) : row.Text(5);
     }
 
     T Read<T>(Func<T> read)
@@ -159,7 +167,7 @@ internal sealed class BatchReader : IDisposable
                     stored, payload, ref recordedAtMs, _clock.CorrectionMs((int)_deadLetters.Number(2)));
                 letters.Add(new DeadLetter(
                     _deadLetters.Number(0), TimeRepair.Moment(recordedAtMs), payload.AsMemory(0, length),
-                    _deadLetters.Text(4), _deadLetters.IsNull(5) ? null : _deadLetters.Text(5),
+                    _deadLetters.Text(4), PlainAnswer(_deadLetters, _deadLetters.Number(0)),
                     TimeRepair.Moment(_deadLetters.Number(6))));
             }
         }
@@ -175,8 +183,13 @@ internal sealed class BatchReader : IDisposable
         _document.Bind(1, name);
         try
         {
-            // Without the cast, null would become an empty memory by way of byte[].
-            return _document.Step() ? _document.Bytes(0).ToArray() : (ReadOnlyMemory<byte>?)null;
+            if (!_document.Step())
+                return null;
+            var stored = _document.Bytes(0);
+            if (!PayloadCipher.IsSealedDocument(stored))
+                return stored.ToArray();
+            // One that can't be unsealed is as good as none: whoever saved it has a default.
+            return _cipher?.UnsealDocument(name, stored) is { } document ? document : (ReadOnlyMemory<byte>?)null;
         }
         finally
         {

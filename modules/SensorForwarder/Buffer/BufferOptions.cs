@@ -44,9 +44,9 @@ internal sealed record BufferOptions
     /// <summary>The first limits.</summary>
     public BufferLimits Limits { get; init; } = new();
 
-    /// <summary>A file with the 32-byte key for encryption at rest (raw, 64 hex digits, or base64); null stores plain
-    /// JSON. A file that was made with a key can't be opened without it.</summary>
-    public string? KeyFile { get; init; }
+    /// <summary>The key for encryption at rest; null stores plain JSON. A file that was made with a key can't be opened
+    /// without it.</summary>
+    public BufferKey? Key { get; init; }
 
     /// <summary>How many readings wait in memory while the volume takes none, before the oldest are given up.
     /// 1..1,000,000.</summary>
@@ -57,6 +57,10 @@ internal sealed record BufferOptions
 
     /// <summary>Dead letters beyond this count push out the oldest ones.</summary>
     public int MaxDeadLetters { get; init; } = 10_000;
+
+    /// <summary>Up to this size a damaged file is salvaged before the buffer is used; a larger one beside the work.
+    /// </summary>
+    public long SalvagedAtOnceBytes { get; init; } = 16L << 20;
 
     /// <summary>The kernel's clocks; null takes Linux' own with <see cref="TimeProvider.System"/>, and otherwise
     /// those of the time provider.</summary>

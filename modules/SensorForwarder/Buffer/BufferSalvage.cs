@@ -1,7 +1,3 @@
-using System.Text;
-using System.Text.Json;
-using SQLitePCL;
-
 namespace SensorForwarder.Buffer;
 
 /// <summary>
@@ -17,41 +13,36 @@ internal sealed class BufferSalvage(
 
     const string KeptPattern = "telemetry.damaged-*.db";
 
-    readonly Dictionary<string, object?> _meta = [];
-    long _readings;
-    long _sealed;
-
+    /// <summary>Takes over all that reads. Takes time in proportion to the file.</summary>
     /// <param name="reason">What is wrong, for the report.</param>
     /// <param name="minLastId">The highest id that was given out; ids go on behind it.</param>
-    public SalvageReport Run(string reason, long minLastId)
+    public SalvageReport Run(string reason, long minLastId) => Replace((connection, records, scanner, keptAs) =>
     {
-        DeleteLeftover();
-        files.CreatePrivate(files.Salvage);
-        var keptAs = Path.Combine(files.Directory, $"telemetry.damaged-{NextKept()}.db");
-        SalvageReport report;
-        using (var connection = SqliteConnection.Open(files.Salvage, create: true, readOnly: false, options.Vfs))
-        {
-            // Nothing needs to be kept of an interrupted salvage, so no journal; one sync at the end makes it durable.
-            connection.Execute($"PRAGMA page_size={BufferSchema.PageBytes}; PRAGMA auto_vacuum=INCREMENTAL; "
-                + "PRAGMA journal_mode=OFF; PRAGMA synchronous=FULL; PRAGMA cache_size=-8192;");
-            var now = timeProvider.GetUtcNow();
-            BufferSchema.Create(connection, Guid.CreateVersion7(now).ToString(), now.ToUnixTimeMilliseconds());
-            connection.Execute("BEGIN IMMEDIATE");
-            CopyRecords(connection);
-            // A few that look sealed are rubble; a file of them waits for its key, as it is.
-            if (cipher is null && (_meta.ContainsKey("key_check") || _sealed > _readings))
-            {
-                throw new BufferUnavailableException(
-                    $"{files.Database}: is damaged and encrypted, and no key is given; set Buffer__KeyFile");
-            }
-            report = Conclude(connection, reason, minLastId, keptAs);
-            connection.Execute("COMMIT");
-        }
-        files.SyncDirectory();
-        PutInPlace(keptAs);
-        DeleteOldEvidence();
+        foreach (var record in scanner.Scan())
+            records.Put(record);
+        CheckKey(records);
+        return Conclude(connection, records, reason, minLastId, keptAs);
+    });
+
+    /// <summary>Takes over what is needed to go on, in bounded time, and leaves the readings to
+    /// <see cref="PendingSalvage"/>.</summary>
+    /// <returns>Nothing salvaged as yet.</returns>
+    public SalvageReport SetAside(string reason, long minLastId) => Replace((connection, records, scanner, keptAs) =>
+    {
+        foreach (var record in scanner.Sketch())
+            records.Put(record, withReadings: false);
+        CheckKey(records);
+        var lastId = Math.Max(Math.Max(minLastId, Noted(records)), Math.Max(records.LastGivenId, records.AcknowledgedThrough()));
+        // The next segment must not get a number that readings of the damaged file may name.
+        connection.Execute($"INSERT OR IGNORE INTO clock(id, boot_id, offset_ms, synchronized) VALUES({Math.Max(1, records.LastClock)}, '?', 0, 0)");
+        var report = new SalvageReport(timeProvider.GetUtcNow(), reason, 0, 0, keptAs) { IsComplete = false };
+        KeepMeta(connection, records, lastId);
+        SetMeta(connection, QueueStore.HiddenName, lastId);
+        SetMeta(connection, SalvageProgress.Name, SalvageProgress.Begin(report, lastId, records).Text);
+        if (records.Meta.GetValueOrDefault(SalvageProgress.Name) is string before)
+            SetMeta(connection, SalvageProgress.BeforeName, before);
         return report;
-    }
+    });
 
     /// <summary>Ends a salvage that was interrupted while it put the new file in place.</summary>
     /// <returns>Whether there was one; without it, a salvage that had only begun is deleted.</returns>
@@ -63,70 +54,54 @@ internal sealed class BufferSalvage(
             return false;
         }
         // The database is moved away only after the new file was synced.
-        PutInPlace(Path.Combine(files.Directory, $"telemetry.damaged-{NextKept() - 1}.db"));
+        PutInPlace(files.Kept(NextKept() - 1));
         return true;
     }
 
-    void CopyRecords(SqliteConnection connection)
+    SalvageReport Replace(
+        Func<SqliteConnection, SalvagedRecords, PageScanner, string, SalvageReport> fill)
     {
-        using var database = OpenDamaged(files.Database);
-        using var log = OpenDamaged(files.Wal);
-        var scanner = new PageScanner(database, log.Length > 0 ? WalFile.Read(log) : null);
-        using var queue = connection.PrepareOnce(
-            "INSERT OR IGNORE INTO queue(id, recorded_at, clock, payload) VALUES(?1, ?2, ?3, ?4)");
-        using var letter = connection.PrepareOnce("""
-            INSERT OR IGNORE INTO dead_letter(id, recorded_at, clock, payload, refused_at, reason, answer)
-            VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)
-            """);
-        using var clock = connection.PrepareOnce(
-            "INSERT OR IGNORE INTO clock(id, boot_id, offset_ms, synchronized) VALUES(?1, ?2, ?3, ?4)");
-        using var document = connection.PrepareOnce(
-            "INSERT OR IGNORE INTO document(name, content) VALUES(?1, ?2)");
-        using var evicted = connection.PrepareOnce("""
-            INSERT OR IGNORE INTO evicted(reason, sensor, total, announced, first_id, last_id)
-            VALUES(?1, ?2, ?3, ?4, ?5, ?6)
-            """);
-        foreach (var (id, columns) in scanner.Scan())
+        DeleteLeftover();
+        files.CreatePrivate(files.Salvage);
+        var keptAs = files.Kept(NextKept());
+        SalvageReport report;
+        using (var connection = SqliteConnection.Open(files.Salvage, create: true, readOnly: false, options.Vfs))
         {
-            switch (columns)
-            {
-                case [null, long at, long segment, string or byte[]] when id > 0 && IsPayload(id, columns[3]):
-                    BindAll(queue, id, at, segment, columns[3]).Run();
-                    _readings += connection.Changes();
-                    break;
-                case [null, long, long, string or byte[], long, string, string or null]
-                    when id > 0 && IsPayload(id, columns[3]):
-                    BindAll(letter, [id, .. columns[1..]]).Run();
-                    _readings += connection.Changes();
-                    break;
-                case [null, string, long, long] when id is > 0 and <= int.MaxValue:
-                    BindAll(clock, [id, .. columns[1..]]).Run();
-                    break;
-                case [string name, byte[] content]:
-                    BindAll(document, name, content).Run();
-                    break;
-                case [string name, string or long]:
-                    _meta[name] = columns[1];
-                    break;
-                case [string, string, long, long, long or null, long or null]:
-                    BindAll(evicted, columns).Run();
-                    break;
-                default:
-                    // A schema row, or rubble.
-                    break;
-            }
+            // Nothing needs to be kept of an interrupted salvage, so no journal; one sync at the end makes it durable.
+            connection.Execute($"PRAGMA page_size={BufferSchema.PageBytes}; PRAGMA auto_vacuum=INCREMENTAL; "
+                + "PRAGMA journal_mode=OFF; PRAGMA synchronous=FULL; PRAGMA cache_size=-8192;");
+            var now = timeProvider.GetUtcNow();
+            BufferSchema.Create(connection, Guid.CreateVersion7(now).ToString(), now.ToUnixTimeMilliseconds());
+            connection.Execute("BEGIN IMMEDIATE");
+            using (var records = new SalvagedRecords(connection, cipher))
+            using (var damaged = new DamagedFile(files.Database, files.Wal))
+                report = fill(connection, records, damaged.Scanner, keptAs);
+            connection.Execute("COMMIT");
         }
+        files.SyncDirectory();
+        PutInPlace(keptAs);
+        return report;
     }
 
-    SalvageReport Conclude(SqliteConnection connection, string reason, long minLastId, string keptAs)
+    // A few that look sealed are rubble; a file of them waits for its key, as it is.
+    void CheckKey(SalvagedRecords records)
+    {
+        if (records.Sealed > records.Unopened)
+            return;
+        var check = records.Meta.GetValueOrDefault("key_check") as string ?? (records.Unopened > records.Plain ? "?" : null);
+        if (check is not null && DatabaseFile.FaultOfKey(files.Database, options.Key, cipher, check) is { } fault)
+            throw new BufferUnavailableException(fault + " (it is damaged as well)");
+    }
+
+    SalvageReport Conclude(
+        SqliteConnection connection, SalvagedRecords records, string reason, long minLastId, string keptAs)
     {
         // What was delivered is not sent again, if it is certain.
-        if (_meta.GetValueOrDefault(QueueStore.AcknowledgedName) is long acknowledged
-            && _meta.GetValueOrDefault(QueueStore.AcknowledgedCheckName) is long check && acknowledged == ~check)
+        var readings = records.Readings + records.DeadLetters;
+        if (records.AcknowledgedThrough() is > 0 and var acknowledged)
         {
-            using var delete = connection.PrepareOnce("DELETE FROM queue WHERE id <= ?1");
-            delete.Bind(1, acknowledged).Run();
-            _readings -= connection.Changes();
+            connection.Execute($"DELETE FROM queue WHERE id <= {acknowledged}");
+            readings -= connection.Changes();
         }
         // Where the clock of a reading is lost, its number must not go to a new one.
         connection.Execute("""
@@ -136,34 +111,54 @@ internal sealed class BufferSalvage(
         var first = connection.QueryNumber("SELECT min(id) FROM queue");
         var last = connection.QueryNumber("SELECT max(id) FROM queue");
         var depth = connection.QueryNumber("SELECT count(*) FROM queue") ?? 0;
-        var noted = _meta.GetValueOrDefault("last_id") as long? ?? 0;
-        var lastId = Math.Max(Math.Max(minLastId, noted), Math.Max(last ?? 0,
+        var lastId = Math.Max(Math.Max(minLastId, Noted(records)), Math.Max(last ?? 0,
             connection.QueryNumber("SELECT max(id) FROM dead_letter") ?? 0));
+        KeepMeta(connection, records, lastId);
         var missing = 0L;
-        using var meta = connection.PrepareOnce("INSERT OR REPLACE INTO meta(name, value) VALUES(?1, ?2)");
         if (first is not null)
         {
-            BindAll(meta, "holes", lastId - first.Value + 1 - depth).Run();
-            var known = _meta.GetValueOrDefault("holes") as long? ?? 0;
-            missing = Math.Max(0, last!.Value - first.Value + 1 - depth - known);
+            SetMeta(connection, "holes", lastId - first.Value + 1 - depth);
+            missing = Math.Max(0, last!.Value - first.Value + 1 - depth - Holes(records));
         }
-        BindAll(meta, "last_id", lastId).Run();
-        if (_meta.GetValueOrDefault("thinned") is string thinned)
-            BindAll(meta, "thinned", thinned).Run();
-        if (_meta.GetValueOrDefault("key_check") is string keyCheck)
-            BindAll(meta, "key_check", keyCheck).Run();
         if (missing > 0)
         {
             using var gap = connection.PrepareOnce("""
                 INSERT OR REPLACE INTO evicted(reason, sensor, total, announced, first_id, last_id)
                 VALUES(?1, '?', ?2, 0, ?3, ?4)
                 """);
-            BindAll(gap, EvictionLedger.Damaged, missing, first, last).Run();
+            gap.Bind(1, EvictionLedger.Damaged).Bind(2, missing).Bind(3, first!.Value).Bind(4, last!.Value).Run();
         }
-        var report = new SalvageReport(timeProvider.GetUtcNow(), reason, _readings, missing, keptAs);
-        BindAll(meta, "salvage", string.Join('\n', report.At.ToUnixTimeMilliseconds(), reason, _readings, missing, keptAs))
-            .Run();
+        // A salvage in pieces that was not done yet goes on.
+        foreach (var name in (string[])[SalvageProgress.Name, SalvageProgress.BeforeName, QueueStore.HiddenName])
+        {
+            if (records.Meta.TryGetValue(name, out var value))
+                SetMeta(connection, name, value!);
+        }
+        var report = new SalvageReport(timeProvider.GetUtcNow(), reason, readings, missing, keptAs);
+        SetMeta(connection, SalvageReport.MetaName, report.Text);
         return report;
+    }
+
+    static long Noted(SalvagedRecords records) =>
+        records.Meta.GetValueOrDefault("last_id") is long noted and > 0 and < SalvagedRecords.MaxId ? noted : 0;
+
+    /// <summary>Ids between the first and the last that were known not to wait.</summary>
+    public static long Holes(SalvagedRecords records) => records.Meta.GetValueOrDefault("holes") as long? ?? 0;
+
+    void KeepMeta(SqliteConnection connection, SalvagedRecords records, long lastId)
+    {
+        SetMeta(connection, "last_id", lastId);
+        if (records.Meta.GetValueOrDefault("thinned") is string thinned)
+            SetMeta(connection, "thinned", thinned);
+        if (cipher is not null)
+            SetMeta(connection, "key_check", cipher.MakeCheck());
+    }
+
+    static void SetMeta(SqliteConnection connection, string name, object value)
+    {
+        using var meta = connection.PrepareOnce("INSERT OR REPLACE INTO meta(name, value) VALUES(?1, ?2)");
+        _ = value is long number ? meta.Bind(1, name).Bind(2, number) : meta.Bind(1, name).Bind(2, (string)value);
+        meta.Run();
     }
 
     // Each step leaves a directory that the next start understands: as long as the database is in its place, the
@@ -190,11 +185,12 @@ internal sealed class BufferSalvage(
         files.Delete(files.Salvage + "-shm");
     }
 
-    void DeleteOldEvidence()
+    /// <summary>Deletes all but the newest damaged files.</summary>
+    public void DeleteOldEvidence()
     {
         foreach (var number in Kept().OrderDescending().Skip(MaxKept))
         {
-            var path = Path.Combine(files.Directory, $"telemetry.damaged-{number}.db");
+            var path = files.Kept(number);
             files.Delete(path);
             files.Delete(path + "-wal");
         }
@@ -205,47 +201,4 @@ internal sealed class BufferSalvage(
     IEnumerable<int> Kept() => System.IO.Directory.GetFiles(files.Directory, KeptPattern)
         .Select(path => int.TryParse(Path.GetFileName(path)["telemetry.damaged-".Length..^3], out var n) ? n : 0)
         .Where(n => n > 0);
-
-    static Stream OpenDamaged(string path) => File.Exists(path)
-        ? new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite, 1 << 16)
-        : new MemoryStream();
-
-    // Text is whole JSON or it was hit; what is encrypted proves itself.
-    bool IsPayload(long id, object? payload)
-    {
-        var stored = payload as byte[] ?? Encoding.UTF8.GetBytes((string)payload!);
-        if (PayloadCipher.IsSealed(stored, isBlob: payload is byte[]))
-        {
-            _sealed++;
-            return cipher?.Unseal(id, stored) is not null;
-        }
-        var json = new Utf8JsonReader(stored);
-        try
-        {
-            var isObject = json.Read() && json.TokenType == JsonTokenType.StartObject;
-            while (json.Read())
-            {
-                // To the end: the reader checks as it goes.
-            }
-            return isObject;
-        }
-        catch (JsonException)
-        {
-            return false;
-        }
-    }
-
-    static SqliteStatement BindAll(SqliteStatement statement, params object?[] values)
-    {
-        for (var i = 0; i < values.Length; i++)
-        {
-            _ = values[i] switch
-            {
-                long number => statement.Bind(i + 1, number),
-                byte[] bytes => statement.BindBlob(i + 1, bytes),
-                var text => statement.Bind(i + 1, text as string),
-            };
-        }
-        return statement;
-    }
 }

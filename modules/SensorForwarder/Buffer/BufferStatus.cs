@@ -1,3 +1,5 @@
+using System.Globalization;
+
 namespace SensorForwarder.Buffer;
 
 /// <summary>How the storage under the buffer does.</summary>
@@ -33,8 +35,24 @@ internal sealed record EvictionTotal(string Reason, long Count, IReadOnlyDiction
 /// <param name="Reason">What was wrong with the file.</param>
 /// <param name="Readings">Readings that were taken over, dead letters included.</param>
 /// <param name="Missing">Ids between the first and the last reading that could not be read.</param>
-/// <param name="KeptAs">The path of the damaged file; null when there was nothing worth keeping.</param>
-internal sealed record SalvageReport(DateTimeOffset At, string Reason, long Readings, long Missing, string? KeptAs);
+/// <param name="KeptAs">The path of the damaged file.</param>
+internal sealed record SalvageReport(DateTimeOffset At, string Reason, long Readings, long Missing, string KeptAs)
+{
+    public const string MetaName = "salvage";
+
+    /// <summary>False while readings of a big file are still being taken over, beside the work.</summary>
+    public bool IsComplete { get; init; } = true;
+
+    /// <summary>As it is kept in the file.</summary>
+    public string Text => string.Join('\n', At.ToUnixTimeMilliseconds(), Reason, Readings, Missing, KeptAs);
+
+    public static SalvageReport? Parse(string? text) =>
+        text?.Split('\n') is { Length: 5 } parts && long.TryParse(parts[0], CultureInfo.InvariantCulture, out var at)
+            && long.TryParse(parts[2], CultureInfo.InvariantCulture, out var readings)
+            && long.TryParse(parts[3], CultureInfo.InvariantCulture, out var missing)
+            ? new SalvageReport(TimeRepair.Moment(at), parts[1], readings, missing, parts[4])
+            : null;
+}
 
 /// <summary>A consistent look at the buffer; taken at the last commit, ages at the moment of asking.</summary>
 internal sealed record BufferStatus

@@ -60,6 +60,8 @@ internal sealed partial class BufferWriter : IDisposable
     /// <summary>Raised on the writer's thread after each commit that added readings.</summary>
     public Action? Committed { get; set; }
 
+    public BufferLimits Limits => _limits;
+
     /// <summary>Of the file that is open; a salvage makes a new one.</summary>
     public string Epoch { get; private set; }
 
@@ -227,7 +229,7 @@ internal sealed partial class BufferWriter : IDisposable
                 EvictionLedger.Announce(store, Epoch, _timeProvider.GetUtcNow(), _clock.Current().Id);
             foreach (var command in commands)
                 command.Run(store);
-            return _ledger.WriteNoted(store) || _ledger.HasUnannounced;
+            return _ledger.WriteNoted(store) || _ledger.HasUnannounced || store.HasEvicted;
         });
         _ledger.NotedWritten();
         if (evicted)

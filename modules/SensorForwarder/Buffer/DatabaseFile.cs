@@ -1,6 +1,4 @@
 using System.Buffers.Binary;
-using System.Globalization;
-using System.Text;
 using Microsoft.Extensions.Logging;
 using SQLitePCL;
 
@@ -18,13 +16,15 @@ internal sealed class DatabaseFile(
 
     const int ApplicationIdOffset = 68;
     const int HeaderBytes = 100;
-
-    byte[]? _key;
+    const string KeyCheckQuery = "SELECT value FROM meta WHERE name = 'key_check'";
 
     public VolumeFiles Files => files;
 
     /// <summary>What was salvaged into the file that is open; null when nothing was.</summary>
-    public SalvageReport? Salvage { get; private set; }
+    public SalvageReport? Salvage { get; set; }
+
+    /// <summary>A salvage into the file that is open which is not done; null when there is none.</summary>
+    public SalvageProgress? Pending { get; set; }
 
     /// <summary>Whether the file was not closed properly, and is too large to have been checked.</summary>
     public bool NeedsCheck { get; private set; }
@@ -45,6 +45,7 @@ internal sealed class DatabaseFile(
         {
             try
             {
+                salvage.DeleteOldEvidence();
                 return OpenChecked();
             }
             catch (SqliteFailure failure) when (failure.IsDamage || IsBrokenSchema(failure))
@@ -52,14 +53,46 @@ internal sealed class DatabaseFile(
                 damage = failure.Message;
             }
         }
-        var report = salvage.Run(damage, minLastId);
-        Log.Salvaged(logger, files.Database, report.Reason, report.Readings, report.Missing, report.KeptAs!);
+        if (VolumeFiles.Length(files.Database) + VolumeFiles.Length(files.Wal) > options.SalvagedAtOnceBytes)
+        {
+            var begun = salvage.SetAside(damage, minLastId);
+            Log.SetAside(logger, files.Database, begun.Reason, begun.KeptAs);
+        }
+        else
+        {
+            var report = salvage.Run(damage, minLastId);
+            Log.Salvaged(logger, files.Database, report.Reason, report.Readings, report.Missing, report.KeptAs);
+        }
+        salvage.DeleteOldEvidence();
         return OpenChecked();
     }
 
     /// <summary>One a thread; null without a key.</summary>
     public PayloadCipher? NewCipher() =>
-        options.KeyFile is { } path ? new PayloadCipher(_key ??= PayloadCipher.ReadKey(path)) : null;
+        options.Key is { } key ? new PayloadCipher(key.Bytes.Span) : null;
+
+    public static bool IsEncrypted(VolumeFiles files)
+    {
+        if (VolumeFiles.Length(files.Database) == 0)
+            return false;
+        try
+        {
+            using var connection = SqliteConnection.Open(files.Database, create: false, readOnly: true, vfs: null);
+            return connection.QueryText(KeyCheckQuery) is not null;
+        }
+        catch (SqliteFailure)
+        {
+            // Damaged: opening it looks closer.
+            return false;
+        }
+    }
+
+    /// <summary>Why an encrypted file can't be used with this key; null when it can.</summary>
+    public static string? FaultOfKey(string path, BufferKey? key, PayloadCipher? cipher, string check) => cipher is null
+        ? $"{path}: is encrypted and no key is given; set Buffer__KeyFile or Buffer__Encryption as it was, or move the file away"
+        : cipher.Fits(check)
+            ? null
+            : $"{path}: {key} is not the key that it was made with; put the right one there, or move the file away";
 
     public SqliteConnection OpenReader()
     {
@@ -116,8 +149,10 @@ internal sealed class DatabaseFile(
                 throw new SqliteFailure(raw.SQLITE_CORRUPT, raw.SQLITE_CORRUPT, fault);
             NeedsCheck = isUnclean && size > CheckedAtOnceBytes;
             VerifyKey(connection);
-            Salvage = ReadReport(connection);
-            return new QueueStore(connection, NewCipher());
+            var store = new QueueStore(connection, NewCipher());
+            Pending = SalvageProgress.Parse(store.GetMeta(SalvageProgress.Name));
+            Salvage = Pending?.ToReport(isComplete: false) ?? SalvageReport.Parse(store.GetMeta(SalvageReport.MetaName));
+            return store;
         }
         catch
         {
@@ -151,33 +186,34 @@ internal sealed class DatabaseFile(
         }
     }
 
-    // A sealed text that is known: shows a wrong key before anything is written with it.
     void VerifyKey(SqliteConnection connection)
     {
-        const string Known = "SensorForwarder";
-        var check = connection.QueryText("SELECT value FROM meta WHERE name = 'key_check'");
+        var check = connection.QueryText(KeyCheckQuery);
         using var cipher = NewCipher();
-        if (check is null && cipher is not null)
+        if (check is not null)
+        {
+            // Beside rows that the key opens it is the check itself that was hit.
+            if (cipher is not null && !cipher.Fits(check) && OpensAny(connection, cipher))
+                throw new SqliteFailure(raw.SQLITE_CORRUPT, raw.SQLITE_CORRUPT, "the check of the key is damaged");
+            if (FaultOfKey(files.Database, options.Key, cipher, check) is { } fault)
+                throw new BufferUnavailableException(fault);
+        }
+        else if (cipher is not null)
         {
             using var save = connection.PrepareOnce("INSERT INTO meta(name, value) VALUES('key_check', ?1)");
-            save.Bind(1, Convert.ToBase64String(cipher.Seal(0, Encoding.ASCII.GetBytes(Known)))).Run();
-            return;
+            save.Bind(1, cipher.MakeCheck()).Run();
         }
-        if (check is null)
-            return;
-        if (cipher is null)
+    }
+
+    static bool OpensAny(SqliteConnection connection, PayloadCipher cipher)
+    {
+        using var query = connection.PrepareOnce("SELECT id, payload FROM queue LIMIT 100");
+        while (query.Step())
         {
-            throw new BufferUnavailableException(
-                $"{files.Database}: is encrypted and no key is given; set Buffer__KeyFile, or move the file away");
+            if (cipher.Unseal(query.Number(0), query.Bytes(1)) is not null)
+                return true;
         }
-        var buffer = new byte[check.Length];
-        if (!Convert.TryFromBase64String(check, buffer, out var bytes)
-            || cipher.Unseal(0, buffer.AsSpan(0, bytes)) is not { } text || Encoding.ASCII.GetString(text) != Known)
-        {
-            throw new BufferUnavailableException(
-                $"{files.Database}: {options.KeyFile} is not the key that it was made with; give the right one to "
-                + "Buffer__KeyFile, or move the file away");
-        }
+        return false;
     }
 
     static string? QuickCheck(SqliteConnection connection)
@@ -190,14 +226,4 @@ internal sealed class DatabaseFile(
     static bool IsBrokenSchema(SqliteFailure failure) =>
         failure.Code is raw.SQLITE_ERROR or raw.SQLITE_MISMATCH or raw.SQLITE_CONSTRAINT or raw.SQLITE_SCHEMA
             or raw.SQLITE_RANGE or raw.SQLITE_TOOBIG;
-
-    static SalvageReport? ReadReport(SqliteConnection connection)
-    {
-        var parts = connection.QueryText("SELECT value FROM meta WHERE name = 'salvage'")?.Split('\n');
-        return parts is { Length: 5 } && long.TryParse(parts[0], CultureInfo.InvariantCulture, out var at)
-            && long.TryParse(parts[2], CultureInfo.InvariantCulture, out var readings)
-            && long.TryParse(parts[3], CultureInfo.InvariantCulture, out var missing)
-            ? new SalvageReport(TimeRepair.Moment(at), parts[1], readings, missing, parts[4])
-            : null;
-    }
 }

@@ -41,6 +41,7 @@ internal sealed class EvictionLedger
     public static void Add(
         QueueStore store, string reason, IReadOnlyDictionary<string, long> bySensor, long? firstId, long? lastId)
     {
+        store.HasEvicted = true;
         using var upsert = store.Connection.PrepareOnce("""
             INSERT INTO evicted(reason, sensor, total, announced, first_id, last_id) VALUES(?1, ?2, ?3, 0, ?4, ?5)
             ON CONFLICT(reason, sensor) DO UPDATE SET total = total + excluded.total,

@@ -29,15 +29,17 @@ internal sealed class Evictor(ReadingClock clock)
         var levels = ThinningLevels.Load(store);
         // The newest quarter stays whole.
         var wholeFromId = store.Marks.LastId - (store.Marks.Depth / 4) + 1;
-        if (levels.Choose(store.Marks, wholeFromId) is not { } piece)
-            return 0;
+        // A level may have fewer readings than its ids let one think, or hardly two a sensor, and so nothing left to give.
+        return levels.Choose(store.Marks, wholeFromId).ToList()
+            .Select(piece => Thin(store, levels, piece)).FirstOrDefault(gone => gone > 0);
+    }
+
+    static int Thin(QueueStore store, ThinningLevels levels, (int Level, long AfterId, long ThroughId) piece)
+    {
         var rows = ReadPiece(store, Math.Max(piece.AfterId, store.Marks.AcknowledgedThrough), piece.ThroughId);
-        if (rows.Count == 0)
-            return 0;
         var bySensor = ChooseRows(rows);
         var goes = rows.Count(r => !r.Stays);
-        // A piece with hardly two readings a sensor has nothing left to give.
-        if (goes < rows.Count / 16)
+        if (goes == 0 || goes < rows.Count / 16)
             return 0;
         // Taken out and put back, not deleted one by one: half-empty pages would give no room back.
         store.Delete(rows[0].Id, rows[^1].Id);

@@ -36,4 +36,15 @@ internal static partial class Log
 
     [LoggerMessage(2010, LogLevel.Information, "Buffer {Path}: the check found no damage")]
     public static partial void CheckedWhole(ILogger logger, string path);
+
+    [LoggerMessage(2011, LogLevel.Error,
+        "Buffer {Path} is damaged ({Reason}) and big: new readings go to a new file; those in {Kept} are salvaged beside the work")]
+    public static partial void SetAside(ILogger logger, string path, string reason, string kept);
+
+    [LoggerMessage(2012, LogLevel.Warning,
+        "The salvage of {Kept} is done: {Readings} readings salvaged, {Missing} missing")]
+    public static partial void SalvageDone(ILogger logger, string kept, long readings, long missing);
+
+    [LoggerMessage(2013, LogLevel.Warning, "The salvage of {Kept} waits for room after {Readings} readings: free some on the volume, or raise bufferMaxMegabytes")]
+    public static partial void SalvageWaits(ILogger logger, string kept, long readings);
 }

@@ -9,8 +9,8 @@ internal readonly record struct ScannedRecord(long RowId, object?[] Columns);
 
 /// <summary>
 /// Reads records out of the leaf pages of a damaged database, page by page, trusting nothing: neither the header nor the
-/// tree above the leaves. The write-ahead log lies over the database as SQLite would see it, and behind its first
-/// fault as far as it goes. Format: https://www.sqlite.org/fileformat2.html
+/// tree above the leaves. The write-ahead log lies over the database as SQLite would see it, and behind its
+/// first fault as far as it goes. Format: https://www.sqlite.org/fileformat2.html
 /// </summary>
 internal sealed class PageScanner(Stream database, WalFile? wal)
 {
@@ -26,34 +26,114 @@ internal sealed class PageScanner(Stream database, WalFile? wal)
     // A record that claims more is damaged: no payload, document or answer comes near it.
     const int MaxRecordBytes = 4 << 20;
 
-    readonly ILookup<uint, long>? _logged = wal?.Pages(withInvalid: true);
+    const byte TableInterior = 0x05;
+    const byte IndexInterior = 0x02;
+
+    // The roots of all tables and, as long as these are small, the rest of them; and where a file grows.
+    const uint FirstPages = 64;
+    const uint LastPages = 64;
+    const int MaxDepth = 20;
+
+    readonly ILookup<uint, long>? _logged = wal?.Pages();
+    readonly long[] _doubtful = [.. wal?.DoubtfulImages() ?? []];
+    readonly byte[] _page = new byte[PageBytes];
     readonly byte[] _mapPage = new byte[PageBytes];
     uint _mapNumber;
+    bool? _trustsMap;
 
+    // Of the database and of the log over it.
+    readonly uint _databasePages = CountPages(database, wal);
+
+    /// <summary>Pages of the database with the log over it, and behind them the images in spoiled frames of the log, which
+    /// come last since each of their readings may be there in a better one.</summary>
+    public uint Pages => _databasePages + (uint)_doubtful.Length;
+
+    /// <summary>All records of the file. Takes time in proportion to it.</summary>
     public IEnumerable<ScannedRecord> Scan()
     {
-        var count = (uint)Math.Min(uint.MaxValue - 1, (database.Length + PageBytes - 1) / PageBytes);
-        if (_logged is not null)
+        for (uint number = 1; number <= Pages; number++)
         {
-            foreach (var logged in _logged.Select(g => g.Key))
-                // A frame that names a page far beyond the file is damaged itself.
-                count = logged < count + 4_000_000 ? Math.Max(count, logged) : count;
-        }
-        var page = new byte[PageBytes];
-        var trustsMap = ReadPage(1, page) && CountFree(count) == BinaryPrimitives.ReadUInt32BigEndian(page.AsSpan(36));
-        for (uint number = 1; number <= count; number++)
-        {
-            if (IsMap(number) || (trustsMap && IsFree(number)) || !ReadPage(number, page))
-                continue;
-            foreach (var record in Records(number, page))
+            foreach (var record in Records(number))
                 yield return record;
         }
     }
 
-    static bool IsMap(uint number) => number >= 2 && (number - 2) % (PagesPerMap + 1) == 0;
+    /// <summary>The records of a few pages that take bounded time to read: those of the small tables as a rule, and the
+    /// newest readings.</summary>
+    public IEnumerable<ScannedRecord> Sketch()
+    {
+        var numbers = new SortedSet<uint>(_logged?.Select(g => g.Key) ?? []);
+        for (uint number = 1; number <= Math.Min(FirstPages, Pages); number++)
+        {
+            numbers.Add(number);
+            foreach (var child in Children(number))
+            {
+                numbers.Add(child);
+                numbers.Add(Rightmost(child));
+            }
+        }
+        for (var number = Pages > LastPages ? Pages - LastPages : 1; number <= Pages; number++)
+            numbers.Add(number);
+        return numbers.Where(n => n > 0 && n <= Pages).SelectMany(Records);
+    }
+
+    /// <summary>The records of one page; none when it is no leaf or is free.</summary>
+    public List<ScannedRecord> Records(uint number)
+    {
+        if (number > _databasePages)
+            return wal!.ReadPage(_doubtful[number - _databasePages - 1], _page) ? Records(number, _page) : [];
+        _trustsMap ??= TrustsMap();
+        return IsMap(number) || (_trustsMap.Value && IsFree(number)) || !ReadPage(number, _page)
+            ? []
+            : Records(number, _page);
+    }
+
+    static uint CountPages(Stream database, WalFile? wal)
+    {
+        var count = (uint)Math.Min(uint.MaxValue - 1, (database.Length + PageBytes - 1) / PageBytes);
+        foreach (var logged in wal?.Pages().Select(g => g.Key) ?? [])
+            // A frame that names a page far beyond the file is damaged itself.
+            count = logged < count + 4_000_000 ? Math.Max(count, logged) : count;
+        return count;
+    }
 
     // The header counts the free pages as well. Where the two disagree one of them was hit, and a reading that is sent
     // again is better than one that is lost.
+    bool TrustsMap()
+    {
+        var page = new byte[PageBytes];
+        return ReadPage(1, page) && CountFree(_databasePages) == BinaryPrimitives.ReadUInt32BigEndian(page.AsSpan(36));
+    }
+
+    // Of a page above the leaves: what its cells point to, and the last one, which has the highest rows.
+    List<uint> Children(uint number)
+    {
+        var children = new List<uint>();
+        var page = new byte[PageBytes];
+        var header = number == 1 ? DatabaseHeaderBytes : 0;
+        if (!ReadPage(number, page) || page[header] is not TableInterior and not IndexInterior)
+            return children;
+        var cells = BinaryPrimitives.ReadUInt16BigEndian(page.AsSpan(header + 3));
+        for (var i = 0; i < cells && header + 12 + (2 * i) + 2 <= PageBytes; i++)
+        {
+            var cell = BinaryPrimitives.ReadUInt16BigEndian(page.AsSpan(header + 12 + (2 * i)));
+            if (cell <= PageBytes - 4)
+                children.Add(BinaryPrimitives.ReadUInt32BigEndian(page.AsSpan(cell)));
+        }
+        children.Add(BinaryPrimitives.ReadUInt32BigEndian(page.AsSpan(header + 8)));
+        return children;
+    }
+
+    uint Rightmost(uint number)
+    {
+        var at = number;
+        for (var depth = 0; depth < MaxDepth && at > 0 && at <= Pages && Children(at) is { Count: > 0 } children; depth++)
+            at = children[^1];
+        return at;
+    }
+
+    static bool IsMap(uint number) => number >= 2 && (number - 2) % (PagesPerMap + 1) == 0;
+
     uint CountFree(uint pages)
     {
         uint free = 0;

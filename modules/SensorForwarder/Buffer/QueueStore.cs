@@ -2,15 +2,16 @@ namespace SensorForwarder.Buffer;
 
 /// <summary>The tables, as the writer changes them: SQL and the marks that go with it. Owned by the writer's thread.
 /// Everything throws <see cref="SqliteFailure"/>; after one, <see cref="Rollback"/>.</summary>
-internal sealed class QueueStore : IDisposable
+internal sealed partial class QueueStore : IDisposable
 {
-    const int MaxAnswerLength = 4_096;
-
     // Rows that are deleted in one transaction.
     const int DeletePieceRows = 20_000;
 
     // So few waiting rows are sooner written again than deleted around.
     const int FewRows = 1_024;
+
+    /// <summary>Up to this id rows are not shown to readers yet: <see cref="PendingSalvage"/>.</summary>
+    public const string HiddenName = "hidden_through";
 
     public const string AcknowledgedName = "acknowledged_through";
     public const string AcknowledgedCheckName = "acknowledged_check";
@@ -33,7 +34,7 @@ internal sealed class QueueStore : IDisposable
     int _savedClock;
     int _transactionSavedClock;
 
-    /// <param name="cipher">Seals payloads; null stores them plain. Disposed with the store.</param>
+    /// <param name="cipher">Seals payloads, answers and documents; null stores them plain. Disposed with the store.</param>
     public QueueStore(SqliteConnection connection, PayloadCipher? cipher)
     {
         _connection = connection;
@@ -59,9 +60,13 @@ internal sealed class QueueStore : IDisposable
 
     public SqliteConnection Connection => _connection;
 
+    /// <summary>Whether the running transaction changed <c>evicted</c>.</summary>
+    public bool HasEvicted { get; set; }
+
     public void Begin()
     {
         _begin.Run();
+        HasEvicted = false;
         _transactionSavedClock = _savedClock;
     }
 
@@ -180,6 +185,23 @@ internal sealed class QueueStore : IDisposable
         return true;
     }
 
+    /// <summary>Takes all delivered rows out of the file, so that rows may come back at ids that lie among them.</summary>
+    public void ForgetAcknowledged()
+    {
+        while (Reclaim())
+        {
+            // Bounded by what is left dead in the file.
+        }
+        Marks = Marks with { AcknowledgedThrough = 0 };
+    }
+
+    /// <summary>Rows were put in at ids that were given out before.</summary>
+    public void TookOver(long readings, long deadLetters)
+    {
+        Marks = Marks with { Depth = Marks.Depth + readings, DeadLetters = Marks.DeadLetters + deadLetters };
+        RefreshFirst();
+    }
+
     /// <summary>Deletes the rows of an id range.</summary>
     /// <returns>How many there were.</returns>
     public int Delete(long firstId, long lastId)
@@ -207,92 +229,6 @@ internal sealed class QueueStore : IDisposable
             : Marks with { FirstId = Marks.LastId + 1, Depth = 0 };
         _first.Reset();
     }
-
-    public bool MoveToDeadLetters(long id, string reason, string? answer, long refusedAtMs)
-    {
-        if (id <= Marks.AcknowledgedThrough)
-            return false;
-        using (var copy = _connection.PrepareOnce("""
-            INSERT OR REPLACE INTO dead_letter(id, recorded_at, clock, payload, refused_at, reason, answer)
-            SELECT id, recorded_at, clock, payload, ?2, ?3, ?4 FROM queue WHERE id = ?1
-            """))
-        {
-            copy.Bind(1, id).Bind(2, refusedAtMs).Bind(3, reason)
-                .Bind(4, answer?.Length > MaxAnswerLength ? answer[..MaxAnswerLength] : answer).Run();
-        }
-        if (Delete(id, id) == 0)
-            return false;
-        Marks = Marks with { DeadLetters = Marks.DeadLetters + 1 };
-        RefreshFirst();
-        return true;
-    }
-
-    /// <summary>Moves dead letters back into the queue, oldest first.</summary>
-    public int ReturnDeadLetters(int maxCount)
-    {
-        // Dead letters come back at ids that may lie among the delivered ones; those go first.
-        while (Reclaim())
-        {
-            // Bounded by what is left dead in the file.
-        }
-        Marks = Marks with { AcknowledgedThrough = 0 };
-        using (var copy = _connection.PrepareOnce("""
-            INSERT OR IGNORE INTO queue(id, recorded_at, clock, payload)
-            SELECT id, recorded_at, clock, payload FROM dead_letter ORDER BY id LIMIT ?1
-            """))
-        {
-            copy.Bind(1, maxCount).Run();
-        }
-        var returned = _connection.Changes();
-        Marks = Marks with { Depth = Marks.Depth + returned };
-        RemoveDeadLetters(maxCount);
-        RefreshFirst();
-        return returned;
-    }
-
-    /// <summary>Deletes the oldest dead letters.</summary>
-    public int RemoveDeadLetters(int maxCount)
-    {
-        using (var delete = _connection.PrepareOnce(
-            "DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter ORDER BY id LIMIT ?1)"))
-        {
-            delete.Bind(1, maxCount).Run();
-        }
-        var removed = _connection.Changes();
-        Marks = Marks with { DeadLetters = Marks.DeadLetters - removed };
-        return removed;
-    }
-
-    public void SaveDocument(string name, ReadOnlySpan<byte> content) =>
-        _saveDocument.Bind(1, name).BindBlob(2, content).Run();
-
-    /// <summary>Writes the clock segments that rows of this transaction may name.</summary>
-    public void SaveClocks(IReadOnlyList<ClockSegment> segments)
-    {
-        for (var i = segments.Count - 1; i >= 0 && segments[i].Id > _savedClock; i--)
-        {
-            var segment = segments[i];
-            _saveClock.Bind(1, segment.Id).Bind(2, segment.BootId).Bind(3, segment.OffsetMs)
-                .Bind(4, segment.Synchronized ? 1 : 0).Run();
-            _transactionSavedClock = Math.Max(_transactionSavedClock, segment.Id);
-        }
-    }
-
-    public List<ClockSegment> LoadClocks()
-    {
-        var segments = new List<ClockSegment>();
-        using var query = _connection.PrepareOnce("SELECT id, boot_id, offset_ms, synchronized FROM clock ORDER BY id");
-        while (query.Step())
-        {
-            segments.Add(new ClockSegment(
-                (int)query.Number(0), query.Text(1), query.Number(2), query.Number(3) != 0));
-        }
-        return segments;
-    }
-
-    public void SetMeta(string name, long value) => _setMeta.Bind(1, name).Bind(2, value).Run();
-
-    public void SetMeta(string name, string value) => _setMeta.Bind(1, name).Bind(2, value).Run();
 
     /// <summary>Pages of the database, and those of them that hold nothing.</summary>
     public (long Pages, long Free) CountPages()

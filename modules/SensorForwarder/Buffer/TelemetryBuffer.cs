@@ -25,6 +25,8 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     readonly ILogger _logger;
     readonly CancellationTokenSource _closing = new();
     readonly Task _check;
+    readonly PendingSalvage _pending;
+    Task _salvage;
     int _disposed;
 
     TelemetryBuffer(
@@ -41,14 +43,18 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             Committed = () => Committed?.Invoke(),
         };
         _reader = new BatchReader(parts.Clock, file.OpenReader, _writer.ReportDamage, file.NewCipher());
+        _pending = new PendingSalvage(file, () => _writer.Limits, Submit, timeProvider, logger);
+        _salvage = Task.CompletedTask;
         _writer.Replaced = () =>
         {
             _reader.Reconnect();
             ReadingsReturned?.Invoke();
+            _salvage = SalvageAsync(after: _salvage);
         };
         parts.Intake.GivenUp = payload =>
             parts.Ledger.Note(EvictionLedger.Overflow, EvictionLedger.SensorOf(payload));
         _writer.Start();
+        _salvage = SalvageAsync(after: Task.CompletedTask);
         _check = file.NeedsCheck ? Task.Run(CheckFile) : Task.CompletedTask;
     }
 
@@ -73,6 +79,9 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         BufferOptions options, TimeProvider timeProvider, ILogger<TelemetryBuffer> logger,
         CancellationToken cancellationToken) =>
         Task.Run(() => Open(options, timeProvider, logger), cancellationToken);
+
+    /// <summary>Whether the directory holds a file that was made with a key; not when it can't be told.</summary>
+    public static bool IsEncrypted(string directory) => DatabaseFile.IsEncrypted(new VolumeFiles(Path.GetFullPath(directory), null));
 
     /// <summary>Stores a reading. Completes with its id when it is on the medium.</summary>
     /// <param name="cancellationToken">Ends the waiting; the reading itself stays in line.</param>
@@ -192,6 +201,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         await _closing.CancelAsync();
         await _check;
         await Task.Run(_writer.Dispose);
+        await _salvage;
         _reader.Dispose();
         _closing.Dispose();
     }
@@ -238,6 +248,21 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         {
             if (failure.IsDamage)
                 _writer.ReportDamage(failure.Message);
+        }
+    }
+
+    // A big file that was damaged: its readings come in while new ones are stored.
+    async Task SalvageAsync(Task after)
+    {
+        await after.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
+        try
+        {
+            if (await _pending.RunAsync(_closing.Token))
+                ReadingsReturned?.Invoke();
+        }
+        catch (Exception e) when (e is OperationCanceledException or BufferUnavailableException)
+        {
+            // The buffer closes; the next start goes on.
         }
     }
 

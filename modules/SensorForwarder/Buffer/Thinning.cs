@@ -28,7 +28,7 @@ internal static class Thinning
                 scores[0] = double.PositiveInfinity;
             if (start + group.Length == samples.Length)
                 scores[group.Length - 1] = double.PositiveInfinity;
-            for (var kept = 0; kept < (group.Length + 1) / 2; kept++)
+            for (var kept = 0; kept < Math.Min(GroupSize / 2, group.Length); kept++)
             {
                 // The earlier one of two that say as much, so that the result does not depend on how often it is run.
                 var best = scores.AsSpan().IndexOf(scores.Max());
@@ -58,10 +58,12 @@ internal static class Thinning
             }
             if (lowest < 0 || ranges[value] <= 0)
                 continue;
-            // In proportion to what the value does elsewhere: noise on a flat line must not outvote a peak.
-            var weight = (group[highest].Value(value) - group[lowest].Value(value)) / ranges[value];
-            scores[lowest] += weight;
-            scores[highest] += weight;
+            // In proportion to what the value does elsewhere: noise on a flat line must not outvote a peak. And by the
+            // distance to the others: where the first or the last reading takes a place, a peak must not lose the other
+            // one to the least of its neighbours.
+            var middle = Middle(group, value);
+            scores[lowest] += (middle - group[lowest].Value(value)) / ranges[value];
+            scores[highest] += (group[highest].Value(value) - middle) / ranges[value];
         }
         // Where the quality changes something began or ended.
         for (var i = 0; i < group.Length; i++)
@@ -70,6 +72,17 @@ internal static class Thinning
                 scores[i] += 1;
         }
         return scores;
+    }
+
+    static double Middle(ReadOnlySpan<Sample> group, int value)
+    {
+        double sum = 0, count = 0;
+        foreach (var sample in group)
+        {
+            if (!double.IsNaN(sample.Value(value)))
+                (sum, count) = (sum + sample.Value(value), count + 1);
+        }
+        return sum / count;
     }
 
     static double[] Ranges(Sample[] samples)

@@ -36,24 +36,23 @@ internal sealed class ThinningLevels
     public void Save(QueueStore store) => store.SetMeta("thinned", string.Join(' ', _levels.Select(l =>
         string.Create(CultureInfo.InvariantCulture, $"{l.LastId}:{l.Rows}"))));
 
-    /// <summary>The level to thin next: the one with the most readings, so that detail is lost bit by bit with age,
-    /// and not all at once.</summary>
+    /// <summary>The levels to thin next: first the one with the most readings, so that detail is lost bit by bit with
+    /// age, and not all at once.</summary>
     /// <param name="wholeFromId">Readings from here on are new, and stay whole.</param>
-    /// <returns>The level, and the ids between which its readings lie; null when no level has enough.</returns>
-    public (int Level, long AfterId, long ThroughId)? Choose(QueueMarks marks, long wholeFromId)
+    /// <returns>The levels that have enough, and the ids between which their readings lie.</returns>
+    public IEnumerable<(int Level, long AfterId, long ThroughId)> Choose(QueueMarks marks, long wholeFromId)
     {
         const long TooFew = 64;
-        (int, long, long)? chosen = null;
-        var most = TooFew;
+        var enough = new List<(long Rows, int Level, long AfterId, long ThroughId)>();
         for (var level = 0; level <= Math.Min(_levels.Count, MaxLevel - 1); level++)
         {
             var after = level < _levels.Count ? _levels[level].LastId : 0;
             var through = level == 0 ? wholeFromId - 1 : _levels[level - 1].LastId;
             var rows = level == 0 ? through - Math.Max(after, marks.FirstId - 1) : _levels[level - 1].Rows;
-            if (through > after && rows > most)
-                (most, chosen) = (rows, (level, after, through));
+            if (through > after && rows > TooFew)
+                enough.Add((rows, level, after, through));
         }
-        return chosen;
+        return enough.OrderByDescending(l => l.Rows).Select(l => (l.Level, l.AfterId, l.ThroughId));
     }
 
     /// <summary>A piece of a level was thinned.</summary>

@@ -32,6 +32,9 @@ internal sealed partial class VolumeFiles(string directory, Action<VolumeOperati
     /// <summary>A salvage in progress; one that is found at the start was interrupted and is begun again.</summary>
     public string Salvage { get; } = Path.Combine(directory, "telemetry.salvage");
 
+    /// <summary>A damaged file that is kept as evidence.</summary>
+    public string Kept(int number) => Path.Combine(Directory, $"telemetry.damaged-{number}.db");
+
     public static long Length(string path)
     {
         var info = new FileInfo(path);
@@ -58,6 +61,20 @@ internal sealed partial class VolumeFiles(string directory, Action<VolumeOperati
     {
         observer?.Invoke(new VolumeOperation(VolumeOperationKind.Write, path));
         OpenPrivate(path, FileMode.OpenOrCreate).Dispose();
+    }
+
+    /// <summary>Writes a whole small file, readable by its owner only, and makes it durable: after a power cut it is there
+    /// as it was or as it is now.</summary>
+    public void WritePrivate(string path, ReadOnlySpan<byte> content)
+    {
+        var unfinished = path + ".new";
+        using (var file = OpenPrivate(unfinished, FileMode.Create))
+        {
+            file.Write(content);
+            file.Flush(flushToDisk: true);
+        }
+        Rename(unfinished, path);
+        SyncDirectory();
     }
 
     /// <summary>Writes real blocks, not a hole, so that deleting the file gives that much room back.</summary>

@@ -16,10 +16,7 @@ internal sealed class WalFile
 
     WalFile(Stream stream) => _stream = stream;
 
-    readonly record struct Frame(uint Page, bool IsCommit, long Offset);
-
-    /// <summary>Frames that SQLite will use: whole, in an unbroken chain, up to the last commit.</summary>
-    public int ValidFrames { get; private set; }
+    readonly record struct Frame(uint Page, bool IsWhole, long Offset);
 
     /// <summary>
     /// Whether frames behind the valid ones had been synced, and so were damaged afterwards. Each transaction is synced
@@ -36,52 +33,59 @@ internal sealed class WalFile
         if (!ReadAt(stream, 0, header))
             return wal;
         var magic = BinaryPrimitives.ReadUInt32BigEndian(header);
-        if ((magic & ~1u) != MagicLittleEndian
-            || BinaryPrimitives.ReadUInt32BigEndian(header.AsSpan(8)) != BufferSchema.PageBytes)
-        {
-            // A header that was spoiled after frames were synced behind it.
+        var isOurs = (magic & ~1u) == MagicLittleEndian
+            && BinaryPrimitives.ReadUInt32BigEndian(header.AsSpan(8)) == BufferSchema.PageBytes;
+        wal.ReadFrames(header, isOurs, isBigEndian: isOurs && (magic & 1) != 0);
+        // A header that was spoiled after frames were synced behind it.
+        if (!isOurs)
             wal.HasDamage = stream.Length > HeaderBytes + (2 * FrameBytes);
-            return wal;
-        }
-        wal.ReadFrames(header, isBigEndian: (magic & 1) != 0);
         return wal;
     }
 
-    /// <summary>The page images by page, oldest first; behind the valid part only on request.</summary>
-    public ILookup<uint, long> Pages(bool withInvalid) =>
-        _frames.Take(withInvalid ? _frames.Count : ValidFrames).ToLookup(f => f.Page, f => f.Offset);
+    /// <summary>Images by page, oldest first, of frames that are whole by themselves, wherever the chain is broken.
+    /// </summary>
+    public ILookup<uint, long> Pages() => _frames.Where(f => f.IsWhole).ToLookup(f => f.Page, f => f.Offset);
+
+    /// <summary>Images in frames that were hit somewhere, be it in their page number.</summary>
+    public IEnumerable<long> DoubtfulImages() => _frames.Where(f => !f.IsWhole).Select(f => f.Offset);
 
     public bool ReadPage(long offset, byte[] page) => ReadAt(_stream, offset, page);
 
-    void ReadFrames(byte[] header, bool isBigEndian)
+    void ReadFrames(byte[] header, bool isOurs, bool isBigEndian)
     {
+        // SQLite's chain from the header on, and each frame by itself behind the sum that stands in the one before.
         var sum = Checksum((0, 0), header.AsSpan(0, 24), isBigEndian);
-        var isValid = sum == ReadSum(header.AsSpan(24));
-        var salts = BinaryPrimitives.ReadUInt64BigEndian(header.AsSpan(16));
+        var isValid = isOurs && sum == ReadSum(header.AsSpan(24));
+        var before = ReadSum(header.AsSpan(24));
         var frame = new byte[FrameBytes];
+        // A spoiled header does not tell which frames are of this log, but the first of them does.
+        var salts = isValid || !ReadAt(_stream, HeaderBytes, frame) ? Salts(header.AsSpan(16)) : Salts(frame.AsSpan(8));
         var invalidCommit = false;
+        var others = new List<Frame>();
         for (var offset = (long)HeaderBytes; ReadAt(_stream, offset, frame); offset += FrameBytes)
         {
-            if (BinaryPrimitives.ReadUInt64BigEndian(frame.AsSpan(8)) != salts)
+            var stored = ReadSum(frame.AsSpan(16));
+            var own = Checksum(Checksum(before, frame.AsSpan(0, 8), isBigEndian), frame.AsSpan(FrameHeaderBytes), isBigEndian);
+            before = stored;
+            var page = BinaryPrimitives.ReadUInt32BigEndian(frame);
+            if (Salts(frame.AsSpan(8)) != salts)
             {
-                // Left over from before the log last started over, or spoiled itself.
+                // Left over from before the log last started over; but in front of frames of this log it is spoiled.
                 isValid = false;
+                others.Add(new Frame(page, IsWhole: false, offset + FrameHeaderBytes));
                 continue;
             }
-            if (isValid)
-            {
-                sum = Checksum(sum, frame.AsSpan(0, 8), isBigEndian);
-                sum = Checksum(sum, frame.AsSpan(FrameHeaderBytes), isBigEndian);
-                isValid = sum == ReadSum(frame.AsSpan(16));
-            }
+            _frames.AddRange(others);
+            others.Clear();
+            _frames.Add(new Frame(page, own == stored, offset + FrameHeaderBytes));
+            isValid &= own == stored;
             var isCommit = BinaryPrimitives.ReadUInt32BigEndian(frame.AsSpan(4)) != 0;
-            _frames.Add(new Frame(BinaryPrimitives.ReadUInt32BigEndian(frame), isCommit, offset + FrameHeaderBytes));
-            if (isValid && isCommit)
-                ValidFrames = _frames.Count;
             HasDamage |= invalidCommit;
             invalidCommit |= !isValid && isCommit;
         }
     }
+
+    static ulong Salts(ReadOnlySpan<byte> bytes) => BinaryPrimitives.ReadUInt64BigEndian(bytes);
 
     static (uint, uint) Checksum((uint A, uint B) sum, ReadOnlySpan<byte> bytes, bool isBigEndian)
     {

@@ -18,6 +18,9 @@ internal sealed record BootOptions
     /// <summary>Key file for encryption at rest; null: none.</summary>
     public string? BufferKeyFile { get; init; }
 
+    /// <summary>Whether the key for encryption at rest is made here and wrapped by IoT Edge's workload API.</summary>
+    public bool WrapsBufferKey { get; init; }
+
     /// <summary>Settings document to watch; null: none.</summary>
     public string? SettingsFile { get; init; }
 
@@ -53,11 +56,10 @@ internal sealed record BootOptions
         {
             BufferDirectory = directory,
             BufferKeyFile = Text(configuration, "Buffer:KeyFile"),
+            WrapsBufferKey = ReadWrapsBufferKey(configuration, identity),
             SettingsFile = Text(configuration, "Settings:File"),
             HttpEndpoint = ReadEndpoint(configuration),
-            Http = new(
-                Text(configuration, "Http:Authorization"),
-                configuration.GetSection("Http:Headers").GetChildren().ToDictionary(h => h.Key, h => h.Value ?? "")),
+            Http = HttpBootReader.Read(configuration),
             WebPort = ReadPort(configuration),
             Sensors = new(
                 Text(configuration, "Sensors:ProcRoot") ?? "/proc",
@@ -80,6 +82,18 @@ internal sealed record BootOptions
         return SettingsTable.TryReadEndpoint(text, out var endpoint)
             ? endpoint
             : throw new BootValueException($"Http__Endpoint: '{text}' is not an absolute http or https URL without user and password (Http__Authorization is for those).");
+    }
+
+    static bool ReadWrapsBufferKey(IConfiguration configuration, EdgeIdentity? identity)
+    {
+        if (Text(configuration, "Buffer:Encryption") is not { } text) return false;
+        if (text != "workload")
+            throw new BootValueException($"Buffer__Encryption: '{LogText.Clean(text)}' is not 'workload', the only value; Buffer__KeyFile encrypts with a key of yours.");
+        if (identity?.Workload is null)
+            throw new BootValueException("Buffer__Encryption: 'workload' needs IoT Edge's workload API (IOTEDGE_WORKLOADURI); elsewhere use Buffer__KeyFile.");
+        return Text(configuration, "Buffer:KeyFile") is null
+            ? true
+            : throw new BootValueException("Buffer__Encryption: 'workload' makes its own key, and Buffer__KeyFile names one; unset one of the two.");
     }
 
     static HubTransport ReadTransport(IConfiguration configuration) =>

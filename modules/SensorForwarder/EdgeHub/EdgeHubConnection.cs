@@ -77,6 +77,9 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
     /// <summary>Requests and calls that are open: for tests that look for leaks.</summary>
     internal int OpenRequests => _twinRequests.Waiting + _methods.Open;
 
+    /// <summary>Messages on the connection that are not acknowledged yet: for tests that move the clock.</summary>
+    internal int UnderWay => _session?.UnderWay ?? 0;
+
     public Task WaitUntilConnectedAsync(CancellationToken cancellationToken)
     {
         lock (_gate) return _connected.Task.WaitAsync(cancellationToken);

@@ -61,6 +61,12 @@ internal sealed class Session(IMqttClient client, HubTransport transport, TimePr
         get { lock (_gate) return _end; }
     }
 
+    /// <summary>Messages without an acknowledgement yet.</summary>
+    public int UnderWay
+    {
+        get { lock (_gate) return _flights.Count; }
+    }
+
     /// <summary>A message goes under way; null when the connection is over.</summary>
     public Flight? Begin(int bytes, bool fromLine)
     {

@@ -15,21 +15,26 @@ internal sealed class WorkloadApiException(string message, Exception? inner = nu
     public bool MayPass { get; init; }
 }
 
+/// <summary>What the workload API encrypted, and what it needs to decrypt it.</summary>
+/// <param name="GenerationId">The module's generation at that time.</param>
+internal sealed record WrappedBytes(string GenerationId, byte[] InitializationVector, byte[] Ciphertext);
+
 /// <summary>
-/// The part of IoT Edge's workload API that a module needs: signing, and the trust bundle. HTTP/1.1 over a Unix
+/// The part of IoT Edge's workload API that a module needs: signing, wrapping a key, and the trust bundle. HTTP/1.1 over a Unix
 /// socket, one connection a request, one request at a time: the daemon closes the socket of the 11th at once. What may
-/// pass (a status from 500 on, a closed socket) is tried again before it counts. Source: edgelet-http-workload, and
+/// pass (a status from 500 on, a closed socket) is tried again before it counts, unless the caller does that. Source: edgelet-http-workload, and
 /// HttpHsmClient.cs of the device SDK.
 /// </summary>
-internal sealed class WorkloadApi(WorkloadEndpoint endpoint, TimeProvider timeProvider, Random random) : IDisposable
+internal sealed class WorkloadApi(
+    WorkloadEndpoint endpoint, TimeProvider timeProvider, Random random, int retriesMax = WorkloadApi.RetriesMax) : IDisposable
 {
-    // Accepted by every runtime since 1.0; later versions change nothing in these two calls.
+    // Accepted by every runtime since 1.0; later versions change nothing in these calls.
     const string ApiVersion = "2018-06-28";
     const int MaxAnswerBytes = 1 << 20;
     static readonly TimeSpan AnswerTimeout = TimeSpan.FromSeconds(30);
 
     // As in the device SDK (HttpHsmSignatureProvider.cs): three more times, 2 s to 30 s apart.
-    const int RetriesMax = 3;
+    public const int RetriesMax = 3;
     static readonly TimeSpan RetryAfterMin = TimeSpan.FromSeconds(2);
     static readonly TimeSpan RetryAfterMax = TimeSpan.FromSeconds(30);
 
@@ -60,20 +65,29 @@ internal sealed class WorkloadApi(WorkloadEndpoint endpoint, TimeProvider timePr
 
     /// <summary>HMAC-SHA256 of <paramref name="data"/> with the module's key, which never leaves the daemon.</summary>
     /// <exception cref="WorkloadApiException">The daemon does not answer, or refuses.</exception>
-    public async Task<byte[]> SignAsync(byte[] data, CancellationToken cancellationToken)
+    public Task<byte[]> SignAsync(byte[] data, CancellationToken cancellationToken) =>
+        PostAsync("sign", endpoint.GenerationId, $$"""{"keyId":"primary","algo":"HMACSHA256","data":"{{Convert.ToBase64String(data)}}"}""",
+            "digest", ReadDigest, cancellationToken);
+
+    /// <summary>Encrypts with the device's own key, which never leaves the daemon. The module and its present generation
+    /// are part of what only <see cref="DecryptAsync"/> undoes.</summary>
+    /// <exception cref="WorkloadApiException">The daemon does not answer, or refuses.</exception>
+    public async Task<WrappedBytes> EncryptAsync(byte[] plain, CancellationToken cancellationToken)
     {
-        var module = Uri.EscapeDataString(endpoint.ModuleId);
-        var generation = Uri.EscapeDataString(endpoint.GenerationId);
-        // Written by hand: Base64 needs no escaping.
-        var body = $$"""{"keyId":"primary","algo":"HMACSHA256","data":"{{Convert.ToBase64String(data)}}"}""";
-        return await AskAsync(
-            () => new HttpRequestMessage(
-                HttpMethod.Post, $"/modules/{module}/genid/{generation}/sign?api-version={ApiVersion}")
-            {
-                Content = new StringContent(body, Encoding.UTF8, MediaTypeHeaderValue.Parse("application/json")),
-            },
-            "sign", "digest", ReadDigest, cancellationToken);
+        var vector = RandomNumberGenerator.GetBytes(AesGcm.NonceByteSizes.MaxSize);
+        var cipher = await PostAsync("encrypt", endpoint.GenerationId,
+            $$"""{"plaintext":"{{Convert.ToBase64String(plain)}}","initializationVector":"{{Convert.ToBase64String(vector)}}"}""",
+            "ciphertext", Convert.FromBase64String, cancellationToken);
+        return new(endpoint.GenerationId, vector, cipher);
     }
+
+    /// <summary>Undoes <see cref="EncryptAsync"/>, also when the module has got another generation since then.</summary>
+    /// <exception cref="WorkloadApiException">The daemon does not answer, or refuses: this device did not encrypt it.
+    /// </exception>
+    public Task<byte[]> DecryptAsync(WrappedBytes wrapped, CancellationToken cancellationToken) =>
+        PostAsync("decrypt", wrapped.GenerationId,
+            $$"""{"ciphertext":"{{Convert.ToBase64String(wrapped.Ciphertext)}}","initializationVector":"{{Convert.ToBase64String(wrapped.InitializationVector)}}"}""",
+            "plaintext", Convert.FromBase64String, cancellationToken);
 
     /// <summary>The certificates that edgeHub's server certificate may end in.</summary>
     /// <exception cref="WorkloadApiException">The daemon does not answer, or has no bundle.</exception>
@@ -99,6 +113,21 @@ internal sealed class WorkloadApi(WorkloadEndpoint endpoint, TimeProvider timePr
         return digest.Length == SHA256.HashSizeInBytes ? digest : throw new FormatException($"{digest.Length} bytes are no HMAC-SHA256");
     }
 
+    // The bodies are written by hand: Base64 needs no escaping.
+    Task<byte[]> PostAsync(
+        string what, string generationId, string body, string property, Func<string, byte[]> read, CancellationToken cancellationToken)
+    {
+        var module = Uri.EscapeDataString(endpoint.ModuleId);
+        var generation = Uri.EscapeDataString(generationId);
+        return AskAsync(
+            () => new HttpRequestMessage(
+                HttpMethod.Post, $"/modules/{module}/genid/{generation}/{what}?api-version={ApiVersion}")
+            {
+                Content = new StringContent(body, Encoding.UTF8, MediaTypeHeaderValue.Parse("application/json")),
+            },
+            what, property, read, cancellationToken);
+    }
+
     async Task<T> AskAsync<T>(
         Func<HttpRequestMessage> request, string what, string property, Func<string, T> read, CancellationToken cancellationToken)
     {
@@ -108,7 +137,7 @@ internal sealed class WorkloadApi(WorkloadEndpoint endpoint, TimeProvider timePr
             {
                 return await AskOnceAsync(request, what, property, read, cancellationToken);
             }
-            catch (WorkloadApiException exception) when (exception.MayPass && attempt <= RetriesMax)
+            catch (WorkloadApiException exception) when (exception.MayPass && attempt <= retriesMax)
             {
                 var delay = RetryAfterMin + Backoff.Next(attempt, RetryAfterMin, RetryAfterMax, random.NextDouble());
                 await Task.Delay(delay, timeProvider, cancellationToken);

@@ -29,8 +29,8 @@ internal sealed class BatchEncoder
     static ReadOnlySpan<byte> Tail => "]}"u8;
 
     /// <summary>Encodes the readings from the first on, as many as fit into <paramref name="maxBytes"/>, but at least
-    /// one: whether a single one is too large is for the sink to say.</summary>
-    public Batch Encode(IReadOnlyList<BufferedReading> readings, int maxBytes)
+    /// one: whether a single one is too large is for the sink to say. Their payloads are copied.</summary>
+    public Batch Encode(IReadOnlyList<BufferedReading> readings, int maxBytes, Lane lane = Lane.Live)
     {
         var epoch = _epoch();
         if (_head.Epoch != epoch) _head = Write(epoch);
@@ -45,20 +45,24 @@ internal sealed class BatchEncoder
             count++;
         }
 
+        // The readings of the batch point into its body, so that what was read is kept in memory once.
         var body = new byte[bytes];
+        var sent = new BufferedReading[count];
         var at = Append(body, 0, head);
         for (var i = 0; i < count; i++)
         {
+            var reading = readings[i];
             if (i > 0) body[at++] = (byte)',';
             at = Append(body, at, "{\"id\":"u8);
-            Utf8Formatter.TryFormat(readings[i].Id, body.AsSpan(at), out var digits);
-            at = Append(body, at + digits, ",\"data\":"u8);
-            at = Append(body, at, readings[i].Payload.Span);
+            Utf8Formatter.TryFormat(reading.Id, body.AsSpan(at), out var digits);
+            var start = Append(body, at + digits, ",\"data\":"u8);
+            at = Append(body, start, reading.Payload.Span);
+            sent[i] = reading with { Payload = body.AsMemory(start, at - start) };
             body[at++] = (byte)'}';
         }
 
         Append(body, at, Tail);
-        return new(epoch, count == readings.Count ? readings : [.. readings.Take(count)], body);
+        return new(epoch, sent, body) { Lane = lane };
     }
 
     Head Write(string epoch)

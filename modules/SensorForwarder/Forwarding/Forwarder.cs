@@ -7,28 +7,16 @@ namespace SensorForwarder.Forwarding;
 
 /// <summary>
 /// Takes batches out of the buffer and through the sink. One loop owns all of it: everything from outside (a commit, a
-/// send that ended, new settings, a method) only wakes the loop, which then looks at the world and acts.
-/// A batch keeps its boundaries until it is accepted; what failed is sent again, oldest first, before anything new.
+/// send that ended, new settings, a method) only wakes the loop, and <see cref="Dispatcher"/> looks at the world and acts.
 /// </summary>
 internal sealed class Forwarder : BackgroundService
 {
-    static readonly TimeSpan BackoffBase = TimeSpan.FromSeconds(1);
-    static readonly TimeSpan BackoffMax = TimeSpan.FromMinutes(5);
-    static readonly TimeSpan RetryAfterMax = TimeSpan.FromHours(1);
-
-    // A receiver that rejects this many single readings one after the other is broken rather than they are: back off
-    // before any more of them go to the dead letters.
-    const int RejectedInARowMax = 5;
-
     static readonly TimeSpan ShutdownPatience = TimeSpan.FromSeconds(3);
 
     readonly TelemetryBuffer _buffer;
-    readonly IReadOnlyDictionary<SinkKind, ISink> _sinks;
-    readonly BatchQueue _queue;
     readonly TimeProvider _timeProvider;
     readonly Random _random;
     readonly ILogger<Forwarder> _logger;
-    readonly LogThrottle _throttle;
     readonly Channel<bool> _wake =
         Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
 
@@ -36,7 +24,7 @@ internal sealed class Forwarder : BackgroundService
     volatile ForwardingSettings? _settings; // null until the first are known: nothing leaves before
     volatile bool _paused;
     volatile bool _rewind;
-    volatile bool _resumeAtNow;
+    volatile bool _tryNow;
     long _flushThrough;
 
     // Set by the loop, read by others.
@@ -45,15 +33,11 @@ internal sealed class Forwarder : BackgroundService
     long _settledThrough;
 
     // Used only by the loop.
-    readonly Queue<InFlight> _window = new();
-    readonly List<Batch> _failed = [];
-    SendResult? _failure;
-    int _failuresInARow;
-    long _resumeAt;
-    Task _acknowledged = Task.CompletedTask;
-    int _rejectedInARow;
+    readonly Dispatcher _dispatcher;
+    int _stumbles;
+
+    // Set by the loop, taken back by the one who waits.
     volatile ISink? _waitingFor;
-    ISink? _lastSink;
 
     public Forwarder(
         TelemetryBuffer buffer,
@@ -64,12 +48,10 @@ internal sealed class Forwarder : BackgroundService
         ILogger<Forwarder> logger)
     {
         _buffer = buffer;
-        _sinks = sinks;
-        _queue = new(buffer, encoder, timeProvider);
         _timeProvider = timeProvider;
         _random = random;
         _logger = logger;
-        _throttle = new(timeProvider);
+        _dispatcher = new(buffer, sinks, encoder, timeProvider, random, logger, Wake);
         _buffer.Committed += Wake;
         _buffer.ReadingsReturned += Rewind;
     }
@@ -80,8 +62,10 @@ internal sealed class Forwarder : BackgroundService
     public void Apply(ForwardingSettings settings)
     {
         // A message holds one reading then, so there is nothing to wait for either.
-        _settings = settings is { Sink: SinkKind.IotHub, MessageFormat: MessageFormat.Pnp } ? settings with { BatchSize = 1 } : settings;
-        _resumeAtNow = true;
+        if (settings is { Sink: SinkKind.IotHub, MessageFormat: MessageFormat.Pnp }) settings = settings with { BatchSize = 1 };
+        if (settings == _settings) return;
+        _tryNow |= _settings is not null; // other settings may mend what failed; the first are no reason to hurry
+        _settings = settings;
         Wake();
     }
 
@@ -96,13 +80,6 @@ internal sealed class Forwarder : BackgroundService
     {
         _paused = false;
         Log.Paused(_logger, "resumed");
-        Wake();
-    }
-
-    /// <summary>Readings went back into the queue below the place that the forwarder has reached.</summary>
-    void Rewind()
-    {
-        _rewind = true;
         Wake();
     }
 
@@ -123,7 +100,7 @@ internal sealed class Forwarder : BackgroundService
         var target = _buffer.LastCommittedId;
         for (var seen = Volatile.Read(ref _flushThrough); seen < target; seen = Volatile.Read(ref _flushThrough))
             Interlocked.CompareExchange(ref _flushThrough, target, seen);
-        _resumeAtNow = true;
+        _tryNow = true;
         Wake();
         while (true)
         {
@@ -152,8 +129,8 @@ internal sealed class Forwarder : BackgroundService
         {
             try
             {
-                Reap();
-                var wait = Fill(sends.Token, stoppingToken);
+                var wait = Step(sends.Token);
+                if (_dispatcher.WaitsFor is { } sink) WakeWhenReady(sink, stoppingToken);
                 await WaitAsync(wait, stoppingToken);
             }
             catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
@@ -163,193 +140,37 @@ internal sealed class Forwarder : BackgroundService
             catch (Exception exception)
             {
                 // The buffer could not be read, say: look again later.
-                Back(Backoff.Next(++_failuresInARow, BackoffBase, BackoffMax, _random.NextDouble()));
-                Log.ForwarderFailed(_logger, UntilResume().TotalSeconds, exception);
-                await Task.Delay(UntilResume(), _timeProvider, stoppingToken)
-                    .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                var delay = Backoff.Next(++_stumbles, Circuit.BackoffBase, Circuit.BackoffMax, _random.NextDouble());
+                Log.ForwarderFailed(_logger, delay.TotalSeconds, exception);
+                await Task.Delay(delay, _timeProvider, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
         }
 
-        await Task.WhenAny(
-            Task.WhenAll(_window.Select(flight => flight.Sending)),
-            Task.Delay(ShutdownPatience, _timeProvider, CancellationToken.None));
+        await Task.WhenAny(_dispatcher.UnderWay, Task.Delay(ShutdownPatience, _timeProvider, CancellationToken.None));
         await sends.CancelAsync();
-        Reap();
+        _dispatcher.Reap();
     }
 
-    /// <summary>Takes the ends of sends into account, in the order in which they were begun.</summary>
-    void Reap()
+    TimeSpan? Step(CancellationToken sendToken)
     {
-        while (_window.TryPeek(out var flight) && flight.Sending.IsCompleted)
+        if (_tryNow)
         {
-            _window.Dequeue();
-            var result = flight.Sending.IsCompletedSuccessfully
-                ? flight.Sending.Result
-                : new(SendOutcome.Retry, flight.Sending.Exception?.InnerException?.Message ?? "cancelled");
-            Settle(flight.Batch, result);
+            _tryNow = false;
+            _dispatcher.TryNow();
         }
 
-        if (_window.Count == 0 && _failed.Count > 0)
-        {
-            if (_failure is { } failure) BackOff(failure, _failed[0]);
-            _queue.GiveBack(_failed);
-            _failed.Clear();
-            _failure = null;
-        }
-
-        var settled = _queue.TakenThrough;
-        if (_window.TryPeek(out var head)) settled = Math.Min(settled, head.Batch.FirstId - 1);
-        if (_failed.Count > 0) settled = Math.Min(settled, _failed[0].FirstId - 1);
-        Volatile.Write(ref _settledThrough, settled);
-        Interlocked.Exchange(ref _progress, NewPulse()).TrySetResult();
-    }
-
-    void Settle(Batch batch, SendResult result)
-    {
-        var where = _status.Sink;
-        switch (result.Outcome)
-        {
-            case SendOutcome.Accepted:
-                Acknowledge(batch);
-                if (_failuresInARow > 0) Log.Recovered(_logger, where, _failuresInARow);
-                _failuresInARow = 0;
-                _rejectedInARow = 0;
-                _throttle.Reset();
-                _status = _status with
-                {
-                    LastSuccess = _timeProvider.GetUtcNow(),
-                    LastError = null,
-                    Batches = _status.Batches + 1,
-                    Readings = _status.Readings + batch.Readings.Count,
-                    Bytes = _status.Bytes + batch.Body.Length,
-                };
-                return;
-
-            case SendOutcome.TooLarge or SendOutcome.Rejected when batch.Readings.Count > 1:
-                Log.Split(_logger, batch.Id, where, result.Reason);
-                _failed.AddRange(_queue.Split(batch));
-                break;
-
-            case SendOutcome.TooLarge or SendOutcome.Rejected when _rejectedInARow < RejectedInARowMax:
-                _rejectedInARow++;
-                Log.DeadLettered(_logger, batch.FirstId, where, result.Reason);
-                Note(_buffer.DeadLetterAsync(batch.FirstId, result.Outcome.ToString(), result.Reason, CancellationToken.None));
-                break;
-
-            default:
-                _rejectedInARow = 0;
-                _failed.Add(batch);
-                _failure ??= result;
-                break;
-        }
-
-        _status = _status with { LastError = result.Reason, Failures = _status.Failures + 1 };
-    }
-
-    void BackOff(SendResult failure, Batch batch)
-    {
-        _failuresInARow++;
-        var delay = Backoff.Next(_failuresInARow, BackoffBase, BackoffMax, _random.NextDouble());
-        if (failure.RetryAfter is { } asked && asked > delay) delay = asked < RetryAfterMax ? asked : RetryAfterMax;
-        Back(delay);
-
-        if (!_throttle.ShouldLog(failure.Reason, out var heldBack)) return;
-        if (failure.Outcome == SendOutcome.Retry)
-            Log.SendFailed(_logger, _status.Sink, batch.Id, failure.Reason, delay.TotalSeconds, LogThrottle.Note(heldBack));
-        else
-            Log.Denied(_logger, _status.Sink, batch.Id, failure.Reason, delay.TotalSeconds, LogThrottle.Note(heldBack));
-    }
-
-    /// <summary>Begins as many sends as may be begun now. Returns how long there is nothing to do unless something
-    /// wakes the loop; null: for ever.</summary>
-    TimeSpan? Fill(CancellationToken sendToken, CancellationToken stoppingToken)
-    {
-        var settings = _settings;
-        if (_resumeAtNow)
-        {
-            _resumeAtNow = false;
-            _resumeAt = 0;
-        }
-
-        if (_rewind && _window.Count == 0 && _queue.IsFresh && _acknowledged.IsCompleted)
+        if (_rewind)
         {
             _rewind = false;
-            _queue.Rewind();
+            _dispatcher.Rewind();
         }
 
-        if (settings is null || _paused || _failed.Count > 0) return null;
-        if (!_sinks.TryGetValue(settings.Sink, out var sink)) return null;
-        if (sink != _lastSink && _window.Count > 0) return null; // a switch waits for what is under way
-        Enter(sink, settings);
-
-        var wait = UntilResume();
-        if (wait > TimeSpan.Zero) return wait;
-        if (!sink.IsReady(settings))
-        {
-            WakeWhenReady(sink, stoppingToken);
-            return null;
-        }
-
-        while (_window.Count < sink.MaxInFlight(settings))
-        {
-            var flushThrough = Volatile.Read(ref _flushThrough);
-            if (_queue.Next(settings, sink.MaxBytes(settings), flushThrough, out var due) is not { } batch) return due;
-            _window.Enqueue(new(batch, SendAndWakeAsync(sink, batch, settings, sendToken)));
-        }
-
-        return null;
-    }
-
-    void Enter(ISink sink, ForwardingSettings settings)
-    {
-        var where = sink.Describe(settings);
-        if (where != _status.Sink)
-        {
-            _status = _status with { Sink = where };
-            Log.Forwarding(_logger, where);
-        }
-
-        _lastSink = sink;
-    }
-
-    async Task<SendResult> SendAndWakeAsync(
-        ISink sink, Batch batch, ForwardingSettings settings, CancellationToken cancellationToken)
-    {
-        try
-        {
-            return await sink.SendAsync(batch, settings, cancellationToken);
-        }
-        finally
-        {
-            Wake();
-        }
-    }
-
-    void Acknowledge(Batch batch)
-    {
-        foreach (var (first, last) in batch.Ranges())
-            Note(_buffer.AcknowledgeAsync(first, last, CancellationToken.None));
-    }
-
-    /// <summary>Lets a deletion go its way: the next batch need not wait for it.</summary>
-    void Note(Task deletion)
-    {
-        var before = _acknowledged;
-        _acknowledged = ObserveAsync();
-
-        async Task ObserveAsync()
-        {
-            try
-            {
-                await deletion;
-            }
-            catch (Exception exception)
-            {
-                Log.AcknowledgeFailed(_logger, exception);
-            }
-
-            await before;
-        }
+        var wait = _dispatcher.Step(_settings, _paused, Volatile.Read(ref _flushThrough), sendToken);
+        _stumbles = 0;
+        _status = _dispatcher.Status;
+        Volatile.Write(ref _settledThrough, _dispatcher.SettledThrough);
+        Interlocked.Exchange(ref _progress, NewPulse()).TrySetResult();
+        return wait;
     }
 
     void WakeWhenReady(ISink sink, CancellationToken stoppingToken)
@@ -362,7 +183,6 @@ internal sealed class Forwarder : BackgroundService
         {
             await sink.WaitUntilReadyAsync(stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             _waitingFor = null;
-            _resumeAtNow = true;
             Wake();
         }
     }
@@ -381,15 +201,13 @@ internal sealed class Forwarder : BackgroundService
         cancellationToken.ThrowIfCancellationRequested();
     }
 
+    void Rewind()
+    {
+        _rewind = true;
+        Wake();
+    }
+
     void Wake() => _wake.Writer.TryWrite(true);
 
-    void Back(TimeSpan delay) =>
-        _resumeAt = _timeProvider.GetTimestamp() + (long)(delay.TotalSeconds * _timeProvider.TimestampFrequency);
-
-    TimeSpan UntilResume() =>
-        _resumeAt == 0 ? TimeSpan.Zero : _timeProvider.GetElapsedTime(_timeProvider.GetTimestamp(), _resumeAt);
-
     static TaskCompletionSource NewPulse() => new(TaskCreationOptions.RunContinuationsAsynchronously);
-
-    sealed record InFlight(Batch Batch, Task<SendResult> Sending);
 }

@@ -18,6 +18,9 @@ internal sealed record ForwardingStatus
     /// <summary>Batches accepted.</summary>
     public long Batches { get; init; }
 
+    /// <summary>Of them, those of the backfill lane.</summary>
+    public long BackfillBatches { get; init; }
+
     /// <summary>Readings accepted.</summary>
     public long Readings { get; init; }
 

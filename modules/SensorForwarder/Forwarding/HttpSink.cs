@@ -1,29 +1,27 @@
 using System.IO.Compression;
 using System.Net;
-using System.Net.Http.Headers;
+using System.Net.Security;
 using System.Net.Sockets;
 using System.Security.Authentication;
-using System.Text;
+using System.Security.Cryptography.X509Certificates;
 
 namespace SensorForwarder.Forwarding;
 
-/// <summary>What the HTTP sink sends besides the batch. Boot values, since they are secrets; never logged.</summary>
-/// <param name="Authorization">The whole header value, such as <c>Bearer ...</c>.</param>
-/// <param name="Headers">More headers by name.</param>
-internal sealed record HttpSinkOptions(string? Authorization, IReadOnlyDictionary<string, string> Headers)
-{
-    public override string ToString() => $"{Headers.Count} headers";
-}
-
-/// <summary>Posts a batch to an HTTP endpoint. One request at a time over one pooled connection, which keeps the order.
-/// </summary>
+/// <summary>Posts a batch to an HTTP endpoint. One request at a time over one pooled connection, HTTP/1.1 or HTTP/2, which
+/// keeps the order. A proxy is taken from the environment (<c>https_proxy</c>, <c>no_proxy</c>..).</summary>
 internal sealed class HttpSink : ISink, IDisposable
 {
     public const int LargestBodyBytes = 16 << 20;
 
-    const int ShownAnswerBytes = 200;
-    static readonly TimeSpan AnswerTimeout = TimeSpan.FromSeconds(5);
+    const int MaxRedirects = 3;
     static readonly TimeSpan ConnectTimeout = TimeSpan.FromSeconds(5);
+
+    // For one piece of the body: 16 KiB take 4 s on a 32 kbit/s line.
+    static readonly TimeSpan SendTimeout = TimeSpan.FromSeconds(15);
+    static readonly TimeSpan AnswerTimeout = TimeSpan.FromSeconds(5);
+
+    // What the system has taken can still be on its way: on that line it needs so long.
+    const double SlowestBytesPerSecond = 4_000;
 
     // So that a changed DNS entry is noticed.
     static readonly TimeSpan ConnectionLife = TimeSpan.FromMinutes(10);
@@ -42,6 +40,7 @@ internal sealed class HttpSink : ISink, IDisposable
             ConnectTimeout = ConnectTimeout,
             MaxConnectionsPerServer = 1,
             PooledConnectionLifetime = ConnectionLife,
+            SslOptions = Tls(options),
             UseCookies = false,
         })
         {
@@ -65,99 +64,114 @@ internal sealed class HttpSink : ISink, IDisposable
 
     public async Task<SendResult> SendAsync(Batch batch, ForwardingSettings settings, CancellationToken cancellationToken)
     {
-        using var request = new HttpRequestMessage(HttpMethod.Post, settings.HttpEndpoint)
+        var isGzip = settings.Compression == BatchCompression.Gzip;
+        var body = isGzip ? Pack(batch.Body) : batch.Body;
+        var target = settings.HttpEndpoint!;
+        for (var redirects = 0; ; redirects++)
         {
-            Version = HttpVersion.Version11,
-            VersionPolicy = HttpVersionPolicy.RequestVersionOrHigher,
-            Content = Content(batch.Body, settings.Compression),
-        };
-        request.Headers.TryAddWithoutValidation("Idempotency-Key", batch.Id);
-        if (_options.Authorization is { } authorization)
-            request.Headers.TryAddWithoutValidation("Authorization", authorization);
-        foreach (var (name, value) in _options.Headers) request.Headers.TryAddWithoutValidation(name, value);
+            using var patience = new CancellationTokenSource(Timeout.InfiniteTimeSpan, _timeProvider);
+            using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, patience.Token);
+            var answerTimeout = AnswerTimeout + TimeSpan.FromSeconds(body.Length / SlowestBytesPerSecond);
+            var phase = "no connection was made";
+            using var request = Request(target, batch, new BatchContent(body, isGzip,
+                () => Allow(SendTimeout, "nothing was taken"),
+                () => Allow(answerTimeout, "no answer came")));
+            try
+            {
+                using var response = await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, deadline.Token);
+                if (redirects < MaxRedirects && Follow(target, response) is { } next)
+                {
+                    target = next;
+                    continue;
+                }
 
-        using var timeout = new CancellationTokenSource(AnswerTimeout, _timeProvider);
-        using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, timeout.Token);
-        try
-        {
-            using var response = await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, deadline.Token);
-            return response.IsSuccessStatusCode
-                ? SendResult.Accepted
-                : await JudgeAsync(response, deadline.Token);
-        }
-        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
-        {
-            return new(SendOutcome.Retry, $"no answer within {AnswerTimeout.TotalSeconds:0} s");
-        }
-        catch (Exception exception) when (exception is HttpRequestException or IOException)
-        {
-            return new(SendOutcome.Retry, Describe(exception));
+                return await HttpAnswer.JudgeAsync(response, batch, _timeProvider, deadline.Token);
+            }
+            catch (OperationCanceledException exception) when (!cancellationToken.IsCancellationRequested)
+            {
+                return exception.InnerException is TimeoutException
+                    ? new SendResult(SendOutcome.Retry, $"no connection within {ConnectTimeout.TotalSeconds:0} s") { NotSent = true }
+                    : new(SendOutcome.Retry, phase);
+            }
+            catch (HttpRequestException exception)
+            {
+                return new SendResult(SendOutcome.Retry, Describe(exception)) { NotSent = IsBeforeRequest(exception.HttpRequestError) };
+            }
+            catch (IOException exception)
+            {
+                return new(SendOutcome.Retry, Describe(exception));
+            }
+
+            void Allow(TimeSpan time, string what)
+            {
+                phase = $"{what} within {time.TotalSeconds:0} s";
+                patience.CancelAfter(time);
+            }
         }
     }
 
     public void Dispose() => _http.Dispose();
 
-    static HttpContent Content(ReadOnlyMemory<byte> body, BatchCompression compression)
+    static SslClientAuthenticationOptions Tls(HttpSinkOptions options)
     {
-        HttpContent content;
-        if (compression == BatchCompression.Gzip)
+        var tls = new SslClientAuthenticationOptions();
+        if (options.Roots is { } roots)
         {
-            var packed = new MemoryStream();
-            using (var gzip = new GZipStream(packed, CompressionLevel.Optimal, leaveOpen: true)) gzip.Write(body.Span);
-            content = new ByteArrayContent(packed.GetBuffer(), 0, (int)packed.Length);
-            content.Headers.ContentEncoding.Add("gzip");
-        }
-        else
-        {
-            content = new ReadOnlyMemoryContent(body);
+            tls.CertificateChainPolicy = new()
+            {
+                RevocationMode = X509RevocationMode.NoCheck,
+                TrustMode = X509ChainTrustMode.CustomRootTrust,
+                DisableCertificateDownloads = true,
+            };
+            tls.CertificateChainPolicy.CustomTrustStore.AddRange(roots);
         }
 
-        content.Headers.ContentType = new MediaTypeHeaderValue("application/json", "utf-8");
-        return content;
+        if (options.ClientCertificate is { } certificate)
+            tls.ClientCertificateContext = SslStreamCertificateContext.Create(certificate, options.ClientChain, offline: true);
+        return tls;
     }
 
-    async Task<SendResult> JudgeAsync(HttpResponseMessage response, CancellationToken cancellationToken)
+    HttpRequestMessage Request(Uri target, Batch batch, HttpContent content)
     {
-        var status = (int)response.StatusCode;
-        var said = await ReadShortAsync(response, cancellationToken);
-        var reason = said.Length == 0 ? $"answered {status}" : $"answered {status}: {said}";
-        return status switch
+        var request = new HttpRequestMessage(HttpMethod.Post, target)
         {
-            408 or 429 or >= 500 => new(SendOutcome.Retry, reason, RetryAfter(response.Headers.RetryAfter)),
-            413 => new(SendOutcome.TooLarge, reason),
-            400 or 422 => new(SendOutcome.Rejected, reason),
-            >= 300 and < 400 => new(
-                SendOutcome.Denied, $"{reason} (redirects are not followed: give the final URL as httpEndpoint)"),
-            _ => new(SendOutcome.Denied, reason),
+            Version = HttpVersion.Version11,
+            VersionPolicy = HttpVersionPolicy.RequestVersionOrHigher,
+            Content = content,
         };
+        request.Headers.TryAddWithoutValidation("Idempotency-Key", batch.Id);
+        if (_options.Authorization is { } authorization)
+            request.Headers.TryAddWithoutValidation("Authorization", authorization);
+        foreach (var (name, value) in _options.Headers) request.Headers.TryAddWithoutValidation(name, value);
+        return request;
     }
 
-    TimeSpan? RetryAfter(RetryConditionHeaderValue? header)
+    /// <summary>Where a redirect leads, if it may be followed: only those that keep the method, and never to another host or
+    /// away from TLS, since the secrets go along.</summary>
+    static Uri? Follow(Uri from, HttpResponseMessage response)
     {
-        var wait = header?.Delta ?? (header?.Date - _timeProvider.GetUtcNow());
-        return wait > TimeSpan.Zero ? wait : null;
+        if ((int)response.StatusCode is not (307 or 308) || response.Headers.Location is not { } location) return null;
+        var to = location.IsAbsoluteUri ? location : new Uri(from, location);
+        var isSameServer = to.Scheme == from.Scheme && to.Port == from.Port;
+        var isUpgrade = to.Scheme == Uri.UriSchemeHttps && from.Scheme == Uri.UriSchemeHttp;
+        return to.IdnHost == from.IdnHost && to.UserInfo.Length == 0 && (isSameServer || isUpgrade) ? to : null;
     }
 
-    /// <summary>The beginning of an answer, for the log: an error page can be long, and slow.</summary>
-    static async Task<string> ReadShortAsync(HttpResponseMessage response, CancellationToken cancellationToken)
+    static ReadOnlyMemory<byte> Pack(ReadOnlyMemory<byte> body)
     {
-        try
-        {
-            var start = new byte[ShownAnswerBytes];
-            await using var stream = await response.Content.ReadAsStreamAsync(cancellationToken);
-            var length = await stream.ReadAtLeastAsync(start, start.Length, throwOnEndOfStream: false, cancellationToken);
-            return LogText.Clean(Encoding.UTF8.GetString(start, 0, length)).Trim();
-        }
-        catch (Exception exception) when (exception is HttpRequestException or IOException or OperationCanceledException)
-        {
-            return "";
-        }
+        var packed = new MemoryStream();
+        using (var gzip = new GZipStream(packed, CompressionLevel.Optimal, leaveOpen: true)) gzip.Write(body.Span);
+        return packed.GetBuffer().AsMemory(0, (int)packed.Length);
     }
+
+    static bool IsBeforeRequest(HttpRequestError error) => error
+        is HttpRequestError.NameResolutionError or HttpRequestError.ConnectionError
+        or HttpRequestError.SecureConnectionError or HttpRequestError.ProxyTunnelError;
 
     static string Describe(Exception exception) => (exception.InnerException ?? exception) switch
     {
         SocketException socket => socket.Message,
-        AuthenticationException tls => $"TLS: {(tls.InnerException ?? tls).Message}",
+        AuthenticationException tls => $"TLS: {LogText.Clean((tls.InnerException ?? tls).Message)}",
         var other => LogText.Clean(other.Message),
     };
 }

@@ -46,4 +46,16 @@ internal enum SendOutcome
 internal readonly record struct SendResult(SendOutcome Outcome, string Reason = "", TimeSpan? RetryAfter = null)
 {
     public static SendResult Accepted => new(SendOutcome.Accepted);
+
+    /// <summary>For <see cref="SendOutcome.Retry"/>: it is certain that nothing reached the receiver.</summary>
+    public bool NotSent { get; init; }
+
+    /// <summary>What the receiver said about single readings; null when it spoke of the batch as a whole.</summary>
+    public PartialAnswer? Partial { get; init; }
 }
+
+/// <summary>What a receiver said about single readings of a batch.</summary>
+/// <param name="Accepted">The ids that it has; null: all that it did not reject, if the outcome is accepted, and else none.
+/// </param>
+/// <param name="Rejected">The ids that it will never take, and why.</param>
+internal sealed record PartialAnswer(IReadOnlySet<long>? Accepted, IReadOnlyDictionary<long, string> Rejected);

@@ -10,8 +10,6 @@ internal sealed class IotHubSink(IEdgeHubClient client) : ISink
     /// <summary>IoT Hub takes 262144 bytes with topic and properties; 16 KiB are left for those.</summary>
     public const int LargestBodyBytes = 245_760;
 
-    const string Output = "live";
-
     public bool IsReady(ForwardingSettings settings) => client.Status.State == HubState.Connected;
 
     public Task WaitUntilReadyAsync(CancellationToken cancellationToken) => client.WaitUntilConnectedAsync(cancellationToken);
@@ -28,7 +26,7 @@ internal sealed class IotHubSink(IEdgeHubClient client) : ISink
         var pnp = settings.MessageFormat == MessageFormat.Pnp && batch.Readings.Count == 1 ? PnpEncoder.Encode(batch.Readings[0]) : null;
         List<KeyValuePair<string, string>> properties =
         [
-            new("$.on", Output),
+            new("$.on", batch.Lane == Lane.Live ? "live" : "backfill"),
             new("$.mid", batch.Id),
             new("$.ct", "application/json"),
             new("$.ce", "utf-8"),

@@ -5,8 +5,8 @@ using SensorForwarder.Configuration;
 
 namespace SensorForwarder.Operations;
 
-/// <summary>Opens the buffer, and waits for its volume when it is not there: ending instead would make edgeAgent give
-/// the module up after 20 restarts.</summary>
+/// <summary>Opens the buffer, and waits for its volume or its key when they are not there: ending instead would make
+/// edgeAgent give the module up after 20 restarts.</summary>
 internal static class VolumeWait
 {
     static readonly TimeSpan RetryEvery = TimeSpan.FromSeconds(5);
@@ -25,14 +25,15 @@ internal static class VolumeWait
         using var sigterm = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
         using var sigint = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
 
-        var options = new BufferOptions { Directory = boot.BufferDirectory, KeyFile = boot.BufferKeyFile };
+        var random = new Random();
         var throttle = new LogThrottle(timeProvider);
         while (!stop.IsCancellationRequested)
         {
             try
             {
+                var key = await BufferKeys.GetAsync(boot, timeProvider, random, stop.Token);
                 return await TelemetryBuffer.OpenAsync(
-                    options, timeProvider, loggers.CreateLogger<TelemetryBuffer>(), stop.Token);
+                    new BufferOptions { Directory = boot.BufferDirectory, Key = key }, timeProvider, loggers.CreateLogger<TelemetryBuffer>(), stop.Token);
             }
             catch (BufferUnavailableException exception)
             {

@@ -168,6 +168,7 @@ internal sealed class RestApi : IAsyncDisposable
     {
         ["deviceId"] = _identity.DeviceId,
         ["moduleId"] = _identity.ModuleId,
+        ["modelId"] = _twin.ModelId,
         ["properties"] = _twin.Document(),
     };
 

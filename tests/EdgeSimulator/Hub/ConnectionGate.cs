@@ -7,7 +7,11 @@ namespace EdgeSimulator.Hub;
 /// <summary>Decides about a CONNECT, with edgeHub's return codes: 1 protocol level, 3 what cannot be parsed, 5 what is not authorised.</summary>
 internal sealed class ConnectionGate(ModuleIdentity identity, FaultSwitches faults, TimeProvider time)
 {
-    public record struct Decision(MqttConnectReasonCode Code, string Reason, DateTimeOffset TokenExpiry);
+    /// <param name="Code">What CONNACK says.</param>
+    /// <param name="Reason">Why it is refused.</param>
+    /// <param name="TokenExpiry">When the token ends.</param>
+    /// <param name="ModelId">The Plug and Play model that the module announces; empty without one.</param>
+    public record struct Decision(MqttConnectReasonCode Code, string Reason, DateTimeOffset TokenExpiry, string ModelId);
 
     public Decision Decide(MqttProtocolVersion version, string? clientId, string? userName, string? password)
     {
@@ -46,10 +50,10 @@ internal sealed class ConnectionGate(ModuleIdentity identity, FaultSwitches faul
         var now = time.GetUtcNow().AddSeconds(fault.TokenClockSkewSeconds);
         return SasToken.Refusal(password, identity, now, out var expiry) is { } refusal
             ? Refuse(MqttConnectReasonCode.NotAuthorized, refusal)
-            : new Decision(MqttConnectReasonCode.Success, "", expiry);
+            : new Decision(MqttConnectReasonCode.Success, "", expiry, parsed.Query.GetValueOrDefault("model-id") ?? "");
     }
 
-    static Decision Refuse(MqttConnectReasonCode code, string reason) => new(code, reason, DateTimeOffset.MinValue);
+    static Decision Refuse(MqttConnectReasonCode code, string reason) => new(code, reason, DateTimeOffset.MinValue, "");
 
     static MqttConnectReasonCode Code(int returnCode) => returnCode switch
     {

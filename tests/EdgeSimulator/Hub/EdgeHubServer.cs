@@ -22,6 +22,7 @@ internal sealed class EdgeHubServer : IDisposable
     readonly RunLog _log;
     readonly GatewayListener _listener;
     readonly ConnectionGate _gate;
+    readonly ModuleTwin _twin;
     readonly HubMetrics _metrics;
     readonly PublishIntake _intake;
     readonly TokenWatch _tokens;
@@ -43,6 +44,7 @@ internal sealed class EdgeHubServer : IDisposable
         _listener = listener;
         _gate = new ConnectionGate(identity, faults, time);
         _tokens = new TokenWatch(faults, time, () => Current, Drop);
+        _twin = twin;
         _metrics = metrics;
         Ledger = upstream.Ledger;
         Methods = new MethodEndpoint(metrics, time, TrySend);
@@ -183,6 +185,7 @@ internal sealed class EdgeHubServer : IDisposable
             return;
         }
 
+        _twin.ModelId = decision.ModelId;
         var connection = new ModuleConnection(e.RemoteEndPoint, e.ChannelAdapter, decision.TokenExpiry);
         lock (_lock)
         {

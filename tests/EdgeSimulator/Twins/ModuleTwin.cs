@@ -10,6 +10,7 @@ internal sealed class ModuleTwin
     readonly JsonObject _reported = [];
     long _desiredVersion = 1;
     long _reportedVersion = 1;
+    volatile string _modelId = "";
 
     public ModuleTwin(JsonObject desired)
     {
@@ -19,6 +20,13 @@ internal sealed class ModuleTwin
     /// <summary>The desired properties have changed: the patch with its $version, as it goes to a subscriber. In order, so the
     /// handler is called under the lock and may only enqueue.</summary>
     public event Action<JsonObject>? DesiredChanged;
+
+    /// <summary>The Plug and Play model that the module announced when it connected; empty without one.</summary>
+    public string ModelId
+    {
+        get => _modelId;
+        set => _modelId = value;
+    }
 
     public long DesiredVersion
     {

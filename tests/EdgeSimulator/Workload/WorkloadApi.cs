@@ -1,3 +1,4 @@
+using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -10,7 +11,8 @@ using Microsoft.Extensions.Logging;
 
 namespace EdgeSimulator.Workload;
 
-/// <summary>The security daemon's workload API over a Unix socket: sign and trust-bundle. It stays up during a blackout.</summary>
+/// <summary>The security daemon's workload API over a Unix socket: sign, encrypt, decrypt, trust-bundle. It stays up during a
+/// blackout.</summary>
 /// <remarks>Microsoft's client cannot read a chunked answer, so every answer has its Content-Length.</remarks>
 internal sealed class WorkloadApi : IAsyncDisposable
 {
@@ -72,6 +74,8 @@ internal sealed class WorkloadApi : IAsyncDisposable
             [_, "trust-bundle"] when context.Request.Method == "GET" => (200, new JsonObject { ["certificate"] = _trustBundle }),
             [_, "modules", var module, "genid", var generation, "sign"] when context.Request.Method == "POST" =>
                 await SignAsync(context.Request, module, generation).ConfigureAwait(false),
+            [_, "modules", var module, "genid", var generation, "encrypt" or "decrypt"] when context.Request.Method == "POST" =>
+                await CryptAsync(context.Request, module, generation).ConfigureAwait(false),
             _ => (404, Message($"no such endpoint: {context.Request.Method} {context.Request.Path}")),
         };
         await WriteAsync(context, status, body).ConfigureAwait(false);
@@ -101,6 +105,48 @@ internal sealed class WorkloadApi : IAsyncDisposable
         catch (Exception exception) when (exception is JsonException or FormatException or InvalidOperationException)
         {
             return (400, Message($"the body is not {{\"keyId\",\"algo\",\"data\":\"<Base64>\"}}: {exception.Message}"));
+        }
+    }
+
+    // As edgelet-http-workload/src/module/data: the generation need not be the present one, but it is bound to the ciphertext,
+    // and whatever fails in decrypting is a 500. One thing is other: its key is the device's and outlives the daemon; here
+    // it is made of the module's key, so that a simulator with the same key stands for the same device.
+    async Task<(int Status, JsonObject Body)> CryptAsync(HttpRequest request, string module, string generation)
+    {
+        if (module != _identity.ModuleId)
+        {
+            return (403, Message("forbidden"));
+        }
+
+        try
+        {
+            var body = await JsonNode.ParseAsync(request.Body, cancellationToken: request.HttpContext.RequestAborted).ConfigureAwait(false);
+            byte[] Field(string name) => Convert.FromBase64String(
+                body?[name]?.GetValue<string>() ?? throw new FormatException($"'{name}' is missing"));
+            var nonce = Field("initializationVector");
+            var bound = Encoding.UTF8.GetBytes(module + generation);
+            const int TagBytes = 16;
+            using var cipher = new AesGcm(SHA256.HashData(_identity.Key), TagBytes);
+            if (request.Path.Value!.EndsWith("/encrypt", StringComparison.Ordinal))
+            {
+                var plain = Field("plaintext");
+                var sealedBytes = new byte[plain.Length + TagBytes];
+                cipher.Encrypt(nonce, plain, sealedBytes.AsSpan(TagBytes), sealedBytes.AsSpan(0, TagBytes), bound);
+                return (200, new JsonObject { ["ciphertext"] = Convert.ToBase64String(sealedBytes) });
+            }
+
+            var stored = Field("ciphertext");
+            var opened = new byte[Math.Max(0, stored.Length - TagBytes)];
+            cipher.Decrypt(nonce, stored.AsSpan(TagBytes), stored.AsSpan(0, TagBytes), opened, bound);
+            return (200, new JsonObject { ["plaintext"] = Convert.ToBase64String(opened) });
+        }
+        catch (Exception exception) when (exception is JsonException or FormatException or InvalidOperationException)
+        {
+            return (400, Message($"invalid body: {exception.Message}"));
+        }
+        catch (Exception exception) when (exception is CryptographicException or ArgumentException)
+        {
+            return (500, Message($"decryption failed: {exception.Message}"));
         }
     }
 

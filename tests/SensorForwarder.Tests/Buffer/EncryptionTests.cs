@@ -21,7 +21,8 @@ public sealed class EncryptionTests : IDisposable
         await using (var buffer = await OpenAsync(_keyFile))
         {
             await FillAsync(buffer, 200);
-            await buffer.DeadLetterAsync(7, "400", null, BufferFixture.Token);
+            await buffer.DeadLetterAsync(7, "400", "no room for attic here", BufferFixture.Token);
+            await buffer.SaveDocumentAsync("settings", "{\"attic\":1}"u8.ToArray(), BufferFixture.Token);
             foreach (var file in new[] { "telemetry.db", "telemetry.db-wal" })
             {
                 var bytes = await File.ReadAllBytesAsync(Path.Combine(_fixture.Directory, file), BufferFixture.Token);
@@ -32,7 +33,10 @@ public sealed class EncryptionTests : IDisposable
         await using var again = await OpenAsync(_keyFile);
         Assert.Equal(199, BufferFixture.ReadAll(again).Count);
         Assert.Contains("\"number\":1}", BufferFixture.Text(BufferFixture.ReadAll(again)[0]), StringComparison.Ordinal);
-        Assert.Contains("attic", Encoding.UTF8.GetString(again.ListDeadLetters(0, 1)[0].Payload.Span), StringComparison.Ordinal);
+        var letter = again.ListDeadLetters(0, 1)[0];
+        Assert.Contains("attic", Encoding.UTF8.GetString(letter.Payload.Span), StringComparison.Ordinal);
+        Assert.Equal("no room for attic here", letter.Answer);
+        Assert.Equal("{\"attic\":1}", Encoding.UTF8.GetString(again.LoadDocument("settings")!.Value.Span));
     }
 
     [Fact]
@@ -91,7 +95,7 @@ public sealed class EncryptionTests : IDisposable
     public void Dispose() => _fixture.Dispose();
 
     Task<TelemetryBuffer> OpenAsync(string? keyFile) => _fixture.OpenAsync(
-        BufferFixture.AtOnce with { MaxBytes = 1 << 20 }, with: o => o with { KeyFile = keyFile });
+        BufferFixture.AtOnce with { MaxBytes = 1 << 20 }, with: o => o with { Key = keyFile is null ? null : BufferKey.Read(keyFile) });
 
     static async Task FillAsync(TelemetryBuffer buffer, int readings) => await Task.WhenAll(Enumerable.Range(1, readings)
         .Select(i => buffer.EnqueueAsync(BufferFixture.Reading(i), BufferFixture.Token).AsTask()).ToList());

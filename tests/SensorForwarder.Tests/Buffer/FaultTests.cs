@@ -19,7 +19,92 @@ public sealed class FaultTests
         { nameof(FileOperationKind.Sync), raw.SQLITE_FULL },
         { nameof(FileOperationKind.Truncate), raw.SQLITE_IOERR_TRUNCATE },
         { nameof(FileOperationKind.Read), raw.SQLITE_IOERR_READ },
+        { nameof(FileOperationKind.Delete), raw.SQLITE_IOERR_DELETE },
+        { nameof(FileOperationKind.Delete), raw.SQLITE_FULL },
     };
+
+    public static TheoryData<string, int> SalvageFaults
+    {
+        get
+        {
+            var faults = new TheoryData<string, int>();
+            foreach (var row in Faults)
+                faults.Add(row.Data);
+            foreach (var kind in new[] { FileOperationKind.Delete, FileOperationKind.Rename, FileOperationKind.SyncDirectory })
+            {
+                faults.Add(kind.ToString(), raw.SQLITE_IOERR);
+                faults.Add(kind.ToString(), raw.SQLITE_FULL);
+            }
+            return faults;
+        }
+    }
+
+    /// <summary>Everything that renames and deletes files: a salvage, at once and in pieces.</summary>
+    [Theory]
+    [MemberData(nameof(SalvageFaults))]
+    public async Task No_single_fault_in_a_salvage_costs_a_reading_or_stops_the_buffer(string kind, int code)
+    {
+        foreach (var atOnceBytes in new[] { 16L << 20, 0 })
+        {
+            var places = 0;
+            while (await SalvageAsync(Enum.Parse<FileOperationKind>(kind), code, places + 1, atOnceBytes))
+                places++;
+            TestContext.Current.TestOutputHelper?.WriteLine(
+                $"{kind} with {code}, salvage {(atOnceBytes > 0 ? "at once" : "in pieces")}: {places} places, nothing lost");
+            Assert.True(places > 0);
+        }
+    }
+
+    // A damaged file of 500 readings, four damaged ones before it so that the oldest is deleted, and a leftover.
+    static async Task<bool> SalvageAsync(FileOperationKind kind, int code, int at, long atOnceBytes)
+    {
+        using var fixture = new BufferFixture(inMemory: true);
+        var recorder = new Recorder();
+        RecordingVfs.Attach(fixture.Directory, recorder);
+        var time = new FakeTimeProvider(BufferFixture.Noon);
+        try
+        {
+            await using (var buffer = await fixture.OpenAsync())
+            {
+                await Task.WhenAll(Enumerable.Range(1, 500).Select(n =>
+                    buffer.EnqueueAsync(BufferFixture.Reading(n), BufferFixture.Token).AsTask()).ToList());
+            }
+            using (var file = new FileStream(fixture.DatabasePath, FileMode.Open))
+                file.Write(new byte[4096]);
+            for (var n = 1; n <= 4; n++)
+                await File.WriteAllTextAsync(Path.Combine(fixture.Directory, $"telemetry.damaged-{n}.db"), "", BufferFixture.Token);
+            await File.WriteAllTextAsync(Path.Combine(fixture.Directory, "telemetry.salvage"), "left over", BufferFixture.Token);
+
+            (recorder.FailCode, recorder.FailAt, recorder.FailKind) = (code, at, kind);
+            long id;
+            await using (var buffer = await OpenAsync(fixture, BufferFixture.AtOnce, time, recorder, atOnceBytes))
+            {
+                id = await EnqueueAsync(buffer, time);
+                await Settle(SalvagedAsync(buffer), time);
+            }
+            var failed = recorder.HasFailed;
+            recorder.FailKind = null;
+            await using var again = await OpenAsync(fixture, BufferFixture.AtOnce, time, recorder, atOnceBytes);
+            await Settle(SalvagedAsync(again), time);
+            Assert.Equal([.. Enumerable.Range(1, 500).Select(n => (long)n), id], BufferFixture.ReadAll(again).Select(r => r.Id));
+            Assert.InRange(Directory.GetFiles(fixture.Directory, "telemetry.damaged-*.db").Length, 1, 3);
+            return failed;
+        }
+        catch (Exception e)
+        {
+            throw new InvalidOperationException($"{kind} {at} failed with {code}, up to {atOnceBytes} bytes at once", e);
+        }
+        finally
+        {
+            RecordingVfs.Detach(fixture.Directory);
+        }
+    }
+
+    static async Task SalvagedAsync(TelemetryBuffer buffer)
+    {
+        while (buffer.GetStatus().Salvage is not { IsComplete: true })
+            await Task.Delay(TimeSpan.FromMilliseconds(1), TimeProvider.System, BufferFixture.Token);
+    }
 
     [Theory]
     [MemberData(nameof(Faults))]
@@ -37,7 +122,7 @@ public sealed class FaultTests
             large++;
         }
         TestContext.Current.TestOutputHelper?.WriteLine($"{kind} with {code}: {small} + {large} places, nothing lost");
-        Assert.True(small > 2);
+        Assert.True(small > (kind == nameof(FileOperationKind.Delete) ? 0 : 2));
     }
 
     /// <returns>Whether there was an operation of that number.</returns>
@@ -95,7 +180,7 @@ public sealed class FaultTests
 
     // A caller tries again when the volume can't be used.
     static async Task<TelemetryBuffer> OpenAsync(
-        BufferFixture fixture, BufferLimits limits, TimeProvider time, Recorder recorder)
+        BufferFixture fixture, BufferLimits limits, TimeProvider time, Recorder recorder, long atOnceBytes = 16L << 20)
     {
         for (var attempt = 0; ; attempt++)
         {
@@ -105,6 +190,7 @@ public sealed class FaultTests
                 {
                     Vfs = RecordingVfs.Name,
                     OnVolumeOperation = recorder.OnVolume,
+                    SalvagedAtOnceBytes = atOnceBytes,
                 }).WaitAsync(Patience, TimeProvider.System, BufferFixture.Token);
             }
             catch (BufferUnavailableException) when (attempt < 3)

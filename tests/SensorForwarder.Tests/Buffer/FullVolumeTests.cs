@@ -78,8 +78,8 @@ public sealed class FullVolumeTests : IDisposable
     [Fact]
     public async Task A_real_volume_that_fills_up_takes_acknowledgements_and_goes_on_when_it_is_freed()
     {
-        using var volume = TmpfsVolume.TryMount(_fixture.Directory, megabytes: 4);
-        Assert.SkipWhen(volume is null, "mounting needs root");
+        using var volume = TmpfsVolume.TryMount(_fixture.Directory, megabytes: 4, out var refusal);
+        Assert.SkipWhen(volume is null, $"a file system of its own can't be mounted here, run as root for that: {refusal}");
         // The buffer may take more than there is, and somebody else takes the rest.
         var ballast = Path.Combine(_fixture.Directory, "ballast");
         await using var buffer = await _fixture.OpenAsync(
@@ -188,24 +188,27 @@ internal sealed class TmpfsVolume : IDisposable
     TmpfsVolume(string directory) => _directory = directory;
 
     /// <returns>Null where this user may not mount.</returns>
-    public static TmpfsVolume? TryMount(string directory, int megabytes) =>
-        Run("mount", "-t", "tmpfs", "-o", $"size={megabytes}m,mode=0700", "tmpfs", directory)
-            ? new TmpfsVolume(directory)
-            : null;
+    public static TmpfsVolume? TryMount(string directory, int megabytes, out string refusal)
+    {
+        refusal = Run("mount", "-t", "tmpfs", "-o", $"size={megabytes}m,mode=0700", "tmpfs", directory);
+        return refusal.Length == 0 ? new TmpfsVolume(directory) : null;
+    }
 
     public void Dispose() => Run("umount", "-l", _directory);
 
-    static bool Run(string program, params string[] arguments)
+    // What went wrong; empty when nothing did.
+    static string Run(string program, params string[] arguments)
     {
         try
         {
             using var process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardError = true })!;
+            var errors = process.StandardError.ReadToEnd();
             process.WaitForExit();
-            return process.ExitCode == 0;
+            return process.ExitCode == 0 ? "" : $"{program} ended with {process.ExitCode}: {errors.Trim()}";
         }
-        catch (System.ComponentModel.Win32Exception)
+        catch (System.ComponentModel.Win32Exception e)
         {
-            return false;
+            return e.Message;
         }
     }
 }

@@ -57,6 +57,28 @@ public sealed class LimitTests : IDisposable
     }
 
     [Fact]
+    public void A_peak_stays_wherever_it_lies_also_beside_the_first_and_the_last_reading()
+    {
+        for (var count = 5; count <= 24; count++)
+        {
+            for (var peak = 0; peak < count; peak++)
+            {
+                var random = new Random((count * 100) + peak);
+                var payloads = Enumerable.Range(0, count).Select(i => ReadingEncoder.Encode(new Reading
+                {
+                    Sensor = "a",
+                    Kind = "simulated",
+                    Time = BufferFixture.Noon.AddSeconds(i),
+                    Values = [new("temperature", i == peak ? 99 : 20 + random.NextDouble()), new("number", i)],
+                }).ToArray()).ToList();
+                var stays = Thinning.Choose(payloads);
+                Assert.True(stays[peak] && stays[0] && stays[^1], $"reading {peak} of {count}");
+                Assert.InRange(stays.Count(s => s), 1, (count / 2) + 2);
+            }
+        }
+    }
+
+    [Fact]
     public async Task What_was_thinned_is_announced_so_that_no_missing_id_is_unexplained()
     {
         await using var buffer = await _fixture.OpenAsync(Small);

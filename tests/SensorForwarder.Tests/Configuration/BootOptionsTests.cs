@@ -1,7 +1,10 @@
+using System.Security.Cryptography.X509Certificates;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
+using SensorForwarder.Tests.Buffer;
+using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Configuration;
 
@@ -56,5 +59,53 @@ public sealed class BootOptionsTests
         var boot = Read(("Http__Authorization", "Bearer hunter2"), ("Http__Headers__X-Key", "hunter3"), ("Http__Endpoint", "http://a/"));
         Assert.Equal("hunter3", boot.Http.Headers["X-Key"]);
         Assert.DoesNotContain("hunter", boot.ToString(), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("Http__Authorization", "Bearer secret\nX: y")]
+    [InlineData("Http__Headers__X-Key", "secret\u00e9")]
+    [InlineData("Http__Headers__X Key", "secret")]
+    [InlineData("Http__Headers__Content-Type", "secret")]
+    [InlineData("Http__Headers__Host", "secret")]
+    [InlineData("Http__CaFile", "/no/such/file.pem")]
+    [InlineData("Http__ClientCertificateFile", "/no/such/file.pem")]
+    [InlineData("Http__ClientKeyFile", "/no/such/file.pem")]
+    public void A_bad_value_of_the_http_sink_is_named_and_no_secret_is_shown(string name, string value)
+    {
+        var message = Assert.Throws<BootValueException>(() => Read((name, value))).Message;
+        Assert.StartsWith($"{name}: ", message, StringComparison.Ordinal);
+        Assert.DoesNotContain("secret", message, StringComparison.Ordinal);
+        Assert.DoesNotContain('\n', message);
+    }
+
+    [Fact]
+    public void Certificates_are_read_from_their_files_and_a_key_that_does_not_fit_is_named()
+    {
+        using var roots = new Certificates();
+        using var directory = new BufferFixture();
+        using var ours = roots.Issue("pi-7");
+        using var other = roots.Issue("pi-8");
+        string Save(string name, string text)
+        {
+            var path = Path.Combine(directory.Directory, name);
+            File.WriteAllText(path, text);
+            return path;
+        }
+
+        var ca = Save("ca.pem", roots.Root.ExportCertificatePem());
+        var certificate = Save("client.pem", ours.ExportCertificatePem() + "\n" + roots.Root.ExportCertificatePem());
+        var key = Save("client.key", ours.GetECDsaPrivateKey()!.ExportPkcs8PrivateKeyPem());
+        var wrong = Save("wrong.key", other.GetECDsaPrivateKey()!.ExportPkcs8PrivateKeyPem());
+        var http = Read(("Http__CaFile", ca), ("Http__ClientCertificateFile", certificate), ("Http__ClientKeyFile", key)).Http;
+        Assert.Equal(roots.Root.Thumbprint, Assert.Single(http.Roots!).Thumbprint);
+        Assert.True(http.ClientCertificate!.HasPrivateKey);
+        Assert.Equal(roots.Root.Thumbprint, Assert.Single(http.ClientChain).Thumbprint);
+
+        Assert.StartsWith("Http__ClientKeyFile: ", Assert.Throws<BootValueException>(
+            () => Read(("Http__ClientCertificateFile", certificate), ("Http__ClientKeyFile", wrong))).Message, StringComparison.Ordinal);
+        Assert.StartsWith("Http__ClientCertificateFile: ", Assert.Throws<BootValueException>(
+            () => Read(("Http__ClientCertificateFile", certificate))).Message, StringComparison.Ordinal);
+        Assert.StartsWith("Http__CaFile: ", Assert.Throws<BootValueException>(
+            () => Read(("Http__CaFile", Save("bad.pem", "no certificate")))).Message, StringComparison.Ordinal);
     }
 }

@@ -33,6 +33,16 @@ public sealed class ConnectionTests
     }
 
     [Fact]
+    public async Task The_model_that_is_announced_is_the_twins()
+    {
+        await using var world = await HubWorld.OpenAsync();
+        world.Use(world.KeyIdentity, new() { Transport = HubTransport.Mqtt, ModelId = "dtmi:com:example:Sensor;1" });
+        await world.StartAsync();
+        await world.Connection.WaitUntilConnectedAsync(Token);
+        Assert.Equal("dtmi:com:example:Sensor;1", world.Twin.ModelId);
+    }
+
+    [Fact]
     public async Task A_full_window_arrives_in_the_order_of_the_calls()
     {
         await using var world = await HubWorld.ConnectAsync();

@@ -1,14 +1,11 @@
 using System.Collections.Concurrent;
-using System.Net;
 using EdgeSimulator.Accounting;
-using EdgeSimulator.Display;
 using EdgeSimulator.Faults;
 using EdgeSimulator.Hub;
-using EdgeSimulator.Metrics;
 using EdgeSimulator.Twins;
-using EdgeSimulator.Workload;
 using Microsoft.Extensions.Logging;
 using SensorForwarder.EdgeHub;
+using SensorForwarder.Tests.Simulator;
 using SensorForwarder.Tests.Support;
 using Api = EdgeSimulator.Workload.WorkloadApi;
 
@@ -18,57 +15,35 @@ namespace SensorForwarder.Tests.EdgeHub;
 internal sealed class HubWorld : IAsyncDisposable
 {
     /// <summary>The key of the reference's test vectors.</summary>
-    public const string Key = "bW9kdWxla2V5bW9kdWxla2V5bW9kdWxla2V5MTIzNDU=";
+    public const string Key = SimulatedHub.Key;
 
-    readonly GatewayAddress _address = GatewayAddress.Reserve(null);
+    readonly SimulatedHub _simulated;
     readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("hub-world-");
-    readonly GatewayListener _listener;
     readonly Api _workload;
     readonly TimeProvider _moduleTime;
 
-    HubWorld(TimeProvider moduleTime, TimeProvider hubTime)
+    HubWorld(SimulatedHub simulated, TimeProvider moduleTime)
     {
+        _simulated = simulated;
         _moduleTime = moduleTime;
-        Certificates = new(_address.Address, hubTime);
-        Identity = new ModuleIdentity
-        {
-            HubHost = "stubhub.azure-devices.net",
-            GatewayHost = _address.HostName,
-            DeviceId = "pi1",
-            ModuleId = "telemetry",
-            GenerationId = "637000000000000000",
-            Key = Convert.FromBase64String(Key),
-        };
-        Ledger = new(hubTime);
-        Recent = new(hubTime);
-        var log = new RunLog(hubTime);
-        log.Written += (_, text) => Events.Enqueue(text);
-        _listener = new(_address.Address, Certificates, Faults, hubTime, log);
-        var metrics = new HubMetrics(Identity);
-        var upstream = new Upstream(Ledger, Recent, RoutingTable.EverythingUpstream, Faults, metrics, hubTime, log);
-        Hub = new(Identity, _listener, Twin, upstream, metrics, Faults, hubTime, log);
-        _workload = new(Path.Combine(_directory.FullName, "workload.sock"), Identity, Certificates.TrustBundle, Faults);
+        _workload = new(Path.Combine(_directory.FullName, "workload.sock"), Identity, simulated.TrustBundle, Faults);
         Connection = NewConnection();
     }
 
-    public ServerCertificates Certificates { get; }
+    public ModuleIdentity Identity => _simulated.Identity;
 
-    public IPAddress Address => _address.Address;
+    public FaultSwitches Faults => _simulated.Faults;
 
-    public ModuleIdentity Identity { get; }
+    public ModuleTwin Twin => _simulated.Twin;
 
-    public FaultSwitches Faults { get; } = new();
+    public Ledger Ledger => _simulated.Ledger;
 
-    public ModuleTwin Twin { get; } = new([]);
-
-    public Ledger Ledger { get; }
-
-    public RecentMessages Recent { get; }
+    public RecentMessages Recent => _simulated.Recent;
 
     /// <summary>What the simulator saw.</summary>
-    public ConcurrentQueue<string> Events { get; } = [];
+    public ConcurrentQueue<string> Events => _simulated.Events;
 
-    public EdgeHubServer Hub { get; }
+    public EdgeHubServer Hub => _simulated.Hub;
 
     public HubHandlerDouble Handler { get; } = new();
 
@@ -82,8 +57,8 @@ internal sealed class HubWorld : IAsyncDisposable
     /// <summary>The simulator runs; the module does not yet.</summary>
     public static async Task<HubWorld> OpenAsync(TimeProvider? moduleTime = null, TimeProvider? hubTime = null)
     {
-        var world = new HubWorld(moduleTime ?? TimeProvider.System, hubTime ?? moduleTime ?? TimeProvider.System);
-        await world.Hub.StartAsync();
+        var simulated = await SimulatedHub.StartAsync(time: hubTime ?? moduleTime);
+        var world = new HubWorld(simulated, moduleTime ?? TimeProvider.System);
         await world._workload.StartAsync(Token);
         return world;
     }
@@ -113,7 +88,7 @@ internal sealed class HubWorld : IAsyncDisposable
         get
         {
             var file = Path.Combine(_directory.FullName, "ca.pem");
-            File.WriteAllText(file, Certificates.TrustBundle);
+            File.WriteAllText(file, _simulated.TrustBundle);
             return WorkloadIdentity with
             {
                 Workload = null,
@@ -122,13 +97,6 @@ internal sealed class HubWorld : IAsyncDisposable
                 Source = "EdgeHubConnectionString",
             };
         }
-    }
-
-    public string WriteFile(string name, string content)
-    {
-        var path = Path.Combine(_directory.FullName, name);
-        File.WriteAllText(path, content);
-        return path;
     }
 
     /// <summary>Another connection instead of the first one.</summary>
@@ -168,11 +136,8 @@ internal sealed class HubWorld : IAsyncDisposable
     {
         await Connection.StopAsync(CancellationToken.None);
         Connection.Dispose();
-        await Hub.StopAsync();
-        Hub.Dispose();
+        await _simulated.DisposeAsync();
         await _workload.DisposeAsync();
-        Certificates.Dispose();
-        _address.Dispose();
         _directory.Delete(recursive: true);
     }
 }

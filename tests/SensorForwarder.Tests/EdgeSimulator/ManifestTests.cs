@@ -129,7 +129,7 @@ public sealed class ManifestTests
     }
 
     [Fact]
-    public void Manifest_of_the_repository_can_be_used()
+    public void Manifests_of_the_repository_can_be_used()
     {
         var directory = AppContext.BaseDirectory;
         while (!File.Exists(Path.Combine(directory, "deployment.template.json")))
@@ -137,10 +137,15 @@ public sealed class ManifestTests
             directory = Path.GetDirectoryName(directory)!;
         }
 
-        var manifest = DeploymentManifest.Parse([File.ReadAllText(Path.Combine(directory, "deployment.template.json"))], null, "SensorForwarder");
+        string Read(string name) => File.ReadAllText(Path.Combine(directory, name));
+        var manifest = DeploymentManifest.Parse([Read("deployment.template.json")], null, "SensorForwarder");
 
         Assert.All((string[])["live", "backfill"], output => Assert.NotNull(manifest.Routes.Find(new RoutedMessage(
             new("d", "SensorForwarder", ""), new Dictionary<string, string?> { ["$.on"] = output }, [])).Upstream));
         Assert.NotEmpty(manifest.Desired);
+        Assert.NotEqual(
+            manifest.Desired.ToJsonString(),
+            DeploymentManifest.Parse([Read("deployment.template.json"), Read("deployment.layered.template.json")], null, "SensorForwarder")
+                .Desired.ToJsonString());
     }
 }

@@ -46,7 +46,7 @@ public sealed class RestApiTests : IAsyncLifetime
 
         Assert.Equal(200, status);
         Assert.Equal(
-            """{"deviceId":"pi1","moduleId":"telemetry","properties":{"desired":{"batchSize":5,"$version":2},"reported":{"$version":1}}}""",
+            """{"deviceId":"pi1","moduleId":"telemetry","modelId":"","properties":{"desired":{"batchSize":5,"$version":2},"reported":{"$version":1}}}""",
             patched.ToJsonString());
         Assert.Equal(patched.ToJsonString(), got.ToJsonString());
     }

@@ -39,7 +39,7 @@ internal sealed class SimulatedHub : IAsyncDisposable
         Ledger = new Ledger(time);
         Recent = new RecentMessages(time);
         Log = new RunLog(time);
-        Log.Written += (_, text) => Events.Add(text);
+        Log.Written += (_, text) => Events.Enqueue(text);
         _listener = new GatewayListener(
             _address.Address, _certificates, Faults, time, Log);
         Metrics = new HubMetrics(Identity);
@@ -59,7 +59,7 @@ internal sealed class SimulatedHub : IAsyncDisposable
 
     public RunLog Log { get; }
 
-    public System.Collections.Concurrent.ConcurrentBag<string> Events { get; } = [];
+    public System.Collections.Concurrent.ConcurrentQueue<string> Events { get; } = [];
 
     public HubMetrics Metrics { get; }
 

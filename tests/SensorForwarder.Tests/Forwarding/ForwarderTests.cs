@@ -22,7 +22,7 @@ public sealed class ForwarderTests
 
         for (var first = 1; first <= 11; first += 10)
         {
-            var attempt = await fixture.Http.NextAsync();
+            var attempt = await fixture.NextAfterBackoffAsync(fixture.Http);
             Assert.Equal(Range(first, first + 9), Ids(attempt.Batch));
             attempt.Accept();
         }
@@ -85,9 +85,10 @@ public sealed class ForwarderTests
     public async Task Several_batches_are_under_way_and_a_failed_one_comes_again_before_anything_new()
     {
         await using var fixture = await ForwarderFixture.StartAsync(http: new FakeSink { Window = 3 });
-        await fixture.StoreAsync(50);
+        await fixture.StoreAsync(60);
         await fixture.RunAsync();
 
+        (await fixture.Http.NextAsync()).Accept();
         FakeSink.Attempt[] window =
             [await fixture.Http.NextAsync(), await fixture.Http.NextAsync(), await fixture.Http.NextAsync()];
         Assert.False(fixture.Http.HasAttempt);
@@ -96,9 +97,12 @@ public sealed class ForwarderTests
         window[0].Say(SendOutcome.Retry);
         await fixture.UntilDepthAsync(40);
 
-        Assert.Equal(1, (await fixture.NextAfterBackoffAsync(fixture.Http)).Batch.FirstId);
-        Assert.Equal(21, (await fixture.Http.NextAsync()).Batch.FirstId);
+        var probe = await fixture.NextAfterBackoffAsync(fixture.Http);
+        Assert.Equal(11, probe.Batch.FirstId);
+        Assert.False(fixture.Http.HasAttempt); // the others wait for the probe
+        probe.Accept();
         Assert.Equal(31, (await fixture.Http.NextAsync()).Batch.FirstId);
+        Assert.Equal(41, (await fixture.Http.NextAsync()).Batch.FirstId);
     }
 
     [Fact]

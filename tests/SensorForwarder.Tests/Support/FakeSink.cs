@@ -27,6 +27,18 @@ internal sealed class FakeSink : ISink
     /// <summary>Every attempt so far, in order.</summary>
     public List<Batch> Seen { get; } = [];
 
+    /// <summary>Attempts of a lane so far.</summary>
+    public int Count(Lane lane)
+    {
+        lock (Seen) return Seen.Count(batch => batch.Lane == lane);
+    }
+
+    /// <summary>Ids of a lane that were attempted so far.</summary>
+    public IReadOnlyList<long> Ids(Lane lane)
+    {
+        lock (Seen) return [.. Seen.Where(batch => batch.Lane == lane).SelectMany(batch => batch.Readings).Select(reading => reading.Id)];
+    }
+
     public string Describe(ForwardingSettings settings) => "fake";
 
     public bool IsReady(ForwardingSettings settings) => _ready.Task.IsCompleted;
@@ -50,7 +62,8 @@ internal sealed class FakeSink : ISink
     }
 
     /// <summary>The next attempt, whenever it comes.</summary>
-    public ValueTask<Attempt> NextAsync() => _attempts.Reader.ReadAsync(TestContext.Current.CancellationToken);
+    public Task<Attempt> NextAsync() =>
+        _attempts.Reader.ReadAsync(TestContext.Current.CancellationToken).AsTask().WaitAsync(Until.Limit, TimeProvider.System);
 
     public bool HasAttempt => _attempts.Reader.TryPeek(out _);
 

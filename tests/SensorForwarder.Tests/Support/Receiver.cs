@@ -1,6 +1,9 @@
+using System.Net;
+using System.Security.Cryptography.X509Certificates;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Server.Kestrel.Https;
 using Microsoft.Extensions.Logging;
 
 namespace SensorForwarder.Tests.Support;
@@ -14,11 +17,24 @@ internal sealed class Receiver : IAsyncDisposable
 
     public Uri Url => new($"{_app.Urls.First()}/telemetry");
 
-    public static async Task<Receiver> StartAsync(RequestDelegate answer)
+    /// <param name="answer">What it does.</param>
+    /// <param name="certificate">Makes it https.</param>
+    /// <param name="asksForClient">Asks for a certificate of the client, and takes any.</param>
+    public static async Task<Receiver> StartAsync(
+        RequestDelegate answer, X509Certificate2? certificate = null, bool asksForClient = false)
     {
         var builder = WebApplication.CreateSlimBuilder();
         builder.Logging.ClearProviders();
-        builder.WebHost.UseUrls("http://127.0.0.1:0");
+        builder.WebHost.UseKestrelHttpsConfiguration();
+        builder.WebHost.ConfigureKestrel(kestrel => kestrel.Listen(IPAddress.Loopback, 0, listen =>
+        {
+            if (certificate is null) return;
+            listen.UseHttps(certificate, https =>
+            {
+                https.ClientCertificateMode = asksForClient ? ClientCertificateMode.RequireCertificate : ClientCertificateMode.NoCertificate;
+                https.AllowAnyClientCertificate();
+            });
+        }));
         var app = builder.Build();
         app.Run(answer);
         await app.StartAsync(TestContext.Current.CancellationToken);

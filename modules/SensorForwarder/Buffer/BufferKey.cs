@@ -1,0 +1,40 @@
+using System.Buffers;
+using System.Text;
+
+namespace SensorForwarder.Buffer;
+
+/// <summary>The key for encryption at rest.</summary>
+/// <param name="Bytes">32 bytes.</param>
+/// <param name="Source">Where it is from, for messages: a path.</param>
+internal sealed record BufferKey(ReadOnlyMemory<byte> Bytes, string Source)
+{
+    public const int Length = 32;
+
+    /// <summary>Reads a key: 32 raw bytes, 64 hex digits, or base64.</summary>
+    /// <exception cref="BufferUnavailableException">There is no usable key in the file.</exception>
+    public static BufferKey Read(string path)
+    {
+        byte[] content;
+        try
+        {
+            content = File.ReadAllBytes(path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new BufferUnavailableException($"{path}: the key can't be read ({e.Message}); check Buffer__KeyFile", e);
+        }
+        if (content.Length == Length)
+            return new BufferKey(content, path);
+        var text = Encoding.ASCII.GetString(content).Trim();
+        var key = new byte[Length];
+        if (text.Length == 2 * Length && Convert.FromHexString(text, key, out _, out _) == OperationStatus.Done)
+            return new BufferKey(key, path);
+        if (Convert.TryFromBase64String(text, key, out var written) && written == Length)
+            return new BufferKey(key, path);
+        throw new BufferUnavailableException(
+            $"{path}: is no key of {Length} bytes (raw, {2 * Length} hex digits, or base64); check Buffer__KeyFile");
+    }
+
+    // A record's own ToString would print the key.
+    public override string ToString() => Source;
+}

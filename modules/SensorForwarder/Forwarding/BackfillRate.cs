@@ -1,0 +1,22 @@
+namespace SensorForwarder.Forwarding;
+
+/// <summary>Lets at most so many batches a minute go, evenly spread. Used by the forwarder's loop only.</summary>
+internal sealed class BackfillRate(TimeProvider timeProvider)
+{
+    static readonly TimeSpan Minute = TimeSpan.FromMinutes(1);
+
+    long _last;
+    bool _any;
+
+    /// <summary>Time until the next batch may go; zero or less when it may.</summary>
+    /// <param name="perMinute">The limit; 0: none.</param>
+    public TimeSpan UntilNext(int perMinute) =>
+        perMinute == 0 || !_any ? TimeSpan.Zero : (Minute / perMinute) - timeProvider.GetElapsedTime(_last);
+
+    /// <summary>One goes.</summary>
+    public void Take()
+    {
+        _any = true;
+        _last = timeProvider.GetTimestamp();
+    }
+}

@@ -1,0 +1,152 @@
+using System.Globalization;
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Buffer;
+
+namespace SensorForwarder.Tests.Buffer;
+
+/// <summary>A damaged file that is too big to be salvaged before the work begins: readings go on at once, and the old ones
+/// come in beside them.</summary>
+public sealed class BigSalvageTests : IDisposable
+{
+    // As large as a file must be by default to be salvaged so; TEST_BUFFER_DAMAGED_MEGABYTES=2048 runs one that takes minutes.
+    static readonly int Megabytes = int.Parse(
+        Environment.GetEnvironmentVariable("TEST_BUFFER_DAMAGED_MEGABYTES") ?? "20", CultureInfo.InvariantCulture);
+
+    readonly BufferFixture _fixture = new();
+
+    [Fact]
+    public async Task New_readings_are_stored_before_the_old_ones_are_read_and_then_all_are_there()
+    {
+        var readings = Megabytes * 7_000;
+        var epoch = await MakeAsync(readings, acknowledgeThrough: 1_000);
+        Assert.True(new FileInfo(_fixture.DatabasePath).Length > new BufferOptions { Directory = "" }.SalvagedAtOnceBytes);
+        Spoil(page: 1);
+        Spoil(page: 100);
+
+        var returned = new TaskCompletionSource();
+        await using var buffer = await _fixture.OpenAsync(Large);
+        buffer.ReadingsReturned += () => returned.TrySetResult();
+        Assert.NotEqual(epoch, buffer.Epoch);
+        Assert.Equal(readings + 1, await buffer.EnqueueAsync(BufferFixture.Reading(1), BufferFixture.Token));
+        Assert.Equal("{}", System.Text.Encoding.UTF8.GetString(buffer.LoadDocument("settings")!.Value.Span));
+        Assert.NotNull(buffer.GetStatus().Salvage);
+        // One that is delivered meanwhile, among those that come in, takes none of them with it.
+        await buffer.AcknowledgeAsync(readings + 1, readings + 1, BufferFixture.Token);
+
+        await SalvagedAsync(buffer);
+        var rows = BufferFixture.ReadAll(buffer).Where(r => !IsGap(r)).ToList();
+        Assert.Equal(rows.Select(r => r.Id).Order().Distinct(), rows.Select(r => r.Id));
+        Assert.InRange(rows.Count, readings - 1_000 - 100, readings - 1_000 - 1);
+        Assert.All(rows, row => Assert.Equal(
+            System.Text.Encoding.UTF8.GetString(ReadingEncoder.Encode(BufferFixture.Reading((int)row.Id))), BufferFixture.Text(row)));
+        var salvage = buffer.GetStatus().Salvage!;
+        Assert.Equal(rows.Count + 1, salvage.Readings);
+        Assert.Equal(readings - 1_000 - 1 - rows.Count, salvage.Missing);
+        Assert.True(File.Exists(salvage.KeptAs));
+        await buffer.DisposeAsync();
+        await using var again = await _fixture.OpenAsync(Large);
+        Assert.Equal(rows.Count, BufferFixture.ReadAll(again).Count(r => !IsGap(r)));
+        Assert.Equal(salvage with { At = again.GetStatus().Salvage!.At }, again.GetStatus().Salvage);
+        Assert.Equal("refused", Assert.Single(again.ListDeadLetters(0, 10)).Answer);
+    }
+
+    [Fact]
+    public async Task A_salvage_that_is_stopped_and_started_again_and_again_takes_each_reading_over_once()
+    {
+        await MakeAsync(20_000, acknowledgeThrough: 0);
+        Spoil(page: 1);
+        var runs = 0;
+        for (var complete = false; !complete; runs++)
+        {
+            // Stopped as soon as it has got a little further.
+            await using var buffer = await OpenInPiecesAsync();
+            var before = buffer.GetStatus().Salvage!.Readings;
+            await UntilAsync(() => buffer.GetStatus().Salvage is { } now && (now.IsComplete || now.Readings > before));
+            complete = buffer.GetStatus().Salvage!.IsComplete;
+        }
+        await using var last = await OpenInPiecesAsync();
+        Assert.Equal(19_999, BufferFixture.ReadAll(last).Count);
+        Assert.Equal(20_000, last.GetStatus().Salvage!.Readings);
+        Assert.Equal(19_999, last.GetStatus().Depth);
+        Assert.True(runs > 2, $"{runs} runs");
+    }
+
+    [Fact]
+    public async Task Damage_of_the_new_file_before_the_old_one_is_done_costs_neither()
+    {
+        await MakeAsync(20_000, acknowledgeThrough: 0);
+        Spoil(page: 1);
+        await using (var buffer = await OpenInPiecesAsync())
+        {
+            await buffer.EnqueueAsync(BufferFixture.Reading(20_001), BufferFixture.Token);
+            await UntilAsync(() => buffer.GetStatus().Salvage!.Readings > 0);
+            Assert.False(buffer.GetStatus().Salvage!.IsComplete);
+        }
+        Spoil(page: 1);
+        await using var again = await OpenInPiecesAsync();
+        await SalvagedAsync(again);
+        var rows = BufferFixture.ReadAll(again).Where(r => !IsGap(r)).Select(r => r.Id).ToList();
+        Assert.Equal(Enumerable.Range(1, 20_001).Select(i => (long)i).Where(i => i != 5), rows);
+    }
+
+    [Fact]
+    public async Task Readings_that_no_longer_fit_are_thinned_as_they_come_in_and_counted()
+    {
+        await MakeAsync(30_000, acknowledgeThrough: 0);
+        Spoil(page: 1);
+        await using var buffer = await _fixture.OpenAsync(
+            BufferFixture.AtOnce with { MaxBytes = 2 << 20 }, with: o => o with { SalvagedAtOnceBytes = 0 });
+        await SalvagedAsync(buffer);
+        var status = buffer.GetStatus();
+        Assert.InRange(status.FileBytes, 1, 2 << 20);
+        var rows = BufferFixture.ReadAll(buffer);
+        Assert.Equal(29_999, rows.Count + status.Evicted.Where(e => e.Reason == "thinned").Sum(e => e.Count));
+        Assert.InRange(rows[0].Id, 1, 100);
+    }
+
+    public void Dispose() => _fixture.Dispose();
+
+    static BufferLimits Large => BufferFixture.AtOnce with { MaxBytes = 8L << 30 };
+
+    static bool IsGap(BufferedReading row) => BufferFixture.Text(row).Contains("\"kind\":\"gap\"", StringComparison.Ordinal);
+
+    Task<TelemetryBuffer> OpenInPiecesAsync() => _fixture.OpenAsync(Large, with: o => o with { SalvagedAtOnceBytes = 0 });
+
+    static Task SalvagedAsync(TelemetryBuffer buffer) =>
+        UntilAsync(() => buffer.GetStatus().Salvage is { IsComplete: true });
+
+    static async Task UntilAsync(Func<bool> condition)
+    {
+        var guard = Task.Delay(TimeSpan.FromMinutes(20), TimeProvider.System, BufferFixture.Token);
+        while (!condition())
+        {
+            Assert.False(guard.IsCompleted, "does not come to an end");
+            await Task.Delay(TimeSpan.FromMilliseconds(1), TimeProvider.System, BufferFixture.Token);
+        }
+    }
+
+    // With a dead letter, a document, and readings that were delivered.
+    async Task<string> MakeAsync(int readings, int acknowledgeThrough)
+    {
+        await using var buffer = await _fixture.OpenAsync(Large);
+        for (var i = 1; i <= readings; i += 1_000)
+        {
+            await Task.WhenAll(Enumerable.Range(i, Math.Min(1_000, readings - i + 1)).Select(n =>
+                buffer.EnqueueAsync(BufferFixture.Reading(n), BufferFixture.Token).AsTask()).ToList());
+        }
+        await buffer.SaveDocumentAsync("settings", "{}"u8.ToArray(), BufferFixture.Token);
+        await buffer.DeadLetterAsync(acknowledgeThrough + 5, "400", "refused", BufferFixture.Token);
+        if (acknowledgeThrough > 0)
+            await buffer.AcknowledgeAsync(1, acknowledgeThrough, BufferFixture.Token);
+        return buffer.Epoch;
+    }
+
+    void Spoil(int page)
+    {
+        using var file = new FileStream(_fixture.DatabasePath, FileMode.Open, FileAccess.ReadWrite);
+        file.Position = (page - 1) * 4096L;
+        var bytes = new byte[4096];
+        new Random(page).NextBytes(bytes);
+        file.Write(bytes);
+    }
+}

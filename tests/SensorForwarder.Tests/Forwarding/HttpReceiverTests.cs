@@ -1,0 +1,248 @@
+using System.Collections.Concurrent;
+using System.Net;
+using System.Net.Sockets;
+using System.Text;
+using System.Text.Json;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Buffer;
+using SensorForwarder.Forwarding;
+using SensorForwarder.Tests.Buffer;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Forwarding;
+
+/// <summary>Everything that a receiver can do besides giving a status: parts, redirects, TLS, slowness, halves.</summary>
+public sealed class HttpReceiverTests
+{
+    static readonly HttpSinkOptions Plain = new(null, new Dictionary<string, string>());
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    static Batch BatchOf(int count, int payloadBytes = 10) => new BatchEncoder("pi", "module", () => "epoch").Encode(
+        [.. Enumerable.Range(1, count).Select(id => new BufferedReading(
+            id, BufferFixture.Noon, Encoding.UTF8.GetBytes($"\"{new string('x', payloadBytes)}\"")))], int.MaxValue);
+
+    static async Task<SendResult> SendAsync(Uri url, HttpSinkOptions? options = null, TimeProvider? clock = null, Batch? batch = null)
+    {
+        using var sink = new HttpSink(options ?? Plain, clock ?? TimeProvider.System);
+        return await sink.SendAsync(batch ?? BatchOf(3), new() { HttpEndpoint = url }, Token);
+    }
+
+    static Task<Receiver> JsonAsync(int status, string body) => Receiver.StartAsync(async context =>
+    {
+        context.Response.StatusCode = status;
+        context.Response.ContentType = "application/json; charset=utf-8";
+        await context.Response.WriteAsync(body);
+    });
+
+    [Theory]
+    [InlineData(200, """{"accepted":[1,3]}""", "1,3", "")]
+    [InlineData(202, """{"accepted":[]}""", "", "")]
+    [InlineData(200, """{"rejected":[{"id":2,"reason":"odd"}]}""", null, "2=odd")]
+    [InlineData(422, """{"rejected":[{"id":2},{"id":99,"reason":"not ours"}],"accepted":[1]}""", null, "2=no reason given")]
+    public async Task Parts_are_understood(int status, string body, string? accepted, string rejected)
+    {
+        await using var receiver = await JsonAsync(status, body);
+        var partial = (await SendAsync(receiver.Url)).Partial!;
+        Assert.Equal(accepted, partial.Accepted is { } ids ? string.Join(',', ids) : null);
+        Assert.Equal(rejected, string.Join(',', partial.Rejected.Select(pair => $"{pair.Key}={pair.Value}")));
+    }
+
+    [Theory]
+    [InlineData("""{"accepted":50}""")]
+    [InlineData("""{"accepted":true,"rejected":0}""")]
+    [InlineData("""{"accepted":["a"]}""")]
+    [InlineData("""{"rejected":[]}""")]
+    [InlineData("""{"status":"ok"}""")]
+    [InlineData("""[1,2,3]""")]
+    [InlineData("""{"accep""")]
+    [InlineData("")]
+    public async Task Words_that_only_look_like_parts_are_none(string body)
+    {
+        await using var receiver = await JsonAsync(200, body);
+        Assert.Equal(SendResult.Accepted, await SendAsync(receiver.Url));
+    }
+
+    [Fact]
+    public async Task What_is_accepted_leaves_what_is_rejected_is_put_aside_and_the_rest_comes_again()
+    {
+        var requests = new ConcurrentQueue<long[]>();
+        await using var receiver = await Receiver.StartAsync(async context =>
+        {
+            using var json = await JsonDocument.ParseAsync(context.Request.Body);
+            var ids = json.RootElement.GetProperty("batch").EnumerateArray().Select(entry => entry.GetProperty("id").GetInt64()).ToArray();
+            requests.Enqueue(ids);
+            await context.Response.WriteAsJsonAsync(new
+            {
+                accepted = ids.Where(id => id != 4).Take(6),
+                rejected = ids.Where(id => id == 4).Select(id => new { id, reason = "four is odd" }),
+            });
+        });
+        using var sink = new HttpSink(Plain, TimeProvider.System);
+        await using var fixture = await ForwarderFixture.StartAsync(
+            http: new FakeSink { Send = sink.SendAsync },
+            settings: new() { HttpEndpoint = receiver.Url, BatchSize = 10, UploadInterval = TimeSpan.Zero });
+        await fixture.StoreAsync(20);
+        await fixture.RunAsync();
+        await fixture.UntilDepthAsync(0);
+
+        var letter = Assert.Single(fixture.Buffer.ListDeadLetters(0, 10));
+        Assert.Equal((4, "four is odd"), (letter.Id, letter.Answer));
+        Assert.Equal(1, requests.Count(ids => ids.Contains(4)));
+        Assert.Equal(0, fixture.Forwarder.Status.Failures);
+    }
+
+    [Theory]
+    [InlineData(307, true)]
+    [InlineData(308, true)]
+    [InlineData(301, false)]
+    [InlineData(302, false)]
+    [InlineData(303, false)]
+    public async Task A_redirect_that_keeps_the_method_is_followed_on_the_same_host(int status, bool followed)
+    {
+        await using var receiver = await Receiver.StartAsync(context =>
+        {
+            if (context.Request.Path == "/new") return Task.CompletedTask;
+            context.Response.StatusCode = status;
+            context.Response.Headers.Location = "/new";
+            return Task.CompletedTask;
+        });
+        Assert.Equal(followed ? SendOutcome.Accepted : SendOutcome.Denied, (await SendAsync(receiver.Url)).Outcome);
+    }
+
+    [Fact]
+    public async Task Secrets_do_not_follow_a_redirect_to_another_server()
+    {
+        var asked = 0;
+        await using var other = await Receiver.StartAsync(_ =>
+        {
+            Interlocked.Increment(ref asked);
+            return Task.CompletedTask;
+        });
+        await using var receiver = await Receiver.StartAsync(context =>
+        {
+            context.Response.StatusCode = 308;
+            context.Response.Headers.Location = other.Url.ToString();
+            return Task.CompletedTask;
+        });
+        var result = await SendAsync(receiver.Url, Plain with { Authorization = "Bearer secret" });
+        Assert.Equal(SendOutcome.Denied, result.Outcome);
+        Assert.Equal(0, asked);
+    }
+
+    [Fact]
+    public async Task A_redirect_in_a_circle_ends()
+    {
+        var asked = 0;
+        await using var receiver = await Receiver.StartAsync(context =>
+        {
+            Interlocked.Increment(ref asked);
+            context.Response.StatusCode = 307;
+            context.Response.Headers.Location = context.Request.Path.ToString();
+            return Task.CompletedTask;
+        });
+        Assert.Equal(SendOutcome.Denied, (await SendAsync(receiver.Url)).Outcome);
+        Assert.InRange(asked, 1, 5);
+    }
+
+    [Fact]
+    public async Task Only_the_given_roots_are_trusted()
+    {
+        using var ours = new Certificates();
+        using var theirs = new Certificates("other root");
+        using var certificate = ours.Issue();
+        await using var receiver = await Receiver.StartAsync(_ => Task.CompletedTask, certificate);
+        Assert.Equal(SendOutcome.Accepted, (await SendAsync(receiver.Url, Plain with { Roots = [ours.Root] })).Outcome);
+        foreach (var options in new[] { Plain, Plain with { Roots = [theirs.Root] } })
+        {
+            var result = await SendAsync(receiver.Url, options);
+            Assert.Equal((SendOutcome.Retry, true), (result.Outcome, result.NotSent));
+            Assert.StartsWith("TLS: ", result.Reason, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
+    public async Task A_certificate_for_another_name_is_not_taken()
+    {
+        using var roots = new Certificates();
+        using var certificate = roots.Issue("example.com");
+        await using var receiver = await Receiver.StartAsync(_ => Task.CompletedTask, certificate);
+        Assert.Contains("RemoteCertificateNameMismatch", (await SendAsync(receiver.Url, Plain with { Roots = [roots.Root] })).Reason, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task The_client_certificate_is_shown_to_who_asks_for_it()
+    {
+        using var roots = new Certificates();
+        using var certificate = roots.Issue();
+        using var client = roots.Issue("pi-7");
+        string? seen = null;
+        await using var receiver = await Receiver.StartAsync(
+            context =>
+            {
+                seen = $"{context.Connection.ClientCertificate?.Subject} {context.Request.Protocol}";
+                return Task.CompletedTask;
+            },
+            certificate, asksForClient: true);
+        Assert.Equal(SendOutcome.Retry, (await SendAsync(receiver.Url, Plain with { Roots = [roots.Root] })).Outcome);
+        var options = Plain with { Roots = [roots.Root], ClientCertificate = client };
+        Assert.Equal(SendOutcome.Accepted, (await SendAsync(receiver.Url, options)).Outcome);
+        Assert.Equal("CN=pi-7 HTTP/2", seen);
+    }
+
+    [Fact]
+    public async Task An_answer_that_never_ends_costs_no_memory_and_does_not_hold_up()
+    {
+        await using var receiver = await Receiver.StartAsync(async context =>
+        {
+            context.Response.StatusCode = 500;
+            while (!context.RequestAborted.IsCancellationRequested)
+                await context.Response.WriteAsync(new string('x', 10_000), context.RequestAborted);
+        });
+        var result = await SendAsync(receiver.Url);
+        Assert.Equal(SendOutcome.Retry, result.Outcome);
+        Assert.InRange(result.Reason.Length, 10, 300);
+    }
+
+    [Theory]
+    [InlineData("HTTP/1.1 200 OK\r\nContent-Length: 100\r\nContent-Type: application/json\r\n\r\n{\"accep", false)]
+    [InlineData("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", true)]
+    [InlineData("HTTP/1.1 503 Busy\r\nContent-Length: 100\r\n\r\nhalf", false)]
+    [InlineData("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\nzz\r\n", false)]
+    public async Task Half_an_answer_is_taken_for_what_is_certain_in_it(string bytes, bool accepted)
+    {
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        var serving = Task.Run(async () =>
+        {
+            using var client = await listener.AcceptTcpClientAsync(Token);
+            _ = await client.GetStream().ReadAsync(new byte[65_536], Token);
+            await client.GetStream().WriteAsync(Encoding.ASCII.GetBytes(bytes), Token);
+        }, Token);
+        var result = await SendAsync(new($"http://127.0.0.1:{((IPEndPoint)listener.LocalEndpoint).Port}/"));
+        Assert.Equal(accepted ? SendOutcome.Accepted : SendOutcome.Retry, result.Outcome);
+        await serving;
+    }
+
+    [Fact]
+    public async Task A_line_that_takes_nothing_is_given_up_and_one_that_is_slow_is_not()
+    {
+        var clock = new FakeTimeProvider(BufferFixture.Noon);
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        var sending = SendAsync(
+            new($"http://127.0.0.1:{((IPEndPoint)listener.LocalEndpoint).Port}/"), clock: clock, batch: BatchOf(1, 15 << 20));
+        using var client = await listener.AcceptTcpClientAsync(Token);
+        var piece = new byte[1 << 20];
+        for (var i = 0; i < 5; i++)
+        {
+            await client.GetStream().ReadExactlyAsync(piece, Token);
+            clock.Advance(TimeSpan.FromSeconds(10));
+            Assert.False(sending.IsCompleted);
+        }
+
+        await Until.True(() => sending.IsCompleted, clock, TimeSpan.FromSeconds(1));
+        Assert.Equal(new SendResult(SendOutcome.Retry, "nothing was taken within 15 s"), await sending);
+    }
+}

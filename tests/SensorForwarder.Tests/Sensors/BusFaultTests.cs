@@ -149,7 +149,7 @@ public sealed class BusFaultTests : IDisposable
                 world.Bus.Chips[0x44] = SimulatedChips.Sht3x(world.Waits);
                 foreach (var fault in faults) world.Bus.Faults.Enqueue(fault);
                 using var session = world.Session(SensorFixture.Settings("sht3x"));
-                for (var poll = 0; poll < 40; poll++)
+                for (var poll = 0; poll < 80; poll++)
                 {
                     var measurement = session.Measure(CancellationToken.None);
                     if (measurement.Quality == ReadingQuality.Good) Assert.Equal([25, 50], measurement.Values.Select(value => value.Value));

@@ -4,7 +4,7 @@ using System.Device.Spi;
 namespace SensorForwarder.Tests.Sensors;
 
 /// <summary>What goes wrong in one transfer.</summary>
-internal enum BusFault
+public enum BusFault
 {
     None,
     Nack,

@@ -74,12 +74,12 @@ internal static class IioChannels
     }
 
     /// <summary>An attribute of a channel, or the one that it shares with all of its type: in_voltage0_scale, or
-    /// in_voltage_scale; in_accel_x_scale, or in_accel_scale.</summary>
+    /// in_voltage_scale; in_accel_x_scale, or in_accel_scale; in_voltage-voltage_scale for differences.</summary>
     static double? Shared(string directory, string channel, string attribute)
     {
         var type = channel.TakeWhile(char.IsAsciiLetter).ToArray().AsSpan().ToString();
-        var withoutModifier = channel.Split('_')[0];
-        foreach (var owner in (string[])[channel, withoutModifier, type, $"{type}-{type}"])
+        var all = channel.Contains('-', StringComparison.Ordinal) ? $"{type}-{type}" : type;
+        foreach (var owner in (string[])[channel, channel.Split('_')[0], all])
         {
             if (KernelFile.TryReadNumber(Path.Combine(directory, $"in_{owner}_{attribute}")) is { } number) return number;
         }

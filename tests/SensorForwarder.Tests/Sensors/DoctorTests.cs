@@ -70,7 +70,7 @@ public sealed class DoctorTests : IDisposable
     public void The_create_options_name_every_node_and_the_number_of_its_group()
     {
         var path = Path.Combine(_world.Root, "dev/i2c-1");
-        File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.GroupWrite);
+        if (!OperatingSystem.IsWindows()) File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.GroupWrite);
         var options = Prescription.CreateOptions(Examine())["HostConfig"]!;
         Assert.Equal(4, options["Devices"]!.AsArray().Count);
         Assert.Contains(

@@ -21,7 +21,7 @@ internal sealed record DeviceNode(string Path, string About, NodeAccess Access, 
     {
         if (!File.Exists(path)) return new(path, about, NodeAccess.Missing, null, false);
         const UnixFileMode OthersMayUse = UnixFileMode.OtherRead | UnixFileMode.OtherWrite;
-        var mayOthers = (File.GetUnixFileMode(path) & OthersMayUse) == OthersMayUse;
+        var mayOthers = !OperatingSystem.IsWindows() && (File.GetUnixFileMode(path) & OthersMayUse) == OthersMayUse;
         return new(path, about, TryOpen(path), ProcessIdentity.GroupOf(path), mayOthers);
     }
 

@@ -166,7 +166,7 @@ internal sealed partial class Examination
         }
     }
 
-    static IEnumerable<string> Entries(string directory, string pattern)
+    static string[] Entries(string directory, string pattern)
     {
         try
         {

@@ -29,7 +29,7 @@ internal sealed class KernelSensor(
         "channels", 64, "The channels to read, as the kernel calls them, such as `temp1` or `voltage0`; all when left out.");
 
     KernelDevice? _device;
-    IReadOnlyList<KernelChannel> _channels = [];
+    List<KernelChannel> _channels = [];
 
     public ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken)
     {

@@ -7,6 +7,7 @@ using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
 using SensorForwarder.Forwarding;
 using SensorForwarder.Operations;
+using SensorForwarder.Operations.Doctor;
 using SensorForwarder.Sensors;
 using Log = SensorForwarder.Operations.Log;
 
@@ -32,6 +33,12 @@ catch (BootValueException exception)
 }
 
 var timeProvider = TimeProvider.System;
+if (args is ["--doctor"])
+{
+    Console.Write(Prescription.ToText(Examination.Make(new(boot.Sensors, timeProvider), [])));
+    return 0;
+}
+
 var logLevel = new LogLevelSwitch(boot.LogLevel);
 using var loggers = Logs.CreateFactory(logLevel);
 var log = loggers.CreateLogger("SensorForwarder");

@@ -1,10 +1,12 @@
 using System.Buffers;
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using SensorForwarder.Buffer;
 using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
 using SensorForwarder.Forwarding;
+using SensorForwarder.Operations.Doctor;
 using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Operations;
@@ -44,6 +46,7 @@ internal sealed class DirectMethods(
                 "retryDeadLetters" => Count("retried", await buffer.RetryDeadLettersAsync(cancellationToken)),
                 "purgeDeadLetters" => Count("purged", await buffer.PurgeDeadLettersAsync(cancellationToken)),
                 "checkBuffer" => await CheckBufferAsync(Seconds(root, "timeoutSeconds"), cancellationToken),
+                "doctor" => new(200, await Task.Run(ExamineAsJson, cancellationToken)),
                 _ => Error(501, NoSuchMethod(name)),
             };
         }
@@ -80,7 +83,7 @@ internal sealed class DirectMethods(
     {
         answer["settings"] = TwinReport.Describe(parsed, isWanted);
         if (TwinReport.Unknown(parsed) is { } unknown) answer[TwinReport.UnknownKey] = unknown;
-        return new(200, System.Text.Encoding.UTF8.GetBytes(answer.ToJsonString()));
+        return new(200, Encoding.UTF8.GetBytes(answer.ToJsonString()));
     }
 
     async Task<MethodAnswer> FlushAsync(TimeSpan timeout, CancellationToken cancellationToken)
@@ -118,6 +121,9 @@ internal sealed class DirectMethods(
             json.WriteEndObject();
         });
     }
+
+    byte[] ExamineAsJson() =>
+        Encoding.UTF8.GetBytes(Prescription.ToJson(Examination.Make(scheduler.World, scheduler.Running)).ToJsonString());
 
     MethodAnswer ListDeadLetters(long afterId)
     {

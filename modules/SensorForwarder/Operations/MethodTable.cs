@@ -41,5 +41,7 @@ internal static class MethodTable
         new("purgeDeadLetters", "Deletes all of them.", """{"purged":1}"""),
         new("checkBuffer", "Reads the whole database in search of damage, beside the work; damage is salvaged at once. 202 and `done` false: it goes on, call again for the end.",
             """{"done":true,"whole":true,"seconds":0.4}""", Timeout),
+        new("doctor", "Lists buses, chips that answer, kernel channels and permissions, and the `createOptions` and `sensors` that would work; nothing is changed.",
+            """{"user":1654,"groups":[998],"nodes":[..],"chips":[..],"sources":[..],"createOptions":{..},"sensors":{..}}"""),
     ];
 }

@@ -107,8 +107,8 @@ internal sealed class StatusWriter(
 
     void WriteSensors(Utf8JsonWriter json, int maxBytes)
     {
-        // What one entry takes at most: a name of 64 characters, a reason of 200, all of them escaped.
-        const int RoomForOne = 2048;
+        // What one entry takes at most: a name of 64 characters, two texts of 200, all of them escaped.
+        const int RoomForOne = 3072;
 
         var health = scheduler.Health;
         json.WriteStartObject("sensorStates");
@@ -131,6 +131,7 @@ internal sealed class StatusWriter(
             json.WriteString("kind", sensor.Kind);
             json.WriteString("state", sensor.State.ToString());
             if (sensor.Reason is { } reason) json.WriteString("reason", LogText.Clean(reason));
+            if (sensor.Detail is { } detail) json.WriteString("detail", LogText.Clean(detail));
             json.WriteNumber("readings", sensor.Readings);
             json.WriteNumber("failures", sensor.Failures);
             json.WriteNumber("missed", sensor.Missed);

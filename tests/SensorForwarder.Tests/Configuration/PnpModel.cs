@@ -36,7 +36,7 @@ internal static class PnpModel
         ("sensorStates", MapOf("state", "count", "integer")),
         ("hub", ObjectOf(("state", "string"), ("since", "dateTime"), ("reconnects", "long"), ("lastError", "string"))),
         ("sensors", MapOf("sensor", "health", ObjectOf(
-            ("kind", "string"), ("state", "string"), ("reason", "string"), ("readings", "long"), ("failures", "long"), ("missed", "long")))),
+            ("kind", "string"), ("state", "string"), ("reason", "string"), ("detail", "string"), ("readings", "long"), ("failures", "long"), ("missed", "long")))),
     ];
 
     public static JsonObject Create()

@@ -7,6 +7,7 @@ using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
 using SensorForwarder.Forwarding;
 using SensorForwarder.Operations;
+using SensorForwarder.Operations.Doctor;
 using SensorForwarder.Sensors;
 using Log = SensorForwarder.Operations.Log;
 
@@ -32,6 +33,12 @@ catch (BootValueException exception)
 }
 
 var timeProvider = TimeProvider.System;
+if (args is ["--doctor"])
+{
+    Console.Write(Prescription.ToText(Examination.Make(new(boot.Sensors, timeProvider), [])));
+    return 0;
+}
+
 var logLevel = new LogLevelSwitch(boot.LogLevel);
 using var loggers = Logs.CreateFactory(logLevel);
 var log = loggers.CreateLogger("SensorForwarder");
@@ -67,7 +74,7 @@ services.AddSingleton<Forwarder>();
 services.AddSingleton<SensorsParser>().AddSingleton<SettingsApplier>().AddSingleton<SettingsStore>();
 services.AddSingleton(provider => new SettingsParser(
     Settings.Defaults(boot), boot.Identity is not null, provider.GetRequiredService<SensorsParser>()));
-services.AddSingleton<SettingsFile>();
+services.AddSingleton<SettingsFile>().AddSingleton<SettingsTrial>();
 
 // Operations
 services.AddSingleton<StatusWriter>().AddSingleton<DirectMethods>().AddSingleton<ModuleMetrics>();
@@ -94,6 +101,7 @@ if (boot.Identity is { } identity)
 services.AddHostedService(provider => provider.GetRequiredService<Forwarder>());
 services.AddHostedService(provider => provider.GetRequiredService<SensorScheduler>());
 services.AddHostedService(provider => provider.GetRequiredService<SettingsFile>());
+services.AddHostedService(provider => provider.GetRequiredService<SettingsTrial>());
 services.AddHostedService<WebServer>();
 
 using var host = builder.Build();

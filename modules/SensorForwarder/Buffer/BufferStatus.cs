@@ -80,6 +80,9 @@ internal sealed record BufferStatus
     /// <summary>One line on why <see cref="Storage"/> is not Ok; null when it is.</summary>
     public required string? StorageReason { get; init; }
 
+    /// <summary>Whether a time service disciplines the wall clock.</summary>
+    public required bool ClockSynchronized { get; init; }
+
     /// <summary>Evicted readings by reason and sensor.</summary>
     public required IReadOnlyList<EvictionTotal> Evicted { get; init; }
 

@@ -19,6 +19,7 @@ internal static class ReadingEncoder
     static readonly JsonEncodedText SensorName = JsonEncodedText.Encode("sensor");
     static readonly JsonEncodedText KindName = JsonEncodedText.Encode("kind");
     static readonly JsonEncodedText LabelName = JsonEncodedText.Encode("label");
+    static readonly JsonEncodedText UnitName = JsonEncodedText.Encode("unit");
     static readonly JsonEncodedText TimeName = JsonEncodedText.Encode("time");
     static readonly JsonEncodedText QualityName = JsonEncodedText.Encode("quality");
     static readonly JsonEncodedText ReasonName = JsonEncodedText.Encode("reason");
@@ -37,6 +38,8 @@ internal static class ReadingEncoder
         json.WriteString(KindName, reading.Kind);
         if (reading.Label is { } label)
             json.WriteString(LabelName, label);
+        if (reading.Unit is { } unit)
+            json.WriteString(UnitName, unit);
         Span<byte> time = stackalloc byte[TimeLength];
         FormatTime(reading.Time, time);
         json.WriteString(TimeName, time);

@@ -166,6 +166,22 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     /// <summary>Commits everything that was handed over so far.</summary>
     public Task CommitAsync(CancellationToken cancellationToken) => Submit(static _ => true, cancellationToken);
 
+    /// <summary>Reads the whole file in search of damage, beside the work; minutes for a big one. What is found is
+    /// salvaged at once.</summary>
+    /// <returns>The first fault; null when there is none.</returns>
+    /// <exception cref="BufferUnavailableException">The volume can't be read now, or the buffer was closed.</exception>
+    public Task<string?> CheckAsync() => Task.Run(() =>
+    {
+        try
+        {
+            return Check();
+        }
+        catch (SqliteFailure failure)
+        {
+            throw new BufferUnavailableException($"{_file.Files.Database}: can't be checked ({failure.Message})", failure);
+        }
+    });
+
     /// <summary>Cheap; any thread.</summary>
     public BufferStatus GetStatus()
     {
@@ -183,6 +199,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             WalBytes = walBytes,
             Storage = _parts.Health.State,
             StorageReason = _parts.Health.Reason,
+            ClockSynchronized = _parts.Clock.Current().Synchronized,
             Evicted = _parts.Ledger.Totals,
             DeadLetters = marks.DeadLetters,
             Salvage = _file.Salvage,
@@ -239,15 +256,28 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         Log.Checking(_logger, _file.Files.Database);
         try
         {
-            if (_file.Check(_closing.Token) is { } fault)
-                _writer.ReportDamage(fault);
-            else
+            if (Check() is null)
                 Log.CheckedWhole(_logger, _file.Files.Database);
         }
-        catch (SqliteFailure failure)
+        catch (SqliteFailure)
         {
-            if (failure.IsDamage)
-                _writer.ReportDamage(failure.Message);
+            // Closed meanwhile, or the volume is away: nothing is known against the file.
+        }
+    }
+
+    string? Check()
+    {
+        try
+        {
+            var fault = _file.Check(_closing.Token);
+            if (fault is not null)
+                _writer.ReportDamage(fault);
+            return fault;
+        }
+        catch (SqliteFailure failure) when (failure.IsDamage)
+        {
+            _writer.ReportDamage(failure.Message);
+            return failure.Message;
         }
     }
 

@@ -12,6 +12,9 @@ namespace SensorForwarder.Configuration;
 /// </summary>
 internal sealed record BootOptions
 {
+    /// <summary>The Plug and Play model that the module announces; <c>model/</c> has it.</summary>
+    public const string ModelId = "dtmi:sensorforwarder:SensorForwarder;1";
+
     /// <summary>Where <c>telemetry.db</c> and what belongs to it lives.</summary>
     public required string BufferDirectory { get; init; }
 
@@ -69,7 +72,7 @@ internal sealed record BootOptions
                 Dev = Text(configuration, "Sensors:DevRoot") ?? "/dev",
             },
             Identity = identity,
-            Hub = new() { Transport = ReadTransport(configuration) },
+            Hub = new() { ModelId = ModelId, Transport = ReadTransport(configuration) },
             DeviceId = identity?.DeviceId ?? Text(configuration, "Device:Id") ?? Environment.MachineName,
             ModuleId = identity?.ModuleId ?? Text(configuration, "Module:Id") ?? "SensorForwarder",
             LogLevel = ReadLogLevel(configuration),
@@ -79,7 +82,7 @@ internal sealed record BootOptions
     static Uri? ReadEndpoint(IConfiguration configuration)
     {
         if (Text(configuration, "Http:Endpoint") is not { } text) return null;
-        return SettingsTable.TryReadEndpoint(text, out var endpoint)
+        return SettingDefinition.TryReadEndpoint(text, out var endpoint)
             ? endpoint
             : throw new BootValueException($"Http__Endpoint: '{text}' is not an absolute http or https URL without user and password (Http__Authorization is for those).");
     }

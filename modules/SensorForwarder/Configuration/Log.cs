@@ -17,7 +17,7 @@ internal static partial class Log
     public static partial void SettingsFileRead(ILogger logger, string path);
 
     [LoggerMessage(4005, LogLevel.Warning,
-        "Settings__File: {Path} changes nothing: {Reason}. The settings in force stay; it is read again once a second.")]
+        "Settings__File: {Path} changes nothing: {Reason}. The settings in force stay until it is mended.")]
     public static partial void SettingsFileBad(ILogger logger, string path, string reason);
 
     [LoggerMessage(4006, LogLevel.Information, "Desired properties version {Version} are in force.")]
@@ -26,12 +26,24 @@ internal static partial class Log
     [LoggerMessage(4007, LogLevel.Warning, "The twin could not be read (status {Status}); the last good settings stay in force.")]
     public static partial void TwinNotRead(ILogger logger, int status);
 
-    [LoggerMessage(4008, LogLevel.Warning, "The twin is not the JSON that it should be; the last good settings stay in force.")]
-    public static partial void TwinUnreadable(ILogger logger);
+    [LoggerMessage(4008, LogLevel.Warning, "The twin is not what it should be: {Reason}; the last good settings stay in force.")]
+    public static partial void TwinUnreadable(ILogger logger, string reason);
 
     [LoggerMessage(4009, LogLevel.Information, "The hub does not know the twin yet; the last good settings stay in force.")]
     public static partial void TwinEmpty(ILogger logger);
 
+    [LoggerMessage(4010, LogLevel.Error, "Settings are rolled back ({Keys}): {Reason}.")]
+    public static partial void RolledBack(ILogger logger, string keys, string reason);
+
     [LoggerMessage(4011, LogLevel.Error, "A change of the twin failed; the last good settings stay in force.")]
     public static partial void TwinFailed(ILogger logger, Exception exception);
+
+    [LoggerMessage(4012, LogLevel.Information, "Changed settings are on trial for {Minutes} minutes ({Keys}).")]
+    public static partial void TrialBegun(ILogger logger, double minutes, string keys);
+
+    [LoggerMessage(4013, LogLevel.Information, "Changed settings have passed their trial.")]
+    public static partial void TrialPassed(ILogger logger);
+
+    [LoggerMessage(4014, LogLevel.Error, "The trial of settings failed; it goes on.")]
+    public static partial void TrialFailed(ILogger logger, Exception exception);
 }

@@ -17,6 +17,13 @@ internal sealed record Settings
 
     public IReadOnlyDictionary<string, SensorSettings> Sensors { get; init; } = new Dictionary<string, SensorSettings>();
 
+    /// <summary>How often the status is reported, 10 s to a day.</summary>
+    public TimeSpan StatusInterval { get; init; } = TimeSpan.FromSeconds(300);
+
+    /// <summary>How long a change may keep the module from forwarding before it is rolled back, up to a day; zero:
+    /// for ever.</summary>
+    public TimeSpan Trial { get; init; }
+
     public LogLevel LogLevel { get; init; } = LogLevel.Information;
 
     /// <summary>What holds where no document says otherwise.</summary>

@@ -1,4 +1,3 @@
-using System.Text.Json;
 using System.Text.Json.Nodes;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
@@ -6,7 +5,7 @@ using Microsoft.Extensions.Logging;
 namespace SensorForwarder.Configuration;
 
 /// <summary>
-/// Watches the settings file by reading it once a second: that sees a rewrite, an atomic replace, and the symbolic
+/// Watches the settings file by reading it twice a second: that sees a rewrite, an atomic replace, and the symbolic
 /// links that Kubernetes swaps, on every file system, and costs nothing while it is in the page cache. A file that is
 /// missing or no JSON changes nothing; at the start the last good one stands in for it.
 /// </summary>
@@ -14,7 +13,7 @@ internal sealed class SettingsFile(
     BootOptions boot, SettingsStore store, TimeProvider timeProvider, ILogger<SettingsFile> logger) : BackgroundService
 {
     public const int MaxBytes = 1 << 20;
-    static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(1);
+    static readonly TimeSpan LookEvery = TimeSpan.FromMilliseconds(500);
 
     readonly LogThrottle _throttle = new(timeProvider);
     byte[]? _last;
@@ -51,18 +50,13 @@ internal sealed class SettingsFile(
     {
         try
         {
-            if (new FileInfo(path) is { Exists: true, Length: > MaxBytes })
-            {
-                Complain(path, $"it has more than {MaxBytes} bytes");
-                return null;
-            }
-
-            var bytes = await File.ReadAllBytesAsync(path, cancellationToken);
+            var bytes = await ReadBytesAsync(path, cancellationToken);
             if (_last is not null && bytes.AsSpan().SequenceEqual(_last)) return null;
             _last = bytes;
-            if (Parse(bytes) is not { } document)
+            string? problem = null;
+            if (bytes.Length > MaxBytes || DocumentReader.Read(bytes, out problem) is not { } document)
             {
-                Complain(path, "it is not a JSON object");
+                Complain(path, problem ?? $"it has more than {MaxBytes} bytes");
                 return null;
             }
 
@@ -70,24 +64,20 @@ internal sealed class SettingsFile(
             Log.SettingsFileRead(logger, path);
             return document;
         }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or JsonException)
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
             Complain(path, LogText.Clean(exception.Message));
             return null;
         }
     }
 
-    static JsonObject? Parse(byte[] bytes)
+    /// <summary>No more than one byte above <see cref="MaxBytes"/>, whatever the file is.</summary>
+    static async Task<byte[]> ReadBytesAsync(string path, CancellationToken cancellationToken)
     {
-        // Comments and trailing commas: people write this file. Two equal keys are a slip that nobody would notice.
-        var options = new JsonDocumentOptions
-        {
-            CommentHandling = JsonCommentHandling.Skip,
-            AllowTrailingCommas = true,
-            AllowDuplicateProperties = false,
-        };
-        var start = bytes.AsSpan().StartsWith("\uFEFF"u8) ? 3 : 0;
-        return JsonNode.Parse(bytes.AsSpan(start), documentOptions: options) as JsonObject;
+        await using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, bufferSize: 1);
+        var bytes = new byte[Math.Clamp(file.Length, 0, MaxBytes) + 1];
+        var length = await file.ReadAtLeastAsync(bytes, bytes.Length, throwOnEndOfStream: false, cancellationToken);
+        return bytes[..length];
     }
 
     void Complain(string path, string reason)

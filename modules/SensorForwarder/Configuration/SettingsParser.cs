@@ -16,7 +16,11 @@ internal sealed record SettingVerdict(string Key, JsonNode? Value, string? Error
 /// <param name="Verdicts">One for each known key.</param>
 /// <param name="UnknownKeys">Messages about keys that there are not, with the nearest that there is.</param>
 internal sealed record ParsedSettings(
-    Settings Settings, JsonObject Accepted, IReadOnlyList<SettingVerdict> Verdicts, IReadOnlyList<string> UnknownKeys);
+    Settings Settings, JsonObject Accepted, IReadOnlyList<SettingVerdict> Verdicts, IReadOnlyList<string> UnknownKeys)
+{
+    /// <summary>The version of the desired properties in it; 0 when there are none.</summary>
+    public long Version { get; init; }
+}
 
 /// <summary>
 /// Turns a document into settings, key by key: a good value is taken, a bad one keeps its last good value, a missing or
@@ -24,9 +28,12 @@ internal sealed record ParsedSettings(
 /// </summary>
 internal sealed class SettingsParser(Settings defaults, bool hasIdentity, SensorsParser sensorsParser)
 {
+    static readonly string[] KnownKeys = [.. SettingsTable.All.Select(definition => definition.Key), SettingsTable.SensorsKey];
+
     /// <param name="document">The whole document. Keys that begin with <c>$</c> are the hub's and are passed over.</param>
     /// <param name="lastGood"><see cref="ParsedSettings.Accepted"/> of the time before.</param>
-    public ParsedSettings Parse(JsonObject document, JsonObject lastGood)
+    /// <param name="rolledBack">What was taken before and did not work; null: nothing.</param>
+    public ParsedSettings Parse(JsonObject document, JsonObject lastGood, RolledBack? rolledBack = null)
     {
         using var parsed = JsonDocument.Parse(document.ToJsonString());
         using var before = JsonDocument.Parse(lastGood.ToJsonString());
@@ -35,13 +42,11 @@ internal sealed class SettingsParser(Settings defaults, bool hasIdentity, Sensor
         var verdicts = new List<SettingVerdict>();
         foreach (var definition in SettingsTable.All)
         {
-            string? error = null;
             var isDefault = !Has(parsed, definition.Key, out var value);
-            if (!isDefault && !TryTake(definition, value, accepted, ref settings, out error)
-                && Has(before, definition.Key, out var old))
-            {
-                TryTake(definition, old, accepted, ref settings, out _);
-            }
+            var error = rolledBack?.Refuses(definition.Key) == true ? rolledBack.Reason : null;
+            if (error is not null) isDefault = false;
+            else if (!isDefault) TryTake(definition, value, accepted, ref settings, out error);
+            if (error is not null && Has(before, definition.Key, out var old)) TryTake(definition, old, accepted, ref settings, out _);
 
             verdicts.Add(new(definition.Key, definition.Get(settings), error, isDefault));
         }
@@ -51,7 +56,7 @@ internal sealed class SettingsParser(Settings defaults, bool hasIdentity, Sensor
         return new(settings, accepted, verdicts, Unknown(parsed));
     }
 
-    static bool TryTake(
+    static void TryTake(
         SettingDefinition definition, JsonElement value, JsonObject accepted, ref Settings settings, out string? error)
     {
         try
@@ -59,12 +64,10 @@ internal sealed class SettingsParser(Settings defaults, bool hasIdentity, Sensor
             settings = definition.Set(settings, value);
             accepted[definition.Key] = JsonNode.Parse(value.GetRawText());
             error = null;
-            return true;
         }
         catch (SettingException exception)
         {
             error = exception.Message;
-            return false;
         }
     }
 
@@ -76,7 +79,7 @@ internal sealed class SettingsParser(Settings defaults, bool hasIdentity, Sensor
         var good = lastGood[SettingsTable.SensorsKey] as JsonObject;
         if (!isDefault && map.ValueKind != JsonValueKind.Object)
         {
-            error = $"{SettingsTable.Show(map)} is not a map of name to {{\"kind\":..}}";
+            error = $"{SettingDefinition.Show(map)} is not a map of name to {{\"kind\":..}}";
             if (good is not null)
             {
                 using var before = JsonDocument.Parse(good.ToJsonString());
@@ -136,16 +139,15 @@ internal sealed class SettingsParser(Settings defaults, bool hasIdentity, Sensor
 
     static List<string> Unknown(JsonDocument document)
     {
-        var known = SettingsTable.All.Select(definition => definition.Key).Append(SettingsTable.SensorsKey).ToArray();
         var messages = new List<string>();
         foreach (var property in document.RootElement.EnumerateObject())
         {
-            if (property.Name.StartsWith('$') || known.Contains(property.Name)) continue;
+            if (property.Name.StartsWith('$') || KnownKeys.Contains(property.Name)) continue;
             var name = LogText.Clean(property.Name);
-            var nearest = known.MinBy(key => Distance(key, property.Name))!;
-            messages.Add(Distance(nearest, property.Name) <= Math.Max(2, nearest.Length / 3)
-                ? $"{name}: there is no such setting; did you mean {nearest}?"
-                : $"{name}: there is no such setting");
+            var nearest = NearestName.Find(property.Name, KnownKeys);
+            messages.Add(nearest.IsNear
+                ? $"{name}: did you mean {nearest.Name}?"
+                : $"{name}: there is no such setting; the nearest is {nearest.Name}");
         }
 
         return messages;
@@ -153,25 +155,4 @@ internal sealed class SettingsParser(Settings defaults, bool hasIdentity, Sensor
 
     static bool Has(JsonDocument document, string key, out JsonElement value) =>
         document.RootElement.TryGetProperty(key, out value) && value.ValueKind != JsonValueKind.Null;
-
-    /// <summary>Edits between two names, case left aside (Levenshtein).</summary>
-    static int Distance(string a, string b)
-    {
-        if (b.Length > 64) return int.MaxValue;
-        var row = Enumerable.Range(0, b.Length + 1).ToArray();
-        for (var i = 1; i <= a.Length; i++)
-        {
-            var diagonal = row[0];
-            row[0] = i;
-            for (var j = 1; j <= b.Length; j++)
-            {
-                var same = char.ToLowerInvariant(a[i - 1]) == char.ToLowerInvariant(b[j - 1]);
-                var cost = Math.Min(Math.Min(row[j], row[j - 1]) + 1, diagonal + (same ? 0 : 1));
-                diagonal = row[j];
-                row[j] = cost;
-            }
-        }
-
-        return row[b.Length];
-    }
 }

@@ -1,8 +1,8 @@
 using System.Text;
-using System.Text.Json;
 using System.Text.Json.Nodes;
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Buffer;
+using SensorForwarder.EdgeHub;
 
 namespace SensorForwarder.Configuration;
 
@@ -17,13 +17,19 @@ internal sealed class SettingsStore(
     const string AcceptedDocument = "settings.accepted";
     const string TwinDocument = "settings.twin";
     const string FileDocument = "settings.file";
+    const string RolledBackDocument = "settings.rolledBack";
 
     readonly SemaphoreSlim _turn = new(1);
     JsonObject _file = [];
     JsonObject _twin = [];
     JsonObject _accepted = [];
+    RolledBack? _rolledBack;
+    long _version;
     string _complaints = "";
     volatile ParsedSettings? _current;
+
+    /// <summary>Other settings are in force, or other ones are refused. Handlers only signal.</summary>
+    public event Action? Changed;
 
     /// <summary>What is in force, and what was refused. Null before <see cref="StartAsync"/>.</summary>
     public ParsedSettings? Current => _current;
@@ -36,15 +42,59 @@ internal sealed class SettingsStore(
     {
         _accepted = Load(AcceptedDocument);
         _twin = Load(TwinDocument);
-        _file = file ?? Load(FileDocument);
-        await TakeAsync(() => { }, cancellationToken);
+        _file = Load(FileDocument);
+        _rolledBack = RolledBack.FromJson(Load(RolledBackDocument));
+        await TakeAsync(() => _file = file ?? _file, cancellationToken);
     }
 
     public Task<ParsedSettings> OfferFileAsync(JsonObject document, CancellationToken cancellationToken) =>
         TakeAsync(() => _file = document, cancellationToken);
 
-    public Task<ParsedSettings> OfferTwinAsync(JsonObject desired, CancellationToken cancellationToken) =>
-        TakeAsync(() => _twin = desired, cancellationToken);
+    /// <param name="desired">All desired properties, without the hub's own.</param>
+    /// <param name="version">Their version.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public Task<ParsedSettings> OfferTwinAsync(JsonObject desired, long version, CancellationToken cancellationToken) =>
+        TakeAsync(() => (_twin, _version) = (desired, version), cancellationToken);
+
+    /// <summary>Returns to the values that some keys had before, and refuses what the documents say for them now.</summary>
+    /// <param name="keys">The keys that were changed.</param>
+    /// <param name="before">What was accepted before the change.</param>
+    /// <param name="reason">Why, for the acknowledgement.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public Task<ParsedSettings> RollBackAsync(
+        IReadOnlyList<string> keys, JsonObject before, string reason, CancellationToken cancellationToken) =>
+        TakeAsync(
+            () =>
+            {
+                var document = Merge(_file, _twin);
+                _rolledBack = new(reason, new(keys.Select(key => KeyValuePair.Create(key, document[key]?.DeepClone()))));
+                var accepted = _accepted.DeepClone().AsObject();
+                foreach (var key in keys)
+                {
+                    if (before[key] is { } value) accepted[key] = value.DeepClone();
+                    else accepted.Remove(key);
+                }
+
+                _accepted = accepted;
+            },
+            cancellationToken);
+
+    /// <summary>What would become of a patch of the desired properties; nothing is changed.</summary>
+    public async Task<ParsedSettings> PreviewAsync(JsonObject patch, CancellationToken cancellationToken)
+    {
+        await _turn.WaitAsync(cancellationToken);
+        try
+        {
+            var twin = _twin.DeepClone().AsObject();
+            MergePatch.Apply(twin, patch);
+            var document = Merge(_file, twin);
+            return parser.Parse(document, _accepted, StillRolledBack(document)) with { Version = _version };
+        }
+        finally
+        {
+            _turn.Release();
+        }
+    }
 
     public void Dispose() => _turn.Dispose();
 
@@ -53,16 +103,20 @@ internal sealed class SettingsStore(
         await _turn.WaitAsync(cancellationToken);
         try
         {
-            var (twinBefore, fileBefore) = (_twin, _file);
+            var (twinBefore, fileBefore, acceptedBefore, rolledBackBefore) = (_twin, _file, _accepted, _rolledBack);
             replace();
-            var parsed = parser.Parse(Merge(_file, _twin), _accepted);
+            var document = Merge(_file, _twin);
+            _rolledBack = StillRolledBack(document);
+            var parsed = parser.Parse(document, _accepted, _rolledBack) with { Version = _version };
             Complain(parsed);
             await applier.ApplyAsync(parsed.Settings, cancellationToken);
             _current = parsed;
-            await SaveAsync(AcceptedDocument, _accepted, parsed.Accepted, cancellationToken);
+            await SaveAsync(AcceptedDocument, acceptedBefore, parsed.Accepted, cancellationToken);
             await SaveAsync(TwinDocument, twinBefore, _twin, cancellationToken);
             await SaveAsync(FileDocument, fileBefore, _file, cancellationToken);
+            await SaveAsync(RolledBackDocument, rolledBackBefore?.ToJson() ?? [], _rolledBack?.ToJson() ?? [], cancellationToken);
             _accepted = parsed.Accepted;
+            Changed?.Invoke();
             return parsed;
         }
         finally
@@ -70,6 +124,8 @@ internal sealed class SettingsStore(
             _turn.Release();
         }
     }
+
+    RolledBack? StillRolledBack(JsonObject document) => _rolledBack?.StillStandsIn(document) == true ? _rolledBack : null;
 
     /// <summary>The twin over the file, key by key, and sensor by sensor.</summary>
     static JsonObject Merge(JsonObject file, JsonObject twin)
@@ -105,9 +161,9 @@ internal sealed class SettingsStore(
     {
         try
         {
-            return buffer.LoadDocument(name) is { } bytes && JsonNode.Parse(bytes.Span) is JsonObject document ? document : [];
+            return buffer.LoadDocument(name) is { } bytes && DocumentReader.Read(bytes.Span, out _) is { } document ? document : [];
         }
-        catch (Exception exception) when (exception is JsonException or BufferUnavailableException)
+        catch (BufferUnavailableException)
         {
             return []; // the hub will tell again
         }

@@ -1,4 +1,6 @@
+using System.Globalization;
 using System.Text;
+using System.Text.Json;
 using System.Text.Json.Nodes;
 
 namespace SensorForwarder.Configuration;
@@ -6,44 +8,119 @@ namespace SensorForwarder.Configuration;
 /// <summary>
 /// The reported properties that acknowledge settings, by the Plug and Play convention: <c>{value, ac, av, ad}</c>, with
 /// 200 for taken, 203 and version 0 for a default, 400 for refused with the reason and the value that stays in force
-/// (https://learn.microsoft.com/azure/iot/concepts-convention).
+/// (https://learn.microsoft.com/azure/iot/concepts-convention). Whatever the settings are, all of them together leave
+/// room for the status in the 32 KB that the hub takes.
 /// </summary>
 internal static class TwinReport
 {
     public const string UnknownKey = "unknownSettings";
 
-    // The hub takes strings of 4096 bytes and documents of 32 KB.
-    const int MaxTextLength = 1000;
-    const int MaxValueBytes = 8 << 10;
+    const int MaxMapBytes = 6 << 10;
+    const int MaxValueBytes = 2100;
+    const int MaxReasonBytes = 480;
+    const int MaxListBytes = 1500;
+
+    // edge-hub/core/src/Microsoft.Azure.Devices.Edge.Hub.Core/twin/ReportedPropertiesValidator.cs
+    const int MaxNameBytes = 1024;
+    const int MaxTextBytes = 4096;
+    const int MaxDepth = 7; // of 10: the key, "value" and the map itself are above
+    const double MaxNumber = 1L << 52;
 
     /// <summary>The patch that brings the reported properties up to date.</summary>
     /// <param name="parsed">What is in force.</param>
-    /// <param name="version">The version of the desired properties that it comes from.</param>
     /// <param name="reported">What is reported already; equal entries are left out.</param>
-    public static JsonObject Patch(ParsedSettings parsed, long version, JsonObject reported)
+    public static JsonObject Patch(ParsedSettings parsed, JsonObject reported)
     {
         var patch = new JsonObject();
         foreach (var verdict in parsed.Verdicts)
         {
-            var entry = Acknowledge(verdict, version);
-            if (!JsonNode.DeepEquals(entry, reported[verdict.Key])) patch[verdict.Key] = entry;
+            var entry = Acknowledge(verdict, parsed.Version);
+            if (JsonNode.DeepEquals(entry, reported[verdict.Key])) continue;
+            patch[verdict.Key] = entry;
+
+            // The hub merges: what is not there any more has to go by name.
+            foreach (var (name, _) in reported[verdict.Key] as JsonObject ?? [])
+            {
+                if (!entry.ContainsKey(name)) entry[name] = null;
+            }
+
+            RemoveGone(entry["value"] as JsonObject, (reported[verdict.Key] as JsonObject)?["value"] as JsonObject);
         }
 
-        var unknown = parsed.UnknownKeys.Count == 0 ? null : Shorten(string.Join("; ", parsed.UnknownKeys));
-        if (unknown != (string?)reported[UnknownKey]) patch[UnknownKey] = unknown;
+        var unknown = Unknown(parsed);
+        if (!JsonNode.DeepEquals(unknown, reported[UnknownKey])) patch[UnknownKey] = unknown;
         return patch;
     }
 
+    /// <summary>All acknowledgements, for people.</summary>
+    /// <param name="parsed">What is in force.</param>
+    /// <param name="isWanted">Which keys.</param>
+    public static JsonObject Describe(ParsedSettings parsed, Func<string, bool> isWanted) => new(parsed.Verdicts
+        .Where(verdict => isWanted(verdict.Key))
+        .Select(verdict => KeyValuePair.Create(verdict.Key, (JsonNode?)Acknowledge(verdict, parsed.Version))));
+
+    /// <summary>The unknown keys in one text; null when there are none.</summary>
+    public static string? Unknown(ParsedSettings parsed) =>
+        parsed.UnknownKeys.Count == 0 ? null : Shorten(string.Join("; ", parsed.UnknownKeys), MaxListBytes);
+
     static JsonObject Acknowledge(SettingVerdict verdict, long version)
     {
+        var isMap = verdict.Key == SettingsTable.SensorsKey;
         var entry = new JsonObject();
-        if (verdict.Value is { } value && Encoding.UTF8.GetByteCount(value.ToJsonString()) <= MaxValueBytes)
-            entry["value"] = value.DeepClone();
+        if (verdict.Value is { } value && Bytes(value) <= (isMap ? MaxMapBytes : MaxValueBytes) && HubTakes(value, MaxDepth))
+            entry["value"] = WithoutNulls(value.DeepClone());
         entry["ac"] = verdict.Error is not null ? 400 : verdict.IsDefault ? 203 : 200;
         entry["av"] = verdict is { Error: null, IsDefault: true } ? 0 : version;
-        if (verdict.Error is { } error) entry["ad"] = Shorten(error);
+        if (verdict.Error is { } error) entry["ad"] = Shorten(error, isMap ? MaxListBytes : MaxReasonBytes);
         return entry;
     }
 
-    static string Shorten(string text) => text.Length <= MaxTextLength ? text : text[..MaxTextLength] + "...";
+    // To the hub a null is no value but the end of one.
+    static JsonNode WithoutNulls(JsonNode node)
+    {
+        if (node is not JsonObject map) return node;
+        foreach (var (name, value) in map.ToList())
+        {
+            if (value is null) map.Remove(name);
+            else WithoutNulls(value);
+        }
+
+        return map;
+    }
+
+    static void RemoveGone(JsonObject? now, JsonObject? before)
+    {
+        if (now is null || before is null) return;
+        foreach (var (name, old) in before)
+        {
+            if (!now.ContainsKey(name)) now[name] = null;
+            else RemoveGone(now[name] as JsonObject, old as JsonObject);
+        }
+    }
+
+    /// <summary>Whether the hub takes it as a reported value; one that it does not would cost the whole patch.</summary>
+    static bool HubTakes(JsonNode? node, int depth) => node switch
+    {
+        null => false,
+        JsonObject inner => depth > 0 && inner.All(pair => IsName(pair.Key) && (pair.Value is null || HubTakes(pair.Value, depth - 1))),
+        JsonArray list => list.All(item => HubTakes(item, depth)),
+        JsonValue value when value.GetValueKind() == JsonValueKind.String => Encoding.UTF8.GetByteCount(value.GetValue<string>()) <= MaxTextBytes,
+        JsonValue value when value.GetValueKind() == JsonValueKind.Number =>
+            double.TryParse(value.ToJsonString(), CultureInfo.InvariantCulture, out var number) && Math.Abs(number) <= MaxNumber,
+        _ => true,
+    };
+
+    static bool IsName(string name) => Encoding.UTF8.GetByteCount(name) <= MaxNameBytes
+        && !name.Any(c => c is '.' or '$' or '#' || char.IsWhiteSpace(c) || char.IsControl(c));
+
+    static int Bytes(JsonNode node) => Encoding.UTF8.GetByteCount(node.ToJsonString());
+
+    static string Shorten(string text, int maxBytes)
+    {
+        if (Bytes(text) <= maxBytes) return text;
+        var length = Math.Min(text.Length, maxBytes);
+        while (length > 0 && Bytes(text[..length]) + 3 > maxBytes) length -= Math.Max(1, length / 16);
+        if (length > 0 && char.IsHighSurrogate(text[length - 1])) length--;
+        return text[..length] + "...";
+    }
 }

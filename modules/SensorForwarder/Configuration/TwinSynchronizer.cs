@@ -1,4 +1,3 @@
-using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Threading.Channels;
 using Microsoft.Extensions.Hosting;
@@ -24,17 +23,20 @@ internal sealed class TwinSynchronizer(
     static readonly TimeSpan BackoffBase = TimeSpan.FromSeconds(5);
     static readonly TimeSpan BackoffMax = TimeSpan.FromMinutes(5);
 
-    readonly Channel<(long? Version, ReadOnlyMemory<byte> Patch)> _patches =
-        Channel.CreateBounded<(long?, ReadOnlyMemory<byte>)>(
-            new BoundedChannelOptions(MaxWaitingPatches) { FullMode = BoundedChannelFullMode.DropOldest });
+    readonly Channel<Errand> _errands = Channel.CreateBounded<Errand>(
+        new BoundedChannelOptions(MaxWaitingPatches) { FullMode = BoundedChannelFullMode.DropOldest });
 
     readonly SemaphoreSlim _turn = new(1);
     JsonObject _desired = [];
     JsonObject _reported = [];
+    volatile JsonObject _reportedAtGet = [];
     long _version;
 
     /// <summary>Version of the desired properties in force; 0 before the first.</summary>
     public long Version => Interlocked.Read(ref _version);
+
+    /// <summary>A section of the reported properties as the last get had it; empty when there was none.</summary>
+    public JsonObject ReportedBefore(string section) => _reportedAtGet[section]?.DeepClone() as JsonObject ?? [];
 
     /// <summary>Gets the whole twin and puts it into force. Called after each connection. When the hub does not give it,
     /// it is asked again later: telemetry does not wait for that.</summary>
@@ -52,10 +54,18 @@ internal sealed class TwinSynchronizer(
     }
 
     /// <summary>Takes a patch of the desired properties; returns at once.</summary>
-    public void Offer(long? version, ReadOnlyMemory<byte> patch) => _patches.Writer.TryWrite((version, patch));
+    public void Offer(long? version, ReadOnlyMemory<byte> patch) =>
+        _errands.Writer.TryWrite(new(ErrandKind.Patch, version, patch));
+
+    public override Task StartAsync(CancellationToken cancellationToken)
+    {
+        store.Changed += ReportSoon;
+        return base.StartAsync(cancellationToken);
+    }
 
     public override void Dispose()
     {
+        store.Changed -= ReportSoon;
         _turn.Dispose();
         base.Dispose();
     }
@@ -63,13 +73,13 @@ internal sealed class TwinSynchronizer(
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         var failures = 0;
-        await foreach (var (version, patch) in _patches.Reader.ReadAllAsync(stoppingToken))
+        await foreach (var errand in _errands.Reader.ReadAllAsync(stoppingToken))
         {
             var known = true;
             await _turn.WaitAsync(stoppingToken);
             try
             {
-                known = await TakePatchAsync(version, patch, stoppingToken);
+                known = await RunAsync(errand, stoppingToken);
             }
             catch (Exception exception) when (exception is not OperationCanceledException)
             {
@@ -87,8 +97,25 @@ internal sealed class TwinSynchronizer(
         }
     }
 
-    /// <summary>A patch without version and content: the whole twin is wanted.</summary>
-    void AskAgain() => Offer(null, ReadOnlyMemory<byte>.Empty);
+    void AskAgain() => _errands.Writer.TryWrite(new(ErrandKind.Get));
+
+    void ReportSoon() => _errands.Writer.TryWrite(new(ErrandKind.Report));
+
+    /// <summary>False when the hub did not give the twin and may do so later.</summary>
+    async Task<bool> RunAsync(Errand errand, CancellationToken cancellationToken)
+    {
+        switch (errand.Kind)
+        {
+            case ErrandKind.Patch:
+                return await TakePatchAsync(errand.Version, errand.Patch, cancellationToken);
+            case ErrandKind.Get:
+                return await GetAsync(cancellationToken);
+            default:
+                // Before the first get, what is reported already is not known; then that reports.
+                if (_version > 0 && store.Current is { } parsed) Report(parsed);
+                return true;
+        }
+    }
 
     /// <summary>False when the hub did not give it and may do so later.</summary>
     async Task<bool> GetAsync(CancellationToken cancellationToken)
@@ -101,9 +128,9 @@ internal sealed class TwinSynchronizer(
             return false;
         }
 
-        if (Parse(answer.Body) is not { } twin || twin["desired"] is not JsonObject desired)
+        if (DocumentReader.Read(answer.Body.Span, out var problem) is not { } twin || twin["desired"] is not JsonObject desired)
         {
-            Log.TwinUnreadable(logger);
+            Log.TwinUnreadable(logger, problem ?? "it has no desired properties");
             return true;
         }
 
@@ -117,13 +144,14 @@ internal sealed class TwinSynchronizer(
 
         _desired = desired;
         _reported = twin["reported"] as JsonObject ?? [];
+        _reportedAtGet = _reported.DeepClone().AsObject();
         await ApplyAsync(version, cancellationToken);
         return true;
     }
 
     async Task<bool> TakePatchAsync(long? topicVersion, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
     {
-        var patch = bytes.IsEmpty ? null : Parse(bytes);
+        var patch = DocumentReader.Read(bytes.Span, out _);
         var version = topicVersion ?? Integer(patch?[VersionKey]);
         if (version <= _version) return true; // seen already: edgeHub pushes the whole after the first get
 
@@ -139,11 +167,15 @@ internal sealed class TwinSynchronizer(
     {
         var document = _desired.DeepClone().AsObject();
         document.Remove(VersionKey);
-        var parsed = await store.OfferTwinAsync(document, cancellationToken);
+        var parsed = await store.OfferTwinAsync(document, version, cancellationToken);
         Interlocked.Exchange(ref _version, version);
         Log.TwinApplied(logger, version);
+        Report(parsed);
+    }
 
-        var patch = TwinReport.Patch(parsed, version, _reported);
+    void Report(ParsedSettings parsed)
+    {
+        var patch = TwinReport.Patch(parsed, _reported);
         if (patch.Count == 0) return;
 
         // From here it is on its way, however long that takes; the next get shows what arrived.
@@ -151,18 +183,20 @@ internal sealed class TwinSynchronizer(
         MergePatch.Apply(_reported, patch);
     }
 
-    static JsonObject? Parse(ReadOnlyMemory<byte> bytes)
-    {
-        try
-        {
-            return JsonNode.Parse(bytes.Span, documentOptions: new() { AllowDuplicateProperties = false }) as JsonObject;
-        }
-        catch (JsonException)
-        {
-            return null;
-        }
-    }
-
     static long? Integer(JsonNode? node) =>
         node is JsonValue value && value.TryGetValue<long>(out var number) ? number : null;
+
+    enum ErrandKind
+    {
+        /// <summary>A patch of the desired properties came.</summary>
+        Patch,
+
+        /// <summary>The whole twin is wanted.</summary>
+        Get,
+
+        /// <summary>The settings were changed by something else than the twin.</summary>
+        Report,
+    }
+
+    readonly record struct Errand(ErrandKind Kind, long? Version = null, ReadOnlyMemory<byte> Patch = default);
 }

@@ -17,7 +17,7 @@ internal sealed record PnpMessage(ReadOnlyMemory<byte> Body, string? Component);
 internal static class PnpEncoder
 {
     /// <summary>What every message has, besides the values.</summary>
-    public static readonly IReadOnlyList<string> CommonNames = ["sensor", "time", "quality", "reason"];
+    public static readonly IReadOnlyList<string> CommonNames = ["sensor", "label", "time", "quality", "reason"];
 
     const int MaxNameLength = 64;
     static readonly JsonWriterOptions Options = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };

@@ -1,37 +1,43 @@
 using System.Buffers;
+using System.Text;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using SensorForwarder.Buffer;
+using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
 using SensorForwarder.Forwarding;
+using SensorForwarder.Operations.Doctor;
 using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Operations;
 
 /// <summary>
-/// What somebody far away can ask for. Every answer is a JSON object; one that is no success has <c>error</c>, a
-/// sentence. Payloads are objects; none or null is an empty one.
+/// What somebody far away can ask for; <see cref="MethodTable"/> describes it. Every answer is a JSON object; one that is
+/// no success has <c>error</c>, a sentence. Payloads are objects; none or null is an empty one.
 /// </summary>
 internal sealed class DirectMethods(
-    TelemetryBuffer buffer, Forwarder forwarder, SensorScheduler scheduler, StatusWriter status)
+    TelemetryBuffer buffer, Forwarder forwarder, SensorScheduler scheduler, SettingsStore settings, StatusWriter status, TimeProvider timeProvider)
 {
     const double MaxTimeoutSeconds = 300;
     const double StandardTimeoutSeconds = 20;
     const int MaxDeadLettersShown = 100;
     const int MaxBodyShownLength = 1000;
 
+    readonly Lock _lock = new();
+    Task<(string? Fault, TimeSpan Took)>? _check; // guarded by _lock; the one that runs, or has ended and was not asked for
+
     /// <summary>Answers one call. 400: the payload is wrong; 404: no such sensor; 501: no such method.</summary>
     public async Task<MethodAnswer> InvokeAsync(string name, ReadOnlyMemory<byte> payload, CancellationToken cancellationToken)
     {
         try
         {
-            using var json = JsonDocument.Parse(payload.IsEmpty ? "{}"u8.ToArray() : payload);
-            var root = json.RootElement;
-            if (root.ValueKind is not (JsonValueKind.Object or JsonValueKind.Null))
-                return Error(400, "the payload must be a JSON object");
-
+            if (ReadPayload(payload.Span, out var problem) is not { } root) return Error(400, $"the payload is wrong: {problem}");
             return name switch
             {
+                "ping" => new(200, "{}"u8.ToArray()),
                 "getStatus" => new(200, status.Write()),
+                "getSettings" => GetSettings(),
+                "validateSettings" => await ValidateSettingsAsync(root, cancellationToken),
                 "flush" => await FlushAsync(Seconds(root, "timeoutSeconds"), cancellationToken),
                 "pause" => Do(forwarder.Pause),
                 "resume" => Do(forwarder.Resume),
@@ -39,13 +45,10 @@ internal sealed class DirectMethods(
                 "getDeadLetters" => ListDeadLetters((long)Number(root, "afterId", 0)),
                 "retryDeadLetters" => Count("retried", await buffer.RetryDeadLettersAsync(cancellationToken)),
                 "purgeDeadLetters" => Count("purged", await buffer.PurgeDeadLettersAsync(cancellationToken)),
-                "ping" => new(200, "{}"u8.ToArray()),
-                _ => Error(501, $"there is no method '{LogText.Clean(name)}'"),
+                "checkBuffer" => await CheckBufferAsync(Seconds(root, "timeoutSeconds"), cancellationToken),
+                "doctor" => new(200, await Task.Run(ExamineAsJson, cancellationToken)),
+                _ => Error(501, NoSuchMethod(name)),
             };
-        }
-        catch (JsonException exception)
-        {
-            return Error(400, $"the payload is not JSON: {LogText.Clean(exception.Message)}");
         }
         catch (FormatException exception)
         {
@@ -55,6 +58,32 @@ internal sealed class DirectMethods(
         {
             return Error(503, LogText.Clean(exception.Message));
         }
+    }
+
+    static JsonObject? ReadPayload(ReadOnlySpan<byte> payload, out string? problem)
+    {
+        problem = null;
+        return payload.IsEmpty || payload.Trim(" \t\r\n"u8).SequenceEqual("null"u8) ? [] : DocumentReader.Read(payload, out problem);
+    }
+
+    MethodAnswer GetSettings() => settings.Current is { } current
+        ? Answer(new JsonObject { ["version"] = current.Version }, current, _ => true)
+        : Error(503, "the settings are not known yet; call again in a second");
+
+    async Task<MethodAnswer> ValidateSettingsAsync(JsonObject patch, CancellationToken cancellationToken)
+    {
+        var preview = await settings.PreviewAsync(patch, cancellationToken);
+        var isRefused = preview.Verdicts.Any(verdict => verdict.Error is not null && patch.ContainsKey(verdict.Key));
+        var unknown = preview.UnknownKeys.Where(message => patch.Any(pair => message.StartsWith($"{LogText.Clean(pair.Key)}:", StringComparison.Ordinal)));
+        preview = preview with { UnknownKeys = [.. unknown] };
+        return Answer(new JsonObject { ["valid"] = !isRefused && preview.UnknownKeys.Count == 0 }, preview, patch.ContainsKey);
+    }
+
+    static MethodAnswer Answer(JsonObject answer, ParsedSettings parsed, Func<string, bool> isWanted)
+    {
+        answer["settings"] = TwinReport.Describe(parsed, isWanted);
+        if (TwinReport.Unknown(parsed) is { } unknown) answer[TwinReport.UnknownKey] = unknown;
+        return new(200, Encoding.UTF8.GetBytes(answer.ToJsonString()));
     }
 
     async Task<MethodAnswer> FlushAsync(TimeSpan timeout, CancellationToken cancellationToken)
@@ -93,6 +122,9 @@ internal sealed class DirectMethods(
         });
     }
 
+    byte[] ExamineAsJson() =>
+        Encoding.UTF8.GetBytes(Prescription.ToJson(Examination.Make(scheduler.World, scheduler.Running)).ToJsonString());
+
     MethodAnswer ListDeadLetters(long afterId)
     {
         var letters = buffer.ListDeadLetters(afterId, MaxDeadLettersShown);
@@ -116,10 +148,54 @@ internal sealed class DirectMethods(
         });
     }
 
+    async Task<MethodAnswer> CheckBufferAsync(TimeSpan timeout, CancellationToken cancellationToken)
+    {
+        Task<(string? Fault, TimeSpan Took)> check;
+        lock (_lock) check = _check ??= CheckBufferAsync();
+        try
+        {
+            var (fault, took) = await check.WaitAsync(timeout, timeProvider, cancellationToken);
+            Forget(check);
+            return Answer(json =>
+            {
+                json.WriteBoolean("done", true);
+                json.WriteBoolean("whole", fault is null);
+                if (fault is not null) json.WriteString("fault", LogText.Clean(fault));
+                json.WriteNumber("seconds", Math.Round(took.TotalSeconds, 1));
+            });
+        }
+        catch (TimeoutException)
+        {
+            return Answer(json => json.WriteBoolean("done", false), 202);
+        }
+        catch (BufferUnavailableException)
+        {
+            Forget(check);
+            throw;
+        }
+    }
+
+    async Task<(string? Fault, TimeSpan Took)> CheckBufferAsync()
+    {
+        var began = timeProvider.GetTimestamp();
+        return (await buffer.CheckAsync(), timeProvider.GetElapsedTime(began));
+    }
+
+    void Forget(Task check)
+    {
+        lock (_lock) _check = _check == check ? null : _check;
+    }
+
     static MethodAnswer Do(Action action)
     {
         action();
         return new(200, "{}"u8.ToArray());
+    }
+
+    static string NoSuchMethod(string name)
+    {
+        var nearest = NearestName.Find(name, [.. MethodTable.All.Select(method => method.Name)]);
+        return $"there is no method '{LogText.Clean(name)}'" + (nearest.IsNear ? $"; did you mean {nearest.Name}?" : "");
     }
 
     static MethodAnswer Count(string name, int count) => Answer(json => json.WriteNumber(name, count));
@@ -139,7 +215,7 @@ internal sealed class DirectMethods(
         return new(code, bytes.WrittenSpan.ToArray());
     }
 
-    static TimeSpan Seconds(JsonElement root, string name)
+    static TimeSpan Seconds(JsonObject root, string name)
     {
         var seconds = Number(root, name, StandardTimeoutSeconds);
         return seconds is >= 0 and <= MaxTimeoutSeconds
@@ -147,19 +223,19 @@ internal sealed class DirectMethods(
             : throw new FormatException($"{name}: {seconds} is not allowed; allowed is 0..{MaxTimeoutSeconds}");
     }
 
-    static double Number(JsonElement root, string name, double standard)
+    static double Number(JsonObject root, string name, double standard)
     {
-        if (root.ValueKind == JsonValueKind.Null || !root.TryGetProperty(name, out var value)) return standard;
-        return value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out var number) && double.IsFinite(number)
+        if (root[name] is not { } value) return standard;
+        return value is JsonValue json && json.TryGetValue<double>(out var number) && double.IsFinite(number)
             ? number
-            : throw new FormatException($"{name}: {LogText.Clean(value.GetRawText())} is not a number");
+            : throw new FormatException($"{name}: {LogText.Clean(value.ToJsonString())} is not a number");
     }
 
-    static string? Text(JsonElement root, string name)
+    static string? Text(JsonObject root, string name)
     {
-        if (root.ValueKind == JsonValueKind.Null || !root.TryGetProperty(name, out var value)) return null;
-        return value.ValueKind == JsonValueKind.String
-            ? value.GetString()
-            : throw new FormatException($"{name}: {LogText.Clean(value.GetRawText())} is not a text");
+        if (root[name] is not { } value) return null;
+        return value is JsonValue json && json.TryGetValue<string>(out var text)
+            ? text
+            : throw new FormatException($"{name}: {LogText.Clean(value.ToJsonString())} is not a text");
     }
 }

@@ -9,7 +9,7 @@ internal sealed class HubHandler(TwinSynchronizer twin, DirectMethods methods, S
     public async Task OnConnectedAsync(CancellationToken cancellationToken)
     {
         await twin.SynchronizeAsync(cancellationToken);
-        reporter.ReportSoon();
+        reporter.ReportSoon(twin.ReportedBefore(StatusReporter.Section));
     }
 
     public void OnDesiredPatch(long? version, ReadOnlyMemory<byte> patch) => twin.Offer(version, patch);

@@ -20,12 +20,16 @@ internal sealed class StatusWriter(
     public static readonly string Version =
         Assembly.GetExecutingAssembly().GetName().Version?.ToString(3) ?? "unknown";
 
-    /// <summary>The hub takes reported properties of 32 KB; this many sensors fit in any case.</summary>
-    public const int MaxSensorsInTwin = 50;
+    /// <summary>The answer of a direct method may have 128 KB.</summary>
+    public const int MaxAnswerBytes = 96 << 10;
+
+    /// <summary>The hub takes reported properties of 32 KB; the rest is for the acknowledgements.</summary>
+    public const int MaxReportedBytes = 7 << 10;
 
     readonly long _started = timeProvider.GetTimestamp();
 
-    public byte[] Write(int maxSensors = int.MaxValue)
+    /// <param name="maxBytes">At least 4 KB: sensors that have no room are counted, those that fail come first.</param>
+    public byte[] Write(int maxBytes = MaxAnswerBytes)
     {
         var bytes = new ArrayBufferWriter<byte>();
         using (var json = new Utf8JsonWriter(bytes))
@@ -36,11 +40,35 @@ internal sealed class StatusWriter(
             WriteBuffer(json, buffer.GetStatus());
             WriteForwarding(json, forwarder.Status);
             if (hub is not null) WriteHub(json, hub.Status);
-            WriteSensors(json, maxSensors);
+            WriteSensors(json, maxBytes);
             json.WriteEndObject();
         }
 
         return bytes.WrittenSpan.ToArray();
+    }
+
+    /// <summary>Differs when something is in another state than it was; numbers that only count do not show.</summary>
+    public int StateHash()
+    {
+        var hash = new HashCode();
+        var (stored, forwarding) = (buffer.GetStatus(), forwarder.Status);
+        hash.Add(buffer.Epoch);
+        hash.Add(stored.Storage);
+        hash.Add(stored.ClockSynchronized);
+        hash.Add(stored.DeadLetters > 0);
+        hash.Add(forwarding.Sink);
+        hash.Add(forwarding.Paused);
+        hash.Add(forwarding.LastError is null);
+        hash.Add(hub?.Status.State == HubState.Connected);
+        foreach (var sensor in scheduler.Health.OrderBy(sensor => sensor.Name, StringComparer.Ordinal))
+        {
+            hash.Add(sensor.Name);
+            hash.Add(sensor.Kind);
+            hash.Add(sensor.State);
+            hash.Add(sensor.Reason);
+        }
+
+        return hash.ToHashCode();
     }
 
     void WriteBuffer(Utf8JsonWriter json, BufferStatus status)
@@ -51,11 +79,14 @@ internal sealed class StatusWriter(
         json.WriteNumber("oldestAgeSeconds", Math.Round(status.OldestAge?.TotalSeconds ?? 0, 1));
         json.WriteNumber("bufferBytes", status.FileBytes);
         json.WriteNumber("deadLetters", status.DeadLetters);
+        json.WriteString("storage", status.Storage.ToString());
+        if (status.StorageReason is { } reason) json.WriteString("storageReason", LogText.Clean(reason));
+        json.WriteString("clock", status.ClockSynchronized ? "Synchronized" : "NotSynchronized");
     }
 
     static void WriteForwarding(Utf8JsonWriter json, ForwardingStatus status)
     {
-        json.WriteString("sink", status.Sink);
+        json.WriteString("sink", LogText.Clean(status.Sink));
         json.WriteBoolean("paused", status.Paused);
         json.WriteNumber("batchesAccepted", status.Batches);
         json.WriteNumber("readingsAccepted", status.Readings);
@@ -74,17 +105,33 @@ internal sealed class StatusWriter(
         json.WriteEndObject();
     }
 
-    void WriteSensors(Utf8JsonWriter json, int maxSensors)
+    void WriteSensors(Utf8JsonWriter json, int maxBytes)
     {
+        // What one entry takes at most: a name of 64 characters, two texts of 200, all of them escaped.
+        const int RoomForOne = 3072;
+
+        var health = scheduler.Health;
+        json.WriteStartObject("sensorStates");
+        foreach (var state in health.GroupBy(sensor => sensor.State).OrderBy(state => state.Key))
+            json.WriteNumber(state.Key.ToString(), state.Count());
+        json.WriteEndObject();
+
         // Those that fail first: they are why somebody looks.
-        var sensors = scheduler.Health.OrderBy(sensor => sensor.State != SensorState.Failing).ToList();
+        var leftOut = 0;
         json.WriteStartObject("sensors");
-        foreach (var sensor in sensors.Take(maxSensors))
+        foreach (var sensor in health.OrderBy(sensor => sensor.State != SensorState.Failing).ThenBy(sensor => sensor.Name, StringComparer.Ordinal))
         {
+            if (json.BytesCommitted + json.BytesPending + RoomForOne > maxBytes)
+            {
+                leftOut++;
+                continue;
+            }
+
             json.WriteStartObject(sensor.Name);
             json.WriteString("kind", sensor.Kind);
             json.WriteString("state", sensor.State.ToString());
             if (sensor.Reason is { } reason) json.WriteString("reason", LogText.Clean(reason));
+            if (sensor.Detail is { } detail) json.WriteString("detail", LogText.Clean(detail));
             json.WriteNumber("readings", sensor.Readings);
             json.WriteNumber("failures", sensor.Failures);
             json.WriteNumber("missed", sensor.Missed);
@@ -92,6 +139,6 @@ internal sealed class StatusWriter(
         }
 
         json.WriteEndObject();
-        if (sensors.Count > maxSensors) json.WriteNumber("sensorsLeftOut", sensors.Count - maxSensors);
+        if (leftOut > 0) json.WriteNumber("sensorsLeftOut", leftOut);
     }
 }

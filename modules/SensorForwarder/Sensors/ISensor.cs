@@ -6,17 +6,25 @@ namespace SensorForwarder.Sensors;
 /// </summary>
 internal interface ISensor : IDisposable
 {
-    /// <summary>Measures once. Returns a bad measurement for whatever the world does; it may throw, which counts as
-    /// the reason <c>error</c>. May block: it runs on a thread of its own.</summary>
+    /// <summary>Measures once. What the world does to it is a bad measurement, or a <see cref="SensorFault"/> or
+    /// IOException thrown, after which it is asked again; anything else thrown counts as the reason <c>error</c>. May
+    /// block when its kind names a <see cref="SensorKind.Bus"/>.</summary>
     ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken);
 }
 
 /// <summary>What a sensor measured: the part of a <see cref="Reading"/> that the driver knows.</summary>
-/// <param name="Values">Finite values by name; empty when the quality is bad.</param>
+/// <param name="Values">Finite values by name; empty when the quality is bad. Good and empty: there is nothing new.</param>
 /// <param name="Quality">How far they can be trusted.</param>
-/// <param name="Reason">A short word of a bounded set when the quality is not good.</param>
+/// <param name="Reason">One of <see cref="FaultReason"/> when the quality is not good.</param>
+/// <param name="Detail">The reason for people: what is wrong, and what to do.</param>
 internal readonly record struct Measurement(
-    IReadOnlyList<KeyValuePair<string, double>> Values, ReadingQuality Quality = ReadingQuality.Good, string? Reason = null)
+    IReadOnlyList<KeyValuePair<string, double>> Values,
+    ReadingQuality Quality = ReadingQuality.Good,
+    string? Reason = null,
+    string? Detail = null)
 {
-    public static Measurement Bad(string reason) => new([], ReadingQuality.Bad, reason);
+    /// <summary>The device has nothing new to say yet: no reading, and no failure.</summary>
+    public static readonly Measurement Nothing = new([]);
+
+    public static Measurement Bad(string reason, string? detail = null) => new([], ReadingQuality.Bad, reason, detail);
 }

@@ -25,6 +25,9 @@ internal sealed record Reading
     /// <summary>The name for people that the settings give it; null: none.</summary>
     public string? Label { get; init; }
 
+    /// <summary>The unit of its only value, where settings give one; null: that of the kind's documentation.</summary>
+    public string? Unit { get; init; }
+
     /// <summary>When it was measured, by the wall clock.</summary>
     public required DateTimeOffset Time { get; init; }
 

@@ -1,3 +1,6 @@
+using System.Device.I2c;
+using System.Device.Spi;
+
 namespace SensorForwarder.Sensors;
 
 /// <summary>Makes sensors from settings, as <see cref="SensorKinds"/> says.</summary>
@@ -19,4 +22,10 @@ internal sealed record SensorRoots(string Proc, string Sysfs, string DataDirecto
 }
 
 /// <summary>What sensors are made of.</summary>
-internal sealed record SensorWorld(SensorRoots Roots, TimeProvider TimeProvider);
+internal sealed record SensorWorld(SensorRoots Roots, TimeProvider TimeProvider)
+{
+    /// <summary>Opens a chip by bus and address.</summary>
+    public Func<int, int, I2cDevice> OpenI2c { get; init; } = static (bus, address) => I2cDevice.Create(new(bus, address));
+
+    public Func<SpiConnectionSettings, SpiDevice> OpenSpi { get; init; } = SpiDevice.Create;
+}

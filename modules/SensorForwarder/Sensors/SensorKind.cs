@@ -1,4 +1,5 @@
 using System.Text.Json;
+using SensorForwarder.Sensors.Drivers;
 
 namespace SensorForwarder.Sensors;
 
@@ -17,6 +18,16 @@ internal sealed record SensorKind(
 
     /// <summary>What only one sensor can have, in words, such as an address on a bus; null: nothing.</summary>
     public Func<SensorSettings, string?> Claims { get; init; } = static _ => null;
+
+    /// <summary>The bus that it blocks while it measures: sensors of one bus take turns on one thread. Null: it never
+    /// blocks.</summary>
+    public Func<SensorSettings, string?> Bus { get; init; } = static settings => $"{settings.Kind} {settings.Name}";
+
+    /// <summary>Where a chip of this kind can be on an I2C bus; empty when it is none.</summary>
+    public IReadOnlyList<int> I2cAddresses { get; init; } = [];
+
+    /// <summary>How the doctor recognises it on an I2C bus.</summary>
+    public I2cProbe? Probe { get; init; }
 
     public IEnumerable<SensorOption> AllOptions => CommonOptions.All.Concat(Options);
 

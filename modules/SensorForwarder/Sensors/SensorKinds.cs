@@ -1,4 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
+using SensorForwarder.Sensors.Drivers;
+using SensorForwarder.Sensors.Kernel;
 
 namespace SensorForwarder.Sensors;
 
@@ -9,6 +11,25 @@ internal static class SensorKinds
     [
         HostSensor.Kind,
         SimulatedSensor.Kind,
+        IioChannels.Kind,
+        HwmonChannels.Kind,
+        ThermalZone.Kind,
+        OneWireSensor.Kind,
+        FileSensor.Kind,
+        Bme280.Bme,
+        Bme280.Bmp,
+        Sht3x.Kind,
+        Sht4x.Kind,
+        Aht20.Kind,
+        Scd4x.Kind,
+        PowerMonitor.Ina219,
+        PowerMonitor.Ina226,
+        Ads1115.Kind,
+        Bh1750.Kind,
+        Thermometer.Mcp9808,
+        Thermometer.Lm75,
+        Thermometer.Tmp102,
+        Mcp3008.Kind,
     ];
 
     public static IEnumerable<string> Names => All.Select(kind => kind.Name);

@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Buffer;
+using SensorForwarder.Sensors.Kernel;
 
 namespace SensorForwarder.Sensors;
 
@@ -10,7 +11,8 @@ namespace SensorForwarder.Sensors;
 /// </summary>
 internal sealed class SensorLoop(
     SensorSettings settings,
-    SensorFactory factory,
+    SensorSession session,
+    BusWorker? bus,
     TelemetryBuffer buffer,
     TimeProvider timeProvider,
     double startJitter,
@@ -19,16 +21,15 @@ internal sealed class SensorLoop(
     /// <summary>A bad sensor says so at once and then this often, not at every turn: that would only cost money.</summary>
     public static readonly TimeSpan RepeatBadEvery = TimeSpan.FromMinutes(5);
 
-    static readonly TimeSpan MeasureTimeout = TimeSpan.FromSeconds(10);
+    static readonly TimeSpan SampleTimeout = TimeSpan.FromSeconds(10);
     static readonly TimeSpan StartJitterMax = TimeSpan.FromSeconds(1);
 
     readonly CancellationTokenSource _stop = new();
-    readonly Conditioning _conditioning = new(settings);
     readonly Deadband _deadband = new(settings, timeProvider);
+    readonly TimeSpan _measureTimeout = SampleTimeout * settings.Get(CommonOptions.Samples);
     readonly string? _label = settings.Get(CommonOptions.Label);
+    readonly string? _unit = FileSensor.UnitOf(settings);
     readonly SemaphoreSlim _turn = new(1); // the schedule and "read now" take turns
-    ISensor? _sensor;
-    Task<Measurement>? _stuck;
     string? _badReason;
     long _badSent;
     Task _loop = Task.CompletedTask;
@@ -48,7 +49,8 @@ internal sealed class SensorLoop(
         await _loop;
         _stop.Dispose();
         _turn.Dispose();
-        _sensor?.Dispose();
+        if (bus is null) session.Dispose();
+        else bus.Post(session.Dispose);
     }
 
     /// <summary>Reads the sensor once, now, and stores the reading.</summary>
@@ -108,57 +110,25 @@ internal sealed class SensorLoop(
             Sensor = settings.Name,
             Kind = settings.Kind,
             Label = _label,
+            Unit = _unit,
             Time = timeProvider.GetUtcNow(),
             Quality = measurement.Quality,
             Reason = measurement.Reason,
             Values = measurement.Values,
         };
-        if (Note(reading, isAsked)) _ = StoreAsync(reading);
+        if (Note(reading, measurement.Detail, isAsked)) _ = StoreAsync(reading);
         return reading;
     }
 
-    async Task<Measurement> MeasureAsync()
-    {
-        // A driver that hangs in the kernel can't be stopped; until it returns, nothing new is asked of it.
-        if (_stuck is { IsCompleted: false }) return Measurement.Bad("timeout");
-        _stuck = null;
-        var measuring = Task.Run(MeasureOnceAsync);
-        try
-        {
-            return await measuring.WaitAsync(MeasureTimeout, timeProvider, _stop.Token);
-        }
-        catch (TimeoutException)
-        {
-            _stuck = measuring;
-            return Measurement.Bad("timeout");
-        }
-    }
-
-    async Task<Measurement> MeasureOnceAsync()
-    {
-        try
-        {
-            _sensor ??= factory.Create(settings);
-            var samples = new Measurement[_conditioning.Samples];
-            for (var i = 0; i < samples.Length; i++) samples[i] = await _sensor.MeasureAsync(_stop.Token);
-            var measurement = _conditioning.Apply(samples);
-            return measurement.Values.All(value => double.IsFinite(value.Value)) ? measurement : Measurement.Bad("invalid");
-        }
-        catch (OperationCanceledException) when (_stop.IsCancellationRequested)
-        {
-            throw;
-        }
-        catch (Exception exception)
-        {
-            if (_health.Reason != "error") Log.SensorThrew(logger, settings.Name, exception);
-            return Measurement.Bad("error");
-        }
-    }
+    Task<Measurement> MeasureAsync() => bus is null
+        ? Task.FromResult(session.Measure(_stop.Token))
+        : bus.RunAsync(() => session.Measure(_stop.Token), _measureTimeout, _stop.Token);
 
     /// <summary>Keeps account; says whether the reading is worth storing.</summary>
-    bool Note(Reading reading, bool isAsked)
+    bool Note(Reading reading, string? detail, bool isAsked)
     {
         var health = _health;
+        if (reading is { Quality: ReadingQuality.Good, Values.Count: 0 }) return false; // nothing new
         if (reading.Quality != ReadingQuality.Bad)
         {
             if (health.State == SensorState.Failing) Log.SensorRecovered(logger, settings.Name, health.Failures);
@@ -167,14 +137,26 @@ internal sealed class SensorLoop(
             {
                 State = SensorState.Working,
                 Reason = reading.Reason,
+                Detail = detail,
                 Readings = health.Readings + 1,
                 Last = reading,
             };
             return _deadband.IsNews(reading) || isAsked;
         }
 
-        if (health.Reason != reading.Reason) Log.SensorFails(logger, settings.Name, settings.Kind, reading.Reason ?? "");
-        _health = health with { State = SensorState.Failing, Reason = reading.Reason, Failures = health.Failures + 1 };
+        if (health.State != SensorState.Failing || health.Reason != reading.Reason)
+        {
+            Log.SensorFails(
+                logger, settings.Name, settings.Kind, reading.Reason ?? "", detail is null ? "" : $": {LogText.Clean(detail)}");
+        }
+
+        _health = health with
+        {
+            State = SensorState.Failing,
+            Reason = reading.Reason,
+            Detail = detail,
+            Failures = health.Failures + 1,
+        };
         if (_badReason == reading.Reason && timeProvider.GetElapsedTime(_badSent) < RepeatBadEvery) return false;
         _badReason = reading.Reason;
         _badSent = timeProvider.GetTimestamp();

@@ -13,6 +13,7 @@ internal sealed class SensorScheduler(
     : IHostedService, IDisposable
 {
     readonly SemaphoreSlim _changes = new(1);
+    readonly BusWorkers _buses = new(timeProvider);
 
     // Replaced as a whole under _changes; read anywhere.
     volatile IReadOnlyDictionary<string, SensorLoop> _loops = new Dictionary<string, SensorLoop>();
@@ -20,6 +21,12 @@ internal sealed class SensorScheduler(
 
     /// <summary>Every sensor as it is now, by name.</summary>
     public IReadOnlyList<SensorHealth> Health => [.. _loops.Values.Select(loop => loop.Health)];
+
+    /// <summary>What the sensors that are read were made from.</summary>
+    public IReadOnlyCollection<SensorSettings> Running => [.. _loops.Values.Select(loop => loop.Settings)];
+
+    /// <summary>What they are made of.</summary>
+    public SensorWorld World => factory.World;
 
     /// <summary>Starts what is new, stops what is gone, restarts what is different, and leaves the rest alone.</summary>
     public async Task ApplyAsync(IReadOnlyDictionary<string, SensorSettings> sensors, CancellationToken cancellationToken)
@@ -45,7 +52,7 @@ internal sealed class SensorScheduler(
             foreach (var (name, settings) in enabled)
             {
                 if (loops.ContainsKey(name)) continue;
-                var loop = new SensorLoop(settings, factory, buffer, timeProvider, random.NextDouble(), logger);
+                var loop = NewLoop(settings);
                 loops[name] = loop;
                 loop.Start();
                 Log.SensorStarted(logger, name, settings.Kind, settings.Interval.TotalSeconds);
@@ -76,4 +83,12 @@ internal sealed class SensorScheduler(
     }
 
     public void Dispose() => _changes.Dispose();
+
+    SensorLoop NewLoop(SensorSettings settings)
+    {
+        var bus = SensorKinds.Find(settings.Kind).Bus(settings) is { } name ? _buses.Of(name) : null;
+        var jitter = random.NextDouble();
+        var session = new SensorSession(settings, factory, bus?.Breaker, jitter, logger);
+        return new(settings, session, bus, buffer, timeProvider, jitter, logger);
+    }
 }

@@ -15,6 +15,7 @@ internal sealed class SimulatedSensor : ISensor
         (settings, world) => new SimulatedSensor(settings, world.TimeProvider))
     {
         Values = [new("temperature", "degrees Celsius"), new("humidity", "percent"), new("pressure", "hPa")],
+        Bus = _ => null,
     };
 
     const double DaySeconds = 86_400;

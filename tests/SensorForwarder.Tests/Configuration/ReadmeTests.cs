@@ -1,46 +1,43 @@
 using System.Text.Json.Nodes;
 using SensorForwarder.Configuration;
+using SensorForwarder.Operations;
 
 namespace SensorForwarder.Tests.Configuration;
 
-/// <summary>What README says about settings and boot values is what the code does.</summary>
+/// <summary>What README and the deployment template say about settings and methods is what the code does.</summary>
 public sealed class ReadmeTests
 {
-    static readonly string Root = FindRoot();
-
-    static string FindRoot()
-    {
-        var directory = AppContext.BaseDirectory;
-        while (!File.Exists(Path.Combine(directory, "EdgeSolution.sln"))) directory = Path.GetDirectoryName(directory)!;
-        return directory;
-    }
-
-    static string[] Readme => File.ReadAllLines(Path.Combine(Root, "README.md"));
+    [Fact]
+    public void The_settings_table_is_the_one_in_the_code() => WrittenFile.CheckTable(
+        "README.md", "| setting |",
+        SettingsTable.All.Select(setting => $"| `{setting.Key}` | {Default(setting)} | {setting.Allowed} | {setting.Text} |"),
+        row => row.StartsWith("| `sensors`", StringComparison.Ordinal));
 
     [Fact]
-    public void The_settings_table_is_the_one_in_the_code()
-    {
-        var defaults = new Settings();
-        var expected = SettingsTable.All.Select(setting =>
-            $"| `{setting.Key}` | {setting.DefaultSource ?? $"`{Text(setting.Get(defaults))}`"} | {setting.Allowed} | {setting.Text} |");
-        var start = Array.FindIndex(Readme, line => line.StartsWith("| setting |", StringComparison.Ordinal)) + 2;
-        var written = Readme.Skip(start).TakeWhile(line => line.StartsWith('|') && !line.StartsWith("| `sensors`", StringComparison.Ordinal));
-        Assert.Equal(string.Join('\n', expected), string.Join('\n', written));
-    }
+    public void The_methods_table_is_the_one_in_the_code() => WrittenFile.CheckTable(
+        "README.md", "| method |",
+        MethodTable.All.Select(method => $"| `{method.Name}` | {Request(method)} | {method.Text} | `{method.Answer}` |"));
 
     [Fact]
-    public void The_deployment_template_has_only_settings_that_the_module_takes()
+    public void The_deployment_template_has_only_settings_that_the_module_takes_and_they_are_the_defaults()
     {
-        var template = JsonNode.Parse(File.ReadAllText(Path.Combine(Root, "deployment.template.json")))!;
+        var template = JsonNode.Parse(WrittenFile.Read("deployment.template.json"))!;
         var desired = template["modulesContent"]!["SensorForwarder"]!["properties.desired"]!.AsObject();
-        var parser = new SettingsParser(
-            new Settings { Forwarding = new() { Sink = SensorForwarder.Forwarding.SinkKind.IotHub } }, hasIdentity: true,
-            new(new(new("/proc", "/sys", "/tmp"), TimeProvider.System)));
+        var parser = SettingsFixture.NewParser();
         var parsed = parser.Parse(desired, []);
         Assert.All(parsed.Verdicts, verdict => Assert.Null(verdict.Error));
         Assert.Empty(parsed.UnknownKeys);
         Assert.Equal(desired.Count, parsed.Verdicts.Count(verdict => !verdict.IsDefault));
+
+        // Somebody who reads the template sees what holds anyway.
+        var defaults = parser.Parse([], []).Verdicts.ToDictionary(verdict => verdict.Key, verdict => verdict.Value);
+        Assert.All(desired, pair => Assert.True(JsonNode.DeepEquals(defaults[pair.Key], JsonNode.Parse(pair.Value!.ToJsonString())),
+            $"{pair.Key}: {pair.Value.ToJsonString()} stands in the template, {defaults[pair.Key]?.ToJsonString()} is the default"));
     }
 
-    static string Text(JsonNode? value) => value is JsonValue text && text.TryGetValue<string>(out var s) ? s : value?.ToJsonString() ?? "";
+    static string Default(SettingDefinition setting) => setting.DefaultSource ?? $"`{setting.Get(new Settings())}`";
+
+    static string Request(MethodDefinition method) => method.Parameters.Count == 0
+        ? method.Name == "validateSettings" ? "settings" : ""
+        : string.Join("<br>", method.Parameters.Select(parameter => $"`{parameter.Name}`: {parameter.Text}"));
 }

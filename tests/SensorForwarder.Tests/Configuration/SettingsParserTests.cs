@@ -46,7 +46,7 @@ public sealed class SettingsParserTests
              "uploadIntervalSeconds":0.5,"maxInFlightBatches":3,"compression":"gzip","drainOrder":"liveFirst",
              "backfillBatchesPerMinute":30,"dailyMessageLimit":8000,"messageFormat":"pnp","commitIntervalMs":250,
              "bufferMaxMegabytes":64,"bufferMaxAgeHours":24,"whenFull":"dropOldest","pollIntervalSeconds":2,
-             "logLevel":"Debug","sensors":{"a":{"kind":"simulated"},"b":{"kind":"host","intervalSeconds":60}},"$version":9}
+             "logLevel":"Debug","statusIntervalSeconds":60,"settingsTrialMinutes":15,"sensors":{"a":{"kind":"simulated"},"b":{"kind":"host","intervalSeconds":60}},"$version":9}
             """);
         Assert.All(parsed.Verdicts, verdict => Assert.True(verdict is { IsDefault: false, Error: null }, verdict.ToString()));
         Assert.Equal(SettingsTable.All.Count + 1, parsed.Verdicts.Count);
@@ -77,6 +77,7 @@ public sealed class SettingsParserTests
             },
             parsed.Settings.Buffer);
         Assert.Equal(LogLevel.Debug, parsed.Settings.LogLevel);
+        Assert.Equal((TimeSpan.FromMinutes(1), TimeSpan.FromMinutes(15)), (parsed.Settings.StatusInterval, parsed.Settings.Trial));
         Assert.Equal(TimeSpan.FromSeconds(2), parsed.Settings.Sensors["a"].Interval);
         Assert.Equal(TimeSpan.FromSeconds(60), parsed.Settings.Sensors["b"].Interval);
     }
@@ -89,7 +90,7 @@ public sealed class SettingsParserTests
     [InlineData("batchSize", "5.5", "5.5 is not an integer; allowed is an integer from 1 to 10000")]
     [InlineData("batchSize", "[50]", "[50] is not allowed; allowed is an integer from 1 to 10000")]
     [InlineData("batchSize", "true", "true is not allowed; allowed is an integer from 1 to 10000")]
-    [InlineData("sink", "\"HTTP\"", "\"HTTP\" is not allowed; allowed is 'iothub', 'http'")]
+    [InlineData("sink", "\"HTTP\"", "\"HTTP\" is not allowed; allowed is 'iothub', 'http'; did you mean 'http'?")]
     [InlineData("httpEndpoint", "\"ftp://x/\"", "\"ftp://x/\" is not allowed; allowed is an absolute http or https URL without user and password")]
     [InlineData("httpEndpoint", "\"http://u:p@x/\"", "\"http://u:p@x/\" is not allowed; allowed is an absolute http or https URL without user and password")]
     [InlineData("pollIntervalSeconds", "0", "0 is not allowed; allowed is a number from 0.01 to 86400")]
@@ -123,9 +124,9 @@ public sealed class SettingsParserTests
         Assert.Equal(5, Parse("""{"batchSize":5.0}""").Settings.Forwarding.BatchSize);
 
     [Theory]
-    [InlineData("batchsize", "batchsize: there is no such setting; did you mean batchSize?")]
-    [InlineData("uploadInterval", "uploadInterval: there is no such setting; did you mean uploadIntervalSeconds?")]
-    [InlineData("colour", "colour: there is no such setting")]
+    [InlineData("batchsize", "batchsize: did you mean batchSize?")]
+    [InlineData("uploadInterval", "uploadInterval: did you mean uploadIntervalSeconds?")]
+    [InlineData("colour", "colour: there is no such setting; the nearest is sink")]
     public void An_unknown_key_is_named_with_the_nearest_that_there_is(string key, string message) =>
         Assert.Equal(message, Assert.Single(Parse($$"""{"{{key}}":1}""").UnknownKeys));
 

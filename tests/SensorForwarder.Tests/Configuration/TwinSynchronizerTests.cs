@@ -1,53 +1,36 @@
 using System.Text;
 using System.Text.Json.Nodes;
-using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
-using SensorForwarder.Buffer;
 using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
 using SensorForwarder.Forwarding;
-using SensorForwarder.Sensors;
-using SensorForwarder.Tests.Buffer;
 using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Configuration;
 
 public sealed class TwinSynchronizerTests : IAsyncLifetime
 {
-    readonly BufferFixture _files = new();
     readonly FakeHub _hub = new();
     readonly FakeTimeProvider _clock = new();
-    TelemetryBuffer _buffer = null!;
-    Forwarder _forwarder = null!;
-    SensorScheduler _scheduler = null!;
-    SettingsStore _store = null!;
+    readonly SettingsFixture _parts = new();
     ReportedProperties _reported = null!;
     TwinSynchronizer _twin = null!;
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
-    ForwardingSettings InForce => _store.Current!.Settings.Forwarding;
+    SettingsStore Store => _parts.Store;
+
+    ForwardingSettings InForce => Store.Current!.Settings.Forwarding;
 
     public ValueTask InitializeAsync() => StartAsync();
 
     async ValueTask StartAsync()
     {
-        _buffer = await _files.OpenAsync();
-        _forwarder = new(
-            _buffer, new Dictionary<SinkKind, ISink>(), new("d", "m", () => _buffer.Epoch), TimeProvider.System, new Random(1),
-            NullLogger<Forwarder>.Instance);
-        var factory = new SensorFactory(new("/proc", "/sys", _files.Directory), TimeProvider.System);
-        _scheduler = new(factory, _buffer, TimeProvider.System, new Random(1), NullLogger<SensorScheduler>.Instance);
-        var parser = new SettingsParser(
-            new Settings { Forwarding = new() { Sink = SinkKind.IotHub } }, hasIdentity: true, new(factory));
-        _store = new(
-            parser, new(new LogLevelSwitch(LogLevel.Information), _buffer, _forwarder, _scheduler), _buffer,
-            NullLogger<SettingsStore>.Instance);
-        await _store.StartAsync(null, Token);
+        await _parts.StartAsync();
         _reported = new(_hub, _clock, new Random(1), NullLogger<ReportedProperties>.Instance);
         await _reported.StartAsync(Token);
-        _twin = new(_hub, _reported, _store, _clock, new Random(1), NullLogger<TwinSynchronizer>.Instance);
+        _twin = new(_hub, _reported, Store, _clock, new Random(1), NullLogger<TwinSynchronizer>.Instance);
         await _twin.StartAsync(Token);
     }
 
@@ -57,17 +40,13 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
         _twin.Dispose();
         await _reported.StopAsync(CancellationToken.None);
         _reported.Dispose();
-        _store.Dispose();
-        await _scheduler.StopAsync(CancellationToken.None);
-        _scheduler.Dispose();
-        _forwarder.Dispose();
-        await _buffer.DisposeAsync();
+        await _parts.StopAsync();
     }
 
     public async ValueTask DisposeAsync()
     {
         await StopAsync();
-        _files.Dispose();
+        await _parts.DisposeAsync();
     }
 
     /// <summary>Reports are paced: the clock moves on until what is waited for has arrived.</summary>
@@ -155,7 +134,7 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
         await _twin.SynchronizeAsync(Token);
         Patch(2, """{"uploadIntervalSeconds":"x"}""");
         await Until.True(() => _twin.Version == 2);
-        await Until.True(() => _buffer.LoadDocument("settings.twin") is { } saved && Encoding.UTF8.GetString(saved.Span).Contains("\"x\"", StringComparison.Ordinal));
+        await Until.True(() => _parts.Buffer.LoadDocument("settings.twin") is { } saved && Encoding.UTF8.GetString(saved.Span).Contains("\"x\"", StringComparison.Ordinal));
 
         await StopAsync();
         await StartAsync();
@@ -190,13 +169,66 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
     [Fact]
     public async Task The_file_stands_under_the_twin_key_by_key_and_sensor_by_sensor()
     {
-        await _store.OfferFileAsync(
+        await Store.OfferFileAsync(
             JsonNode.Parse("""{"batchSize":3,"maxInFlightBatches":2,"sensors":{"a":{"kind":"host"},"b":{"kind":"host"}}}""")!.AsObject(), Token);
         _hub.SetDesired("""{"batchSize":5,"sensors":{"b":{"kind":"simulated"},"c":{"kind":"simulated"}},"$version":1}""");
         await _twin.SynchronizeAsync(Token);
         Assert.Equal((5, 2), (InForce.BatchSize, InForce.MaxInFlightBatches));
         Assert.Equal(
             ["a host", "b simulated", "c simulated"],
-            _store.Current!.Settings.Sensors.Values.Select(sensor => $"{sensor.Name} {sensor.Kind}").Order());
+            Store.Current!.Settings.Sensors.Values.Select(sensor => $"{sensor.Name} {sensor.Kind}").Order());
+    }
+
+    [Fact]
+    public async Task What_the_file_changes_or_a_trial_rolls_back_is_acknowledged_too()
+    {
+        _hub.SetDesired("""{"batchSize":5,"$version":3}""");
+        await _twin.SynchronizeAsync(Token);
+        await Store.OfferFileAsync(SettingsFixture.Parse("""{"maxInFlightBatches":2}"""), Token);
+        await Reported(() => _hub.Reported["maxInFlightBatches"]?.ToJsonString() == """{"value":2,"ac":200,"av":3}""");
+
+        await Store.RollBackAsync(["batchSize"], [], "rolled back", Token);
+        await Reported(() => _hub.Reported["batchSize"]?.ToJsonString() == """{"value":50,"ac":400,"av":3,"ad":"rolled back"}""");
+        Assert.Equal(50, InForce.BatchSize);
+    }
+
+    [Fact]
+    public async Task A_reason_and_a_sensor_that_are_over_are_taken_back()
+    {
+        _hub.SetDesired("""{"batchSize":0,"batchsize":1,"sensors":{"a":{"kind":"simulated","seed":1},"b":{"kind":"host"}},"$version":1}""");
+        await _twin.SynchronizeAsync(Token);
+        await Reported(() => _hub.Reported["batchSize"]?["ad"] is not null);
+        _hub.SetDesired("""{"batchSize":8,"sensors":{"a":{"kind":"simulated"}},"$version":2}""");
+        await _twin.SynchronizeAsync(Token);
+        await Reported(() => _hub.Reported["batchSize"]?.ToJsonString() == """{"value":8,"ac":200,"av":2}""");
+        Assert.Equal("""{"value":{"a":{"kind":"simulated"}},"ac":200,"av":2}""", _hub.Reported["sensors"]!.ToJsonString());
+        Assert.Null(_hub.Reported["unknownSettings"]);
+    }
+
+    [Theory]
+    [InlineData("""{"a":{"kind":"simulated","no te":1}}""")]
+    [InlineData("""{"a":{"kind":"simulated","note":[null]}}""")]
+    [InlineData("""{"a":{"kind":"simulated","note":9007199254740993}}""")]
+    public async Task A_value_that_the_hub_would_not_take_is_acknowledged_without_it(string sensors)
+    {
+        await Store.OfferFileAsync(SettingsFixture.Parse($$"""{"sensors":{{sensors}}}"""), Token);
+        _hub.SetDesired("""{"$version":1}""");
+        await _twin.SynchronizeAsync(Token);
+        await Reported(() => _hub.Patches.Count > 0);
+        Assert.All(_hub.Patches, patch => Assert.Null(EdgeSimulator.Twins.ReportedProperties.Objection(patch)));
+        Assert.NotNull(_hub.Reported["sensors"]!["ac"]);
+    }
+
+    [Fact]
+    public async Task Defaults_are_announced_once()
+    {
+        _hub.SetDesired("""{"$version":1}""");
+        await _twin.SynchronizeAsync(Token);
+        await Reported(() => _hub.Patches.Count == 1);
+        Assert.All(_hub.Patches[0], pair => Assert.Equal((203, 0), ((int)pair.Value!["ac"]!, (int)pair.Value["av"]!)));
+        _hub.SetDesired("""{"batchSize":7,"$version":2}""");
+        await _twin.SynchronizeAsync(Token);
+        await Reported(() => _hub.Patches.Count == 2);
+        Assert.Equal(["batchSize"], _hub.Patches[1].Select(pair => pair.Key));
     }
 }

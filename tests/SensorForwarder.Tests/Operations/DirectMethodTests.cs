@@ -1,9 +1,11 @@
 using System.Text;
 using System.Text.Json;
 using Microsoft.Extensions.Logging.Abstractions;
+using SensorForwarder.Configuration;
 using SensorForwarder.Forwarding;
 using SensorForwarder.Operations;
 using SensorForwarder.Sensors;
+using SensorForwarder.Tests.Configuration;
 using SensorForwarder.Tests.Forwarding;
 using SensorForwarder.Tests.Support;
 
@@ -11,15 +13,21 @@ namespace SensorForwarder.Tests.Operations;
 
 public sealed class DirectMethodTests
 {
+    const string Settings =
+        """
+        {"sink":"http","httpEndpoint":"http://a/","batchSize":10,"uploadIntervalSeconds":0,"commitIntervalMs":0,"pollIntervalSeconds":86400,
+         "sensors":{"attic":{"kind":"simulated"}},"maxInFlight":3}
+        """;
+
     static async Task<(int Status, JsonElement Body)> CallAsync(ForwarderFixture fixture, string name, string payload = "")
     {
         var roots = new SensorRoots("/proc", "/sys", Path.GetTempPath());
         using var scheduler = new SensorScheduler(
             new(roots, TimeProvider.System), fixture.Buffer, TimeProvider.System, new Random(1), NullLogger<SensorScheduler>.Instance);
-        await scheduler.ApplyAsync(
-            new Dictionary<string, SensorSettings> { ["attic"] = new("attic", "simulated", TimeSpan.FromDays(1), "{}") }, ForwarderFixture.Token);
+        using var store = SettingsFixture.NewStore(fixture.Buffer, fixture.Forwarder, scheduler);
+        await store.OfferTwinAsync(SettingsFixture.Parse(Settings), 7, ForwarderFixture.Token);
         var methods = new DirectMethods(
-            fixture.Buffer, fixture.Forwarder, scheduler, new(fixture.Buffer, fixture.Forwarder, scheduler, TimeProvider.System));
+            fixture.Buffer, fixture.Forwarder, scheduler, store, new(fixture.Buffer, fixture.Forwarder, scheduler, TimeProvider.System), TimeProvider.System);
         var answer = await methods.InvokeAsync(name, Encoding.UTF8.GetBytes(payload), ForwarderFixture.Token);
         await scheduler.StopAsync(ForwarderFixture.Token);
         return (answer.Status, JsonDocument.Parse(answer.Body).RootElement);
@@ -39,12 +47,94 @@ public sealed class DirectMethodTests
     [InlineData("readNow", "{\"sensor\":7}", 400)]
     [InlineData("readNow", "{\"sensor\":\"cellar\"}", 404)]
     [InlineData("getDeadLetters", "{\"afterId\":{}}", 400)]
+    [InlineData("validateSettings", "[]", 400)]
+    [InlineData("validateSettings", "{\"batchSize\":1,\"batchSize\":2}", 400)]
+    [InlineData("validateSettings", "{\"sink\":\"\\ud800\"}", 400)]
+    [InlineData("validateSettings", "{\"batchSize\":NaN}", 400)]
+    [InlineData("checkBuffer", "{\"timeoutSeconds\":\"soon\"}", 400)]
     public async Task Every_call_is_answered_with_the_right_status(string name, string payload, int status)
     {
         await using var fixture = await ForwarderFixture.StartAsync();
         var (code, body) = await CallAsync(fixture, name, payload);
         Assert.Equal(status, code);
         Assert.Equal(status != 200, body.TryGetProperty("error", out _));
+    }
+
+    [Fact]
+    public void Every_method_has_a_description_that_fits_it()
+    {
+        Assert.Equal(MethodTable.All.Count, MethodTable.All.Select(method => method.Name).Distinct().Count());
+        Assert.All(MethodTable.All, method => Assert.Equal('.', method.Text[^1]));
+    }
+
+    [Fact]
+    public async Task Every_method_in_the_table_exists_takes_no_payload_and_answers_what_the_table_shows()
+    {
+        await using var fixture = await (await ForwarderFixture.StartAsync(http: new FakeSink { Rule = _ => SendResult.Accepted })).RunAsync();
+        foreach (var method in MethodTable.All)
+        {
+            var (status, body) = await CallAsync(fixture, method.Name);
+            Assert.True(status == 200, $"{method.Name}: {status} {body}");
+            var names = System.Text.RegularExpressions.Regex.Replace(method.Answer, @",?\.\.", "");
+            if (method.Name is "validateSettings") continue; // without a patch it has nothing to say
+            using var shown = JsonDocument.Parse(names);
+            Assert.All(shown.RootElement.EnumerateObject(), property => Assert.True(body.TryGetProperty(property.Name, out _), $"{method.Name}: {property.Name} in {body}"));
+        }
+    }
+
+    [Fact]
+    public async Task A_name_that_is_nearly_right_is_answered_with_the_right_one()
+    {
+        await using var fixture = await ForwarderFixture.StartAsync();
+        var (status, body) = await CallAsync(fixture, "getstatus");
+        Assert.Equal(501, status);
+        Assert.Equal("there is no method 'getstatus'; did you mean getStatus?", body.GetProperty("error").GetString());
+    }
+
+    [Fact]
+    public async Task GetSettings_says_what_is_in_force_and_why()
+    {
+        await using var fixture = await ForwarderFixture.StartAsync();
+        var (_, body) = await CallAsync(fixture, "getSettings");
+        Assert.Equal(7, body.GetProperty("version").GetInt64());
+        Assert.Equal("maxInFlight: did you mean maxInFlightBatches?", body.GetProperty("unknownSettings").GetString());
+        var settings = body.GetProperty("settings");
+        Assert.Equal(SettingsTable.All.Count + 1, settings.EnumerateObject().Count());
+        Assert.Equal("""{"value":10,"ac":200,"av":7}""", settings.GetProperty("batchSize").GetRawText());
+        Assert.Equal("""{"value":4,"ac":203,"av":0}""", settings.GetProperty("maxInFlightBatches").GetRawText());
+        Assert.Equal("""{"attic":{"kind":"simulated"}}""", settings.GetProperty("sensors").GetProperty("value").GetRawText());
+    }
+
+    [Fact]
+    public async Task ValidateSettings_says_what_would_become_of_a_patch_and_changes_nothing()
+    {
+        await using var fixture = await ForwarderFixture.StartAsync();
+        var (status, body) = await CallAsync(
+            fixture, "validateSettings", """{"batchSize":0,"compression":"gzip","uploadIntervalSeconds":null,"batchsize":3,"sensors":{"attic":null,"b":{"kind":"x"},"c":{"kind":"host"}}}""");
+        Assert.Equal((200, false), (status, body.GetProperty("valid").GetBoolean()));
+        Assert.Equal("batchsize: did you mean batchSize?", body.GetProperty("unknownSettings").GetString());
+        var settings = body.GetProperty("settings");
+        Assert.Equal(["batchSize", "uploadIntervalSeconds", "compression", "sensors"], settings.EnumerateObject().Select(setting => setting.Name));
+        Assert.Equal(
+            """{"value":10,"ac":400,"av":7,"ad":"0 is not allowed; allowed is an integer from 1 to 10000"}""", settings.GetProperty("batchSize").GetRawText());
+        Assert.Equal("""{"value":"gzip","ac":200,"av":7}""", settings.GetProperty("compression").GetRawText());
+        Assert.Equal("""{"value":10,"ac":203,"av":0}""", settings.GetProperty("uploadIntervalSeconds").GetRawText());
+        Assert.Equal("""{"c":{"kind":"host"}}""", settings.GetProperty("sensors").GetProperty("value").GetRawText());
+
+        Assert.True((await CallAsync(fixture, "validateSettings", """{"batchSize":7}""")).Body.GetProperty("valid").GetBoolean());
+        var (_, after) = await CallAsync(fixture, "getSettings");
+        Assert.Equal("""{"value":10,"ac":200,"av":7}""", after.GetProperty("settings").GetProperty("batchSize").GetRawText());
+    }
+
+    [Fact]
+    public async Task CheckBuffer_reads_the_file_and_says_that_it_is_whole()
+    {
+        await using var fixture = await ForwarderFixture.StartAsync();
+        await fixture.StoreAsync(100);
+        var (status, body) = await CallAsync(fixture, "checkBuffer", """{"timeoutSeconds":60}""");
+        Assert.Equal(200, status);
+        Assert.True(body.GetProperty("done").GetBoolean() && body.GetProperty("whole").GetBoolean());
+        Assert.False(body.TryGetProperty("fault", out _));
     }
 
     [Fact]

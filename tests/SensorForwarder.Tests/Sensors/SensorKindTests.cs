@@ -62,6 +62,32 @@ public sealed class SensorKindTests
     public void What_is_wrong_is_said_with_the_sensor_the_option_its_value_and_what_is_allowed(string entry, string error) =>
         Assert.Contains(error, ErrorOf(entry), StringComparison.Ordinal);
 
+    [Theory]
+    [InlineData(""" "kind":"bme280","address":"0x77" """, """ "kind":"bmp280","address":119 """, "address 0x77 on I2C bus 1")]
+    [InlineData(""" "kind":"sht3x" """, """ "kind":"sht4x","bus":1 """, "address 0x44 on I2C bus 1")]
+    [InlineData(""" "kind":"mcp3008" """, """ "kind":"mcp3008","channels":[1] """, "chip select 0 on SPI bus 0")]
+    [InlineData(""" "kind":"w1","device":"28-1" """, """ "kind":"w1","device":"28-1" """, "1-wire device 28-1")]
+    public void Two_sensors_at_one_place_are_refused_by_name(string first, string second, string place)
+    {
+        var sensors = Read($$"""{"attic":{ {{first}} },"cellar":{ {{second}} },"roof":{ {{second}},"enabled":false} }""", out var errors);
+        Assert.Equal(["attic", "roof"], sensors.Keys);
+        Assert.Equal($"cellar: {place} is that of sensor attic already", Assert.Single(errors));
+    }
+
+    [Theory]
+    [InlineData("\"0x76\"", true)]
+    [InlineData("\"0X77\"", true)]
+    [InlineData("118", true)]
+    [InlineData("\"76\"", false)]
+    [InlineData("\"0x78\"", false)]
+    [InlineData("76", false)]
+    public void An_address_is_a_number_or_hexadecimal_text(string address, bool isAllowed)
+    {
+        var sensors = Read($$"""{"attic":{"kind":"bme280","address":{{address}} } }""", out var errors);
+        Assert.Equal(isAllowed, sensors.Count == 1);
+        if (!isAllowed) Assert.Equal($"attic: address: {address} is not allowed; allowed is one of \"0x76\", \"0x77\"", Assert.Single(errors));
+    }
+
     [Fact]
     public void Null_is_the_default()
     {

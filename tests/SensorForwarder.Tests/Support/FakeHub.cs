@@ -47,7 +47,7 @@ internal sealed class FakeHub : IEdgeHubClient
         get
         {
             var reported = new JsonObject();
-            foreach (var (key, value) in Patches.SelectMany(patch => patch)) reported[key] = value?.DeepClone();
+            foreach (var patch in Patches) MergePatch.Apply(reported, patch);
             return reported;
         }
     }

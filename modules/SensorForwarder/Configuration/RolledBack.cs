@@ -1,0 +1,26 @@
+using System.Text.Json.Nodes;
+
+namespace SensorForwarder.Configuration;
+
+/// <summary>
+/// A change that was in force and after which nothing could be forwarded. It stays refused, also after a restart and
+/// when the hub sends the same twin again, until one of its values is another one. Immutable.
+/// </summary>
+/// <param name="Reason">Why, for the acknowledgement.</param>
+/// <param name="Values">What the document said for the keys that were changed; null: nothing.</param>
+internal sealed record RolledBack(string Reason, JsonObject Values)
+{
+    public bool Refuses(string key) => Values.ContainsKey(key);
+
+    /// <summary>Whether the document still says what was refused.</summary>
+    public bool StillStandsIn(JsonObject document) =>
+        Values.All(pair => JsonNode.DeepEquals(document[pair.Key], pair.Value));
+
+    public JsonObject ToJson() => new() { ["reason"] = Reason, ["values"] = Values.DeepClone() };
+
+    /// <summary>What <see cref="ToJson"/> wrote; null for anything else.</summary>
+    public static RolledBack? FromJson(JsonObject saved) =>
+        (saved["reason"], saved["values"]) is (JsonValue reason, JsonObject { Count: > 0 } values) && reason.TryGetValue<string>(out var text)
+            ? new(text, values.DeepClone().AsObject())
+            : null;
+}

@@ -1,0 +1,30 @@
+namespace SensorForwarder.Sensors;
+
+/// <summary>
+/// Leaves a bus alone that has timed out twice in a row (each such call blocks for about a second), but for one probe
+/// every <see cref="ProbeEvery"/>. Used by the bus's worker only.
+/// </summary>
+internal sealed class BusBreaker(TimeProvider timeProvider)
+{
+    public static readonly TimeSpan ProbeEvery = TimeSpan.FromSeconds(30);
+    const int TimeoutsToOpen = 2;
+
+    int _timeouts;
+    long _probed;
+
+    /// <summary>Whether the bus may be used now.</summary>
+    public bool MayTry()
+    {
+        if (_timeouts < TimeoutsToOpen) return true;
+        if (timeProvider.GetElapsedTime(_probed) < ProbeEvery) return false;
+        _probed = timeProvider.GetTimestamp();
+        return true;
+    }
+
+    /// <summary>Takes note of how a use of the bus ended.</summary>
+    public void Note(bool hasTimedOut)
+    {
+        _timeouts = hasTimedOut ? _timeouts + 1 : 0;
+        if (hasTimedOut) _probed = timeProvider.GetTimestamp();
+    }
+}

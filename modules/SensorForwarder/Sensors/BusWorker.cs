@@ -1,0 +1,136 @@
+namespace SensorForwarder.Sensors;
+
+/// <summary>
+/// The one thread that uses a bus: what hangs there hangs nothing else. Jobs run one after the other, in the order in
+/// which they came. The thread ends when it has had nothing to do for a while, and begins again. Thread-safe.
+/// </summary>
+internal sealed class BusWorker(string name, TimeProvider timeProvider)
+{
+    static readonly TimeSpan IdleThreadEnds = TimeSpan.FromMinutes(1);
+
+    readonly object _gate = new();
+    readonly Queue<Job> _jobs = new();
+    bool _hasThread;
+    Job? _current;
+
+    public BusBreaker Breaker { get; } = new(timeProvider);
+
+    /// <summary>Measures on the bus.</summary>
+    /// <param name="measure">May block.</param>
+    /// <param name="timeout">How long it may take from its beginning; waiting for others is not counted.</param>
+    /// <param name="cancellationToken">Gives up waiting; what has begun goes on.</param>
+    /// <returns>Bad with <see cref="FaultReason.Timeout"/> when it took too long, and with
+    /// <see cref="FaultReason.BusTimeout"/> when another job holds the bus for that long.</returns>
+    public async Task<Measurement> RunAsync(Func<Measurement> measure, TimeSpan timeout, CancellationToken cancellationToken)
+    {
+        if (IsStuck(timeout)) return Stuck();
+        var job = new Job(measure, timeProvider);
+        Post(job);
+        while (true)
+        {
+            var patience = job.Started is { } started ? timeout - timeProvider.GetElapsedTime(started) : timeout;
+            try
+            {
+                if (patience > TimeSpan.Zero)
+                    return await job.Done.Task.WaitAsync(patience, timeProvider, cancellationToken);
+                if (!job.Done.Task.IsCompleted)
+                    return Measurement.Bad(FaultReason.Timeout, $"no answer for {timeout.TotalSeconds:0} s");
+                return await job.Done.Task;
+            }
+            catch (TimeoutException)
+            {
+                if (IsStuck(timeout) && job.TryAbandon()) return Stuck();
+            }
+            catch (OperationCanceledException)
+            {
+                job.TryAbandon();
+                throw;
+            }
+        }
+    }
+
+    /// <summary>Does something on the bus when its turn comes; nobody waits for it.</summary>
+    public void Post(Action action) => Post(new Job(
+        () =>
+        {
+            action();
+            return default;
+        },
+        timeProvider));
+
+    void Post(Job job)
+    {
+        lock (_gate)
+        {
+            _jobs.Enqueue(job);
+            Monitor.Pulse(_gate);
+            if (_hasThread) return;
+            _hasThread = true;
+        }
+
+        new Thread(Work) { IsBackground = true, Name = name }.Start();
+    }
+
+    void Work()
+    {
+        while (true)
+        {
+            Job job;
+            lock (_gate)
+            {
+                _current = null;
+                if (_jobs.Count == 0) Monitor.Wait(_gate, IdleThreadEnds);
+                if (_jobs.Count == 0)
+                {
+                    _hasThread = false;
+                    return;
+                }
+
+                job = _jobs.Dequeue();
+                if (!job.TryStart()) continue;
+                _current = job;
+            }
+
+            job.Run();
+        }
+    }
+
+    bool IsStuck(TimeSpan timeout)
+    {
+        lock (_gate) return _current?.Started is { } started && timeProvider.GetElapsedTime(started) >= timeout;
+    }
+
+    Measurement Stuck() => Measurement.Bad(FaultReason.BusTimeout, $"{name} is held by a device that does not answer");
+
+    sealed class Job(Func<Measurement> measure, TimeProvider timeProvider)
+    {
+        const int Waiting = 0, Begun = 1, Abandoned = 2;
+
+        int _state;
+        long _started;
+
+        public TaskCompletionSource<Measurement> Done { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        public long? Started => Volatile.Read(ref _state) == Begun ? Volatile.Read(ref _started) : null;
+
+        public bool TryAbandon() => Interlocked.CompareExchange(ref _state, Abandoned, Waiting) == Waiting;
+
+        public bool TryStart()
+        {
+            Volatile.Write(ref _started, timeProvider.GetTimestamp());
+            return Interlocked.CompareExchange(ref _state, Begun, Waiting) == Waiting;
+        }
+
+        public void Run()
+        {
+            try
+            {
+                Done.SetResult(measure());
+            }
+            catch (Exception exception)
+            {
+                Done.SetException(exception);
+            }
+        }
+    }
+}

@@ -1,0 +1,29 @@
+namespace SensorForwarder.Sensors.Drivers;
+
+/// <summary>Kind <c>bh1750</c>: Rohm's light sensor, one shot with 1 lx resolution. Data sheet, "Measurement
+/// sequence".</summary>
+internal sealed class Bh1750(I2cPort port) : ISensor
+{
+    const byte PowerOn = 0x01, OneShot = 0x20;
+    const double CountsPerLux = 1.2;
+
+    public static SensorKind Kind { get; } = I2cPort.Kind(
+        "bh1750", "Rohm BH1750: illuminance", [0x23, 0x5C], [new("illuminance", "lx")], (port, _) => new Bh1750(port))
+        with
+    { Probe = new([], 2, _ => true) { IsGuess = true } };
+
+    public ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken)
+    {
+        port.Write(PowerOn);
+        port.Write(OneShot);
+        port.Pause(180, cancellationToken); // at most
+        var answer = port.Read(2);
+        var raw = (answer[0] << 8) | answer[1];
+        var value = Measured.Value("illuminance", raw / CountsPerLux, 1);
+        return ValueTask.FromResult(raw == 0xFFFF
+            ? Measured.Uncertain(FaultReason.OverRange, "brighter than the chip can measure, or no chip at all", value)
+            : Measured.Good(value));
+    }
+
+    public void Dispose() => port.Dispose();
+}

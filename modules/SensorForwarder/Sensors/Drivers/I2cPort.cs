@@ -1,0 +1,122 @@
+using System.Device.I2c;
+
+namespace SensorForwarder.Sensors.Drivers;
+
+/// <summary>
+/// One chip's place on an I2C bus. Opened with the first transfer, and refused while a kernel driver has the chip: the
+/// kernel would let both talk to it, and each would spoil what the other reads. Used by the bus's thread only.
+/// </summary>
+internal sealed class I2cPort(SensorWorld world, int bus, int address) : IDisposable
+{
+    static readonly SensorOption<int> BusOption = SensorOption.Integer("bus", 0, 255, 1, "Number of the I2C bus: `/dev/i2c-1` is 1.");
+
+    readonly string _name = Place(bus, address);
+    I2cDevice? _device;
+
+    public TimeProvider TimeProvider => world.TimeProvider;
+
+    /// <summary>Describes the kind of an I2C chip.</summary>
+    /// <param name="name">As it stands in the settings.</param>
+    /// <param name="text">What it is.</param>
+    /// <param name="addresses">Where the chip can be; the first is the default.</param>
+    /// <param name="values">What it publishes.</param>
+    /// <param name="make">Makes its driver; no transfer yet.</param>
+    /// <param name="options">Those of its own.</param>
+    public static SensorKind Kind(
+        string name, string text, int[] addresses, SensorValue[] values,
+        Func<I2cPort, SensorSettings, ISensor> make, params SensorOption[] options)
+    {
+        var address = SensorOption.Address(addresses);
+        return new(
+            name, text, [BusOption, address, .. options],
+            (settings, world) => make(new(world, settings.Get(BusOption), settings.Get(address)), settings))
+        {
+            Values = values,
+            Claims = settings => Place(settings.Get(BusOption), settings.Get(address)),
+            Bus = settings => $"i2c-{settings.Get(BusOption)}",
+            I2cAddresses = addresses,
+        };
+    }
+
+    /// <summary>A place on a bus, in words.</summary>
+    public static string Place(int bus, int address) => $"address 0x{address:x2} on I2C bus {bus}";
+
+    public void Write(params ReadOnlySpan<byte> bytes)
+    {
+        try
+        {
+            Open().Write(bytes);
+        }
+        catch (IOException exception)
+        {
+            throw SensorFault.From(exception, _name);
+        }
+    }
+
+    public byte[] Read(int length)
+    {
+        try
+        {
+            var bytes = new byte[length];
+            Open().Read(bytes);
+            return bytes;
+        }
+        catch (IOException exception)
+        {
+            throw SensorFault.From(exception, _name);
+        }
+    }
+
+    /// <summary>Writes and reads in one transfer, as registers are read.</summary>
+    public byte[] WriteRead(ReadOnlySpan<byte> bytes, int length)
+    {
+        try
+        {
+            var answer = new byte[length];
+            Open().WriteRead(bytes, answer);
+            return answer;
+        }
+        catch (IOException exception)
+        {
+            throw SensorFault.From(exception, _name);
+        }
+    }
+
+    public byte[] ReadRegisters(byte first, int length) => WriteRead([first], length);
+
+    /// <summary>A register of 16 bits, high byte first.</summary>
+    public int ReadWord(byte register) => ReadRegisters(register, 2) is [var high, var low] ? (high << 8) | low : 0;
+
+    public void WriteWord(byte register, int word) => Write(register, (byte)(word >> 8), (byte)word);
+
+    public void Pause(double milliseconds, CancellationToken cancellationToken) =>
+        world.TimeProvider.Pause(TimeSpan.FromMilliseconds(milliseconds), cancellationToken);
+
+    public void Dispose()
+    {
+        _device?.Dispose();
+        _device = null;
+    }
+
+    /// <summary>The driver in the kernel that has the chip; null: none.</summary>
+    public static string? KernelDriver(SensorRoots roots, int bus, int address)
+    {
+        var link = new DirectoryInfo(Path.Combine(roots.Sysfs, $"bus/i2c/devices/{bus}-{address:x4}/driver"));
+        return link.Exists ? Path.GetFileName(link.LinkTarget ?? link.FullName) : null;
+    }
+
+    I2cDevice Open()
+    {
+        if (_device is not null) return _device;
+        if (KernelDriver(world.Roots, bus, address) is { } driver)
+        {
+            throw new SensorFault(FaultReason.KernelDriver,
+                $"{_name} belongs to the kernel's driver {driver}: use kind iio or hwmon with parent {bus}-{address:x4}, or unbind the driver");
+        }
+
+        var node = Path.Combine(world.Roots.Dev, $"i2c-{bus}");
+        if (!File.Exists(node))
+            throw new SensorFault(FaultReason.Absent, $"{node} is not there: dtparam=i2c_arm=on in config.txt, and the node in createOptions' Devices");
+        return _device = world.OpenI2c(bus, address);
+    }
+}

@@ -1,0 +1,12 @@
+namespace SensorForwarder.Sensors.Drivers;
+
+internal static class Measured
+{
+    public static Measurement Good(params KeyValuePair<string, double>[] values) => new(values);
+
+    /// <summary>Values that were measured, though something speaks against them.</summary>
+    public static Measurement Uncertain(string reason, string detail, params KeyValuePair<string, double>[] values) =>
+        new(values, ReadingQuality.Uncertain, reason, detail);
+
+    public static KeyValuePair<string, double> Value(string name, double value, int decimals) => new(name, Math.Round(value, decimals));
+}

@@ -1,0 +1,58 @@
+namespace SensorForwarder.Sensors.Kernel;
+
+/// <summary>
+/// Kind <c>hwmon</c>: hardware monitoring, the kernel's class for temperatures, voltages, currents and fans, and for some
+/// humidity chips. Files and units: Documentation/hwmon/sysfs-interface.rst of Linux.
+/// </summary>
+internal static class HwmonChannels
+{
+    const string Input = "_input";
+
+    // What files begin with, what the value is called in readings, its factor, and the number that goes without saying.
+    static readonly (string Prefix, string Name, double Factor, string First)[] Types =
+    [
+        ("temp", "temperature", 1e-3, "1"),   // thousandths of a degree Celsius
+        ("humidity", "humidity", 1e-3, "1"),  // thousandths of a percent
+        ("in", "voltage", 1e-3, ""),          // mV -> V; numbers begin with 0, and each means another thing
+        ("curr", "current", 1e-3, "1"),       // mA -> A
+        ("power", "power", 1e-6, "1"),        // uW -> W
+        ("energy", "energy", 1e-6, "1"),      // uJ -> J
+        ("fan", "fan", 1, "1"),               // revolutions a minute
+    ];
+
+    // The Raspberry Pi's rpi_volt has this alone: 1 while the supply is too low.
+    const string UnderVoltage = "in0_lcrit_alarm";
+
+    public static SensorKind Kind { get; } = new(
+        "hwmon", "a chip with a hwmon driver in the kernel (sht3x, sht4x, aht10, lm75, ina2xx, rpi_volt..)",
+        [KernelSensor.Device, KernelSensor.Parent, KernelSensor.Channels],
+        (settings, world) => new KernelSensor(
+            KernelClass.Hwmon(world.Roots), settings.Get(KernelSensor.Device)!, settings.Get(KernelSensor.Parent),
+            settings.Get(KernelSensor.Channels), Enumerate));
+
+    /// <summary>The channels of a device that have a value to read.</summary>
+    public static IEnumerable<KernelChannel> Enumerate(KernelDevice device)
+    {
+        var files = Directory.EnumerateFiles(device.Directory).Select(Path.GetFileName).OfType<string>().Order(StringComparer.Ordinal);
+        foreach (var file in files)
+        {
+            if (file == UnderVoltage)
+                yield return new("undervoltage", "in0", () => KernelFile.ReadNumber(Path.Combine(device.Directory, UnderVoltage)));
+            if (!file.EndsWith(Input, StringComparison.Ordinal)) continue;
+            var channel = file[..^Input.Length];
+            var number = channel.TrimStart("abcdefghijklmnopqrstuvwxyz".ToCharArray());
+            foreach (var (prefix, name, factor, first) in Types)
+            {
+                if (channel != prefix + number) continue;
+                yield return new(number == first ? name : name + number, channel, () => Read(device.Directory, channel) * factor);
+            }
+        }
+    }
+
+    static double Read(string directory, string channel)
+    {
+        if (KernelFile.TryReadNumber(Path.Combine(directory, channel + "_fault")) == 1)
+            throw new SensorFault(FaultReason.Invalid, $"{channel}: the chip says that its probe is open or shorted");
+        return KernelFile.ReadNumber(Path.Combine(directory, channel + Input));
+    }
+}

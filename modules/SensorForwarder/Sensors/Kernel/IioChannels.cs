@@ -1,0 +1,89 @@
+namespace SensorForwarder.Sensors.Kernel;
+
+/// <summary>
+/// Kind <c>iio</c>: industrial I/O, the kernel's class for most sensor chips and converters.
+/// Files, units and rules: Documentation/ABI/testing/sysfs-bus-iio of Linux.
+/// </summary>
+internal static class IioChannels
+{
+    // Type, what it is called in readings, and what its unit is multiplied with to give the one that is published.
+    static readonly (string Type, string Name, double Factor)[] Types =
+    [
+        ("temp", "temperature", 1e-3),               // thousandths of a degree Celsius
+        ("humidityrelative", "humidity", 1e-3),      // thousandths of a percent
+        ("pressure", "pressure", 10),                // kPa -> hPa
+        ("illuminance", "illuminance", 1),           // lx
+        ("voltage", "voltage", 1e-3),                // mV -> V
+        ("current", "current", 1e-3),                // mA -> A
+        ("power", "power", 1e-3),                    // mW -> W
+        ("distance", "distance", 1),                 // m
+        ("concentration_co2", "co2", 1e4),           // percent -> ppm
+        ("concentration_voc", "voc", 1e4),           // percent -> ppm
+        ("concentration", "concentration", 1e4),     // percent -> ppm
+        ("massconcentration_pm1", "pm1", 1),         // micrograms per cubic metre
+        ("massconcentration_pm2p5", "pm2p5", 1),
+        ("massconcentration_pm4", "pm4", 1),
+        ("massconcentration_pm10", "pm10", 1),
+        ("accel", "accel", 1),                       // m/s^2
+        ("anglvel", "anglvel", 1),                   // rad/s
+    ];
+
+    public static SensorKind Kind { get; } = new(
+        "iio", "a chip with an IIO driver in the kernel (bme280, dht11, ads1015, scd4x..)",
+        [KernelSensor.Device, KernelSensor.Parent, KernelSensor.Channels],
+        (settings, world) => new KernelSensor(
+            KernelClass.Iio(world.Roots), settings.Get(KernelSensor.Device)!, settings.Get(KernelSensor.Parent),
+            settings.Get(KernelSensor.Channels), Enumerate));
+
+    /// <summary>The channels of a device that have a value to read.</summary>
+    public static IEnumerable<KernelChannel> Enumerate(KernelDevice device)
+    {
+        const string Prefix = "in_", Processed = "_input", Raw = "_raw";
+        var files = Directory.EnumerateFiles(device.Directory, Prefix + "*").Select(Path.GetFileName).OfType<string>().Order(StringComparer.Ordinal);
+        var channels = files
+            .Where(file => file.EndsWith(Processed, StringComparison.Ordinal) || file.EndsWith(Raw, StringComparison.Ordinal))
+            .Select(file => file[Prefix.Length..file.LastIndexOf('_')])
+            .Distinct();
+        foreach (var channel in channels)
+        {
+            var (name, factor) = Describe(channel);
+            yield return new(name, channel, () => Read(device.Directory, channel) * factor);
+        }
+    }
+
+    static (string Name, double Factor) Describe(string channel)
+    {
+        foreach (var (type, name, factor) in Types)
+        {
+            if (!channel.StartsWith(type, StringComparison.Ordinal)) continue;
+            var rest = channel[type.Length..];
+            // concentration_co2 is a type of its own; temp_object, voltage0-voltage1 and accel_x are channels of one.
+            if (rest.Length == 0 || !char.IsAsciiLetter(rest[0])) return (ChannelName.Join(name, rest), factor);
+        }
+
+        return (ChannelName.Join(channel, ""), 1);
+    }
+
+    /// <summary>The processed value where there is one, else (raw + offset) * scale.</summary>
+    static double Read(string directory, string channel)
+    {
+        var processed = Path.Combine(directory, $"in_{channel}_input");
+        if (File.Exists(processed)) return KernelFile.ReadNumber(processed);
+        var raw = KernelFile.ReadNumber(Path.Combine(directory, $"in_{channel}_raw"));
+        return (raw + (Shared(directory, channel, "offset") ?? 0)) * (Shared(directory, channel, "scale") ?? 1);
+    }
+
+    /// <summary>An attribute of a channel, or the one that it shares with all of its type: in_voltage0_scale, or
+    /// in_voltage_scale; in_accel_x_scale, or in_accel_scale; in_voltage-voltage_scale for differences.</summary>
+    static double? Shared(string directory, string channel, string attribute)
+    {
+        var type = channel.TakeWhile(char.IsAsciiLetter).ToArray().AsSpan().ToString();
+        var all = channel.Contains('-', StringComparison.Ordinal) ? $"{type}-{type}" : type;
+        foreach (var owner in (string[])[channel, channel.Split('_')[0], all])
+        {
+            if (KernelFile.TryReadNumber(Path.Combine(directory, $"in_{owner}_{attribute}")) is { } number) return number;
+        }
+
+        return null;
+    }
+}

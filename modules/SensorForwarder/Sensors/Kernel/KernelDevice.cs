@@ -1,0 +1,76 @@
+namespace SensorForwarder.Sensors.Kernel;
+
+/// <summary>A device of a class in sysfs, such as iio:device0. Its number may change at any time.</summary>
+/// <param name="Directory">Where its files are.</param>
+/// <param name="Name">What its driver calls it, such as <c>bme280</c>.</param>
+/// <param name="Parent">The chip that it belongs to, such as <c>1-0076</c>; empty when it has none.</param>
+internal sealed record KernelDevice(string Directory, string Name, string Parent)
+{
+    public override string ToString() => Parent.Length > 0 ? $"{Name} at {Parent}" : Name;
+}
+
+/// <summary>The devices of one class in sysfs, found by name and parent.</summary>
+/// <param name="directory">Such as /sys/bus/iio/devices.</param>
+/// <param name="prefix">What the names of its directories begin with.</param>
+/// <param name="nameFile">The file that says what a device is.</param>
+internal sealed class KernelClass(string directory, string prefix, string nameFile)
+{
+    public static KernelClass Iio(SensorRoots roots) => new(Path.Combine(roots.Sysfs, "bus/iio/devices"), "iio:device", "name");
+
+    public static KernelClass Hwmon(SensorRoots roots) => new(Path.Combine(roots.Sysfs, "class/hwmon"), "hwmon", "name");
+
+    public static KernelClass Thermal(SensorRoots roots) => new(Path.Combine(roots.Sysfs, "class/thermal"), "thermal_zone", "type");
+
+    /// <summary>All that there are now, by number.</summary>
+    public IReadOnlyList<KernelDevice> List()
+    {
+        try
+        {
+            return [.. Directory.EnumerateFileSystemEntries(directory, prefix + "*")
+                .OrderBy(path => path.Length).ThenBy(path => path, StringComparer.Ordinal)
+                .Select(TryOpen).OfType<KernelDevice>()];
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            return []; // this kernel does not have the class
+        }
+    }
+
+    /// <summary>The one device of that name and, if given, that parent.</summary>
+    /// <exception cref="SensorFault">There is none, or more than one.</exception>
+    public KernelDevice Find(string name, string? parent)
+    {
+        var all = List();
+        var found = all.Where(device => device.Name == name && (parent is null || device.Parent == parent)).ToList();
+        if (found.Count == 1) return found[0];
+        var wanted = parent is null ? name : $"{name} at {parent}";
+        if (found.Count > 1)
+        {
+            throw new SensorFault(
+                FaultReason.Ambiguous, $"there are several: {string.Join(", ", found)}; name the parent of the one that is meant");
+        }
+
+        throw new SensorFault(
+            FaultReason.Absent, $"{directory} has no {wanted}; it has {(all.Count > 0 ? string.Join(", ", all) : "nothing")}");
+    }
+
+    /// <summary>The device is still what it was: directories are numbered anew when devices come and go.</summary>
+    public bool IsStill(KernelDevice device) => TryOpen(device.Directory) == device;
+
+    KernelDevice? TryOpen(string path) =>
+        KernelFile.TryRead(Path.Combine(path, nameFile)) is { } name ? new(path, name, ParentOf(path)) : null;
+
+    /// <summary>Devices of a class link to their parent; those of a bus lie in its directory.</summary>
+    static string ParentOf(string path)
+    {
+        try
+        {
+            if (new DirectoryInfo(Path.Combine(path, "device")).LinkTarget is { } parent) return Path.GetFileName(parent.TrimEnd('/'));
+            return new DirectoryInfo(path).LinkTarget is { } target ? Path.GetFileName(Path.GetDirectoryName(target)) ?? "" : "";
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            return "";
+        }
+    }
+}

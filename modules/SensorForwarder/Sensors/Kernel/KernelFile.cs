@@ -1,0 +1,54 @@
+using System.Globalization;
+using System.Text;
+
+namespace SensorForwarder.Sensors.Kernel;
+
+/// <summary>Reads the small files of sysfs. What a device says there may be anything, or nothing.</summary>
+internal static class KernelFile
+{
+    const int MaxBytes = 4096;
+
+    /// <summary>The text of a file, trimmed.</summary>
+    /// <exception cref="SensorFault">It can't be read, or it is empty, which is how some drivers say that reading failed.
+    /// </exception>
+    public static string Read(string path)
+    {
+        try
+        {
+            using var file = File.OpenHandle(path);
+            Span<byte> bytes = stackalloc byte[MaxBytes];
+            var length = 0;
+            while (length < MaxBytes && RandomAccess.Read(file, bytes[length..], length) is > 0 and var read) length += read;
+            var text = Encoding.ASCII.GetString(bytes[..length]).Trim();
+            return text.Length > 0 ? text : throw new SensorFault(FaultReason.Io, $"{path} is empty: the read failed in the kernel");
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or NotSupportedException)
+        {
+            throw SensorFault.From(exception, path);
+        }
+    }
+
+    /// <summary>The text, or null when there is no such file or it is empty.</summary>
+    public static string? TryRead(string path)
+    {
+        try
+        {
+            return Read(path);
+        }
+        catch (SensorFault)
+        {
+            return null;
+        }
+    }
+
+    /// <exception cref="SensorFault">It can't be read, or is no number.</exception>
+    public static double ReadNumber(string path) => TryParse(Read(path), out var number)
+        ? number
+        : throw new SensorFault(FaultReason.Invalid, $"{path} holds no number");
+
+    /// <summary>The number, or null when there is no such file.</summary>
+    public static double? TryReadNumber(string path) => TryRead(path) is { } text && TryParse(text, out var number) ? number : null;
+
+    static bool TryParse(string text, out double number) =>
+        double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out number) && double.IsFinite(number);
+}

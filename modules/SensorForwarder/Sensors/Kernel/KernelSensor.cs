@@ -1,0 +1,76 @@
+namespace SensorForwarder.Sensors.Kernel;
+
+/// <summary>A value that a device of the kernel offers, and how it is read.</summary>
+/// <param name="Name">As it stands in readings.</param>
+/// <param name="Channel">What the kernel calls it, such as <c>temp1</c>.</param>
+/// <param name="Read">Reads it, in the unit that is published.</param>
+internal sealed record KernelChannel(string Name, string Channel, Func<double> Read);
+
+/// <summary>
+/// Kinds <c>iio</c>, <c>hwmon</c> and <c>thermal</c>: the channels of one device whose driver is in the kernel. It is found by
+/// name and parent, and found anew when it has another number than before.
+/// </summary>
+internal sealed class KernelSensor(
+    KernelClass devices, string device, string? parent, IReadOnlyList<string>? channels,
+    Func<KernelDevice, IEnumerable<KernelChannel>> enumerate) : ISensor
+{
+    // 25080 * 0.001 is 25.080000000000002.
+    const int Decimals = 6;
+
+    public static readonly SensorOption<string?> Device = SensorOption.TextOf(
+        "device", "What its driver calls it: the content of its file `name`, such as `bme280`.", 64)
+        with
+    { IsRequired = true };
+
+    public static readonly SensorOption<string?> Parent = SensorOption.TextOf(
+        "parent", "The chip that it belongs to, such as `1-0076` (I2C bus 1, address 0x76); needed when there are several of the name.", 64);
+
+    public static readonly SensorOption<IReadOnlyList<string>?> Channels = SensorOption.Texts(
+        "channels", 64, "The channels to read, as the kernel calls them, such as `temp1` or `voltage0`; all when left out.");
+
+    KernelDevice? _device;
+    List<KernelChannel> _channels = [];
+
+    public ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken)
+    {
+        if (_device is null || !devices.IsStill(_device)) Open();
+        var values = new List<KeyValuePair<string, double>>(_channels.Count);
+        SensorFault? fault = null;
+        foreach (var channel in _channels)
+        {
+            try
+            {
+                values.Add(new(channel.Name, Math.Round(channel.Read(), Decimals)));
+            }
+            catch (SensorFault exception)
+            {
+                fault = exception;
+            }
+        }
+
+        if (fault is null) return ValueTask.FromResult(new Measurement(values));
+        _device = null; // look for it anew
+        if (values.Count == 0) throw fault;
+        return ValueTask.FromResult(new Measurement(values, ReadingQuality.Uncertain, FaultReason.Partial, fault.Message));
+    }
+
+    public void Dispose()
+    {
+    }
+
+    void Open()
+    {
+        _device = null;
+        var found = devices.Find(device, parent);
+        var all = enumerate(found).ToList();
+        var missing = channels?.FirstOrDefault(wanted => all.TrueForAll(channel => channel.Channel != wanted));
+        if (missing is not null || all.Count == 0)
+        {
+            throw new SensorFault(FaultReason.Absent, $"{found} has no channel {missing}; it has "
+                + (all.Count > 0 ? string.Join(", ", all.Select(channel => channel.Channel)) : "none"));
+        }
+
+        _channels = channels is null ? all : [.. channels.Select(wanted => all.First(channel => channel.Channel == wanted))];
+        _device = found;
+    }
+}

@@ -1,0 +1,135 @@
+using Microsoft.Extensions.Logging;
+
+namespace SensorForwarder.Sensors;
+
+/// <summary>
+/// One sensor, opened as often as it takes: repeats what may work at once, and after failures in a row closes the device
+/// and opens it anew after a while, since it may have been reset or replaced. Used by one thread at a time.
+/// </summary>
+internal sealed class SensorSession(
+    SensorSettings settings, SensorFactory factory, BusBreaker? breaker, double jitter, ILogger logger) : IDisposable
+{
+    static readonly TimeSpan[] IoRetryAfter = [TimeSpan.FromMilliseconds(10), TimeSpan.FromMilliseconds(50)];
+    static readonly TimeSpan ReopenBase = TimeSpan.FromSeconds(1);
+    static readonly TimeSpan ReopenMax = TimeSpan.FromSeconds(60);
+    const int PollsBeforeReopen = 3;
+
+    readonly TimeProvider _timeProvider = factory.World.TimeProvider;
+    readonly Conditioning _conditioning = new(settings);
+    ISensor? _sensor;
+    Measurement _failure;
+    int _failedPolls;
+    long _closedAt;
+    bool _hasThrown;
+
+    /// <summary>Measures once, as the settings say. Blocks; throws only when it is cancelled.</summary>
+    public Measurement Measure(CancellationToken cancellationToken)
+    {
+        if (IsResting) return _failure;
+        if (breaker?.MayTry() == false)
+            return Measurement.Bad(FaultReason.BusTimeout, "the bus has timed out; it is probed every 30 s. A sensor may hold its lines: power-cycle it");
+
+        var samples = new List<Measurement>(_conditioning.Samples);
+        do
+        {
+            samples.Add(Sample(cancellationToken));
+        }
+        while (samples.Count < _conditioning.Samples && MayHelpToRepeat(samples[^1]));
+
+        var measurement = _conditioning.Apply(samples);
+        if (measurement.Values.Any(value => !double.IsFinite(value.Value)))
+            measurement = Measurement.Bad(FaultReason.Invalid, "a value is no finite number");
+        Note(measurement);
+        return measurement;
+    }
+
+    public void Dispose() => Close();
+
+    /// <summary>The device is closed and left alone for a while.</summary>
+    bool IsResting => _failedPolls >= PollsBeforeReopen
+        && _timeProvider.GetElapsedTime(_closedAt) < Backoff.Next(_failedPolls - PollsBeforeReopen + 1, ReopenBase, ReopenMax, jitter);
+
+    Measurement Sample(CancellationToken cancellationToken)
+    {
+        for (var attempt = 0; ; attempt++)
+        {
+            var measurement = MeasureOnce(cancellationToken);
+            if (HasUsedBus(measurement.Reason)) breaker?.Note(measurement.Reason == FaultReason.BusTimeout);
+            if (measurement.Quality != ReadingQuality.Bad) return measurement;
+            switch (measurement.Reason)
+            {
+                case FaultReason.Io when attempt < IoRetryAfter.Length:
+                    _timeProvider.Pause(IoRetryAfter[attempt], cancellationToken);
+                    break;
+                case FaultReason.Crc when attempt == 0:
+                    break;
+                case FaultReason.Invalid when attempt == 0:
+                    Close(); // it may have been reset: begin with it anew
+                    break;
+                default:
+                    return measurement;
+            }
+        }
+    }
+
+    Measurement MeasureOnce(CancellationToken cancellationToken)
+    {
+        try
+        {
+            _sensor ??= factory.Create(settings);
+            var measuring = _sensor.MeasureAsync(cancellationToken);
+            var measurement = measuring.IsCompleted ? measuring.Result : measuring.AsTask().GetAwaiter().GetResult();
+            _hasThrown = false;
+            return measurement;
+        }
+        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+        {
+            throw;
+        }
+        catch (Exception exception) when (exception is SensorFault or IOException or UnauthorizedAccessException)
+        {
+            var fault = SensorFault.From(exception, settings.Kind);
+            return Measurement.Bad(fault.Reason, fault.Message);
+        }
+        catch (Exception exception)
+        {
+            if (!_hasThrown) Log.SensorThrew(logger, settings.Name, exception);
+            _hasThrown = true;
+            return Measurement.Bad(FaultReason.Error, exception.Message);
+        }
+    }
+
+    static bool HasUsedBus(string? reason) =>
+        reason is not (FaultReason.KernelDriver or FaultReason.Absent or FaultReason.Denied or FaultReason.Busy or FaultReason.Error);
+
+    static bool MayHelpToRepeat(Measurement sample) =>
+        sample.Quality != ReadingQuality.Bad || sample.Reason is FaultReason.Io or FaultReason.Crc or FaultReason.Invalid;
+
+    void Note(Measurement measurement)
+    {
+        if (measurement.Quality != ReadingQuality.Bad)
+        {
+            _failedPolls = 0;
+            return;
+        }
+
+        _failure = measurement;
+        _failedPolls++;
+        if (measurement.Reason == FaultReason.Invalid || _failedPolls >= PollsBeforeReopen) Close();
+        _closedAt = _timeProvider.GetTimestamp();
+    }
+
+    void Close()
+    {
+        try
+        {
+            _sensor?.Dispose();
+        }
+        catch (Exception exception) when (exception is IOException or ObjectDisposedException)
+        {
+            // Whatever it was, it is closed now.
+        }
+
+        _sensor = null;
+    }
+}

@@ -1,0 +1,102 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using CsCheck;
+using SensorForwarder.Configuration;
+
+namespace SensorForwarder.Tests.Configuration;
+
+/// <summary>README, schema, model and parser say the same, since all of them come from the settings table; and the schema, taken by
+/// itself, allows what the parser takes.</summary>
+public sealed class SchemaTests
+{
+    const string SchemaFile = "settings.schema.json";
+    static readonly JsonSerializerOptions Indented = new()
+    {
+        WriteIndented = true,
+        Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
+
+    static readonly SettingsParser Parser = SettingsFixture.NewParser();
+
+    static SchemaEvaluator Schema { get; } = new(SettingsSchema.Create());
+
+    static Gen<T> OneOf<T>(params T[] choices) => Gen.Int[0, choices.Length - 1].Select(i => choices[i]);
+
+    [Fact]
+    public void The_schema_in_the_repository_is_the_one_that_the_code_makes() =>
+        WrittenFile.Check(SchemaFile, SettingsSchema.Create().ToJsonString(Indented) + "\n");
+
+    [Fact]
+    public void The_settings_of_every_template_fit_the_schema()
+    {
+        foreach (var path in Directory.GetFiles(WrittenFile.Root, "deployment*.template.json"))
+        {
+            var module = JsonNode.Parse(File.ReadAllText(path))!["modulesContent"]?["SensorForwarder"];
+            if (module?["properties.desired"] is { } desired) Assert.Null(Schema.Objection(desired));
+        }
+    }
+
+    [Fact]
+    public void What_the_parser_takes_the_schema_allows_and_what_it_refuses_the_schema_names()
+    {
+        var value = Gen.OneOf(
+            Gen.Int[-2, 11_000].Select(n => (JsonNode?)n), Gen.Double[-1, 100_000].Select(d => (JsonNode?)d), Gen.Int.Select(n => (JsonNode?)n),
+            Gen.Bool.Select(b => (JsonNode?)b), Gen.Const((JsonNode?)null), Gen.String[0, 10].Select(s => (JsonNode?)s), Gen.Int[0, 3000].Select(n => (JsonNode?)(n + 0.5)),
+            OneOf(SettingsTable.All.SelectMany(setting => setting.Shape is SettingShape.Choice(var names) ? names : []).ToArray()).Select(s => (JsonNode?)s));
+        Gen.Select(OneOf([.. SettingsTable.All]), value).Sample((setting, node) =>
+        {
+            var document = new JsonObject { [setting.Key] = node?.DeepClone() };
+            var parsed = Parser.Parse(document, []);
+            var verdict = parsed.Verdicts.Single(verdict => verdict.Key == setting.Key);
+
+            // A sink that lacks something else is beyond a schema.
+            if (setting.Key == "sink" && verdict.Error?.Contains("needs", StringComparison.Ordinal) == true) return;
+            var objection = Schema.Objection(JsonNode.Parse(document.ToJsonString()));
+            Assert.True((verdict.Error is null) == (objection is null), $"{document.ToJsonString()}: the parser says '{verdict.Error}', the schema '{objection}'");
+        }, iter: 20_000);
+    }
+
+    [Theory]
+    [InlineData("http://a", true)]
+    [InlineData("HTTPS://a:8080/in?x=1#y", true)]
+    [InlineData("http://[::1]:80/", true)]
+    [InlineData("ftp://a/", false)]
+    [InlineData("http://u:p@a/", false)]
+    [InlineData("a/b", false)]
+    [InlineData("", false)]
+    public void An_address_is_judged_alike(string url, bool isAllowed)
+    {
+        var document = new JsonObject { ["httpEndpoint"] = url };
+        Assert.Equal(isAllowed, Schema.Objection(document) is null);
+        Assert.Equal(isAllowed, Parser.Parse(document, []).Verdicts.Single(verdict => verdict.Key == "httpEndpoint").Error is null);
+    }
+
+    [Theory]
+    [InlineData("""{"a":{"kind":"simulated","seed":7,"intervalSeconds":0.5,"label":"A","scale":2,"offset":{"temperature":-1}}}""", true)]
+    [InlineData("""{"a":{"kind":"host","enabled":false,"samples":3},"b":null}""", true)]
+    [InlineData("""{"a":{"kind":"host","seed":7}}""", false)]
+    [InlineData("""{"a":{"kind":"simulated","seed":"x"}}""", false)]
+    [InlineData("""{"a":{"kind":"simulated","intervalSeconds":0}}""", false)]
+    [InlineData("""{"a":{"kind":"thermometer"}}""", false)]
+    [InlineData("""{"a":{}}""", false)]
+    [InlineData("""{"a b":{"kind":"host"}}""", false)]
+    [InlineData("""{"a.b":{"kind":"host"}}""", false)]
+    [InlineData("""{"a":7}""", false)]
+    [InlineData("[]", false)]
+    [InlineData("null", true)]
+    public void Sensors_are_judged_alike(string sensors, bool isAllowed)
+    {
+        var document = new JsonObject { ["sensors"] = JsonNode.Parse(sensors) };
+        Assert.Equal(isAllowed, Schema.Objection(document) is null);
+        Assert.Equal(isAllowed, Parser.Parse(document, []).Verdicts.Single(verdict => verdict.Key == "sensors").Error is null);
+    }
+
+    [Fact]
+    public void A_key_that_there_is_not_is_named_by_both()
+    {
+        var document = new JsonObject { ["batchsize"] = 5 };
+        Assert.NotNull(Schema.Objection(document));
+        Assert.Single(Parser.Parse(document, []).UnknownKeys);
+        Assert.Null(Schema.Objection(new JsonObject { ["$schema"] = SchemaFile }));
+    }
+}

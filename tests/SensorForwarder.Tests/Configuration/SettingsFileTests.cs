@@ -1,0 +1,160 @@
+using System.Diagnostics;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Configuration;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Configuration;
+
+public sealed class SettingsFileTests : IAsyncLifetime
+{
+    readonly FakeTimeProvider _clock = new();
+    readonly SettingsFixture _parts = new();
+    readonly CollectingLogger<SettingsFile> _log = new();
+    readonly string _directory = Directory.CreateTempSubdirectory("settings-").FullName;
+    SettingsFile? _file;
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    string FilePath => Path.Combine(_directory, "settings.json");
+
+    int BatchSize => _parts.Store.Current!.Settings.Forwarding.BatchSize;
+
+    public async ValueTask InitializeAsync() => await _parts.StartAsync();
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_file is not null) await _file.StopAsync(CancellationToken.None);
+        _file?.Dispose();
+        await _parts.DisposeAsync();
+        Directory.Delete(_directory, recursive: true);
+    }
+
+    async Task StartAsync()
+    {
+        var boot = BootOptions.Read(new ConfigurationBuilder()
+            .AddInMemoryCollection([KeyValuePair.Create("Settings:File", (string?)FilePath)]).Build());
+        _file = new(boot, _parts.Store, _clock, _log);
+        await _file.StartAsync(Token);
+    }
+
+    Task UntilBatchSizeAsync(int size) => Until.True(() => BatchSize == size, _clock, TimeSpan.FromSeconds(1));
+
+    async Task UntilLogged(string text)
+    {
+        var end = _clock.GetUtcNow() + TimeSpan.FromHours(1);
+        await Until.True(() => IsLogged() || _clock.GetUtcNow() > end, _clock, TimeSpan.FromSeconds(2));
+        Assert.True(IsLogged(), $"'{text}' is not in:\n{string.Join('\n', _log.Lines)}");
+
+        bool IsLogged() => _log.Lines.Any(line => line.Contains(text, StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task It_is_in_force_at_the_start_and_after_every_rewrite()
+    {
+        await File.WriteAllTextAsync(FilePath, "\uFEFF// with a comment\n{\"batchSize\":3,}", Token);
+        await StartAsync();
+        Assert.Equal(3, BatchSize);
+        await File.WriteAllTextAsync(FilePath, """{"batchSize":4}""", Token);
+        await UntilBatchSizeAsync(4);
+    }
+
+    [Fact]
+    public async Task An_atomic_replace_is_seen()
+    {
+        await File.WriteAllTextAsync(FilePath, """{"batchSize":3}""", Token);
+        await StartAsync();
+        for (var size = 4; size < 8; size++)
+        {
+            await File.WriteAllTextAsync(FilePath + ".new", $$"""{"batchSize":{{size}}}""", Token);
+            File.Move(FilePath + ".new", FilePath, overwrite: true);
+            await UntilBatchSizeAsync(size);
+        }
+    }
+
+    [Fact]
+    public async Task A_ConfigMap_that_is_swapped_is_seen()
+    {
+        // As the kubelet does it: the file is a link through the link ..data, which is replaced by a rename.
+        await WriteVersionAsync("..v1", 3);
+        File.CreateSymbolicLink(Path.Combine(_directory, "..data"), "..v1");
+        File.CreateSymbolicLink(FilePath, "..data/settings.json");
+        await StartAsync();
+        Assert.Equal(3, BatchSize);
+        for (var version = 2; version < 5; version++)
+        {
+            await WriteVersionAsync($"..v{version}", 10 * version);
+            File.CreateSymbolicLink(Path.Combine(_directory, "..data_tmp"), $"..v{version}");
+            using var rename = Process.Start("mv", ["-T", Path.Combine(_directory, "..data_tmp"), Path.Combine(_directory, "..data")]);
+            await rename.WaitForExitAsync(Token);
+            Assert.Equal(0, rename.ExitCode);
+            Directory.Delete(Path.Combine(_directory, $"..v{version - 1}"), recursive: true);
+            await UntilBatchSizeAsync(10 * version);
+        }
+    }
+
+    [Theory]
+    [InlineData("""{"batchSize":""", "it is not JSON: line 1, byte 14: Expected depth to be zero at the end of the JSON payload")]
+    [InlineData("{\n  \"batchSize\": NaN\n}", "it is not JSON: line 2, byte 16: 'N' is an invalid start of a value")]
+    [InlineData("""{"batchSize":5,"batchSize":6}""", "Duplicate property 'batchSize'")]
+    [InlineData("""{"sensors":{"a":{"kind":"host"},"a":{"kind":"host"}}}""", "Duplicate property 'a'")]
+    [InlineData("""[{"batchSize":5}]""", "it is not a JSON object")]
+    [InlineData("null", "it is not a JSON object")]
+    [InlineData("", "it is not JSON")]
+    [InlineData("""{"sink":"\ud800"}""", "it has text in it that is no Unicode")]
+    [InlineData("""{"\udc00":1}""", "it has text in it that is no Unicode")]
+    public async Task An_invalid_file_changes_nothing_and_says_why_and_is_taken_when_it_is_mended(string content, string reason)
+    {
+        await File.WriteAllTextAsync(FilePath, """{"batchSize":3}""", Token);
+        await StartAsync();
+        await File.WriteAllTextAsync(FilePath, content, Token);
+        await UntilLogged(reason);
+        Assert.Equal(3, BatchSize);
+        Assert.Single(_log.Lines, line => line.Contains("changes nothing", StringComparison.Ordinal));
+        await File.WriteAllTextAsync(FilePath, """{"batchSize":9}""", Token);
+        await UntilBatchSizeAsync(9);
+    }
+
+    [Fact]
+    public async Task Bytes_that_are_no_UTF8_change_nothing()
+    {
+        await File.WriteAllTextAsync(FilePath, """{"batchSize":3}""", Token);
+        await StartAsync();
+        await File.WriteAllBytesAsync(FilePath, [.. "{\"sink\":\""u8, 0xff, 0xfe, .. "\",\"batchSize\":5}"u8], Token);
+        await UntilLogged("changes nothing");
+        Assert.Equal(3, BatchSize);
+    }
+
+    [Fact]
+    public async Task A_file_that_goes_away_leaves_the_last_good_settings_also_over_a_restart()
+    {
+        await File.WriteAllTextAsync(FilePath, """{"batchSize":3}""", Token);
+        await StartAsync();
+        File.Delete(FilePath);
+        await UntilLogged("changes nothing");
+        Assert.Equal(3, BatchSize);
+
+        await _file!.StopAsync(Token);
+        _file.Dispose();
+        await _parts.StopAsync();
+        await _parts.StartAsync();
+        await StartAsync();
+        Assert.Equal(3, BatchSize);
+    }
+
+    [Fact]
+    public async Task A_file_of_a_size_that_no_settings_have_is_refused()
+    {
+        await File.WriteAllTextAsync(FilePath, """{"batchSize":3}""", Token);
+        await StartAsync();
+        await File.WriteAllTextAsync(FilePath, $$"""{"batchSize":4,"note":"{{new string('x', SettingsFile.MaxBytes)}}"}""", Token);
+        await UntilLogged("it has more than 1048576 bytes");
+        Assert.Equal(3, BatchSize);
+    }
+
+    async Task WriteVersionAsync(string name, int batchSize)
+    {
+        var directory = Directory.CreateDirectory(Path.Combine(_directory, name)).FullName;
+        await File.WriteAllTextAsync(Path.Combine(directory, "settings.json"), $$"""{"batchSize":{{batchSize}}}""", Token);
+    }
+}

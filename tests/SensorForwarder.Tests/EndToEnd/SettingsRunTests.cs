@@ -1,0 +1,158 @@
+using System.Net;
+using System.Net.Http.Json;
+using System.Net.Sockets;
+using System.Text.Json.Nodes;
+using SensorForwarder.Configuration;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.EndToEnd;
+
+/// <summary>Settings that change while readings flow: module and simulator are processes, and the simulator's verdict at the end is
+/// that every reading has arrived.</summary>
+public sealed class SettingsRunTests : IDisposable
+{
+    const string Twin = "/twins/pi-sim/modules/SensorForwarder";
+    const string Start = """{"batchSize":20,"uploadIntervalSeconds":0.5,"commitIntervalMs":100,"sensors":{"a":{"kind":"simulated","intervalSeconds":0.05}}}""";
+
+    // One change a key, in an order in which each can work; what is not named here fails the test.
+    static readonly (string Key, string Value)[] Changes =
+    [
+        ("batchSize", "7"), ("batchMaxBytes", "4096"), ("uploadIntervalSeconds", "0.2"), ("maxInFlightBatches", "2"), ("drainOrder", "\"liveFirst\""),
+        ("backfillBatchesPerMinute", "6000"), ("dailyMessageLimit", "1000000000"), ("compression", "\"gzip\""), ("commitIntervalMs", "20"),
+        ("bufferMaxMegabytes", "64"), ("bufferMaxAgeHours", "48"), ("whenFull", "\"dropOldest\""), ("pollIntervalSeconds", "0.1"), ("logLevel", "\"Debug\""),
+        ("statusIntervalSeconds", "10"), ("settingsTrialMinutes", "30"), ("messageFormat", "\"pnp\""),
+        ("sensors", """{"a":{"kind":"simulated","intervalSeconds":0.1},"b":{"kind":"simulated"}}"""),
+        ("httpEndpoint", "\"ENDPOINT\""), ("sink", "\"http\""),
+    ];
+
+    readonly string _directory = Directory.CreateTempSubdirectory("settings-run-").FullName;
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    public void Dispose() => Directory.Delete(_directory, recursive: true);
+
+    async Task<(ChildProcess Simulator, HttpClient Http)> StartAsync(params string[] arguments)
+    {
+        var settings = Path.Combine(_directory, "desired.json");
+        await File.WriteAllTextAsync(settings, Start, Token);
+        using var free = new TcpListener(IPAddress.Loopback, 0);
+        free.Start();
+        var port = ((IPEndPoint)free.LocalEndpoint).Port;
+        free.Stop();
+        var simulator = ChildProcess.StartSimulator(["--settings", settings, "--api", $"{port}", .. arguments]);
+        await simulator.LineAsync("module connected");
+        return (simulator, new HttpClient { BaseAddress = new($"http://127.0.0.1:{port}") });
+    }
+
+    static async Task<JsonObject> PropertiesAsync(HttpClient http) =>
+        (await http.GetFromJsonAsync<JsonObject>(Twin, Token))!["properties"]!.AsObject();
+
+    static async Task PatchAsync(HttpClient http, string desired)
+    {
+        using var patch = new StringContent($$$"""{"properties":{"desired":{{{desired}}}}}""", System.Text.Encoding.UTF8, "application/json");
+        using var answer = await http.PatchAsync(Twin, patch, Token);
+        answer.EnsureSuccessStatusCode();
+    }
+
+    static async Task FaultAsync(HttpClient http, string fault)
+    {
+        using var body = new StringContent(fault, System.Text.Encoding.UTF8, "application/json");
+        using var answer = await http.PostAsync("/faults", body, Token);
+        answer.EnsureSuccessStatusCode();
+    }
+
+    static async Task<JsonObject> CallAsync(HttpClient http, string method, string payload = "{}")
+    {
+        using var body = new StringContent($$$"""{"methodName":"{{{method}}}","payload":{{{payload}}}}""", System.Text.Encoding.UTF8, "application/json");
+        using var answer = await http.PostAsync($"{Twin}/methods", body, Token);
+        return (await answer.Content.ReadFromJsonAsync<JsonObject>(Token))!;
+    }
+
+    static async Task<long> ReceivedAsync(HttpClient http) => (long)(await http.GetFromJsonAsync<JsonObject>("/report", Token))!["unique"]!;
+
+    static async Task<JsonNode?> InForceAsync(HttpClient http, string key) =>
+        (await CallAsync(http, "getSettings"))["payload"]?["settings"]?[key]?["value"];
+
+    [Fact]
+    public async Task Every_key_is_changed_while_readings_flow_and_every_reading_arrives()
+    {
+        Assert.Equal(SettingsTable.All.Select(setting => setting.Key).Append("sensors").Order(), Changes.Select(change => change.Key).Order());
+        var (simulator, http) = await StartAsync("--http");
+        await using var running = simulator;
+        using var client = http;
+
+        // The simulator gives the address of its receiver; the run begins on the hub.
+        var endpoint = (string)(await PropertiesAsync(http))["desired"]!["httpEndpoint"]!;
+        await PatchAsync(http, """{"sink":null,"httpEndpoint":null}""");
+        await Until.True(async () => (string?)await InForceAsync(http, "sink") == "iothub");
+
+        foreach (var (key, value) in Changes)
+        {
+            var wanted = value.Replace("ENDPOINT", endpoint, StringComparison.Ordinal);
+            var received = await ReceivedAsync(http);
+            await PatchAsync(http, $$"""{"{{key}}":{{wanted}}}""");
+            await Until.True(async () => JsonNode.DeepEquals(await InForceAsync(http, key), JsonNode.Parse(wanted))
+                || (key == "sensors" && (await InForceAsync(http, key))?["b"] is not null));
+
+            // Readings that were taken after the change arrive.
+            await Until.True(async () => await ReceivedAsync(http) > received + 5);
+        }
+
+        // Reports are paced: the last acknowledgement comes later than what it is about.
+        JsonObject reported = [];
+        await Until.True(async () =>
+        {
+            reported = (await PropertiesAsync(http))["reported"]!.AsObject();
+            return Changes.All(change => (int?)reported[change.Key]?["ac"] == 200);
+        });
+        Assert.True((int)reported["status"]!["sensorStates"]!["Working"]! >= 1);
+        Assert.Equal(0, await simulator.StopAsync());
+    }
+
+    [Fact]
+    public async Task Versions_that_skip_or_come_again_end_with_what_the_twin_says()
+    {
+        var (simulator, http) = await StartAsync();
+        await using var running = simulator;
+        using var client = http;
+
+        // While edgeHub has no cloud the changes pile up, and come as one patch whose version skips.
+        await Until.True(async () => (int?)await InForceAsync(http, "batchSize") == 20);
+        await FaultAsync(http, """{"upstreamOffline":true}""");
+        for (var size = 3; size <= 6; size++) await PatchAsync(http, $$"""{"batchSize":{{size}},"maxInFlightBatches":{{size}}}""");
+        Assert.Equal(20, (int)(await InForceAsync(http, "batchSize"))!);
+        await FaultAsync(http, """{"upstreamOffline":false}""");
+        await Until.True(async () => (int?)await InForceAsync(http, "batchSize") == 6 && (int?)await InForceAsync(http, "maxInFlightBatches") == 6);
+        var version = (long)(await CallAsync(http, "getSettings"))["payload"]!["version"]!;
+
+        // After a cut the whole comes again, with the version that is known, and the next patch goes on from there.
+        await FaultAsync(http, """{"cut":true}""");
+        await Until.True(async () => (long?)(await CallAsync(http, "getSettings"))["payload"]?["version"] == version);
+        await PatchAsync(http, """{"batchSize":9}""");
+        await Until.True(async () => (int?)await InForceAsync(http, "batchSize") == 9);
+        Assert.Equal(version + 1, (long)(await CallAsync(http, "getSettings"))["payload"]!["version"]!);
+        Assert.Equal(0, await simulator.StopAsync());
+    }
+
+    [Fact]
+    public async Task A_restart_in_a_blackout_goes_on_with_the_last_good_settings()
+    {
+        var (simulator, http) = await StartAsync();
+        await using var running = simulator;
+        using var client = http;
+        await PatchAsync(http, """{"batchSize":3,"uploadIntervalSeconds":3600,"sensors":{"a":null,"late":{"kind":"simulated","intervalSeconds":0.1}}}""");
+        await Until.True(async () => (int?)await InForceAsync(http, "batchSize") == 3);
+
+        await FaultAsync(http, """{"blackout":true}""");
+        await FaultAsync(http, """{"kill":true}""");
+        // Changed meanwhile; the module can't know.
+        await PatchAsync(http, """{"uploadIntervalSeconds":0.3}""");
+        await Until.True(() => simulator.Lines.Count(line => line.Contains("Sensor late (simulated)", StringComparison.Ordinal)) >= 2);
+        Assert.DoesNotContain(simulator.Lines.SkipWhile(line => !line.Contains("kill", StringComparison.Ordinal)), line => line.Contains("Sensor host (host)", StringComparison.Ordinal));
+
+        await FaultAsync(http, """{"blackout":false}""");
+        await Until.True(async () => (double?)(await PropertiesAsync(http))["reported"]?["uploadIntervalSeconds"]?["value"] == 0.3);
+        Assert.Equal(3, (int)(await InForceAsync(http, "batchSize"))!);
+        Assert.Equal(0, await simulator.StopAsync());
+    }
+}

@@ -1,0 +1,97 @@
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Configuration;
+using SensorForwarder.EdgeHub;
+using SensorForwarder.Operations;
+using SensorForwarder.Sensors;
+using SensorForwarder.Tests.Configuration;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Operations;
+
+public sealed class StatusTests
+{
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    static StatusWriter NewWriter(SettingsFixture parts) => new(parts.Buffer, parts.Forwarder, parts.Scheduler, TimeProvider.System);
+
+    static async Task AddSensorsAsync(SettingsFixture parts, int count) => await parts.Scheduler.ApplyAsync(
+        Enumerable.Range(0, count)
+            .Select(i => new SensorSettings($"{i:0000}{new string('\u00e4', 60)}", "simulated", TimeSpan.FromDays(1), "{}"))
+            .ToDictionary(settings => settings.Name), Token);
+
+    [Fact]
+    public async Task It_names_what_a_person_far_away_asks_for()
+    {
+        await using var parts = await new SettingsFixture().StartAsync("""{"sensors":{"attic":{"kind":"simulated"}}}""");
+        await Until.True(() => parts.Scheduler.Health[0].State == SensorState.Working);
+        using var json = JsonDocument.Parse(NewWriter(parts).Write());
+        foreach (var name in (string[])["version", "epoch", "queueDepth", "oldestAgeSeconds", "storage", "clock", "sink", "sensorStates"])
+            Assert.True(json.RootElement.TryGetProperty(name, out _), name);
+        Assert.All(json.RootElement.EnumerateObject(), property => Assert.Contains(property.Name, PnpModel.StatusNames));
+        Assert.Equal(1, json.RootElement.GetProperty("sensorStates").GetProperty("Working").GetInt32());
+    }
+
+    [Fact]
+    public async Task With_2000_sensors_and_every_setting_refused_all_that_is_reported_fits_into_32_KB()
+    {
+        await using var parts = await new SettingsFixture(inMemory: true).StartAsync();
+        var worst = new string('\u00e4', 200);
+        var document = new JsonObject(SettingsTable.All.Select(setting => KeyValuePair.Create(setting.Key, (JsonNode?)worst)))
+        {
+            ["sensors"] = new JsonObject(Enumerable.Range(0, 2000).Select(i => KeyValuePair.Create($"{i}{worst[..60]}", (JsonNode?)new JsonObject { ["kind"] = i % 9 == 0 ? "simulated" : worst }))),
+        };
+        for (var i = 0; i < 100; i++) document[$"{worst}{i}"] = 1;
+        document["httpEndpoint"] = $"http://a/{new string('\u4e00', 2000)}";
+        var parsed = await parts.Store.OfferTwinAsync(document, 1L << 52, Token);
+        Assert.True(parsed.Verdicts.Count(verdict => verdict.Error is not null) >= SettingsTable.All.Count);
+        await AddSensorsAsync(parts, 2000);
+
+        var writer = NewWriter(parts);
+        var reported = TwinReport.Patch(parsed, []);
+        reported["status"] = JsonNode.Parse(writer.Write(StatusWriter.MaxReportedBytes));
+        Assert.InRange(Encoding.UTF8.GetByteCount(reported.ToJsonString()), 10_000, 32 << 10);
+        Assert.Null(EdgeSimulator.Twins.ReportedProperties.Objection(reported));
+        Assert.Equal(2000, reported["status"]!["sensorStates"]!.AsObject().Sum(state => (int)state.Value!));
+        Assert.Equal(2000, reported["status"]!["sensors"]!.AsObject().Count + (int)reported["status"]!["sensorsLeftOut"]!);
+        Assert.InRange(writer.Write().Length, 10_000, 128 << 10);
+    }
+
+    [Fact]
+    public async Task It_is_reported_every_interval_and_when_a_state_changes_and_what_is_over_is_taken_back()
+    {
+        var (hub, clock) = (new FakeHub(), new FakeTimeProvider());
+        await using var parts = await new SettingsFixture().StartAsync("""{"statusIntervalSeconds":600,"sensors":{"a":{"kind":"simulated"},"b":{"kind":"simulated"}}}""");
+        await Until.True(() => parts.Scheduler.Health.All(sensor => sensor.State == SensorState.Working));
+        using var reported = new ReportedProperties(hub, clock, new Random(1), NullLogger<ReportedProperties>.Instance);
+        await reported.StartAsync(Token);
+        using var reporter = new StatusReporter(hub, reported, parts.Store, NewWriter(parts), clock, NullLogger<StatusReporter>.Instance);
+        await reporter.StartAsync(Token);
+
+        // The hub still has what an earlier run reported.
+        reporter.ReportSoon(new() { ["lastError"] = "old", ["sensors"] = new JsonObject { ["gone"] = new JsonObject { ["state"] = "Failing" } } });
+        await Until.True(() => hub.Patches.Count == 1, clock, TimeSpan.FromSeconds(1));
+        var first = hub.Patches[0]["status"]!.AsObject();
+        Assert.True(first.ContainsKey("lastError") && first["lastError"] is null);
+        Assert.True(first["sensors"]!.AsObject().ContainsKey("gone") && first["sensors"]!["gone"] is null);
+
+        var since = clock.GetUtcNow();
+        await Until.True(() => clock.GetUtcNow() - since > TimeSpan.FromSeconds(560), clock, TimeSpan.FromSeconds(5));
+        Assert.Single(hub.Patches);
+        await Until.True(() => hub.Patches.Count == 2, clock, TimeSpan.FromSeconds(1));
+        Assert.True(clock.GetUtcNow() - since >= TimeSpan.FromSeconds(590));
+
+        since = clock.GetUtcNow();
+        await Until.True(() => clock.GetUtcNow() - since > TimeSpan.FromSeconds(60), clock, TimeSpan.FromSeconds(5));
+        parts.Forwarder.Pause();
+        since = clock.GetUtcNow();
+        await Until.True(() => hub.Patches.Count == 3, clock, TimeSpan.FromSeconds(1));
+        Assert.True((bool)hub.Reported["status"]!["paused"]!);
+        Assert.True(clock.GetUtcNow() - since < TimeSpan.FromSeconds(300));
+        await reporter.StopAsync(Token);
+        await reported.StopAsync(Token);
+    }
+}

@@ -1,0 +1,90 @@
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Sensors;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Sensors;
+
+public sealed class BusWorkerTests
+{
+    static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
+    static readonly TimeSpan Long = TimeSpan.FromMinutes(1);
+
+    readonly FakeTimeProvider _clock = new();
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    static Measurement Value(double number) => new([new("n", number)]);
+
+    [Fact]
+    public async Task Jobs_run_one_after_the_other_in_order_on_one_thread()
+    {
+        var worker = new BusWorker("bus", _clock);
+        var threads = new HashSet<int>();
+        var order = new List<int>();
+        var jobs = Enumerable.Range(0, 100).Select(i => worker.RunAsync(
+            () =>
+            {
+                threads.Add(Environment.CurrentManagedThreadId);
+                order.Add(i);
+                return Value(i);
+            },
+            Patience, Token)).ToList();
+        var results = await Task.WhenAll(jobs).WaitAsync(Long, Token);
+        Assert.Single(threads);
+        Assert.Equal(Enumerable.Range(0, 100), order);
+        Assert.Equal(Enumerable.Range(0, 100).Select(i => (double)i), results.Select(result => result.Values[0].Value));
+    }
+
+    [Fact]
+    public async Task A_stuck_bus_is_a_timeout_for_who_holds_it_a_bus_timeout_for_the_others_and_nothing_to_other_buses()
+    {
+        var workers = new BusWorkers(_clock);
+        using var gate = new ManualResetEventSlim();
+        using var isHeld = new ManualResetEventSlim();
+        var holder = workers.Of("i2c-1").RunAsync(
+            () =>
+            {
+                isHeld.Set();
+                gate.Wait(Token);
+                return Value(1);
+            },
+            Patience, Token);
+        isHeld.Wait(Token);
+        var waiting = workers.Of("i2c-1").RunAsync(() => Value(2), Patience, Token);
+        Assert.Equal(3, (await workers.Of("i2c-2").RunAsync(() => Value(3), Patience, Token).WaitAsync(Long, Token)).Values[0].Value);
+
+        await Until.True(() => holder.IsCompleted && waiting.IsCompleted, _clock, TimeSpan.FromSeconds(1));
+        Assert.Equal(FaultReason.Timeout, (await holder).Reason);
+        Assert.Equal(FaultReason.BusTimeout, (await waiting).Reason);
+        Assert.Equal(FaultReason.BusTimeout, (await workers.Of("i2c-1").RunAsync(() => Value(4), Patience, Token).WaitAsync(Long, Token)).Reason);
+
+        gate.Set();
+        await Until.True(async () => (await workers.Of("i2c-1").RunAsync(() => Value(5), Patience, Token)).Quality == ReadingQuality.Good);
+    }
+
+    [Fact]
+    public async Task A_job_that_was_given_up_before_its_turn_never_runs()
+    {
+        var worker = new BusWorker("bus", _clock);
+        using var gate = new ManualResetEventSlim();
+        using var stop = new CancellationTokenSource();
+        var holder = worker.RunAsync(() => { gate.Wait(Token); return Value(1); }, Patience, Token);
+        var hasRun = false;
+        var waiting = worker.RunAsync(() => { hasRun = true; return Value(2); }, Patience, stop.Token);
+        await stop.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => waiting.WaitAsync(Long, Token));
+        gate.Set();
+        await holder.WaitAsync(Long, Token);
+        await worker.RunAsync(() => Value(3), Patience, Token).WaitAsync(Long, Token);
+        Assert.False(hasRun);
+    }
+
+    [Fact]
+    public async Task A_job_that_throws_ends_only_itself()
+    {
+        var worker = new BusWorker("bus", _clock);
+        await Assert.ThrowsAsync<InvalidOperationException>(
+            () => worker.RunAsync(() => throw new InvalidOperationException(), Patience, Token).WaitAsync(Long, Token));
+        Assert.Equal(2, (await worker.RunAsync(() => Value(2), Patience, Token).WaitAsync(Long, Token)).Values[0].Value);
+    }
+}

@@ -1,0 +1,123 @@
+using System.Text.Json;
+using SensorForwarder.Configuration;
+using SensorForwarder.Operations.Doctor;
+using SensorForwarder.Sensors;
+
+namespace SensorForwarder.Tests.Sensors;
+
+public sealed class DoctorTests : IDisposable
+{
+    readonly SensorFixture _world = new();
+
+    public DoctorTests()
+    {
+        _world.Bus.Chips[0x76] = SimulatedChips.Bme280();
+        _world.Bus.Chips[0x44] = SimulatedChips.Sht4x();
+        _world.Bus.Chips[0x48] = new RegisterChip(2);
+        _world.Write("sys/bus/i2c/drivers/bh1750/x", "");
+        _world.Link("sys/bus/i2c/devices/1-0023/driver", "../../drivers/bh1750");
+        _world.Write("sys/class/i2c-dev/i2c-1/name", "bcm2835 (i2c@7e804000)");
+        _world.Write("sys/class/i2c-dev/i2c-3/name", "not in the container");
+        _world.Write("sys/devices/soc/1f000.gpio/gpiochip0/x", "");
+        _world.Link("sys/bus/gpio/devices/gpiochip0", "../../../devices/soc/1f000.gpio/gpiochip0");
+        _world.Write("sys/class/thermal/thermal_zone0/type", "cpu-thermal");
+        _world.Write("sys/class/thermal/thermal_zone0/temp", "48000");
+        _world.Write("sys/bus/w1/devices/28-0316a2795e1f/w1_slave", "");
+        _world.Write("sys/class/hwmon/hwmon0/name", "rpi_volt");
+        _world.Write("sys/class/hwmon/hwmon0/in0_lcrit_alarm", "0");
+    }
+
+    public void Dispose() => _world.Dispose();
+
+    Examination Examine(params SensorSettings[] running) => Examination.Make(_world.FactoryOn(_world.Waits).World, running);
+
+    [Fact]
+    public void It_finds_nodes_chips_and_sources()
+    {
+        var examination = Examine();
+        Assert.Equal(
+            ["gpiochip0 Missing GPIO of 1f000.gpio", "i2c-1 Usable bcm2835 (i2c@7e804000)", "i2c-3 Missing not in the container", "spidev0.0 Usable SPI chip select"],
+            examination.Nodes.Select(node => $"{Path.GetFileName(node.Path)} {node.Access} {node.About}"));
+        Assert.Contains(examination.Chips, chip => chip is { Bus: 1, Address: 0x76, Kinds: ["bme280"], Owner: null });
+        Assert.Contains(examination.Chips, chip => chip is { Address: 0x23, Owner: "kernel driver bh1750" });
+        Assert.Contains(examination.Chips, chip => chip is { Address: 0x48, Kinds: ["lm75", "tmp102"] });
+        Assert.Equal(["hwmon rpi_volt", "thermal cpu-thermal", "w1 28-0316a2795e1f"], examination.Sources.Select(source => $"{source.Kind} {source.Name}"));
+    }
+
+    [Fact]
+    public void It_changes_no_register_of_any_chip()
+    {
+        var bosch = (RegisterChip)_world.Bus.Chips[0x76];
+        bosch.Written = (register, _) => Assert.Fail($"register {register:x2} was written");
+        ((RegisterChip)_world.Bus.Chips[0x48]).Written = bosch.Written;
+        Examine();
+        Assert.NotEqual(0, _world.Bus.Transfers);
+    }
+
+    [Fact]
+    public void The_sensors_that_it_prescribes_are_settings_that_work()
+    {
+        var sensors = Prescription.Sensors(Examine());
+        Assert.Contains("bme280-1-76", sensors.Select(sensor => sensor.Key));
+        using var json = JsonDocument.Parse(sensors.ToJsonString());
+        var settings = new SensorsParser(_world.FactoryOn(_world.Waits)).Read(json.RootElement, null, TimeSpan.FromSeconds(5), out _, out var errors);
+        Assert.Empty(errors);
+        using var session = _world.Session(settings["bme280-1-76"]);
+        Assert.Equal(ReadingQuality.Good, session.Measure(CancellationToken.None).Quality);
+    }
+
+    [Fact]
+    public void The_create_options_name_every_node_and_the_number_of_its_group()
+    {
+        var path = Path.Combine(_world.Root, "dev/i2c-1");
+        if (!OperatingSystem.IsWindows()) File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.GroupWrite);
+        var options = Prescription.CreateOptions(Examine())["HostConfig"]!;
+        Assert.Equal(4, options["Devices"]!.AsArray().Count);
+        Assert.Contains(
+            ProcessIdentity.GroupOf(path)!.Value.ToString(System.Globalization.CultureInfo.InvariantCulture),
+            options["GroupAdd"]!.AsArray().Select(group => group!.GetValue<string>()));
+    }
+
+    [Fact]
+    public void A_denied_node_is_explained_by_its_group_or_by_the_devices()
+    {
+        var process = new ProcessIdentity(1654, [1654]);
+        var node = new DeviceNode("/dev/i2c-1", "", NodeAccess.Denied, 994, MayOthers: false);
+        Assert.Contains("\"GroupAdd\":[\"994\"]", node.Advice(process), StringComparison.Ordinal);
+        Assert.Contains("Devices", node.Advice(process with { Groups = [994] }), StringComparison.Ordinal);
+        Assert.Empty((node with { Access = NodeAccess.Usable }).Advice(process));
+    }
+
+    [Fact]
+    public void A_chip_that_a_running_sensor_has_is_left_alone()
+    {
+        _world.Bus.Chips.Clear();
+        var chip = Assert.Single(Examine(SensorFixture.Settings("bme280")).Chips, chip => chip.Address == 0x76);
+        Assert.Equal("sensor attic", chip.Owner);
+    }
+
+    [Fact]
+    public void A_bus_that_times_out_is_given_up()
+    {
+        _world.Bus.Always = BusFault.TimedOut;
+        Assert.DoesNotContain(Examine().Chips, chip => chip.Owner is null);
+        Assert.Equal(2, _world.Bus.Transfers);
+    }
+
+    [Fact]
+    public void The_text_says_it_all()
+    {
+        var text = Prescription.ToText(Examine());
+        foreach (var part in (string[])["This process is user", "bus 1 0x76  bme280", "\"PathOnHost\"", "\"bme280-1-76\"", "may be lm75 or tmp102", "kernel driver bh1750"])
+            Assert.Contains(part, text, StringComparison.Ordinal);
+        Assert.Contains("createOptions", Prescription.ToJson(Examine()).ToJsonString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_machine_without_any_of_it_is_examined_too()
+    {
+        var examination = Examination.Make(new(new("/nowhere", "/nowhere", "/tmp") { Dev = "/nowhere" }, TimeProvider.System), []);
+        Assert.Empty(examination.Nodes);
+        Assert.Contains("none", Prescription.ToText(examination), StringComparison.Ordinal);
+    }
+}

@@ -90,20 +90,24 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
         var isOneLane = closing.Settings.DrainOrder == DrainOrder.OldestFirst;
         if (isOneLane && lane == Lane.Backfill) return null;
 
-        if (FirstAgain(isOneLane ? null : lane) is { } again
-            && (!isOneLane || _passedOver.Count == 0 || again.FirstId <= _passedOver[0].After))
-        {
-            _again.Remove(again.FirstId);
-            return again;
-        }
-
+        // In one lane what was passed over may be older than what comes again.
+        var again = FirstAgain(isOneLane ? null : lane);
+        var isAgainFirst = !isOneLane || _passedOver.Count == 0 || again?.FirstId <= _passedOver[0].After;
+        if (again is not null && isAgainFirst) return Remove(again);
         if ((isOneLane || lane == Lane.Backfill) && NextPassedOver(lane, closing) is { } old) return old;
+        if (again is not null) return Remove(again);
         if (lane == Lane.Backfill) return null;
         if (!isOneLane) KeepUp(closing.Settings);
         return NextFresh(closing, out due);
     }
 
     static TimeSpan LongestLag(ForwardingSettings settings) => (2 * settings.UploadInterval) + Patience;
+
+    Batch Remove(Batch again)
+    {
+        _again.Remove(again.FirstId);
+        return again;
+    }
 
     Batch? FirstAgain(Lane? lane)
     {

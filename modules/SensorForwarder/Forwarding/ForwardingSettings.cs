@@ -64,7 +64,4 @@ internal sealed record ForwardingSettings
     /// <summary>Batches of the backlog in a minute at most, with <see cref="DrainOrder.LiveFirst"/>, 0..6000; 0: no
     /// limit.</summary>
     public int BackfillBatchesPerMinute { get; init; }
-
-    /// <summary>Messages in a UTC day at most, as IoT Hub bills them (4 KB each), 0..1000000000; 0: no limit.</summary>
-    public int DailyMessageLimit { get; init; }
 }

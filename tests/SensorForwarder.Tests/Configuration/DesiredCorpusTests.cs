@@ -17,7 +17,7 @@ public sealed class DesiredCorpusTests
         "\"batchSize\":1e999999", "\"batchSize\":-0", "\"batchSize\":5.5", "\"batchSize\":{\"value\":5}",
         "\"batchMaxBytes\":4096", "\"batchMaxBytes\":1e-400", "\"uploadIntervalSeconds\":0.25", "\"uploadIntervalSeconds\":true",
         "\"maxInFlightBatches\":8", "\"maxInFlightBatches\":[8]", "\"compression\":\"gzip\"", "\"compression\":\"zip\"", "\"messageFormat\":\"pnp\"",
-        "\"drainOrder\":\"liveFirst\"", "\"backfillBatchesPerMinute\":60", "\"dailyMessageLimit\":8000", "\"dailyMessageLimit\":99999999999",
+        "\"drainOrder\":\"liveFirst\"", "\"backfillBatchesPerMinute\":60", "\"backfillBatchesPerMinute\":99999999999",
         "\"commitIntervalMs\":20", "\"commitIntervalMs\":123456789012345678901234567890", "\"bufferMaxMegabytes\":64", "\"bufferMaxAgeHours\":1",
         "\"whenFull\":\"dropOldest\"", "\"whenFull\":[\"thin\"]", "\"pollIntervalSeconds\":3600", "\"pollIntervalSeconds\":1e-9",
         "\"logLevel\":\"Warning\"", "\"logLevel\":\"warning\"", "\"logLevel\":3", "\"statusIntervalSeconds\":60", "\"settingsTrialMinutes\":5",

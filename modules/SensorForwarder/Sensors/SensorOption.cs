@@ -46,12 +46,7 @@ internal abstract record SensorOption(string Name, OptionShape Shape, string Tex
     /// <summary>An integer without a constant default.</summary>
     public static SensorOption<int?> Integer(string name, int min, int max, string text) => new(
         name, new OptionShape.WholeNumber(min, max), text, null,
-        (value, out result) =>
-        {
-            var isOne = TryInteger(value, min, max, out var number);
-            result = number;
-            return isOne;
-        });
+        (value, out result) => (result = TryInteger(value, min, max, out var number) ? number : null) is not null);
 
     public static SensorOption<double> Number(string name, double min, double max, double standard, string text) => new(
         name, new OptionShape.Number(min, max), text, standard,
@@ -63,12 +58,7 @@ internal abstract record SensorOption(string Name, OptionShape Shape, string Tex
     /// <summary>A number without a constant default.</summary>
     public static SensorOption<double?> Number(string name, double min, double max, string text) => new(
         name, new OptionShape.Number(min, max), text, null,
-        (value, out result) =>
-        {
-            var isOne = TryNumber(value, min, max, out var number);
-            result = number;
-            return isOne;
-        });
+        (value, out result) => (result = TryNumber(value, min, max, out var number) ? number : null) is not null);
 
     public static SensorOption<string?> TextOf(string name, string text, int maxLength = MaxTextLength) => new(
         name, new OptionShape.Text(maxLength), text, null,

@@ -48,6 +48,28 @@ public sealed class LaneTests
     }
 
     [Fact]
+    public async Task What_comes_again_goes_before_what_is_new_also_when_nothing_older_is_left()
+    {
+        await using var fixture = await ForwarderFixture.StartAsync(settings: LiveFirst);
+        var lanes = new Lanes(fixture.Buffer, new BatchEncoder("pi", "module", () => fixture.Buffer.Epoch), fixture.Clock);
+        var closing = new Closing(LiveFirst, 100_000, FlushThrough: 0);
+        await fixture.StoreAsync(20);
+        fixture.Clock.SetUtcNow(BufferFixture.Noon.AddSeconds(100));
+        lanes.Observe(LiveFirst); // these are old, and will be passed over
+        await fixture.StoreAsync(10, from: 21);
+        var live = lanes.Next(Lane.Live, closing, out _)!;
+        Assert.Equal((21, true), (live.FirstId, lanes.HasBacklog));
+
+        // It failed; the old ones are gone meanwhile, and new ones have come.
+        lanes.GiveBack([live]);
+        await fixture.Buffer.AcknowledgeAsync(1, 20, ForwarderFixture.Token);
+        await fixture.StoreAsync(10, from: 31);
+        var oldestFirst = closing with { Settings = LiveFirst with { DrainOrder = DrainOrder.OldestFirst } };
+        Assert.Equal(21, lanes.Next(Lane.Live, oldestFirst, out _)!.FirstId);
+        Assert.Equal(31, lanes.Next(Lane.Live, oldestFirst, out _)!.FirstId);
+    }
+
+    [Fact]
     public async Task A_place_in_the_window_stays_free_for_new_readings()
     {
         var sink = new FakeSink { Window = 3 };

@@ -23,12 +23,8 @@ internal static class HwmonChannels
     // The Raspberry Pi's rpi_volt has this alone: 1 while the supply is too low.
     const string UnderVoltage = "in0_lcrit_alarm";
 
-    public static SensorKind Kind { get; } = new(
-        "hwmon", "a chip with a hwmon driver in the kernel (sht3x, sht4x, aht10, lm75, ina2xx, rpi_volt..)",
-        [KernelSensor.Device, KernelSensor.Parent, KernelSensor.Channels],
-        (settings, world) => new KernelSensor(
-            KernelClass.Hwmon(world.Roots), settings.Get(KernelSensor.Device)!, settings.Get(KernelSensor.Parent),
-            settings.Get(KernelSensor.Channels), Enumerate));
+    public static SensorKind Kind { get; } = KernelSensor.MakeKind(
+        "hwmon", "a chip with a hwmon driver in the kernel (sht3x, sht4x, aht10, lm75, ina2xx, rpi_volt..)", KernelClass.Hwmon, Enumerate);
 
     /// <summary>The channels of a device that have a value to read.</summary>
     public static IEnumerable<KernelChannel> Enumerate(KernelDevice device)

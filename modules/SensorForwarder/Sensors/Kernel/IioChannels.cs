@@ -28,12 +28,8 @@ internal static class IioChannels
         ("anglvel", "anglvel", 1),                   // rad/s
     ];
 
-    public static SensorKind Kind { get; } = new(
-        "iio", "a chip with an IIO driver in the kernel (bme280, dht11, ads1015, scd4x..)",
-        [KernelSensor.Device, KernelSensor.Parent, KernelSensor.Channels],
-        (settings, world) => new KernelSensor(
-            KernelClass.Iio(world.Roots), settings.Get(KernelSensor.Device)!, settings.Get(KernelSensor.Parent),
-            settings.Get(KernelSensor.Channels), Enumerate));
+    public static SensorKind Kind { get; } = KernelSensor.MakeKind(
+        "iio", "a chip with an IIO driver in the kernel (bme280, dht11, ads1015, scd4x..)", KernelClass.Iio, Enumerate);
 
     /// <summary>The channels of a device that have a value to read.</summary>
     public static IEnumerable<KernelChannel> Enumerate(KernelDevice device)

@@ -31,6 +31,13 @@ internal sealed class KernelSensor(
     KernelDevice? _device;
     List<KernelChannel> _channels = [];
 
+    /// <summary>A kind whose sensors are devices of a class of the kernel, found by name and parent.</summary>
+    public static SensorKind MakeKind(
+        string name, string text, Func<SensorRoots, KernelClass> find, Func<KernelDevice, IEnumerable<KernelChannel>> enumerate) => new(
+        name, text, [Device, Parent, Channels],
+        (settings, world) => new KernelSensor(
+            find(world.Roots), settings.Get(Device)!, settings.Get(Parent), settings.Get(Channels), enumerate));
+
     public ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken)
     {
         if (_device is null || !devices.IsStill(_device)) Open();

@@ -111,6 +111,28 @@ public sealed class FullVolumeTests : IDisposable
     }
 
     [Fact]
+    public async Task A_volume_that_our_own_readings_filled_takes_new_ones_when_the_old_are_delivered()
+    {
+        using var volume = TmpfsVolume.TryMount(_fixture.Directory, megabytes: 4, out var refusal);
+        Assert.SkipWhen(volume is null, $"a file system of its own can't be mounted here, run as root for that: {refusal}");
+        // The limit is the default, far above what the volume holds.
+        await using var buffer = await _fixture.OpenAsync(BufferFixture.AtOnce, _time, o => o with { RingReadings = 500 });
+        var waiting = new List<Task<long>>();
+        for (var i = 0; i < 40_000 && buffer.GetStatus().Storage == StorageState.Ok; i++)
+        {
+            waiting.Add(buffer.EnqueueAsync(BufferFixture.Reading(i), BufferFixture.Token).AsTask());
+            if (i % 50 == 0)
+                await Task.WhenAny(waiting[^1], Task.Delay(TimeSpan.FromMilliseconds(1), TimeProvider.System, BufferFixture.Token));
+        }
+        await Until(() =>
+        {
+            _ = buffer.AcknowledgeAsync(1, buffer.LastCommittedId, BufferFixture.Token);
+            return waiting.All(task => task.IsCompleted) && buffer.GetStatus().Storage == StorageState.Ok;
+        });
+        await buffer.EnqueueAsync(BufferFixture.Reading(7), BufferFixture.Token);
+    }
+
+    [Fact]
     public async Task A_slow_reader_does_not_hold_the_writer_up_and_the_log_shrinks_when_it_is_done()
     {
         await using var buffer = await _fixture.OpenAsync(
@@ -157,8 +179,10 @@ public sealed class FullVolumeTests : IDisposable
     // The writer looks again after a while of the clock's time.
     async Task Until(Func<bool> condition)
     {
+        var started = Stopwatch.GetTimestamp();
         while (!condition())
         {
+            Assert.True(Stopwatch.GetElapsedTime(started) < TimeSpan.FromMinutes(2), "It does not come to that.");
             _time.Advance(TimeSpan.FromSeconds(5));
             await Task.Delay(TimeSpan.FromMilliseconds(1), TimeProvider.System, BufferFixture.Token);
         }

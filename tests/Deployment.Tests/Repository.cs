@@ -1,11 +1,12 @@
-using System.Runtime.CompilerServices;
+using System.Reflection;
 
 namespace Deployment.Tests;
 
 /// <summary>The files of this repository that deployment tools read.</summary>
 static class Repository
 {
-    public static string Root { get; } = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(ThisFile())!, "../.."));
+    public static string Root { get; } =
+        Assembly.GetExecutingAssembly().GetCustomAttributes<AssemblyMetadataAttribute>().Single(a => a.Key == "RepositoryRoot").Value!;
 
     public static string Read(string path) => File.ReadAllText(Path.Combine(Root, path));
 
@@ -16,6 +17,4 @@ static class Repository
         .Where(line => line.Contains('=', StringComparison.Ordinal) && !line.StartsWith('#'))
         .Select(line => line.Split('=', 2))
         .ToDictionary(pair => pair[0], pair => pair[1]);
-
-    static string ThisFile([CallerFilePath] string path = "") => path;
 }

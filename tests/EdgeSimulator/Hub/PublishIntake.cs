@@ -42,6 +42,12 @@ internal sealed class PublishIntake(
 
         var receipt = await HandleAsync(connection, topic, message.Topic, message.Payload.ToArray(), e.CancellationToken)
             .ConfigureAwait(false);
+        if (connection.EndCause is { } cause)
+        {
+            // It was read behind the cut: its PUBACK does not arrive any more, so it comes again.
+            telemetry.MayRepeat(receipt, cause);
+        }
+
         if (quality == MqttQualityOfServiceLevel.AtLeastOnce)
         {
             connection.Pubacks.Expect(telemetry.PubackFate(receipt), receipt is null ? null : receipt.Acknowledge);

@@ -67,6 +67,9 @@ internal sealed class TelemetryIntake(
         return receipt;
     }
 
+    /// <summary>The message may come again, for this reason.</summary>
+    public void MayRepeat(Receipt? receipt, string cause) => upstream.Ledger.Explain(cause, receipt);
+
     /// <summary>What is to become of the PUBACK of a message that was taken.</summary>
     public PubackFate PubackFate(Receipt? receipt)
     {

@@ -17,6 +17,7 @@ internal sealed class BatchReader : IDisposable
     SqliteStatement _batch = null!;
     SqliteStatement _deadLetters = null!;
     SqliteStatement _document = null!;
+    SqliteStatement _note = null!;
     int _lastBytes = SmallestArray;
     bool _disposed;
 
@@ -59,6 +60,7 @@ internal sealed class BatchReader : IDisposable
             WHERE id > ?1 ORDER BY id LIMIT ?2
             """);
         _document = connection.Prepare("SELECT content FROM document WHERE name = ?1");
+        _note = connection.Prepare($"SELECT value FROM meta WHERE name = '{QueueStore.NoteName}'");
     }
 
     public IReadOnlyList<BufferedReading> PeekBatch(long afterId, int maxCount, int maxBytes) =>
@@ -68,6 +70,8 @@ internal sealed class BatchReader : IDisposable
         Read(() => ReadDeadLetters(afterId, maxCount));
 
     public ReadOnlyMemory<byte>? LoadDocument(string name) => Read(() => ReadDocument(name));
+
+    public string? LoadNote() => Read(ReadNote);
 
     public void Dispose()
     {
@@ -194,6 +198,18 @@ internal sealed class BatchReader : IDisposable
         finally
         {
             _document.Reset();
+        }
+    }
+
+    string? ReadNote()
+    {
+        try
+        {
+            return _note.Step() ? _note.Text(0) : null;
+        }
+        finally
+        {
+            _note.Reset();
         }
     }
 

@@ -30,6 +30,7 @@ internal sealed partial class BufferWriter : IDisposable
     readonly Thread _thread;
 
     QueueStore? _store;
+    string _writtenNote;
     volatile string? _damage;
     volatile BufferLimits _limits;
     volatile bool _stopping;
@@ -44,6 +45,7 @@ internal sealed partial class BufferWriter : IDisposable
         _store = store;
         _file = file;
         Epoch = ReadEpoch(store);
+        _writtenNote = store.GetMeta(QueueStore.NoteName) ?? "";
         _limits = file.Files.OnItsVolume(limits);
         _timeProvider = timeProvider;
         _logger = logger;
@@ -162,6 +164,7 @@ internal sealed partial class BufferWriter : IDisposable
         if (epoch == Epoch)
             return;
         Epoch = epoch;
+        _writtenNote = "";
         Replaced?.Invoke();
     }
 
@@ -191,15 +194,16 @@ internal sealed partial class BufferWriter : IDisposable
             AcknowledgeOnFullVolume(budget);
         for (var piece = 1; ; piece++)
         {
+            var note = _requests.Note?.Invoke() ?? _writtenNote; // taken first, so that it never runs ahead of the acknowledgements
             var groups = _intake.Take(budget.TransactionBytes);
             var isLast = piece >= MaxPiecesBeforeCommands || !_intake.TryPeek(out _, out _);
             var (acknowledgements, commands) = _requests.Take(withCommands: isLast);
             try
             {
                 if (MakeRoom(budget, groups))
-                    CommitPiece(groups, acknowledgements, commands);
+                    CommitPiece(groups, acknowledgements, commands, note);
                 else
-                    CommitPiece(Reject(groups), acknowledgements, commands);
+                    CommitPiece(Reject(groups), acknowledgements, commands, note);
             }
             catch
             {
@@ -214,7 +218,7 @@ internal sealed partial class BufferWriter : IDisposable
     }
 
     void CommitPiece(
-        List<IntakeGroup> groups, List<Acknowledgement> acknowledgements, List<WriterCommand> commands)
+        List<IntakeGroup> groups, List<Acknowledgement> acknowledgements, List<WriterCommand> commands, string note)
     {
         var store = _store!;
         var firstId = 0L;
@@ -229,8 +233,11 @@ internal sealed partial class BufferWriter : IDisposable
                 EvictionLedger.Announce(store, Epoch, _timeProvider.GetUtcNow(), _clock.Current().Id);
             foreach (var command in commands)
                 command.Run(store);
+            if (note != _writtenNote)
+                store.SetMeta(QueueStore.NoteName, note);
             return _ledger.WriteNoted(store) || _ledger.HasUnannounced || store.HasEvicted;
         });
+        _writtenNote = note;
         _ledger.NotedWritten();
         if (evicted)
             _ledger.Reload(store);
@@ -338,8 +345,11 @@ internal sealed partial class BufferWriter : IDisposable
         try
         {
             Reopen();
-            if (_intake.TryPeek(out _, out _) || _requests.IsUrgent(out var acknowledged) || acknowledged is not null)
+            if (_intake.TryPeek(out _, out _) || _requests.IsUrgent(out var acknowledged) || acknowledged is not null
+                || (_requests.Note?.Invoke() ?? _writtenNote) != _writtenNote)
+            {
                 CommitWaiting();
+            }
             _upkeep.WhenIdle(_store!);
         }
         catch (Exception e)

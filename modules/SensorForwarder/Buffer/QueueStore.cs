@@ -16,6 +16,9 @@ internal sealed partial class QueueStore : IDisposable
     public const string AcknowledgedName = "acknowledged_through";
     public const string AcknowledgedCheckName = "acknowledged_check";
 
+    /// <summary>What <see cref="TelemetryBuffer.KeepNote"/> keeps.</summary>
+    public const string NoteName = "note";
+
     readonly SqliteConnection _connection;
     readonly PayloadCipher? _cipher;
     readonly SqliteStatement _begin;

@@ -161,6 +161,15 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             return true;
         }, cancellationToken);
 
+    /// <summary>Keeps a short text without secrets, in place of the one before. It is written with the next transaction that
+    /// comes anyway, on a page that acknowledgements write too, and never before those that were asked for earlier;
+    /// <see cref="CommitAsync"/> writes it at once.</summary>
+    /// <param name="note">Called on the writer's thread.</param>
+    public void KeepNote(Func<string> note) => _parts.Requests.Note = note;
+
+    /// <summary>The note as it was last written; null when there is none. One of another epoch is gone.</summary>
+    public string? LoadNote() => _reader.LoadNote();
+
     public void ApplyLimits(BufferLimits limits) => _writer.ApplyLimits(limits);
 
     /// <summary>Commits everything that was handed over so far.</summary>

@@ -43,6 +43,15 @@ internal sealed class WriterRequests(TimeProvider timeProvider)
     long _acknowledgedRows;
     long _acknowledgedAt;
     Exception? _closed;
+    volatile Func<string>? _note;
+
+    /// <summary>A text that goes into the file with the next transaction that comes anyway; null: what stands there stays.
+    /// </summary>
+    public Func<string>? Note
+    {
+        get => _note;
+        set => _note = value;
+    }
 
     public Task Add(Acknowledgement acknowledgement, out bool wake)
     {

@@ -69,11 +69,18 @@ internal sealed class Dispatcher(
         if (settings is not null) _lanes.Observe(settings);
         var wait = settings is null || paused ? null : Fill(settings, flushThrough, sendToken);
         SettledThrough = FindSettled();
+        Remember();
         return wait;
     }
 
-    /// <summary>Takes the ends of sends into account without beginning any.</summary>
-    public void Reap()
+    /// <summary>Takes the ends of sends into account for the last time.</summary>
+    public void Close()
+    {
+        Reap();
+        Remember();
+    }
+
+    void Reap()
     {
         for (var i = 0; i < _window.Count; i++)
         {
@@ -90,7 +97,11 @@ internal sealed class Dispatcher(
         _lanes.GiveBack(_failed);
         _failed.Clear();
         _failure = null;
+        Remember();
+        Note(_lanes.Sent.CommitAsync(CancellationToken.None));
     }
+
+    void Remember() => _lanes.Sent.Keep([.. _window.Select(flight => flight.Batch), .. _failed, .. _lanes.Again]);
 
     void Settle(Batch batch, SendResult result)
     {

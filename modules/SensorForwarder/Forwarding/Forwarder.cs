@@ -148,7 +148,7 @@ internal sealed class Forwarder : BackgroundService
 
         await Task.WhenAny(_dispatcher.UnderWay, Task.Delay(ShutdownPatience, _timeProvider, CancellationToken.None));
         await sends.CancelAsync();
-        _dispatcher.Reap();
+        _dispatcher.Close();
     }
 
     TimeSpan? Step(CancellationToken sendToken)

@@ -35,6 +35,12 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
     /// <summary>No batch waits to be sent again.</summary>
     public bool IsFresh => _again.Count == 0;
 
+    /// <summary>What is remembered of the batches that left.</summary>
+    public SentRecord Sent { get; } = new(buffer);
+
+    /// <summary>Batches that wait to be sent again.</summary>
+    public IEnumerable<Batch> Again => _again.Values;
+
     /// <summary>Something was passed over that the backfill lane has not taken yet.</summary>
     public bool HasBacklog => _passedOver.Count > 0;
 
@@ -92,10 +98,9 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
 
         // In one lane what was passed over may be older than what comes again.
         var again = FirstAgain(isOneLane ? null : lane);
-        var isAgainFirst = !isOneLane || _passedOver.Count == 0 || again?.FirstId <= _passedOver[0].After;
-        if (again is not null && isAgainFirst) return Remove(again);
-        if ((isOneLane || lane == Lane.Backfill) && NextPassedOver(lane, closing) is { } old) return old;
+        if (isOneLane && NextPassedOver(lane, closing, again?.FirstId ?? long.MaxValue) is { } older) return older;
         if (again is not null) return Remove(again);
+        if (lane == Lane.Backfill && NextPassedOver(lane, closing, long.MaxValue) is { } old) return old;
         if (lane == Lane.Backfill) return null;
         if (!isOneLane) KeepUp(closing.Settings);
         return NextFresh(closing, out due);
@@ -119,9 +124,9 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
         return null;
     }
 
-    Batch? NextPassedOver(Lane lane, in Closing closing)
+    Batch? NextPassedOver(Lane lane, in Closing closing, long before)
     {
-        while (_passedOver.Count > 0)
+        while (_passedOver.Count > 0 && _passedOver[0].After < before)
         {
             var range = _passedOver[0];
             var readings = buffer.PeekBatch(range.After, closing.Settings.BatchSize, closing.MaxBytes);
@@ -218,7 +223,21 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
         }
 
         _ages.SetOld(low);
+        Restore(Sent.Load());
         _started = true;
+    }
+
+    /// <summary>What was sent and not acknowledged comes first, as it was; what lies between was passed over, or is gone.
+    /// </summary>
+    void Restore(IReadOnlyList<(IReadOnlyList<BufferedReading> Readings, Lane Lane)> left)
+    {
+        foreach (var (readings, lane) in left)
+        {
+            var batch = encoder.Encode(readings, int.MaxValue, lane);
+            PassOver(_cursor, batch.FirstId - 1);
+            _again.Add(batch.FirstId, batch);
+            _cursor = batch.LastId;
+        }
     }
 
     Pending? FirstPending()

@@ -92,9 +92,9 @@ public sealed class ForwarderTests
         FakeSink.Attempt[] window =
             [await fixture.Http.NextAsync(), await fixture.Http.NextAsync(), await fixture.Http.NextAsync()];
         Assert.False(fixture.Http.HasAttempt);
-        window[1].Accept();
-        window[2].Say(SendOutcome.Retry);
+        window[2].Say(SendOutcome.Retry); // nothing new is begun from here on
         window[0].Say(SendOutcome.Retry);
+        window[1].Accept();
         await fixture.UntilDepthAsync(40);
 
         var probe = await fixture.NextAfterBackoffAsync(fixture.Http);

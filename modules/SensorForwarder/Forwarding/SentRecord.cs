@@ -1,0 +1,86 @@
+using System.Globalization;
+using System.Text;
+using SensorForwarder.Buffer;
+
+namespace SensorForwarder.Forwarding;
+
+/// <summary>
+/// Remembers the batches that were sent or tried and not acknowledged, so that they keep their boundaries and ids also
+/// across a restart. It stands in the buffer's file, and is written with commits that come anyway, so it costs no write of
+/// its own; only after a failure, before the batch can go again, one is asked for. Used by the forwarder's loop only.
+/// </summary>
+internal sealed class SentRecord(TelemetryBuffer buffer)
+{
+    // The largest batchSize.
+    const int MaxReadings = 10_000;
+
+    Entry[] _kept = [];
+    Entry[] _committed = [];
+
+    /// <summary>These are under way now, or wait to be sent again.</summary>
+    public void Keep(IEnumerable<Batch> batches)
+    {
+        Entry[] now = [.. batches.Select(batch => new Entry(batch.Epoch, batch.FirstId, batch.LastId, batch.Readings.Count, batch.Lane))];
+        if (now.AsSpan().SequenceEqual(_kept)) return;
+        _kept = now;
+        buffer.KeepNote(() => Write(now));
+    }
+
+    /// <summary>What is kept must be on the medium soon, since a batch will go again. Nothing is written for one that is
+    /// there already.</summary>
+    public Task CommitAsync(CancellationToken cancellationToken)
+    {
+        if (_kept.All(entry => _committed.Contains(entry))) return Task.CompletedTask;
+        _committed = _kept;
+        return buffer.CommitAsync(cancellationToken);
+    }
+
+    /// <summary>The batches that the last run left, as they were, in the order of ids. One is left out when the rows in its
+    /// range are not the same any more: its id would name something else.</summary>
+    /// <exception cref="BufferUnavailableException">The volume can't be read now.</exception>
+    public IReadOnlyList<(IReadOnlyList<BufferedReading> Readings, Lane Lane)> Load()
+    {
+        var found = new List<(IReadOnlyList<BufferedReading> Readings, Lane Lane)>();
+        var through = 0L;
+        _kept = _committed = [.. Parse(buffer.LoadNote() ?? "")];
+        foreach (var entry in _kept.Where(entry => entry.Epoch == buffer.Epoch).OrderBy(entry => entry.First))
+        {
+            if (entry.First <= through) continue;
+            var readings = buffer.PeekBatch(entry.First - 1, entry.Count, int.MaxValue);
+            if (readings.Count != entry.Count || readings[0].Id != entry.First || readings[^1].Id != entry.Last) continue;
+            found.Add((readings, entry.Lane));
+            through = entry.Last;
+        }
+
+        return found;
+    }
+
+    static string Write(Entry[] entries)
+    {
+        var text = new StringBuilder();
+        foreach (var entry in entries)
+        {
+            if (text.Length > 0) text.Append('\n');
+            text.Append(CultureInfo.InvariantCulture, $"{entry.Epoch} {entry.First} {entry.Last} {entry.Count} {(int)entry.Lane}");
+        }
+
+        return text.ToString();
+    }
+
+    // What does not read is left out: it costs a batch its old boundaries, and nothing else.
+    static IEnumerable<Entry> Parse(string text)
+    {
+        foreach (var line in text.Split('\n'))
+        {
+            if (line.Split(' ') is [var epoch, var first, var last, var count, ("0" or "1") and var lane]
+                && long.TryParse(first, NumberStyles.None, CultureInfo.InvariantCulture, out var firstId) && firstId > 0
+                && long.TryParse(last, NumberStyles.None, CultureInfo.InvariantCulture, out var lastId)
+                && int.TryParse(count, NumberStyles.None, CultureInfo.InvariantCulture, out var readings) && readings is > 0 and <= MaxReadings)
+            {
+                yield return new(epoch, firstId, lastId, readings, lane == "0" ? Lane.Live : Lane.Backfill);
+            }
+        }
+    }
+
+    readonly record struct Entry(string Epoch, long First, long Last, int Count, Lane Lane);
+}

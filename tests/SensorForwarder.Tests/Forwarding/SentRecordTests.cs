@@ -1,0 +1,167 @@
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Buffer;
+using SensorForwarder.Forwarding;
+using SensorForwarder.Tests.Buffer;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Forwarding;
+
+/// <summary>What was sent keeps its boundaries and its id, whatever the next run would cut.</summary>
+public sealed class SentRecordTests
+{
+    static readonly ForwardingSettings InTens = new() { BatchSize = 10, UploadInterval = TimeSpan.Zero };
+    static readonly ForwardingSettings InSevens = InTens with { BatchSize = 7 };
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    static async Task StoreAsync(TelemetryBuffer buffer, int from, int count) => await Task.WhenAll(
+        Enumerable.Range(from, count).Select(n => buffer.EnqueueAsync(BufferFixture.Reading(n), Token).AsTask()));
+
+    /// <summary>The files as a kill leaves them.</summary>
+    static BufferFixture Killed(BufferFixture files)
+    {
+        var left = new BufferFixture();
+        foreach (var file in Directory.GetFiles(files.Directory, "telemetry.db*"))
+            File.Copy(file, Path.Combine(left.Directory, Path.GetFileName(file)));
+        return left;
+    }
+
+    [Fact]
+    public async Task A_batch_that_failed_comes_again_with_its_id_after_a_kill()
+    {
+        using var files = new BufferFixture();
+        await using var buffer = await files.OpenAsync();
+        await StoreAsync(buffer, 1, 10);
+        string id;
+        await using (var run = await Run.StartAsync(buffer, new FakeSink(), InTens))
+        {
+            var attempt = await run.Sink.NextAsync();
+            id = attempt.Batch.Id;
+            attempt.Say(SendOutcome.Retry);
+            await Until.True(() => buffer.LoadNote()?.Contains(" 1 10 10 ", StringComparison.Ordinal) == true);
+            using var left = Killed(files);
+            await using var reopened = await left.OpenAsync();
+            await StoreAsync(reopened, 11, 20);
+            await using var next = await Run.StartAsync(reopened, new FakeSink { Rule = _ => SendResult.Accepted }, InSevens);
+            await Until.True(() => reopened.GetStatus().Depth == 0, next.Clock, TimeSpan.FromSeconds(1));
+            Assert.Equal(id, next.Sink.Seen[0].Id);
+            Assert.Equal([1, 11, 18, 25], next.Sink.Seen.Select(batch => batch.FirstId));
+        }
+    }
+
+    [Fact]
+    public async Task What_was_under_way_is_written_with_the_acknowledgement_of_another_and_keeps_its_id_after_a_kill()
+    {
+        using var files = new BufferFixture();
+        await using var buffer = await files.OpenAsync();
+        await StoreAsync(buffer, 1, 50);
+        await using var run = await Run.StartAsync(buffer, new FakeSink { Window = 3 }, InTens);
+        var probe = await run.Sink.NextAsync();
+        probe.Accept();
+        FakeSink.Attempt[] window = [await run.Sink.NextAsync(), await run.Sink.NextAsync(), await run.Sink.NextAsync()];
+        window[1].Accept(); // 21..30, and 41..50 begins
+        await run.Sink.NextAsync();
+        await Until.True(() => buffer.GetStatus().Depth == 30);
+
+        using var left = Killed(files);
+        await using var reopened = await left.OpenAsync();
+        await using var next = await Run.StartAsync(reopened, new FakeSink { Rule = _ => SendResult.Accepted }, InSevens);
+        await Until.True(() => reopened.GetStatus().Depth == 0, next.Clock, TimeSpan.FromSeconds(1));
+        Assert.Equal(
+            [.. window.Where((_, i) => i != 1).Select(attempt => attempt.Batch.Id)], next.Sink.Seen.Take(2).Select(batch => batch.Id));
+        Assert.Equal(30, next.Sink.Seen.Sum(batch => batch.Readings.Count));
+    }
+
+    [Fact]
+    public async Task What_is_under_way_at_a_stop_keeps_its_id_and_what_lies_between_is_not_lost()
+    {
+        using var files = new BufferFixture();
+        string[] ids;
+        await using (var buffer = await files.OpenAsync())
+        {
+            await StoreAsync(buffer, 1, 40);
+            await using var run = await Run.StartAsync(buffer, new FakeSink { Window = 3 }, InTens);
+            (await run.Sink.NextAsync()).Accept();
+            FakeSink.Attempt[] window = [await run.Sink.NextAsync(), await run.Sink.NextAsync(), await run.Sink.NextAsync()];
+            ids = [.. window.Select(attempt => attempt.Batch.Id)];
+        }
+
+        // One of the readings is gone meanwhile: that batch is another now, and its id must not name it.
+        await using (var buffer = await files.OpenAsync())
+        {
+            await buffer.AcknowledgeAsync(25, 25, Token);
+            await StoreAsync(buffer, 41, 3);
+            await using var run = await Run.StartAsync(buffer, new FakeSink { Rule = _ => SendResult.Accepted }, InSevens);
+            await Until.True(() => buffer.GetStatus().Depth == 0, run.Clock, TimeSpan.FromSeconds(1));
+            Assert.Equal(ids[0], run.Sink.Seen[0].Id);
+            Assert.DoesNotContain(ids[1], run.Sink.Seen.Select(batch => batch.Id));
+            Assert.Contains(ids[2], run.Sink.Seen.Select(batch => batch.Id));
+            var sent = run.Sink.Seen.SelectMany(batch => batch.Readings).Select(reading => reading.Id).ToList();
+            Assert.Equal(Enumerable.Range(11, 33).Where(n => n != 25).Select(n => (long)n), sent);
+        }
+    }
+
+    [Fact]
+    public async Task A_send_by_itself_writes_nothing()
+    {
+        using var files = new BufferFixture();
+        await using var buffer = await files.OpenAsync();
+        await StoreAsync(buffer, 1, 10);
+        var before = buffer.GetStatus().Commits;
+        await using var run = await Run.StartAsync(buffer, new FakeSink(), InTens);
+        var attempt = await run.Sink.NextAsync();
+        Assert.Equal(before, buffer.GetStatus().Commits);
+        attempt.Accept();
+        await Until.True(() => buffer.GetStatus().Depth == 0);
+        Assert.Equal(before + 1, buffer.GetStatus().Commits);
+    }
+
+    [Fact]
+    public async Task A_record_that_does_not_read_costs_nothing_but_old_boundaries()
+    {
+        foreach (var note in (string[])["", "x", "\n\n", "e 1 2 3", "e -1 2 2 0", "e 1 99999999999999999999 2 0", "e 1 2 2000000000 1", "EPOCH 1 2 2 7"])
+        {
+            using var files = new BufferFixture(inMemory: true);
+            await using var buffer = await files.OpenAsync();
+            buffer.KeepNote(() => note.Replace("EPOCH", buffer.Epoch, StringComparison.Ordinal));
+            await StoreAsync(buffer, 1, 10);
+            await using var run = await Run.StartAsync(buffer, new FakeSink { Rule = _ => SendResult.Accepted }, InSevens);
+            await Until.True(() => buffer.GetStatus().Depth == 0, run.Clock, TimeSpan.FromSeconds(1));
+            Assert.Equal([1, 8], run.Sink.Seen.Select(batch => batch.FirstId));
+        }
+    }
+
+    /// <summary>One run of a forwarder over a buffer that outlives it.</summary>
+    sealed class Run : IAsyncDisposable
+    {
+        Forwarder _forwarder = null!;
+
+        public FakeTimeProvider Clock { get; } = new(BufferFixture.Noon.AddHours(1));
+
+        public required FakeSink Sink { get; init; }
+
+        public static async Task<Run> StartAsync(TelemetryBuffer buffer, FakeSink sink, ForwardingSettings settings)
+        {
+            var run = new Run { Sink = sink };
+            run._forwarder = new Forwarder(
+                buffer, new Dictionary<SinkKind, ISink> { [SinkKind.Http] = sink },
+                new BatchEncoder("pi", "module", () => buffer.Epoch), run.Clock, new Random(1), NullLogger<Forwarder>.Instance);
+            run._forwarder.Apply(settings);
+            await run._forwarder.StartAsync(Token);
+
+            // The jittered start.
+            await Until.True(() => sink.Seen.Count > 0, run.Clock, TimeSpan.FromSeconds(1));
+            return run;
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            using (_forwarder)
+            {
+                var stopping = _forwarder.StopAsync(CancellationToken.None);
+                await Until.True(() => stopping.IsCompleted, Clock, TimeSpan.FromSeconds(1));
+            }
+        }
+    }
+}

@@ -7,13 +7,14 @@ using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
 using SensorForwarder.Forwarding;
 using SensorForwarder.Operations;
-using SensorForwarder.Operations.Doctor;
+using SensorForwarder.Operations.CommandLine;
+using SensorForwarder.Operations.Web;
 using SensorForwarder.Sensors;
 using Log = SensorForwarder.Operations.Log;
 
 // The composition root, in the order in which data flows: readable as the architecture.
 
-const int ExitConfigurationError = 78; // EX_CONFIG of sysexits.h
+if (Commands.AnswerAtOnce(args) is { } answered) return answered;
 
 var configuration = new ConfigurationBuilder()
     .SetBasePath(AppContext.BaseDirectory)
@@ -29,15 +30,12 @@ try
 catch (BootValueException exception)
 {
     Console.WriteLine($"<2>{exception.Message}");
-    return ExitConfigurationError;
+    return ExitCode.Configuration;
 }
 
 var timeProvider = TimeProvider.System;
-if (args is ["--doctor"])
-{
-    Console.Write(Prescription.ToText(Examination.Make(new(boot.Sensors, timeProvider), [])));
-    return 0;
-}
+if (args.Length > 0) return await Commands.RunAsync(args, boot, timeProvider);
+CrashLine.Install(timeProvider);
 
 var logLevel = new LogLevelSwitch(boot.LogLevel);
 using var loggers = Logs.CreateFactory(logLevel);
@@ -45,7 +43,7 @@ var log = loggers.CreateLogger("SensorForwarder");
 Log.Starting(log, StatusWriter.Version, boot.Identity?.ToString() ?? $"{boot.DeviceId} (no hub)", boot.BufferDirectory);
 
 // Nothing works without the buffer, so it comes first, however long the volume takes.
-if (await VolumeWait.OpenBufferAsync(boot, timeProvider, loggers) is not { } buffer) return 0;
+if (await VolumeWait.OpenBufferAsync(boot, timeProvider, loggers) is not { } buffer) return ExitCode.Ok;
 await using var opened = buffer;
 
 var builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
@@ -77,7 +75,9 @@ services.AddSingleton(provider => new SettingsParser(
 services.AddSingleton<SettingsFile>().AddSingleton<SettingsTrial>();
 
 // Operations
-services.AddSingleton<StatusWriter>().AddSingleton<DirectMethods>().AddSingleton<ModuleMetrics>();
+services.AddSingleton<StatusWriter>().AddSingleton<DirectMethods>().AddSingleton<Health>();
+services.AddSingleton<ModuleMetrics>().AddSingleton<MetricsText>();
+services.AddSingleton(new RequestGuard([Environment.MachineName, .. boot.WebAllowedHosts])).AddSingleton<Endpoints>();
 
 // What runs, in this order; it stops in the reverse one: first sensing, then forwarding, then the connection.
 if (boot.Identity is { } identity)
@@ -102,9 +102,11 @@ services.AddHostedService(provider => provider.GetRequiredService<Forwarder>());
 services.AddHostedService(provider => provider.GetRequiredService<SensorScheduler>());
 services.AddHostedService(provider => provider.GetRequiredService<SettingsFile>());
 services.AddHostedService(provider => provider.GetRequiredService<SettingsTrial>());
+services.AddHostedService(provider => provider.GetRequiredService<Health>());
 services.AddHostedService<WebServer>();
 
 using var host = builder.Build();
+var hosted = host.Services.GetServices<IHostedService>().ToList();
 try
 {
     await host.RunAsync();
@@ -124,4 +126,6 @@ catch (Exception exception) when (exception is TimeoutException or BufferUnavail
 }
 
 Log.Stopped(log, buffer.GetStatus().Depth);
-return 0;
+return hosted.Any(service => service is BackgroundService { ExecuteTask.IsFaulted: true })
+    ? ExitCode.Crash
+    : ExitCode.Ok;

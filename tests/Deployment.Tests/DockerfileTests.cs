@@ -46,9 +46,13 @@ public sealed partial class DockerfileTests
         Assert.Contains("USER 1654", lines);
         Assert.Contains("VOLUME /data", lines);
         Assert.Contains("EXPOSE 9600", lines);
-        Assert.Contains(lines, line => line.StartsWith("ENTRYPOINT [\"", StringComparison.Ordinal));
+        var entryPoint = Assert.Single(lines, line => line.StartsWith("ENTRYPOINT [\"", StringComparison.Ordinal));
+
+        // There is no shell in the image: the binary asks itself.
+        var check = entryPoint.Replace("ENTRYPOINT [", "CMD [", StringComparison.Ordinal).Replace("]", ", \"--health\"]", StringComparison.Ordinal);
+        Assert.Single(lines, line => line.StartsWith("HEALTHCHECK ", StringComparison.Ordinal) && line.EndsWith(check, StringComparison.Ordinal));
     }
 
-    [GeneratedRegex(@"^(# docker build.*|ARG (SDK_IMAGE|RUNTIME_IMAGE|RUNTIME_PLATFORM|RUNTIME_IDENTIFIER)=.*|ENTRYPOINT .*)\n", RegexOptions.Multiline)]
+    [GeneratedRegex(@"^(# docker build.*|ARG (SDK_IMAGE|RUNTIME_IMAGE|RUNTIME_PLATFORM|RUNTIME_IDENTIFIER)=.*|HEALTHCHECK .*|ENTRYPOINT .*)\n", RegexOptions.Multiline)]
     private static partial Regex Different();
 }

@@ -2,7 +2,18 @@ using System.Globalization;
 using System.IO.Pipes;
 using Microsoft.Extensions.Logging.Abstractions;
 using SensorForwarder.Buffer;
+using SensorForwarder.Operations;
 using SensorForwarder.Sensors;
+
+// Ends as the module does when there is a fault in it: an exception on a thread that nobody waits for.
+if (args is ["--crash"])
+{
+    CrashLine.Install(TimeProvider.System);
+    var thread = new Thread(() => throw new InvalidOperationException("made to fail\n<1>with a line of its own"));
+    thread.Start();
+    thread.Join();
+    return;
+}
 
 // Opens the buffer in a directory and works it as hard as it can, until it is killed. Reports through a pipe, in lines:
 //   n ID NUMBER     the reading with this number is on the medium under this id

@@ -8,6 +8,12 @@ internal sealed class BatchReader : IDisposable
 {
     const int SmallestArray = 4_096;
 
+    // Up to here readings are delivered, or not to be shown yet.
+    const string Shown = $"""
+        max(?1, coalesce((SELECT value FROM meta WHERE name = '{QueueStore.AcknowledgedName}'), 0),
+            coalesce((SELECT value FROM meta WHERE name = '{QueueStore.HiddenName}'), 0))
+        """;
+
     readonly Lock _gate = new();
     readonly ReadingClock _clock;
     readonly Func<SqliteConnection> _open;
@@ -51,9 +57,7 @@ internal sealed class BatchReader : IDisposable
         _batch = connection.Prepare(
             $"""
             SELECT id, recorded_at, clock, payload FROM queue
-            WHERE id > max(?1, coalesce((SELECT value FROM meta WHERE name = '{QueueStore.AcknowledgedName}'), 0),
-                coalesce((SELECT value FROM meta WHERE name = '{QueueStore.HiddenName}'), 0))
-            ORDER BY id LIMIT ?2
+            WHERE id > {Shown} ORDER BY id LIMIT ?2
             """);
         _deadLetters = connection.Prepare("""
             SELECT id, recorded_at, clock, payload, reason, answer, refused_at FROM dead_letter
@@ -65,6 +69,13 @@ internal sealed class BatchReader : IDisposable
 
     public IReadOnlyList<BufferedReading> PeekBatch(long afterId, int maxCount, int maxBytes) =>
         Read(() => ReadBatch(afterId, maxCount, maxBytes));
+
+    /// <summary>Readings that a batch could hold; reads an index of the whole queue.</summary>
+    public long Count() => Read(() =>
+    {
+        using var query = _connection!.PrepareOnce($"SELECT count(*) FROM queue WHERE id > {Shown}");
+        return query.Bind(1, 0).Step() ? query.Number(0) : 0;
+    });
 
     public IReadOnlyList<DeadLetter> ListDeadLetters(long afterId, int maxCount) =>
         Read(() => ReadDeadLetters(afterId, maxCount));

@@ -34,6 +34,7 @@ internal sealed partial class BufferWriter : IDisposable
     volatile string? _damage;
     volatile BufferLimits _limits;
     volatile bool _stopping;
+    long _turns;
 
     public BufferWriter(
         QueueStore store, DatabaseFile file, WriterParts parts, BufferLimits limits, TimeProvider timeProvider,
@@ -61,6 +62,12 @@ internal sealed partial class BufferWriter : IDisposable
 
     /// <summary>Raised on the writer's thread after each commit that added readings.</summary>
     public Action? Committed { get; set; }
+
+    /// <summary>Told on the writer's thread how long each transaction took.</summary>
+    public Action<TimeSpan>? CommitTook { get; set; }
+
+    /// <summary>Times that the loop has looked at the world: it moves after each <see cref="Wake"/>.</summary>
+    public long Turns => Volatile.Read(ref _turns);
 
     public BufferLimits Limits => _limits;
 
@@ -102,6 +109,7 @@ internal sealed partial class BufferWriter : IDisposable
         while (!_stopping)
         {
             var wait = WorkSafely();
+            Volatile.Write(ref _turns, _turns + 1);
             if (_stopping || wait == TimeSpan.Zero)
                 continue;
             _timer.Change(wait ?? Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
@@ -223,6 +231,7 @@ internal sealed partial class BufferWriter : IDisposable
         var store = _store!;
         var firstId = 0L;
         var bytes = 0L;
+        var began = _timeProvider.GetTimestamp();
         var evicted = Transact(store =>
         {
             store.SaveClocks(_clock.Segments);
@@ -238,6 +247,7 @@ internal sealed partial class BufferWriter : IDisposable
             return _ledger.WriteNoted(store) || _ledger.HasUnannounced || store.HasEvicted;
         });
         _writtenNote = note;
+        CommitTook?.Invoke(_timeProvider.GetElapsedTime(began));
         _ledger.NotedWritten();
         if (evicted)
             _ledger.Reload(store);

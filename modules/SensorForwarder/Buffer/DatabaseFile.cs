@@ -16,7 +16,7 @@ internal sealed class DatabaseFile(
 
     const int ApplicationIdOffset = 68;
     const int HeaderBytes = 100;
-    const string KeyCheckQuery = "SELECT value FROM meta WHERE name = 'key_check'";
+    public const string KeyCheckQuery = "SELECT value FROM meta WHERE name = 'key_check'";
 
     public VolumeFiles Files => files;
 

@@ -74,10 +74,12 @@ internal sealed partial class QueueStore
         }
     }
 
-    public List<ClockSegment> LoadClocks()
+    public List<ClockSegment> LoadClocks() => LoadClocks(_connection);
+
+    public static List<ClockSegment> LoadClocks(SqliteConnection connection)
     {
         var segments = new List<ClockSegment>();
-        using var query = _connection.PrepareOnce("SELECT id, boot_id, offset_ms, synchronized FROM clock ORDER BY id");
+        using var query = connection.PrepareOnce("SELECT id, boot_id, offset_ms, synchronized FROM clock ORDER BY id");
         while (query.Step())
         {
             segments.Add(new ClockSegment(

@@ -41,6 +41,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         _writer = new BufferWriter(store, file, parts, options.Limits, timeProvider, logger)
         {
             Committed = () => Committed?.Invoke(),
+            CommitTook = took => CommitTook?.Invoke(took),
         };
         _reader = new BatchReader(parts.Clock, file.OpenReader, _writer.ReportDamage, file.NewCipher());
         _pending = new PendingSalvage(file, () => _writer.Limits, Submit, timeProvider, logger);
@@ -65,6 +66,12 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     /// damaged file that was salvaged while it was open, which has a new <see cref="Epoch"/>. Handlers only signal.
     /// </summary>
     public event Action? ReadingsReturned;
+
+    /// <summary>Raised on the writer's thread with the time that each transaction took. Handlers only count.</summary>
+    public event Action<TimeSpan>? CommitTook;
+
+    /// <summary>Turns of the writer's loop: it moves soon after <see cref="Nudge"/> while the loop lives.</summary>
+    public long Turns => _writer.Turns;
 
     /// <summary>A random id, made with the file. Readings keep their ids when a damaged file is salvaged under a new
     /// epoch, so an acknowledgement that was on its way still means the same readings.</summary>
@@ -169,6 +176,9 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
 
     /// <summary>The note as it was last written; null when there is none. One of another epoch is gone.</summary>
     public string? LoadNote() => _reader.LoadNote();
+
+    /// <summary>Lets the writer look at the world once; it writes nothing because of that.</summary>
+    public void Nudge() => _writer.Wake();
 
     public void ApplyLimits(BufferLimits limits) => _writer.ApplyLimits(limits);
 

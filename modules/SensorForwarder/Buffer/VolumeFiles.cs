@@ -19,9 +19,11 @@ internal sealed partial class VolumeFiles(string directory, Action<VolumeOperati
 {
     const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;
 
+    public const string DatabaseName = "telemetry.db";
+
     public string Directory { get; } = directory;
 
-    public string Database { get; } = Path.Combine(directory, "telemetry.db");
+    public string Database { get; } = Path.Combine(directory, DatabaseName);
 
     public string Wal { get; } = Path.Combine(directory, "telemetry.db-wal");
 

@@ -34,6 +34,12 @@ internal sealed record BootOptions
     /// <summary>Port of metrics and health; 0: off.</summary>
     public int WebPort { get; init; }
 
+    /// <summary>Names under which the pages are asked for, beside those of the local network.</summary>
+    public IReadOnlyList<string> WebAllowedHosts { get; init; } = [];
+
+    /// <summary>Whether the page for people is served.</summary>
+    public bool WebDashboard { get; init; } = true;
+
     public required SensorRoots Sensors { get; init; }
 
     /// <summary>The identity at the hub; null: none, and no hub.</summary>
@@ -64,6 +70,8 @@ internal sealed record BootOptions
             HttpEndpoint = ReadEndpoint(configuration),
             Http = HttpBootReader.Read(configuration),
             WebPort = ReadPort(configuration),
+            WebAllowedHosts = Text(configuration, "Web:AllowedHosts")?.Split([',', ' '], StringSplitOptions.RemoveEmptyEntries) ?? [],
+            WebDashboard = ReadDashboard(configuration),
             Sensors = new(
                 Text(configuration, "Sensors:ProcRoot") ?? "/proc",
                 Text(configuration, "Sensors:SysfsRoot") ?? "/sys",
@@ -116,6 +124,13 @@ internal sealed record BootOptions
             ? port
             : throw new BootValueException($"Web__Port: '{text}' is not a port from 1 to 65535, or 0 to turn it off.");
     }
+
+    static bool ReadDashboard(IConfiguration configuration) => Text(configuration, "Web:Dashboard") switch
+    {
+        null => true,
+        var text when bool.TryParse(text, out var isOn) => isOn,
+        var text => throw new BootValueException($"Web__Dashboard: '{LogText.Clean(text)}' is neither true nor false."),
+    };
 
     /// <summary>The names that IoT Edge uses for <c>RuntimeLogLevel</c>, and .NET's own.</summary>
     static LogLevel ReadLogLevel(IConfiguration configuration)

@@ -36,6 +36,9 @@ internal sealed class Dispatcher(
     bool _rewind;
     bool _tryNow;
 
+    /// <summary>Told how long each send took, whatever its end.</summary>
+    public Action<TimeSpan>? SendTook { get; init; }
+
     public ForwardingStatus Status { get; private set; } = new();
 
     /// <summary>Every reading up to this id was accepted, put aside, or is gone.</summary>
@@ -305,12 +308,14 @@ internal sealed class Dispatcher(
     async Task<SendResult> SendAndWakeAsync(
         ISink sink, Batch batch, ForwardingSettings settings, CancellationToken cancellationToken)
     {
+        var began = timeProvider.GetTimestamp();
         try
         {
             return await sink.SendAsync(batch, settings, cancellationToken);
         }
         finally
         {
+            SendTook?.Invoke(timeProvider.GetElapsedTime(began));
             wake();
         }
     }

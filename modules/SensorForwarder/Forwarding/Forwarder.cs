@@ -31,6 +31,7 @@ internal sealed class Forwarder : BackgroundService
     volatile ForwardingStatus _status = new();
     volatile TaskCompletionSource _progress = NewPulse();
     long _settledThrough;
+    long _turns;
 
     // Used only by the loop.
     readonly Dispatcher _dispatcher;
@@ -51,12 +52,21 @@ internal sealed class Forwarder : BackgroundService
         _timeProvider = timeProvider;
         _random = random;
         _logger = logger;
-        _dispatcher = new(buffer, sinks, encoder, timeProvider, random, logger, Wake);
+        _dispatcher = new(buffer, sinks, encoder, timeProvider, random, logger, Wake) { SendTook = took => SendTook?.Invoke(took) };
         _buffer.Committed += Wake;
         _buffer.ReadingsReturned += Rewind;
     }
 
+    /// <summary>Raised with the time from sending a batch to its answer. Handlers only count.</summary>
+    public event Action<TimeSpan>? SendTook;
+
     public ForwardingStatus Status => _status with { Paused = _paused };
+
+    /// <summary>Turns of the loop: it moves soon after <see cref="Nudge"/> while the loop lives.</summary>
+    public long Turns => Volatile.Read(ref _turns);
+
+    /// <summary>Lets the loop look at the world once.</summary>
+    public void Nudge() => Wake();
 
     /// <summary>New settings are in force for the next batch; those under way are not touched.</summary>
     public void Apply(ForwardingSettings settings)
@@ -127,6 +137,7 @@ internal sealed class Forwarder : BackgroundService
         using var sends = new CancellationTokenSource();
         while (!stoppingToken.IsCancellationRequested)
         {
+            Volatile.Write(ref _turns, _turns + 1);
             try
             {
                 var wait = Step(sends.Token);

@@ -32,6 +32,7 @@ internal sealed class SensorLoop(
     readonly SemaphoreSlim _turn = new(1); // the schedule and "read now" take turns
     string? _badReason;
     long _badSent;
+    long _due = timeProvider.GetTimestamp(); // the next turn, as a timestamp
     Task _loop = Task.CompletedTask;
     volatile SensorHealth _health =
         new(settings.Name, settings.Kind, SensorState.Starting, null, 0, 0, 0, null);
@@ -39,6 +40,9 @@ internal sealed class SensorLoop(
     public SensorSettings Settings => settings;
 
     public SensorHealth Health => _health;
+
+    /// <summary>Whether a turn is overdue by more than a measurement may take and this.</summary>
+    public bool IsStuck(TimeSpan patience) => timeProvider.GetElapsedTime(Volatile.Read(ref _due)) > patience + _measureTimeout;
 
     public void Start() => _loop = Task.Run(RunAsync);
 
@@ -178,6 +182,7 @@ internal sealed class SensorLoop(
 
     async Task<bool> DelayAsync(TimeSpan delay)
     {
+        Volatile.Write(ref _due, timeProvider.GetTimestamp() + (long)(Math.Max(0, delay.TotalSeconds) * timeProvider.TimestampFrequency));
         if (delay > TimeSpan.Zero)
             await Task.Delay(delay, timeProvider, _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         return !_stop.IsCancellationRequested;

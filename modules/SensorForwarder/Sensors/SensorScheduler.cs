@@ -22,6 +22,9 @@ internal sealed class SensorScheduler(
     /// <summary>Every sensor as it is now, by name.</summary>
     public IReadOnlyList<SensorHealth> Health => [.. _loops.Values.Select(loop => loop.Health)];
 
+    /// <summary>A sensor whose loop does not turn any more; null when all do.</summary>
+    public string? FindStuck(TimeSpan patience) => _stopped ? null : _loops.FirstOrDefault(loop => loop.Value.IsStuck(patience)).Key;
+
     /// <summary>What the sensors that are read were made from.</summary>
     public IReadOnlyCollection<SensorSettings> Running => [.. _loops.Values.Select(loop => loop.Settings)];
 

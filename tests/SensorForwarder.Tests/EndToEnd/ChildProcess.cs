@@ -32,6 +32,9 @@ internal sealed class ChildProcess : IAsyncDisposable
         get { lock (_lines) return [.. _lines]; }
     }
 
+    public static ChildProcess StartModule(string[] arguments, params (string Name, string Value)[] environment) =>
+        Start(PathOf("ModulePath"), arguments, environment);
+
     public static ChildProcess StartModule(params (string Name, string Value)[] environment) =>
         Start(PathOf("ModulePath"), [], environment);
 

@@ -1,0 +1,98 @@
+using SensorForwarder.Configuration;
+using SensorForwarder.Operations.Doctor;
+
+namespace SensorForwarder.Operations.CommandLine;
+
+/// <summary>What the program does instead of being the module. One option at a time; the answer goes to standard output,
+/// what is wrong to standard error.</summary>
+internal static class Commands
+{
+    const string Usage = """
+        Usage: SensorForwarder [OPTION]
+
+        Without an option it is the module: it reads sensors, keeps readings, and forwards them, until SIGTERM.
+
+          --status               what the running module does, as a page to read
+          --health               whether the running module lives; exit code 0 or 1
+          --export FILE          readings out of the buffer into FILE.csv or FILE.ndjson, also while the module runs
+          --check-buffer         reads the whole buffer in search of damage; exit code 0 or 1
+          --doctor               which buses, chips and permissions are here, and the settings that would work
+          --version
+          --help
+
+        Boot values are environment variables: README.md has them all. --status and --health ask port Web__Port (9600) of
+        this machine; --export and --check-buffer read Buffer__Directory, with its key where it is encrypted.
+        """;
+
+    static readonly string[] Options = ["--status", "--health", "--export", "--check-buffer", "--doctor", "--version", "--help"];
+
+    /// <summary>What needs no boot values.</summary>
+    /// <returns>The exit code; null when there is more to do.</returns>
+    public static int? AnswerAtOnce(string[] args)
+    {
+        switch (args)
+        {
+            case []: return null;
+            case ["--help" or "-h"]:
+                Console.WriteLine(Usage);
+                return ExitCode.Ok;
+            case ["--version"]:
+                Console.WriteLine($"SensorForwarder {StatusWriter.Version}");
+                return ExitCode.Ok;
+            case ["--export", var file]:
+                if (ReadingExport.IsKnownFormat(file)) return null;
+                return Misused($"--export: '{LogText.Clean(file)}' ends neither in .csv nor in .ndjson");
+            case ["--export"]: return Misused("--export needs the name of a file that ends in .csv or .ndjson");
+            case ["--status" or "--health" or "--check-buffer" or "--doctor"]: return null;
+            default: return Misused(Explain(args));
+        }
+    }
+
+    /// <summary>Does what <see cref="AnswerAtOnce"/> left.</summary>
+    public static async Task<int> RunAsync(string[] args, BootOptions boot, TimeProvider timeProvider)
+    {
+        using var stop = new CancellationTokenSource();
+        Console.CancelKeyPress += (_, press) =>
+        {
+            press.Cancel = true;
+            stop.Cancel();
+        };
+        try
+        {
+            switch (args[0])
+            {
+                case "--status": return await RunningModule.ShowStatusAsync(boot, stop.Token);
+                case "--health": return await RunningModule.ShowHealthAsync(boot, timeProvider, stop.Token);
+                case "--export": return await ReadingExport.RunAsync(args[1], boot, timeProvider, stop.Token);
+                case "--check-buffer": return await BufferCheck.RunAsync(boot, timeProvider, stop.Token);
+                default:
+                    Console.Write(Prescription.ToText(Examination.Make(new(boot.Sensors, timeProvider), [])));
+                    return ExitCode.Ok;
+            }
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        {
+            return Failed("ended by Ctrl+C");
+        }
+    }
+
+    public static int Failed(string text)
+    {
+        Console.Error.WriteLine(text);
+        return ExitCode.Failed;
+    }
+
+    static int Misused(string text)
+    {
+        Console.Error.WriteLine($"{text}; --help shows what there is");
+        return ExitCode.Usage;
+    }
+
+    static string Explain(string[] args)
+    {
+        if (args.FirstOrDefault(arg => !Options.Contains(arg)) is not { } wrong) return "one option at a time";
+        if (args[0] is "--export") return "--export takes one file";
+        var nearest = NearestName.Find(wrong, Options);
+        return $"there is no option '{LogText.Clean(wrong)}'{(nearest.IsNear ? $", did you mean {nearest.Name}?" : "")}";
+    }
+}

@@ -1,0 +1,120 @@
+using System.Buffers;
+using System.Globalization;
+using System.Text;
+using System.Text.Json;
+using SensorForwarder.Buffer;
+using SensorForwarder.Configuration;
+
+namespace SensorForwarder.Operations.CommandLine;
+
+/// <summary>
+/// Writes the readings that are in the buffer into a file, beside a module that goes on working. <c>.ndjson</c>: a line a
+/// reading, as a receiver gets it; <c>.csv</c>: a line a value. The file appears when it is complete.
+/// </summary>
+internal static class ReadingExport
+{
+    const int PageReadings = 500;
+    const string CsvHeader = "epoch,id,time,sensor,kind,quality,reason,value,number\n";
+
+    public static bool IsKnownFormat(string path) =>
+        path.EndsWith(".csv", StringComparison.OrdinalIgnoreCase) || path.EndsWith(".ndjson", StringComparison.OrdinalIgnoreCase);
+
+    public static async Task<int> RunAsync(string path, BootOptions boot, TimeProvider timeProvider, CancellationToken cancellationToken)
+    {
+        var unfinished = $"{path}.part";
+        try
+        {
+            using var file = await OpenAsync(boot, timeProvider, cancellationToken);
+            var written = await WriteAsync(file, unfinished, path, cancellationToken);
+            File.Move(unfinished, path, overwrite: true);
+            Console.WriteLine($"{path}: {written} readings of {file.Path}");
+            return ExitCode.Ok;
+        }
+        catch (Exception exception) when (exception is BufferUnavailableException or IOException or UnauthorizedAccessException)
+        {
+            File.Delete(unfinished);
+            return Commands.Failed(exception is BufferUnavailableException ? exception.Message : $"{path}: {exception.Message}");
+        }
+        catch (OperationCanceledException)
+        {
+            File.Delete(unfinished);
+            throw;
+        }
+    }
+
+    /// <summary>Opens the database for reading, with its key.</summary>
+    /// <exception cref="BufferUnavailableException">It is not there, or the key does not fit.</exception>
+    public static async Task<BufferFile> OpenAsync(BootOptions boot, TimeProvider timeProvider, CancellationToken cancellationToken)
+    {
+        if (!File.Exists(Path.Combine(boot.BufferDirectory, VolumeFiles.DatabaseName)))
+            throw new BufferUnavailableException($"{Path.GetFullPath(boot.BufferDirectory)}: no {VolumeFiles.DatabaseName} is there; set Buffer__Directory to where it is");
+        var key = await BufferKeys.GetAsync(boot, timeProvider, new Random(), cancellationToken);
+        return BufferFile.Open(new BufferOptions { Directory = boot.BufferDirectory, Key = key }, timeProvider);
+    }
+
+    static async Task<long> WriteAsync(BufferFile file, string unfinished, string path, CancellationToken cancellationToken)
+    {
+        var isCsv = path.EndsWith(".csv", StringComparison.OrdinalIgnoreCase);
+        var bar = new ProgressBar(file.Count());
+        await using var output = new FileStream(unfinished, FileMode.Create, FileAccess.Write, FileShare.Read, 1 << 16, useAsync: true);
+        if (isCsv) await output.WriteAsync(Encoding.UTF8.GetBytes(CsvHeader), cancellationToken);
+        var page = new ArrayBufferWriter<byte>();
+        var (written, after) = (0L, 0L);
+        while (file.Read(after, PageReadings) is { Count: > 0 } readings)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            page.ResetWrittenCount();
+            foreach (var reading in readings)
+            {
+                if (isCsv) WriteCsv(page, file.Epoch, reading);
+                else WriteLine(page, file.Epoch, reading);
+            }
+
+            await output.WriteAsync(page.WrittenMemory, cancellationToken);
+            after = readings[^1].Id;
+            bar.Show(written += readings.Count);
+        }
+
+        bar.End();
+        return written;
+    }
+
+    static void WriteLine(ArrayBufferWriter<byte> page, string epoch, BufferedReading reading)
+    {
+        Append(page, string.Create(CultureInfo.InvariantCulture, $"{{\"epoch\":\"{epoch}\",\"id\":{reading.Id},\"data\":"));
+        page.Write(reading.Payload.Span);
+        page.Write("}\n"u8);
+    }
+
+    static void WriteCsv(ArrayBufferWriter<byte> page, string epoch, BufferedReading reading)
+    {
+        using var json = JsonDocument.Parse(reading.Payload);
+        var data = json.RootElement;
+        var start = string.Create(
+            CultureInfo.InvariantCulture,
+            $"{epoch},{reading.Id},{Cell(data, "time")},{Cell(data, "sensor")},{Cell(data, "kind")},{Cell(data, "quality")},{Cell(data, "reason")}");
+        var isEmpty = true;
+        if (data.TryGetProperty("values", out var values) && values.ValueKind == JsonValueKind.Object)
+        {
+            foreach (var value in values.EnumerateObject())
+            {
+                Append(page, $"{start},{Quote(value.Name)},{value.Value.GetRawText()}\n");
+                isEmpty = false;
+            }
+        }
+
+        if (isEmpty) Append(page, $"{start},,\n");
+    }
+
+    static string Cell(JsonElement data, string name) =>
+        data.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String ? Quote(value.GetString()!) : "";
+
+    // RFC 4180. A spreadsheet takes what begins with one of these for a formula.
+    static string Quote(string text)
+    {
+        if (text.Length > 0 && text[0] is '=' or '+' or '-' or '@' or '\t' or '\r') text = $"'{text}";
+        return text.AsSpan().ContainsAny(",\"\r\n") ? $"\"{text.Replace("\"", "\"\"", StringComparison.Ordinal)}\"" : text;
+    }
+
+    static void Append(ArrayBufferWriter<byte> page, string text) => Encoding.UTF8.GetBytes(text, page);
+}

@@ -1,0 +1,39 @@
+using System.Buffers;
+using System.Text.Json;
+
+namespace SensorForwarder.Operations;
+
+/// <summary>One thing that was looked at.</summary>
+/// <param name="Name">What.</param>
+/// <param name="Fault">What is wrong with it, in plain words; null: nothing.</param>
+internal sealed record HealthCheck(string Name, string? Fault);
+
+/// <summary>What <c>/healthz</c> and <c>/readyz</c> answer:
+/// <c>{"status":"ready","checks":{"storage":{"ok":true},..}}</c>.</summary>
+internal sealed record HealthReport(string Good, string Bad, IReadOnlyList<HealthCheck> Checks)
+{
+    public bool IsOk => Checks.All(check => check.Fault is null);
+
+    public byte[] ToJson()
+    {
+        var bytes = new ArrayBufferWriter<byte>();
+        using (var json = new Utf8JsonWriter(bytes))
+        {
+            json.WriteStartObject();
+            json.WriteString("status", IsOk ? Good : Bad);
+            json.WriteStartObject("checks");
+            foreach (var check in Checks)
+            {
+                json.WriteStartObject(check.Name);
+                json.WriteBoolean("ok", check.Fault is null);
+                if (check.Fault is { } fault) json.WriteString("reason", fault);
+                json.WriteEndObject();
+            }
+
+            json.WriteEndObject();
+            json.WriteEndObject();
+        }
+
+        return bytes.WrittenSpan.ToArray();
+    }
+}

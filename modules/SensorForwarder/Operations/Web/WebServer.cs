@@ -1,0 +1,81 @@
+using System.Net;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Options;
+using SensorForwarder.Configuration;
+
+namespace SensorForwarder.Operations.Web;
+
+/// <summary>
+/// Listens for <see cref="Endpoints"/>. It stands beside the work: while its port is taken, the module works without it
+/// and tries again. Kestrel is used without the rest of ASP.NET Core, which would cost megabytes; everything that a
+/// client can take is bounded here.
+/// </summary>
+internal sealed class WebServer(
+    BootOptions boot, Endpoints endpoints, TimeProvider timeProvider, ILogger<WebServer> logger) : BackgroundService
+{
+    static readonly TimeSpan RetryEvery = TimeSpan.FromSeconds(10);
+    static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(1);
+
+    // Each connection costs some ten kilobytes, idle ones too.
+    const int MaxConnections = 64;
+    const int MaxHeaderBytes = 16 << 10;
+    const int MaxHeaders = 50;
+    const int MaxRequestLineBytes = 4 << 10;
+    const int MaxWaitingResponseBytes = 64 << 10;
+
+    static readonly TimeSpan HeaderTimeout = TimeSpan.FromSeconds(5);
+    static readonly TimeSpan KeepAliveTimeout = TimeSpan.FromSeconds(30);
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        if (boot.WebPort == 0) return;
+        var throttle = new LogThrottle(timeProvider);
+        while (!stoppingToken.IsCancellationRequested)
+        {
+            using var server = Build();
+            try
+            {
+                await server.StartAsync(endpoints, stoppingToken);
+                Log.WebListens(logger, boot.WebPort);
+                await Task.Delay(Timeout.InfiniteTimeSpan, timeProvider, stoppingToken)
+                    .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                using var patience = new CancellationTokenSource(StopPatience, timeProvider);
+                await server.StopAsync(patience.Token);
+            }
+            catch (Exception exception) when (!stoppingToken.IsCancellationRequested)
+            {
+                if (throttle.ShouldLog(exception.Message, out _))
+                    Log.WebPortTaken(logger, boot.WebPort, LogText.Clean(exception.Message), RetryEvery.TotalSeconds);
+                await Task.Delay(RetryEvery, timeProvider, stoppingToken)
+                    .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            }
+        }
+    }
+
+    KestrelServer Build()
+    {
+        var options = new KestrelServerOptions { AddServerHeader = false };
+
+        // In a container the network is Docker's; elsewhere nobody else has any business here.
+        var inContainer = Environment.GetEnvironmentVariable("DOTNET_RUNNING_IN_CONTAINER") == "true";
+        options.Listen(inContainer ? IPAddress.Any : IPAddress.Loopback, boot.WebPort, listen => listen.Protocols = HttpProtocols.Http1);
+        var limits = options.Limits;
+        limits.MaxConcurrentConnections = MaxConnections;
+        limits.MaxRequestBodySize = 0;
+        limits.MaxRequestHeadersTotalSize = MaxHeaderBytes;
+        limits.MaxRequestHeaderCount = MaxHeaders;
+        limits.MaxRequestLineSize = MaxRequestLineBytes;
+        limits.MaxRequestBufferSize = MaxHeaderBytes + MaxRequestLineBytes;
+        limits.MaxResponseBufferSize = MaxWaitingResponseBytes;
+        limits.RequestHeadersTimeout = HeaderTimeout;
+        limits.KeepAliveTimeout = KeepAliveTimeout;
+
+        // What a client sends wrong is its own affair, and nothing for our log.
+        var silence = NullLoggerFactory.Instance;
+        return new(Options.Create(options), new SocketTransportFactory(Options.Create(new SocketTransportOptions()), silence), silence);
+    }
+}

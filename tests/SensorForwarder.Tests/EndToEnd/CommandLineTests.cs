@@ -1,0 +1,162 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Security.Cryptography;
+using System.Text.Json.Nodes;
+using SensorForwarder.Buffer;
+using SensorForwarder.Tests.Buffer;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.EndToEnd;
+
+/// <summary>The program's options, as processes beside the module.</summary>
+public sealed class CommandLineTests : IDisposable
+{
+    readonly BufferFixture _files = new();
+
+    public void Dispose() => _files.Dispose();
+
+    ChildProcess Run(string[] arguments, params (string, string)[] environment) =>
+        ChildProcess.StartModule(arguments, [("Buffer__Directory", _files.Directory), ("Web__Port", "0"), .. environment]);
+
+    async Task<(int Code, string Text)> AskAsync(string[] arguments, params (string, string)[] environment)
+    {
+        await using var process = Run(arguments, environment);
+        return (await process.ExitCodeAsync(), string.Join('\n', process.Lines));
+    }
+
+    static int FreePort()
+    {
+        using var free = new TcpListener(IPAddress.Loopback, 0);
+        free.Start();
+        return ((IPEndPoint)free.LocalEndpoint).Port;
+    }
+
+    async Task FillAsync(int readings, BufferKey? key = null)
+    {
+        await using var buffer = await _files.OpenAsync(with: options => options with { Key = key });
+        for (var i = 1; i <= readings; i++)
+            await buffer.EnqueueAsync(BufferFixture.Reading(i, i % 2 == 0 ? "attic, \"left\"" : "cellar"), TestContext.Current.CancellationToken);
+        await buffer.AcknowledgeAsync(1, 2, TestContext.Current.CancellationToken);
+    }
+
+    [Theory]
+    [InlineData("--help", "Usage: SensorForwarder")]
+    [InlineData("--version", "SensorForwarder 0.")]
+    public async Task Help_and_version_need_nothing(string option, string text)
+    {
+        var (code, output) = await AskAsync([option], ("Web__Port", "not a port"));
+        Assert.Equal(0, code);
+        Assert.StartsWith(text, output, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("there is no option '--helth', did you mean --health?", "--helth")]
+    [InlineData("there is no option '--colour'", "--colour")]
+    [InlineData("one option at a time", "--status", "--health")]
+    [InlineData("--export needs the name of a file", "--export")]
+    [InlineData("ends neither in .csv nor in .ndjson", "--export", "readings.xls")]
+    public async Task A_wrong_command_line_says_what_is_wrong_and_ends_with_64(string text, params string[] arguments)
+    {
+        var (code, output) = await AskAsync(arguments);
+        Assert.Equal(64, code);
+        Assert.Contains(text, Assert.Single(output.Split('\n')), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Health_and_status_are_those_of_the_module_that_runs()
+    {
+        var port = ("Web__Port", $"{FreePort()}");
+        var (code, output) = await AskAsync(["--health"], port);
+        Assert.Equal(1, code);
+        Assert.Contains("no answer", Assert.Single(output.Split('\n')), StringComparison.Ordinal);
+
+        await using var module = Run([], port);
+        await module.LineAsync("on port");
+        (code, output) = await AskAsync(["--health"], port);
+        Assert.True(code == 0, output);
+        Assert.Equal("live", (string?)JsonNode.Parse(output)!["status"]);
+        (code, output) = await AskAsync(["--status"], port);
+        Assert.Equal(0, code);
+        foreach (var text in (string[])["queue ", "storage ", "clock ", "forwarding ", "host "]) Assert.Contains(text, output, StringComparison.Ordinal);
+        Assert.Equal(0, await module.StopAsync());
+    }
+
+    [Fact]
+    public async Task Readings_are_exported_while_the_module_runs()
+    {
+        await FillAsync(1205);
+        await using var module = Run([], ("Settings__File", "/dev/null"));
+        await module.LineAsync("is read every");
+
+        var lines = Path.Combine(_files.Directory, "out.ndjson");
+        var (code, output) = await AskAsync(["--export", lines]);
+        Assert.True(code == 0, output);
+        var readings = (await File.ReadAllLinesAsync(lines, TestContext.Current.CancellationToken)).Select(line => JsonNode.Parse(line)!).ToList();
+        Assert.Equal(Enumerable.Range(3, 1203).Select(i => (long)i), readings.Take(1203).Select(reading => (long)reading["id"]!));
+        Assert.Equal("cellar", (string?)readings[0]["data"]!["sensor"]);
+        Assert.Single(readings.Select(reading => (string?)reading["epoch"]).Distinct());
+
+        var table = Path.Combine(_files.Directory, "out.csv");
+        (code, output) = await AskAsync(["--export", table]);
+        Assert.True(code == 0, output);
+        var rows = await File.ReadAllLinesAsync(table, TestContext.Current.CancellationToken);
+        Assert.Equal("epoch,id,time,sensor,kind,quality,reason,value,number", rows[0]);
+        Assert.EndsWith(",3,2026-11-24T12:00:03.000Z,cellar,simulated,good,,temperature,20.03", rows[1], StringComparison.Ordinal);
+        Assert.Contains(",4,2026-11-24T12:00:04.000Z,\"attic, \"\"left\"\"\",simulated,good,,number,4", rows[4], StringComparison.Ordinal);
+        Assert.Empty(Directory.GetFiles(_files.Directory, "*.part"));
+        Assert.Equal(0, await module.StopAsync());
+    }
+
+    [Fact]
+    public async Task An_encrypted_buffer_is_exported_with_its_key_only()
+    {
+        var keyFile = Path.Combine(_files.Directory, "key");
+        await File.WriteAllBytesAsync(keyFile, RandomNumberGenerator.GetBytes(32), TestContext.Current.CancellationToken);
+        await FillAsync(5, BufferKey.Read(keyFile));
+        var lines = Path.Combine(_files.Directory, "out.ndjson");
+        var (code, output) = await AskAsync(["--export", lines]);
+        Assert.Equal(1, code);
+        Assert.Contains("Buffer__KeyFile", output, StringComparison.Ordinal);
+        Assert.False(File.Exists(lines));
+        (code, output) = await AskAsync(["--export", lines], ("Buffer__KeyFile", keyFile));
+        Assert.True(code == 0, output);
+        Assert.Equal(3, (await File.ReadAllLinesAsync(lines, TestContext.Current.CancellationToken)).Length);
+    }
+
+    [Fact]
+    public async Task The_check_finds_a_whole_buffer_whole_and_a_damaged_one_damaged()
+    {
+        var (code, output) = await AskAsync(["--check-buffer"]);
+        Assert.Equal(1, code);
+        Assert.Contains("Buffer__Directory", output, StringComparison.Ordinal);
+
+        await FillAsync(3000);
+        (code, output) = await AskAsync(["--check-buffer"]);
+        Assert.True(code == 0, output);
+        Assert.Contains("whole; 2998 readings", output, StringComparison.Ordinal);
+
+        using (var file = new FileStream(_files.DatabasePath, FileMode.Open))
+        {
+            for (var page = 10; page < file.Length / 4096; page += 5)
+            {
+                file.Position = page * 4096;
+                file.Write(new byte[64]);
+            }
+        }
+
+        (code, output) = await AskAsync(["--check-buffer"]);
+        Assert.Equal(1, code);
+        Assert.Contains("damaged", output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_fault_of_the_program_is_one_last_line_and_ends_it_at_once()
+    {
+        await using var victim = ChildProcess.Start(Path.Combine(AppContext.BaseDirectory, "SensorForwarder.Tests.Victim"), ["--crash"], []);
+        Assert.Equal(70, await victim.ExitCodeAsync());
+        var line = Assert.Single(victim.Lines);
+        Assert.Matches(@"^<2>\d{4}-\d{2}-\d{2}\s\d{2}:\d{2}:\d{2}.\d{3}\s[+-]\d{2}:\d{2}\s.+$", line);
+        Assert.Contains("No committed reading is lost", line, StringComparison.Ordinal);
+        Assert.Contains("InvalidOperationException: made to fail <1>with a line of its own", line, StringComparison.Ordinal);
+    }
+}

@@ -1,0 +1,120 @@
+using System.Text.Json.Nodes;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Forwarding;
+using SensorForwarder.Operations;
+using SensorForwarder.Sensors;
+using SensorForwarder.Tests.Buffer;
+using SensorForwarder.Tests.Configuration;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Operations;
+
+public sealed class HealthTests
+{
+    const string ToSink = """{"sink":"http","httpEndpoint":"http://localhost/","batchSize":1,"commitIntervalMs":0,"sensors":{}}""";
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    static string? Fault(HealthReport report, string check) =>
+        (string?)JsonNode.Parse(report.ToJson())!["checks"]![check]!["reason"];
+
+    static Health NewHealth(SettingsFixture parts, TimeProvider clock) => new(parts.Buffer, parts.Forwarder, parts.Scheduler, parts.Store, clock);
+
+    [Fact]
+    public async Task It_lives_while_its_loops_turn_and_names_the_one_that_does_not()
+    {
+        await using var parts = await new SettingsFixture().StartAsync(ToSink);
+        var clock = new FakeTimeProvider();
+        using var health = NewHealth(parts, clock);
+        await parts.Forwarder.StartAsync(Token);
+        await health.StartAsync(Token);
+        for (var i = 0; i < 100; i++)
+        {
+            var (writer, forwarder) = (parts.Buffer.Turns, parts.Forwarder.Turns);
+            clock.Advance(TimeSpan.FromSeconds(5));
+            await Until.True(() => parts.Buffer.Turns > writer && parts.Forwarder.Turns > forwarder);
+            Assert.True(health.Live().IsOk);
+        }
+
+        await parts.Forwarder.StopAsync(Token);
+        await Until.True(() => !health.Live().IsOk, clock, TimeSpan.FromSeconds(5));
+        Assert.Contains("the loop that forwards has not turned", Fault(health.Live(), "forwarder"), StringComparison.Ordinal);
+        Assert.Null(Fault(health.Live(), "buffer"));
+        await health.StopAsync(Token);
+    }
+
+    [Fact]
+    public async Task A_sensor_that_sleeps_is_fine_and_one_whose_loop_hangs_is_named()
+    {
+        var clock = new FakeTimeProvider();
+        using var files = new BufferFixture();
+        await using var buffer = await files.OpenAsync();
+        using var logger = new HangingLogger();
+        using var scheduler = new SensorScheduler(new(new("/proc", "/sys", files.Directory), clock), buffer, clock, new Random(1), logger);
+        await scheduler.ApplyAsync(
+            new Dictionary<string, SensorSettings>
+            {
+                ["attic"] = new("attic", "simulated", TimeSpan.FromHours(1), "{}"),
+                ["gone"] = new("gone", "file", TimeSpan.FromHours(1), $$"""{"path":"{{files.Directory}}/none"}"""),
+            },
+            Token);
+        await Until.True(() => scheduler.Health.Any(sensor => sensor.Readings == 1) && logger.Hangs, clock, TimeSpan.FromSeconds(1));
+        Assert.Null(scheduler.FindStuck(Health.TurnPatience));
+        clock.Advance(TimeSpan.FromMinutes(50));
+        Assert.Equal("gone", scheduler.FindStuck(Health.TurnPatience));
+        logger.LetGo();
+        await Until.True(() => scheduler.FindStuck(Health.TurnPatience) is null);
+        await scheduler.StopAsync(Token);
+    }
+
+    [Fact]
+    public async Task It_is_ready_until_what_waits_is_older_than_it_should_be_and_nothing_is_accepted()
+    {
+        var sink = new FakeSink { Rule = _ => SendResult.Accepted };
+        await using var parts = new SettingsFixture { Sinks = { [SinkKind.Http] = sink } };
+        await parts.StartAsync(ToSink);
+        var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
+        using var health = NewHealth(parts, clock);
+        Assert.True(health.Ready().IsOk);
+        await parts.Buffer.EnqueueAsync(BufferFixture.Reading(1) with { Time = TimeProvider.System.GetUtcNow() }, Token);
+        Assert.True(health.Ready().IsOk); // waits, but not for long
+
+        await parts.Buffer.EnqueueAsync(BufferFixture.Reading(2) with { Time = TimeProvider.System.GetUtcNow() - TimeSpan.FromHours(1) }, Token);
+        await parts.Buffer.AcknowledgeAsync(1, 1, Token);
+        Assert.Contains("nothing was accepted since the start", Fault(health.Ready(), "sink"), StringComparison.Ordinal);
+        parts.Forwarder.Pause();
+        Assert.Equal("forwarding is paused", Fault(health.Ready(), "sink"));
+        parts.Forwarder.Resume();
+
+        await parts.Forwarder.StartAsync(Token);
+        await Until.True(() => parts.Forwarder.Status.Readings == 1 && parts.Buffer.GetStatus().Depth == 0);
+        Assert.True(health.Ready().IsOk);
+        await parts.Forwarder.StopAsync(Token);
+    }
+
+    /// <summary>A log that takes no failure until it is let: a loop that writes to it hangs.</summary>
+    sealed class HangingLogger : ILogger<SensorScheduler>, IDisposable
+    {
+        readonly ManualResetEventSlim _gate = new();
+        volatile bool _hangs;
+
+        public bool Hangs => _hangs;
+
+        public void LetGo() => _gate.Set();
+
+        public IDisposable? BeginScope<TState>(TState state)
+            where TState : notnull => null;
+
+        public bool IsEnabled(LogLevel logLevel) => true;
+
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+        {
+            if (logLevel < LogLevel.Warning) return;
+            _hangs = true;
+            _gate.Wait();
+        }
+
+        public void Dispose() => _gate.Dispose();
+    }
+}

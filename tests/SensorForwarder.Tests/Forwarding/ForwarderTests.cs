@@ -94,6 +94,7 @@ public sealed class ForwarderTests
         Assert.False(fixture.Http.HasAttempt);
         window[2].Say(SendOutcome.Retry); // nothing new is begun from here on
         window[0].Say(SendOutcome.Retry);
+        await Until.True(() => fixture.Forwarder.Status.Failures == 2); // the ends of sends reach the loop in any order
         window[1].Accept();
         await fixture.UntilDepthAsync(40);
 

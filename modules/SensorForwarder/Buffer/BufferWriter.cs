@@ -182,10 +182,10 @@ internal sealed partial class BufferWriter : IDisposable
     /// <returns>When the next transaction is due; null when nothing waits.</returns>
     TimeSpan? CommitIn()
     {
-        if (_requests.IsUrgent(out var acknowledgedAt))
+        if (_requests.IsUrgent(out var waitingSince))
             return TimeSpan.Zero;
         var interval = _limits.CommitInterval;
-        TimeSpan? due = acknowledgedAt is { } at ? interval - _timeProvider.GetElapsedTime(at) : null;
+        TimeSpan? due = waitingSince is { } at ? interval - _timeProvider.GetElapsedTime(at) : null;
         if (_intake.TryPeek(out var startedAt, out var bytes))
         {
             if (bytes >= CommitAtBytes)
@@ -206,17 +206,19 @@ internal sealed partial class BufferWriter : IDisposable
             var groups = _intake.Take(budget.TransactionBytes);
             var isLast = piece >= MaxPiecesBeforeCommands || !_intake.TryPeek(out _, out _);
             var (acknowledgements, commands) = _requests.Take(withCommands: isLast);
+            var documents = _requests.TakeDocuments(); // after the readings: never older than what they say
             try
             {
                 if (MakeRoom(budget, groups))
-                    CommitPiece(groups, acknowledgements, commands, note);
+                    CommitPiece(groups, acknowledgements, documents, commands, note);
                 else
-                    CommitPiece(Reject(groups), acknowledgements, commands, note);
+                    CommitPiece(Reject(groups), acknowledgements, documents, commands, note);
             }
             catch
             {
                 _intake.Return(groups);
                 _requests.Return(acknowledgements, commands);
+                _requests.Return(documents);
                 throw;
             }
             _upkeep.AfterCommit(_store!, budget);
@@ -226,7 +228,8 @@ internal sealed partial class BufferWriter : IDisposable
     }
 
     void CommitPiece(
-        List<IntakeGroup> groups, List<Acknowledgement> acknowledgements, List<WriterCommand> commands, string note)
+        List<IntakeGroup> groups, List<Acknowledgement> acknowledgements, Dictionary<string, ReadOnlyMemory<byte>> documents,
+        List<WriterCommand> commands, string note)
     {
         var store = _store!;
         var firstId = 0L;
@@ -240,6 +243,8 @@ internal sealed partial class BufferWriter : IDisposable
                 bytes += Append(store, group);
             if (Acknowledge(store, acknowledgements) && _ledger.HasUnannounced)
                 EvictionLedger.Announce(store, Epoch, _timeProvider.GetUtcNow(), _clock.Current().Id);
+            foreach (var (name, document) in documents)
+                store.SaveDocument(name, document.Span);
             foreach (var command in commands)
                 command.Run(store);
             if (note != _writtenNote)
@@ -355,7 +360,7 @@ internal sealed partial class BufferWriter : IDisposable
         try
         {
             Reopen();
-            if (_intake.TryPeek(out _, out _) || _requests.IsUrgent(out var acknowledged) || acknowledged is not null
+            if (_intake.TryPeek(out _, out _) || _requests.IsUrgent(out var waits) || waits is not null
                 || (_requests.Note?.Invoke() ?? _writtenNote) != _writtenNote)
             {
                 CommitWaiting();

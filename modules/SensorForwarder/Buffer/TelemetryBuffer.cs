@@ -168,6 +168,15 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             return true;
         }, cancellationToken);
 
+    /// <summary>Saves a small document with the commit that comes next, at the latest after the commit interval: it costs
+    /// no commit of its own while readings come. It is never committed after a reading that was enqueued later.</summary>
+    public void SaveDocumentWithNextCommit(string name, ReadOnlyMemory<byte> document)
+    {
+        _parts.Requests.Add(name, document, out var wake);
+        if (wake)
+            _writer.Wake();
+    }
+
     /// <summary>Keeps a short text without secrets, in place of the one before. It is written with the next transaction that
     /// comes anyway, on a page that acknowledgements write too, and never before those that were asked for earlier;
     /// <see cref="CommitAsync"/> writes it at once.</summary>

@@ -42,6 +42,8 @@ internal sealed class WriterRequests(TimeProvider timeProvider)
     List<Acknowledgement> _acknowledgements = [];
     long _acknowledgedRows;
     long _acknowledgedAt;
+    Dictionary<string, ReadOnlyMemory<byte>> _documents = [];
+    long _documentsAt;
     Exception? _closed;
     volatile Func<string>? _note;
 
@@ -84,12 +86,28 @@ internal sealed class WriterRequests(TimeProvider timeProvider)
         }
     }
 
-    /// <summary>Whether something must be committed now, and else since when an acknowledgement waits.</summary>
-    public bool IsUrgent(out long? acknowledgedAt)
+    /// <summary>Takes a document that waits for company; of several under one name the newest is saved.</summary>
+    public void Add(string name, ReadOnlyMemory<byte> document, out bool wake)
     {
         lock (_gate)
         {
-            acknowledgedAt = _acknowledgements.Count > 0 ? _acknowledgedAt : null;
+            wake = _documents.Count == 0 && _closed is null;
+            if (_closed is not null)
+                return;
+            if (wake)
+                _documentsAt = timeProvider.GetTimestamp();
+            _documents[name] = document;
+        }
+    }
+
+    /// <summary>Whether something must be committed now, and else since when something that can wait has waited.</summary>
+    public bool IsUrgent(out long? waitingSince)
+    {
+        lock (_gate)
+        {
+            waitingSince = _acknowledgements.Count > 0 ? _acknowledgedAt : null;
+            if (_documents.Count > 0)
+                waitingSince = Math.Min(waitingSince ?? _documentsAt, _documentsAt);
             return _commands.Count > 0 || _acknowledgedRows >= UrgentRows;
         }
     }
@@ -106,6 +124,26 @@ internal sealed class WriterRequests(TimeProvider timeProvider)
             var commands = _commands;
             _commands = [];
             return (acknowledgements, commands);
+        }
+    }
+
+    public Dictionary<string, ReadOnlyMemory<byte>> TakeDocuments()
+    {
+        lock (_gate)
+        {
+            var documents = _documents;
+            _documents = [];
+            return documents;
+        }
+    }
+
+    /// <summary>Takes back what could not be committed, where nothing newer has come.</summary>
+    public void Return(Dictionary<string, ReadOnlyMemory<byte>> documents)
+    {
+        lock (_gate)
+        {
+            foreach (var (name, document) in documents)
+                _documents.TryAdd(name, document);
         }
     }
 

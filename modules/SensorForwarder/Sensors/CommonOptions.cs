@@ -28,7 +28,7 @@ internal static class CommonOptions
         "maxSilenceSeconds", 1, 86_400, 300, "With `deadband`: one is stored at least this often.");
 
     public static readonly SensorOption<int> Samples = SensorOption.Integer(
-        "samples", 1, 15, 1, "It is measured this many times at once, and the median of each value is taken.");
+        "samples", 1, 15, 1, "It is measured this many times at once, and the median of each value is taken. Not for `gpio` and `counter`.");
 
     public static IReadOnlyList<SensorOption> All { get; } =
         [Interval, Enabled, Label, Scale, Offset, Deadband, MaxSilence, Samples];

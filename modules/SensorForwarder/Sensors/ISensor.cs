@@ -10,6 +10,10 @@ internal interface ISensor : IDisposable
     /// IOException thrown, after which it is asked again; anything else thrown counts as the reason <c>error</c>. May
     /// block when its kind names a <see cref="SensorKind.Bus"/>.</summary>
     ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken);
+
+    /// <summary>Completed when there is something to say before the next turn, such as an edge, and until all of that was
+    /// measured. Null: there never is. Any thread.</summary>
+    Task? News => null;
 }
 
 /// <summary>What a sensor measured: the part of a <see cref="Reading"/> that the driver knows.</summary>
@@ -23,6 +27,9 @@ internal readonly record struct Measurement(
     string? Reason = null,
     string? Detail = null)
 {
+    /// <summary>When it happened, by the wall clock; null: now.</summary>
+    public DateTimeOffset? Time { get; init; }
+
     /// <summary>The device has nothing new to say yet: no reading, and no failure.</summary>
     public static readonly Measurement Nothing = new([]);
 

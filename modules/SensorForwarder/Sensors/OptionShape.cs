@@ -19,6 +19,9 @@ internal abstract record OptionShape
 
     public sealed record Text(int MaxLength) : OptionShape;
 
+    /// <summary>A name, or a number in its place.</summary>
+    public sealed record NameOrNumber(int Min, int Max, int MaxLength) : OptionShape;
+
     public sealed record Choice(IReadOnlyList<string> Names) : OptionShape;
 
     /// <summary>A list of texts, none of them empty.</summary>
@@ -40,6 +43,7 @@ internal abstract record OptionShape
         WholeNumber(var min, var max) => $"an integer from {min} to {max}",
         Number(var min, var max) => $"a number from {Show(min)} to {Show(max)}",
         Text(var length) => $"a text of 1 to {length} characters",
+        NameOrNumber(var min, var max, var length) => $"a text of 1 to {length} characters, or an integer from {min} to {max}",
         Choice(var names) => $"one of {string.Join(", ", names.Select(name => $"\"{name}\""))}",
         Texts(var count) => $"a list of 1 to {count} texts",
         WholeNumbers(var min, var max) => $"a list of different integers from {min} to {max}",

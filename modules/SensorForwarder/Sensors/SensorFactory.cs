@@ -1,12 +1,17 @@
 using System.Device.I2c;
 using System.Device.Spi;
+using SensorForwarder.Buffer;
+using SensorForwarder.Sensors.Kernel;
 
 namespace SensorForwarder.Sensors;
 
 /// <summary>Makes sensors from settings, as <see cref="SensorKinds"/> says.</summary>
-internal sealed class SensorFactory(SensorRoots roots, TimeProvider timeProvider)
+/// <param name="roots">Where devices are.</param>
+/// <param name="timeProvider">Their clock.</param>
+/// <param name="buffer">What has to outlive the process is kept there; null: nothing is.</param>
+internal sealed class SensorFactory(SensorRoots roots, TimeProvider timeProvider, TelemetryBuffer? buffer = null)
 {
-    public SensorWorld World { get; init; } = new(roots, timeProvider);
+    public SensorWorld World { get; init; } = new(roots, timeProvider) { Totals = new(buffer) };
 
     /// <exception cref="SensorSettingsException">The settings can't work.</exception>
     public ISensor Create(SensorSettings settings) => SensorKinds.Find(settings.Kind).Make(settings, World);
@@ -28,4 +33,17 @@ internal sealed record SensorWorld(SensorRoots Roots, TimeProvider TimeProvider)
     public Func<int, int, I2cDevice> OpenI2c { get; init; } = static (bus, address) => I2cDevice.Create(new(bus, address));
 
     public Func<SpiConnectionSettings, SpiDevice> OpenSpi { get; init; } = SpiDevice.Create;
+
+    /// <summary>Takes a GPIO line as an input.</summary>
+    public Func<GpioPlace, GpioRequest, GpioLine> OpenGpio { get; init; } = (place, request) => place.Open(Roots, request);
+
+    /// <summary>What counters have counted.</summary>
+    public PulseTotals Totals { get; init; } = new(null);
+
+    /// <summary>The wall clock's time of a moment that the kernel tells by its monotonic clock.</summary>
+    public DateTimeOffset TimeOf(ulong monotonicNanoseconds)
+    {
+        var timestamp = (long)((UInt128)monotonicNanoseconds * (UInt128)TimeProvider.TimestampFrequency / 1_000_000_000);
+        return TimeProvider.GetUtcNow() - TimeProvider.GetElapsedTime(timestamp);
+    }
 }

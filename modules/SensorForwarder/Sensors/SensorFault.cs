@@ -24,6 +24,9 @@ internal static class FaultReason
     /// <summary>The input is at the end of its range.</summary>
     public const string OverRange = "overrange";
 
+    /// <summary>Edges came faster than they could be read.</summary>
+    public const string Overrun = "overrun";
+
     /// <summary>There is no such device.</summary>
     public const string Absent = "absent";
 

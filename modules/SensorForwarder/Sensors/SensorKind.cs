@@ -29,7 +29,11 @@ internal sealed record SensorKind(
     /// <summary>How the doctor recognises it on an I2C bus.</summary>
     public I2cProbe? Probe { get; init; }
 
-    public IEnumerable<SensorOption> AllOptions => CommonOptions.All.Concat(Options);
+    /// <summary>It can be measured several times for one reading. Not so where each measurement takes something away, such
+    /// as an edge that it tells.</summary>
+    public bool HasSamples { get; init; } = true;
+
+    public IEnumerable<SensorOption> AllOptions => CommonOptions.All.Where(option => HasSamples || option != CommonOptions.Samples).Concat(Options);
 
     /// <summary>Finds everything that is wrong with an entry: options that there are not, and values that are not
     /// allowed.</summary>

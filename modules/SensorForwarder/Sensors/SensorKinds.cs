@@ -16,6 +16,8 @@ internal static class SensorKinds
         ThermalZone.Kind,
         OneWireSensor.Kind,
         FileSensor.Kind,
+        ContactSensor.Kind,
+        PulseCounter.Kind,
         Bme280.Bme,
         Bme280.Bmp,
         Sht3x.Kind,

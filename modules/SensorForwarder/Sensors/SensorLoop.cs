@@ -6,8 +6,8 @@ namespace SensorForwarder.Sensors;
 
 /// <summary>
 /// Reads one sensor on its schedule and hands every reading to the buffer. The schedule does not drift: times are
-/// multiples of the interval after the first. It never waits for storage or network, and nothing that the sensor does
-/// ends it.
+/// multiples of the interval after the first. What a sensor says between its turns is read when it comes. It never waits
+/// for storage or network, and nothing that the sensor does ends it.
 /// </summary>
 internal sealed class SensorLoop(
     SensorSettings settings,
@@ -68,19 +68,7 @@ internal sealed class SensorLoop(
         var first = timeProvider.GetTimestamp();
         for (long turn = 1; ; turn++)
         {
-            try
-            {
-                await TakeReadingAsync(isAsked: false);
-            }
-            catch (OperationCanceledException) when (_stop.IsCancellationRequested)
-            {
-                return;
-            }
-            catch (Exception exception)
-            {
-                Log.SensorLoopFailed(logger, settings.Name, exception);
-            }
-
+            if (!await TryTakeReadingAsync()) return;
             var elapsed = timeProvider.GetElapsedTime(first);
             var due = (long)Math.Ceiling(elapsed / settings.Interval);
             if (due > turn)
@@ -89,8 +77,48 @@ internal sealed class SensorLoop(
                 turn = due;
             }
 
-            if (!await DelayAsync((settings.Interval * turn) - elapsed)) return;
+            if (!await WaitForTurnAsync(first, settings.Interval * turn)) return;
         }
+    }
+
+    /// <summary>Waits until a time after the first reading, and meanwhile takes what the sensor says by itself.</summary>
+    async Task<bool> WaitForTurnAsync(long first, TimeSpan at)
+    {
+        while (session.News is { } news)
+        {
+            var rest = at - timeProvider.GetElapsedTime(first);
+            if (rest <= TimeSpan.Zero) return !_stop.IsCancellationRequested;
+            if (!news.IsCompleted)
+            {
+                using var waiting = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token);
+                await Task.WhenAny(news, Task.Delay(rest, timeProvider, waiting.Token));
+                await waiting.CancelAsync();
+            }
+
+            if (_stop.IsCancellationRequested) return false;
+            if (news.IsCompleted && !await TryTakeReadingAsync()) return false;
+        }
+
+        return await DelayAsync(at - timeProvider.GetElapsedTime(first));
+    }
+
+    /// <returns>False when it is time to stop.</returns>
+    async Task<bool> TryTakeReadingAsync()
+    {
+        try
+        {
+            await TakeReadingAsync(isAsked: false);
+        }
+        catch (OperationCanceledException) when (_stop.IsCancellationRequested)
+        {
+            return false;
+        }
+        catch (Exception exception)
+        {
+            Log.SensorLoopFailed(logger, settings.Name, exception);
+        }
+
+        return true;
     }
 
     async Task<Reading> TakeReadingAsync(bool isAsked)
@@ -115,7 +143,7 @@ internal sealed class SensorLoop(
             Kind = settings.Kind,
             Label = _label,
             Unit = _unit,
-            Time = timeProvider.GetUtcNow(),
+            Time = measurement.Time ?? timeProvider.GetUtcNow(),
             Quality = measurement.Quality,
             Reason = measurement.Reason,
             Values = measurement.Values,

@@ -68,6 +68,16 @@ internal abstract record SensorOption(string Name, OptionShape Shape, string Tex
             return result?.Length > 0 && result.Length <= maxLength && !result.Any(char.IsControl);
         });
 
+    /// <summary>A name, or a number in its place.</summary>
+    public static SensorOption<string?> NameOrNumber(string name, int min, int max, int maxLength, string text) => new(
+        name, new OptionShape.NameOrNumber(min, max, maxLength), text, null,
+        (value, out result) =>
+        {
+            result = value.ValueKind == JsonValueKind.String ? value.GetString()
+                : TryInteger(value, min, max, out var number) ? number.ToString(CultureInfo.InvariantCulture) : null;
+            return result?.Length > 0 && result.Length <= maxLength && !result.Any(char.IsControl);
+        });
+
     public static SensorOption<string> Choice(string name, string[] names, string standard, string text) => new(
         name, new OptionShape.Choice(names), text, standard,
         (value, out result) =>

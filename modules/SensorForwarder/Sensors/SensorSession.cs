@@ -22,6 +22,9 @@ internal sealed class SensorSession(
     long _closedAt;
     bool _hasThrown;
 
+    /// <summary>See <see cref="ISensor.News"/>; null as well while the device is closed. Any thread.</summary>
+    public Task? News => Volatile.Read(ref _sensor)?.News;
+
     /// <summary>Measures once, as the settings say. Blocks; throws only when it is cancelled.</summary>
     public Measurement Measure(CancellationToken cancellationToken)
     {

@@ -94,6 +94,8 @@ internal static class SettingsSchema
             OptionShape.WholeNumber(var min, var max) => Number("integer", min, max),
             OptionShape.Number(var min, var max) => Number("number", min, max),
             OptionShape.Text(var length) => new JsonObject { ["type"] = new JsonArray("string", "null"), ["minLength"] = 1, ["maxLength"] = length },
+            OptionShape.NameOrNumber(var min, var max, var length) => AnyOf(
+                Number("integer", min, max), new JsonObject { ["type"] = "string", ["minLength"] = 1, ["maxLength"] = length }),
             OptionShape.Choice(var names) => Choice(names),
             OptionShape.Texts(var count) => List(new JsonObject { ["type"] = "string", ["minLength"] = 1 }, count),
             OptionShape.WholeNumbers(var min, var max) => List(new JsonObject { ["type"] = "integer", ["minimum"] = min, ["maximum"] = max }, null),

@@ -21,7 +21,7 @@ internal sealed class SensorFixture : IDisposable
 
     public string Sysfs => Path.Combine(Root, "sys");
 
-    public FakeTimeProvider Clock { get; } = new(BufferFixture.Noon);
+    public FakeTimeProvider Clock { get; } = new SinceBoot();
 
     public SensorRoots Roots => new(Proc, Sysfs, Root) { Dev = Path.Combine(Root, "dev") };
 
@@ -70,4 +70,15 @@ internal sealed class SensorFixture : IDisposable
     }
 
     public void Dispose() => Directory.Delete(Root, recursive: true);
+
+    /// <summary>Timestamps count from the start, as the kernel's do, and not from the year 1.</summary>
+    sealed class SinceBoot : FakeTimeProvider
+    {
+        readonly long _start;
+
+        public SinceBoot()
+            : base(BufferFixture.Noon) => _start = base.GetTimestamp();
+
+        public override long GetTimestamp() => base.GetTimestamp() - _start;
+    }
 }

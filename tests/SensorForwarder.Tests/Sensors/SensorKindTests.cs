@@ -36,8 +36,8 @@ public sealed class SensorKindTests
                 ["offset"] = -1,
                 ["deadband"] = 0.1,
                 ["maxSilenceSeconds"] = 60,
-                ["samples"] = 3,
             };
+            if (kind.HasSamples) entry["samples"] = 3;
             foreach (var option in kind.Options.Where(option => option.IsRequired)) entry[option.Name] = Example(option);
             var sensors = Read(new JsonObject { ["attic"] = entry }.ToJsonString(), out var errors);
             Assert.Empty(errors);
@@ -49,6 +49,10 @@ public sealed class SensorKindTests
     [InlineData("""{"kind":"simulated","sead":1}""", "attic: sead: there is no such option; did you mean seed?")]
     [InlineData("""{"kind":"simulated","interval":1}""", "attic: interval: there is no such option; did you mean intervalSeconds?")]
     [InlineData("""{"kind":"host","colour":"red"}""", "attic: colour: there is no such option; host has intervalSeconds, enabled, label, scale, offset, deadband, maxSilenceSeconds, samples")]
+    [InlineData("""{"kind":"counter","line":17,"samples":3}""", "attic: samples: there is no such option; counter has ")]
+    [InlineData("""{"kind":"gpio","line":"GPIO17","samples":3}""", "attic: samples: there is no such option; gpio has ")]
+    [InlineData("""{"kind":"gpio"}""", "attic: line is missing; it is a text of 1 to 31 characters, or an integer from 0 to 1023")]
+    [InlineData("""{"kind":"gpio","line":1.5}""", "attic: line: 1.5 is not allowed; allowed is a text of 1 to 31 characters, or an integer from 0 to 1023")]
     [InlineData("""{"kind":"hots"}""", "did you mean host?")]
     [InlineData("""{}""", "attic: kind is missing; it is one of host, simulated")]
     [InlineData("""{"kind":7}""", "attic: kind is missing; it is one of host, simulated")]
@@ -124,6 +128,7 @@ public sealed class SensorKindTests
     internal static JsonNode Example(SensorOption option) => option.Shape switch
     {
         OptionShape.Text => "/tmp/x",
+        OptionShape.NameOrNumber => 17,
         OptionShape.Choice(var names) => names[0],
         _ => option.Default!.DeepClone(),
     };

@@ -125,10 +125,4 @@ public sealed class SensorLoopTests : IAsyncLifetime
         _world.Clock.Advance(TimeSpan.FromMinutes(1));
         Assert.Equal(before, Assert.Single(_scheduler.Health).Readings);
     }
-
-    /// <summary>Sensors start at once, so that the fake clock alone decides.</summary>
-    sealed class NoJitter : Random
-    {
-        public override double NextDouble() => 0;
-    }
 }

@@ -14,6 +14,12 @@ namespace SensorForwarder.Operations.Doctor;
 /// <param name="Owner">The kernel driver or the sensor that has it, so that it was not asked; null: none.</param>
 internal sealed record FoundChip(int Bus, int Address, IReadOnlyList<string> Kinds, string? Owner);
 
+/// <summary>A GPIO chip.</summary>
+/// <param name="Node">Such as gpiochip0.</param>
+/// <param name="Label">What its driver calls it, which kinds <c>gpio</c> and <c>counter</c> take as <c>chip</c>.</param>
+/// <param name="Lines">All its lines: names, and who uses them.</param>
+internal sealed record FoundGpio(string Node, string Label, IReadOnlyList<GpioLineInfo> Lines);
+
 /// <summary>A source of the kernel that a sensor could read.</summary>
 /// <param name="Kind">The kind that reads it.</param>
 /// <param name="Name">Its name or type.</param>
@@ -38,6 +44,8 @@ internal sealed partial class Examination
 
     public required IReadOnlyList<FoundSource> Sources { get; init; }
 
+    public required IReadOnlyList<FoundGpio> Gpios { get; init; }
+
     /// <param name="world">Where to look.</param>
     /// <param name="running">Sensors that are read at the same time; their chips are left alone.</param>
     public static Examination Make(SensorWorld world, IReadOnlyCollection<SensorSettings> running)
@@ -51,6 +59,8 @@ internal sealed partial class Examination
             Nodes = nodes,
             Chips = [.. nodes.SelectMany(node => FindChips(world, node, owners))],
             Sources = [.. FindSources(world.Roots)],
+            Gpios = [.. nodes.Where(node => node.Access == NodeAccess.Usable).Select(node => Path.GetFileName(node.Path))
+                .Intersect(GpioChip.Nodes(world.Roots)).Select(node => TryLook(world.Roots, node)).OfType<FoundGpio>()],
         };
     }
 
@@ -152,6 +162,19 @@ internal sealed partial class Examination
             yield return new(ThermalZone.Kind.Name, zone.Name, "", ["temp"]);
         foreach (var device in OneWireSensor.List(roots))
             yield return new(OneWireSensor.Kind.Name, device, "", ["temperature"]);
+    }
+
+    static FoundGpio? TryLook(SensorRoots roots, string node)
+    {
+        try
+        {
+            using var chip = GpioChip.Open(roots, node);
+            return new(node, chip.Label, [.. Enumerable.Range(0, chip.Lines).Select(chip.InfoOf)]);
+        }
+        catch (SensorFault)
+        {
+            return null; // not one, or gone meanwhile
+        }
     }
 
     static string[] Channels(KernelDevice device, Func<KernelDevice, IEnumerable<KernelChannel>> enumerate)

@@ -71,6 +71,12 @@ internal static partial class Prescription
         {
             ["kind"] = source.Kind, ["name"] = source.Name, ["parent"] = source.Parent, ["channels"] = Texts(source.Channels),
         })]),
+        ["gpio"] = new JsonArray([.. examination.Gpios.Select(chip => (JsonNode)new JsonObject
+        {
+            ["chip"] = chip.Label, ["node"] = chip.Node, ["lines"] = chip.Lines.Count,
+            ["used"] = new JsonArray([.. chip.Lines.Where(line => line.User is not null)
+                .Select(line => (JsonNode)new JsonObject { ["line"] = line.Offset, ["name"] = line.Name, ["user"] = line.User })]),
+        })]),
         ["createOptions"] = CreateOptions(examination),
         ["sensors"] = Sensors(examination),
     };
@@ -85,6 +91,7 @@ internal static partial class Prescription
             $"bus {chip.Bus} 0x{chip.Address:x2}  {(chip.Kinds.Count > 1 ? "may be " : "")}{string.Join(" or ", chip.Kinds)}{(chip.Owner is null ? "" : $" (used by {chip.Owner})")}"));
         Section("Sources of the kernel", examination.Sources.Select(source =>
             $"{source.Kind,-8} {source.Name}{(source.Parent.Length > 0 ? $" at {source.Parent}" : "")}: {string.Join(", ", source.Channels)}"));
+        Section("GPIO chips, for kinds gpio and counter", examination.Gpios.SelectMany(Describe));
         Section("createOptions for the deployment", CreateOptions(examination).ToJsonString(Indented).Split('\n'));
         Section("The setting \"sensors\"", Sensors(examination).ToJsonString(Indented).Split('\n'));
         return text.ToString();
@@ -101,6 +108,15 @@ internal static partial class Prescription
 
             if (!hasAny) text.AppendLine("  none");
         }
+    }
+
+    static IEnumerable<string> Describe(FoundGpio chip)
+    {
+        yield return $"{chip.Label} ({chip.Node}): {chip.Lines.Count} lines";
+        var free = chip.Lines.Where(line => line.User is null).ToList();
+        if (free.Count > 0)
+            yield return $"  free: {string.Join(", ", free.Select(line => line.Name.Length > 0 ? $"{line.Offset} {line.Name}" : $"{line.Offset}"))}";
+        foreach (var line in chip.Lines.Where(line => line.User is not null)) yield return $"  {line}: used by {line.User}";
     }
 
     static JsonArray Texts(IEnumerable<string> texts) => new([.. texts.Select(text => (JsonNode)text)]);

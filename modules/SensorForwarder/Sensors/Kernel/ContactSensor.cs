@@ -1,0 +1,124 @@
+namespace SensorForwarder.Sensors.Kernel;
+
+/// <summary>
+/// Kind <c>gpio</c>: a contact, a button, a motion detector. Says the level on its schedule, and each edge when it comes,
+/// with the time at which the kernel saw it.
+/// </summary>
+internal sealed class ContactSensor : ISensor
+{
+    // Kept until the loop has taken them; a line that bounces faster than that needs debouncing.
+    const int MaxEdges = 1000;
+    const string Both = "both", Active = "active", Inactive = "inactive", None = "none";
+    const string State = "state";
+
+    static readonly SensorOption<string> Edges = SensorOption.Choice(
+        "edges", [Both, Active, Inactive, None], Both, "Which changes are told at once, besides the level at each interval: to active, to inactive, or both.");
+
+    public static SensorKind Kind { get; } = new(
+        "gpio", "a contact, button or motion detector on a GPIO line", [.. GpioPlace.Options, Edges],
+        (settings, world) => new ContactSensor(settings, world))
+    {
+        Values = [new(State, "1 active, 0 inactive")],
+        Claims = GpioPlace.Claim,
+        Bus = static _ => GpioPlace.Bus,
+        HasSamples = false,
+    };
+
+    readonly GpioPlace _place;
+    readonly GpioRequest _request;
+    readonly SensorWorld _world;
+    readonly Lock _gate = new();
+    readonly Queue<GpioEdge> _edges = new();
+    GpioLine? _line;
+    GpioWatch? _watch;
+    uint _sequence;
+    bool _hasLost;
+    TaskCompletionSource _news = NewSource();
+
+    ContactSensor(SensorSettings settings, SensorWorld world)
+    {
+        _world = world;
+        _place = new(settings);
+        _request = _place.Request(settings.Get(Edges) switch
+        {
+            Both => GpioRequest.Rising | GpioRequest.Falling,
+            Active => GpioRequest.Rising,
+            Inactive => GpioRequest.Falling,
+            _ => 0,
+        });
+    }
+
+    public Task? News
+    {
+        get
+        {
+            lock (_gate) return _watch is null ? null : _news.Task;
+        }
+    }
+
+    public ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken)
+    {
+        if (_line is null) Open();
+        lock (_gate)
+        {
+            if (_edges.TryDequeue(out var edge))
+            {
+                if (_edges.Count == 0) _news = NewSource();
+                return ValueTask.FromResult(Tell(edge.IsRising) with { Time = _world.TimeOf(edge.TimestampNanoseconds) });
+            }
+
+            return ValueTask.FromResult(Tell(_line!.IsActive()));
+        }
+    }
+
+    public void Dispose()
+    {
+        _watch?.Dispose();
+        _line?.Dispose();
+        // Whoever waits looks at the world again.
+        lock (_gate) _news.TrySetResult();
+    }
+
+    void Open()
+    {
+        var line = _world.OpenGpio(_place, _request);
+        lock (_gate)
+        {
+            _line = line;
+            if (_request.HasEdges) _watch = new(line, Take, () => Take([]));
+        }
+    }
+
+    Measurement Tell(bool isActive)
+    {
+        var value = Measured(isActive);
+        if (!_hasLost) return value;
+        _hasLost = false;
+        return value with
+        {
+            Quality = ReadingQuality.Uncertain,
+            Reason = FaultReason.Overrun,
+            Detail = $"{_place} changes faster than it can be read, and some edges were lost: set debounceMilliseconds",
+        };
+    }
+
+    static Measurement Measured(bool isActive) => new([new(State, isActive ? 1 : 0)]);
+
+    void Take(ReadOnlySpan<GpioEdge> edges)
+    {
+        lock (_gate)
+        {
+            foreach (var edge in edges)
+            {
+                _hasLost |= edge.LineSequence != _sequence + 1 || _edges.Count == MaxEdges;
+                _sequence = edge.LineSequence;
+                if (_edges.Count == MaxEdges) _edges.Dequeue(); // the newest count
+                _edges.Enqueue(edge);
+            }
+
+            _news.TrySetResult();
+        }
+    }
+
+    static TaskCompletionSource NewSource() => new(TaskCreationOptions.RunContinuationsAsynchronously);
+}

@@ -1,0 +1,115 @@
+using System.Globalization;
+
+namespace SensorForwarder.Sensors.Kernel;
+
+/// <summary>Where an input is and how it is to be read: what kinds <c>gpio</c> and <c>counter</c> have in common.</summary>
+internal sealed class GpioPlace(SensorSettings settings)
+{
+    // The header's chip on a Raspberry Pi 5, 4 and earlier; the number of its node differs from kernel to kernel.
+    static readonly string[] HeaderLabels = ["pinctrl-rp1", "pinctrl-bcm2711", "pinctrl-bcm2835"];
+
+    static readonly SensorOption<string?> Chip = SensorOption.TextOf(
+        "chip", "The chip's label, such as `pinctrl-bcm2711`; when left out: the only chip that has a line of the name, or that of a Raspberry Pi's header.", 31);
+
+    static readonly SensorOption<string?> Line = SensorOption.NameOrNumber(
+        "line", 0, 1023, 31, "The line's name, such as `GPIO17`, or its offset on the chip, such as 17.") with
+    { IsRequired = true };
+
+    static readonly SensorOption<bool> ActiveLow = SensorOption.Flag(
+        "activeLow", false, "`true`: the line is active when its voltage is low, as of a contact to ground.");
+
+    static readonly SensorOption<string> Bias = SensorOption.Choice(
+        "bias", ["asIs", "pullUp", "pullDown", "disabled"], "asIs", "The chip's own resistor on the line.");
+
+    static readonly SensorOption<double> Debounce = SensorOption.Number(
+        "debounceMilliseconds", 0, 60_000, 0, "The kernel believes a change when the line has been still for this long.");
+
+    public static IReadOnlyList<SensorOption> Options { get; } = [Chip, Line, ActiveLow, Bias, Debounce];
+
+    readonly string? _chip = settings.Get(Chip);
+    readonly string _line = settings.Get(Line) ?? "";
+
+    public static string Claim(SensorSettings settings) => $"GPIO {new GpioPlace(settings)}";
+
+    /// <summary>All take turns, so that a line was let go before it is asked for again.</summary>
+    public const string Bus = "gpio";
+
+    public override string ToString() => _chip is null ? $"line {_line}" : $"line {_line} of {_chip}";
+
+    /// <summary>What is asked of the line.</summary>
+    /// <param name="edges">Flags of the edges that are wanted.</param>
+    public GpioRequest Request(ulong edges) => new(
+        GpioRequest.Input | edges | (settings.Get(ActiveLow) ? GpioRequest.ActiveLow : 0) | settings.Get(Bias) switch
+        {
+            "pullUp" => GpioRequest.PullUp,
+            "pullDown" => GpioRequest.PullDown,
+            "disabled" => GpioRequest.NoBias,
+            _ => 0,
+        },
+        TimeSpan.FromMilliseconds(settings.Get(Debounce)));
+
+    /// <summary>Takes the line.</summary>
+    /// <exception cref="SensorFault">There is none, more than one, or it can't be had.</exception>
+    public GpioLine Open(SensorRoots roots, GpioRequest request)
+    {
+        var chips = OpenChips(roots);
+        try
+        {
+            var isOffset = int.TryParse(_line, NumberStyles.None, CultureInfo.InvariantCulture, out var offset);
+            var found = isOffset ? FindOffset(chips, offset) : FindLine(chips);
+            return found.Chip.Request(found.Line, request);
+        }
+        finally
+        {
+            chips.ForEach(chip => chip.Dispose());
+        }
+    }
+
+    List<GpioChip> OpenChips(SensorRoots roots)
+    {
+        var chips = new List<GpioChip>();
+        SensorFault? fault = null;
+        foreach (var node in GpioChip.Nodes(roots))
+        {
+            try
+            {
+                chips.Add(GpioChip.Open(roots, node));
+            }
+            catch (SensorFault exception)
+            {
+                fault = exception; // another one may be the one that is meant
+            }
+        }
+
+        if (chips.Count == 0)
+            throw fault ?? new SensorFault(FaultReason.Absent, $"{roots.Dev} has no gpiochip: it must be in createOptions' Devices");
+        if (_chip is null) return chips;
+        var named = chips.FindAll(chip => chip.Label == _chip || chip.Node == _chip);
+        chips.Except(named).ToList().ForEach(chip => chip.Dispose());
+        return named.Count > 0
+            ? named
+            : throw fault ?? new SensorFault(FaultReason.Absent, $"there is no GPIO chip {_chip}; there is {Labels(chips)}");
+    }
+
+    static (GpioChip Chip, GpioLineInfo Line) FindOffset(List<GpioChip> chips, int offset)
+    {
+        var chip = chips.Count == 1 ? chips[0] : HeaderLabels.Select(label => chips.Find(chip => chip.Label == label)).FirstOrDefault(chip => chip is not null);
+        if (chip is null) throw new SensorFault(FaultReason.Ambiguous, $"there are several GPIO chips: {Labels(chips)}; name one as chip");
+        if (offset >= chip.Lines) throw new SensorFault(FaultReason.Absent, $"{chip.Label} has lines 0 to {chip.Lines - 1}, and no {offset}");
+        return (chip, chip.InfoOf(offset));
+    }
+
+    (GpioChip Chip, GpioLineInfo Line) FindLine(List<GpioChip> chips)
+    {
+        var found = chips.SelectMany(chip => Enumerable.Range(0, chip.Lines).Select(offset => (Chip: chip, Line: chip.InfoOf(offset))))
+            .Where(place => place.Line.Name == _line).ToList();
+        return found.Count switch
+        {
+            1 => found[0],
+            0 => throw new SensorFault(FaultReason.Absent, $"{Labels(chips)} has no line {_line}; --doctor lists them"),
+            _ => throw new SensorFault(FaultReason.Ambiguous, $"there are several lines {_line}, on {Labels(found.ConvertAll(place => place.Chip))}: give the offset, and name the chip"),
+        };
+    }
+
+    static string Labels(List<GpioChip> chips) => string.Join(", ", chips.Select(chip => chip.Label).Distinct());
+}

@@ -1,0 +1,77 @@
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+
+namespace SensorForwarder.Sensors.Kernel;
+
+/// <summary>
+/// Reads the edges of a line as they come, on a thread of its own, so that the kernel has to keep few. Ends with
+/// <see cref="Dispose"/>, or when the chip goes away.
+/// </summary>
+internal sealed partial class GpioWatch : IDisposable
+{
+    const int EdgesAtOnce = 64, Interrupted = 4;
+
+    readonly GpioLine _line;
+    readonly Action<ReadOnlySpan<GpioEdge>> _take;
+    readonly Action _ended;
+    readonly SafeFileHandle _stop;
+    readonly Thread _thread;
+
+    /// <param name="line">The line; disposed with this.</param>
+    /// <param name="take">Gets the edges, in their order, on the watch's thread.</param>
+    /// <param name="ended">There will be no more: the chip is gone.</param>
+    public GpioWatch(GpioLine line, Action<ReadOnlySpan<GpioEdge>> take, Action ended)
+    {
+        (_line, _take, _ended) = (line, take, ended);
+        _stop = new SafeFileHandle(eventfd(0, 0), ownsHandle: true);
+        _thread = new Thread(Run) { IsBackground = true, Name = $"edges of {line}" };
+        _thread.Start();
+    }
+
+    public void Dispose()
+    {
+        RandomAccess.Write(_stop, BitConverter.GetBytes(1L), 0);
+        _thread.Join();
+        _stop.Dispose();
+        _line.Dispose();
+    }
+
+    void Run()
+    {
+        const short Input = 1;
+        // Both stay open: Dispose waits for this thread.
+        Span<PollEntry> entries = stackalloc PollEntry[2];
+        entries[0] = new() { File = (int)_stop.DangerousGetHandle(), Wanted = Input };
+        entries[1] = new() { File = (int)_line.Events.DangerousGetHandle(), Wanted = Input };
+        Span<GpioEdge> edges = stackalloc GpioEdge[EdgesAtOnce];
+        while (true)
+        {
+            if (poll(ref entries[0], 2, -1) < 0 && Marshal.GetLastPInvokeError() == Interrupted) continue;
+            if (entries[0].Given != 0) return;
+            if ((entries[1].Given & Input) == 0) break;
+            var bytes = read(entries[1].File, MemoryMarshal.AsBytes(edges), (nuint)MemoryMarshal.AsBytes(edges).Length);
+            if (bytes < 0 && Marshal.GetLastPInvokeError() == Interrupted) continue;
+            if (bytes <= 0) break;
+            _take(edges[..(int)(bytes / Marshal.SizeOf<GpioEdge>())]);
+        }
+
+        _ended();
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    struct PollEntry
+    {
+        public int File;
+        public short Wanted;
+        public short Given;
+    }
+
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial int eventfd(uint value, int flags);
+
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial int poll(ref PollEntry entries, nuint count, int timeoutMilliseconds);
+
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial nint read(int file, Span<byte> buffer, nuint count);
+}

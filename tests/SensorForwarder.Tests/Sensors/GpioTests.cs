@@ -1,0 +1,263 @@
+using System.Text.Json;
+using Microsoft.Extensions.Logging.Abstractions;
+using SensorForwarder.Buffer;
+using SensorForwarder.Sensors;
+using SensorForwarder.Sensors.Kernel;
+using SensorForwarder.Tests.Buffer;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Sensors;
+
+/// <summary>Kinds gpio and counter, from the kernel's events to what is stored.</summary>
+public sealed class GpioTests : IAsyncLifetime
+{
+    readonly SensorFixture _world = new();
+    readonly BufferFixture _files = new();
+    readonly FakeGpioLine _line;
+    TelemetryBuffer _buffer = null!;
+    SensorScheduler _scheduler = null!;
+
+    public GpioTests() => _line = new(_world.Clock);
+
+    public ValueTask InitializeAsync() => StartAsync(BufferFixture.AtOnce);
+
+    public async ValueTask DisposeAsync()
+    {
+        await StopAsync();
+        _line.Dispose();
+        _files.Dispose();
+        _world.Dispose();
+    }
+
+    async ValueTask StartAsync(BufferLimits limits)
+    {
+        _buffer = await _files.OpenAsync(limits);
+        var factory = new SensorFactory(_world.Roots, _world.Clock)
+        {
+            World = new(_world.Roots, _world.Clock) { OpenGpio = _line.Open, Totals = new(_buffer) },
+        };
+        _scheduler = new(factory, _buffer, _world.Clock, new NoJitter(), NullLogger<SensorScheduler>.Instance);
+    }
+
+    async Task StopAsync()
+    {
+        await _scheduler.StopAsync(CancellationToken.None);
+        _scheduler.Dispose();
+        await Until.True(() => !_line.IsTaken); // let go of on the bus's thread
+        await _buffer.DisposeAsync();
+    }
+
+    static SensorSettings Contact(string options = "") => new(
+        "door", "gpio", TimeSpan.FromMinutes(1), $"{{\"kind\":\"gpio\",\"line\":17{options}}}");
+
+    static SensorSettings Counter(string options = "") => new(
+        "meter", "counter", TimeSpan.FromSeconds(10), $"{{\"kind\":\"counter\",\"line\":\"GPIO17\"{options}}}");
+
+    Task ApplyAsync(params SensorSettings[] sensors) =>
+        _scheduler.ApplyAsync(sensors.ToDictionary(sensor => sensor.Name), TestContext.Current.CancellationToken);
+
+    List<JsonElement> Stored() => [.. BufferFixture.ReadAll(_buffer).Select(row => JsonDocument.Parse(row.Payload).RootElement)];
+
+    async Task<List<JsonElement>> StoredAsync(int count)
+    {
+        await Until.True(() => Stored().Count >= count);
+        return Stored();
+    }
+
+    async Task<JsonElement> NextAsync()
+    {
+        var before = Stored().Count;
+        _world.Clock.Advance(TimeSpan.FromSeconds(10));
+        return (await StoredAsync(before + 1))[before];
+    }
+
+    static double Value(JsonElement reading, string name) => reading.GetProperty("values").GetProperty(name).GetDouble();
+
+    [Fact]
+    public async Task A_contact_says_its_level_and_then_each_edge_at_the_time_of_the_edge()
+    {
+        await ApplyAsync(Contact());
+        await StoredAsync(1);
+        _world.Clock.Advance(TimeSpan.FromSeconds(7));
+        var at = _world.Clock.GetUtcNow();
+        _line.Change(0, true, false, true);
+        var readings = await StoredAsync(4);
+        Assert.Equal([0, 1, 0, 1], readings.Select(reading => Value(reading, "state")));
+        Assert.All(readings, reading => Assert.Equal("good", reading.GetProperty("quality").GetString()));
+        Assert.All(readings.Skip(1), reading => Assert.Equal(at, reading.GetProperty("time").GetDateTimeOffset()));
+
+        // The schedule goes on as if there had been no edges.
+        _world.Clock.Advance(TimeSpan.FromSeconds(53));
+        readings = await StoredAsync(5);
+        Assert.Equal(TimeSpan.FromMinutes(1), readings[4].GetProperty("time").GetDateTimeOffset() - readings[0].GetProperty("time").GetDateTimeOffset());
+        Assert.Equal(0, _scheduler.Health.Single().Missed);
+    }
+
+    [Fact]
+    public void An_edge_has_the_time_of_the_kernel_however_late_it_is_read()
+    {
+        _world.Clock.Advance(TimeSpan.FromSeconds(5));
+        var at = _world.Clock.GetUtcNow();
+        _world.Clock.Advance(TimeSpan.FromMilliseconds(1234));
+        Assert.Equal(at, new SensorWorld(_world.Roots, _world.Clock).TimeOf(5_000_000_000));
+    }
+
+    [Fact]
+    public async Task Edges_that_were_lost_make_the_next_reading_uncertain()
+    {
+        await ApplyAsync(Contact());
+        await StoredAsync(1);
+        _line.Change(lost: 3, true, false);
+        var readings = await StoredAsync(3);
+        Assert.Equal("uncertain", readings[1].GetProperty("quality").GetString());
+        Assert.Equal("overrun", readings[1].GetProperty("reason").GetString());
+        Assert.Equal("good", readings[2].GetProperty("quality").GetString());
+    }
+
+    [Fact]
+    public async Task A_storm_of_edges_keeps_the_newest_and_says_that_some_were_lost()
+    {
+        await ApplyAsync(Contact());
+        await StoredAsync(1);
+        for (var i = 0; i < 100; i++) _line.Change(0, [.. Enumerable.Range(0, 60).Select(number => number % 2 == 0)]);
+        _line.Change(0, true);
+        await Until.True(() => Stored() is var all && Value(all[^1], "state") == 1 && _scheduler.Health.Single().Reason is null);
+    }
+
+    [Theory]
+    [InlineData("", GpioRequest.Rising | GpioRequest.Falling)]
+    [InlineData(",\"edges\":\"active\"", GpioRequest.Rising)]
+    [InlineData(",\"edges\":\"inactive\",\"activeLow\":true", GpioRequest.Falling | GpioRequest.ActiveLow)]
+    [InlineData(",\"edges\":\"none\",\"bias\":\"pullUp\"", GpioRequest.PullUp)]
+    [InlineData(",\"edges\":\"none\",\"bias\":\"pullDown\"", GpioRequest.PullDown)]
+    [InlineData(",\"edges\":\"none\",\"bias\":\"disabled\",\"debounceMilliseconds\":20", GpioRequest.NoBias)]
+    public async Task Settings_become_what_is_asked_of_the_kernel(string options, ulong flags)
+    {
+        await ApplyAsync(Contact(options));
+        await StoredAsync(1);
+        Assert.Equal(flags | GpioRequest.Input, _line.Request!.Flags);
+        Assert.Equal(options.Contains("debounce", StringComparison.Ordinal) ? 20 : 0, _line.Request.Debounce.TotalMilliseconds);
+    }
+
+    [Fact]
+    public async Task A_line_that_was_unplugged_is_bad_at_once_and_good_again_when_it_is_back()
+    {
+        await ApplyAsync(Contact());
+        await StoredAsync(1);
+        _line.Unplug();
+        Assert.Equal("absent", (await StoredAsync(2))[1].GetProperty("reason").GetString());
+        _line.PlugIn();
+        await Until.True(() => Stored()[^1].GetProperty("quality").GetString() == "good", _world.Clock, TimeSpan.FromSeconds(20));
+        var before = Stored().Count;
+        _line.Change(0, true);
+        Assert.Equal(1, Value((await StoredAsync(before + 1))[before], "state"));
+    }
+
+    [Fact]
+    public async Task A_counter_tells_its_total_and_how_fast_it_grows()
+    {
+        await ApplyAsync(Counter());
+        var first = (await StoredAsync(1))[0];
+        Assert.Equal(0, Value(first, "total"));
+        Assert.False(first.GetProperty("values").TryGetProperty("rate", out _));
+        _line.Pulse(50);
+        await Until.True(() => _buffer.LoadDocument("counter.meter") is not null);
+        var second = await NextAsync();
+        Assert.Equal((50, 5), (Value(second, "total"), Value(second, "rate")));
+        var third = await NextAsync();
+        Assert.Equal((50, 0), (Value(third, "total"), Value(third, "rate")));
+    }
+
+    [Fact]
+    public async Task Pulses_that_came_too_fast_are_counted_and_the_reading_is_uncertain()
+    {
+        await ApplyAsync(Counter());
+        await StoredAsync(1);
+        _line.Pulse(10, lost: 90);
+        await Until.True(() => _buffer.LoadDocument("counter.meter") is not null);
+        var reading = await NextAsync();
+        Assert.Equal(100, Value(reading, "total"));
+        Assert.Equal("overrun", reading.GetProperty("reason").GetString());
+        Assert.Equal("good", (await NextAsync()).GetProperty("quality").GetString());
+    }
+
+    [Fact]
+    public async Task The_total_goes_on_after_a_restart_and_after_new_settings()
+    {
+        await ApplyAsync(Counter());
+        await StoredAsync(1);
+        _line.Pulse(7);
+        await Until.True(() => _buffer.LoadDocument("counter.meter") is not null);
+        await StopAsync();
+        await StartAsync(BufferFixture.AtOnce);
+        await ApplyAsync(Counter());
+        Assert.Equal(7, Value((await StoredAsync(2))[1], "total"));
+        _line.Pulse(3);
+        await ApplyAsync(Counter(",\"label\":\"Water\""));
+        Assert.InRange(Value((await StoredAsync(3))[2], "total"), 7, 10);
+        Assert.Equal(10, Value(await NextAsync(), "total"));
+    }
+
+    [Fact]
+    public async Task A_total_is_committed_with_the_reading_that_tells_it_and_costs_no_commit_of_its_own()
+    {
+        await StopAsync();
+        await StartAsync(new() { CommitInterval = TimeSpan.FromHours(1) });
+        await ApplyAsync(Counter());
+        await Until.True(() => _buffer.GetStatus().InMemory == 1);
+        await _buffer.CommitAsync(TestContext.Current.CancellationToken);
+        var commits = _buffer.GetStatus().Commits;
+        for (var i = 0; i < 20; i++) _line.Pulse(5);
+        _world.Clock.Advance(TimeSpan.FromSeconds(10));
+        await Until.True(() => _buffer.GetStatus().InMemory >= 1);
+        Assert.Null(_buffer.LoadDocument("counter.meter"));
+        await _buffer.CommitAsync(TestContext.Current.CancellationToken);
+        Assert.Equal(commits + 1, _buffer.GetStatus().Commits);
+        var saved = double.Parse(System.Text.Encoding.ASCII.GetString(_buffer.LoadDocument("counter.meter")!.Value.Span), System.Globalization.CultureInfo.InvariantCulture);
+        Assert.True(saved >= Value(Stored()[^1], "total"), $"{saved} was saved, and {Stored()[^1]} told");
+    }
+
+    [Fact]
+    public async Task A_total_that_nobody_else_commits_waits_no_longer_than_the_commit_interval()
+    {
+        await StopAsync();
+        await StartAsync(new() { CommitInterval = TimeSpan.FromMilliseconds(50) });
+        await ApplyAsync(Counter());
+        await StoredAsync(1);
+        _line.Pulse(3);
+        await Until.True(() => _buffer.LoadDocument("counter.meter") is { } saved && saved.Span.SequenceEqual("3"u8));
+        _line.Pulse(1);
+        await Until.True(() => _buffer.LoadDocument("counter.meter") is { } saved && saved.Span.SequenceEqual("4"u8));
+    }
+
+    [Fact]
+    public async Task A_total_that_is_no_number_is_never_counted_on_from()
+    {
+        await _buffer.SaveDocumentAsync("counter.meter", "many"u8.ToArray(), TestContext.Current.CancellationToken);
+        await ApplyAsync(Counter());
+        Assert.Equal("error", (await StoredAsync(1))[0].GetProperty("reason").GetString());
+        Assert.Contains("counter.meter", _scheduler.Health.Single().Detail, StringComparison.Ordinal);
+        Assert.False(_line.IsTaken);
+    }
+
+    [Fact]
+    public void Only_one_sensor_can_have_a_line()
+    {
+        using var json = JsonDocument.Parse("""{"a":{"kind":"gpio","line":17},"b":{"kind":"counter","line":"17"},"c":{"kind":"counter","line":18.0}}""");
+        var sensors = new SensorForwarder.Configuration.SensorsParser(_world.Factory).Read(json.RootElement, null, TimeSpan.FromSeconds(5), out _, out var errors);
+        Assert.Equal(["a", "c"], sensors.Keys);
+        Assert.Contains("b: GPIO line 17 is that of sensor a already", Assert.Single(errors), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Without_a_chip_the_reason_says_what_the_container_needs()
+    {
+        var measurement = _world.Measure("gpio", "\"line\":17");
+        Assert.Equal(FaultReason.Absent, measurement.Reason);
+        Assert.Contains("Devices", measurement.Detail, StringComparison.Ordinal);
+        _world.Write("dev/gpiochip0", "no chip");
+        measurement = _world.Measure("gpio", "\"line\":17,\"chip\":\"pinctrl-rp1\"");
+        Assert.Equal(ReadingQuality.Bad, measurement.Quality);
+        Assert.Contains("gpiochip0", measurement.Detail, StringComparison.Ordinal);
+    }
+}

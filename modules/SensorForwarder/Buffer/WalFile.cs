@@ -58,8 +58,7 @@ internal sealed class WalFile
         var isValid = isOurs && sum == ReadSum(header.AsSpan(24));
         var before = ReadSum(header.AsSpan(24));
         var frame = new byte[FrameBytes];
-        // A spoiled header does not tell which frames are of this log, but the first of them does.
-        var salts = isValid || !ReadAt(_stream, HeaderBytes, frame) ? Salts(header.AsSpan(16)) : Salts(frame.AsSpan(8));
+        var salts = isValid ? Salts(header.AsSpan(16)) : MostLikelySalts(header);
         var invalidCommit = false;
         var others = new List<Frame>();
         for (var offset = (long)HeaderBytes; ReadAt(_stream, offset, frame); offset += FrameBytes)
@@ -83,6 +82,18 @@ internal sealed class WalFile
             HasDamage |= invalidCommit;
             invalidCommit |= !isValid && isCommit;
         }
+    }
+
+    // A spoiled header does not tell for sure which frames are of this log, and the first frame may be spoiled as well. But
+    // those of this log come first: it is the first value that stands there twice.
+    ulong MostLikelySalts(byte[] header)
+    {
+        var values = new List<ulong> { Salts(header.AsSpan(16)) };
+        var start = new byte[FrameHeaderBytes];
+        for (var offset = (long)HeaderBytes; offset + FrameBytes <= _stream.Length && ReadAt(_stream, offset, start); offset += FrameBytes)
+            values.Add(Salts(start.AsSpan(8)));
+        var seen = values.CountBy(value => value).ToDictionary();
+        return values.FirstOrDefault(value => seen[value] > 1, values[0]);
     }
 
     static ulong Salts(ReadOnlySpan<byte> bytes) => BinaryPrimitives.ReadUInt64BigEndian(bytes);

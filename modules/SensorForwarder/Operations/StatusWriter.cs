@@ -56,6 +56,9 @@ internal sealed class StatusWriter(
         hash.Add(stored.Storage);
         hash.Add(stored.ClockSynchronized);
         hash.Add(stored.DeadLetters > 0);
+        hash.Add(stored.Evicted.Count);
+        hash.Add(stored.Salvage?.At);
+        hash.Add(stored.Salvage?.IsComplete);
         hash.Add(forwarding.Sink);
         hash.Add(forwarding.Paused);
         hash.Add(forwarding.LastError is null);
@@ -82,6 +85,22 @@ internal sealed class StatusWriter(
         json.WriteString("storage", status.Storage.ToString());
         if (status.StorageReason is { } reason) json.WriteString("storageReason", LogText.Clean(reason));
         json.WriteString("clock", status.ClockSynchronized ? "Synchronized" : "NotSynchronized");
+        json.WriteStartObject("evicted");
+        foreach (var evicted in status.Evicted) json.WriteNumber(evicted.Reason, evicted.Count);
+        json.WriteEndObject();
+        if (status.Salvage is { } salvage) WriteSalvage(json, salvage);
+    }
+
+    static void WriteSalvage(Utf8JsonWriter json, SalvageReport salvage)
+    {
+        json.WriteStartObject("salvage");
+        json.WriteString("at", salvage.At.UtcDateTime);
+        json.WriteString("reason", LogText.Clean(salvage.Reason));
+        json.WriteNumber("readings", salvage.Readings);
+        json.WriteNumber("missing", salvage.Missing);
+        json.WriteBoolean("complete", salvage.IsComplete);
+        json.WriteString("keptAs", LogText.Clean(Path.GetFileName(salvage.KeptAs)));
+        json.WriteEndObject();
     }
 
     static void WriteForwarding(Utf8JsonWriter json, ForwardingStatus status)

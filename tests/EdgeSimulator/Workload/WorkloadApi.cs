@@ -22,6 +22,9 @@ internal sealed class WorkloadApi : IAsyncDisposable
         "2018-06-28", "2019-01-30", "2019-10-22", "2019-11-05", "2020-07-07", "2021-12-07", "2022-08-03",
     ];
 
+    // The daemon closes what comes beyond this (edgelet-http/src/concurrency.rs), without a word.
+    const int ConnectionsMax = 10;
+
     readonly ModuleIdentity _identity;
     readonly string _trustBundle;
     readonly FaultSwitches _faults;
@@ -35,7 +38,11 @@ internal sealed class WorkloadApi : IAsyncDisposable
         SocketPath = socketPath;
         var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         builder.Logging.ClearProviders();
-        builder.WebHost.UseKestrelCore().ConfigureKestrel(options => options.ListenUnixSocket(socketPath));
+        builder.WebHost.UseKestrelCore().ConfigureKestrel(options =>
+        {
+            options.ListenUnixSocket(socketPath);
+            options.Limits.MaxConcurrentConnections = ConnectionsMax;
+        });
         _app = builder.Build();
         _app.Run(AnswerAsync);
     }

@@ -123,6 +123,20 @@ public sealed class DamageTests : IDisposable
     }
 
     [Fact]
+    public async Task A_log_without_its_header_and_the_head_of_its_first_frame_keeps_what_stands_behind()
+    {
+        await MakeCrashedAsync();
+        Change(Wal, bytes =>
+        {
+            bytes.AsSpan(29, 40).Clear();
+            return bytes;
+        });
+        await using var buffer = await _fixture.OpenAsync();
+        Assert.InRange(Check(buffer).Count, Readings - 60, Readings);
+        Assert.NotNull(buffer.GetStatus().Salvage);
+    }
+
+    [Fact]
     public async Task A_lost_database_is_rebuilt_from_its_log()
     {
         await MakeCrashedAsync();

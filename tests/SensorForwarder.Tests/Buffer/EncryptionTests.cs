@@ -86,7 +86,14 @@ public sealed class EncryptionTests : IDisposable
         var bytes = await File.ReadAllBytesAsync(_fixture.DatabasePath, BufferFixture.Token);
         bytes.AsSpan(0, 4096).Clear();
         await File.WriteAllBytesAsync(_fixture.DatabasePath, bytes, BufferFixture.Token);
-        await Assert.ThrowsAsync<BufferUnavailableException>(() => OpenAsync(null));
+        var wrong = _keyFile + "2";
+        await File.WriteAllBytesAsync(wrong, RandomNumberGenerator.GetBytes(32), BufferFixture.Token);
+        foreach (var key in (string?[])[null, wrong])
+        {
+            await Assert.ThrowsAsync<BufferUnavailableException>(() => OpenAsync(key));
+            Assert.Equal(bytes, await File.ReadAllBytesAsync(_fixture.DatabasePath, BufferFixture.Token));
+            Assert.Empty(Directory.GetFiles(_fixture.Directory, "telemetry.damaged*"));
+        }
         await using var again = await OpenAsync(_keyFile);
         Assert.True(BufferFixture.ReadAll(again).Count > 2_000);
         Assert.NotNull(again.GetStatus().Salvage);

@@ -33,6 +33,9 @@ internal static class PnpModel
         ("oldestAgeSeconds", "double"), ("bufferBytes", "long"), ("deadLetters", "long"), ("storage", "string"), ("storageReason", "string"),
         ("clock", "string"), ("sink", "string"), ("paused", "boolean"), ("batchesAccepted", "long"), ("readingsAccepted", "long"),
         ("sendFailures", "long"), ("lastSuccess", "dateTime"), ("lastError", "string"), ("sensorsLeftOut", "integer"),
+        ("evicted", MapOf("reason", "count", "long")),
+        ("salvage", ObjectOf(
+            ("at", "dateTime"), ("reason", "string"), ("readings", "long"), ("missing", "long"), ("complete", "boolean"), ("keptAs", "string"))),
         ("sensorStates", MapOf("state", "count", "integer")),
         ("hub", ObjectOf(("state", "string"), ("since", "dateTime"), ("reconnects", "long"), ("lastError", "string"))),
         ("sensors", MapOf("sensor", "health", ObjectOf(

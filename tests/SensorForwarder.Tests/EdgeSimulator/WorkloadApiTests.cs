@@ -6,6 +6,7 @@ using System.Text.Json.Nodes;
 using EdgeSimulator.Faults;
 using EdgeSimulator.Hub;
 using EdgeSimulator.Workload;
+using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Simulator;
 
@@ -122,6 +123,45 @@ public sealed class WorkloadApiTests : IAsyncLifetime
 
         _faults.Update(_ => new FaultSettings());
         Assert.Equal(HttpStatusCode.OK, (await PostAsync(SignPath, """{"data":"AAAA"}""")).StatusCode);
+    }
+
+    [Fact]
+    public async Task The_11th_at_a_time_is_closed_without_a_word_and_later_ones_are_answered()
+    {
+        var token = TestContext.Current.CancellationToken;
+        var sockets = new List<Socket>();
+        for (var i = 0; i < 11; i++) sockets.Add(await ConnectAsync());
+        var answer = new byte[1];
+        Assert.Equal(0, await ReceiveAsync(sockets[10]));
+        Assert.All(sockets[..10], socket => Assert.False(socket.Poll(0, SelectMode.SelectRead)));
+
+        sockets.ForEach(socket => socket.Dispose());
+        await Until.True(() => PostAsync(SignPath, """{"data":"AAAA"}""").ContinueWith(answer => answer.IsCompletedSuccessfully, token).Result);
+
+        // The module's own client asks one thing at a time, so any number of callers is none too many.
+        using var api = new SensorForwarder.EdgeHub.WorkloadApi(
+            new(_workload.SocketPath, "telemetry", "637000000000000000"), TimeProvider.System, new Random(1), retriesMax: 0);
+        var digests = await Task.WhenAll(Enumerable.Range(0, 50).Select(_ => api.SignAsync("data"u8.ToArray(), token)));
+        Assert.All(digests, digest => Assert.Equal(digests[0], digest));
+
+        async Task<Socket> ConnectAsync()
+        {
+            var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+            await socket.ConnectAsync(new UnixDomainSocketEndPoint(_workload.SocketPath), token);
+            return socket;
+        }
+
+        async Task<int> ReceiveAsync(Socket socket)
+        {
+            try
+            {
+                return await socket.ReceiveAsync(answer, token);
+            }
+            catch (SocketException)
+            {
+                return 0;
+            }
+        }
     }
 
     async Task<HttpResponseMessage> PostAsync(string path, string body)

@@ -36,6 +36,35 @@ public sealed class StatusTests
     }
 
     [Fact]
+    public async Task It_says_what_was_salvaged_from_a_damaged_file_and_what_was_given_up()
+    {
+        using var fixture = new Buffer.BufferFixture();
+        await using (var buffer = await fixture.OpenAsync())
+        {
+            for (var i = 0; i < 500; i++) await buffer.EnqueueAsync(Buffer.BufferFixture.Reading(i), Token);
+        }
+
+        // The root page of everything, and one of the pages that have readings.
+        var bytes = await File.ReadAllBytesAsync(fixture.DatabasePath, Token);
+        bytes.AsSpan(0, 4096).Clear();
+        bytes.AsSpan(bytes.Length / 8192 * 4096, 4096).Clear();
+        await File.WriteAllBytesAsync(fixture.DatabasePath, bytes, Token);
+        await using var salvaged = await fixture.OpenAsync();
+        await salvaged.AcknowledgeAsync(1, 1, Token);
+        await using var parts = await new SettingsFixture().StartAsync();
+        var status = JsonNode.Parse(new StatusWriter(salvaged, parts.Forwarder, parts.Scheduler, TimeProvider.System).Write())!;
+
+        var salvage = status["salvage"]!;
+        Assert.Equal("not an SQLite database", (string)salvage["reason"]!);
+        Assert.True((bool)salvage["complete"]!);
+        Assert.True(File.Exists(Path.Combine(fixture.Directory, (string)salvage["keptAs"]!)));
+        Assert.Equal(500, (long)salvage["readings"]! + (long)salvage["missing"]!);
+        Assert.InRange((long)salvage["missing"]!, 1, 100);
+        Assert.Equal((long)salvage["missing"]!, (long)status["evicted"]!["damaged"]!);
+        Assert.All(status.AsObject(), property => Assert.Contains(property.Key, PnpModel.StatusNames));
+    }
+
+    [Fact]
     public async Task With_2000_sensors_and_every_setting_refused_all_that_is_reported_fits_into_32_KB()
     {
         await using var parts = await new SettingsFixture(inMemory: true).StartAsync();

@@ -54,46 +54,43 @@ internal sealed class WalFile
     void ReadFrames(byte[] header, bool isOurs, bool isBigEndian)
     {
         // SQLite's chain from the header on, and each frame by itself behind the sum that stands in the one before.
-        var sum = Checksum((0, 0), header.AsSpan(0, 24), isBigEndian);
-        var isValid = isOurs && sum == ReadSum(header.AsSpan(24));
+        var isValid = isOurs && Checksum((0, 0), header.AsSpan(0, 24), isBigEndian) == ReadSum(header.AsSpan(24));
         var before = ReadSum(header.AsSpan(24));
-        var frame = new byte[FrameBytes];
-        var salts = isValid ? Salts(header.AsSpan(16)) : MostLikelySalts(header);
+        var bytes = new byte[FrameBytes];
+        var all = new List<(Frame Frame, ulong Salts, bool IsCommit)>();
+        for (var offset = (long)HeaderBytes; ReadAt(_stream, offset, bytes); offset += FrameBytes)
+        {
+            var stored = ReadSum(bytes.AsSpan(16));
+            var own = Checksum(Checksum(before, bytes.AsSpan(0, 8), isBigEndian), bytes.AsSpan(FrameHeaderBytes), isBigEndian);
+            before = stored;
+            // Zeros have a sum of zero, but no page has that number.
+            var page = BinaryPrimitives.ReadUInt32BigEndian(bytes);
+            all.Add((new Frame(page, own == stored && page != 0, offset + FrameHeaderBytes),
+                Salts(bytes.AsSpan(8)), BinaryPrimitives.ReadUInt32BigEndian(bytes.AsSpan(4)) != 0));
+        }
+        // A spoiled header does not tell which frames are of this log, but the first whole one does.
+        var salts = Salts(header.AsSpan(16));
+        if (!isValid)
+            salts = all.Where(f => f.Frame.IsWhole).Select(f => f.Salts).FirstOrDefault(salts);
+
         var invalidCommit = false;
         var others = new List<Frame>();
-        for (var offset = (long)HeaderBytes; ReadAt(_stream, offset, frame); offset += FrameBytes)
+        foreach (var (frame, frameSalts, isCommit) in all)
         {
-            var stored = ReadSum(frame.AsSpan(16));
-            var own = Checksum(Checksum(before, frame.AsSpan(0, 8), isBigEndian), frame.AsSpan(FrameHeaderBytes), isBigEndian);
-            before = stored;
-            var page = BinaryPrimitives.ReadUInt32BigEndian(frame);
-            if (Salts(frame.AsSpan(8)) != salts)
+            if (frameSalts != salts)
             {
                 // Left over from before the log last started over; but in front of frames of this log it is spoiled.
                 isValid = false;
-                others.Add(new Frame(page, IsWhole: false, offset + FrameHeaderBytes));
+                others.Add(frame with { IsWhole = false });
                 continue;
             }
             _frames.AddRange(others);
             others.Clear();
-            _frames.Add(new Frame(page, own == stored, offset + FrameHeaderBytes));
-            isValid &= own == stored;
-            var isCommit = BinaryPrimitives.ReadUInt32BigEndian(frame.AsSpan(4)) != 0;
+            _frames.Add(frame);
+            isValid &= frame.IsWhole;
             HasDamage |= invalidCommit;
             invalidCommit |= !isValid && isCommit;
         }
-    }
-
-    // A spoiled header does not tell for sure which frames are of this log, and the first frame may be spoiled as well. But
-    // those of this log come first: it is the first value that stands there twice.
-    ulong MostLikelySalts(byte[] header)
-    {
-        var values = new List<ulong> { Salts(header.AsSpan(16)) };
-        var start = new byte[FrameHeaderBytes];
-        for (var offset = (long)HeaderBytes; offset + FrameBytes <= _stream.Length && ReadAt(_stream, offset, start); offset += FrameBytes)
-            values.Add(Salts(start.AsSpan(8)));
-        var seen = values.CountBy(value => value).ToDictionary();
-        return values.FirstOrDefault(value => seen[value] > 1, values[0]);
     }
 
     static ulong Salts(ReadOnlySpan<byte> bytes) => BinaryPrimitives.ReadUInt64BigEndian(bytes);

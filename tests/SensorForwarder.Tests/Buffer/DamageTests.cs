@@ -122,13 +122,17 @@ public sealed class DamageTests : IDisposable
         Assert.NotNull(buffer.GetStatus().Salvage);
     }
 
-    [Fact]
-    public async Task A_log_without_its_header_and_the_head_of_its_first_frame_keeps_what_stands_behind()
+    [Theory]
+    [InlineData(29, 40, 0x00)]
+    [InlineData(2, 60, 0x00)]
+    [InlineData(0, 4500, 0x00)]
+    [InlineData(0, 4500, 0xff)]
+    public async Task A_log_whose_begin_is_erased_keeps_what_stands_behind(int at, int length, byte by)
     {
         await MakeCrashedAsync();
         Change(Wal, bytes =>
         {
-            bytes.AsSpan(29, 40).Clear();
+            bytes.AsSpan(at, length).Fill(by);
             return bytes;
         });
         await using var buffer = await _fixture.OpenAsync();

@@ -39,6 +39,8 @@ internal static class SettingsTable
             s => s.Forwarding.DrainOrder, (s, v) => s with { Forwarding = s.Forwarding with { DrainOrder = v } }),
         Integer("backfillBatchesPerMinute", 0, 6_000, "Batches of the backlog in a minute at most, with `liveFirst`; 0: no limit.",
             s => s.Forwarding.BackfillBatchesPerMinute, (s, v) => s with { Forwarding = s.Forwarding with { BackfillBatchesPerMinute = v } }),
+        Integer("dailyMessageLimit", 0, 1_000_000_000, "Messages to IoT Hub in a day of UTC at most, counted as it bills them, in chunks of 4 KB; spread over the day, new readings first; `iothub` only; 0: no limit.",
+            s => s.Forwarding.DailyMessageLimit, (s, v) => s with { Forwarding = s.Forwarding with { DailyMessageLimit = v } }),
         Integer("commitIntervalMs", 0, 60_000, "Readings are written together this often: what a power cut can cost, and what spares the flash; 0: each by itself.",
             s => (int)s.Buffer.CommitInterval.TotalMilliseconds,
             (s, v) => s with { Buffer = s.Buffer with { CommitInterval = TimeSpan.FromMilliseconds(v) } }),

@@ -24,6 +24,7 @@ internal sealed class Dispatcher(
     readonly Lanes _lanes = new(buffer, encoder, timeProvider);
     readonly Circuit _circuit = new(timeProvider, random);
     readonly BackfillRate _backfillRate = new(timeProvider);
+    readonly MeteredLanes _meter = new(new(buffer, timeProvider, wake));
     readonly LogThrottle _throttle = new(timeProvider);
     readonly List<InFlight> _window = [];
     readonly List<Batch> _failed = [];
@@ -76,11 +77,12 @@ internal sealed class Dispatcher(
         return wait;
     }
 
-    /// <summary>Takes the ends of sends into account for the last time.</summary>
+    /// <summary>Takes the ends of sends into account for the last time, and hands over what the next run has to know.</summary>
     public void Close()
     {
         Reap();
         Remember();
+        Note(_meter.Quota.CloseAsync(CancellationToken.None));
     }
 
     void Reap()
@@ -269,21 +271,25 @@ internal sealed class Dispatcher(
         var closing = new Closing(
             settings, sink.MaxBytes(settings), flushThrough, _circuit.IsProbing ? Circuit.ProbeReadings : int.MaxValue);
         var size = _circuit.IsProbing ? 1 : sink.MaxInFlight(settings);
+        var isFlushing = SettledThrough < flushThrough;
+        _meter.HeldBackUntil = null;
         TimeSpan? wait = null;
         while (_window.Count < size)
         {
-            var batch = _lanes.Next(Lane.Live, closing, out wait);
+            wait = null;
+            var batch = _meter.Next(_lanes, Lane.Live, sink, closing, isFlushing, ref wait);
             if (batch is null && MayBackfill(settings, size, flushThrough, ref wait)
-                && (batch = _lanes.Next(Lane.Backfill, closing, out _)) is not null)
+                && (batch = _meter.Next(_lanes, Lane.Backfill, sink, closing, isFlushing, ref wait)) is not null)
             {
                 _backfillRate.Take();
             }
 
-            if (batch is null) return wait;
+            if (batch is null) break;
             _window.Add(new(batch, SendAndWakeAsync(sink, batch, settings, sendToken)));
         }
 
-        return null;
+        Status = _meter.Describe(Status, sink, settings);
+        return wait;
     }
 
     /// <summary>Whether the backlog may have the next place: one stays free for new readings where there are several.</summary>
@@ -311,7 +317,9 @@ internal sealed class Dispatcher(
         var began = timeProvider.GetTimestamp();
         try
         {
-            return await sink.SendAsync(batch, settings, cancellationToken);
+            return MeteredLanes.Objection(batch, sink, settings) is { } objection
+                ? new(SendOutcome.TooLarge, objection)
+                : await sink.SendAsync(batch, settings, cancellationToken);
         }
         finally
         {

@@ -64,4 +64,7 @@ internal sealed record ForwardingSettings
     /// <summary>Batches of the backlog in a minute at most, with <see cref="DrainOrder.LiveFirst"/>, 0..6000; 0: no
     /// limit.</summary>
     public int BackfillBatchesPerMinute { get; init; }
+
+    /// <summary>Messages to IoT Hub in a day at most, as it bills them; 0: no limit.</summary>
+    public int DailyMessageLimit { get; init; }
 }

@@ -27,6 +27,15 @@ internal sealed record ForwardingStatus
     /// <summary>Bytes of the batches accepted, before compression.</summary>
     public long Bytes { get; init; }
 
+    /// <summary>Messages in a day at most; 0: no limit.</summary>
+    public int DailyMessageLimit { get; init; }
+
+    /// <summary>Messages of this day of UTC as IoT Hub bills them, by our count; with a limit only.</summary>
+    public long MessagesToday { get; init; }
+
+    /// <summary>Until when something waits for the limit; null: nothing does.</summary>
+    public DateTimeOffset? HeldBackUntil { get; init; }
+
     /// <summary>Attempts that failed.</summary>
     public long Failures { get; init; }
 }

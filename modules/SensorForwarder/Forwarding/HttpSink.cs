@@ -54,6 +54,8 @@ internal sealed class HttpSink : ISink, IDisposable
     public Task WaitUntilReadyAsync(CancellationToken cancellationToken) =>
         Task.Delay(Timeout.InfiniteTimeSpan, _timeProvider, cancellationToken);
 
+    public bool IsMetered => false;
+
     public int MaxInFlight(ForwardingSettings settings) => 1;
 
     public int MaxBytes(ForwardingSettings settings) => Math.Min(settings.BatchMaxBytes, LargestBodyBytes);

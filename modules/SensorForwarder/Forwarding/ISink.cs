@@ -17,6 +17,10 @@ internal interface ISink
     /// <summary>Batches that may be under way at once, given the setting.</summary>
     int MaxInFlight(ForwardingSettings settings);
 
+    /// <summary>Whether the receiver bills messages by size: then <see cref="ForwardingSettings.DailyMessageLimit"/> counts.
+    /// </summary>
+    bool IsMetered { get; }
+
     /// <summary>The largest body that it can take, given the setting.</summary>
     int MaxBytes(ForwardingSettings settings);
 

@@ -14,6 +14,8 @@ internal sealed class IotHubSink(IEdgeHubClient client) : ISink
 
     public Task WaitUntilReadyAsync(CancellationToken cancellationToken) => client.WaitUntilConnectedAsync(cancellationToken);
 
+    public bool IsMetered => true;
+
     public int MaxInFlight(ForwardingSettings settings) => settings.MaxInFlightBatches;
 
     public int MaxBytes(ForwardingSettings settings) => Math.Min(settings.BatchMaxBytes, LargestBodyBytes);

@@ -7,7 +7,9 @@ namespace SensorForwarder.Forwarding;
 /// <param name="MaxBytes">Bytes that the sink takes.</param>
 /// <param name="FlushThrough">Readings up to this id do not wait for a full batch.</param>
 /// <param name="Cut">Readings that are taken at most once a batch may leave, fewer than fill it: for a probe.</param>
-internal readonly record struct Closing(ForwardingSettings Settings, int MaxBytes, long FlushThrough, int Cut = int.MaxValue);
+/// <param name="IsPacked">A batch of more than one chunk that is billed is cut to whole ones, where the rest can wait.</param>
+internal readonly record struct Closing(
+    ForwardingSettings Settings, int MaxBytes, long FlushThrough, int Cut = int.MaxValue, bool IsPacked = false);
 
 /// <summary>
 /// Decides what the next batch of a lane is, and when it is due. With <see cref="DrainOrder.OldestFirst"/> there is one
@@ -57,6 +59,12 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
     /// <summary>Whether all of a batch waited longer than new readings do.</summary>
     public bool IsOld(Batch batch, ForwardingSettings settings) =>
         batch.Lane == Lane.Backfill || batch.LastId <= _ages.CommittedBefore(LongestLag(settings));
+
+    /// <summary>Whether the one lane is at readings that have waited longer than new ones do.</summary>
+    public bool IsBehind(ForwardingSettings settings) => TakenThrough < _ages.CommittedBefore(LongestLag(settings));
+
+    /// <summary>Something waits that was not taken yet.</summary>
+    public bool HasWaiting => _again.Count > 0 || _cursor < buffer.LastCommittedId;
 
     /// <summary>Looks at what was committed since. To be called often, also while nothing can be sent.</summary>
     public void Observe(ForwardingSettings settings)
@@ -138,7 +146,7 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
                 continue;
             }
 
-            var batch = Cut(encoder.Encode(readings, closing.MaxBytes, lane), closing);
+            var batch = Cut(Pack(encoder.Encode(readings, closing.MaxBytes, lane), closing), closing);
             if (batch.LastId < range.Through) _passedOver[0] = range with { After = batch.LastId };
             else _passedOver.RemoveAt(0);
             return batch;
@@ -170,9 +178,14 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
 
             foreach (var reading in readings) _largestPayload = Math.Max(_largestPayload, reading.Payload.Length);
             var batch = encoder.Encode(readings, closing.MaxBytes);
-            if (isDue || IsFull(batch, readings.Count, closing))
+            var isFull = IsFull(batch, readings.Count, closing);
+            if (isDue || isFull)
             {
-                batch = Cut(batch, closing);
+                // What is cut off is less than a chunk: it waits for company, but no longer than its own time.
+                var packed = Pack(batch, closing);
+                var mayWait = isFull || packed.Readings.Count == batch.Readings.Count
+                    || timeProvider.GetUtcNow() - batch.Readings[packed.Readings.Count].RecordedAt < settings.UploadInterval;
+                batch = Cut(mayWait && _cursor >= closing.FlushThrough ? packed : batch, closing);
                 _cursor = batch.LastId;
                 _pending = null;
                 return batch;
@@ -181,6 +194,12 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
 
         due = left;
         return null;
+    }
+
+    Batch Pack(Batch batch, in Closing closing)
+    {
+        var whole = (batch.Body.Length + Quota.PropertyBytes) / Quota.ChunkBytes * Quota.ChunkBytes;
+        return closing.IsPacked && whole > 0 ? encoder.Encode(batch.Readings, whole - Quota.PropertyBytes, batch.Lane) : batch;
     }
 
     Batch Cut(Batch batch, in Closing closing) =>

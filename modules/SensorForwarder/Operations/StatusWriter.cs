@@ -110,6 +110,8 @@ internal sealed class StatusWriter(
         json.WriteNumber("batchesAccepted", status.Batches);
         json.WriteNumber("readingsAccepted", status.Readings);
         json.WriteNumber("sendFailures", status.Failures);
+        if (status.DailyMessageLimit > 0) json.WriteNumber("messagesToday", status.MessagesToday);
+        if (status.HeldBackUntil is { } until) json.WriteString("heldBackUntil", until.UtcDateTime);
         if (status.LastSuccess is { } success) json.WriteString("lastSuccess", success.UtcDateTime);
         if (status.LastError is { } error) json.WriteString("lastError", LogText.Clean(error));
     }

@@ -44,7 +44,7 @@ public sealed class SettingsParserTests
             """
             {"sink":"http","httpEndpoint":"https://example.com/in","batchSize":7,"batchMaxBytes":2048,
              "uploadIntervalSeconds":0.5,"maxInFlightBatches":3,"compression":"gzip","drainOrder":"liveFirst",
-             "backfillBatchesPerMinute":30,"messageFormat":"pnp","commitIntervalMs":250,
+             "backfillBatchesPerMinute":30,"dailyMessageLimit":9000,"messageFormat":"pnp","commitIntervalMs":250,
              "bufferMaxMegabytes":64,"bufferMaxAgeHours":24,"whenFull":"dropOldest","pollIntervalSeconds":2,
              "logLevel":"Debug","statusIntervalSeconds":60,"settingsTrialMinutes":15,"sensors":{"a":{"kind":"simulated"},"b":{"kind":"host","intervalSeconds":60}},"$version":9}
             """);

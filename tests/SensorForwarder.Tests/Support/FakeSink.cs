@@ -22,6 +22,8 @@ internal sealed class FakeSink : ISink
 
     public int Window { get; init; } = 1;
 
+    public bool IsMetered { get; init; }
+
     public int LargestBody { get; init; } = int.MaxValue;
 
     /// <summary>Every attempt so far, in order.</summary>

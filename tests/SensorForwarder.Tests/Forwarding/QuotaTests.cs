@@ -1,0 +1,175 @@
+using CsCheck;
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Buffer;
+using SensorForwarder.Forwarding;
+using SensorForwarder.Tests.Buffer;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Forwarding;
+
+public sealed class QuotaTests
+{
+    static readonly DateTimeOffset Midnight = new(2026, 11, 24, 0, 0, 0, TimeSpan.Zero);
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    static async Task TakeAsync(Quota quota, int limit, int chunks) => await Until.True(() => quota.TryTake(limit, chunks, out _));
+
+    [Fact]
+    public async Task The_backlog_leaves_to_the_rest_of_the_day_its_even_part()
+    {
+        using var files = new BufferFixture();
+        await using var buffer = await files.OpenAsync();
+        var clock = new FakeTimeProvider(Midnight.AddHours(6));
+        var quota = new Quota(buffer, clock, static () => { });
+        Assert.Equal(251, quota.Allowance(1_000, QuotaShare.Backlog)); // one ahead
+        Assert.Equal(375, quota.Allowance(1_000, QuotaShare.Live));
+        Assert.Equal(1_000, quota.Allowance(1_000, QuotaShare.Everything));
+        await TakeAsync(quota, 1_000, 251);
+        Assert.Equal(0, quota.Allowance(1_000, QuotaShare.Backlog));
+        var until = quota.Until(1_000, QuotaShare.Backlog, 10);
+        Assert.InRange(until, Midnight.AddHours(6).AddMinutes(14.4), Midnight.AddHours(6).AddMinutes(14.41));
+        clock.SetUtcNow(until);
+        Assert.Equal(10, quota.Allowance(1_000, QuotaShare.Backlog));
+        Assert.Equal(Midnight.AddDays(1), quota.Until(1_000, QuotaShare.Everything, 750));
+        clock.SetUtcNow(Midnight.AddDays(1));
+        Assert.Equal((1, 125, 1_000), (quota.Allowance(1_000, QuotaShare.Backlog), quota.Allowance(1_000, QuotaShare.Live), quota.Allowance(1_000, QuotaShare.Everything)));
+    }
+
+    [Fact]
+    public void Until_is_when_it_may_go_and_not_a_moment_later()
+    {
+        Gen.Select(Gen.Int[1, 1_000_000], Gen.Int[0, 86_399], Gen.Int[1, 60], Gen.Bool).Sample((limit, second, chunks, isLive) =>
+        {
+            if (chunks > limit) return;
+            using var files = new BufferFixture(inMemory: true);
+            using var buffer = new Disposing(files.OpenAsync().GetAwaiter().GetResult());
+            var clock = new FakeTimeProvider(Midnight.AddSeconds(second));
+            var quota = new Quota(buffer.Buffer, clock, static () => { });
+            var share = isLive ? QuotaShare.Live : QuotaShare.Backlog;
+            var until = quota.Until(limit, share, chunks);
+            Assert.True(until <= Midnight.AddDays(1));
+            if (until == Midnight.AddDays(1)) return;
+            if (until > clock.GetUtcNow())
+            {
+                Assert.True(quota.Allowance(limit, share) < chunks);
+                clock.SetUtcNow(until);
+            }
+
+            Assert.True(quota.Allowance(limit, share) >= chunks);
+        }, iter: 100);
+    }
+
+    [Fact]
+    public async Task What_was_reserved_counts_after_a_kill_and_what_was_sent_after_a_stop()
+    {
+        using var files = new BufferFixture();
+        await using var buffer = await files.OpenAsync();
+        var clock = new FakeTimeProvider(Midnight.AddHours(12));
+        var quota = new Quota(buffer, clock, static () => { });
+        await TakeAsync(quota, 1_000, 3);
+
+        var afterKill = new Quota(buffer, clock, static () => { });
+        Assert.InRange(afterKill.Used, 3, 13); // a block is a hundredth
+        var commits = buffer.GetStatus().Commits;
+        for (var i = 0; i < 10; i++) Assert.True(quota.TryTake(1_000, 1, out _));
+        Assert.Equal(commits, buffer.GetStatus().Commits);
+        await TakeAsync(quota, 1_000, 1);
+        await quota.CloseAsync(Token);
+        Assert.Equal(14, new Quota(buffer, clock, static () => { }).Used);
+
+        // Another day begins at nothing, and the old one is still known if the clock goes back.
+        clock.SetUtcNow(Midnight.AddDays(1));
+        Assert.Equal(0, new Quota(buffer, clock, static () => { }).Used);
+        Assert.Equal(14, new Quota(buffer, new FakeTimeProvider(Midnight), static () => { }).Used);
+    }
+
+    [Fact]
+    public async Task What_went_while_the_clock_was_wrong_counts_for_the_right_day_too()
+    {
+        using var files = new BufferFixture();
+        await using var buffer = await files.OpenAsync();
+        var clock = new SteppedClock(new(1970, 1, 1, 0, 1, 0, TimeSpan.Zero));
+        var quota = new Quota(buffer, clock, static () => { });
+        await TakeAsync(quota, 1_000, 7);
+        clock.Step(Midnight - clock.GetUtcNow());
+        Assert.Equal(7, quota.Used);
+        await TakeAsync(quota, 1_000, 5);
+        Assert.Equal(12, quota.Used);
+        clock.Step(TimeSpan.FromDays(-30)); // the five of now may be of that day
+        Assert.Equal(5, quota.Used);
+        clock.Step(TimeSpan.FromDays(30));
+        Assert.Equal(12, quota.Used);
+        clock.Advance(TimeSpan.FromDays(1));
+        Assert.Equal(0, quota.Used);
+    }
+
+    [Fact]
+    public async Task A_document_that_does_not_read_is_as_good_as_none()
+    {
+        foreach (var text in (string[])["", "x", "2026-13-01 5", "2026-11-24", "2026-11-24 -5", "2026-11-24 99999999999999999999"])
+        {
+            using var files = new BufferFixture(inMemory: true);
+            await using var buffer = await files.OpenAsync();
+            await buffer.SaveDocumentAsync(Quota.Document, System.Text.Encoding.UTF8.GetBytes(text), Token);
+            Assert.Equal(0, new Quota(buffer, new FakeTimeProvider(Midnight), static () => { }).Used);
+        }
+    }
+
+    [Fact]
+    public async Task Live_readings_go_while_the_backlog_is_held_back_and_the_status_says_until_when()
+    {
+        var hub = new FakeSink { Rule = _ => SendResult.Accepted, IsMetered = true };
+        await using var fixture = await ForwarderFixture.StartAsync(hub: hub, settings: new()
+        {
+            Sink = SinkKind.IotHub,
+            BatchSize = 50,
+            UploadInterval = TimeSpan.FromSeconds(10),
+            DrainOrder = DrainOrder.LiveFirst,
+            DailyMessageLimit = 20,
+        });
+        await fixture.StoreAsync(2_000); // about 80 chunks
+        fixture.Clock.SetUtcNow(BufferFixture.Noon.AddHours(1));
+        await fixture.RunAsync();
+
+        // Eleven chunks of twenty are the backlog's at this time of the day; they are whole ones but for the probe.
+        await Until.True(() => fixture.Forwarder.Status.HeldBackUntil is not null && fixture.Forwarder.Status.MessagesToday >= 11, fixture.Clock, TimeSpan.FromMilliseconds(100));
+        Assert.Equal(11, fixture.Forwarder.Status.MessagesToday);
+        var backlog = hub.Count(Lane.Backfill);
+        Assert.All(hub.Seen.Where(batch => batch.Lane == Lane.Backfill).Skip(1), batch => Assert.Equal(1, Quota.Chunks(batch.Body.Length)));
+        Assert.InRange(fixture.Forwarder.Status.HeldBackUntil!.Value - fixture.Clock.GetUtcNow(), TimeSpan.FromMinutes(1), TimeSpan.FromMinutes(73));
+
+        await fixture.StoreAsync(10, from: 2_001);
+        fixture.Clock.Advance(TimeSpan.FromSeconds(11));
+        await Until.True(() => hub.Ids(Lane.Live).Contains(2_010), fixture.Clock, TimeSpan.FromMilliseconds(100));
+        Assert.Equal(backlog, hub.Count(Lane.Backfill));
+    }
+
+    [Fact]
+    public async Task A_reading_that_the_day_has_no_room_for_goes_to_the_dead_letters_and_http_is_not_metered()
+    {
+        var hub = new FakeSink { Rule = _ => SendResult.Accepted, IsMetered = true };
+        await using var fixture = await ForwarderFixture.StartAsync(
+            http: new FakeSink { Rule = _ => SendResult.Accepted }, hub: hub,
+            settings: new() { Sink = SinkKind.IotHub, UploadInterval = TimeSpan.Zero, DailyMessageLimit = 1 });
+        await fixture.Buffer.EnqueueAsync(
+            BufferFixture.Reading(1) with { Values = [.. Enumerable.Range(0, 400).Select(n => KeyValuePair.Create($"value{n}", 1.5))] }, Token);
+        await fixture.StoreAsync(1, from: 2);
+        fixture.Clock.SetUtcNow(Midnight.AddHours(23.5));
+        await fixture.RunAsync();
+        await Until.True(() => fixture.Buffer.GetStatus().Depth == 0, fixture.Clock, TimeSpan.FromSeconds(1));
+        Assert.Contains("dailyMessageLimit is 1", Assert.Single(fixture.Buffer.ListDeadLetters(0, 10)).Answer);
+        Assert.Equal([2], hub.Seen.SelectMany(batch => batch.Readings).Select(reading => reading.Id));
+
+        fixture.Forwarder.Apply(new() { Sink = SinkKind.Http, UploadInterval = TimeSpan.Zero, DailyMessageLimit = 1 });
+        await fixture.StoreAsync(20, from: 3);
+        await Until.True(() => fixture.Buffer.GetStatus().Depth == 0, fixture.Clock, TimeSpan.FromSeconds(1));
+    }
+
+    sealed class Disposing(TelemetryBuffer buffer) : IDisposable
+    {
+        public TelemetryBuffer Buffer => buffer;
+
+        public void Dispose() => buffer.DisposeAsync().AsTask().GetAwaiter().GetResult();
+    }
+}

@@ -5,6 +5,15 @@ internal static class LogText
 {
     public const int MaxLength = 200;
 
+    /// <summary>The same without what stands between <c>//</c> and <c>@</c>, and behind <c>?</c>, in a URL: a password, or a key.</summary>
+    public static string WithoutSecrets(string url)
+    {
+        if (url.IndexOf('?', StringComparison.Ordinal) is var query and >= 0) url = $"{url[..query]}?..";
+        var start = url.IndexOf("//", StringComparison.Ordinal) + 2;
+        var end = url.LastIndexOf('@');
+        return start >= 2 && end > start ? $"{url[..start]}..{url[end..]}" : url;
+    }
+
     public static string Clean(string text)
     {
         var length = Math.Min(text.Length, MaxLength);

@@ -38,7 +38,8 @@ if (args.Length > 0) return await Commands.RunAsync(args, boot, timeProvider);
 CrashLine.Install(timeProvider);
 
 var logLevel = new LogLevelSwitch(boot.LogLevel);
-using var loggers = Logs.CreateFactory(logLevel);
+var events = new RecentEvents(timeProvider);
+using var loggers = Logs.CreateFactory(logLevel, events);
 var log = loggers.CreateLogger("SensorForwarder");
 Log.Starting(log, StatusWriter.Version, boot.Identity?.ToString() ?? $"{boot.DeviceId} (no hub)", boot.BufferDirectory);
 
@@ -77,6 +78,7 @@ services.AddSingleton<SettingsFile>().AddSingleton<SettingsTrial>();
 // Operations
 services.AddSingleton<StatusWriter>().AddSingleton<DirectMethods>().AddSingleton<Health>();
 services.AddSingleton<ModuleMetrics>().AddSingleton<MetricsText>();
+services.AddSingleton(events).AddSingleton<Trends>().AddSingleton<Dashboard>();
 services.AddSingleton(new RequestGuard([Environment.MachineName, .. boot.WebAllowedHosts])).AddSingleton<Endpoints>();
 
 // What runs, in this order; it stops in the reverse one: first sensing, then forwarding, then the connection.
@@ -103,6 +105,7 @@ services.AddHostedService(provider => provider.GetRequiredService<SensorSchedule
 services.AddHostedService(provider => provider.GetRequiredService<SettingsFile>());
 services.AddHostedService(provider => provider.GetRequiredService<SettingsTrial>());
 services.AddHostedService(provider => provider.GetRequiredService<Health>());
+services.AddHostedService(provider => provider.GetRequiredService<Trends>());
 services.AddHostedService<WebServer>();
 
 using var host = builder.Build();

@@ -92,7 +92,7 @@ internal sealed record BootOptions
         if (Text(configuration, "Http:Endpoint") is not { } text) return null;
         return SettingDefinition.TryReadEndpoint(text, out var endpoint)
             ? endpoint
-            : throw new BootValueException($"Http__Endpoint: '{text}' is not an absolute http or https URL without user and password (Http__Authorization is for those).");
+            : throw new BootValueException($"Http__Endpoint: '{LogText.Clean(LogText.WithoutSecrets(text))}' is not an absolute http or https URL without user and password (Http__Authorization is for those).");
     }
 
     static bool ReadWrapsBufferKey(IConfiguration configuration, EdgeIdentity? identity)

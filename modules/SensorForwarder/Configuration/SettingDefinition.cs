@@ -116,7 +116,7 @@ internal sealed record SettingDefinition(
         {
             Set = (settings, value) => value.ValueKind == JsonValueKind.String && TryReadEndpoint(value.GetString()!, out var url)
                 ? set(settings, url)
-                : throw new SettingException($"{Show(value)} is not allowed; allowed is an {definition.Allowed}"),
+                : throw new SettingException($"{LogText.WithoutSecrets(Show(value))} is not allowed; allowed is an {definition.Allowed}"),
         };
     }
 

@@ -25,11 +25,15 @@ internal sealed class SettingsStore(
     JsonObject _accepted = [];
     RolledBack? _rolledBack;
     long _version;
+    long _revision;
     string _complaints = "";
     volatile ParsedSettings? _current;
 
     /// <summary>Other settings are in force, or other ones are refused. Handlers only signal.</summary>
     public event Action? Changed;
+
+    /// <summary>Counts the documents that were taken.</summary>
+    public long Revision => Volatile.Read(ref _revision);
 
     /// <summary>What is in force, and what was refused. Null before <see cref="StartAsync"/>.</summary>
     public ParsedSettings? Current => _current;
@@ -111,6 +115,7 @@ internal sealed class SettingsStore(
             Complain(parsed);
             await applier.ApplyAsync(parsed.Settings, cancellationToken);
             _current = parsed;
+            Interlocked.Increment(ref _revision);
             await SaveAsync(AcceptedDocument, acceptedBefore, parsed.Accepted, cancellationToken);
             await SaveAsync(TwinDocument, twinBefore, _twin, cancellationToken);
             await SaveAsync(FileDocument, fileBefore, _file, cancellationToken);
@@ -153,7 +158,12 @@ internal sealed class SettingsStore(
         if (complaints == _complaints) return;
         _complaints = complaints;
         foreach (var verdict in refused)
-            Log.SettingRefused(logger, verdict.Key, verdict.Error!, LogText.Clean(verdict.Value?.ToJsonString() ?? "none"));
+        {
+            var inForce = verdict.Value?.ToJsonString() ?? "none";
+            if (verdict.Key == SettingsTable.HttpEndpointKey) inForce = LogText.WithoutSecrets(inForce);
+            Log.SettingRefused(logger, verdict.Key, verdict.Error!, LogText.Clean(inForce));
+        }
+
         foreach (var message in parsed.UnknownKeys) Log.SettingUnknown(logger, message);
     }
 

@@ -10,6 +10,7 @@ namespace SensorForwarder.Configuration;
 internal static class SettingsTable
 {
     public const string SensorsKey = "sensors";
+    public const string HttpEndpointKey = "httpEndpoint";
 
     public static IReadOnlyList<SettingDefinition> All { get; } =
     [
@@ -17,7 +18,7 @@ internal static class SettingsTable
             [("iothub", SinkKind.IotHub), ("http", SinkKind.Http)],
             s => s.Forwarding.Sink, (s, v) => s with { Forwarding = s.Forwarding with { Sink = v } })
             with { DefaultSource = "`iothub` with an edge identity, else `http`" },
-        Url("httpEndpoint", "Receiver of the `http` sink; secrets belong into `Http__Authorization`.",
+        Url(HttpEndpointKey, "Receiver of the `http` sink; secrets belong into `Http__Authorization`.",
             s => s.Forwarding.HttpEndpoint, (s, v) => s with { Forwarding = s.Forwarding with { HttpEndpoint = v } })
             with { DefaultSource = "`Http__Endpoint`" },
         Integer("batchSize", 1, 10_000, "Readings in a batch at most.",

@@ -9,14 +9,15 @@ namespace SensorForwarder.Operations;
 /// </summary>
 internal static class Logs
 {
-    public static ILoggerFactory CreateFactory(LogLevelSwitch level) => LoggerFactory.Create(logging => logging
+    public static ILoggerFactory CreateFactory(LogLevelSwitch level, RecentEvents events) => LoggerFactory.Create(logging => logging
         .SetMinimumLevel(LogLevel.Trace)
         .AddFilter((category, logLevel) => level.IsEnabled(logLevel) && !IsFrameworkNoise(category, logLevel))
         .AddSystemdConsole(console =>
         {
             console.TimestampFormat = "yyyy-MM-dd HH:mm:ss.fff zzz ";
             console.UseUtcTimestamp = true;
-        }));
+        })
+        .AddProvider(events));
 
     // "Application started. Press Ctrl+C to shut down." and the like help nobody on a gateway.
     static bool IsFrameworkNoise(string? category, LogLevel level) =>

@@ -9,10 +9,21 @@ namespace SensorForwarder.Operations.Web;
 /// <summary>Answers one request after the other: a path, a GET, an answer. Nothing that a client does ends more than its
 /// own request.</summary>
 internal sealed class Endpoints(
-    RequestGuard guard, MetricsText metrics, StatusWriter status, Health health, ILogger<Endpoints> logger)
-    : IHttpApplication<HttpContext>
+    RequestGuard guard,
+    MetricsText metrics,
+    StatusWriter status,
+    Health health,
+    Dashboard dashboard,
+    TimeProvider timeProvider,
+    ILogger<Endpoints> logger) : IHttpApplication<HttpContext>
 {
+    const string NothingThere = "There is /, /metrics, /status, /healthz and /readyz.\n";
     const string Json = "application/json";
+
+    readonly StatusStream _stream = new(dashboard, timeProvider);
+
+    /// <summary>Ends the streams: a server that stops waits for its requests.</summary>
+    public CancellationToken Stopping { get; set; }
 
     public HttpContext CreateContext(IFeatureCollection contextFeatures) => new DefaultHttpContext(contextFeatures);
 
@@ -54,8 +65,30 @@ internal sealed class Endpoints(
         "/status" => AnswerAsync(context, Json, status.Write()),
         "/healthz" => AnswerAsync(context, health.Live()),
         "/readyz" => AnswerAsync(context, health.Ready()),
-        _ => AnswerAsync(context, "text/plain", "There is /metrics, /status, /healthz and /readyz.\n"u8.ToArray(), StatusCodes.Status404NotFound),
+        { } path when dashboard.IsOn => AnswerPageAsync(context, path),
+        _ => NotFoundAsync(context),
     };
+
+    Task AnswerPageAsync(HttpContext context, string path) => path switch
+    {
+        "/api/now" => AnswerAsync(context, Json, dashboard.WriteNow()),
+        "/api/stream" => StreamAsync(context),
+        "/api/events" => AnswerAsync(context, Json, dashboard.WriteEvents()),
+        "/api/hour" => AnswerAsync(context, Json, dashboard.WriteLastHour()),
+        "/api/settings" => AnswerAsync(context, Json, dashboard.WriteSettings()),
+        _ when dashboard.Files.TryGetValue(path, out var file) => AnswerAsync(context, file.Type, file.Content),
+        _ => NotFoundAsync(context),
+    };
+
+    async Task StreamAsync(HttpContext context)
+    {
+        if (HttpMethods.IsHead(context.Request.Method) || await _stream.TryServeAsync(context, Stopping)) return;
+        context.Response.Headers.RetryAfter = "10";
+        await AnswerAsync(context, "text/plain", "too many pages are open\n"u8.ToArray(), StatusCodes.Status503ServiceUnavailable);
+    }
+
+    static Task NotFoundAsync(HttpContext context) =>
+        AnswerAsync(context, "text/plain", Encoding.UTF8.GetBytes(NothingThere), StatusCodes.Status404NotFound);
 
     static Task AnswerAsync(HttpContext context, HealthReport report) => AnswerAsync(
         context, Json, report.ToJson(), report.IsOk ? StatusCodes.Status200OK : StatusCodes.Status503ServiceUnavailable);

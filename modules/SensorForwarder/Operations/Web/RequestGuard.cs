@@ -18,6 +18,8 @@ internal sealed class RequestGuard(params IReadOnlyCollection<string> ownNames)
     {
         if (!HttpMethods.IsGet(request.Method) && !HttpMethods.IsHead(request.Method))
             return (StatusCodes.Status405MethodNotAllowed, "only GET is answered: nothing can be changed here");
+        if (request.ContentLength > 0 || request.Headers.TransferEncoding.Count > 0)
+            return (StatusCodes.Status400BadRequest, "a GET has no body here");
         return IsOwn(request.Host.Host)
             ? null
             : (StatusCodes.Status421MisdirectedRequest, "this name is not served here; use the address or the name of the machine");

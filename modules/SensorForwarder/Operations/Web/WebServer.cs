@@ -33,6 +33,7 @@ internal sealed class WebServer(
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         if (boot.WebPort == 0) return;
+        endpoints.Stopping = stoppingToken;
         var throttle = new LogThrottle(timeProvider);
         while (!stoppingToken.IsCancellationRequested)
         {

@@ -1,0 +1,294 @@
+'use strict';
+
+// Shows what the module says. Text from outside is only ever set as text.
+
+const byId = (id) => document.getElementById(id);
+const nf = new Intl.NumberFormat('en', { maximumFractionDigits: 2 });
+const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
+const units = { temperature: '°C', humidity: '%', pressure: 'hPa', illuminance: 'lx', co2: 'ppm', voltage: 'V', current: 'A', power: 'W' };
+let latest = null;
+let hour = new Map();
+const revisions = { events: -1, hour: -1, settings: -1 };
+
+const element = (name, className, text) => {
+  const node = document.createElement(name);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+};
+const setText = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+const setState = (node, state) => { if (node.dataset.state !== state) node.dataset.state = state; };
+
+const bytes = (n) => n >= 1e9 ? `${nf.format(n / 1e9)} GB` : n >= 1e6 ? `${nf.format(n / 1e6)} MB` : `${nf.format(n / 1e3)} KB`;
+const duration = (s) => {
+  if (s < 60) return `${Math.max(0, Math.round(s))} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ${Math.round(s % 60)} s`;
+  if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min`;
+  return s < 86400 * 999 ? `${Math.floor(s / 86400)} d ${Math.floor(s % 86400 / 3600)} h` : 'years';
+};
+// The clock of the module counts, not that of whoever looks.
+const ago = (time) => latest && time ? (Date.parse(latest.now) - Date.parse(time)) / 1000 : 0;
+const clock = (time) => new Date(time).toLocaleTimeString('en-GB');
+const value = (n) => Math.abs(n) >= 1e6 || (n !== 0 && Math.abs(n) < 0.001) ? n.toPrecision(4) : nf.format(n);
+// Names of values say their unit at the end where they have one.
+const shown = (name, n) => name.endsWith('Bytes') ? bytes(n) : name.endsWith('Seconds') ? duration(n) : value(n);
+const unitOf = (name) => units[name] || (name.endsWith('Percent') ? '%' : '');
+const titleOf = (name) => words(name.replace(/(Bytes|Percent|Seconds)$/, ''));
+const words = (name) => name.replace(/([a-z0-9])([A-Z])/g, (_, a, b) => `${a} ${b.toLowerCase()}`);
+
+function list(node, rows) {
+  const wanted = rows.filter((row) => row);
+  const key = JSON.stringify(wanted);
+  if (node.dataset.key === key) return;
+  node.dataset.key = key;
+  node.replaceChildren(...wanted.flatMap(([term, text, isWide]) => isWide
+    ? [element('dd', 'wide', text)]
+    : [element('dt', '', term), element('dd', '', text)]));
+}
+
+const linkNames = { Up: 'Connected', Down: 'No connection', Paused: 'Paused', Starting: 'Nothing sent yet' };
+const linkStates = { Up: 'good', Down: 'bad', Paused: 'warn', Starting: 'wait' };
+const orders = { OldestFirst: 'oldest first', LiveFirst: 'new ones first' };
+
+function showLink(link) {
+  setText(byId('link-state'), linkNames[link.state]);
+  setState(byId('link-state'), linkStates[link.state]);
+  list(byId('link'), [
+    ['to', link.sink || 'nowhere yet'],
+    ['for', duration(ago(link.since))],
+    link.lastSuccess ? ['last accepted', `${duration(ago(link.lastSuccess))} ago`] : ['last accepted', 'not yet'],
+    ['batches live / backlog', `${whole.format(link.liveBatches)} / ${whole.format(link.backfillBatches)}`],
+    ['order', orders[link.drainOrder] || link.drainOrder],
+    ['attempts that failed', whole.format(link.failures)],
+    link.reconnects === undefined ? null : ['connections lost', whole.format(link.reconnects)],
+    link.lastError ? ['', link.lastError, true] : null,
+  ]);
+}
+
+function showQueue(queue) {
+  setText(byId('depth'), whole.format(queue.depth));
+  const share = Math.min(100, 100 * queue.fileBytes / queue.maxBytes);
+  byId('fill').setAttribute('aria-valuenow', share.toFixed(0));
+  byId('fill').firstElementChild.style.width = `${share}%`;
+  const evicted = Object.entries(queue.evicted);
+  list(byId('queue'), [
+    ['oldest', queue.depth ? duration(queue.oldestAgeSeconds) : 'none'],
+    ['on the volume', `${bytes(queue.fileBytes)} of ${bytes(queue.maxBytes)}`],
+    ['in / out', `${nf.format(queue.committedPerSecond)} / ${nf.format(queue.acceptedPerSecond)} a second`],
+    queue.drainedInSeconds === undefined ? null : ['sent in about', duration(queue.drainedInSeconds)],
+    queue.fullInSeconds === undefined ? null : ['full in about', duration(queue.fullInSeconds)],
+    queue.deadLetters ? ['refused by the receiver', whole.format(queue.deadLetters)] : null,
+    evicted.length ? ['given up', evicted.map(([reason, n]) => `${whole.format(n)} ${reason}`).join(', ')] : null,
+  ]);
+}
+
+function showStorage(storage, uptime) {
+  const names = { Ok: 'Every reading is stored', Full: 'The volume is full', ReadOnly: 'The volume can’t be written', Busy: 'The file is locked', Failing: 'The volume fails', Closed: 'Stopped' };
+  setText(byId('storage-state'), names[storage.state] || storage.state);
+  setState(byId('storage-state'), storage.state === 'Ok' ? 'good' : 'bad');
+  list(byId('storage'), [
+    ['readings stored', whole.format(storage.committedReadings)],
+    ['transactions', whole.format(storage.commits)],
+    storage.writeFailures ? ['writes that failed', whole.format(storage.writeFailures)] : null,
+    uptime > 600 ? ['flash written a year', bytes(storage.flashBytesPerYear)] : null,
+    ['clock', storage.clockSynchronized ? 'set by a time service' : 'not set: times are repaired later'],
+    ['module clock', new Date(latest.now).toISOString().slice(0, 19).replace('T', ' ') + ' UTC'],
+    storage.salvaged ? ['', `Repaired ${storage.salvaged}`, true] : null,
+    storage.reason ? ['', storage.reason, true] : null,
+  ]);
+}
+
+const icons = { good: 'M8 12.5l3 3 5.5-6', warn: 'M12 7v6M12 16.5v.01', bad: 'M9 9l6 6M15 9l-6 6', wait: 'M12 7v5l3 2' };
+function banner(state, title, text) {
+  setState(byId('banner'), state);
+  byId('banner-icon').setAttribute('d', icons[state]);
+  setText(byId('banner-title'), title);
+  setText(byId('banner-text'), text);
+}
+
+function showBanner(now) {
+  const failing = now.sensors.filter((s) => s.state === 'Failing');
+  const waiting = `${whole.format(now.queue.depth)} readings wait safely on the volume`;
+  if (now.storage.state !== 'Ok') return banner('bad', 'The volume takes no readings', now.storage.reason || 'Readings wait in memory; see Storage.');
+  if (now.link.state === 'Down') return banner('bad', 'No connection', `${waiting}; they are sent when it is back. Sensing goes on.`);
+  if (now.link.state === 'Paused') return banner('warn', 'Forwarding is paused', `${waiting} until somebody resumes it.`);
+  if (failing.length) return banner('warn', `${failing.length} of ${now.sensors.length} sensors ${failing.length === 1 ? 'fails' : 'fail'}`, failing.slice(0, 5).map((s) => `${s.name}: ${s.reason || 'no values'}`).join('; '));
+  if (now.faults.length) return banner('warn', 'Something is not as it should be', now.faults.join('; '));
+  if (now.link.state === 'Starting') return banner('wait', 'Started', 'Readings are stored; nothing has been sent yet.');
+  if (now.queue.drainedInSeconds > 30) return banner('good', 'Catching up', `${waiting}; sent in about ${duration(now.queue.drainedInSeconds)}.`);
+  return banner('good', 'All is well', 'Every sensor answers, every reading is stored, and the receiver takes them.');
+}
+
+function spark(svg, all) {
+  // A module that was started a minute ago has no hour to show.
+  const points = (all || []).slice((all || []).findIndex((p) => p !== null));
+  const good = points.filter((p) => p !== null);
+  if (good.length < 2) { svg.replaceChildren(); svg.setAttribute('aria-label', 'no history yet'); return; }
+  const [low, high] = [Math.min(...good), Math.max(...good)];
+  const span = high - low || Math.abs(high) || 1;
+  const y = (p) => high === low ? 20 : 37 - 34 * (p - low) / span;
+  let line = '', area = '', start = -1;
+  points.forEach((p, i) => {
+    if (p === null) {
+      if (start >= 0) area += `L${i - 1} 40L${start} 40Z`;
+      start = -1;
+      return;
+    }
+    line += `${start < 0 ? 'M' : 'L'}${i} ${y(p).toFixed(1)}`;
+    area += `${start < 0 ? 'M' : 'L'}${i} ${y(p).toFixed(1)}`;
+    if (start < 0) start = i;
+  });
+  if (start >= 0) area += `L${points.length - 1} 40L${start} 40Z`;
+  const path = (d, className) => {
+    const node = document.createElementNS('http://www.w3.org/2000/svg', 'path');
+    node.setAttribute('d', d);
+    if (className) node.setAttribute('class', className);
+    return node;
+  };
+  svg.replaceChildren(path(area, 'area'), path(line));
+  svg.setAttribute('viewBox', `0 0 ${points.length - 1} 40`);
+  svg.setAttribute('aria-label', `last ${Math.max(1, Math.round(points.length / 2))} minutes: ${value(low)} to ${value(high)}`);
+}
+
+function newCard() {
+  const card = element('li', 'card');
+  const row = element('div', 'row');
+  row.append(element('h3'), element('span', 'tag'));
+  card.append(row, element('p', 'why'), element('div', 'values'), element('p', 'foot'));
+  return card;
+}
+
+function newValue(name, unit) {
+  const row = element('div', 'value');
+  const number = element('span', 'number');
+  number.append(element('span'), element('small', '', unit));
+  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+  svg.setAttribute('class', 'spark');
+  svg.setAttribute('viewBox', '0 0 119 40');
+  svg.setAttribute('preserveAspectRatio', 'none');
+  svg.setAttribute('role', 'img');
+  row.append(element('span', 'name', titleOf(name)), number, svg);
+  row.dataset.name = name;
+  return row;
+}
+
+function showSensor(card, sensor) {
+  const label = sensor.label || sensor.name;
+  setText(card.querySelector('h3'), label);
+  const tag = card.querySelector('.tag');
+  const isDoubtful = sensor.quality === 'Uncertain';
+  setState(tag, sensor.state === 'Failing' ? 'bad' : sensor.state === 'Starting' ? 'wait' : isDoubtful ? 'warn' : 'good');
+  setText(tag, sensor.state === 'Failing' ? 'failing' : sensor.state === 'Starting' ? 'starting' : isDoubtful ? 'uncertain' : 'good');
+  const why = card.querySelector('.why');
+  why.hidden = !sensor.reason;
+  setText(why, [sensor.reason, sensor.detail].filter((t) => t).join(': '));
+  const names = Object.keys(sensor.values || {});
+  const holder = card.querySelector('.values');
+  if (holder.dataset.names !== names.join()) {
+    holder.dataset.names = names.join();
+    card.classList.toggle('many', names.length > 4);
+    holder.replaceChildren(...names.map((name) => newValue(name, sensor.unit || unitOf(name))));
+  }
+  names.forEach((name, i) => {
+    const row = holder.children[i];
+    setText(row.querySelector('.number span'), shown(name, sensor.values[name]));
+    const points = hour.get(`${sensor.name} ${name}`);
+    if (row.points !== points || !row.drawn) { row.points = points; row.drawn = true; spark(row.querySelector('svg'), points); }
+  });
+  const parts = [sensor.kind, sensor.label ? sensor.name : '', sensor.time ? `${duration(ago(sensor.time))} ago` : 'no values yet'];
+  if (sensor.failures) parts.push(`${whole.format(sensor.failures)} failed`);
+  setText(card.querySelector('.foot'), parts.filter((t) => t).join(' · '));
+}
+
+function showSensors(now) {
+  const holder = byId('sensor-list');
+  const order = now.sensors.map((s) => s.name).join('\n');
+  if (holder.dataset.order !== order) {
+    holder.dataset.order = order;
+    const old = new Map([...holder.children].map((card) => [card.dataset.sensor, card]));
+    holder.replaceChildren(...now.sensors.map((s) => {
+      const card = old.get(s.name) || newCard();
+      card.dataset.sensor = s.name;
+      return card;
+    }));
+  }
+  now.sensors.forEach((sensor, i) => showSensor(holder.children[i], sensor));
+  const failing = now.sensors.filter((s) => s.state === 'Failing').length;
+  setText(byId('sensor-count'), now.sensors.length === 0 ? 'none are configured' :
+    `${now.sensors.length + now.sensorsLeftOut} sensors${failing ? `, ${failing} failing` : ''}${now.sensorsLeftOut ? `, the first ${now.sensors.length} are shown` : ''}; the lines are the last hour`);
+}
+
+const levels = { Information: ['info', 'wait'], Warning: ['warning', 'warn'], Error: ['error', 'bad'], Critical: ['critical', 'bad'] };
+async function showEvents() {
+  const { events } = await (await fetch('api/events')).json();
+  byId('events').replaceChildren(...events.map((e) => {
+    const item = element('li');
+    const time = element('time', '', clock(e.time));
+    time.dateTime = e.time;
+    const [name, state] = levels[e.level] || [e.level, 'wait'];
+    const tag = element('span', 'tag', name);
+    tag.dataset.state = state;
+    item.append(time, tag, element('span', '', e.text));
+    return item;
+  }));
+}
+
+async function showHour() {
+  const { series } = await (await fetch('api/hour')).json();
+  hour = new Map(series.map((s) => [`${s.sensor} ${s.value}`, s.points]));
+  if (latest) showSensors(latest);
+}
+
+async function showSettings() {
+  const { version, settings, unknown } = await (await fetch('api/settings')).json();
+  byId('settings').replaceChildren(...settings.map((s) => {
+    const row = element('tr');
+    const name = element('th', '', s.key);
+    name.scope = 'row';
+    row.append(name, element('td', 'value-text', s.value), element('td', '', s.isDefault ? 'default' : 'set'));
+    return row;
+  }));
+  const problems = [...settings.filter((s) => s.error).map((s) => `Refused: ${s.key}: ${s.error}`), ...unknown.map((u) => `Unknown: ${u}`)];
+  byId('refused').replaceChildren(...problems.map((p) => element('p', 'problem', p)));
+  setText(byId('settings-note'), version ? `version ${version} of the twin` : '');
+}
+
+async function refresh(name, revision, show) {
+  if (revisions[name] === revision) return;
+  const before = revisions[name];
+  revisions[name] = revision;
+  try { await show(); } catch { revisions[name] = before; }
+}
+
+function show(now) {
+  latest = now;
+  setText(byId('device'), now.device);
+  document.title = `${now.link.state === 'Down' ? '! ' : ''}${now.device} - SensorForwarder`;
+  setText(byId('about'), `${now.module} ${now.version}, up ${duration(now.uptimeSeconds)}`);
+  showBanner(now);
+  showLink(now.link);
+  showQueue(now.queue);
+  showStorage(now.storage, now.uptimeSeconds);
+  showSensors(now);
+  refresh('events', now.eventsRevision, showEvents);
+  refresh('hour', now.hourRevision, showHour);
+  refresh('settings', now.settingsRevision, showSettings);
+}
+
+function listen() {
+  const stream = new EventSource('api/stream');
+  const live = (state, text) => { setState(byId('live'), state); setText(byId('live-text'), text); };
+  stream.onmessage = (message) => {
+    live('good', 'live');
+    show(JSON.parse(message.data));
+  };
+  stream.onerror = () => {
+    live('bad', 'module does not answer');
+    banner('bad', 'The module does not answer', latest ? `What is shown is of ${clock(latest.now)}. The page tries again by itself.` : 'The page tries again by itself.');
+    Object.keys(revisions).forEach((name) => { revisions[name] = -1; });
+    // The browser gives up for good when the answer was an error.
+    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, 5000);
+  };
+}
+
+listen();

@@ -1,0 +1,79 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Text;
+
+namespace SensorForwarder.Tests.EndToEnd;
+
+/// <summary>The module as a process whose port is asked.</summary>
+internal sealed class WebProcess : IAsyncDisposable
+{
+    readonly string _directory = Directory.CreateTempSubdirectory("web-").FullName;
+
+    public int Port { get; } = FreePort();
+
+    public ChildProcess Module { get; private set; } = null!;
+
+    public HttpClient Http { get; }
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    WebProcess() => Http = new() { BaseAddress = new($"http://127.0.0.1:{Port}") };
+
+    public static async Task<WebProcess> StartAsync(string settings, params (string Name, string Value)[] environment)
+    {
+        var web = new WebProcess();
+        var path = Path.Combine(web._directory, "settings.json");
+        await File.WriteAllTextAsync(path, settings, Token);
+        web.Module = ChildProcess.StartModule(
+            [("Buffer__Directory", Path.Combine(web._directory, "data")), ("Web__Port", $"{web.Port}"), ("Settings__File", path), .. environment]);
+        await web.Module.LineAsync("on port");
+        return web;
+    }
+
+    public async Task<TcpClient> ConnectAsync()
+    {
+        var client = new TcpClient();
+        await client.ConnectAsync(IPAddress.Loopback, Port, Token);
+        return client;
+    }
+
+    /// <summary>Sends bytes as they are, and returns everything that comes until the other side closes, or has said something
+    /// and then nothing for a while.</summary>
+    public async Task<string> SendRawAsync(string request)
+    {
+        using var client = await ConnectAsync();
+        using var answer = new MemoryStream();
+        var stream = client.GetStream();
+        try
+        {
+            await stream.WriteAsync(Encoding.Latin1.GetBytes(request), Token);
+            var bytes = new byte[4096];
+            using var quiet = CancellationTokenSource.CreateLinkedTokenSource(Token);
+            while (await stream.ReadAsync(bytes, quiet.Token) is > 0 and var count)
+            {
+                answer.Write(bytes, 0, count);
+                quiet.CancelAfter(TimeSpan.FromMilliseconds(500));
+            }
+        }
+        catch (Exception exception) when (exception is IOException or SocketException or OperationCanceledException)
+        {
+            // Cut off: what came before counts.
+        }
+
+        return Encoding.UTF8.GetString(answer.ToArray());
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        Http.Dispose();
+        await Module.DisposeAsync();
+        Directory.Delete(_directory, recursive: true);
+    }
+
+    static int FreePort()
+    {
+        using var free = new TcpListener(IPAddress.Loopback, 0);
+        free.Start();
+        return ((IPEndPoint)free.LocalEndpoint).Port;
+    }
+}

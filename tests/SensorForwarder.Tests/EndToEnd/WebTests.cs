@@ -1,0 +1,219 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Text;
+using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
+using SensorForwarder.Operations.Web;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.EndToEnd;
+
+/// <summary>Port 9600 as browsers, scrapers and those who mean ill use it.</summary>
+public sealed class WebTests
+{
+    const string Fast = """{"commitIntervalMs":50,"sensors":{"attic":{"kind":"simulated","intervalSeconds":0.1}}}""";
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    static async Task<JsonNode> JsonAsync(WebProcess web, string path) => JsonNode.Parse(await web.Http.GetStringAsync(path, Token))!;
+
+    [Fact]
+    public async Task The_page_loads_its_own_files_only_has_nothing_inline_and_is_small()
+    {
+        await using var web = await WebProcess.StartAsync(Fast);
+        var page = await web.Http.GetStringAsync("/", Token);
+        var files = Regex.Matches(page, "(?:src|href)=\"([^\"#]+)\"").Select(match => match.Groups[1].Value).Distinct().ToList();
+        Assert.Equal(["icon.svg", "style.css", "page.js"], files.Where(file => file.Contains('.', StringComparison.Ordinal)));
+        Assert.DoesNotMatch(@"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=|javascript:", page);
+
+        var bytes = Encoding.UTF8.GetByteCount(page);
+        foreach (var file in files)
+        {
+            using var answer = await web.Http.GetAsync(file, Token);
+            Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
+            var content = await answer.Content.ReadAsStringAsync(Token);
+            if (file.Contains('.', StringComparison.Ordinal)) bytes += Encoding.UTF8.GetByteCount(content);
+            Assert.Empty(Regex.Matches(content, "https?://(?!www.w3.org/2000/svg)[a-z]").Where(_ => file.Contains('.', StringComparison.Ordinal)));
+        }
+
+        bytes += (await web.Http.GetByteArrayAsync("/api/settings", Token)).Length + (await web.Http.GetByteArrayAsync("/api/events", Token)).Length
+            + (await web.Http.GetByteArrayAsync("/api/hour", Token)).Length + (await web.Http.GetByteArrayAsync("/api/now", Token)).Length;
+        Assert.InRange(bytes, 10_000, 100_000);
+    }
+
+    [Fact]
+    public async Task Each_answer_carries_what_a_browser_needs_to_be_safe()
+    {
+        await using var web = await WebProcess.StartAsync(Fast);
+        foreach (var path in (string[])["/", "/metrics", "/nothing"])
+        {
+            using var answer = await web.Http.GetAsync(path, Token);
+            var policy = Assert.Single(answer.Headers.GetValues("Content-Security-Policy"));
+            Assert.StartsWith("default-src 'none'; script-src 'self'; style-src 'self';", policy, StringComparison.Ordinal);
+            Assert.DoesNotContain("unsafe", policy, StringComparison.Ordinal);
+            Assert.Equal("nosniff", Assert.Single(answer.Headers.GetValues("X-Content-Type-Options")));
+            Assert.Equal("DENY", Assert.Single(answer.Headers.GetValues("X-Frame-Options")));
+            Assert.False(answer.Headers.Contains("Server"));
+            Assert.False(answer.Headers.Contains("Access-Control-Allow-Origin"));
+        }
+    }
+
+    [Fact]
+    public async Task The_page_is_told_each_second_what_is_and_only_so_many_pages_are_open()
+    {
+        await using var web = await WebProcess.StartAsync(Fast);
+        var streams = new List<StreamReader>();
+        for (var i = 0; i < StatusStream.MaxStreams; i++)
+            streams.Add(new(await web.Http.GetStreamAsync("/api/stream", Token)));
+        var depths = new List<long>();
+        while (depths.Count < 3)
+        {
+            var line = await streams[0].ReadLineAsync(Token);
+            if (line!.Length == 0) continue;
+            var now = JsonNode.Parse(line["data: ".Length..])!;
+            depths.Add((long)now["queue"]!["depth"]!);
+            Assert.Equal("attic", (string?)now["sensors"]![0]!["name"]);
+            Assert.Equal("Ok", (string?)now["storage"]!["state"]);
+        }
+
+        Assert.True(depths[2] > depths[0], string.Join(',', depths));
+        using (var tooMany = await web.Http.GetAsync("/api/stream", HttpCompletionOption.ResponseHeadersRead, Token))
+            Assert.Equal(HttpStatusCode.ServiceUnavailable, tooMany.StatusCode);
+        streams.ForEach(stream => stream.Dispose());
+        await Until.True(async () =>
+        {
+            using var again = await web.Http.GetAsync("/api/stream", HttpCompletionOption.ResponseHeadersRead, Token);
+            return again.StatusCode == HttpStatusCode.OK;
+        });
+
+        // A page that is open does not hold up the end.
+        using var last = await web.Http.GetStreamAsync("/api/stream", Token);
+        Assert.Equal(0, await web.Module.StopAsync());
+    }
+
+    [Fact]
+    public async Task Without_the_page_metrics_and_health_remain()
+    {
+        await using var web = await WebProcess.StartAsync(Fast, ("Web__Dashboard", "false"));
+        foreach (var path in (string[])["/", "/page.js", "/api/now", "/api/stream", "/api/settings"])
+        {
+            using var answer = await web.Http.GetAsync(path, Token);
+            Assert.Equal(HttpStatusCode.NotFound, answer.StatusCode);
+        }
+
+        Assert.Contains("live", await web.Http.GetStringAsync("/healthz", Token), StringComparison.Ordinal);
+        Assert.Contains("sensorforwarder_queue_depth", await web.Http.GetStringAsync("/metrics", Token), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Nothing_secret_is_on_any_page()
+    {
+        const string Secret = "sesame-1234";
+        await using var web = await WebProcess.StartAsync(
+            $$"""{"httpEndpoint":"http://user:{{Secret}}@127.0.0.1:9/","sensors":{ } }""",
+            ("Http__Endpoint", $"http://127.0.0.1:9/in?code={Secret}"), ("Http__Authorization", $"Bearer {Secret}"), ("Http__Headers__X-Key", Secret));
+        foreach (var path in (string[])["/api/now", "/api/settings", "/api/events", "/api/hour", "/status", "/metrics", "/readyz"])
+            Assert.DoesNotContain(Secret, await (await web.Http.GetAsync(path, Token)).Content.ReadAsStringAsync(Token), StringComparison.Ordinal);
+        Assert.DoesNotContain(web.Module.Lines, line => line.Contains(Secret, StringComparison.Ordinal));
+    }
+
+    [Theory]
+    [InlineData("GET / HTTP/1.1\r\nHost: evil.example.com\r\n\r\n", 421)]
+    [InlineData("GET / HTTP/1.1\r\n\r\n", 400)]
+    [InlineData("GET / HTTP/1.1\r\nHost: a\r\nHost: localhost\r\n\r\n", 400)]
+    [InlineData("POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", 405)]
+    [InlineData("GET /../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n", 404)]
+    [InlineData("GET /..%2f..%2fetc%2fpasswd HTTP/1.1\r\nHost: localhost\r\n\r\n", 404)]
+    [InlineData("GET /%00 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400)]
+    [InlineData("GET http://evil.example.com/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 400)]
+    [InlineData("GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\nGET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", 400)]
+    [InlineData("GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400)]
+    [InlineData("GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: xchunked\r\n\r\n", 400)]
+    [InlineData("GET / HTTP/1.1\r\nHost: localhost\r\nX : folded\r\n\r\n", 400)]
+    [InlineData("GET / HTTP/1.1\r\nHost: localhost\r\n folded: 1\r\n\r\n", 400)]
+    [InlineData("GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", 505)]
+    [InlineData("\0\u0001\u0002\u0003\r\n\r\n", 400)]
+    public async Task A_request_that_is_not_as_it_should_be_is_refused_once(string request, int status)
+    {
+        await using var web = await WebProcess.StartAsync("""{"sensors":{}}""");
+        var answer = await web.SendRawAsync(request);
+        Assert.StartsWith($"HTTP/1.1 {status} ", answer, StringComparison.Ordinal);
+
+        // What is smuggled behind it is not answered.
+        Assert.Single(Regex.Matches(answer, "HTTP/1.1 "));
+        Assert.Contains("live", await web.Http.GetStringAsync("/healthz", Token), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Headers_and_lines_without_end_are_cut_off()
+    {
+        await using var web = await WebProcess.StartAsync("""{"sensors":{}}""");
+        Assert.StartsWith("HTTP/1.1 414 ", await web.SendRawAsync($"GET /{new string('a', 100_000)} HTTP/1.1\r\nHost: localhost\r\n\r\n"), StringComparison.Ordinal);
+        Assert.StartsWith("HTTP/1.1 431 ", await web.SendRawAsync($"GET / HTTP/1.1\r\nHost: localhost\r\nX: {new string('a', 1_000_000)}\r\n\r\n"), StringComparison.Ordinal);
+        var many = string.Concat(Enumerable.Range(0, 1000).Select(i => $"X{i}: 1\r\n"));
+        Assert.StartsWith("HTTP/1.1 431 ", await web.SendRawAsync($"GET / HTTP/1.1\r\nHost: localhost\r\n{many}\r\n"), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_thousand_slow_and_broken_clients_slow_nothing_and_cost_bounded_memory()
+    {
+        await using var web = await WebProcess.StartAsync(Fast);
+        await Until.True(async () => (long)(await JsonAsync(web, "/api/now"))["queue"]!["depth"]! > 10);
+        var before = await JsonAsync(web, "/api/now");
+        var memoryBefore = web.Module.MemoryBytes;
+
+        var clients = new List<TcpClient>();
+        var open = 0;
+        var began = TimeProvider.System.GetTimestamp();
+        string[] beginnings = ["", "G", "GET / HTTP/1.1\r\nHost: loc", "GET /api/stream HTTP/1.1\r\nHost: localhost\r\n\r\n", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\nabc", "\u0016\u0003\u0001"];
+        var memory = memoryBefore;
+        for (var i = 0; i < 1000; i++)
+        {
+            try
+            {
+                var client = await web.ConnectAsync();
+                clients.Add(client);
+                await client.GetStream().WriteAsync(Encoding.Latin1.GetBytes(beginnings[i % beginnings.Length]), Token);
+                open++;
+            }
+            catch (Exception exception) when (exception is IOException or SocketException)
+            {
+                // Turned away.
+            }
+
+            if (i % 50 == 0) memory = Math.Max(memory, web.Module.MemoryBytes);
+        }
+
+        // Longer than the module waits for the rest of a request.
+        while (TimeProvider.System.GetElapsedTime(began) < TimeSpan.FromSeconds(10))
+        {
+            memory = Math.Max(memory, web.Module.MemoryBytes);
+            await Task.Delay(TimeSpan.FromMilliseconds(100), TimeProvider.System, Token);
+        }
+
+        clients.ForEach(client => client.Dispose());
+        await Until.True(async () =>
+        {
+            try
+            {
+                return (await web.Http.GetStringAsync("/healthz", Token)).Contains("live", StringComparison.Ordinal);
+            }
+            catch (HttpRequestException)
+            {
+                return false; // the last of them are still being put away
+            }
+        });
+
+        var after = await JsonAsync(web, "/api/now");
+        var seconds = (DateTime.Parse((string)after["now"]!, null) - DateTime.Parse((string)before["now"]!, null)).TotalSeconds;
+        var readings = (long)after["storage"]!["committedReadings"]! - (long)before["storage"]!["committedReadings"]!;
+        TestContext.Current.TestOutputHelper?.WriteLine($"{open} clients were taken, {readings} readings in {seconds:0.0} s, memory {memoryBefore >> 20} MB, at most {memory >> 20} MB");
+
+        // Ten a second by schedule; turns that were left out are counted, and say whether sensing was held up.
+        var missed = (await JsonAsync(web, "/status"))["sensors"]!["attic"]!["missed"]!.GetValue<long>();
+        Assert.True(readings + missed >= (seconds - 2) * 9, $"{readings} readings and {missed} missed in {seconds} s");
+        Assert.True(readings > missed, $"{readings} readings, {missed} missed");
+        Assert.InRange(memory - memoryBefore, long.MinValue, 64L << 20);
+        Assert.Equal(0, await web.Module.StopAsync());
+    }
+}

@@ -91,7 +91,7 @@ public sealed class SettingsParserTests
     [InlineData("batchSize", "true", "true is not allowed; allowed is an integer from 1 to 10000")]
     [InlineData("sink", "\"HTTP\"", "\"HTTP\" is not allowed; allowed is 'iothub', 'http'; did you mean 'http'?")]
     [InlineData("httpEndpoint", "\"ftp://x/\"", "\"ftp://x/\" is not allowed; allowed is an absolute http or https URL without user and password")]
-    [InlineData("httpEndpoint", "\"http://u:p@x/\"", "\"http://u:p@x/\" is not allowed; allowed is an absolute http or https URL without user and password")]
+    [InlineData("httpEndpoint", "\"http://u:p@x/\"", "\"http://..@x/\" is not allowed; allowed is an absolute http or https URL without user and password")]
     [InlineData("pollIntervalSeconds", "0", "0 is not allowed; allowed is a number from 0.01 to 86400")]
     public void A_bad_value_keeps_the_last_good_one_and_says_why(string key, string value, string error)
     {

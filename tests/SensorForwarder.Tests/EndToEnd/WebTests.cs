@@ -32,8 +32,9 @@ public sealed class WebTests
             using var answer = await web.Http.GetAsync(file, Token);
             Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
             var content = await answer.Content.ReadAsStringAsync(Token);
-            if (file.Contains('.', StringComparison.Ordinal)) bytes += Encoding.UTF8.GetByteCount(content);
-            Assert.Empty(Regex.Matches(content, "https?://(?!www.w3.org/2000/svg)[a-z]").Where(_ => file.Contains('.', StringComparison.Ordinal)));
+            if (!file.Contains('.', StringComparison.Ordinal)) continue;
+            bytes += Encoding.UTF8.GetByteCount(content);
+            Assert.DoesNotMatch("https?://(?!www.w3.org/2000/svg)[a-z]", content);
         }
 
         bytes += (await web.Http.GetByteArrayAsync("/api/settings", Token)).Length + (await web.Http.GetByteArrayAsync("/api/events", Token)).Length

@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Reflection;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using SensorForwarder.Buffer;
 using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
@@ -245,7 +246,7 @@ internal sealed class Dashboard(
 
     static string Show(SettingVerdict verdict)
     {
-        var text = verdict.Value?.ToString() ?? "";
+        var text = verdict.Value is JsonValue value ? value.ToString() : verdict.Value?.ToJsonString() ?? "";
         return Shorten(verdict.Key == SettingsTable.HttpEndpointKey ? LogText.WithoutSecrets(text) : text);
     }
 

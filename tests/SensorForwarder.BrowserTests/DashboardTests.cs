@@ -1,0 +1,156 @@
+using Deque.AxeCore.Playwright;
+using Microsoft.Playwright;
+
+namespace SensorForwarder.BrowserTests;
+
+/// <summary>The page as somebody on site sees it.</summary>
+public sealed class DashboardTests(Browser browser) : IAsyncLifetime
+{
+    World _world = null!;
+
+    static JsonObject Settings => new()
+    {
+        ["batchSize"] = 20,
+        ["uploadIntervalSeconds"] = 1,
+        ["commitIntervalMs"] = 200,
+        ["batchsize"] = 3,
+        ["maxInFlightBatches"] = 900,
+        ["sensors"] = new JsonObject
+        {
+            ["host"] = new JsonObject { ["kind"] = "host", ["intervalSeconds"] = 2 },
+            ["attic"] = new JsonObject { ["kind"] = "simulated", ["intervalSeconds"] = 0.5, ["seed"] = 3, ["label"] = "Attic <b>north</b>" },
+            ["cellar"] = new JsonObject { ["kind"] = "simulated", ["intervalSeconds"] = 0.5, ["seed"] = 9 },
+            ["boiler"] = new JsonObject { ["kind"] = "bme280", ["bus"] = 1, ["address"] = "0x76" },
+        },
+    };
+
+    public async ValueTask InitializeAsync() => _world = await World.StartAsync(Settings);
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_world is not null) await _world.DisposeAsync();
+    }
+
+    static void Say(string text) => TestContext.Current.TestOutputHelper?.WriteLine(text);
+
+    [Fact]
+    public async Task It_loads_without_a_complaint_and_asks_nobody_else()
+    {
+        await using var watched = await browser.OpenAsync(_world.Url);
+        await watched.UntilAsync("#link-state", "Connected");
+        await watched.UntilAsync("#sensor-list", "Attic <b>north</b>"); // text stays text
+        await watched.UntilAsync("#sensor-list .tag", "failing");
+        await watched.UntilAsync("#refused", "Refused: maxInFlightBatches: 900 is not allowed");
+        await watched.UntilAsync("#refused", "batchsize: did you mean batchSize?");
+        await watched.UntilAsync("#events", "Sensor boiler (bme280) fails");
+        await watched.Page.Locator(".spark path").First.WaitForAsync(new() { State = WaitForSelectorState.Attached });
+        await watched.KeepAsync("desktop");
+        Assert.Empty(watched.Complaints);
+        Assert.All(watched.Requests, url => Assert.StartsWith(_world.Url.ToString(), url, StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task It_shows_new_values_by_itself()
+    {
+        await using var watched = await browser.OpenAsync(_world.Url);
+        var card = watched.Page.Locator("[data-sensor=cellar]");
+        var seen = new HashSet<string>();
+        for (var i = 0; i < 600 && seen.Count < 3; i++)
+        {
+            seen.Add(await card.Locator(".values").InnerTextAsync());
+            await watched.Page.WaitForTimeoutAsync(100);
+        }
+
+        Assert.True(seen.Count >= 3, string.Join('|', seen));
+        Assert.Empty(watched.Complaints);
+    }
+
+    [Fact]
+    public async Task A_blackout_and_its_end_show()
+    {
+        await using var watched = await browser.OpenAsync(_world.Url);
+        await watched.UntilAsync("#link-state", "Connected");
+        var clock = TimeProvider.System;
+        var began = clock.GetTimestamp();
+        await _world.FaultAsync("blackout", true);
+        await watched.UntilAsync("#link-state", "No connection");
+        Say($"the blackout shows after {clock.GetElapsedTime(began).TotalSeconds:0.0} s");
+        await watched.UntilAsync("#banner", "readings wait safely on the volume");
+        Assert.Equal("bad", await watched.Page.Locator("#banner").GetAttributeAsync("data-state"));
+        await watched.KeepAsync("blackout");
+
+        began = clock.GetTimestamp();
+        await _world.FaultAsync("blackout", false);
+        await watched.UntilAsync("#link-state", "Connected");
+        Say($"its end shows after {clock.GetElapsedTime(began).TotalSeconds:0.0} s, with the back-off of the connection in it");
+        Assert.Empty(watched.Complaints);
+    }
+
+    [Fact]
+    public async Task A_module_that_is_gone_is_said_to_be_and_comes_back_by_itself()
+    {
+        await using var watched = await browser.OpenAsync(_world.Url);
+        await _world.StopModuleAsync();
+        await watched.UntilAsync("#live-text", "module does not answer");
+        await watched.UntilAsync("#banner-title", "The module does not answer");
+        await _world.StartModuleAsync();
+        await watched.UntilAsync("#live-text", "live");
+        await watched.UntilAsync("#link-state", "Connected");
+    }
+
+    [Theory]
+    [InlineData(320, ColorScheme.Light)]
+    [InlineData(320, ColorScheme.Dark)]
+    [InlineData(390, ColorScheme.Dark)]
+    [InlineData(768, ColorScheme.Light)]
+    [InlineData(1280, ColorScheme.Dark)]
+    [InlineData(1920, ColorScheme.Light)]
+    public async Task Nothing_is_cut_off_and_axe_finds_nothing(int width, ColorScheme scheme)
+    {
+        await using var watched = await browser.OpenAsync(_world.Url, width, 900, scheme, isTouched: width < 500);
+        await watched.UntilAsync("#link-state", "Connected");
+        await watched.UntilAsync("#events", "Sensor boiler (bme280) fails");
+        await watched.KeepAsync($"{width}-{scheme.ToString().ToLowerInvariant()}");
+        Assert.Equal(width, await watched.Page.EvaluateAsync<int>("document.documentElement.scrollWidth"));
+
+        var result = await watched.Page.RunAxe();
+        Assert.True(result.Violations.Length == 0, string.Join('\n', result.Violations.Select(violation =>
+            $"{violation.Id}: {violation.Help}: {string.Join(' ', violation.Nodes.Take(3).Select(node => node.Html))}")));
+        Assert.Empty(watched.Complaints);
+    }
+
+    [Fact]
+    public async Task A_keyboard_reaches_everything_that_scrolls_or_leads_on()
+    {
+        await using var watched = await browser.OpenAsync(_world.Url);
+        await watched.UntilAsync("#events", "Sensor boiler");
+        var reached = new List<string>();
+        for (var i = 0; i < 9; i++)
+        {
+            await watched.Page.Keyboard.PressAsync("Tab");
+            reached.Add(await watched.Page.EvaluateAsync<string>("document.activeElement.id || document.activeElement.className || document.activeElement.textContent"));
+            Assert.NotEqual("none", await watched.Page.EvaluateAsync<string>("getComputedStyle(document.activeElement).outlineStyle"));
+            if (i == 0)
+            {
+                await watched.Page.Keyboard.PressAsync("Enter");
+                Assert.Equal("sensors", await watched.Page.EvaluateAsync<string>("document.activeElement.id"));
+            }
+
+            if (reached[^1] == "Readiness") break;
+        }
+
+        Assert.Equal(["skip", "events", "scroll", "Metrics", "Status as JSON", "Health", "Readiness"], reached);
+    }
+
+    [Fact]
+    public async Task Readers_are_told_what_the_lines_and_states_mean()
+    {
+        await using var watched = await browser.OpenAsync(_world.Url);
+        await watched.UntilAsync("#link-state", "Connected");
+        await watched.Page.Locator(".spark path").First.WaitForAsync(new() { State = WaitForSelectorState.Attached });
+        await watched.Page.GetByRole(AriaRole.Img, new() { NameRegex = new("last .* minutes: .* to ") }).First.WaitForAsync(new() { State = WaitForSelectorState.Attached });
+        await watched.Page.GetByRole(AriaRole.Status).WaitForAsync();
+        await watched.Page.GetByRole(AriaRole.Meter, new() { Name = "Share of the buffer that is used" }).WaitForAsync();
+        Assert.Equal("en", await watched.Page.EvaluateAsync<string>("document.documentElement.lang"));
+    }
+}

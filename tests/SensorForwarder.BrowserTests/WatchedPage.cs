@@ -1,0 +1,61 @@
+using Microsoft.Playwright;
+
+namespace SensorForwarder.BrowserTests;
+
+/// <summary>A page of the module in a browser.</summary>
+public sealed class WatchedPage : IAsyncDisposable
+{
+    readonly IBrowserContext _context;
+    readonly List<string> _complaints = [];
+    readonly List<string> _requests = [];
+
+    WatchedPage(IBrowserContext context, IPage page)
+    {
+        (_context, Page) = (context, page);
+        page.Console += (_, message) =>
+        {
+            if (message.Type is "error" or "warning") Add(_complaints, message.Text);
+        };
+        page.PageError += (_, error) => Add(_complaints, error);
+        page.Request += (_, request) => Add(_requests, request.Url);
+    }
+
+    public IPage Page { get; }
+
+    /// <summary>Errors and warnings of the console, and exceptions.</summary>
+    public IReadOnlyList<string> Complaints => Copy(_complaints);
+
+    /// <summary>Every URL that was asked for.</summary>
+    public IReadOnlyList<string> Requests => Copy(_requests);
+
+    public static async Task<WatchedPage> OpenAsync(IBrowserContext context, Uri url)
+    {
+        var watched = new WatchedPage(context, await context.NewPageAsync());
+        await watched.Page.GotoAsync(url.ToString());
+        await watched.Page.Locator("#live[data-state=good]").WaitForAsync();
+        await watched.Page.Locator("#settings tr").First.WaitForAsync();
+        return watched;
+    }
+
+    /// <summary>Waits until an element has a text.</summary>
+    public async Task UntilAsync(string selector, string text) =>
+        await Page.Locator(selector).Filter(new() { HasText = text }).First.WaitForAsync();
+
+    public Task<string> TextAsync(string selector) => Page.Locator(selector).InnerTextAsync();
+
+    /// <summary>Keeps a picture of the whole page.</summary>
+    public Task KeepAsync(string name, bool isWhole = true) =>
+        Page.ScreenshotAsync(new() { Path = Path.Combine(Browser.Artifacts, $"{name}.png"), FullPage = isWhole });
+
+    public async ValueTask DisposeAsync() => await _context.DisposeAsync();
+
+    static void Add(List<string> list, string text)
+    {
+        lock (list) list.Add(text);
+    }
+
+    static List<string> Copy(List<string> list)
+    {
+        lock (list) return [.. list];
+    }
+}

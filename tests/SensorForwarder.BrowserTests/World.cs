@@ -1,0 +1,120 @@
+using System.Diagnostics;
+using System.Net;
+using System.Net.Http.Json;
+using System.Net.Sockets;
+
+namespace SensorForwarder.BrowserTests;
+
+/// <summary>The simulator with its hub, and the module connected to it; both as processes.</summary>
+public sealed class World : IAsyncDisposable
+{
+    readonly string _directory = Directory.CreateTempSubdirectory("browser-").FullName;
+    readonly int _api = FreePort();
+    readonly HttpClient _http;
+    Process? _simulator;
+    Process? _module;
+    Dictionary<string, string> _environment = [];
+
+    World() => _http = new() { BaseAddress = new($"http://127.0.0.1:{_api}") };
+
+    public int Port { get; } = FreePort();
+
+    public Uri Url => new($"http://127.0.0.1:{Port}/");
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    public static async Task<World> StartAsync(JsonObject settings, params (string Name, string Value)[] environment)
+    {
+        Browser.Require();
+        var world = new World();
+        try
+        {
+            var path = Path.Combine(world._directory, "settings.json");
+            await File.WriteAllTextAsync(path, settings.ToJsonString(), Token);
+            world._simulator = Start(Browser.Metadata("EdgeSimulatorPath"), ["--no-module", "--settings", path, "--api", $"{world._api}"], []);
+            world._environment = await ReadExportsAsync(world._simulator);
+            world._environment["Buffer__Directory"] = Path.Combine(world._directory, "data");
+            world._environment["Web__Port"] = $"{world.Port}";
+            foreach (var (name, value) in environment) world._environment[name] = value;
+            await world.StartModuleAsync();
+            return world;
+        }
+        catch
+        {
+            await world.DisposeAsync();
+            throw;
+        }
+    }
+
+    public async Task StartModuleAsync()
+    {
+        _module = Start(Browser.Metadata("ModulePath"), [], _environment);
+        while (await _module.StandardOutput.ReadLineAsync(Token) is { } line)
+        {
+            if (!line.Contains("on port", StringComparison.Ordinal)) continue;
+            _ = _module.StandardOutput.ReadToEndAsync(CancellationToken.None);
+            return;
+        }
+
+        throw new InvalidOperationException("the module ended");
+    }
+
+    public async Task StopModuleAsync()
+    {
+        _module!.Kill();
+        await _module.WaitForExitAsync(Token);
+    }
+
+    /// <summary>Breaks or mends something, as the simulator names it.</summary>
+    public async Task FaultAsync(string name, bool isOn)
+    {
+        using var answer = await _http.PostAsJsonAsync("/faults", new Dictionary<string, bool> { [name] = isOn }, Token);
+        answer.EnsureSuccessStatusCode();
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        foreach (var process in (Process?[])[_module, _simulator])
+        {
+            if (process is null) continue;
+            if (!process.HasExited) process.Kill(entireProcessTree: true);
+            await process.WaitForExitAsync(CancellationToken.None);
+            process.Dispose();
+        }
+
+        _http.Dispose();
+        Directory.Delete(_directory, recursive: true);
+    }
+
+    static async Task<Dictionary<string, string>> ReadExportsAsync(Process simulator)
+    {
+        const string Export = "export ";
+        var environment = new Dictionary<string, string>();
+        while (!environment.ContainsKey("Web__Port") && await simulator.StandardOutput.ReadLineAsync(Token) is { } line)
+        {
+            line = line.Trim();
+            if (!line.StartsWith(Export, StringComparison.Ordinal)) continue;
+            var equals = line.IndexOf('=', StringComparison.Ordinal);
+            environment[line[Export.Length..equals]] = line[(equals + 1)..].Trim('\'', '"');
+        }
+
+        _ = simulator.StandardOutput.ReadToEndAsync(CancellationToken.None);
+        return environment.Count > 0 ? environment : throw new InvalidOperationException("the simulator printed no environment");
+    }
+
+    static Process Start(string path, string[] arguments, Dictionary<string, string> environment)
+    {
+        var start = new ProcessStartInfo(path, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
+        foreach (var (name, value) in environment) start.Environment[name] = value;
+        var process = Process.Start(start) ?? throw new InvalidOperationException($"{path} could not be started");
+        process.BeginErrorReadLine();
+        return process;
+    }
+
+    static int FreePort()
+    {
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        return ((IPEndPoint)listener.LocalEndpoint).Port;
+    }
+}

@@ -73,10 +73,13 @@ internal sealed class SensorFault(string reason, string message) : Exception(mes
     {
         SensorFault fault => fault,
         FileNotFoundException or DirectoryNotFoundException => new(FaultReason.Absent, $"{what} is not there"),
-        UnauthorizedAccessException => new(FaultReason.Denied, $"{what}: access denied; --doctor says what would allow it"),
+        UnauthorizedAccessException => Denied(what),
+        IOException io when ReasonOf(ErrorNumber(io)) == FaultReason.Denied => Denied(what),
         IOException io => new(ReasonOf(ErrorNumber(io)), $"{what}: {LogText.Clean(io.Message)}"),
         _ => new(FaultReason.Error, $"{what}: {LogText.Clean(exception.Message)}"),
     };
+
+    static SensorFault Denied(string what) => new(FaultReason.Denied, $"{what}: access denied; --doctor says what would allow it");
 
     static string ReasonOf(int errorNumber) => errorNumber switch
     {

@@ -34,6 +34,7 @@ internal sealed class Dispatcher(
     ISink? _sink;
     long? _notReadySince;
     TimeSpan? _absence;
+    Lane _lastLane;
     bool _rewind;
     bool _tryNow;
 
@@ -277,31 +278,37 @@ internal sealed class Dispatcher(
         while (_window.Count < size)
         {
             wait = null;
-            var batch = _meter.Next(_lanes, Lane.Live, sink, closing, isFlushing, ref wait);
-            if (batch is null && MayBackfill(settings, size, flushThrough, ref wait)
-                && (batch = _meter.Next(_lanes, Lane.Backfill, sink, closing, isFlushing, ref wait)) is not null)
-            {
-                _backfillRate.Take();
-            }
-
+            var isBacklogsTurn = IsBacklogsTurn(settings);
+            var batch = isBacklogsTurn ? NextOf(Lane.Backfill, ref wait) : null;
+            batch ??= NextOf(Lane.Live, ref wait);
+            if (!isBacklogsTurn && (size == 1 || _window.Count < size - 1)) batch ??= NextOf(Lane.Backfill, ref wait);
             if (batch is null) break;
+            _lastLane = batch.Lane;
             _window.Add(new(batch, SendAndWakeAsync(sink, batch, settings, sendToken)));
         }
 
         Status = _meter.Describe(Status, sink, settings);
         return wait;
+
+        Batch? NextOf(Lane lane, ref TimeSpan? wait)
+        {
+            if (lane == Lane.Backfill && !isFlushing && _backfillRate.UntilNext(settings.BackfillBatchesPerMinute) is var left && left > TimeSpan.Zero)
+            {
+                if (_lanes.HasBacklog && (wait is null || left < wait)) wait = left;
+                return null;
+            }
+
+            var batch = _meter.Next(_lanes, lane, sink, closing, isFlushing, ref wait);
+            if (lane == Lane.Backfill && batch is not null) _backfillRate.Take();
+            return batch;
+        }
     }
 
-    /// <summary>Whether the backlog may have the next place: one stays free for new readings where there are several.</summary>
-    bool MayBackfill(ForwardingSettings settings, int size, long flushThrough, ref TimeSpan? wait)
-    {
-        if (settings.DrainOrder == DrainOrder.OldestFirst || (size > 1 && _window.Count == size - 1)) return false;
-        if (SettledThrough < flushThrough) return true;
-        var left = _backfillRate.UntilNext(settings.BackfillBatchesPerMinute);
-        if (left <= TimeSpan.Zero) return true;
-        if (wait is null || left < wait) wait = left;
-        return false;
-    }
+    /// <summary>One place stays free for new readings where there are several. But they can fill a slow line by themselves:
+    /// then the backlog has one place in turn with them.</summary>
+    bool IsBacklogsTurn(ForwardingSettings settings) =>
+        settings.DrainOrder == DrainOrder.LiveFirst && _lastLane == Lane.Live && _lanes.HasBacklog
+        && _window.All(flight => flight.Batch.Lane == Lane.Live);
 
     long FindSettled()
     {

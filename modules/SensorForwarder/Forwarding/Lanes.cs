@@ -19,8 +19,8 @@ internal readonly record struct Closing(
 /// </summary>
 internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimeProvider timeProvider)
 {
-    // How far the live lane may lag behind before it passes over the backlog: a moment more than two intervals.
-    static readonly TimeSpan Patience = TimeSpan.FromSeconds(1);
+    // How far the live lane may lag behind before it passes over the backlog: two intervals, and a few requests on a slow line.
+    static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
 
     readonly CommitAges _ages = new(timeProvider);
     readonly SortedDictionary<long, Batch> _again = [];
@@ -43,8 +43,8 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
     /// <summary>Batches that wait to be sent again.</summary>
     public IEnumerable<Batch> Again => _again.Values;
 
-    /// <summary>Something was passed over that the backfill lane has not taken yet.</summary>
-    public bool HasBacklog => _passedOver.Count > 0;
+    /// <summary>Something was passed over that the backfill lane has not taken yet, or waits to be sent again in it.</summary>
+    public bool HasBacklog => _passedOver.Count > 0 || FirstAgain(Lane.Backfill) is not null;
 
     /// <summary>Every id up to here has left for good, or is under way.</summary>
     public long TakenThrough

@@ -64,6 +64,7 @@ public sealed class SettingsParserTests
                 MessageFormat = MessageFormat.Pnp,
                 DrainOrder = DrainOrder.LiveFirst,
                 BackfillBatchesPerMinute = 30,
+                DailyMessageLimit = 9_000,
             },
             parsed.Settings.Forwarding);
         Assert.Equal(

@@ -84,6 +84,23 @@ public sealed class LaneTests
     }
 
     [Fact]
+    public async Task New_readings_that_fill_the_line_do_not_starve_the_backlog()
+    {
+        var sink = new FakeSink();
+        await using var fixture = await AfterBlackoutAsync(sink, LiveFirst with { UploadInterval = TimeSpan.Zero });
+        var backlog = 0;
+        for (var n = 41; n < 101; n += 10)
+        {
+            var attempt = await fixture.NextAfterBackoffAsync(sink);
+            if (attempt.Batch.Lane == Lane.Backfill) backlog++;
+            await fixture.StoreAsync(10, from: n); // when the line is free, something new is always there
+            attempt.Accept();
+        }
+
+        Assert.InRange(backlog, 3, 4);
+    }
+
+    [Fact]
     public async Task A_blackout_while_it_runs_leaves_a_backlog_and_what_is_new_goes_first()
     {
         var answer = SendResult.Accepted;

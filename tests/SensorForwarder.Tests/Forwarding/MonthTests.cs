@@ -1,0 +1,35 @@
+using System.Globalization;
+
+namespace SensorForwarder.Tests.Forwarding;
+
+/// <summary>Simulated months. <c>TEST_MONTHS</c> says how many (default 200), <c>TEST_SEED</c> repeats one.</summary>
+public sealed class MonthTests(ITestOutputHelper output)
+{
+    const int FirstSeed = 1;
+
+    [Fact]
+    public async Task Nothing_is_lost_disordered_flooded_or_billed_beyond_its_limit_in_months_of_trouble()
+    {
+        var seed = Environment.GetEnvironmentVariable("TEST_SEED");
+        var count = int.Parse(Environment.GetEnvironmentVariable("TEST_MONTHS") ?? "200", CultureInfo.InvariantCulture);
+        var seeds = seed is null ? Enumerable.Range(FirstSeed, count) : [int.Parse(seed, CultureInfo.InvariantCulture)];
+        var failures = new List<string>();
+        var sends = 0L;
+        await Parallel.ForEachAsync(seeds, TestContext.Current.CancellationToken, async (seed, _) =>
+        {
+            await using var month = new MonthSimulation(seed);
+            try
+            {
+                await month.RunAsync();
+            }
+            catch (InvalidOperationException exception)
+            {
+                lock (failures) failures.Add($"TEST_SEED={seed}, day {month.Elapsed.TotalDays:0.000}: {exception.Message}");
+            }
+
+            Interlocked.Add(ref sends, month.Sends);
+        });
+        output.WriteLine($"{sends} sends");
+        Assert.True(failures.Count == 0, string.Join('\n', failures));
+    }
+}

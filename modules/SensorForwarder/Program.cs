@@ -64,7 +64,7 @@ services.AddSingleton(boot.Http).AddSingleton<HttpSink>();
 services.AddSingleton<IReadOnlyDictionary<SinkKind, ISink>>(provider =>
 {
     var sinks = new Dictionary<SinkKind, ISink> { [SinkKind.Http] = provider.GetRequiredService<HttpSink>() };
-    if (provider.GetService<IEdgeHubClient>() is { } client) sinks[SinkKind.IotHub] = new IotHubSink(client);
+    if (provider.GetService<IEdgeHubClient>() is { } client) sinks[SinkKind.IotHub] = new IotHubSink(client, provider.GetRequiredService<UpstreamWatch>());
     return sinks;
 });
 services.AddSingleton<Forwarder>();
@@ -87,6 +87,8 @@ if (boot.Identity is { } identity)
     services.AddSingleton(identity).AddSingleton(boot.Hub);
     services.AddSingleton<EdgeHubConnection>();
     services.AddSingleton<IEdgeHubClient>(provider => provider.GetRequiredService<EdgeHubConnection>());
+    services.AddSingleton(boot.Upstream).AddSingleton<UpstreamWatch>();
+    services.AddHostedService(provider => provider.GetRequiredService<UpstreamWatch>());
     services.AddSingleton<ReportedProperties>().AddSingleton<TwinSynchronizer>();
     services.AddSingleton<StatusReporter>().AddSingleton<HubHandler>();
     services.AddHostedService(provider => provider.GetRequiredService<ReportedProperties>());

@@ -48,6 +48,9 @@ internal sealed record BootOptions
     /// <summary>How the hub is reached.</summary>
     public required HubOptions Hub { get; init; }
 
+    /// <summary>edgeHub's metrics page.</summary>
+    public required UpstreamWatchOptions Upstream { get; init; }
+
     /// <summary>The device in the body of batches.</summary>
     public required string DeviceId { get; init; }
 
@@ -81,6 +84,7 @@ internal sealed record BootOptions
             },
             Identity = identity,
             Hub = new() { ModelId = ModelId, Transport = ReadTransport(configuration) },
+            Upstream = new(ReadMetricsUrl(configuration, identity)),
             DeviceId = identity?.DeviceId ?? Text(configuration, "Device:Id") ?? Environment.MachineName,
             ModuleId = identity?.ModuleId ?? Text(configuration, "Module:Id") ?? "SensorForwarder",
             LogLevel = ReadLogLevel(configuration),
@@ -105,6 +109,16 @@ internal sealed record BootOptions
         return Text(configuration, "Buffer:KeyFile") is null
             ? true
             : throw new BootValueException("Buffer__Encryption: 'workload' makes its own key, and Buffer__KeyFile names one; unset one of the two.");
+    }
+
+    /// <summary>Inside IoT Edge edgeHub's page has a known name; an empty value turns it off.</summary>
+    static Uri? ReadMetricsUrl(IConfiguration configuration, EdgeIdentity? identity)
+    {
+        if (configuration["EdgeHub:MetricsUrl"] is not { } text) return identity?.GatewayHostName is null ? null : new("http://edgeHub:9600/metrics");
+        if (string.IsNullOrWhiteSpace(text)) return null;
+        return SettingDefinition.TryReadEndpoint(text.Trim(), out var url)
+            ? url
+            : throw new BootValueException($"EdgeHub__MetricsUrl: '{LogText.Clean(text)}' is not an absolute http or https URL; empty turns it off.");
     }
 
     static HubTransport ReadTransport(IConfiguration configuration) =>

@@ -21,6 +21,9 @@ internal sealed class Dispatcher(
     // before any more of them go to the dead letters.
     const int RejectedInARowMax = 5;
 
+    static readonly TimeSpan TrickleEvery = TimeSpan.FromMinutes(1);
+    static readonly TimeSpan LookAtHeld = TimeSpan.FromSeconds(5);
+
     readonly Lanes _lanes = new(buffer, encoder, timeProvider);
     readonly Circuit _circuit = new(timeProvider, random);
     readonly BackfillRate _backfillRate = new(timeProvider);
@@ -34,7 +37,9 @@ internal sealed class Dispatcher(
     ISink? _sink;
     long? _notReadySince;
     TimeSpan? _absence;
+    long? _heldSince;
     Lane _lastLane;
+    long _lastSent;
     bool _rewind;
     bool _tryNow;
 
@@ -230,6 +235,7 @@ internal sealed class Dispatcher(
             return null;
         }
 
+        NoteHeld(sink);
         if (_notReadySince is { } since) _absence = Max(_absence, timeProvider.GetElapsedTime(since));
         _notReadySince = null;
         if (_absence is { } absence) _circuit.Reopen(absence);
@@ -238,6 +244,7 @@ internal sealed class Dispatcher(
         _tryNow = false;
         var wait = _circuit.UntilNext;
         if (wait > TimeSpan.Zero) return wait;
+        if (KeepHere(sink, flushThrough)) return LookAtHeld;
         if (_rewind && _lanes.IsFresh)
         {
             if (_window.Count > 0) return null;
@@ -253,6 +260,20 @@ internal sealed class Dispatcher(
 
         return FillWindow(sink, settings, flushThrough, sendToken);
     }
+
+    /// <summary>When the cloud is back behind edgeHub, that is the end of a blackout.</summary>
+    void NoteHeld(ISink sink)
+    {
+        if (sink.IsHeld == _heldSince is not null) return;
+        if (_heldSince is { } since) _absence = Max(_absence, timeProvider.GetElapsedTime(since));
+        _heldSince = sink.IsHeld ? timeProvider.GetTimestamp() : null;
+        Status = Status with { UpstreamHeldSince = sink.IsHeld ? timeProvider.GetUtcNow() : null };
+    }
+
+    /// <summary>While edgeHub has no cloud a batch a minute goes all the same: edgeHub tries harder with something to send, and
+    /// numbers that mean something else must not stop everything. A flush goes through.</summary>
+    bool KeepHere(ISink sink, long flushThrough) =>
+        sink.IsHeld && SettledThrough >= flushThrough && (_window.Count > 0 || timeProvider.GetElapsedTime(_lastSent) < TrickleEvery);
 
     void Enter(ISink sink, ForwardingSettings settings)
     {
@@ -271,7 +292,7 @@ internal sealed class Dispatcher(
     {
         var closing = new Closing(
             settings, sink.MaxBytes(settings), flushThrough, _circuit.IsProbing ? Circuit.ProbeReadings : int.MaxValue);
-        var size = _circuit.IsProbing ? 1 : sink.MaxInFlight(settings);
+        var size = _circuit.IsProbing || sink.IsHeld ? 1 : sink.MaxInFlight(settings);
         var isFlushing = SettledThrough < flushThrough;
         _meter.HeldBackUntil = null;
         TimeSpan? wait = null;
@@ -284,6 +305,7 @@ internal sealed class Dispatcher(
             if (!isBacklogsTurn && (size == 1 || _window.Count < size - 1)) batch ??= NextOf(Lane.Backfill, ref wait);
             if (batch is null) break;
             _lastLane = batch.Lane;
+            _lastSent = timeProvider.GetTimestamp();
             _window.Add(new(batch, SendAndWakeAsync(sink, batch, settings, sendToken)));
         }
 

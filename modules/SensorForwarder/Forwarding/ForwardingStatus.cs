@@ -36,6 +36,9 @@ internal sealed record ForwardingStatus
     /// <summary>Until when something waits for the limit; null: nothing does.</summary>
     public DateTimeOffset? HeldBackUntil { get; init; }
 
+    /// <summary>Since when readings are kept here because edgeHub has no cloud; null: they are not.</summary>
+    public DateTimeOffset? UpstreamHeldSince { get; init; }
+
     /// <summary>Attempts that failed.</summary>
     public long Failures { get; init; }
 }

@@ -56,6 +56,8 @@ internal sealed class HttpSink : ISink, IDisposable
 
     public bool IsMetered => false;
 
+    public bool IsHeld => false;
+
     public int MaxInFlight(ForwardingSettings settings) => 1;
 
     public int MaxBytes(ForwardingSettings settings) => Math.Min(settings.BatchMaxBytes, LargestBodyBytes);

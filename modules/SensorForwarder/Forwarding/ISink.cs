@@ -12,6 +12,9 @@ internal interface ISink
     /// <summary>Whether a send has a chance now; when not, <see cref="WaitUntilReadyAsync"/> tells when it has.</summary>
     bool IsReady(ForwardingSettings settings);
 
+    /// <summary>Whether what it is given goes no further now, and is better kept here.</summary>
+    bool IsHeld { get; }
+
     Task WaitUntilReadyAsync(CancellationToken cancellationToken);
 
     /// <summary>Batches that may be under way at once, given the setting.</summary>

@@ -5,7 +5,7 @@ namespace SensorForwarder.Forwarding;
 
 /// <summary>Sends a batch as one message to edgeHub or IoT Hub; accepted means acknowledged, that is, stored by
 /// edgeHub.</summary>
-internal sealed class IotHubSink(IEdgeHubClient client) : ISink
+internal sealed class IotHubSink(IEdgeHubClient client, UpstreamWatch? upstream = null) : ISink
 {
     /// <summary>IoT Hub takes 262144 bytes with topic and properties; 16 KiB are left for those.</summary>
     public const int LargestBodyBytes = 245_760;
@@ -15,6 +15,8 @@ internal sealed class IotHubSink(IEdgeHubClient client) : ISink
     public Task WaitUntilReadyAsync(CancellationToken cancellationToken) => client.WaitUntilConnectedAsync(cancellationToken);
 
     public bool IsMetered => true;
+
+    public bool IsHeld => upstream?.IsHolding == true;
 
     public int MaxInFlight(ForwardingSettings settings) => settings.MaxInFlightBatches;
 

@@ -33,4 +33,14 @@ internal static partial class Log
 
     [LoggerMessage(3009, LogLevel.Information, "Forwarding is {State}.")]
     public static partial void Paused(ILogger logger, string state);
+
+    [LoggerMessage(3010, LogLevel.Information, "edgeHub's metrics page {Url} is {State}.")]
+    public static partial void UpstreamPage(ILogger logger, string url, string state);
+
+    [LoggerMessage(3011, LogLevel.Warning,
+        "edgeHub does not get rid of what it has ({Messages:0} messages wait in it): readings are kept here, one batch a minute goes.")]
+    public static partial void UpstreamHeld(ILogger logger, double messages);
+
+    [LoggerMessage(3012, LogLevel.Information, "edgeHub gets through to the cloud again: readings are no longer kept back.")]
+    public static partial void UpstreamReleased(ILogger logger);
 }

@@ -62,6 +62,7 @@ internal sealed class StatusWriter(
         hash.Add(forwarding.Sink);
         hash.Add(forwarding.Paused);
         hash.Add(forwarding.LastError is null);
+        hash.Add(forwarding.UpstreamHeldSince is null);
         hash.Add(hub?.Status.State == HubState.Connected);
         foreach (var sensor in scheduler.Health.OrderBy(sensor => sensor.Name, StringComparer.Ordinal))
         {
@@ -111,6 +112,7 @@ internal sealed class StatusWriter(
         json.WriteNumber("readingsAccepted", status.Readings);
         json.WriteNumber("sendFailures", status.Failures);
         if (status.DailyMessageLimit > 0) json.WriteNumber("messagesToday", status.MessagesToday);
+        if (status.UpstreamHeldSince is { } since) json.WriteString("upstreamHeldSince", since.UtcDateTime);
         if (status.HeldBackUntil is { } until) json.WriteString("heldBackUntil", until.UtcDateTime);
         if (status.LastSuccess is { } success) json.WriteString("lastSuccess", success.UtcDateTime);
         if (status.LastError is { } error) json.WriteString("lastError", LogText.Clean(error));

@@ -7,6 +7,7 @@ internal sealed class Invariants
 {
     readonly Dictionary<DateOnly, long> _billed = [];
     readonly Dictionary<long, string> _again = [];
+    long _attemptedThrough;
     TimeSpan _changedAt;
     TimeSpan _notBefore;
     TimeSpan _now;
@@ -21,12 +22,14 @@ internal sealed class Invariants
         _now = send.At;
         var (batch, sink) = (send.Batch, send.Sink);
 
-        // Memory: so many batches of such a size. One that was made before the settings were changed keeps its own.
+        // Memory: so many batches of such a size. One that was made before the settings were changed, or a part of it, keeps its own.
         var most = sink == SinkKind.Http ? 1 : settings.MaxInFlightBatches;
         Check(underWay.Count < most, $"{underWay.Count + 1} batches under way, {most} are allowed");
         Check(underWay.All(other => other.Sink == sink), "two sinks at once");
-        if (!_again.ContainsKey(batch.FirstId) && _changedAt < send.At - TimeSpan.FromDays(3))
+        if (batch.FirstId > _attemptedThrough && _changedAt < send.At - TimeSpan.FromDays(1))
             Check(batch.Body.Length <= settings.BatchMaxBytes || batch.Readings.Count == 1, $"{batch.Body.Length} bytes");
+
+        _attemptedThrough = Math.Max(_attemptedThrough, batch.LastId);
 
         // Order: what is begun in a lane is newer than what is under way in it.
         foreach (var other in underWay)

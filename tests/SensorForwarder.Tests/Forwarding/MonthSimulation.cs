@@ -30,6 +30,7 @@ internal sealed class MonthSimulation : IAsyncDisposable
     TelemetryBuffer _buffer = null!;
     Dispatcher _dispatcher = null!;
     ForwardingSettings _settings = new() { DrainOrder = DrainOrder.LiveFirst, UploadInterval = TimeSpan.FromMinutes(1) };
+    InvalidOperationException? _violation;
     bool _paused;
     volatile bool _woken;
     TimeSpan _calmSince;
@@ -71,7 +72,7 @@ internal sealed class MonthSimulation : IAsyncDisposable
         (Weather, _paused, _calmSince) = (Weather.Fine, false, Elapsed);
         var left = 0L;
         for (var day = 0; day < 10 && (left = _buffer.GetStatus().Depth) > 0; day++) await RunUntilAsync(Elapsed + TimeSpan.FromDays(1));
-        if (left > 0) throw new InvalidOperationException($"stuck with {left} readings, {_settings}");
+        if (left > 0) throw new InvalidOperationException($"stuck with {left} readings: {_dispatcher.Status.LastError}, {_settings}");
         var putAside = _buffer.ListDeadLetters(0, 10_000).Select(letter => letter.Id).ToHashSet();
         for (var id = 1L; id <= _buffer.LastCommittedId; id++)
         {
@@ -83,7 +84,15 @@ internal sealed class MonthSimulation : IAsyncDisposable
     public void Begin(SimulatedSend send, ForwardingSettings settings)
     {
         Sends++;
-        _invariants.OnSend(send, settings, _underWay, DateOnly.FromDateTime(_clock.GetUtcNow().UtcDateTime));
+        try
+        {
+            _invariants.OnSend(send, settings, _underWay, DateOnly.FromDateTime(_clock.GetUtcNow().UtcDateTime));
+        }
+        catch (InvalidOperationException exception)
+        {
+            _violation ??= exception; // the dispatcher would take it for a failed send
+        }
+
         _underWay.Add(send);
     }
 
@@ -110,6 +119,7 @@ internal sealed class MonthSimulation : IAsyncDisposable
                 End(send);
             }
 
+            if (_violation is not null) throw _violation;
             if (ended.Count == 0 && Elapsed >= end) return;
         }
     }

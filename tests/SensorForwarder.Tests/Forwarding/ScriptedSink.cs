@@ -32,6 +32,8 @@ internal sealed class ScriptedSink(MonthSimulation world, SinkKind kind) : ISink
 
     public Task WaitUntilReadyAsync(CancellationToken cancellationToken) => throw new InvalidOperationException("the simulation looks itself");
 
+    public bool IsHeld => false;
+
     public bool IsMetered => kind == SinkKind.IotHub;
 
     public int MaxInFlight(ForwardingSettings settings) => kind == SinkKind.Http ? 1 : settings.MaxInFlightBatches;

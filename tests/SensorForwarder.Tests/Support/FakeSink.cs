@@ -24,6 +24,8 @@ internal sealed class FakeSink : ISink
 
     public bool IsMetered { get; init; }
 
+    public bool IsHeld { get; set; }
+
     public int LargestBody { get; init; } = int.MaxValue;
 
     /// <summary>Every attempt so far, in order.</summary>

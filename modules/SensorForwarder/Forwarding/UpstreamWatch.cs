@@ -1,0 +1,70 @@
+using System.Net;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+
+namespace SensorForwarder.Forwarding;
+
+/// <summary>Where edgeHub's metrics page is; null: nobody looks.</summary>
+internal sealed record UpstreamWatchOptions(Uri? MetricsUrl);
+
+/// <summary>Looks at edgeHub's metrics page every few seconds, so that readings wait in our buffer rather than in edgeHub's store
+/// while that has no cloud. Whatever is wrong with the page, forwarding goes on as without it.</summary>
+internal sealed class UpstreamWatch(UpstreamWatchOptions options, TimeProvider timeProvider, ILogger<UpstreamWatch> logger) : BackgroundService
+{
+    // A page of a device with many modules has a few hundred KB.
+    const int MaxPageBytes = 4 << 20;
+
+    static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(10);
+    static readonly TimeSpan LookAgainWithoutPage = TimeSpan.FromMinutes(1);
+    static readonly TimeSpan PageTimeout = TimeSpan.FromSeconds(5);
+
+    readonly UpstreamQueue _queue = new();
+    volatile bool _isHolding;
+
+    /// <summary>edgeHub gets rid of nothing: what is not sent yet is better kept here. Any thread.</summary>
+    public bool IsHolding => _isHolding;
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        if (options.MetricsUrl is not { } url) return;
+        using var http = new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false, UseProxy = false, UseCookies = false, ConnectTimeout = PageTimeout })
+        {
+            MaxResponseContentBufferSize = MaxPageBytes,
+            Timeout = Timeout.InfiniteTimeSpan,
+        };
+        bool? isThere = null;
+        while (!stoppingToken.IsCancellationRequested)
+        {
+            var page = await ReadAsync(http, url, stoppingToken);
+            var length = page is null ? null : PrometheusPage.Sum(page, "edgehub_queue_length", "endpoint", "iothub");
+            _queue.Look(length, page is null ? null : PrometheusPage.Sum(page, "edgehub_messages_sent_total", "to", "upstream"));
+            if (isThere != length is not null) Log.UpstreamPage(logger, url.GetLeftPart(UriPartial.Path), length is null ? "not there" : "there");
+            isThere = length is not null;
+            if (_queue.IsHolding != _isHolding)
+            {
+                _isHolding = _queue.IsHolding;
+                if (_isHolding) Log.UpstreamHeld(logger, length ?? 0);
+                else Log.UpstreamReleased(logger);
+            }
+
+            await Task.Delay(length is null && !_isHolding ? LookAgainWithoutPage : LookEvery, timeProvider, stoppingToken)
+                .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+    }
+
+    /// <summary>The page; null when there is none, or it is late, too long, or no text.</summary>
+    async Task<string?> ReadAsync(HttpClient http, Uri url, CancellationToken stoppingToken)
+    {
+        using var late = new CancellationTokenSource(PageTimeout, timeProvider);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(late.Token, stoppingToken);
+        try
+        {
+            using var response = await http.GetAsync(url, either.Token);
+            return response.StatusCode == HttpStatusCode.OK ? await response.Content.ReadAsStringAsync(either.Token) : null;
+        }
+        catch (Exception exception) when (exception is HttpRequestException or IOException or OperationCanceledException or InvalidOperationException)
+        {
+            return null; // a content type with an unknown encoding is an InvalidOperationException
+        }
+    }
+}

@@ -1,0 +1,59 @@
+using System.Net;
+using System.Net.Http.Json;
+using System.Net.Sockets;
+using System.Text.Json.Nodes;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.EndToEnd;
+
+/// <summary>edgeHub without a cloud: the module sees it on edgeHub's metrics page, and keeps its readings.</summary>
+public sealed class UpstreamRunTests : IDisposable
+{
+    readonly string _directory = Directory.CreateTempSubdirectory("upstream-").FullName;
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    public void Dispose() => Directory.Delete(_directory, recursive: true);
+
+    [Fact]
+    public async Task Readings_wait_in_the_module_while_edgeHub_is_offline_and_all_arrive_afterwards()
+    {
+        var settings = Path.Combine(_directory, "desired.json");
+        var report = Path.Combine(_directory, "report.json");
+        await File.WriteAllTextAsync(
+            settings, """{"batchSize":20,"uploadIntervalSeconds":1,"commitIntervalMs":100,"sensors":{"a":{"kind":"simulated","intervalSeconds":0.1}}}""", Token);
+        using var free = new TcpListener(IPAddress.Loopback, 0);
+        free.Start();
+        var port = ((IPEndPoint)free.LocalEndpoint).Port;
+        free.Stop();
+        await using var simulator = ChildProcess.StartSimulator("--settings", settings, "--api", $"{port}", "--report", report);
+        using var http = new HttpClient { BaseAddress = new($"http://127.0.0.1:{port}") };
+        await simulator.LineAsync("module connected");
+        await Until.True(async () => (long)(await StatusAsync(http))["readingsAccepted"]! > 20);
+
+        await FaultAsync(http, """{"upstreamOffline":true}""");
+        await Until.True(async () => (await StatusAsync(http))["upstreamHeldSince"] is not null);
+        await Until.True(async () => (long)(await StatusAsync(http))["queueDepth"]! > 100);
+        await FaultAsync(http, """{"upstreamOffline":false}""");
+        await Until.True(async () => await StatusAsync(http) is var status && status["upstreamHeldSince"] is null && (long)status["queueDepth"]! < 30);
+
+        Assert.Equal(0, await simulator.StopAsync());
+        var result = JsonNode.Parse(await File.ReadAllTextAsync(report, Token))!;
+        Assert.Equal(0, (int)result["lost"]!);
+        Assert.Equal(0, (int)result["duplicates"]!);
+    }
+
+    static async Task FaultAsync(HttpClient http, string patch)
+    {
+        using var body = new StringContent(patch, System.Text.Encoding.UTF8, "application/json");
+        using var answer = await http.PostAsync("/faults", body, Token);
+        answer.EnsureSuccessStatusCode();
+    }
+
+    static async Task<JsonObject> StatusAsync(HttpClient http)
+    {
+        using var called = await http.PostAsJsonAsync(
+            "/twins/pi-sim/modules/SensorForwarder/methods", new { methodName = "getStatus", payload = new { } }, Token);
+        return (await called.Content.ReadFromJsonAsync<JsonObject>(Token))!["payload"]!.AsObject();
+    }
+}

@@ -10,7 +10,7 @@ using SensorForwarder.Benchmarks.Sensors;
 if (args is ["--puback-server", var address, var certificate]) return await PubackServer.RunAsync(address, certificate);
 
 // Every benchmark there is, in the order of the report.
-IReadOnlyList<Benchmark> benchmarks = [EndToEnd.Benchmark, .. Footprint.All, .. BufferBenchmarks.All, MqttThroughput.Benchmark, .. SensorLoad.All];
+IReadOnlyList<Benchmark> benchmarks = [EndToEnd.Benchmark, .. Footprint.All, .. BufferBenchmarks.All, MqttThroughput.Benchmark, .. SensorLoad.All, EdgeToCommit.Benchmark];
 
 const string Usage = """
     Usage: dotnet run -c Release --project tests/SensorForwarder.Benchmarks -- [--only NAME ...] [--json FILE]

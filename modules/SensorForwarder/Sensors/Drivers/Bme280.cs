@@ -16,6 +16,10 @@ internal sealed class Bme280(I2cPort port, bool hasHumidity) : ISensor
 
     public static SensorKind Bmp { get; } = Describe("bmp280", "Bosch BMP280: temperature, pressure", hasHumidity: false);
 
+    // A window that opens, a breath, a lift: faster than these nothing moves.
+    readonly Plausibility _plausibility = new(
+        port.TimeProvider, new("temperature", 5, 1), new("pressure", 10, 2), new("humidity", 20, 5));
+
     readonly Flatline _flatline = new();
     Calibration? _calibration;
 
@@ -62,6 +66,7 @@ internal sealed class Bme280(I2cPort port, bool hasHumidity) : ISensor
         }
 
         if (!inRange) return Measured.Uncertain(FaultReason.Range, "beyond what the chip can measure", [.. values]);
+        if (_plausibility.FindJump(values) is { } jump) return Measured.Uncertain(FaultReason.Range, jump, [.. values]);
         return _flatline.IsFlat(raw)
             ? Measured.Uncertain(FaultReason.Flatline, $"not one bit has changed in {Flatline.Polls} readings", [.. values])
             : Measured.Good([.. values]);
@@ -87,6 +92,7 @@ internal sealed class Bme280(I2cPort port, bool hasHumidity) : ISensor
             });
         }
 
+        _plausibility.Forget();
         port.Write(ResetRegister, Reset);
         port.Pause(2, cancellationToken);
         WaitFor(CopyingCalibration, cancellationToken);

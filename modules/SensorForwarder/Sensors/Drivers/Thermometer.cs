@@ -25,6 +25,9 @@ internal sealed class Thermometer(I2cPort port, bool isMcp9808) : ISensor
         with
     { Probe = new([Register], 2, _ => true) { IsGuess = true } };
 
+    // In air or water; faster is a wire that is loose.
+    readonly Plausibility _plausibility = new(port.TimeProvider, new Pace("temperature", 10, 2));
+
     bool _isChecked = !isMcp9808;
 
     public ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken)
@@ -36,6 +39,8 @@ internal sealed class Thermometer(I2cPort port, bool isMcp9808) : ISensor
         // MCP9808: 1/16 degrees in 12 bits, bit 12 is the sign; the others: 1/256 degrees in 16 bits.
         var celsius = isMcp9808 ? ((word & 0x0FFF) - (word & 0x1000)) / 16.0 : (short)word / 256.0;
         var value = Measured.Value("temperature", celsius, 4);
+        if (celsius is >= -55 and <= 128 && _plausibility.FindJump([value]) is { } jump)
+            return ValueTask.FromResult(Measured.Uncertain(FaultReason.Range, jump, value));
         return ValueTask.FromResult(celsius is >= -55 and <= 128
             ? Measured.Good(value)
             : Measured.Uncertain(FaultReason.Range, "beyond what the chip can measure", value));

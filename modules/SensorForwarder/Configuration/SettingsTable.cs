@@ -60,7 +60,7 @@ internal static class SettingsTable
             with { DefaultSource = "`RuntimeLogLevel`" },
         Seconds("statusIntervalSeconds", 10, 86_400, "The `status` section of the reported properties is brought up to date this often, and when something changes its state.",
             s => s.StatusInterval, (s, v) => s with { StatusInterval = v }),
-        Minutes("settingsTrialMinutes", 0, 1_440, "A change after which nothing could be forwarded for so long, though it could before, is rolled back; 0: off.",
+        Minutes("settingsTrialMinutes", 0, 1_440, "A change after which nothing could be forwarded for so long, though it could before, is rolled back, whatever the cause, a blackout too; 0: off.",
             s => s.Trial, (s, v) => s with { Trial = v }),
     ];
 }

@@ -4,13 +4,14 @@ using SensorForwarder.Benchmarks;
 using SensorForwarder.Benchmarks.Buffer;
 using SensorForwarder.Benchmarks.EdgeHub;
 using SensorForwarder.Benchmarks.Main;
+using SensorForwarder.Benchmarks.Operations;
 using SensorForwarder.Benchmarks.Sensors;
 
 // The other side of one of them, which starts it so.
 if (args is ["--puback-server", var address, var certificate]) return await PubackServer.RunAsync(address, certificate);
 
 // Every benchmark there is, in the order of the report.
-IReadOnlyList<Benchmark> benchmarks = [EndToEnd.Benchmark, .. Footprint.All, .. BufferBenchmarks.All, MqttThroughput.Benchmark, .. SensorLoad.All, EdgeToCommit.Benchmark];
+IReadOnlyList<Benchmark> benchmarks = [EndToEnd.Benchmark, .. Footprint.All, .. BufferBenchmarks.All, MqttThroughput.Benchmark, .. SensorLoad.All, EdgeToCommit.Benchmark, WebPages.Benchmark];
 
 const string Usage = """
     Usage: dotnet run -c Release --project tests/SensorForwarder.Benchmarks -- [--only NAME ...] [--json FILE]

@@ -114,6 +114,9 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     public IReadOnlyList<BufferedReading> PeekBatch(long afterId, int maxCount, int maxBytes) =>
         _reader.PeekBatch(afterId, maxCount, maxBytes);
 
+    /// <summary>Another reader, for somebody who reads much and must not hold the forwarder up.</summary>
+    public BatchReader NewReader() => new(_parts.Clock, _file.OpenReader, _writer.ReportDamage, _file.NewCipher());
+
     /// <summary>Deletes the rows of an id range. The task completes when that is committed, which waits up to the
     /// commit interval for company; nobody needs to await it.</summary>
     public Task AcknowledgeAsync(long firstId, long lastId, CancellationToken cancellationToken)

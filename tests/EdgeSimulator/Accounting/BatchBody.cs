@@ -2,7 +2,7 @@ using System.Text.Json;
 
 namespace EdgeSimulator.Accounting;
 
-/// <summary>One reading of a batch, as far as the ledger cares. A gap reading announces ids that will never come.</summary>
+/// <summary>One reading of a batch, as far as the ledger cares. A gap reading announces ids that need not come.</summary>
 internal readonly record struct BatchItem(long Id, DateTimeOffset? Sensed, (long First, long Last)? Gap);
 
 /// <summary>The body of a message: <c>{"device","module","epoch","batch":[{"id","data"}]}</c>.</summary>
@@ -59,8 +59,8 @@ internal sealed record BatchBody(string Device, string Module, string Epoch, IRe
     }
 
     static (long First, long Last)? Gap(JsonElement data) =>
-        data.TryGetProperty("values", out var values) && values.ValueKind == JsonValueKind.Object &&
-        Number(values, "firstId") is { } first && Number(values, "lastId") is { } last && first >= 1 && first <= last
+        data.TryGetProperty("gap", out var gap) && gap.ValueKind == JsonValueKind.Object &&
+        Number(gap, "firstId") is { } first && Number(gap, "lastId") is { } last && first >= 1 && first <= last
             ? (first, last)
             : null;
 

@@ -31,7 +31,7 @@ internal static class PnpMessage
             if (properties.GetValueOrDefault("$.sub") == "buffer")
             {
                 data["kind"] = "gap";
-                data["values"] = new JsonObject { ["firstId"] = data["firstId"]?.DeepClone(), ["lastId"] = data["lastId"]?.DeepClone() };
+                data["gap"] = new JsonObject { ["firstId"] = data["firstId"]?.DeepClone(), ["lastId"] = data["lastId"]?.DeepClone() };
             }
 
             return JsonSerializer.SerializeToUtf8Bytes(new JsonObject

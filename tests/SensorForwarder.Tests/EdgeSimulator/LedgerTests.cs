@@ -3,6 +3,8 @@ using System.Text.Json.Nodes;
 using CsCheck;
 using EdgeSimulator.Accounting;
 using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Buffer;
+using SensorForwarder.Forwarding;
 
 namespace SensorForwarder.Tests.Simulator;
 
@@ -126,11 +128,34 @@ public sealed class LedgerTests
         Assert.Equal(4, _ledger.Summary().MaxBacklog);
     }
 
+    [Fact]
+    public async Task What_the_buffer_announces_as_given_up_is_not_missing()
+    {
+        using var files = new Buffer.BufferFixture();
+        await using var buffer = await files.OpenAsync(Buffer.BufferFixture.AtOnce with { WhenFull = WhenFull.DropOldest, MaxBytes = BufferLimits.MinMaxBytes });
+        var token = TestContext.Current.CancellationToken;
+        var ledger = new Ledger(TimeProvider.System);
+        var encoder = new BatchEncoder("d", "m", () => buffer.Epoch);
+        await Task.WhenAll(Enumerable.Range(1, 20_000).Select(i => buffer.EnqueueAsync(Buffer.BufferFixture.Reading(i), token).AsTask()));
+        Assert.NotEmpty(buffer.GetStatus().Evicted);
+
+        // The announcement comes with the first acknowledgement.
+        while (buffer.PeekBatch(0, 500, 1 << 20) is { Count: > 0 } readings)
+        {
+            ledger.Record(encoder.Encode(readings, int.MaxValue).Body, out _);
+            await buffer.AcknowledgeAsync(readings[0].Id, readings[^1].Id, token);
+        }
+
+        var epoch = Assert.Single(ledger.Summary().Epochs);
+        Assert.True(epoch.Evicted > 0);
+        Assert.Equal(0, epoch.Lost);
+    }
+
     static byte[] Body(string epoch, IEnumerable<long> ids, (long First, long Last)? gap = null, Func<long, DateTimeOffset>? sensed = null)
     {
         JsonObject Data(long id) => (gap, sensed) switch
         {
-            ({ } g, _) => new() { ["kind"] = "gap", ["values"] = new JsonObject { ["firstId"] = g.First, ["lastId"] = g.Last } },
+            ({ } g, _) => new() { ["kind"] = "gap", ["gap"] = new JsonObject { ["firstId"] = g.First, ["lastId"] = g.Last } },
             (_, { } time) => new() { ["kind"] = "simulated", ["time"] = time(id).ToString("o") },
             _ => [],
         };

@@ -93,6 +93,21 @@ public sealed class WebTests
     }
 
     [Fact]
+    public async Task What_waits_in_a_blackout_is_there_to_look_at_and_a_wrong_question_is_explained()
+    {
+        await using var web = await WebProcess.StartAsync(Fast, ("Http__Endpoint", "http://127.0.0.1:9/"));
+        await Until.True(async () => (long)(await JsonAsync(web, "/api/readings?sensor=attic&points=5"))["readings"]! >= 10);
+        var point = (await JsonAsync(web, "/api/readings?sensor=attic&points=5"))["points"]!.AsArray()[^1]!;
+        Assert.True((double)point["values"]!["temperature"]!["min"]! <= (double)point["values"]!["temperature"]!["max"]!);
+        foreach (var query in (string[])["", "sensor=", "sensor=attic&points=0", "sensor=attic&points=1001", "sensor=attic&from=yesterday", "sensor=attic&from=2026-01-02&to=2026-01-01"])
+        {
+            using var answer = await web.Http.GetAsync($"/api/readings?{query}", Token);
+            Assert.Equal(HttpStatusCode.BadRequest, answer.StatusCode);
+            Assert.Contains("points is 1..1000", await answer.Content.ReadAsStringAsync(Token), StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
     public async Task Without_the_page_metrics_and_health_remain()
     {
         await using var web = await WebProcess.StartAsync(Fast, ("Web__Dashboard", "false"));

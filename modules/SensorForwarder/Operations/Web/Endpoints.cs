@@ -1,8 +1,11 @@
+using System.Globalization;
 using System.Text;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.Extensions.Logging;
+using SensorForwarder.Buffer;
+using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Operations.Web;
 
@@ -14,6 +17,7 @@ internal sealed class Endpoints(
     StatusWriter status,
     Health health,
     Dashboard dashboard,
+    ReadingHistory history,
     TimeProvider timeProvider,
     ILogger<Endpoints> logger) : IHttpApplication<HttpContext>
 {
@@ -75,6 +79,7 @@ internal sealed class Endpoints(
         "/api/stream" => StreamAsync(context),
         "/api/events" => AnswerAsync(context, Json, dashboard.WriteEvents()),
         "/api/hour" => AnswerAsync(context, Json, dashboard.WriteLastHour()),
+        "/api/readings" => ReadingsAsync(context),
         "/api/settings" => AnswerAsync(context, Json, dashboard.WriteSettings()),
         _ when dashboard.Files.TryGetValue(path, out var file) => AnswerAsync(context, file.Type, file.Content),
         _ => NotFoundAsync(context),
@@ -85,6 +90,42 @@ internal sealed class Endpoints(
         if (HttpMethods.IsHead(context.Request.Method) || await _stream.TryServeAsync(context, Stopping)) return;
         context.Response.Headers.RetryAfter = "10";
         await AnswerAsync(context, "text/plain", "too many pages are open\n"u8.ToArray(), StatusCodes.Status503ServiceUnavailable);
+    }
+
+    async Task ReadingsAsync(HttpContext context)
+    {
+        var query = context.Request.Query;
+        var now = timeProvider.GetUtcNow();
+        var sensor = query["sensor"].ToString();
+        if (sensor.Length is 0 or > SensorSettings.MaxNameLength
+            || !TryTime(query["to"], now, out var to) || !TryTime(query["from"], to - TimeSpan.FromHours(1), out var from) || from >= to
+            || !TryPoints(query["points"], out var points))
+        {
+            await AnswerAsync(context, "text/plain", "/api/readings?sensor=NAME&from=2026-11-24T14:00:00Z&to=2026-11-24T15:00:00Z&points=200: from and to are times (the last hour), points is 1..1000\n"u8.ToArray(), StatusCodes.Status400BadRequest);
+            return;
+        }
+
+        try
+        {
+            await AnswerAsync(context, Json, await history.WriteAsync(new(sensor, from, to, points), context.RequestAborted));
+        }
+        catch (BufferUnavailableException exception)
+        {
+            await AnswerAsync(context, "text/plain", Encoding.UTF8.GetBytes(LogText.Clean(exception.Message)), StatusCodes.Status503ServiceUnavailable);
+        }
+    }
+
+    static bool TryTime(string? text, DateTimeOffset standard, out DateTimeOffset time)
+    {
+        time = standard;
+        return string.IsNullOrEmpty(text)
+            || DateTimeOffset.TryParse(text, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal | DateTimeStyles.AdjustToUniversal, out time);
+    }
+
+    static bool TryPoints(string? text, out int points)
+    {
+        points = 200;
+        return string.IsNullOrEmpty(text) || (int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out points) && points is >= 1 and <= ReadingHistory.MaxPoints);
     }
 
     static Task NotFoundAsync(HttpContext context) =>

@@ -39,7 +39,7 @@ CrashLine.Install(timeProvider);
 
 var logLevel = new LogLevelSwitch(boot.LogLevel);
 var events = new RecentEvents(timeProvider);
-using var loggers = Logs.CreateFactory(logLevel, events);
+using var loggers = Logs.CreateFactory(logLevel, events, timeProvider);
 var log = loggers.CreateLogger("SensorForwarder");
 Log.Starting(log, StatusWriter.Version, boot.Identity?.ToString() ?? $"{boot.DeviceId} (no hub)", boot.BufferDirectory);
 

@@ -1,0 +1,98 @@
+using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
+using SensorForwarder.Operations;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.EndToEnd;
+
+/// <summary>What the module logs is for machines too.</summary>
+public sealed partial class LogLineTests
+{
+    const string Forged = "\r\n<2>2026-01-01 00:00:00.000 +00:00 forged\n<2>2026-01-01 00:00:00.000 +00:00 forged\u001b[2J\u2028\u202e\0";
+
+    // The expression of IoT Edge's log tools (LogMessageParser.cs), without the part for Docker's own time.
+    [GeneratedRegex(@"^<([234567])>\d{4}-\d{2}-\d{2}\s\d{2}:\d{2}:\d{2}.\d{3}\s[+-]\d{2}:\d{2}\s.+$")]
+    private static partial Regex LogLine { get; }
+
+    [Theory]
+    [InlineData(LogLevel.Trace, 7)]
+    [InlineData(LogLevel.Debug, 7)]
+    [InlineData(LogLevel.Information, 6)]
+    [InlineData(LogLevel.Warning, 4)]
+    [InlineData(LogLevel.Error, 3)]
+    [InlineData(LogLevel.Critical, 2)]
+    public void An_event_is_one_line_whatever_it_says(LogLevel level, int severity)
+    {
+        var writer = new StringWriter();
+        var entry = new LogEntry<string>(level, "SensorForwarder.Test", new EventId(7), Forged, new InvalidOperationException(Forged), (state, _) => state);
+        new LogLineFormatter(TimeProvider.System).Write(entry, null, writer);
+        var line = Assert.Single(writer.ToString().Split('\n', StringSplitOptions.RemoveEmptyEntries));
+        Assert.Matches(LogLine, line);
+        Assert.StartsWith($"<{severity}>", line, StringComparison.Ordinal);
+        Assert.DoesNotContain(line, c => char.IsControl(c) || c is '\u2028' or '\u202e');
+    }
+
+    [Fact]
+    public async Task A_run_with_everything_hostile_around_it_logs_lines_that_all_parse_and_repeats_nothing()
+    {
+        var refusals = 0;
+        await using var receiver = await Receiver.StartAsync(async context =>
+        {
+            // First it breaks, then it refuses each reading, with an answer that is made to look like log lines.
+            var count = Interlocked.Increment(ref refusals);
+            context.Response.StatusCode = count < 3 ? 500 : 400;
+            context.Response.Headers["Retry-After"] = "0";
+            await context.Response.WriteAsync(Forged);
+        });
+        var settings = new JsonObject
+        {
+            ["batchSize"] = 4,
+            ["uploadIntervalSeconds"] = 0.1,
+            ["commitIntervalMs"] = 20,
+            ["logLevel"] = "Debug",
+            [$"key{Forged}"] = Forged,
+            ["httpEndpoint"] = Forged,
+            ["sensors"] = new JsonObject
+            {
+                ["attic"] = new JsonObject { ["kind"] = "simulated", ["intervalSeconds"] = 0.1, ["label"] = Forged },
+                ["gone"] = new JsonObject { ["kind"] = "file", ["path"] = $"/none{Forged}", ["intervalSeconds"] = 0.05 },
+                [$"name{Forged}"] = new JsonObject { ["kind"] = Forged },
+            },
+        };
+        await using var web = await WebProcess.StartAsync(settings.ToJsonString(), ("Http__Endpoint", receiver.Url.ToString()));
+        await web.SendRawAsync($"GET /{Forged} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        await web.Module.LineAsync("goes to the dead letters");
+        await Until.True(async () => (long)JsonNode.Parse(await web.Http.GetStringAsync("/status", TestContext.Current.CancellationToken))!["sensors"]!["gone"]!["failures"]! > 50);
+        Assert.Equal(0, await web.Module.StopAsync());
+
+        Assert.All(web.Module.Lines, line => Assert.Matches(LogLine, line));
+        Assert.DoesNotContain(web.Module.Lines, line => line.Contains("00.000 +00:00 forged", StringComparison.Ordinal) && line.StartsWith("<2>2026-01-01", StringComparison.Ordinal));
+        Assert.DoesNotContain(web.Module.Lines, line => line.Any(c => char.IsControl(c) || c is '\u2028' or '\u202e'));
+
+        // A sensor that failed fifty times said so once; a receiver that answered the same again and again as well.
+        Assert.Single(web.Module.Lines, line => line.Contains("Sensor gone (file) fails", StringComparison.Ordinal));
+        Assert.Single(web.Module.Lines, line => line.Contains("does not take batch", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task The_level_changes_while_it_runs()
+    {
+        var directory = Directory.CreateTempSubdirectory("log-").FullName;
+        var path = Path.Combine(directory, "settings.json");
+        await File.WriteAllTextAsync(path, """{"logLevel":"Error","sensors":{}}""", TestContext.Current.CancellationToken);
+        await using (var module = ChildProcess.StartModule(("Buffer__Directory", Path.Combine(directory, "data")), ("Web__Port", "0"), ("Settings__File", path)))
+        {
+            await module.LineAsync("Settings are taken from");
+            await File.WriteAllTextAsync(path, """{"logLevel":"Error","sensors":{"quiet":{"kind":"simulated"}}}""", TestContext.Current.CancellationToken);
+            await Task.Delay(TimeSpan.FromSeconds(3), TimeProvider.System, TestContext.Current.CancellationToken);
+            await File.WriteAllTextAsync(path, """{"logLevel":"Information","sensors":{"loud":{"kind":"simulated"}}}""", TestContext.Current.CancellationToken);
+            await module.LineAsync("Sensor loud (simulated) is read every");
+            Assert.DoesNotContain(module.Lines, line => line.Contains("Sensor quiet (simulated) is read", StringComparison.Ordinal));
+        }
+
+        Directory.Delete(directory, recursive: true);
+    }
+}

@@ -57,8 +57,9 @@ public sealed partial class LogLineTests
             ["httpEndpoint"] = Forged,
             ["sensors"] = new JsonObject
             {
-                ["attic"] = new JsonObject { ["kind"] = "simulated", ["intervalSeconds"] = 0.1, ["label"] = Forged },
-                ["gone"] = new JsonObject { ["kind"] = "file", ["path"] = $"/none{Forged}", ["intervalSeconds"] = 0.05 },
+                ["attic"] = new JsonObject { ["kind"] = "simulated", ["intervalSeconds"] = 0.1 },
+                ["gone"] = new JsonObject { ["kind"] = "file", ["path"] = "/none <2> there", ["intervalSeconds"] = 0.05 },
+                ["labelled"] = new JsonObject { ["kind"] = "simulated", ["label"] = Forged },
                 [$"name{Forged}"] = new JsonObject { ["kind"] = Forged },
             },
         };

@@ -3,15 +3,24 @@ using System.Text.Json.Nodes;
 using SensorForwarder.Benchmarks;
 using SensorForwarder.Benchmarks.Buffer;
 using SensorForwarder.Benchmarks.EdgeHub;
+using SensorForwarder.Benchmarks.Forwarding;
 using SensorForwarder.Benchmarks.Main;
 using SensorForwarder.Benchmarks.Operations;
 using SensorForwarder.Benchmarks.Sensors;
 
-// The other side of one of them, which starts it so.
+// The other sides of some of them, which start them so.
 if (args is ["--puback-server", var address, var certificate]) return await PubackServer.RunAsync(address, certificate);
 
+if (args is ["--counting-server"]) return await CountingServer.RunAsync();
+if (args is ["--forward-drain", var drained, var to, var count]) return await ForwardingRun.DrainAsync(drained, to, count);
+if (args is ["--forward-latency", var quiet, var receiver]) return await ForwardingRun.LatencyAsync(quiet, receiver);
+
 // Every benchmark there is, in the order of the report.
-IReadOnlyList<Benchmark> benchmarks = [EndToEnd.Benchmark, .. Footprint.All, .. BufferBenchmarks.All, MqttThroughput.Benchmark, .. SensorLoad.All, EdgeToCommit.Benchmark, WebPages.Benchmark];
+IReadOnlyList<Benchmark> benchmarks =
+[
+    EndToEnd.Benchmark, .. Footprint.All, .. BufferBenchmarks.All, MqttThroughput.Benchmark, .. ForwardBenchmarks.All, .. SensorLoad.All,
+    EdgeToCommit.Benchmark, WebPages.Benchmark,
+];
 
 const string Usage = """
     Usage: dotnet run -c Release --project tests/SensorForwarder.Benchmarks -- [--only NAME ...] [--json FILE]

@@ -140,7 +140,7 @@ internal static class MqttThroughput
     }
 
     /// <summary>The server as a process of its own, on the first loopback address whose 8883 is free.</summary>
-    static Process StartServer(string directory, out EdgeIdentity identity)
+    public static Process StartServer(string directory, out EdgeIdentity identity)
     {
         for (var last = 200; last < 255; last++)
         {

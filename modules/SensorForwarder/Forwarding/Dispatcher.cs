@@ -306,7 +306,11 @@ internal sealed class Dispatcher(
             if (batch is null) break;
             _lastLane = batch.Lane;
             _lastSent = timeProvider.GetTimestamp();
-            _window.Add(new(batch, SendAndWakeAsync(sink, batch, settings, sendToken)));
+            var sending = SendAsync(sink, batch, settings, sendToken);
+            _window.Add(new(batch, sending));
+            // Not before the task has ended: a loop that is quicker would find it under way, and sleep on.
+            _ = sending.ContinueWith(
+                _ => wake(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
         }
 
         Status = _meter.Describe(Status, sink, settings);
@@ -340,7 +344,7 @@ internal sealed class Dispatcher(
         return through;
     }
 
-    async Task<SendResult> SendAndWakeAsync(
+    async Task<SendResult> SendAsync(
         ISink sink, Batch batch, ForwardingSettings settings, CancellationToken cancellationToken)
     {
         var began = timeProvider.GetTimestamp();
@@ -353,7 +357,6 @@ internal sealed class Dispatcher(
         finally
         {
             SendTook?.Invoke(timeProvider.GetElapsedTime(began));
-            wake();
         }
     }
 

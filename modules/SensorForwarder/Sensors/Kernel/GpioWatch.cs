@@ -9,7 +9,7 @@ namespace SensorForwarder.Sensors.Kernel;
 /// </summary>
 internal sealed partial class GpioWatch : IDisposable
 {
-    const int EdgesAtOnce = 64, Interrupted = 4;
+    const int EdgesAtOnce = 64, ReadsAfterStop = 64, Interrupted = 4;
 
     readonly GpioLine _line;
     readonly Action<ReadOnlySpan<GpioEdge>> _take;
@@ -44,11 +44,14 @@ internal sealed partial class GpioWatch : IDisposable
         entries[0] = new() { File = (int)_stop.DangerousGetHandle(), Wanted = Input };
         entries[1] = new() { File = (int)_line.Events.DangerousGetHandle(), Wanted = Input };
         Span<GpioEdge> edges = stackalloc GpioEdge[EdgesAtOnce];
+        var readsAfterStop = ReadsAfterStop;
         while (true)
         {
             if (poll(ref entries[0], 2, -1) < 0 && Marshal.GetLastPInvokeError() == Interrupted) continue;
-            if (entries[0].Given != 0) return;
-            if ((entries[1].Given & Input) == 0) break;
+            // What the kernel has noted by then is taken first; a line that never rests does not keep it from ending.
+            var hasEdges = (entries[1].Given & Input) != 0;
+            if (entries[0].Given != 0 && (!hasEdges || readsAfterStop-- == 0)) return;
+            if (!hasEdges) break;
             var bytes = read(entries[1].File, MemoryMarshal.AsBytes(edges), (nuint)MemoryMarshal.AsBytes(edges).Length);
             if (bytes < 0 && Marshal.GetLastPInvokeError() == Interrupted) continue;
             if (bytes <= 0) break;

@@ -101,7 +101,7 @@ internal sealed partial class BufferWriter : IDisposable
         Wake();
         _thread.Join();
         _timer.Dispose();
-        _wake.Dispose();
+        // _wake is left to the collector: somebody who came just before the end may still be about to set it.
     }
 
     void Run()

@@ -1,9 +1,7 @@
 using System.Text.Json.Nodes;
-using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.Forwarding;
 using SensorForwarder.Operations;
-using SensorForwarder.Sensors;
 using SensorForwarder.Tests.Buffer;
 using SensorForwarder.Tests.Configuration;
 using SensorForwarder.Tests.Support;
@@ -45,30 +43,6 @@ public sealed class HealthTests
     }
 
     [Fact]
-    public async Task A_sensor_that_sleeps_is_fine_and_one_whose_loop_hangs_is_named()
-    {
-        var clock = new FakeTimeProvider();
-        using var files = new BufferFixture();
-        await using var buffer = await files.OpenAsync();
-        var logger = new HangingLogger();
-        using var scheduler = new SensorScheduler(new(new("/proc", "/sys", files.Directory), clock), buffer, clock, new Random(1), logger);
-        using var letGo = logger; // before the scheduler is disposed of
-        await scheduler.ApplyAsync(
-            new Dictionary<string, SensorSettings>
-            {
-                ["attic"] = new("attic", "simulated", TimeSpan.FromHours(1), "{}"),
-                ["gone"] = new("gone", "file", TimeSpan.FromHours(1), $$"""{"path":"{{files.Directory}}/none"}"""),
-            },
-            Token);
-        await Until.True(() => scheduler.Health.Any(sensor => sensor.Readings == 1) && logger.Hangs, clock, TimeSpan.FromMinutes(1));
-        // In small steps: the other one may be due in these minutes, and then it turns.
-        await Until.True(() => scheduler.FindStuck(Health.TurnPatience) == "gone", clock, TimeSpan.FromMinutes(1));
-        logger.LetGo();
-        await Until.True(() => scheduler.FindStuck(Health.TurnPatience) is null);
-        await scheduler.StopAsync(Token);
-    }
-
-    [Fact]
     public async Task It_is_ready_until_what_waits_is_older_than_it_should_be_and_nothing_is_accepted()
     {
         var sink = new FakeSink { Rule = _ => SendResult.Accepted };
@@ -91,31 +65,5 @@ public sealed class HealthTests
         await Until.True(() => parts.Forwarder.Status.Readings == 1 && parts.Buffer.GetStatus().Depth == 0);
         Assert.True(health.Ready().IsOk);
         await parts.Forwarder.StopAsync(Token);
-    }
-
-    /// <summary>A log that takes no failure until it is let: a loop that writes to it hangs.</summary>
-    sealed class HangingLogger : ILogger<SensorScheduler>, IDisposable
-    {
-        readonly ManualResetEventSlim _gate = new();
-        volatile bool _hangs;
-
-        public bool Hangs => _hangs;
-
-        public void LetGo() => _gate.Set();
-
-        public IDisposable? BeginScope<TState>(TState state)
-            where TState : notnull => null;
-
-        public bool IsEnabled(LogLevel logLevel) => true;
-
-        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
-        {
-            if (logLevel < LogLevel.Warning) return;
-            _hangs = true;
-            _gate.Wait();
-        }
-
-        // Also when the test failed: whoever hangs here would keep it from ending.
-        public void Dispose() => _gate.Set();
     }
 }

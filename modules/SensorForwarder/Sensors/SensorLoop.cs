@@ -84,6 +84,8 @@ internal sealed class SensorLoop(
     /// <summary>Waits until a time after the first reading, and meanwhile takes what the sensor says by itself.</summary>
     async Task<bool> WaitForTurnAsync(long first, TimeSpan at)
     {
+        var untilThen = Math.Max(0, (at - timeProvider.GetElapsedTime(first)).TotalSeconds);
+        Volatile.Write(ref _due, timeProvider.GetTimestamp() + (long)(untilThen * timeProvider.TimestampFrequency));
         while (session.News is { } news)
         {
             var rest = at - timeProvider.GetElapsedTime(first);
@@ -210,7 +212,6 @@ internal sealed class SensorLoop(
 
     async Task<bool> DelayAsync(TimeSpan delay)
     {
-        Volatile.Write(ref _due, timeProvider.GetTimestamp() + (long)(Math.Max(0, delay.TotalSeconds) * timeProvider.TimestampFrequency));
         if (delay > TimeSpan.Zero)
             await Task.Delay(delay, timeProvider, _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         return !_stop.IsCancellationRequested;

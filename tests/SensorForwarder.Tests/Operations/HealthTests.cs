@@ -1,7 +1,9 @@
 using System.Text.Json.Nodes;
+using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.Forwarding;
 using SensorForwarder.Operations;
+using SensorForwarder.Sensors;
 using SensorForwarder.Tests.Buffer;
 using SensorForwarder.Tests.Configuration;
 using SensorForwarder.Tests.Support;
@@ -43,6 +45,34 @@ public sealed class HealthTests
     }
 
     [Fact]
+    public async Task A_sensor_that_sleeps_is_fine_and_one_whose_loop_hangs_is_named()
+    {
+        var clock = new FakeTimeProvider();
+        using var files = new BufferFixture();
+        await using var buffer = await files.OpenAsync();
+        using var scheduler = new SensorScheduler(new(new("/proc", "/sys", files.Directory), clock), buffer, clock, new Random(1), new HangingLogger(out var letGo));
+        var sensors = new Dictionary<string, SensorSettings> { ["attic"] = new("attic", "simulated", TimeSpan.FromHours(1), "{}") };
+        await scheduler.ApplyAsync(sensors, Token);
+        await PassUntilAsync(() => scheduler.Health[0].Readings == 1, TimeSpan.FromSeconds(1));
+        clock.Advance(TimeSpan.FromMinutes(50));
+        await Until.True(() => scheduler.FindStuck(Health.TurnPatience) is null);
+
+        sensors["gone"] = new("gone", "file", TimeSpan.FromHours(1), $$"""{"path":"{{files.Directory}}/none"}""");
+        await scheduler.ApplyAsync(sensors, Token);
+        await PassUntilAsync(() => scheduler.FindStuck(Health.TurnPatience) == "gone", TimeSpan.FromSeconds(5));
+        letGo.SetResult();
+        await PassUntilAsync(() => scheduler.FindStuck(Health.TurnPatience) is null, TimeSpan.Zero);
+        await scheduler.StopAsync(Token);
+
+        // The clock runs what is due on the thread that moves it, and one of them hangs.
+        Task PassUntilAsync(Func<bool> condition, TimeSpan step) => Until.True(() =>
+        {
+            _ = Task.Run(() => clock.Advance(step), Token);
+            return condition();
+        });
+    }
+
+    [Fact]
     public async Task It_is_ready_until_what_waits_is_older_than_it_should_be_and_nothing_is_accepted()
     {
         var sink = new FakeSink { Rule = _ => SendResult.Accepted };
@@ -65,5 +95,24 @@ public sealed class HealthTests
         await Until.True(() => parts.Forwarder.Status.Readings == 1 && parts.Buffer.GetStatus().Depth == 0);
         Assert.True(health.Ready().IsOk);
         await parts.Forwarder.StopAsync(Token);
+    }
+
+    /// <summary>A log that takes no warning until it is let: a loop that writes to it hangs.</summary>
+    sealed class HangingLogger : ILogger<SensorScheduler>
+    {
+        readonly TaskCompletionSource _letGo = new();
+
+        public HangingLogger(out TaskCompletionSource letGo) => letGo = _letGo;
+
+        public IDisposable? BeginScope<TState>(TState state)
+            where TState : notnull => null;
+
+        public bool IsEnabled(LogLevel logLevel) => true;
+
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+        {
+            // For a minute at most, so that a test that fails ends.
+            if (logLevel >= LogLevel.Warning) _letGo.Task.Wait(TimeSpan.FromMinutes(1));
+        }
     }
 }

@@ -94,6 +94,17 @@ public sealed class GpioTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_contact_that_waits_for_an_edge_does_not_hang()
+    {
+        await ApplyAsync(Contact() with { Interval = TimeSpan.FromHours(1) });
+        await StoredAsync(1);
+        _line.Change(0, true);
+        await StoredAsync(2);
+        _world.Clock.Advance(TimeSpan.FromMinutes(50));
+        Assert.Null(_scheduler.FindStuck(TimeSpan.FromMinutes(2)));
+    }
+
+    [Fact]
     public void An_edge_has_the_time_of_the_kernel_however_late_it_is_read()
     {
         _world.Clock.Advance(TimeSpan.FromSeconds(5));

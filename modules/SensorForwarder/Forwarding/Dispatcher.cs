@@ -8,7 +8,7 @@ namespace SensorForwarder.Forwarding;
 /// only from its provider: <see cref="Forwarder"/> steps it when something happens, a simulation steps it through a month.
 /// A batch keeps its boundaries until it is accepted; what failed is sent again, oldest first, before anything new.
 /// </summary>
-internal sealed class Dispatcher(
+internal sealed partial class Dispatcher(
     TelemetryBuffer buffer,
     IReadOnlyDictionary<SinkKind, ISink> sinks,
     BatchEncoder encoder,
@@ -113,113 +113,6 @@ internal sealed class Dispatcher(
     }
 
     void Remember() => _lanes.Sent.Keep([.. _window.Select(flight => flight.Batch), .. _failed, .. _lanes.Again]);
-
-    void Settle(Batch batch, SendResult result)
-    {
-        if (result.Partial is { } partial)
-            SettleParts(batch, result, partial);
-        else if (result.Outcome == SendOutcome.Accepted)
-            Accept(batch, batch.Readings, batch.Body.Length);
-        else if (result.Outcome is SendOutcome.TooLarge or SendOutcome.Rejected && batch.Readings.Count > 1)
-            Halve(batch, result);
-        else if (result.Outcome is not (SendOutcome.TooLarge or SendOutcome.Rejected)
-            || !TryPutAside(batch.Readings[0], result.Outcome.ToString(), result.Reason))
-            Fail(batch, result);
-
-        if (result.Outcome != SendOutcome.Accepted)
-            Status = Status with { LastError = result.Reason, Failures = Status.Failures + 1 };
-    }
-
-    void Accept(Batch batch, IReadOnlyList<BufferedReading> readings, int bytes)
-    {
-        foreach (var (first, last) in Batch.Ranges(readings))
-            Note(buffer.AcknowledgeAsync(first, last, CancellationToken.None));
-        if (_circuit.Failures > 0) Log.Recovered(logger, Status.Sink, _circuit.Failures);
-        _circuit.Succeeded();
-        _rejectedInARow = 0;
-        _throttle.Reset();
-        Status = Status with
-        {
-            LastSuccess = timeProvider.GetUtcNow(),
-            LastError = null,
-            Batches = Status.Batches + 1,
-            BackfillBatches = Status.BackfillBatches + (batch.Lane == Lane.Backfill ? 1 : 0),
-            Readings = Status.Readings + readings.Count,
-            Bytes = Status.Bytes + bytes,
-        };
-    }
-
-    /// <summary>A receiver that speaks of single readings: what it has is acknowledged, what it will never take is put aside,
-    /// and the rest comes again.</summary>
-    void SettleParts(Batch batch, SendResult result, PartialAnswer partial)
-    {
-        bool IsAccepted(BufferedReading reading) => partial.Accepted?.Contains(reading.Id)
-            ?? (result.Outcome == SendOutcome.Accepted && !partial.Rejected.ContainsKey(reading.Id));
-
-        // One that refuses every reading of a batch may be broken; one that names some knows what it says.
-        var isAll = batch.Readings.All(reading => partial.Rejected.ContainsKey(reading.Id));
-        var accepted = batch.Readings.Where(IsAccepted).ToList();
-        if (accepted.Count > 0) Accept(batch, accepted, batch.Body.Length);
-        var rest = batch.Readings.Where(reading => !IsAccepted(reading) && !IsPutAside(reading)).ToList();
-        if (rest.Count == 0) return;
-        if (rest.Count < batch.Readings.Count) _failed.Add(_lanes.Part(batch, rest));
-        else Fail(batch, result.Reason.Length > 0 ? result : result with { Reason = "it has none of the readings" });
-
-        bool IsPutAside(BufferedReading reading)
-        {
-            const string Reason = nameof(SendOutcome.Rejected);
-            if (!partial.Rejected.TryGetValue(reading.Id, out var why)) return false;
-            if (isAll) return TryPutAside(reading, Reason, why);
-            PutAside(reading, Reason, why);
-            return true;
-        }
-    }
-
-    void Halve(Batch batch, SendResult result)
-    {
-        Log.Split(logger, batch.Id, Status.Sink, result.Reason);
-        _failed.AddRange(_lanes.Split(batch, batch.Readings.Count / 2));
-    }
-
-    void Fail(Batch batch, SendResult result)
-    {
-        _rejectedInARow = 0;
-        _failed.Add(batch);
-        _failure ??= (result, batch);
-    }
-
-    /// <summary>Puts a refused reading aside, unless too many were refused one after the other.</summary>
-    bool TryPutAside(BufferedReading reading, string reason, string answer)
-    {
-        if (_rejectedInARow >= RejectedInARowMax) return false;
-        _rejectedInARow++;
-        PutAside(reading, reason, answer);
-        return true;
-    }
-
-    void PutAside(BufferedReading reading, string reason, string answer)
-    {
-        Log.DeadLettered(logger, reading.Id, Status.Sink, answer);
-        Note(buffer.DeadLetterAsync(reading.Id, reason, answer, CancellationToken.None));
-    }
-
-    void BackOff(SendResult failure, Batch batch)
-    {
-        var delay = _circuit.Failed(failure.RetryAfter);
-
-        // What never left can be cut anew: the next attempt risks little. Anything else keeps its id.
-        if (failure.NotSent && batch.Readings.Count > Circuit.ProbeReadings)
-        {
-            _failed.Remove(batch);
-            _failed.AddRange(_lanes.Split(batch, Circuit.ProbeReadings));
-        }
-
-        if (!_throttle.ShouldLog(failure.Reason, out var heldBack)) return;
-        if (failure.Outcome == SendOutcome.Retry)
-            Log.SendFailed(logger, Status.Sink, batch.Id, failure.Reason, delay.TotalSeconds, LogThrottle.Note(heldBack));
-        else
-            Log.Denied(logger, Status.Sink, batch.Id, failure.Reason, delay.TotalSeconds, LogThrottle.Note(heldBack));
-    }
 
     TimeSpan? Fill(ForwardingSettings settings, long flushThrough, CancellationToken sendToken)
     {

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using Microsoft.Extensions.Logging.Abstractions;
 using SensorForwarder.Buffer;
 using SensorForwarder.Sensors;
+using static SensorForwarder.Benchmarks.Surroundings;
 
 namespace SensorForwarder.Benchmarks.Buffer;
 
@@ -112,12 +113,6 @@ internal static class BufferBenchmarks
         var before = Resident();
         Fill(buffer, readings: 9_000_000);
         yield return new("buffer.megabytesPerMillionReadings", (Resident() - before) / 9 / 1e6, "MB", "about 0, from 1 to 10 million");
-    }
-
-    static double Median(IEnumerable<double> values)
-    {
-        var sorted = values.Order().ToList();
-        return (sorted[(sorted.Count - 1) / 2] + sorted[sorted.Count / 2]) / 2;
     }
 
     static double SerialPerSecond(string directory, int readings)

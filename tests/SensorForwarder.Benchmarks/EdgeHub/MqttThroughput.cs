@@ -8,6 +8,7 @@ using MQTTnet;
 using MQTTnet.Formatter;
 using MQTTnet.Protocol;
 using SensorForwarder.EdgeHub;
+using static SensorForwarder.Benchmarks.Surroundings;
 
 namespace SensorForwarder.Benchmarks.EdgeHub;
 
@@ -94,12 +95,6 @@ internal static class MqttThroughput
 
     readonly record struct Measure(double PerSecond, double CpuSecondsPer100k);
 
-    static double Median(IEnumerable<double> values)
-    {
-        var sorted = values.Order().ToList();
-        return (sorted[(sorted.Count - 1) / 2] + sorted[sorted.Count / 2]) / 2;
-    }
-
     static async Task<Measure> MeasureAsync(Func<Task> send, int window)
     {
         using var self = Process.GetCurrentProcess();
@@ -149,16 +144,7 @@ internal static class MqttThroughput
             var start = new ProcessStartInfo(Environment.ProcessPath!, ["--puback-server", address, pfx]) { RedirectStandardOutput = true };
             var server = Process.Start(start)!;
             if (server.StandardOutput.ReadLine() != "ready") continue; // taken: it has ended
-            identity = new EdgeIdentity
-            {
-                HubHostName = "stubhub.azure-devices.net",
-                GatewayHostName = address,
-                DeviceId = "pi1",
-                ModuleId = "telemetry",
-                SharedAccessKey = RandomNumberGenerator.GetBytes(32),
-                TrustedCaFile = pem,
-                Source = "benchmark",
-            };
+            identity = PubackServer.Identity(address, pem);
             return server;
         }
 

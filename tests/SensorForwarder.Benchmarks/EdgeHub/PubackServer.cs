@@ -2,7 +2,9 @@ using System.Buffers.Binary;
 using System.Net;
 using System.Net.Security;
 using System.Net.Sockets;
+using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
+using SensorForwarder.EdgeHub;
 
 namespace SensorForwarder.Benchmarks.EdgeHub;
 
@@ -12,6 +14,18 @@ namespace SensorForwarder.Benchmarks.EdgeHub;
 /// </summary>
 internal static class PubackServer
 {
+    /// <summary>Whom the hub of a measurement knows.</summary>
+    public static EdgeIdentity Identity(string address, string certificateFile) => new()
+    {
+        HubHostName = "stubhub.azure-devices.net",
+        GatewayHostName = address,
+        DeviceId = "pi1",
+        ModuleId = "telemetry",
+        SharedAccessKey = RandomNumberGenerator.GetBytes(32),
+        TrustedCaFile = certificateFile,
+        Source = "benchmark",
+    };
+
     /// <summary>Serves until the process is killed.</summary>
     public static async Task<int> RunAsync(string address, string certificateFile)
     {

@@ -1,11 +1,10 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.IO.Compression;
-using System.Security.Cryptography;
 using SensorForwarder.Benchmarks.Buffer;
 using SensorForwarder.Benchmarks.EdgeHub;
-using SensorForwarder.EdgeHub;
 using SensorForwarder.Forwarding;
+using static SensorForwarder.Benchmarks.Surroundings;
 
 namespace SensorForwarder.Benchmarks.Forwarding;
 
@@ -23,18 +22,6 @@ internal static class ForwardBenchmarks
         new(["forward.latencyMilliseconds", "forward.http.latencyMilliseconds"], LatencyAsync),
         new(["wire.readingsPer4KB", "wire.bytesPerReading", "wire.bytesPerReading.gzip"], WireAsync),
     ];
-
-    /// <summary>Whom the hub of a measurement knows.</summary>
-    public static EdgeIdentity Identity(string address, string certificateFile) => new()
-    {
-        HubHostName = "stubhub.azure-devices.net",
-        GatewayHostName = address,
-        DeviceId = "pi1",
-        ModuleId = "telemetry",
-        SharedAccessKey = RandomNumberGenerator.GetBytes(32),
-        TrustedCaFile = certificateFile,
-        Source = "benchmark",
-    };
 
     static async Task<IReadOnlyList<BenchmarkRow>> HttpAsync(CancellationToken cancellationToken)
     {
@@ -148,10 +135,4 @@ internal static class ForwardBenchmarks
 
     static Process Start(params string[] arguments) =>
         Process.Start(new ProcessStartInfo(Environment.ProcessPath!, arguments) { RedirectStandardOutput = true })!;
-
-    static double Median(IEnumerable<double> values)
-    {
-        var sorted = values.Order().ToList();
-        return sorted[sorted.Count / 2];
-    }
 }

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using Microsoft.Extensions.Logging.Abstractions;
 using SensorForwarder.Benchmarks.Buffer;
+using SensorForwarder.Benchmarks.EdgeHub;
 using SensorForwarder.Buffer;
 using SensorForwarder.EdgeHub;
 using SensorForwarder.Forwarding;
@@ -109,7 +110,7 @@ internal static class ForwardingRun
             {
                 var parts = target.Split(',');
                 hub = new(
-                    ForwardBenchmarks.Identity(parts[0], parts[1]), new() { Transport = HubTransport.Mqtt }, TimeProvider.System,
+                    PubackServer.Identity(parts[0], parts[1]), new() { Transport = HubTransport.Mqtt }, TimeProvider.System,
                     new Random(), NullLogger<EdgeHubConnection>.Instance);
                 await hub.StartAsync(CancellationToken.None);
                 await hub.WaitUntilConnectedAsync(CancellationToken.None);

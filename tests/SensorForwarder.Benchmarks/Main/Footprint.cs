@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json.Nodes;
 using Microsoft.Data.Sqlite;
+using static SensorForwarder.Benchmarks.Surroundings;
 
 namespace SensorForwarder.Benchmarks.Main;
 
@@ -39,12 +40,12 @@ internal static class Footprint
             }
         }
 
-        return [new("start.firstCommittedMilliseconds", times.Order().ElementAt(Starts / 2), "ms", $"goal 300; {SimulatedGateway.Build}, median of {Starts} starts")];
+        return [new("start.firstCommittedMilliseconds", Median(times), "ms", $"goal 300; {ModuleBuild}, median of {Starts} starts")];
     }
 
     static double MillisecondsToFirstRow(string directory, string settings)
     {
-        var start = new ProcessStartInfo(SimulatedGateway.ModulePath) { RedirectStandardOutput = true };
+        var start = new ProcessStartInfo(ModulePath) { RedirectStandardOutput = true };
         start.Environment["Settings__File"] = settings;
         start.Environment["Buffer__Directory"] = directory;
         start.Environment["Http__Endpoint"] = "http://127.0.0.1:9/";
@@ -89,7 +90,7 @@ internal static class Footprint
         var sensors = new JsonObject { ["host"] = new JsonObject { ["kind"] = "host", ["intervalSeconds"] = 0.1 } };
         for (var i = 0; i < 9; i++) sensors[$"s{i}"] = new JsonObject { ["kind"] = "simulated", ["intervalSeconds"] = 0.1 };
         using var gateway = await SimulatedGateway.StartAsync(new() { ["sensors"] = sensors }, cancellationToken);
-        var port = SimulatedGateway.FreePort();
+        var port = FreePort();
         var module = gateway.StartModule(port);
         using var web = new HttpClient { BaseAddress = new($"http://127.0.0.1:{port}") };
         var clock = Stopwatch.StartNew();
@@ -104,7 +105,7 @@ internal static class Footprint
         return
         [
             new("memory.peakMegabytes", module.PeakWorkingSet64 / 1048576.0, "MB",
-                $"goal 36; {SimulatedGateway.Build}, {clock.Elapsed.TotalSeconds:F0} s of 10 sensors at 10 Hz, {await gateway.UniqueAsync(cancellationToken):#,0} readings arrived"),
+                $"goal 36; {ModuleBuild}, {clock.Elapsed.TotalSeconds:F0} s of 10 sensors at 10 Hz, {await gateway.UniqueAsync(cancellationToken):#,0} readings arrived"),
         ];
     }
 }

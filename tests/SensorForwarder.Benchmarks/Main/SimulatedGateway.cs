@@ -1,15 +1,12 @@
 using System.Diagnostics;
 using System.Globalization;
-using System.Net;
 using System.Net.Http.Json;
-using System.Net.Sockets;
-using System.Reflection;
 using System.Text.Json.Nodes;
+using static SensorForwarder.Benchmarks.Surroundings;
 
 namespace SensorForwarder.Benchmarks.Main;
 
-/// <summary>The EdgeSimulator as a process, and the module as another that it has given an identity. The environment variable
-/// SENSORFORWARDER_MODULE names another build of the module: the native one.</summary>
+/// <summary>The EdgeSimulator as a process, and the module as another that it has given an identity.</summary>
 internal sealed class SimulatedGateway : IDisposable
 {
     readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("sensorforwarder-benchmark-");
@@ -18,12 +15,6 @@ internal sealed class SimulatedGateway : IDisposable
     Dictionary<string, string> _environment = [];
 
     SimulatedGateway(int apiPort) => _api = new() { BaseAddress = new($"http://127.0.0.1:{apiPort}") };
-
-    public static string ModulePath { get; } = Environment.GetEnvironmentVariable("SENSORFORWARDER_MODULE") ?? PathOf("ModulePath");
-
-    /// <summary>Which build it is, for the report: what the framework compiles while it runs is slower and larger.</summary>
-    public static string Build { get; } =
-        File.Exists(Path.ChangeExtension(ModulePath, ".dll")) || File.Exists(ModulePath + ".dll") ? "JIT build" : "native build";
 
     /// <param name="desired">The module twin's desired properties.</param>
     public static async Task<SimulatedGateway> StartAsync(JsonObject desired, CancellationToken cancellationToken)
@@ -53,13 +44,6 @@ internal sealed class SimulatedGateway : IDisposable
     {
         var report = await _api.GetFromJsonAsync<JsonObject>("/report", cancellationToken);
         return report?["unique"]?.GetValue<double>() ?? throw new InvalidOperationException("the report has no 'unique'");
-    }
-
-    public static int FreePort()
-    {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
     }
 
     public void Dispose()
@@ -103,8 +87,4 @@ internal sealed class SimulatedGateway : IDisposable
         _ = simulator.StandardOutput.ReadToEndAsync(cancellationToken);
         return environment;
     }
-
-    static string PathOf(string key) => Assembly.GetExecutingAssembly()
-        .GetCustomAttributes<AssemblyMetadataAttribute>()
-        .First(attribute => attribute.Key == key).Value!;
 }

@@ -1,9 +1,7 @@
 using System.Diagnostics;
-using System.Net;
-using System.Net.Sockets;
-using System.Reflection;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
+using static SensorForwarder.Benchmarks.Surroundings;
 
 namespace SensorForwarder.Benchmarks.Operations;
 
@@ -81,7 +79,7 @@ internal static partial class WebPages
         for (var i = 0; i < Sensors; i++) sensors[$"s{i}"] = new JsonObject { ["kind"] = "simulated", ["intervalSeconds"] = 1, ["seed"] = i };
         var settings = Path.Combine(directory, "settings.json");
         await File.WriteAllTextAsync(settings, new JsonObject { ["sensors"] = sensors }.ToJsonString(), cancellationToken);
-        var start = new ProcessStartInfo(PathOf("ModulePath")) { RedirectStandardOutput = true };
+        var start = new ProcessStartInfo(ModulePath) { RedirectStandardOutput = true };
         start.Environment["Buffer__Directory"] = Path.Combine(directory, "data");
         start.Environment["Settings__File"] = settings;
         start.Environment["Web__Port"] = $"{port}";
@@ -94,17 +92,6 @@ internal static partial class WebPages
         _ = process.StandardOutput.ReadToEndAsync(cancellationToken);
         return process;
     }
-
-    static int FreePort()
-    {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
-    }
-
-    static string PathOf(string key) => Assembly.GetExecutingAssembly()
-        .GetCustomAttributes<AssemblyMetadataAttribute>()
-        .First(attribute => attribute.Key == key).Value!;
 
     [GeneratedRegex("(?:src|href)=\"([a-z]+\\.[a-z]+)\"")]
     private static partial Regex FileName { get; }

@@ -1,6 +1,6 @@
 using System.Diagnostics;
-using System.Reflection;
 using System.Text.Json.Nodes;
+using static SensorForwarder.Benchmarks.Surroundings;
 
 namespace SensorForwarder.Benchmarks.Sensors;
 
@@ -32,8 +32,4 @@ internal static class EdgeToCommit
         var value = JsonNode.Parse(await File.ReadAllTextAsync(numbers, cancellationToken))![Name]!.GetValue<double>();
         return [new(Name, value, "ms", "median of 21, in emulation, on a file system in memory")];
     }
-
-    static string PathOf(string key) => Assembly.GetExecutingAssembly()
-        .GetCustomAttributes<AssemblyMetadataAttribute>()
-        .First(attribute => attribute.Key == key).Value!;
 }

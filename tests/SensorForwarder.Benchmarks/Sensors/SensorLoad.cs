@@ -3,9 +3,9 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Net;
 using System.Net.Http.Json;
-using System.Reflection;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using static SensorForwarder.Benchmarks.Surroundings;
 
 namespace SensorForwarder.Benchmarks.Sensors;
 
@@ -37,14 +37,13 @@ internal static class SensorLoad
         using var receiver = new Receiver(receiverPort, intervalSeconds);
         var settings = Path.Combine(directory.FullName, "settings.json");
         await File.WriteAllTextAsync(settings, Settings(sensors, intervalSeconds).ToJsonString(), cancellationToken);
-        var modulePath = Environment.GetEnvironmentVariable("SENSORFORWARDER_MODULE") ?? PathOf("ModulePath");
-        var start = new ProcessStartInfo(modulePath) { RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo(ModulePath) { RedirectStandardOutput = true, RedirectStandardError = true };
         start.Environment["Settings__File"] = settings;
         start.Environment["Buffer__Directory"] = Path.Combine(directory.FullName, "data");
         start.Environment["Http__Endpoint"] = $"http://127.0.0.1:{receiverPort}/";
         start.Environment["Web__Port"] = webPort.ToString(CultureInfo.InvariantCulture);
         start.Environment["RuntimeLogLevel"] = "warning";
-        using var module = Process.Start(start) ?? throw new InvalidOperationException($"{modulePath} could not be started");
+        using var module = Process.Start(start) ?? throw new InvalidOperationException($"{ModulePath} could not be started");
         module.BeginErrorReadLine();
         module.BeginOutputReadLine();
         try
@@ -58,13 +57,12 @@ internal static class SensorLoad
             missed = await MissedAsync(http, cancellationToken) - missed;
             module.Refresh();
             var percent = 100 * (module.TotalProcessorTime - cpu) / clock.Elapsed;
-            var build = Path.GetDirectoryName(modulePath)!.Contains("net10.0", StringComparison.Ordinal) ? "" : ", native build";
             return
             [
                 new($"{name}.missed", missed, "turns", $"goal 0 of {sensors / intervalSeconds * clock.Elapsed.TotalSeconds:#,0}"),
                 new($"{name}.scheduleErrorMilliseconds", receiver.ScheduleError, "ms", $"99 % of {receiver.Readings:#,0} readings that arrived are nearer"),
-                new($"{name}.cpuPercent", percent, "percent", build),
-                new($"{name}.megabytes", module.WorkingSet64 / 1048576.0, "MB", build),
+                new($"{name}.cpuPercent", percent, "percent", ModuleBuild),
+                new($"{name}.megabytes", module.WorkingSet64 / 1048576.0, "MB", ModuleBuild),
             ];
         }
         finally
@@ -93,17 +91,6 @@ internal static class SensorLoad
         var status = await http.GetFromJsonAsync<JsonObject>("/status", cancellationToken);
         return status!["sensors"]!.AsObject().Sum(sensor => sensor.Value!["missed"]!.GetValue<double>());
     }
-
-    static int FreePort()
-    {
-        using var listener = new System.Net.Sockets.TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
-    }
-
-    static string PathOf(string key) => Assembly.GetExecutingAssembly()
-        .GetCustomAttributes<AssemblyMetadataAttribute>()
-        .First(attribute => attribute.Key == key).Value!;
 
     /// <summary>Takes batches and compares each reading's time with the schedule of its sensor.</summary>
     sealed class Receiver : IDisposable

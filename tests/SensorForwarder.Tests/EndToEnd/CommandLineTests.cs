@@ -1,5 +1,3 @@
-using System.Net;
-using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Text.Json.Nodes;
 using SensorForwarder.Buffer;
@@ -22,13 +20,6 @@ public sealed class CommandLineTests : IDisposable
     {
         await using var process = Run(arguments, environment);
         return (await process.ExitCodeAsync(), string.Join('\n', process.Lines));
-    }
-
-    static int FreePort()
-    {
-        using var free = new TcpListener(IPAddress.Loopback, 0);
-        free.Start();
-        return ((IPEndPoint)free.LocalEndpoint).Port;
     }
 
     async Task FillAsync(int readings, BufferKey? key = null)
@@ -65,7 +56,7 @@ public sealed class CommandLineTests : IDisposable
     [Fact]
     public async Task Health_and_status_are_those_of_the_module_that_runs()
     {
-        var port = ("Web__Port", $"{FreePort()}");
+        var port = ("Web__Port", $"{FreePort.Find()}");
         var (code, output) = await AskAsync(["--health"], port);
         Assert.Equal(1, code);
         Assert.Contains("no answer", Assert.Single(output.Split('\n')), StringComparison.Ordinal);

@@ -1,6 +1,4 @@
 using System.Globalization;
-using System.Net;
-using System.Net.Sockets;
 using Microsoft.Data.Sqlite;
 using SensorForwarder.Tests.Support;
 
@@ -29,10 +27,7 @@ public sealed class ExactlyOnceTests(ITestOutputHelper output) : IDisposable
             Path.Combine(_directory, "settings.json"),
             """{"batchSize":20,"uploadIntervalSeconds":0.1,"commitIntervalMs":20,"drainOrder":"liveFirst","sensors":{"a":{"kind":"simulated","intervalSeconds":0.01}}}""",
             Token);
-        using var free = new TcpListener(IPAddress.Loopback, 0);
-        free.Start();
-        var port = ((IPEndPoint)free.LocalEndpoint).Port;
-        free.Stop();
+        var port = FreePort.Find();
 
         await using var receiver = new DeduplicatingReceiver(Path.Combine(_directory, "received.db"), port, random);
         await receiver.StartAsync();

@@ -216,10 +216,7 @@ public sealed partial class ModuleProcessTests : IDisposable
     [Fact]
     public async Task Status_health_and_metrics_are_served()
     {
-        using var free = new TcpListener(IPAddress.Loopback, 0);
-        free.Start();
-        var port = ((IPEndPoint)free.LocalEndpoint).Port;
-        free.Stop();
+        var port = FreePort.Find();
         await using var module = Start(("Web__Port", $"{port}"));
         await module.LineAsync("on port");
         using var http = new HttpClient { BaseAddress = new($"http://127.0.0.1:{port}") };

@@ -1,6 +1,4 @@
-using System.Net;
 using System.Net.Http.Json;
-using System.Net.Sockets;
 using System.Text.Json.Nodes;
 using SensorForwarder.Configuration;
 using SensorForwarder.Tests.Support;
@@ -35,10 +33,7 @@ public sealed class SettingsRunTests : IDisposable
     {
         var settings = Path.Combine(_directory, "desired.json");
         await File.WriteAllTextAsync(settings, Start, Token);
-        using var free = new TcpListener(IPAddress.Loopback, 0);
-        free.Start();
-        var port = ((IPEndPoint)free.LocalEndpoint).Port;
-        free.Stop();
+        var port = FreePort.Find();
         var simulator = ChildProcess.StartSimulator(["--settings", settings, "--api", $"{port}", .. arguments]);
         await simulator.LineAsync("module connected");
         return (simulator, new HttpClient { BaseAddress = new($"http://127.0.0.1:{port}") });

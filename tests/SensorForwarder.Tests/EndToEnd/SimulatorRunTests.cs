@@ -1,6 +1,4 @@
-using System.Net;
 using System.Net.Http.Json;
-using System.Net.Sockets;
 using System.Text;
 using System.Text.Json.Nodes;
 using SensorForwarder.Tests.Support;
@@ -44,10 +42,7 @@ public sealed class SimulatorRunTests : IDisposable
         var settings = Path.Combine(_directory, "desired.json");
         await File.WriteAllTextAsync(
             settings, """{"batchSize":20,"uploadIntervalSeconds":1,"sensors":{"a":{"kind":"simulated","intervalSeconds":0.02}}}""", Token);
-        using var free = new TcpListener(IPAddress.Loopback, 0);
-        free.Start();
-        var port = ((IPEndPoint)free.LocalEndpoint).Port;
-        free.Stop();
+        var port = FreePort.Find();
         await using var simulator = ChildProcess.StartSimulator("--settings", settings, "--api", $"{port}");
         using var http = new HttpClient { BaseAddress = new($"http://127.0.0.1:{port}") };
         await simulator.LineAsync("module connected");

@@ -1,6 +1,4 @@
-using System.Net;
 using System.Net.Http.Json;
-using System.Net.Sockets;
 using System.Text.Json.Nodes;
 using SensorForwarder.Tests.Support;
 
@@ -22,10 +20,7 @@ public sealed class UpstreamRunTests : IDisposable
         var report = Path.Combine(_directory, "report.json");
         await File.WriteAllTextAsync(
             settings, """{"batchSize":20,"uploadIntervalSeconds":1,"commitIntervalMs":100,"sensors":{"a":{"kind":"simulated","intervalSeconds":0.1}}}""", Token);
-        using var free = new TcpListener(IPAddress.Loopback, 0);
-        free.Start();
-        var port = ((IPEndPoint)free.LocalEndpoint).Port;
-        free.Stop();
+        var port = FreePort.Find();
         await using var simulator = ChildProcess.StartSimulator("--settings", settings, "--api", $"{port}", "--report", report);
         using var http = new HttpClient { BaseAddress = new($"http://127.0.0.1:{port}") };
         await simulator.LineAsync("module connected");

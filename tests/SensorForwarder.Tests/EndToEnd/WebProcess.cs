@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
 using System.Text;
+using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
@@ -9,7 +10,7 @@ internal sealed class WebProcess : IAsyncDisposable
 {
     readonly string _directory = Directory.CreateTempSubdirectory("web-").FullName;
 
-    public int Port { get; } = FreePort();
+    public int Port { get; } = FreePort.Find();
 
     public ChildProcess Module { get; private set; } = null!;
 
@@ -68,12 +69,5 @@ internal sealed class WebProcess : IAsyncDisposable
         Http.Dispose();
         await Module.DisposeAsync();
         Directory.Delete(_directory, recursive: true);
-    }
-
-    static int FreePort()
-    {
-        using var free = new TcpListener(IPAddress.Loopback, 0);
-        free.Start();
-        return ((IPEndPoint)free.LocalEndpoint).Port;
     }
 }

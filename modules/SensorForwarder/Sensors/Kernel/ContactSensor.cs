@@ -33,6 +33,7 @@ internal sealed class ContactSensor : ISensor
     GpioWatch? _watch;
     uint _sequence;
     bool _hasLost;
+    bool _hasEnded;
     TaskCompletionSource _news = NewSource();
 
     ContactSensor(SensorSettings settings, SensorWorld world)
@@ -67,6 +68,7 @@ internal sealed class ContactSensor : ISensor
                 return ValueTask.FromResult(Tell(edge.IsRising) with { Time = _world.TimeOf(edge.TimestampNanoseconds) });
             }
 
+            if (_hasEnded) throw new SensorFault(FaultReason.Absent, $"{_place} is gone");
             return ValueTask.FromResult(Tell(_line!.IsActive()));
         }
     }
@@ -85,7 +87,7 @@ internal sealed class ContactSensor : ISensor
         lock (_gate)
         {
             _line = line;
-            if (_request.HasEdges) _watch = new(line, Take, () => Take([]));
+            if (_request.HasEdges) _watch = new(line, Take, End);
         }
     }
 
@@ -116,6 +118,15 @@ internal sealed class ContactSensor : ISensor
                 _edges.Enqueue(edge);
             }
 
+            _news.TrySetResult();
+        }
+    }
+
+    void End()
+    {
+        lock (_gate)
+        {
+            _hasEnded = true;
             _news.TrySetResult();
         }
     }

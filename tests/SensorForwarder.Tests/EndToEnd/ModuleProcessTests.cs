@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Net;
 using System.Net.Sockets;
 using System.Text.Json;
@@ -50,6 +51,11 @@ public sealed partial class ModuleProcessTests : IDisposable
     [Theory]
     [InlineData("Web__Port", "none")]
     [InlineData("Http__Endpoint", "somewhere")]
+    [InlineData("Http__Authorization", "Bearer of\na line break")]
+    [InlineData("Http__Headers__Host", "elsewhere")]
+    [InlineData("Http__CaFile", "/none.pem")]
+    [InlineData("Http__ClientKeyFile", "/none.key")]
+    [InlineData("EdgeHub__MetricsUrl", "somewhere")]
     [InlineData("RuntimeLogLevel", "loud")]
     [InlineData("EdgeHubConnectionString", "HostName=h;DeviceId=d")]
     [InlineData("IOTEDGE_WORKLOADURI", "unix:///run/none.sock")]
@@ -60,6 +66,23 @@ public sealed partial class ModuleProcessTests : IDisposable
         var line = Assert.Single(module.Lines);
         Assert.StartsWith("<2>", line, StringComparison.Ordinal);
         Assert.Contains(name.StartsWith("IOTEDGE", StringComparison.Ordinal) ? "IOTEDGE_" : name, line, StringComparison.Ordinal);
+        Assert.DoesNotContain("Bearer", line, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_proxy_of_the_environment_is_on_the_way_to_the_receiver()
+    {
+        // What asks a proxy names the receiver, which is nowhere.
+        var hosts = new ConcurrentQueue<string>();
+        await using var proxy = await Receiver.StartAsync(context =>
+        {
+            hosts.Enqueue(context.Request.Host.Value ?? "");
+            return Task.CompletedTask;
+        });
+        await File.WriteAllTextAsync(SettingsPath, FastSensors, TestContext.Current.CancellationToken);
+        await using var module = Start(("Http__Endpoint", "http://receiver.invalid/"), ("http_proxy", $"http://{proxy.Url.Authority}"), ("no_proxy", ""));
+        await Until.True(() => !hosts.IsEmpty);
+        Assert.Equal("receiver.invalid", hosts.First());
     }
 
     [Fact]

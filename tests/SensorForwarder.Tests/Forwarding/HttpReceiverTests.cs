@@ -94,6 +94,39 @@ public sealed class HttpReceiverTests
     }
 
     [Theory]
+    [InlineData(11, 400)]
+    [InlineData(40, 422)]
+    [InlineData(74, 400)]
+    public async Task One_bad_reading_of_64_is_found_in_seven_requests(long bad, int status)
+    {
+        // The first ten go alone, as a probe; the next batch has 64, and log2(64) + 1 are 7.
+        const int Readings = 74, RequestsMax = 7;
+        var refused = new ConcurrentQueue<int>();
+        await using var receiver = await Receiver.StartAsync(async context =>
+        {
+            using var json = await JsonDocument.ParseAsync(context.Request.Body);
+            var ids = json.RootElement.GetProperty("batch").EnumerateArray().Select(entry => entry.GetProperty("id").GetInt64()).ToArray();
+            if (!ids.Contains(bad)) return;
+            refused.Enqueue(ids.Length);
+            context.Response.StatusCode = status;
+            await context.Response.WriteAsync("no such sensor");
+        });
+        using var sink = new HttpSink(Plain, TimeProvider.System);
+        await using var fixture = await ForwarderFixture.StartAsync(
+            http: new FakeSink { Send = sink.SendAsync },
+            settings: new() { HttpEndpoint = receiver.Url, BatchSize = 64, UploadInterval = TimeSpan.Zero });
+        await fixture.StoreAsync(Readings);
+        await fixture.RunAsync();
+        await fixture.UntilDepthAsync(0);
+
+        var letter = Assert.Single(fixture.Buffer.ListDeadLetters(0, 10));
+        Assert.Equal(bad, letter.Id);
+        Assert.Contains("no such sensor", letter.Answer, StringComparison.Ordinal);
+        Assert.Equal(64, refused.First());
+        Assert.InRange(refused.Count, 1, RequestsMax);
+    }
+
+    [Theory]
     [InlineData(307, true)]
     [InlineData(308, true)]
     [InlineData(301, false)]

@@ -1,3 +1,4 @@
+using Deque.AxeCore.Playwright;
 using Microsoft.Playwright;
 
 namespace SensorForwarder.BrowserTests;
@@ -46,6 +47,16 @@ public sealed class WatchedPage : IAsyncDisposable
     /// <summary>Keeps a picture of the whole page.</summary>
     public Task KeepAsync(string name, bool isWhole = true) =>
         Page.ScreenshotAsync(new() { Path = Path.Combine(Browser.Artifacts, $"{name}.png"), FullPage = isWhole });
+
+    /// <summary>Nothing is wider than the window, axe finds nothing, and the console has no complaint.</summary>
+    public async Task CheckAsync(int width)
+    {
+        Assert.Equal(width, await Page.EvaluateAsync<int>("document.documentElement.scrollWidth"));
+        var result = await Page.RunAxe();
+        Assert.True(result.Violations.Length == 0, string.Join('\n', result.Violations.Select(violation =>
+            $"{violation.Id}: {violation.Help}: {string.Join(' ', violation.Nodes.Take(3).Select(node => node.Html))}")));
+        Assert.Empty(Complaints);
+    }
 
     public async ValueTask DisposeAsync() => await _context.DisposeAsync();
 

@@ -6,10 +6,11 @@ namespace SensorForwarder.Operations;
 
 /// <summary>What a question about the past asks for.</summary>
 /// <param name="Sensor">Whose readings.</param>
-/// <param name="From">From this time on.</param>
+/// <param name="From">From this time on; null: from the oldest reading of the buffer on.</param>
 /// <param name="To">Up to this time.</param>
 /// <param name="Points">Pieces of equal length, of which each has one answer at most; 1..<see cref="ReadingHistory.MaxPoints"/>.</param>
-internal sealed record HistoryQuery(string Sensor, DateTimeOffset From, DateTimeOffset To, int Points);
+/// <param name="Value">Only the values of this name; null: all.</param>
+internal sealed record HistoryQuery(string Sensor, DateTimeOffset? From, DateTimeOffset To, int Points, string? Value = null);
 
 /// <summary>
 /// The readings of one sensor that are in the buffer, thinned to a number of points with the least, the greatest and the last
@@ -31,7 +32,7 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
 
     readonly SemaphoreSlim _turn = new(1);
 
-    /// <returns>JSON: <c>{"sensor","readings","isPartlyRead","points":[{"time","values":{"temperature":{"min","max","last"}}}]}</c>.</returns>
+    /// <returns>JSON: <c>{"sensor","from","to","readings","isPartlyRead","points":[{"time","values":{"temperature":{"min","max","last"}}}]}</c>.</returns>
     public async Task<byte[]> WriteAsync(HistoryQuery query, CancellationToken cancellationToken)
     {
         await _turn.WaitAsync(cancellationToken);
@@ -50,25 +51,32 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
     byte[] Write(HistoryQuery query, CancellationToken cancellationToken)
     {
         using var reader = buffer.NewReader();
-        var (first, last) = (FindFirst(reader, query.From - Slack), FindFirst(reader, query.To + Slack) - 1);
+        var from = query.From ?? Oldest(reader, query.To);
+        var (first, last) = (FindFirst(reader, from - Slack), FindFirst(reader, query.To + Slack) - 1);
         var buckets = new SortedDictionary<long, Bucket>();
         var readings = 0L;
         var pieces = last - first + 1 <= MaxRows ? 1 : query.Points;
         for (var piece = 0; piece < pieces && first <= last; piece++)
         {
-            var (from, to) = (first + ((last - first + 1) * piece / pieces), first + ((last - first + 1) * (piece + 1) / pieces) - 1);
-            to = Math.Min(to, from + Math.Max(1, MaxRows / pieces) - 1);
-            foreach (var reading in Rows(reader, from, to, cancellationToken))
+            var (firstOfPiece, lastOfPiece) = (first + ((last - first + 1) * piece / pieces), first + ((last - first + 1) * (piece + 1) / pieces) - 1);
+            lastOfPiece = Math.Min(lastOfPiece, firstOfPiece + Math.Max(1, MaxRows / pieces) - 1);
+            foreach (var reading in Rows(reader, firstOfPiece, lastOfPiece, cancellationToken))
             {
-                if (reading.RecordedAt < query.From || reading.RecordedAt > query.To || EvictionLedger.SensorOf(reading.Payload.Span) != query.Sensor) continue;
-                var index = (long)((reading.RecordedAt - query.From) / (query.To - query.From) * query.Points);
-                if (!buckets.TryGetValue(index, out var bucket)) buckets[index] = bucket = new();
+                if (reading.RecordedAt < from || reading.RecordedAt > query.To || EvictionLedger.SensorOf(reading.Payload.Span) != query.Sensor) continue;
+                var index = (long)((reading.RecordedAt - from) / (query.To - from) * query.Points);
+                if (!buckets.TryGetValue(index, out var bucket)) buckets[index] = bucket = new(query.Value);
                 bucket.Add(reading);
                 readings++;
             }
         }
 
-        return Write(query, buckets.Values, readings, isPartlyRead: pieces > 1);
+        return Write(query with { From = from }, buckets.Values, readings, isPartlyRead: pieces > 1);
+    }
+
+    static DateTimeOffset Oldest(BatchReader reader, DateTimeOffset to)
+    {
+        var rows = reader.PeekBatch(0, 1, PageBytes);
+        return rows.Count > 0 && rows[0].RecordedAt < to ? rows[0].RecordedAt : to - TimeSpan.FromHours(1);
     }
 
     /// <summary>The first id whose reading is of a time or later; behind the last when there is none.</summary>
@@ -111,7 +119,7 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
         {
             json.WriteStartObject();
             json.WriteString("sensor", query.Sensor);
-            json.WriteString("from", query.From.UtcDateTime);
+            json.WriteString("from", query.From!.Value.UtcDateTime);
             json.WriteString("to", query.To.UtcDateTime);
             json.WriteNumber("readings", readings);
             json.WriteBoolean("isPartlyRead", isPartlyRead);
@@ -124,7 +132,7 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
         return bytes.WrittenSpan.ToArray();
     }
 
-    sealed class Bucket
+    sealed class Bucket(string? only)
     {
         readonly Dictionary<string, (double Min, double Max, double Last)> _values = [];
         DateTimeOffset _last;
@@ -136,7 +144,7 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
             if (!json.RootElement.TryGetProperty("values", out var values) || values.ValueKind != JsonValueKind.Object) return;
             foreach (var value in values.EnumerateObject())
             {
-                if (value.Value.ValueKind != JsonValueKind.Number) continue;
+                if (value.Value.ValueKind != JsonValueKind.Number || (only is not null && value.Name != only)) continue;
                 var number = value.Value.GetDouble();
                 _values[value.Name] = _values.TryGetValue(value.Name, out var before)
                     ? (Math.Min(before.Min, number), Math.Max(before.Max, number), number)

@@ -23,7 +23,7 @@ public sealed class WebTests
         await using var web = await WebProcess.StartAsync(Fast);
         var page = await web.Http.GetStringAsync("/", Token);
         var files = Regex.Matches(page, "(?:src|href)=\"([^\"#]+)\"").Select(match => match.Groups[1].Value).Distinct().ToList();
-        Assert.Equal(["icon.svg", "style.css", "page.js"], files.Where(file => file.Contains('.', StringComparison.Ordinal)));
+        Assert.Equal(["icon.svg", "style.css", "history.js", "page.js"], files.Where(file => file.Contains('.', StringComparison.Ordinal)));
         Assert.DoesNotMatch(@"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=|javascript:", page);
 
         var bytes = Encoding.UTF8.GetByteCount(page);
@@ -99,7 +99,12 @@ public sealed class WebTests
         await Until.True(async () => (long)(await JsonAsync(web, "/api/readings?sensor=attic&points=5"))["readings"]! >= 10);
         var point = (await JsonAsync(web, "/api/readings?sensor=attic&points=5"))["points"]!.AsArray()[^1]!;
         Assert.True((double)point["values"]!["temperature"]!["min"]! <= (double)point["values"]!["temperature"]!["max"]!);
-        foreach (var query in (string[])["", "sensor=", "sensor=attic&points=0", "sensor=attic&points=1001", "sensor=attic&from=yesterday", "sensor=attic&from=2026-01-02&to=2026-01-01"])
+
+        // All of the time that there is, of one value.
+        var all = await JsonAsync(web, "/api/readings?sensor=attic&points=5&from=oldest&value=humidity");
+        Assert.InRange((string)all["points"]![0]!["time"]!, (string)all["from"]!, (string)all["to"]!);
+        Assert.All(all["points"]!.AsArray(), p => Assert.Equal(["humidity"], p!["values"]!.AsObject().Select(pair => pair.Key)));
+        foreach (var query in (string[])["", "sensor=", "sensor=attic&points=0", "sensor=attic&points=1001", "sensor=attic&from=yesterday", "sensor=attic&from=2026-01-02&to=2026-01-01", "sensor=attic&from=0001-01-01", "sensor=attic&to=0001-01-01", "sensor=attic&to=9999-12-31T23:59:59Z"])
         {
             using var answer = await web.Http.GetAsync($"/api/readings?{query}", Token);
             Assert.Equal(HttpStatusCode.BadRequest, answer.StatusCode);

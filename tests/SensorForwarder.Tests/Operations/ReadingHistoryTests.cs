@@ -47,6 +47,28 @@ public sealed class ReadingHistoryTests : IDisposable
     }
 
     [Fact]
+    public async Task It_goes_back_to_the_oldest_reading_on_request_and_names_one_value_only()
+    {
+        await using var buffer = await _files.OpenAsync();
+        using var history = new ReadingHistory(buffer);
+        var to = BufferFixture.Noon.AddSeconds(200);
+        var empty = await AskAsync("number");
+        Assert.Equal(to.AddHours(-1), (DateTimeOffset)empty["from"]!);
+        Assert.Empty(empty["points"]!.AsArray());
+
+        for (var i = 1; i <= 100; i++) await buffer.EnqueueAsync(BufferFixture.Reading(i), Token);
+        await buffer.AcknowledgeAsync(1, 40, Token);
+        var answer = await AskAsync("number");
+        Assert.Equal(BufferFixture.Noon.AddSeconds(41), (DateTimeOffset)answer["from"]!);
+        Assert.Equal(60, (long)answer["readings"]!);
+        Assert.Equal(41, (double)answer["points"]![0]!["values"]!["number"]!["min"]!);
+        Assert.All((await AskAsync("other"))["points"]!.AsArray(), point => Assert.Empty(point!["values"]!.AsObject()));
+
+        async Task<JsonNode> AskAsync(string value) =>
+            JsonNode.Parse(await history.WriteAsync(new("attic", null, to, 10, value), Token))!;
+    }
+
+    [Fact]
     public async Task Of_a_long_queue_each_piece_is_read_in_part_and_all_of_the_time_is_covered()
     {
         await using var buffer = await _files.OpenAsync(BufferFixture.AtOnce with { CommitInterval = TimeSpan.FromMilliseconds(100) });

@@ -51,6 +51,7 @@ internal sealed class Dashboard(
     {
         ["/"] = Load("index.html", "text/html; charset=utf-8"),
         ["/style.css"] = Load("style.css", "text/css; charset=utf-8"),
+        ["/history.js"] = Load("history.js", "text/javascript; charset=utf-8"),
         ["/page.js"] = Load("page.js", "text/javascript; charset=utf-8"),
         ["/icon.svg"] = Load("icon.svg", "image/svg+xml"),
     };

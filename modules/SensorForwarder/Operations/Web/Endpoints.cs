@@ -98,16 +98,18 @@ internal sealed class Endpoints(
         var now = timeProvider.GetUtcNow();
         var sensor = query["sensor"].ToString();
         if (sensor.Length is 0 or > SensorSettings.MaxNameLength
-            || !TryTime(query["to"], now, out var to) || !TryTime(query["from"], to - TimeSpan.FromHours(1), out var from) || from >= to
+            || !TryTime(query["to"], now, out var to) || !TryFrom(query["from"], to, out var from) || from >= to
             || !TryPoints(query["points"], out var points))
         {
-            await AnswerAsync(context, "text/plain", "/api/readings?sensor=NAME&from=2026-11-24T14:00:00Z&to=2026-11-24T15:00:00Z&points=200: from and to are times (the last hour), points is 1..1000\n"u8.ToArray(), StatusCodes.Status400BadRequest);
+            await AnswerAsync(context, "text/plain", "/api/readings?sensor=NAME&value=NAME&from=2026-11-24T14:00:00Z&to=2026-11-24T15:00:00Z&points=200: from and to are times (the last hour), from may be 'oldest', points is 1..1000, without value all values\n"u8.ToArray(), StatusCodes.Status400BadRequest);
             return;
         }
 
+        var value = query["value"].ToString() is { Length: > 0 } name ? name : null;
+
         try
         {
-            await AnswerAsync(context, Json, await history.WriteAsync(new(sensor, from, to, points), context.RequestAborted));
+            await AnswerAsync(context, Json, await history.WriteAsync(new(sensor, from, to, points, value), context.RequestAborted));
         }
         catch (BufferUnavailableException exception)
         {
@@ -115,11 +117,24 @@ internal sealed class Endpoints(
         }
     }
 
+    /// <summary>Null means the oldest reading.</summary>
+    static bool TryFrom(string? text, DateTimeOffset to, out DateTimeOffset? from)
+    {
+        from = null;
+        if (text == "oldest") return true;
+        if (!TryTime(text, to - TimeSpan.FromHours(1), out var time)) return false;
+        from = time;
+        return true;
+    }
+
     static bool TryTime(string? text, DateTimeOffset standard, out DateTimeOffset time)
     {
         time = standard;
-        return string.IsNullOrEmpty(text)
-            || DateTimeOffset.TryParse(text, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal | DateTimeStyles.AdjustToUniversal, out time);
+        if (string.IsNullOrEmpty(text)) return true;
+
+        // Near the ends of the calendar there is no hour before, and no minute after.
+        return DateTimeOffset.TryParse(text, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal | DateTimeStyles.AdjustToUniversal, out time)
+            && time.Year is >= 1970 and < 9999;
     }
 
     static bool TryPoints(string? text, out int points)

@@ -8,6 +8,7 @@ const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 const units = { temperature: '°C', humidity: '%', pressure: 'hPa', illuminance: 'lx', co2: 'ppm', voltage: 'V', current: 'A', power: 'W' };
 let latest = null;
 let hour = new Map();
+let hourAt = 0;
 const revisions = { events: -1, hour: -1, settings: -1 };
 
 const element = (name, className, text) => {
@@ -154,7 +155,12 @@ function newCard() {
   const card = element('li', 'card');
   const row = element('div', 'row');
   row.append(element('h3'), element('span', 'tag'));
-  card.append(row, element('p', 'why'), element('div', 'values'), element('p', 'foot'));
+  const foot = element('div', 'foot row');
+  const button = element('button', 'more', 'History');
+  button.type = 'button';
+  button.addEventListener('click', () => chooseHistory(card.dataset.sensor));
+  foot.append(element('span', 'facts'), button);
+  card.append(row, element('p', 'why'), element('div', 'values'), foot);
   return card;
 }
 
@@ -197,7 +203,8 @@ function showSensor(card, sensor) {
   });
   const parts = [sensor.kind, sensor.label ? sensor.name : '', sensor.time ? `${duration(ago(sensor.time))} ago` : 'no values yet'];
   if (sensor.failures) parts.push(`${whole.format(sensor.failures)} failed`);
-  setText(card.querySelector('.foot'), parts.filter((t) => t).join(' · '));
+  setText(card.querySelector('.facts'), parts.filter((t) => t).join(' · '));
+  card.querySelector('.more').setAttribute('aria-label', `History of ${label}`);
 }
 
 function showSensors(now) {
@@ -206,11 +213,14 @@ function showSensors(now) {
   if (holder.dataset.order !== order) {
     holder.dataset.order = order;
     const old = new Map([...holder.children].map((card) => [card.dataset.sensor, card]));
+    const focused = document.activeElement;
     holder.replaceChildren(...now.sensors.map((s) => {
       const card = old.get(s.name) || newCard();
       card.dataset.sensor = s.name;
       return card;
     }));
+    // What is moved loses the focus.
+    if (holder.contains(focused)) focused.focus({ preventScroll: true });
   }
   now.sensors.forEach((sensor, i) => showSensor(holder.children[i], sensor));
   const failing = now.sensors.filter((s) => s.state === 'Failing').length;
@@ -236,7 +246,8 @@ async function showEvents() {
 async function showHour() {
   const { series } = await (await fetch('api/hour')).json();
   hour = new Map(series.map((s) => [`${s.sensor} ${s.value}`, s.points]));
-  if (latest) showSensors(latest);
+  hourAt = Date.parse(latest.now);
+  showSensors(latest);
 }
 
 async function showSettings() {
@@ -270,6 +281,7 @@ function show(now) {
   showQueue(now.queue);
   showStorage(now.storage, now.uptimeSeconds);
   showSensors(now);
+  showHistory(now);
   refresh('events', now.eventsRevision, showEvents);
   refresh('hour', now.hourRevision, showHour);
   refresh('settings', now.settingsRevision, showSettings);
@@ -291,4 +303,5 @@ function listen() {
   };
 }
 
+startHistory();
 listen();

@@ -1,0 +1,96 @@
+using Microsoft.Playwright;
+
+namespace SensorForwarder.BrowserTests;
+
+/// <summary>The history on the page, while there is no network and readings wait in the buffer.</summary>
+public sealed class HistoryTests(Browser browser) : IAsyncLifetime
+{
+    World _world = null!;
+
+    static JsonObject Settings => new()
+    {
+        ["commitIntervalMs"] = 200,
+        ["sensors"] = new JsonObject
+        {
+            ["attic"] = new JsonObject { ["kind"] = "simulated", ["intervalSeconds"] = 0.5, ["seed"] = 3, ["label"] = "Attic" },
+            ["cellar"] = new JsonObject { ["kind"] = "simulated", ["intervalSeconds"] = 0.5, ["seed"] = 9 },
+            ["boiler"] = new JsonObject { ["kind"] = "bme280", ["bus"] = 1, ["address"] = "0x76" },
+        },
+    };
+
+    public async ValueTask InitializeAsync() => _world = await World.StartAsync(Settings);
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_world is not null) await _world.DisposeAsync();
+    }
+
+    [Fact]
+    public async Task A_keyboard_chooses_sensor_value_and_time_and_the_chart_and_a_table_show_it()
+    {
+        await using var watched = await OpenInBlackoutAsync(1280, ColorScheme.Light);
+        var page = watched.Page;
+        await page.GetByRole(AriaRole.Button, new() { Name = "History of cellar" }).PressAsync("Enter");
+        await UntilChartAsync(page, "Chart: cellar, temperature");
+        await watched.UntilAsync("#history-summary", "°C to ");
+        Assert.Equal("h-history", await page.EvaluateAsync<string>("document.activeElement.id"));
+
+        await page.Locator("#history-value").FocusAsync();
+        await page.Keyboard.TypeAsync("Hum");
+        await UntilChartAsync(page, "Chart: cellar, humidity");
+        await page.Locator("#history-sensor").FocusAsync();
+        await page.Keyboard.TypeAsync("Att");
+        await UntilChartAsync(page, "Chart: Attic, humidity");
+        await page.GetByLabel("Hour", new() { Exact = true }).FocusAsync();
+        await page.Keyboard.PressAsync("ArrowRight");
+        await page.Keyboard.PressAsync("ArrowRight");
+        await page.Keyboard.PressAsync("ArrowRight");
+        Assert.True(await page.GetByLabel("All", new() { Exact = true }).IsCheckedAsync());
+        await page.Locator("#chart .line").First.WaitForAsync();
+        await watched.UntilAsync("#history-summary", "% to ");
+        Assert.Equal("polite", await page.Locator("#history-summary").GetAttributeAsync("aria-live"));
+
+        await page.GetByText("The same as a table").PressAsync("Enter");
+        Assert.Equal(12, await page.Locator("#history-rows tr").CountAsync());
+        Assert.Matches(@"^\d+(\.\d+)?$", await page.Locator("#history-rows td").Last.InnerTextAsync());
+        await page.GetByRole(AriaRole.Combobox, new() { NameRegex = new("^Sensor") }).WaitForAsync();
+        await page.GetByRole(AriaRole.Group, new() { Name = "Time" }).WaitForAsync();
+        Assert.Empty(watched.Complaints);
+    }
+
+    [Theory]
+    [InlineData(320, ColorScheme.Dark)]
+    [InlineData(1280, ColorScheme.Light)]
+    public async Task A_gap_shows_and_the_chart_fits_and_axe_finds_nothing(int width, ColorScheme scheme)
+    {
+        await using (var before = await OpenInBlackoutAsync(width, scheme)) await before.Page.WaitForTimeoutAsync(4000);
+        await _world.StopModuleAsync();
+        await Task.Delay(TimeSpan.FromSeconds(4), TimeProvider.System, TestContext.Current.CancellationToken);
+        await _world.StartModuleAsync();
+        await using var watched = await browser.OpenAsync(_world.Url, width, 900, scheme, isTouched: width < 500);
+        var page = watched.Page;
+        await page.WaitForTimeoutAsync(4000);
+        await page.GetByRole(AriaRole.Button, new() { Name = "History of cellar" }).ClickAsync();
+        await page.GetByText("All", new() { Exact = true }).ClickAsync();
+        await page.Locator("#chart .gap").First.WaitForAsync();
+        await watched.UntilAsync("#history-summary", "1 gap, the longest of ");
+        await page.Locator("#chart").HoverAsync();
+        Assert.Contains("°C", await watched.TextAsync("#history-at"), StringComparison.Ordinal);
+        await watched.KeepAsync($"history-{width}-{scheme.ToString().ToLowerInvariant()}");
+        await page.GetByText("The same as a table").ClickAsync();
+        await watched.CheckAsync(width);
+    }
+
+    /// <summary>The settings come from the hub first.</summary>
+    async Task<WatchedPage> OpenInBlackoutAsync(int width, ColorScheme scheme)
+    {
+        var watched = await browser.OpenAsync(_world.Url, width, 900, scheme, isTouched: width < 500);
+        await watched.UntilAsync("#sensor-list", "cellar");
+        await _world.FaultAsync("blackout", true);
+        await watched.UntilAsync("#link-state", "No connection");
+        return watched;
+    }
+
+    static Task UntilChartAsync(IPage page, string name) =>
+        page.GetByRole(AriaRole.Img, new() { NameRegex = new($"^{name}") }).WaitForAsync();
+}

@@ -9,11 +9,9 @@ using SensorForwarder.Benchmarks.Operations;
 using SensorForwarder.Benchmarks.Sensors;
 
 // The other sides of some of them, which start them so.
-if (args is ["--puback-server", var address, var certificate]) return await PubackServer.RunAsync(address, certificate);
+if (args is ["--puback-server", var place]) return await PubackServer.RunAsync(place);
 
-if (args is ["--counting-server"]) return await CountingServer.RunAsync();
-if (args is ["--forward-drain", var drained, var to, var count]) return await ForwardingRun.DrainAsync(drained, to, count);
-if (args is ["--forward-latency", var quiet, var receiver]) return await ForwardingRun.LatencyAsync(quiet, receiver);
+if (args is ["--forward-latency", var quiet, var receiver]) return await LatencyRun.RunAsync(quiet, receiver);
 
 // Every benchmark there is, in the order of the report.
 IReadOnlyList<Benchmark> benchmarks =

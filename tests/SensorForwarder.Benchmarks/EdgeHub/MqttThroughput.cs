@@ -1,7 +1,5 @@
 using System.Diagnostics;
 using System.Globalization;
-using System.Net;
-using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using Microsoft.Extensions.Logging.Abstractions;
 using MQTTnet;
@@ -134,35 +132,12 @@ internal static class MqttThroughput
         return client;
     }
 
-    /// <summary>The server as a process of its own, on the first loopback address whose 8883 is free.</summary>
-    public static Process StartServer(string directory, out EdgeIdentity identity)
+    /// <summary>The server as a process of its own, so that what it takes is not counted here.</summary>
+    static Process StartServer(string directory, out EdgeIdentity identity)
     {
-        for (var last = 200; last < 255; last++)
-        {
-            var address = $"127.0.0.{last}";
-            var (pfx, pem) = WriteCertificate(directory, address);
-            var start = new ProcessStartInfo(Environment.ProcessPath!, ["--puback-server", address, pfx]) { RedirectStandardOutput = true };
-            var server = Process.Start(start)!;
-            if (server.StandardOutput.ReadLine() != "ready") continue; // taken: it has ended
-            identity = PubackServer.Identity(address, pem);
-            return server;
-        }
-
-        throw new InvalidOperationException("port 8883 is taken on all of 127.0.0.200 to 127.0.0.254");
-    }
-
-    static (string Pfx, string Pem) WriteCertificate(string directory, string address)
-    {
-        using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
-        var request = new CertificateRequest($"CN={address}", key, HashAlgorithmName.SHA256);
-        var names = new SubjectAlternativeNameBuilder();
-        names.AddIpAddress(IPAddress.Parse(address));
-        request.CertificateExtensions.Add(names.Build());
-        var now = TimeProvider.System.GetUtcNow();
-        using var certificate = request.CreateSelfSigned(now.AddHours(-1), now.AddDays(1));
-        var (pfx, pem) = (Path.Combine(directory, "server.pfx"), Path.Combine(directory, "ca.pem"));
-        File.WriteAllBytes(pfx, certificate.Export(X509ContentType.Pfx));
-        File.WriteAllText(pem, certificate.ExportCertificatePem());
-        return (pfx, pem);
+        var server = Process.Start(new ProcessStartInfo(Environment.ProcessPath!, ["--puback-server", directory]) { RedirectStandardOutput = true })!;
+        identity = PubackServer.IdentityOf(
+            server.StandardOutput.ReadLine() ?? throw new InvalidOperationException("the server did not start"), directory);
+        return server;
     }
 }

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Buffers.Text;
 using System.Net;
 using System.Net.Security;
 using System.Net.Sockets;
@@ -9,41 +10,116 @@ using SensorForwarder.EdgeHub;
 namespace SensorForwarder.Benchmarks.EdgeHub;
 
 /// <summary>
-/// The cheapest hub that there can be, in a process of its own: TLS on 8883, CONNACK and SUBACK to whoever comes, and a
-/// PUBACK for every PUBLISH, in order. It takes the server out of the numbers, as far as that goes.
+/// The cheapest hub that there can be: TLS on 8883, CONNACK and SUBACK to whoever comes, an empty twin, and a PUBACK for every
+/// PUBLISH, in order. It takes the server out of the numbers, as far as that goes.
 /// </summary>
-internal static class PubackServer
+internal sealed class PubackServer : IDisposable
 {
-    /// <summary>Whom the hub of a measurement knows.</summary>
-    public static EdgeIdentity Identity(string address, string certificateFile) => new()
+    readonly Socket _listener;
+    readonly X509Certificate2 _certificate;
+    long _readingsThrough;
+    long _twinsAsked;
+
+    PubackServer(Socket listener, X509Certificate2 certificate, EdgeIdentity identity) =>
+        (_listener, _certificate, Identity) = (listener, certificate, identity);
+
+    /// <summary>Whom it knows.</summary>
+    public EdgeIdentity Identity { get; }
+
+    /// <summary>The last reading that has arrived, by the ids of the messages.</summary>
+    public long ReadingsThrough => Volatile.Read(ref _readingsThrough);
+
+    /// <summary>A module is connected, and has asked for its twin.</summary>
+    public bool HasModule => Volatile.Read(ref _twinsAsked) > 0;
+
+    /// <summary>Serves on the first loopback address whose 8883 is free.</summary>
+    /// <param name="directory">Where its certificate is put.</param>
+    public static PubackServer Start(string directory)
+    {
+        for (var last = 200; last < 255; last++)
+        {
+            var address = IPAddress.Parse($"127.0.0.{last}");
+            var listener = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+            try
+            {
+                listener.Bind(new IPEndPoint(address, 8883));
+                listener.Listen(16);
+            }
+            catch (SocketException)
+            {
+                listener.Dispose(); // taken
+                continue;
+            }
+
+            var server = new PubackServer(listener, MakeCertificate(address, CaFileIn(directory)), IdentityOf($"{address}", directory));
+            _ = server.AcceptAsync();
+            return server;
+        }
+
+        throw new InvalidOperationException("port 8883 is taken on all of 127.0.0.200 to 127.0.0.254");
+    }
+
+    /// <summary>As a process of its own, until it is killed; tells its address.</summary>
+    public static async Task<int> RunAsync(string directory)
+    {
+        using var server = Start(directory);
+        Console.WriteLine(server.Identity.GatewayHostName);
+        await Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System);
+        return 0;
+    }
+
+    /// <summary>Whom the server at an address knows.</summary>
+    public static EdgeIdentity IdentityOf(string address, string directory) => new()
     {
         HubHostName = "stubhub.azure-devices.net",
         GatewayHostName = address,
         DeviceId = "pi1",
         ModuleId = "telemetry",
         SharedAccessKey = RandomNumberGenerator.GetBytes(32),
-        TrustedCaFile = certificateFile,
+        TrustedCaFile = CaFileIn(directory),
         Source = "benchmark",
     };
 
-    /// <summary>Serves until the process is killed.</summary>
-    public static async Task<int> RunAsync(string address, string certificateFile)
+    public void Dispose()
     {
-        using var certificate = X509CertificateLoader.LoadPkcs12FromFile(certificateFile, null);
-        using var listener = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
-        listener.Bind(new IPEndPoint(IPAddress.Parse(address), 8883));
-        listener.Listen(16);
-        Console.WriteLine("ready");
-        while (true) _ = ServeAsync(await listener.AcceptAsync(), certificate);
+        _listener.Dispose();
+        _certificate.Dispose();
     }
 
-    static async Task ServeAsync(Socket socket, X509Certificate2 certificate)
+    static string CaFileIn(string directory) => Path.Combine(directory, "ca.pem");
+
+    static X509Certificate2 MakeCertificate(IPAddress address, string caFile)
+    {
+        using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
+        var request = new CertificateRequest($"CN={address}", key, HashAlgorithmName.SHA256);
+        var names = new SubjectAlternativeNameBuilder();
+        names.AddIpAddress(address);
+        request.CertificateExtensions.Add(names.Build());
+        var now = TimeProvider.System.GetUtcNow();
+        var certificate = request.CreateSelfSigned(now.AddHours(-1), now.AddDays(1));
+        File.WriteAllText(caFile, certificate.ExportCertificatePem());
+        return certificate;
+    }
+
+    async Task AcceptAsync()
+    {
+        try
+        {
+            while (true) _ = ServeAsync(await _listener.AcceptAsync());
+        }
+        catch (Exception exception) when (exception is SocketException or ObjectDisposedException)
+        {
+            // Disposed.
+        }
+    }
+
+    async Task ServeAsync(Socket socket)
     {
         try
         {
             socket.NoDelay = true;
             await using var tls = new SslStream(new NetworkStream(socket, ownsSocket: true));
-            await tls.AuthenticateAsServerAsync(certificate);
+            await tls.AuthenticateAsServerAsync(_certificate);
             var input = new byte[1 << 20];
             var output = new byte[1 << 16];
             var filled = 0;
@@ -55,7 +131,7 @@ internal static class PubackServer
                 {
                     used += length;
                     written += answer;
-                    if (output.Length - written >= 64) continue;
+                    if (output.Length - written >= 512) continue;
                     await tls.WriteAsync(output.AsMemory(0, written));
                     written = 0;
                 }
@@ -72,7 +148,7 @@ internal static class PubackServer
     }
 
     /// <summary>Answers the first packet, if it is there as a whole.</summary>
-    static bool TryAnswer(ReadOnlySpan<byte> input, Span<byte> output, out int length, out int answer)
+    bool TryAnswer(ReadOnlySpan<byte> input, Span<byte> output, out int length, out int answer)
     {
         (length, answer) = (0, 0);
         var (remaining, shift, at) = (0, 0, 1);
@@ -90,7 +166,8 @@ internal static class PubackServer
         ReadOnlySpan<byte> bytes = (input[0] >> 4) switch
         {
             1 => [0x20, 2, 0, 0],
-            3 when (input[0] & 6) != 0 => PubackOf(body),
+            3 when (input[0] & 6) != 0 => TakePublish(body),
+            3 => AnswerTwin(body),
             8 => [0x90, 5, body[0], body[1], 1, 1, 1],
             12 => [0xd0, 0],
             _ => [],
@@ -100,9 +177,33 @@ internal static class PubackServer
         return true;
     }
 
-    static byte[] PubackOf(ReadOnlySpan<byte> publish)
+    byte[] TakePublish(ReadOnlySpan<byte> publish)
     {
-        var topic = BinaryPrimitives.ReadUInt16BigEndian(publish);
-        return [0x40, 2, publish[2 + topic], publish[3 + topic]];
+        var topic = TopicOf(publish);
+        if (LastReadingOf(topic) is var last and > 0) Volatile.Write(ref _readingsThrough, last);
+        return [0x40, 2, publish[2 + topic.Length], publish[3 + topic.Length]];
+    }
+
+    /// <summary>A twin without properties, whatever was asked of it.</summary>
+    byte[] AnswerTwin(ReadOnlySpan<byte> publish)
+    {
+        Interlocked.Increment(ref _twinsAsked);
+        var topic = TopicOf(publish);
+        byte[] answer = [.. "$iothub/twin/res/200/"u8, .. topic[topic.IndexOf("?$rid="u8)..]];
+        var twin = """{"desired":{"$version":1},"reported":{}}"""u8;
+        return [0x30, (byte)(2 + answer.Length + twin.Length), 0, (byte)answer.Length, .. answer, .. twin];
+    }
+
+    static ReadOnlySpan<byte> TopicOf(ReadOnlySpan<byte> publish) => publish.Slice(2, BinaryPrimitives.ReadUInt16BigEndian(publish));
+
+    /// <summary>The end of <c>$.mid=EPOCH:FIRST-LAST</c>, escaped as it stands in a topic; 0 when it is something else.</summary>
+    static long LastReadingOf(ReadOnlySpan<byte> topic)
+    {
+        var at = topic.IndexOf("%24.mid="u8);
+        if (at < 0) return 0;
+        var id = topic[at..];
+        var end = id.IndexOfAny((byte)'&', (byte)'/');
+        if (end >= 0) id = id[..end];
+        return Utf8Parser.TryParse(id[(id.LastIndexOf((byte)'-') + 1)..], out long last, out _) ? last : 0;
     }
 }

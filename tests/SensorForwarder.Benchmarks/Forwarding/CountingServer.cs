@@ -4,20 +4,39 @@ using System.Text;
 
 namespace SensorForwarder.Benchmarks.Forwarding;
 
-/// <summary>The cheapest HTTP receiver that there can be, in a process of its own: it reads as many bytes as the head of each
-/// request announces, looks at none of them, and answers 200. It takes the receiver out of the numbers.</summary>
-internal static class CountingServer
+/// <summary>The cheapest HTTP receiver that there can be: it reads as many bytes as the head of each request announces, looks at
+/// none of them, and answers 200. It takes the receiver out of the numbers.</summary>
+internal sealed class CountingServer : IDisposable
 {
-    /// <summary>Serves until the process is killed.</summary>
-    public static async Task<int> RunAsync()
+    readonly TcpListener _listener = new(IPAddress.Loopback, 0);
+    long _readingsThrough;
+
+    public CountingServer()
     {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        Console.WriteLine(((IPEndPoint)listener.LocalEndpoint).Port);
-        while (true) _ = ServeAsync(await listener.AcceptTcpClientAsync());
+        _listener.Start();
+        _ = AcceptAsync();
     }
 
-    static async Task ServeAsync(TcpClient client)
+    public string Url => $"http://{_listener.LocalEndpoint}/";
+
+    /// <summary>The last reading that has arrived, by the keys of the requests.</summary>
+    public long ReadingsThrough => Volatile.Read(ref _readingsThrough);
+
+    public void Dispose() => _listener.Dispose();
+
+    async Task AcceptAsync()
+    {
+        try
+        {
+            while (true) _ = ServeAsync(await _listener.AcceptTcpClientAsync());
+        }
+        catch (Exception exception) when (exception is SocketException or ObjectDisposedException)
+        {
+            // Disposed.
+        }
+    }
+
+    async Task ServeAsync(TcpClient client)
     {
         try
         {
@@ -37,7 +56,8 @@ internal static class CountingServer
                 }
 
                 // What of the body came with the head, and the rest of it.
-                var left = LengthOf(input.AsSpan(0, end)) - (filled - end - 4);
+                var head = Encoding.ASCII.GetString(input.AsSpan(0, end));
+                var left = long.Parse(HeaderOf(head, "Content-Length")) - (filled - end - 4);
                 while (left > 0)
                 {
                     if (await stream.ReadAsync(input.AsMemory(0, (int)Math.Min(left, input.Length))) is not (> 0 and var read)) return;
@@ -45,6 +65,7 @@ internal static class CountingServer
                 }
 
                 filled = 0;
+                Volatile.Write(ref _readingsThrough, long.Parse(HeaderOf(head, "Idempotency-Key").Split('-')[^1]));
                 await stream.WriteAsync(answer);
             }
         }
@@ -54,13 +75,7 @@ internal static class CountingServer
         }
     }
 
-    static long LengthOf(ReadOnlySpan<byte> head)
-    {
-        foreach (var line in Encoding.ASCII.GetString(head).Split("\r\n"))
-        {
-            if (line.StartsWith("Content-Length:", StringComparison.OrdinalIgnoreCase)) return long.Parse(line[15..]);
-        }
-
-        throw new IOException("a request without Content-Length");
-    }
+    static string HeaderOf(string head, string name) => head.Split("\r\n")
+        .FirstOrDefault(line => line.StartsWith(name + ":", StringComparison.OrdinalIgnoreCase))?[(name.Length + 1)..].Trim()
+        ?? throw new IOException($"a request without {name}");
 }

@@ -9,10 +9,10 @@ using static SensorForwarder.Benchmarks.Surroundings;
 namespace SensorForwarder.Benchmarks.Forwarding;
 
 /// <summary>How fast a backlog drains to receivers that only count, what that takes, how long one reading takes, and what is on
-/// the wire. <c>BENCHMARK_BACKLOG</c> is the large backlog of <c>forward.10M.vs1M</c> (default 10,000,000).</summary>
+/// the wire. <c>BENCHMARK_BACKLOG</c> is the large backlog of <c>forward.10M.vs1M</c> (default 10,000,000, at least 3,000,000).</summary>
 internal static class ForwardBenchmarks
 {
-    const int Backlog = 1_000_000;
+    const int Turns = 3;
     const int ChunkBytes = 4_096;
 
     public static IReadOnlyList<Benchmark> All { get; } =
@@ -26,78 +26,53 @@ internal static class ForwardBenchmarks
     static async Task<IReadOnlyList<BenchmarkRow>> HttpAsync(CancellationToken cancellationToken)
     {
         using var place = new Place();
-        using var server = Start("--counting-server");
-        try
-        {
-            var url = $"http://127.0.0.1:{await server.StandardOutput.ReadLineAsync(cancellationToken)}/";
-            var most = int.Parse(Environment.GetEnvironmentVariable("BENCHMARK_BACKLOG") ?? "10000000", CultureInfo.InvariantCulture);
+        var most = int.Parse(Environment.GetEnvironmentVariable("BENCHMARK_BACKLOG") ?? "10000000", CultureInfo.InvariantCulture);
+        most = Math.Max(most, Turns * Drain.Backlog);
 
-            // In turns, so that what else the machine does falls on both; a large one is drained bit by bit.
-            var large = place.New();
-            Contenders.MakeBacklog(large, most);
-            var (small, big) = (new List<double[]>(), new List<double[]>());
-            for (var turn = 0; turn < 3; turn++)
-            {
-                small.Add(await DrainAsync(place, url, cancellationToken));
-                big.Add(await RunAsync(["--forward-drain", large, url, $"{Backlog}"], cancellationToken));
-            }
-
-            var (rate, bigRate) = (Median(small.Select(n => n[0])), Median(big.Select(n => n[0])));
-            return
-            [
-                new("forward.http.readingsPerSecond", rate, "1/s", $">= 100,000, {Backlog:N0} waiting, batchSize 500, one request at a time"),
-                new("forward.megabytesOverIdle", Median(small.Select(n => n[2] - n[1])), "MB", $"<= 20, idle {Median(small.Select(n => n[1])):0} MB"),
-                new("forward.10M.vs1M", rate / bigRate, "x", $"<= 1.2, {most:N0} waiting: {bigRate:N0}/s"),
-            ];
-        }
-        finally
+        // In turns, so that what else the machine does falls on both; a large one is drained bit by bit.
+        var large = place.New();
+        Contenders.MakeBacklog(large, most);
+        var (small, big) = (new List<Drained>(), new List<Drained>());
+        for (var turn = 0; turn < Turns; turn++)
         {
-            server.Kill();
+            small.Add(await Drain.ToHttpAsync(Small(place), cancellationToken));
+            big.Add(await Drain.ToHttpAsync(large, cancellationToken));
         }
+
+        var (rate, bigRate) = (Median(small.Select(run => run.PerSecond)), Median(big.Select(run => run.PerSecond)));
+        return
+        [
+            new("forward.http.readingsPerSecond", rate, "1/s", $">= 100,000, {Drain.Backlog:N0} waiting, batchSize 500, one request at a time; {ModuleBuild}"),
+            OverIdle("forward.megabytesOverIdle", small),
+            new("forward.10M.vs1M", rate / bigRate, "x", $"<= 1.2, {most:N0} waiting: {bigRate:N0}/s"),
+        ];
     }
 
     static async Task<IReadOnlyList<BenchmarkRow>> MqttAsync(CancellationToken cancellationToken)
     {
         using var place = new Place();
-        using var server = MqttThroughput.StartServer(place.New(), out var identity);
-        try
-        {
-            var target = $"{identity.GatewayHostName},{identity.TrustedCaFile}";
-            var turns = new List<double[]>();
-            for (var turn = 0; turn < 3; turn++) turns.Add(await DrainAsync(place, target, cancellationToken));
-            return
-            [
-                new("forward.mqtt.readingsPerSecond", Median(turns.Select(n => n[0])), "1/s", $">= 100,000, {Backlog:N0} waiting, batchSize 500, TLS"),
-                new("forward.mqtt.megabytesOverIdle", Median(turns.Select(n => n[2] - n[1])), "MB", $"<= 20, idle {Median(turns.Select(n => n[1])):0} MB"),
-            ];
-        }
-        finally
-        {
-            server.Kill();
-        }
+        var runs = new List<Drained>();
+        for (var turn = 0; turn < Turns; turn++) runs.Add(await Drain.ToHubAsync(Small(place), cancellationToken));
+        return
+        [
+            new("forward.mqtt.readingsPerSecond", Median(runs.Select(run => run.PerSecond)), "1/s", $">= 100,000, {Drain.Backlog:N0} waiting, batchSize 500, TLS; {ModuleBuild}"),
+            OverIdle("forward.mqtt.megabytesOverIdle", runs),
+        ];
     }
 
     static async Task<IReadOnlyList<BenchmarkRow>> LatencyAsync(CancellationToken cancellationToken)
     {
         using var place = new Place();
-        using var hub = MqttThroughput.StartServer(place.New(), out var identity);
-        using var server = Start("--counting-server");
-        try
-        {
-            var url = $"http://127.0.0.1:{await server.StandardOutput.ReadLineAsync(cancellationToken)}/";
-            var mqtt = await RunAsync(["--forward-latency", place.New(), $"{identity.GatewayHostName},{identity.TrustedCaFile}"], cancellationToken);
-            var http = await RunAsync(["--forward-latency", place.New(), url], cancellationToken);
-            return
-            [
-                new("forward.latencyMilliseconds", mqtt[0], "ms", $"<= 50, median over MQTT with TLS; one in twenty {mqtt[1]:0.0} ms"),
-                new("forward.http.latencyMilliseconds", http[0], "ms", $"<= 50, median; one in twenty {http[1]:0.0} ms"),
-            ];
-        }
-        finally
-        {
-            hub.Kill();
-            server.Kill();
-        }
+        var certificates = place.New();
+        using var hub = PubackServer.Start(certificates);
+        using var server = new CountingServer();
+        var mqtt = await LatencyAsync(place, $"{hub.Identity.GatewayHostName},{certificates}", cancellationToken);
+        var http = await LatencyAsync(place, server.Url, cancellationToken);
+        return
+        [
+            new("forward.latencyMilliseconds", mqtt[0], "ms", $"<= 50, median over MQTT with TLS; one in twenty {mqtt[1]:0.0} ms"),
+            new("forward.http.latencyMilliseconds", http[0], "ms", $"<= 50, median; one in twenty {http[1]:0.0} ms"),
+        ];
     }
 
     static Task<IReadOnlyList<BenchmarkRow>> WireAsync(CancellationToken cancellationToken)
@@ -118,21 +93,23 @@ internal static class ForwardBenchmarks
         ]);
     }
 
-    static Task<double[]> DrainAsync(Place place, string target, CancellationToken cancellationToken)
+    static string Small(Place place)
     {
         var directory = place.New();
-        Contenders.MakeBacklog(directory, Backlog);
-        return RunAsync(["--forward-drain", directory, target, $"{Backlog}"], cancellationToken);
+        Contenders.MakeBacklog(directory, Drain.Backlog);
+        return directory;
     }
 
-    static async Task<double[]> RunAsync(string[] arguments, CancellationToken cancellationToken)
+    static BenchmarkRow OverIdle(string name, IReadOnlyList<Drained> runs) => new(
+        name, Median(runs.Select(run => run.MegabytesOverIdle)), "MB",
+        $"<= 20, the module's process at its highest over idle {Median(runs.Select(run => run.IdleMegabytes)):0.0} MB; {ModuleBuild}");
+
+    static async Task<double[]> LatencyAsync(Place place, string target, CancellationToken cancellationToken)
     {
-        using var run = Start(arguments);
+        using var run = Process.Start(
+            new ProcessStartInfo(Environment.ProcessPath!, ["--forward-latency", place.New(), target]) { RedirectStandardOutput = true })!;
         var lines = await run.StandardOutput.ReadToEndAsync(cancellationToken);
         await run.WaitForExitAsync(cancellationToken);
         return [.. lines.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => double.Parse(line, CultureInfo.InvariantCulture))];
     }
-
-    static Process Start(params string[] arguments) =>
-        Process.Start(new ProcessStartInfo(Environment.ProcessPath!, arguments) { RedirectStandardOutput = true })!;
 }

@@ -81,7 +81,8 @@ services.AddSingleton<ModuleMetrics>().AddSingleton<MetricsText>();
 services.AddSingleton(events).AddSingleton<Trends>().AddSingleton<ReadingHistory>().AddSingleton<Dashboard>();
 services.AddSingleton(new RequestGuard([Environment.MachineName, .. boot.WebAllowedHosts])).AddSingleton<Endpoints>();
 
-// What runs, in this order; it stops in the reverse one: first sensing, then forwarding, then the connection.
+// What runs, in this order; it stops in the reverse one: first sensing, then forwarding, then the connection, and last what tells of it.
+if (boot.Otlp is { } otlp) services.AddSingleton(otlp).AddHostedService<OtlpExport>();
 if (boot.Identity is { } identity)
 {
     services.AddSingleton(identity).AddSingleton(boot.Hub);

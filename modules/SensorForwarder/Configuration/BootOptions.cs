@@ -40,6 +40,9 @@ internal sealed record BootOptions
     /// <summary>Whether the page for people is served.</summary>
     public bool WebDashboard { get; init; } = true;
 
+    /// <summary>Where metrics are pushed by OTLP; null: nowhere.</summary>
+    public OtlpOptions? Otlp { get; init; }
+
     public required SensorRoots Sensors { get; init; }
 
     /// <summary>The identity at the hub; null: none, and no hub.</summary>
@@ -75,6 +78,7 @@ internal sealed record BootOptions
             WebPort = ReadPort(configuration),
             WebAllowedHosts = Text(configuration, "Web:AllowedHosts")?.Split([',', ' '], StringSplitOptions.RemoveEmptyEntries) ?? [],
             WebDashboard = ReadDashboard(configuration),
+            Otlp = OtlpBootReader.Read(configuration),
             Sensors = new(
                 Text(configuration, "Sensors:ProcRoot") ?? "/proc",
                 Text(configuration, "Sensors:SysfsRoot") ?? "/sys",

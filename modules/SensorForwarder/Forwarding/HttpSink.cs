@@ -1,9 +1,7 @@
 using System.IO.Compression;
 using System.Net;
-using System.Net.Security;
 using System.Net.Sockets;
 using System.Security.Authentication;
-using System.Security.Cryptography.X509Certificates;
 
 namespace SensorForwarder.Forwarding;
 
@@ -40,7 +38,7 @@ internal sealed class HttpSink : ISink, IDisposable
             ConnectTimeout = ConnectTimeout,
             MaxConnectionsPerServer = 1,
             PooledConnectionLifetime = ConnectionLife,
-            SslOptions = Tls(options),
+            SslOptions = options.Tls.ToOptions(),
             UseCookies = false,
         })
         {
@@ -99,11 +97,11 @@ internal sealed class HttpSink : ISink, IDisposable
             }
             catch (HttpRequestException exception)
             {
-                return new SendResult(SendOutcome.Retry, Describe(exception)) { NotSent = IsBeforeRequest(exception.HttpRequestError) };
+                return new SendResult(SendOutcome.Retry, Explain(exception)) { NotSent = IsBeforeRequest(exception.HttpRequestError) };
             }
             catch (IOException exception)
             {
-                return new(SendOutcome.Retry, Describe(exception));
+                return new(SendOutcome.Retry, Explain(exception));
             }
 
             void Allow(TimeSpan time, string what)
@@ -115,25 +113,6 @@ internal sealed class HttpSink : ISink, IDisposable
     }
 
     public void Dispose() => _http.Dispose();
-
-    static SslClientAuthenticationOptions Tls(HttpSinkOptions options)
-    {
-        var tls = new SslClientAuthenticationOptions();
-        if (options.Roots is { } roots)
-        {
-            tls.CertificateChainPolicy = new()
-            {
-                RevocationMode = X509RevocationMode.NoCheck,
-                TrustMode = X509ChainTrustMode.CustomRootTrust,
-                DisableCertificateDownloads = true,
-            };
-            tls.CertificateChainPolicy.CustomTrustStore.AddRange(roots);
-        }
-
-        if (options.ClientCertificate is { } certificate)
-            tls.ClientCertificateContext = SslStreamCertificateContext.Create(certificate, options.ClientChain, offline: true);
-        return tls;
-    }
 
     HttpRequestMessage Request(Uri target, Batch batch, HttpContent content)
     {
@@ -172,7 +151,8 @@ internal sealed class HttpSink : ISink, IDisposable
         is HttpRequestError.NameResolutionError or HttpRequestError.ConnectionError
         or HttpRequestError.SecureConnectionError or HttpRequestError.ProxyTunnelError;
 
-    static string Describe(Exception exception) => (exception.InnerException ?? exception) switch
+    /// <summary>Why nothing came of a request, for a log line.</summary>
+    internal static string Explain(Exception exception) => (exception.InnerException ?? exception) switch
     {
         SocketException socket => socket.Message,
         AuthenticationException tls => $"TLS: {LogText.Clean((tls.InnerException ?? tls).Message)}",

@@ -28,4 +28,13 @@ internal static partial class Log
 
     [LoggerMessage(9007, LogLevel.Error, "Not everything stopped in time; what is committed is safe.")]
     public static partial void StoppedLate(ILogger logger, Exception exception);
+
+    [LoggerMessage(9010, LogLevel.Information, "Metrics go to {Endpoint} by OTLP every {Seconds} s.")]
+    public static partial void OtlpStarts(ILogger logger, string endpoint, double seconds);
+
+    [LoggerMessage(9011, LogLevel.Warning, "Metrics do not reach {Endpoint} by OTLP: {Reason}. Nothing else depends on it; it is tried again every {Seconds} s.")]
+    public static partial void OtlpFails(ILogger logger, string endpoint, string reason, double seconds);
+
+    [LoggerMessage(9012, LogLevel.Information, "Metrics reach {Endpoint} by OTLP again.")]
+    public static partial void OtlpWorksAgain(ILogger logger, string endpoint);
 }

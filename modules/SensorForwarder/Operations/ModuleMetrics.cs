@@ -17,6 +17,9 @@ internal sealed class ModuleMetrics : IDisposable
     public const string MeterName = "SensorForwarder";
     public const string Prefix = "sensorforwarder_";
 
+    /// <summary>What the names of instruments begin with that have a series for each sensor.</summary>
+    public const string SensorPrefix = $"{Prefix}sensor_";
+
     /// <summary>Sensors that have series of their own, by name; the others are one more, called <see cref="OtherSensors"/>.</summary>
     public const int MaxSensors = 200;
 
@@ -63,12 +66,12 @@ internal sealed class ModuleMetrics : IDisposable
     {
         Gauge("sensors", "Sensors that are read.", () => scheduler.Health.Count);
         Gauge("sensors_failing", "Those of them whose last attempt failed.", () => scheduler.Health.Count(sensor => sensor.State == SensorState.Failing));
-        PerSensor("sensor_readings", "Readings with values.", sensor => sensor.Readings);
-        PerSensor("sensor_failures", "Attempts to read that failed.", sensor => sensor.Failures);
-        PerSensor("sensor_missed", "Turns left out since the one before took too long.", sensor => sensor.Missed);
+        PerSensor("readings", "Readings with values.", sensor => sensor.Readings);
+        PerSensor("failures", "Attempts to read that failed.", sensor => sensor.Failures);
+        PerSensor("missed", "Turns left out since the one before took too long.", sensor => sensor.Missed);
 
         void PerSensor(string name, string text, Func<SensorHealth, long> value) => Meter.CreateObservableCounter(
-            $"{Prefix}{name}",
+            $"{SensorPrefix}{name}",
             () =>
             {
                 var sensors = scheduler.Health.OrderBy(sensor => sensor.Name, StringComparer.Ordinal).ToList();

@@ -97,9 +97,9 @@ public sealed class BootOptionsTests
         var key = Save("client.key", ours.GetECDsaPrivateKey()!.ExportPkcs8PrivateKeyPem());
         var wrong = Save("wrong.key", other.GetECDsaPrivateKey()!.ExportPkcs8PrivateKeyPem());
         var http = Read(("Http__CaFile", ca), ("Http__ClientCertificateFile", certificate), ("Http__ClientKeyFile", key)).Http;
-        Assert.Equal(roots.Root.Thumbprint, Assert.Single(http.Roots!).Thumbprint);
-        Assert.True(http.ClientCertificate!.HasPrivateKey);
-        Assert.Equal(roots.Root.Thumbprint, Assert.Single(http.ClientChain).Thumbprint);
+        Assert.Equal(roots.Root.Thumbprint, Assert.Single(http.Tls.Roots!).Thumbprint);
+        Assert.True(http.Tls.Certificate!.HasPrivateKey);
+        Assert.Equal(roots.Root.Thumbprint, Assert.Single(http.Tls.Chain).Thumbprint);
 
         Assert.StartsWith("Http__ClientKeyFile: ", Assert.Throws<BootValueException>(
             () => Read(("Http__ClientCertificateFile", certificate), ("Http__ClientKeyFile", wrong))).Message, StringComparison.Ordinal);

@@ -35,6 +35,10 @@ internal sealed class ChildProcess : IAsyncDisposable
         }
     }
 
+    /// <summary>Its threads by name; the kernel keeps 15 characters of it.</summary>
+    public IReadOnlyList<string> ThreadNames =>
+        [.. Directory.GetDirectories($"/proc/{_process.Id}/task").Select(task => File.ReadAllText($"{task}/comm").Trim())];
+
     public bool IsRunning => !_process.HasExited;
 
     public IReadOnlyList<string> Lines

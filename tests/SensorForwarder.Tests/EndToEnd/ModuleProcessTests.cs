@@ -56,6 +56,7 @@ public sealed partial class ModuleProcessTests : IDisposable
     [InlineData("Http__CaFile", "/none.pem")]
     [InlineData("Http__ClientKeyFile", "/none.key")]
     [InlineData("EdgeHub__MetricsUrl", "somewhere")]
+    [InlineData("OTEL_EXPORTER_OTLP_ENDPOINT", "somewhere")]
     [InlineData("RuntimeLogLevel", "loud")]
     [InlineData("EdgeHubConnectionString", "HostName=h;DeviceId=d")]
     [InlineData("IOTEDGE_WORKLOADURI", "unix:///run/none.sock")]

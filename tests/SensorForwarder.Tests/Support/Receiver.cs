@@ -3,6 +3,7 @@ using System.Security.Cryptography.X509Certificates;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Https;
 using Microsoft.Extensions.Logging;
 
@@ -20,14 +21,16 @@ internal sealed class Receiver : IAsyncDisposable
     /// <param name="answer">What it does.</param>
     /// <param name="certificate">Makes it https.</param>
     /// <param name="asksForClient">Asks for a certificate of the client, and takes any.</param>
+    /// <param name="protocols">Without a certificate it has to be one of them.</param>
     public static async Task<Receiver> StartAsync(
-        RequestDelegate answer, X509Certificate2? certificate = null, bool asksForClient = false)
+        RequestDelegate answer, X509Certificate2? certificate = null, bool asksForClient = false, HttpProtocols protocols = HttpProtocols.Http1AndHttp2)
     {
         var builder = WebApplication.CreateSlimBuilder();
         builder.Logging.ClearProviders();
         builder.WebHost.UseKestrelHttpsConfiguration();
         builder.WebHost.ConfigureKestrel(kestrel => kestrel.Listen(IPAddress.Loopback, 0, listen =>
         {
+            listen.Protocols = protocols;
             if (certificate is null) return;
             listen.UseHttps(certificate, https =>
             {

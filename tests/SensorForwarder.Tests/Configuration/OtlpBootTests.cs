@@ -1,0 +1,109 @@
+using Microsoft.Extensions.Configuration;
+using OpenTelemetry.Exporter;
+using OpenTelemetry.Metrics;
+using SensorForwarder.Configuration;
+using SensorForwarder.EdgeHub;
+
+namespace SensorForwarder.Tests.Configuration;
+
+/// <summary>The <c>OTEL_*</c> variables, as https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/ and
+/// .../protocol/exporter/ have them.</summary>
+public sealed class OtlpBootTests
+{
+    const string Endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
+    static OtlpOptions? Read(params (string Name, string Value)[] environment) => BootOptions.Read(
+        new ConfigurationBuilder().AddInMemoryCollection(environment.Select(pair => KeyValuePair.Create(pair.Name, (string?)pair.Value))).Build()).Otlp;
+
+    [Fact]
+    public void With_an_endpoint_alone_the_rest_is_as_in_the_SDK()
+    {
+        var options = Read((Endpoint, "http://collector:4317"))!;
+        Assert.Equal(new OtlpExporterOptions().Protocol, options.Protocol);
+        Assert.Equal(new("http://collector:4317"), options.Endpoint);
+        Assert.Equal(TimeSpan.FromMilliseconds(new OtlpExporterOptions().TimeoutMilliseconds), options.Timeout);
+        Assert.Equal(TimeSpan.FromSeconds(60), options.Interval);
+        Assert.Equal(MetricReaderTemporalityPreference.Cumulative, options.Temporality);
+        Assert.Empty(options.Headers);
+        Assert.Empty(options.ResourceAttributes);
+    }
+
+    [Theory]
+    [InlineData(Endpoint, "http://a:4318", "http://a:4318/v1/metrics")]
+    [InlineData(Endpoint, "https://a/otlp/", "https://a/otlp/v1/metrics")]
+    [InlineData(Endpoint, "https://a/otlp?key=1", "https://a/otlp/v1/metrics?key=1")]
+    [InlineData(Endpoint, "https://a/v1/metrics", "https://a/v1/metrics")]
+    [InlineData("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "https://a/", "https://a/")]
+    public void Over_HTTP_the_path_of_metrics_follows_an_endpoint_for_all_signals(string variable, string text, string endpoint) =>
+        Assert.Equal(new(endpoint), Read((variable, text), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"))!.Endpoint);
+
+    [Fact]
+    public void What_is_said_of_metrics_goes_before_what_is_said_of_all_signals()
+    {
+        var options = Read(
+            (Endpoint, "http://all"), ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://metrics"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "1"), ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "2000"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a=1"), ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "A=x%20y,b=p%3Dq=="),
+            ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "Delta"), ("OTEL_METRIC_EXPORT_INTERVAL", "15000"))!;
+        Assert.Equal(new("http://metrics"), options.Endpoint);
+        Assert.Equal(OtlpExportProtocol.HttpProtobuf, options.Protocol);
+        Assert.Equal((TimeSpan.FromSeconds(2), TimeSpan.FromSeconds(15)), (options.Timeout, options.Interval));
+        Assert.Equal([("A", "x y"), ("b", "p=q==")], options.Headers.Select(header => (header.Key, header.Value)));
+        Assert.Equal(MetricReaderTemporalityPreference.Delta, options.Temporality);
+        Assert.DoesNotContain("x y", options.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Nothing_is_on_by_itself_and_what_is_off_is_not_looked_at()
+    {
+        Assert.Null(Read());
+        Assert.Null(Read(("OTEL_EXPORTER_OTLP_PROTOCOL", "pigeon"), ("OTEL_METRIC_EXPORT_INTERVAL", "soon")));
+        Assert.Null(Read((Endpoint, " ")));
+        Assert.Null(Read((Endpoint, "somewhere"), ("OTEL_SDK_DISABLED", "TRUE")));
+        Assert.Null(Read((Endpoint, "somewhere"), ("OTEL_METRICS_EXPORTER", "none")));
+        Assert.NotNull(Read((Endpoint, "http://a"), ("OTEL_SDK_DISABLED", "false"), ("OTEL_METRICS_EXPORTER", "otlp")));
+    }
+
+    static string Refusal(string name, string value) => Assert.Throws<BootValueException>(
+        () => name == Endpoint ? Read((name, value)) : Read((Endpoint, "http://a"), (name, value))).Message;
+
+    [Theory]
+    [InlineData(Endpoint, "somewhere")]
+    [InlineData(Endpoint, "grpc://collector:4317")]
+    [InlineData("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "collector:4317")]
+    [InlineData("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")]
+    [InlineData("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "udp")]
+    [InlineData("OTEL_EXPORTER_OTLP_COMPRESSION", "zip")]
+    [InlineData("OTEL_EXPORTER_OTLP_TIMEOUT", "0")]
+    [InlineData("OTEL_EXPORTER_OTLP_TIMEOUT", "10s")]
+    [InlineData("OTEL_METRIC_EXPORT_INTERVAL", "99")]
+    [InlineData("OTEL_METRIC_EXPORT_INTERVAL", "-1")]
+    [InlineData("OTEL_METRIC_EXPORT_INTERVAL", "4294967296")]
+    [InlineData("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "sometimes")]
+    [InlineData("OTEL_METRICS_EXPORTER", "prometheus")]
+    [InlineData("OTEL_SDK_DISABLED", "yes")]
+    [InlineData("OTEL_EXPORTER_OTLP_CERTIFICATE", "/none.pem")]
+    [InlineData("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/none.key")]
+    public void A_malformed_one_is_named_with_its_value(string name, string value)
+    {
+        var message = Refusal(name, value);
+        Assert.StartsWith($"{name}: '{value}'", message, StringComparison.Ordinal);
+        Assert.DoesNotContain('\n', message);
+    }
+
+    [Theory]
+    [InlineData("OTEL_EXPORTER_OTLP_HEADERS", "hunter2")]
+    [InlineData("OTEL_EXPORTER_OTLP_HEADERS", "a=b,=hunter2")]
+    [InlineData("OTEL_EXPORTER_OTLP_HEADERS", "a b=hunter2")]
+    [InlineData("OTEL_EXPORTER_OTLP_HEADERS", "a=hunter2%0Ab")]
+    [InlineData("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "content-type=hunter2")]
+    [InlineData("OTEL_RESOURCE_ATTRIBUTES", "site;hunter2")]
+    [InlineData(Endpoint, "http://user:hunter2@collector")]
+    public void A_malformed_one_that_may_be_a_secret_is_named_without_it(string name, string value)
+    {
+        var message = Refusal(name, value);
+        Assert.StartsWith($"{name}: ", message, StringComparison.Ordinal);
+        Assert.DoesNotContain("hunter2", message, StringComparison.Ordinal);
+    }
+}

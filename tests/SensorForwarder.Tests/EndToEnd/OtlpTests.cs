@@ -1,0 +1,237 @@
+using System.Buffers.Binary;
+using System.Collections.Concurrent;
+using System.IO.Compression;
+using System.Security.Cryptography.X509Certificates;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using SensorForwarder.Tests.Operations;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.EndToEnd;
+
+/// <summary>The module pushes its metrics to a collector, as the <c>OTEL_*</c> variables say.</summary>
+public sealed class OtlpTests
+{
+    const string Settings = """{"batchSize":1,"commitIntervalMs":0,"sensors":{"attic":{"kind":"simulated","intervalSeconds":3600},"gone":{"kind":"file","path":"/none","intervalSeconds":3600}}}""";
+
+    static readonly (string, string) Often = ("OTEL_METRIC_EXPORT_INTERVAL", "200");
+
+    // What says something else each time that it is asked.
+    static readonly string[] Moving = ["uptime_seconds", "process_memory_bytes", "flash_written_bytes_total", "flash_written_bytes_per_year", "queue_oldest_age_seconds"];
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    static Task<Receiver> TakingAsync() => Receiver.StartAsync(_ => Task.CompletedTask);
+
+    /// <summary>The message in a request: gRPC puts it into a frame, and says in the frame what HTTP says in a header.</summary>
+    static async Task<byte[]> UnpackAsync(HttpRequest request)
+    {
+        using var body = new MemoryStream();
+        await request.Body.CopyToAsync(body);
+        var message = body.ToArray();
+        var isPacked = request.Headers.ContentEncoding == "gzip";
+        if (request.ContentType == "application/grpc")
+        {
+            isPacked = message[0] == 1;
+            Assert.Equal(message.Length - 5, BinaryPrimitives.ReadInt32BigEndian(message.AsSpan(1)));
+            message = message[5..];
+        }
+
+        if (!isPacked) return message;
+        using var gzip = new GZipStream(new MemoryStream(message), CompressionMode.Decompress);
+        using var plain = new MemoryStream();
+        await gzip.CopyToAsync(plain);
+        return plain.ToArray();
+    }
+
+    static async Task AcceptAsync(HttpContext context)
+    {
+        if (context.Request.ContentType != "application/grpc") return;
+        context.Response.ContentType = "application/grpc";
+        context.Response.AppendTrailer("grpc-status", "0");
+        await context.Response.Body.WriteAsync(new byte[5]);
+    }
+
+    /// <summary>Each sample as a line, without what the push tells once for all.</summary>
+    static IEnumerable<string> Lines(IEnumerable<PrometheusFamily> families, bool withMoving) =>
+        from family in families
+        where withMoving || !Moving.Contains(family.Name["sensorforwarder_".Length..])
+        from sample in family.Samples
+        let labels = sample.Labels.Where(label => label.Key is not ("iothub" or "edge_device" or "module" or "instance_number")).OrderBy(label => label.Key, StringComparer.Ordinal)
+        let line = $"{family.Type} {sample.Name} {string.Join(',', labels)} {family.Help}"
+        orderby line
+        select withMoving ? line : $"{line} {sample.Value}";
+
+    [Theory]
+    [InlineData("http/protobuf", "none")]
+    [InlineData("http/protobuf", "gzip")]
+    [InlineData(null, "none")]
+    [InlineData("grpc", "gzip")]
+    public async Task A_collector_gets_what_the_metrics_page_says(string? protocol, string compression)
+    {
+        byte[] latest = [];
+        var (path, key, tenant) = ("", "", "");
+        await using var collector = await Receiver.StartAsync(
+            async context =>
+            {
+                (path, key, tenant) = (context.Request.Path, context.Request.Headers["api-key"].ToString(), context.Request.Headers["x-tenant"].ToString());
+                latest = await UnpackAsync(context.Request);
+                await AcceptAsync(context);
+            },
+            protocols: protocol == "http/protobuf" ? HttpProtocols.Http1 : HttpProtocols.Http2);
+        await using var receiver = await TakingAsync();
+        await using var web = await WebProcess.StartAsync(
+            Settings,
+            ("Http__Endpoint", receiver.Url.ToString()),
+            ("Device__Id", "pi-7"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", $"http://{collector.Url.Authority}"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol ?? ""),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", compression),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=a%2Cb, x-tenant=attic"),
+            ("OTEL_SERVICE_NAME", "thermometer"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "site=north%20wing,service.name=other"),
+            Often);
+        Assert.Contains("OpenTelemetry-P", web.Module.ThreadNames);
+
+        // Once nothing happens any more, both say the same.
+        IReadOnlyList<PrometheusFamily> page = [];
+        await Until.True(async () =>
+        {
+            var pushed = latest;
+            if (pushed.Length == 0) return false;
+            page = PrometheusText.Read(await web.Http.GetStringAsync("/metrics", Token));
+            return Total("readings_accepted") >= 1 && Total("sensor_failures") >= 1
+                && Lines(page, withMoving: false).SequenceEqual(Lines(OtlpMetrics.Read(pushed).Families, withMoving: false));
+        });
+        double Total(string name) => page.Single(family => family.Name == $"sensorforwarder_{name}_total").Samples.Sum(sample => sample.Value);
+        var push = OtlpMetrics.Read(latest);
+        Assert.Equal(Lines(page, withMoving: true), Lines(push.Families, withMoving: true));
+
+        var labels = page[0].Samples[0].Labels;
+        Assert.Equal(
+            [
+                ("edge_device", "pi-7"), ("iothub", ""), ("module", "SensorForwarder"), ("service.instance.id", labels["instance_number"]),
+                ("service.name", "thermometer"), ("service.version", page.Single(family => family.Name == "sensorforwarder_build_info").Samples[0].Labels["version"]), ("site", "north wing"),
+            ],
+            push.Resource.Where(attribute => !attribute.Key.StartsWith("telemetry.sdk.", StringComparison.Ordinal)).Select(attribute => (attribute.Key, attribute.Value)).OrderBy(attribute => attribute.Key, StringComparer.Ordinal));
+        Assert.Equal(protocol == "http/protobuf" ? "/v1/metrics" : "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", path);
+        Assert.Equal(("a,b", "attic"), (key, tenant));
+    }
+
+    [Fact]
+    public async Task Without_an_endpoint_and_when_it_is_turned_off_nothing_of_it_runs()
+    {
+        foreach (var environment in new (string, string)[][]
+        {
+            [],
+            [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9"), ("OTEL_SDK_DISABLED", "true")],
+            [("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://127.0.0.1:9"), ("OTEL_METRICS_EXPORTER", "none")],
+        })
+        {
+            await using var web = await WebProcess.StartAsync(Settings, [Often, .. environment]);
+            Assert.DoesNotContain("OpenTelemetry-P", web.Module.ThreadNames);
+            Assert.DoesNotContain(web.Module.Lines, line => line.Contains("OTLP", StringComparison.Ordinal));
+        }
+    }
+
+    [Fact]
+    public async Task A_collector_that_does_not_take_them_is_told_of_once_and_so_is_the_end_of_it()
+    {
+        var (refused, isUp) = (0, false);
+        await using var collector = await Receiver.StartAsync(context =>
+        {
+            context.Response.StatusCode = Volatile.Read(ref isUp) ? 200 : 503;
+            if (!isUp) Interlocked.Increment(ref refused);
+            return Task.CompletedTask;
+        });
+        await using var web = await WebProcess.StartAsync(
+            Settings,
+            ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", $"http://{collector.Url.Authority}/in?key=secret"),
+            ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/protobuf"),
+            Often);
+        await Until.True(() => Volatile.Read(ref refused) > 5);
+        Volatile.Write(ref isUp, true);
+        await web.Module.LineAsync("by OTLP again");
+        var line = Assert.Single(web.Module.Lines, line => line.Contains("do not reach", StringComparison.Ordinal));
+        Assert.Contains($"http://{collector.Url.Authority}/in?.. by OTLP: answered 503.", line, StringComparison.Ordinal);
+        Assert.Equal(0, await web.Module.StopAsync());
+        Assert.DoesNotContain(web.Module.Lines, line => line.Contains("secret", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task A_collector_behind_TLS_is_trusted_by_its_own_root_and_shown_the_certificate_that_it_asks_for()
+    {
+        using var ours = new Certificates();
+        using var theirs = new Certificates("other root");
+        using var certificate = ours.Issue();
+        using var client = ours.Issue("pi-7");
+        var directory = Directory.CreateTempSubdirectory("otlp-").FullName;
+        string Save(string name, string text)
+        {
+            File.WriteAllText(Path.Combine(directory, name), text);
+            return Path.Combine(directory, name);
+        }
+
+        var seen = new TaskCompletionSource<string?>();
+        await using var collector = await Receiver.StartAsync(
+            async context =>
+            {
+                seen.TrySetResult(context.Connection.ClientCertificate?.Subject);
+                await AcceptAsync(context);
+            },
+            certificate, asksForClient: true);
+        foreach (var roots in new[] { theirs, ours })
+        {
+            await using var web = await WebProcess.StartAsync(
+                Settings,
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", $"https://{collector.Url.Authority}"),
+                ("OTEL_EXPORTER_OTLP_CERTIFICATE", Save("ca.pem", roots.Root.ExportCertificatePem())),
+                ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", Save("client.pem", client.ExportCertificatePem())),
+                ("OTEL_EXPORTER_OTLP_CLIENT_KEY", Save("client.key", client.GetECDsaPrivateKey()!.ExportPkcs8PrivateKeyPem())),
+                Often);
+            if (roots == theirs) await web.Module.LineAsync("by OTLP: TLS: ");
+            else Assert.Equal("CN=pi-7", await seen.Task);
+            Assert.Equal(roots == ours, seen.Task.IsCompleted);
+        }
+
+        Directory.Delete(directory, recursive: true);
+    }
+
+    [Theory]
+    [InlineData("http/protobuf")]
+    [InlineData("grpc")]
+    public async Task A_collector_that_is_not_there_or_never_answers_holds_up_nothing(string protocol)
+    {
+        var batches = new ConcurrentQueue<string>();
+        await using var receiver = await Receiver.StartAsync(context =>
+        {
+            batches.Enqueue(context.Request.Headers["Idempotency-Key"].ToString());
+            return Task.CompletedTask;
+        });
+        var asked = new TaskCompletionSource();
+        await using var hanging = await Receiver.StartAsync(
+            async context =>
+            {
+                asked.TrySetResult();
+                await Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, context.RequestAborted).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            },
+            protocols: protocol == "grpc" ? HttpProtocols.Http2 : HttpProtocols.Http1);
+        foreach (var collector in (string[])["http://127.0.0.1:9", $"http://{hanging.Url.Authority}"])
+        {
+            await using var web = await WebProcess.StartAsync(
+                """{"batchSize":1,"commitIntervalMs":0,"sensors":{"attic":{"kind":"simulated","intervalSeconds":0.05}}}""",
+                ("Http__Endpoint", receiver.Url.ToString()),
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", collector),
+                ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+                ("OTEL_EXPORTER_OTLP_TIMEOUT", "600000"),
+                Often);
+            if (collector == "http://127.0.0.1:9") await web.Module.LineAsync("by OTLP: Connection refused");
+            else await asked.Task;
+            var count = batches.Count;
+            await Until.True(() => batches.Count > count + 20);
+
+            // It has ten minutes for the push that hangs, so this would not end either.
+            Assert.Equal(0, await web.Module.StopAsync());
+        }
+    }
+}

@@ -58,8 +58,11 @@ internal sealed partial class Dispatcher(
     /// <summary>Sends that have not ended yet.</summary>
     public Task UnderWay => Task.WhenAll(_window.Select(flight => flight.Sending));
 
-    /// <summary>Ends when the buffer has taken note of everything that was accepted or put aside.</summary>
-    public Task Settling => _settling;
+    /// <summary>The batches that were taken out of the buffer and have not left for good: those in memory.</summary>
+    public IReadOnlyList<Batch> Held => [.. _window.Select(flight => flight.Batch), .. _failed, .. _lanes.Again];
+
+    /// <summary>Ends when the buffer has taken note of everything that was accepted, put aside, or is to be billed.</summary>
+    public Task Settling => Task.WhenAll(_settling, _meter.Quota.Reserving);
 
     /// <summary>Readings went back into the queue below the place that was reached.</summary>
     public void Rewind() => _rewind = true;
@@ -112,7 +115,7 @@ internal sealed partial class Dispatcher(
         Note(_lanes.Sent.CommitAsync(CancellationToken.None));
     }
 
-    void Remember() => _lanes.Sent.Keep([.. _window.Select(flight => flight.Batch), .. _failed, .. _lanes.Again]);
+    void Remember() => _lanes.Sent.Keep(Held);
 
     TimeSpan? Fill(ForwardingSettings settings, long flushThrough, CancellationToken sendToken)
     {

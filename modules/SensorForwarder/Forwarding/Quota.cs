@@ -57,6 +57,9 @@ internal sealed class Quota(TelemetryBuffer buffer, TimeProvider timeProvider, A
     /// <summary>Chunks that were sent today, or may have been.</summary>
     public long Used => Today().Used;
 
+    /// <summary>Ends when what was to be reserved is, or could not be.</summary>
+    public Task Reserving { get; private set; } = Task.CompletedTask;
+
     public static int Chunks(int bodyBytes) => (bodyBytes + PropertyBytes + ChunkBytes - 1) / ChunkBytes;
 
     /// <summary>Chunks that may go now.</summary>
@@ -99,7 +102,7 @@ internal sealed class Quota(TelemetryBuffer buffer, TimeProvider timeProvider, A
         }
 
         wait = SaveAgain;
-        if (!_isSaving) _ = ReserveAsync(today, Math.Max(today.Used + chunks, Math.Min(limit, today.Used + chunks + (limit / BlocksInDay))));
+        if (!_isSaving) Reserving = ReserveAsync(today, Math.Max(today.Used + chunks, Math.Min(limit, today.Used + chunks + (limit / BlocksInDay))));
         return false;
     }
 

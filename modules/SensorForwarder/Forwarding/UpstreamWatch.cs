@@ -19,10 +19,14 @@ internal sealed class UpstreamWatch(UpstreamWatchOptions options, TimeProvider t
     static readonly TimeSpan PageTimeout = TimeSpan.FromSeconds(5);
 
     readonly UpstreamQueue _queue = new();
+    bool? _isThere;
     volatile bool _isHolding;
 
     /// <summary>edgeHub gets rid of nothing: what is not sent yet is better kept here. Any thread.</summary>
     public bool IsHolding => _isHolding;
+
+    /// <summary>How long until the page is worth another look.</summary>
+    internal TimeSpan UntilNextLook => _isThere == true || _isHolding ? LookEvery : LookAgainWithoutPage;
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
@@ -32,24 +36,24 @@ internal sealed class UpstreamWatch(UpstreamWatchOptions options, TimeProvider t
             MaxResponseContentBufferSize = MaxPageBytes,
             Timeout = Timeout.InfiniteTimeSpan,
         };
-        bool? isThere = null;
         while (!stoppingToken.IsCancellationRequested)
         {
-            var page = await ReadAsync(http, url, stoppingToken);
-            var length = page is null ? null : PrometheusPage.Sum(page, "edgehub_queue_length", "endpoint", "iothub");
-            _queue.Look(length, page is null ? null : PrometheusPage.Sum(page, "edgehub_messages_sent_total", "to", "upstream"));
-            if (isThere != length is not null) Log.UpstreamPage(logger, url.GetLeftPart(UriPartial.Path), length is null ? "not there" : "there");
-            isThere = length is not null;
-            if (_queue.IsHolding != _isHolding)
-            {
-                _isHolding = _queue.IsHolding;
-                if (_isHolding) Log.UpstreamHeld(logger, length ?? 0);
-                else Log.UpstreamReleased(logger);
-            }
-
-            await Task.Delay(length is null && !_isHolding ? LookAgainWithoutPage : LookEvery, timeProvider, stoppingToken)
-                .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            Look(await ReadAsync(http, url, stoppingToken));
+            await Task.Delay(UntilNextLook, timeProvider, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
+    }
+
+    /// <summary>Takes a look at the page into account; null when it is not there.</summary>
+    internal void Look(string? page)
+    {
+        var length = page is null ? null : PrometheusPage.Sum(page, "edgehub_queue_length", "endpoint", "iothub");
+        _queue.Look(length, page is null ? null : PrometheusPage.Sum(page, "edgehub_messages_sent_total", "to", "upstream"));
+        if (_isThere != length is not null) Log.UpstreamPage(logger, options.MetricsUrl?.GetLeftPart(UriPartial.Path) ?? "", length is null ? "not there" : "there");
+        _isThere = length is not null;
+        if (_queue.IsHolding == _isHolding) return;
+        _isHolding = _queue.IsHolding;
+        if (_isHolding) Log.UpstreamHeld(logger, length ?? 0);
+        else Log.UpstreamReleased(logger);
     }
 
     /// <summary>The page; null when there is none, or it is late, too long, or no text.</summary>

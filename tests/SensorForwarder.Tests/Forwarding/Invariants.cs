@@ -2,23 +2,69 @@ using SensorForwarder.Forwarding;
 
 namespace SensorForwarder.Tests.Forwarding;
 
-/// <summary>What must hold at every send of a <see cref="MonthSimulation"/>. Throws when it does not.</summary>
+/// <summary>What must hold at every send of a <see cref="MonthSimulation"/>, and between them. Throws when it does not.</summary>
 internal sealed class Invariants
 {
+    static readonly TimeSpan Minute = TimeSpan.FromMinutes(1);
+
+    // Nothing that can be sent waits longer: Retry-After's bound, the spread, and a minute where the backlog has one batch a minute.
+    static readonly TimeSpan LongestPause = Circuit.RetryAfterMax + Circuit.SpreadMax + Minute;
+
+    // The commas, heads and tails of the pieces that a batch was cut into.
+    const int PieceBytes = 256;
+
     readonly Dictionary<DateOnly, long> _billed = [];
     readonly Dictionary<long, string> _again = [];
     long _attemptedThrough;
     TimeSpan _changedAt;
     TimeSpan _notBefore;
+    TimeSpan _notAfter = TimeSpan.MaxValue;
+    TimeSpan _activeAt;
+    TimeSpan? _hubSentAt;
     TimeSpan _now;
+    bool _wasStopped;
+    int _failures;
+    long _mayHold;
 
     /// <summary>Other settings: an attempt may come at once, and another order begins.</summary>
-    public void OnChange() => (_changedAt, _notBefore) = (_now, TimeSpan.Zero);
+    public void OnChange() => (_changedAt, _notBefore, _notAfter, _activeAt) = (_now, TimeSpan.Zero, TimeSpan.MaxValue, _now);
 
-    public void OnRestart() => OnChange();
-
-    public void OnSend(SimulatedSend send, ForwardingSettings settings, IReadOnlyList<SimulatedSend> underWay, DateOnly date)
+    public void OnRestart()
     {
+        OnChange();
+        (_hubSentAt, _failures) = (null, 0);
+    }
+
+    /// <summary>After each turn.</summary>
+    /// <param name="now">The moment.</param>
+    /// <param name="settings">What is in force.</param>
+    /// <param name="held">Every batch that is in memory.</param>
+    /// <param name="isStopped">Somebody or something keeps the next batch from leaving, or there is none.</param>
+    /// <param name="edgeHub">The way to the cloud.</param>
+    public void OnTurn(TimeSpan now, ForwardingSettings settings, IReadOnlyList<Batch> held, bool isStopped, SimulatedEdgeHub edgeHub)
+    {
+        _now = now;
+
+        // Memory: what may be under way, and a batch of each lane that waits for the quota; those of other settings keep their size.
+        var mayHold = (long)((settings.Sink == SinkKind.Http ? 1 : settings.MaxInFlightBatches) + 2) * settings.BatchMaxBytes;
+        _mayHold = held.Count == 0 ? mayHold : Math.Max(_mayHold, mayHold);
+        var bytes = held.Sum(batch => (long)batch.Body.Length);
+        Check(bytes <= _mayHold + (PieceBytes * held.Count), $"{bytes} bytes in {held.Count} batches, {_mayHold} are allowed");
+
+        // Nothing gets stuck: waiting begins at the first turn at which nothing stops it.
+        if (isStopped || _wasStopped) _activeAt = now;
+        if (isStopped) _notAfter = TimeSpan.MaxValue;
+        _wasStopped = isStopped;
+        Check(now <= _notAfter, $"no attempt {now - _notAfter} after it was due");
+        var longest = LongestPause + (IsMetered(settings) ? TimeSpan.FromDays(1) : TimeSpan.Zero);
+        Check(now - _activeAt <= longest, $"nothing was sent for {now - _activeAt}");
+        Check(!edgeHub.IsHeldInVain, "readings are held though edgeHub gets through");
+    }
+
+    public void OnSend(SimulatedSend send, ForwardingSettings settings, IReadOnlyList<SimulatedSend> underWay, DateOnly date, SimulatedEdgeHub edgeHub)
+    {
+        _activeAt = send.At;
+        _notAfter = TimeSpan.MaxValue;
         _now = send.At;
         var (batch, sink) = (send.Batch, send.Sink);
 
@@ -45,14 +91,22 @@ internal sealed class Invariants
         // Back-off.
         Check(send.At >= _notBefore, $"an attempt {_notBefore - send.At} too soon");
 
-        if (sink != SinkKind.IotHub || settings.DailyMessageLimit == 0) return;
+        // An edgeHub that gets rid of nothing is given a batch a minute.
+        if (sink == SinkKind.IotHub)
+        {
+            if (edgeHub.IsKnownToBeStuck && _hubSentAt is { } last) Check(send.At - last >= Minute, $"the next batch for a stuck edgeHub after {send.At - last}");
+            _hubSentAt = send.At;
+        }
+
+        if (!IsMetered(settings)) return;
         var billed = _billed[date] = _billed.GetValueOrDefault(date) + Quota.Chunks(batch.Body.Length);
         Check(billed <= settings.DailyMessageLimit, $"{billed} messages on {date}, {settings.DailyMessageLimit} are allowed");
     }
 
-    public void OnEnd(SimulatedSend send, TimeSpan now)
+    public void OnEnd(SimulatedSend send, TimeSpan now, ForwardingSettings settings)
     {
-        _now = now;
+        _now = _activeAt = now;
+        if (send.Result.Outcome == SendOutcome.Accepted) _failures = 0;
         if (send.Result.Outcome != SendOutcome.Retry) return;
         if (!send.Result.NotSent) _again[send.Batch.FirstId] = send.Batch.Id;
 
@@ -60,8 +114,17 @@ internal sealed class Invariants
         var asked = send.Result.RetryAfter ?? TimeSpan.Zero;
         var least = asked < Circuit.RetryAfterMax ? asked : Circuit.RetryAfterMax;
         _notBefore = now + Backoff.Floor;
-        if (send.Sink == SinkKind.Http && least > Backoff.Floor) _notBefore = now + least;
+
+        // At most twice what the failure before allowed, and no more than the cap; a backlog has its own rate besides.
+        var doubled = Circuit.BackoffBase * Math.Pow(2, Math.Min(_failures++, 30));
+        var most = doubled < Circuit.BackoffMax ? doubled : Circuit.BackoffMax;
+        if (send.Sink != SinkKind.Http) return;
+        if (least > Backoff.Floor) _notBefore = now + least;
+        _notAfter = now + (least > most ? least : most) + TimeSpan.FromMilliseconds(1);
+        if (settings.BackfillBatchesPerMinute > 0) _notAfter += Minute / settings.BackfillBatchesPerMinute;
     }
+
+    static bool IsMetered(ForwardingSettings settings) => settings is { Sink: SinkKind.IotHub, DailyMessageLimit: > 0 };
 
     static void Check(bool holds, string what)
     {

@@ -7,8 +7,9 @@ using SensorForwarder.Tests.Support;
 namespace SensorForwarder.Tests.Forwarding;
 
 /// <summary>
-/// Thirty days of a dispatcher over a real buffer in a world that is made from a seed: blackouts, lost answers, throttling,
-/// restarts, pauses, a clock that is set, other settings, poison. What must always hold is checked at every event.
+/// Thirty days of a dispatcher over a real buffer in a world that is made from a seed: blackouts, lost answers, throttling, an
+/// edgeHub without a cloud, restarts, pauses, a clock that is set, other settings, poison. What must always hold is checked at
+/// every event.
 /// </summary>
 internal sealed class MonthSimulation : IAsyncDisposable
 {
@@ -23,6 +24,7 @@ internal sealed class MonthSimulation : IAsyncDisposable
     readonly BufferFixture _files = new(inMemory: true);
     readonly SteppedClock _clock = new(new(2026, 11, 1, 0, 0, 0, TimeSpan.Zero));
     readonly Invariants _invariants = new();
+    readonly LiveShare _liveShare = new();
     readonly List<SimulatedSend> _underWay = [];
     readonly Dictionary<long, TimeSpan> _producedAt = [];
     readonly HashSet<long> _received = [];
@@ -46,10 +48,16 @@ internal sealed class MonthSimulation : IAsyncDisposable
 
     public Weather Weather { get; private set; }
 
+    public SimulatedEdgeHub EdgeHub { get; } = new();
+
     /// <summary>By a clock that does not step.</summary>
     public TimeSpan Elapsed { get; private set; }
 
-    public long Sends { get; private set; }
+    public MonthCounts Counts { get; } = new();
+
+    /// <summary>Nothing is there to be sent, something is under way, or somebody keeps it.</summary>
+    bool IsStopped => _paused || _underWay.Count > 0 || !_sinks[_settings.Sink].IsReady(_settings) || _sinks[_settings.Sink].IsHeld
+        || _buffer.GetStatus().Depth == 0;
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
@@ -70,6 +78,9 @@ internal sealed class MonthSimulation : IAsyncDisposable
 
         _settings = _settings with { DailyMessageLimit = 0, BackfillBatchesPerMinute = 0 };
         (Weather, _paused, _calmSince) = (Weather.Fine, false, Elapsed);
+        _invariants.OnChange();
+        EdgeHub.Become(Uplink.Fast, 0);
+        EdgeHub.TurnPage(true);
         var left = 0L;
         for (var day = 0; day < 10 && (left = _buffer.GetStatus().Depth) > 0; day++) await RunUntilAsync(Elapsed + TimeSpan.FromDays(1));
         if (left > 0) throw new InvalidOperationException($"stuck with {left} readings: {_dispatcher.Status.LastError}, {_settings}");
@@ -83,10 +94,12 @@ internal sealed class MonthSimulation : IAsyncDisposable
 
     public void Begin(SimulatedSend send, ForwardingSettings settings)
     {
-        Sends++;
+        Counts.Sends++;
+        if (EdgeHub.IsHolding && send.Sink == SinkKind.IotHub) Counts.WhileHeld++;
+        _liveShare.OnSend(send.Batch);
         try
         {
-            _invariants.OnSend(send, settings, _underWay, DateOnly.FromDateTime(_clock.GetUtcNow().UtcDateTime));
+            _invariants.OnSend(send, settings, _underWay, DateOnly.FromDateTime(_clock.GetUtcNow().UtcDateTime), EdgeHub);
         }
         catch (InvalidOperationException exception)
         {
@@ -110,8 +123,10 @@ internal sealed class MonthSimulation : IAsyncDisposable
             var next = end;
             if (wait is { } w && Elapsed + w < next) next = Elapsed + (w > TimeSpan.Zero ? w : TimeSpan.FromMilliseconds(1));
             foreach (var send in _underWay) next = send.Ends < next ? send.Ends : next;
+            if (EdgeHub.NextChange is { } look && look < next) next = look;
             if (next > Elapsed) _clock.Advance(next - Elapsed);
             Elapsed = next > Elapsed ? next : Elapsed;
+            EdgeHub.Advance(Elapsed);
             var ended = _underWay.FindAll(send => send.Ends <= Elapsed);
             foreach (var send in ended)
             {
@@ -131,31 +146,43 @@ internal sealed class MonthSimulation : IAsyncDisposable
         {
             _woken = false;
             var wait = _dispatcher.Step(_settings, _paused, 0, CancellationToken.None);
-            if (!_dispatcher.Settling.IsCompleted) await _dispatcher.Settling;
-            else if (_settings is { DailyMessageLimit: > 0, Sink: SinkKind.IotHub } && !_woken) await _buffer.CommitAsync(Token);
-            if (!_woken) return wait;
+            if (_dispatcher.Settling is { IsCompleted: false } settling)
+            {
+                await settling;
+                continue;
+            }
+
+            if (_woken) continue;
+            _invariants.OnTurn(Elapsed, _settings, _dispatcher.Held, IsStopped, EdgeHub);
+            _liveShare.Advance(Elapsed, _clock.GetUtcNow(), _settings, _dispatcher.Status);
+            return wait;
         }
     }
 
     void End(SimulatedSend send)
     {
-        if (send.Arrives) Arrive(send.Batch);
-        _invariants.OnEnd(send, Elapsed);
+        if (send.Arrives) Arrive(send);
+        _invariants.OnEnd(send, Elapsed, _settings);
         send.Answer.SetResult(send.Result);
     }
 
-    void Arrive(Batch batch)
+    void Arrive(SimulatedSend send)
     {
-        foreach (var reading in batch.Readings)
+        if (send.Sink == SinkKind.IotHub) EdgeHub.Take();
+        foreach (var reading in send.Batch.Readings)
         {
             if (!_received.Add(reading.Id) || !_producedAt.TryGetValue(reading.Id, out var at)) continue;
 
             // Live latency: with enough fine weather behind it, what is new is not held up by any backlog.
-            var isCalm = Weather == Weather.Fine && !_paused && at > _calmSince + Recovery;
-            if (!isCalm || _settings.DrainOrder != DrainOrder.LiveFirst || (_settings is { DailyMessageLimit: > 0, Sink: SinkKind.IotHub })) continue;
+            var isCalm = Weather == Weather.Fine && EdgeHub.IsFast && !_paused && at > _calmSince + Recovery;
+            if (!isCalm || _settings.DrainOrder != DrainOrder.LiveFirst) continue;
+            var isMetered = _settings is { DailyMessageLimit: > 0, Sink: SinkKind.IotHub };
+            if (isMetered && at <= _liveShare.TightAt) continue;
+            if (isMetered) Counts.TimedMetered++;
+            else Counts.Timed++;
             var bound = (2 * _settings.UploadInterval) + (20 * LongestSend);
             if (Elapsed - at > bound)
-                throw new InvalidOperationException($"reading {reading.Id} took {Elapsed - at}, more than {bound}; lane {batch.Lane}, {_settings}");
+                throw new InvalidOperationException($"reading {reading.Id} took {Elapsed - at}, more than {bound}; lane {send.Batch.Lane}, {_settings}");
         }
     }
 
@@ -168,7 +195,7 @@ internal sealed class MonthSimulation : IAsyncDisposable
 
     async Task ChangeTheWorldAsync()
     {
-        switch (Random.Next(10))
+        switch (Random.Next(12))
         {
             case < 4:
                 Weather = Weather == Weather.Fine ? (Weather)Random.Next(4) : Weather.Fine;
@@ -182,12 +209,19 @@ internal sealed class MonthSimulation : IAsyncDisposable
             case 8:
                 await RestartAsync();
                 break;
+            case 9:
+                EdgeHub.Become(EdgeHub.IsFast ? (Uplink)Random.Next(3) : Uplink.Fast, Random.Next(1_200));
+                break;
+            case 10:
+                EdgeHub.TurnPage(Random.Next(3) > 0);
+                break;
             default:
                 _clock.Step(TimeSpan.FromHours(Random.Next(3) switch { 0 => Random.Next(-48, 48), 1 => -1, _ => 1 }));
                 break;
         }
 
         _calmSince = Elapsed;
+        _liveShare.Forget();
     }
 
     void ChangeSettings()
@@ -214,7 +248,7 @@ internal sealed class MonthSimulation : IAsyncDisposable
     {
         foreach (var send in _underWay)
         {
-            if (send.Arrives && Random.Next(2) == 0) Arrive(send.Batch);
+            if (send.Arrives && Random.Next(2) == 0) Arrive(send);
         }
 
         _underWay.Clear();
@@ -227,7 +261,31 @@ internal sealed class MonthSimulation : IAsyncDisposable
     void Restart()
     {
         _invariants.OnRestart();
+        EdgeHub.OnRestart();
         _dispatcher = new(
             _buffer, _sinks, new BatchEncoder("pi", "module", () => _buffer.Epoch), _clock, new Random(Random.Next()), NullLogger.Instance, () => _woken = true);
+    }
+}
+
+/// <summary>How much of what is to be proven came about in a simulated month.</summary>
+internal sealed class MonthCounts
+{
+    public long Sends { get; set; }
+
+    /// <summary>Sends to an edgeHub that was known to be stuck.</summary>
+    public long WhileHeld { get; set; }
+
+    /// <summary>New readings whose time was checked.</summary>
+    public long Timed { get; set; }
+
+    /// <summary>The same, with a daily limit.</summary>
+    public long TimedMetered { get; set; }
+
+    public void Add(MonthCounts other)
+    {
+        Sends += other.Sends;
+        WhileHeld += other.WhileHeld;
+        Timed += other.Timed;
+        TimedMetered += other.TimedMetered;
     }
 }

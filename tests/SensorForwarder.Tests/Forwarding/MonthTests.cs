@@ -14,7 +14,7 @@ public sealed class MonthTests(ITestOutputHelper output)
         var count = int.Parse(Environment.GetEnvironmentVariable("TEST_MONTHS") ?? "200", CultureInfo.InvariantCulture);
         var seeds = seed is null ? Enumerable.Range(FirstSeed, count) : [int.Parse(seed, CultureInfo.InvariantCulture)];
         var failures = new List<string>();
-        var sends = 0L;
+        var counts = new MonthCounts();
         await Parallel.ForEachAsync(seeds, TestContext.Current.CancellationToken, async (seed, _) =>
         {
             await using var month = new MonthSimulation(seed);
@@ -27,9 +27,11 @@ public sealed class MonthTests(ITestOutputHelper output)
                 lock (failures) failures.Add($"TEST_SEED={seed}, day {month.Elapsed.TotalDays:0.000}: {exception.Message}");
             }
 
-            Interlocked.Add(ref sends, month.Sends);
+            lock (failures) counts.Add(month.Counts);
         });
-        output.WriteLine($"{sends} sends");
+        output.WriteLine(
+            $"{counts.Sends} sends, {counts.WhileHeld} of them to an edgeHub that was held; {counts.Timed} readings timed, {counts.TimedMetered} with a daily limit");
         Assert.True(failures.Count == 0, string.Join('\n', failures));
+        if (seed is null) Assert.All([counts.WhileHeld, counts.Timed, counts.TimedMetered], count => Assert.True(count > 0, "nothing of it came about"));
     }
 }

@@ -32,7 +32,7 @@ internal sealed class ScriptedSink(MonthSimulation world, SinkKind kind) : ISink
 
     public Task WaitUntilReadyAsync(CancellationToken cancellationToken) => throw new InvalidOperationException("the simulation looks itself");
 
-    public bool IsHeld => false;
+    public bool IsHeld => kind == SinkKind.IotHub && world.EdgeHub.IsHolding;
 
     public bool IsMetered => kind == SinkKind.IotHub;
 

@@ -37,7 +37,13 @@ await using var buffer = await TelemetryBuffer.OpenAsync(
     {
         Directory = directory,
         // Small, so that the WAL is copied back again and again while the process dies.
-        Limits = new BufferLimits { CommitInterval = TimeSpan.FromMilliseconds(random.Next(3)), MaxBytes = 2 << 20 },
+        Limits = new BufferLimits
+        {
+            CommitInterval = TimeSpan.FromMilliseconds(random.Next(3)),
+            MaxBytes = 2 << 20,
+            // In one life of two what was delivered stays until room is needed.
+            RetainForwarded = TimeSpan.FromHours(random.Next(2) * 1_000_000),
+        },
     },
     TimeProvider.System, NullLogger<TelemetryBuffer>.Instance, CancellationToken.None);
 

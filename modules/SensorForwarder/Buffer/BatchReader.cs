@@ -21,6 +21,7 @@ internal sealed class BatchReader : IDisposable
     readonly PayloadCipher? _cipher;
     SqliteConnection? _connection;
     SqliteStatement _batch = null!;
+    SqliteStatement _any = null!;
     SqliteStatement _deadLetters = null!;
     SqliteStatement _document = null!;
     SqliteStatement _note = null!;
@@ -59,6 +60,15 @@ internal sealed class BatchReader : IDisposable
             SELECT id, recorded_at, clock, payload FROM queue
             WHERE id > {Shown} ORDER BY id LIMIT ?2
             """);
+        // Each half is in the order of ids by itself.
+        _any = connection.Prepare(
+            $"""
+            SELECT * FROM (SELECT id, recorded_at, clock, payload FROM queue
+                WHERE id > ?1 ORDER BY id LIMIT ?2)
+            UNION ALL SELECT * FROM (SELECT id + {QueueStore.KeptOffset}, recorded_at, clock, payload FROM queue
+                WHERE id > ?1 - {QueueStore.KeptOffset} AND id < 0 ORDER BY id LIMIT ?2)
+            ORDER BY 1 LIMIT ?2
+            """);
         _deadLetters = connection.Prepare("""
             SELECT id, recorded_at, clock, payload, reason, answer, refused_at FROM dead_letter
             WHERE id > ?1 ORDER BY id LIMIT ?2
@@ -68,7 +78,11 @@ internal sealed class BatchReader : IDisposable
     }
 
     public IReadOnlyList<BufferedReading> PeekBatch(long afterId, int maxCount, int maxBytes) =>
-        Read(() => ReadBatch(afterId, maxCount, maxBytes));
+        Read(() => ReadBatch(_batch, afterId, maxCount, maxBytes));
+
+    /// <summary>Like <see cref="PeekBatch"/>, with readings that were delivered and are still in the file.</summary>
+    public IReadOnlyList<BufferedReading> PeekAny(long afterId, int maxCount, int maxBytes) =>
+        Read(() => ReadBatch(_any, afterId, maxCount, maxBytes));
 
     /// <summary>Readings that a batch could hold; reads an index of the whole queue.</summary>
     public long Count() => Read(() =>
@@ -76,6 +90,9 @@ internal sealed class BatchReader : IDisposable
         using var query = _connection!.PrepareOnce($"SELECT count(*) FROM queue WHERE id > {Shown}");
         return query.Bind(1, 0).Step() ? query.Number(0) : 0;
     });
+
+    /// <summary>Readings that <see cref="PeekAny"/> finds; reads an index of the whole file.</summary>
+    public long CountAny() => Read(() => _connection!.QueryNumber("SELECT count(*) FROM queue") ?? 0);
 
     public IReadOnlyList<DeadLetter> ListDeadLetters(long afterId, int maxCount) =>
         Read(() => ReadDeadLetters(afterId, maxCount));
@@ -135,32 +152,32 @@ internal sealed class BatchReader : IDisposable
         _connection = null;
     }
 
-    BufferedReading[] ReadBatch(long afterId, int maxCount, int maxBytes)
+    BufferedReading[] ReadBatch(SqliteStatement query, long afterId, int maxCount, int maxBytes)
     {
         var rows = new List<(long Id, long RecordedAtMs, int End)>(Math.Min(maxCount, 1_024));
         var bytes = new byte[Math.Min(Math.Max(_lastBytes, SmallestArray), Math.Max(maxBytes, SmallestArray))];
         var used = 0;
-        _batch.Bind(1, afterId).Bind(2, maxCount);
+        query.Bind(1, afterId).Bind(2, maxCount);
         try
         {
-            while (_batch.Step())
+            while (query.Step())
             {
-                var payload = Plain(_batch, _batch.Number(0));
+                var payload = Plain(query, query.Number(0));
                 // A repaired time keeps its length, but a mark on a doubtful one adds to it.
                 var needed = payload.Length + TimeRepair.MaxAddedBytes;
                 if (rows.Count > 0 && used + needed > maxBytes)
                     break;
                 if (used + needed > bytes.Length)
                     Array.Resize(ref bytes, Math.Max(bytes.Length * 2, used + needed));
-                var recordedAtMs = _batch.Number(1);
+                var recordedAtMs = query.Number(1);
                 used += TimeRepair.Copy(
-                    payload, bytes.AsSpan(used), ref recordedAtMs, _clock.CorrectionMs((int)_batch.Number(2)));
-                rows.Add((_batch.Number(0), recordedAtMs, used));
+                    payload, bytes.AsSpan(used), ref recordedAtMs, _clock.CorrectionMs((int)query.Number(2)));
+                rows.Add((query.Number(0), recordedAtMs, used));
             }
         }
         finally
         {
-            _batch.Reset();
+            query.Reset();
         }
         // The next batch is likely as large; a little more spares it the growing.
         _lastBytes = used + (used / 8);

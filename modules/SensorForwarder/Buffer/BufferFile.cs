@@ -45,10 +45,13 @@ internal sealed class BufferFile : IDisposable
     }
 
     /// <summary>Readings after an id, in the order of ids; empty at the end.</summary>
-    public IReadOnlyList<BufferedReading> Read(long afterId, int maxCount) => _reader.PeekBatch(afterId, maxCount, MaxPageBytes);
+    /// <param name="withForwarded">Also those that were forwarded and are still there.</param>
+    public IReadOnlyList<BufferedReading> Read(long afterId, int maxCount, bool withForwarded) => withForwarded
+        ? _reader.PeekAny(afterId, maxCount, MaxPageBytes)
+        : _reader.PeekBatch(afterId, maxCount, MaxPageBytes);
 
     /// <summary>How many there are.</summary>
-    public long Count() => _reader.Count();
+    public long Count(bool withForwarded) => withForwarded ? _reader.CountAny() : _reader.Count();
 
     /// <summary>Reads the whole file in search of damage.</summary>
     /// <returns>The first fault; null when there is none.</returns>

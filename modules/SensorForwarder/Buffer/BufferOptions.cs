@@ -31,6 +31,10 @@ internal sealed record BufferLimits
     /// step: setting the wall clock evicts nothing.</summary>
     public TimeSpan MaxAge { get; init; } = TimeSpan.Zero;
 
+    /// <summary>Readings that were delivered stay until they are so old, by the same clock, and go in pieces of an eighth of
+    /// it; earlier when room is needed. 0 (default) keeps none on purpose.</summary>
+    public TimeSpan RetainForwarded { get; init; } = TimeSpan.Zero;
+
     /// <summary>What gives way when <see cref="MaxBytes"/> is reached. Default <see cref="WhenFull.Thin"/>.</summary>
     public WhenFull WhenFull { get; init; } = WhenFull.Thin;
 }

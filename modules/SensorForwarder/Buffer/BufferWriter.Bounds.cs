@@ -18,22 +18,25 @@ internal sealed partial class BufferWriter
     public static BufferRejectedException Rejection() =>
         new("the buffer has reached bufferMaxMegabytes, and whenFull is rejectNew");
 
+    /// <param name="keptBytes">What takes only the place of delivered rows, and never that of rows that wait.</param>
     /// <returns>Whether the readings can be taken; if not, they are to be refused.</returns>
-    bool MakeRoom(StorageBudget budget, List<IntakeGroup> groups)
+    bool MakeRoom(StorageBudget budget, List<IntakeGroup> groups, long keptBytes)
     {
         var store = _store!;
         var bytes = groups.Sum(g => (long)g.LiveBytes);
         var readings = groups.Sum(g => g.Live);
         var limits = _limits;
-        if (!Evictor.IsOver(store, budget, bytes, readings))
+        if (!Evictor.IsOver(store, budget, bytes + keptBytes, readings))
             return true;
         // Room for more than this transaction, so that eviction comes in pieces and not with every commit.
         var ahead = bytes + (budget.DatabaseBytes / 64);
-        while (store.Marks.DeadRows > 0 && Evictor.IsOver(store, budget, ahead, readings)
-            && Transact(static store => store.Reclaim()))
+        while (store.Marks.DeadRows > 0 && Evictor.IsOver(store, budget, ahead + keptBytes, readings)
+            && Transact(ReclaimForRoom))
         {
             _upkeep.AfterCommit(store, budget);
         }
+        if (!Evictor.IsOver(store, budget, bytes, readings))
+            return true;
         if (limits.WhenFull == WhenFull.RejectNew)
         {
             IsRejecting = readings > 0 && Evictor.IsOver(store, budget, bytes, readings);
@@ -49,7 +52,7 @@ internal sealed partial class BufferWriter
         return true;
     }
 
-    List<IntakeGroup> Reject(List<IntakeGroup> groups)
+    void Reject(List<IntakeGroup> groups)
     {
         foreach (var group in groups)
         {
@@ -59,7 +62,6 @@ internal sealed partial class BufferWriter
         _intake.Done(groups);
         groups.ForEach(g => g.Fail(Rejection()));
         groups.Clear();
-        return groups;
     }
 
     // By themselves, since they need next to no room: what waits to be stored may not fit for long.
@@ -69,7 +71,7 @@ internal sealed partial class BufferWriter
         var (acknowledgements, _) = _requests.Take(withCommands: false);
         try
         {
-            Transact(store => Acknowledge(store, acknowledgements), isProof: false);
+            Transact(store => Acknowledge(store, acknowledgements, keeps: false), isProof: false);
         }
         catch
         {
@@ -78,18 +80,37 @@ internal sealed partial class BufferWriter
         }
         Snapshot = Snapshot with { Marks = store.Marks };
         acknowledgements.ForEach(a => a.Completion.TrySetResult());
-        if (store.IsCheapToReclaim)
-            Transact(static store => store.Reclaim(), isProof: false);
+        ReclaimOnFullVolume(store);
         _upkeep.AfterCommit(store, budget);
+    }
+
+    // At once, as long as there is the room that the reserve has left: a database that has to grow could not. Deleting takes a
+    // little room itself, which may not be there; what waits is tried in any case.
+    void ReclaimOnFullVolume(QueueStore store)
+    {
+        try
+        {
+            while (store.Marks.DeadRows > 0 && StorageUpkeep.HasFewFreePages(store)
+                && Transact(store => store.IsCheapToReclaim ? ReclaimForRoom(store) : ReclaimPiece(store), isProof: false))
+            {
+                StorageUpkeep.TryCopyBack(store);
+            }
+        }
+        catch (SqliteFailure failure) when (!failure.IsDamage)
+        {
+            // Something else on the volume has to go.
+        }
     }
 
     // Takes delivered rows out where that is cheap, or where they take more than their share.
     void Reclaim()
     {
+        if (IsRetaining)
+            return;
         var mostDeadRows = Math.Max(64L << 20, _limits.MaxBytes / 4) / AssumedRowBytes;
         while (_store!.IsCheapToReclaim || _store.Marks.DeadRows > mostDeadRows)
         {
-            Transact(static store => store.Reclaim());
+            Transact(static store => store.ReclaimAll());
             _upkeep.AfterCommit(_store, StorageBudget.Of(_limits));
         }
     }
@@ -98,13 +119,11 @@ internal sealed partial class BufferWriter
     void EndRejecting()
     {
         var budget = StorageBudget.Of(_limits);
-        while (IsRejecting && _store!.Marks.DeadRows > 0)
-        {
-            Transact(static store => store.Reclaim());
+        while (IsRejecting && _store!.Marks.DeadRows > 0 && IsStillFull() && Transact(ReclaimForRoom))
             _upkeep.AfterCommit(_store, budget);
-        }
-        IsRejecting = IsRejecting && _limits.WhenFull == WhenFull.RejectNew
-            && Evictor.IsOver(_store!, budget, budget.DatabaseBytes / 64, 1);
+        IsRejecting = IsRejecting && _limits.WhenFull == WhenFull.RejectNew && IsStillFull();
+
+        bool IsStillFull() => Evictor.IsOver(_store!, budget, budget.DatabaseBytes / 64, 1);
     }
 
     void Expire()
@@ -128,7 +147,7 @@ internal sealed partial class BufferWriter
     bool WorkWhenIdle()
     {
         var store = _store!;
-        if (store.Marks.DeadRows > KeptDeadRows && Transact(static store => store.Reclaim()))
+        if (!IsRetaining && store.Marks.DeadRows > KeptDeadRows && Transact(static store => store.ReclaimAll()))
             return true;
         var budget = StorageBudget.Of(_limits);
         if (Transact(store => StorageUpkeep.GiveSpaceBack(store, budget)))

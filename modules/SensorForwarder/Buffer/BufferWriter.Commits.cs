@@ -42,10 +42,13 @@ internal sealed partial class BufferWriter
             var documents = _requests.TakeDocuments(); // after the readings: never older than what they say
             try
             {
-                if (MakeRoom(budget, groups))
-                    CommitPiece(groups, acknowledgements, documents, commands, note);
-                else
-                    CommitPiece(Reject(groups), acknowledgements, documents, commands, note);
+                var keptBytes = KeptBytes(acknowledgements);
+                if (!MakeRoom(budget, groups, keptBytes))
+                    Reject(groups);
+                var keeps = IsRetaining && !Evictor.IsOver(_store!, budget, groups.Sum(g => (long)g.LiveBytes) + keptBytes, groups.Sum(g => g.Live));
+                if (keeps && keptBytes > budget.TransactionBytes)
+                    KeepInPieces(budget, acknowledgements);
+                CommitPiece(groups, acknowledgements, keeps, documents, commands, note);
             }
             catch
             {
@@ -61,7 +64,7 @@ internal sealed partial class BufferWriter
     }
 
     void CommitPiece(
-        List<IntakeGroup> groups, List<Acknowledgement> acknowledgements, Dictionary<string, ReadOnlyMemory<byte>> documents,
+        List<IntakeGroup> groups, List<Acknowledgement> acknowledgements, bool keeps, Dictionary<string, ReadOnlyMemory<byte>> documents,
         List<WriterCommand> commands, string note)
     {
         var store = _store!;
@@ -74,7 +77,7 @@ internal sealed partial class BufferWriter
             firstId = store.Marks.LastId + 1;
             foreach (var group in groups)
                 bytes += Append(store, group);
-            if (Acknowledge(store, acknowledgements) && _ledger.HasUnannounced)
+            if (Acknowledge(store, acknowledgements, keeps) && _ledger.HasUnannounced)
                 EvictionLedger.Announce(store, Epoch, _timeProvider.GetUtcNow(), _clock.Current().Id);
             foreach (var (name, document) in documents)
                 store.SaveDocument(name, document.Span);
@@ -106,12 +109,12 @@ internal sealed partial class BufferWriter
         return bytes;
     }
 
-    static bool Acknowledge(QueueStore store, List<Acknowledgement> acknowledgements)
+    static bool Acknowledge(QueueStore store, List<Acknowledgement> acknowledgements, bool keeps)
     {
         if (acknowledgements.Count == 0)
             return false;
         foreach (var range in acknowledgements)
-            store.Acknowledge(range.FirstId, range.LastId);
+            store.Acknowledge(range.FirstId, range.LastId, keeps);
         store.RefreshFirst();
         return true;
     }

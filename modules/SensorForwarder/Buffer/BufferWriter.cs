@@ -138,12 +138,13 @@ internal sealed partial class BufferWriter : IDisposable
         Reclaim();
         EndRejecting();
         Expire();
+        ReclaimRetained();
         _upkeep.KeepReserve(StorageBudget.Of(_limits));
         if (_upkeep.IdleWorkIn() == TimeSpan.Zero && WorkWhenIdle())
             return TimeSpan.Zero;
         return Earliest(
             CommitIn(), _upkeep.IdleWorkIn(), _upkeep.ReserveIn(StorageBudget.Of(_limits)),
-            _limits.MaxAge > TimeSpan.Zero ? AgeCheckInterval : null);
+            _limits.MaxAge > TimeSpan.Zero || IsRetaining ? AgeCheckInterval : null);
     }
 
     // Also the place where a file that turned out to be damaged is replaced.

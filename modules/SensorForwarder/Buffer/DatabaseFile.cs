@@ -207,7 +207,7 @@ internal sealed class DatabaseFile(
 
     static bool OpensAny(SqliteConnection connection, PayloadCipher cipher)
     {
-        using var query = connection.PrepareOnce("SELECT id, payload FROM queue LIMIT 100");
+        using var query = connection.PrepareOnce("SELECT id, payload FROM queue WHERE id > 0 LIMIT 100");
         while (query.Step())
         {
             if (cipher.Unseal(query.Number(0), query.Bytes(1)) is not null)

@@ -104,8 +104,8 @@ internal sealed class PendingSalvage(
             return new Step(Outcome.Replaced, progress, SalvageProgress.Parse(stored));
         if (piece.Count > 0 && MakeRoom(store, piece.Count) is var room and not Outcome.TookOver)
             return new Step(room, progress, progress);
-        if (piece.Exists(r => r.RowId > 0 && r.RowId <= store.Marks.AcknowledgedThrough))
-            store.ForgetAcknowledged();
+        var ids = piece.Where(r => r.RowId > 0).Select(r => r.RowId).DefaultIfEmpty(long.MaxValue);
+        store.ForgetAcknowledged(ids.Min());
         using var cipher = file.NewCipher();
         using var records = new SalvagedRecords(store.Connection, cipher);
         var appended = 0;
@@ -150,6 +150,8 @@ internal sealed class PendingSalvage(
             return Outcome.Full;
         if (!Evictor.IsOver(store, budget, PieceBytes, rows))
             return Outcome.TookOver;
+        if (store.ReclaimAll())
+            return Outcome.MadeRoom;
         return whenFull != WhenFull.RejectNew
             && ((whenFull == WhenFull.Thin && Evictor.Thin(store) > 0) || Evictor.DropOldest(store) > 0)
                 ? Outcome.MadeRoom

@@ -31,7 +31,8 @@ internal sealed partial class QueueStore
     /// <summary>Moves dead letters back into the queue, oldest first.</summary>
     public int ReturnDeadLetters(int maxCount)
     {
-        ForgetAcknowledged();
+        if (_connection.QueryNumber("SELECT min(id) FROM dead_letter") is { } lowest)
+            ForgetAcknowledged(lowest);
         using (var copy = _connection.PrepareOnce("""
             INSERT OR IGNORE INTO queue(id, recorded_at, clock, payload)
             SELECT id, recorded_at, clock, payload FROM dead_letter ORDER BY id LIMIT ?1

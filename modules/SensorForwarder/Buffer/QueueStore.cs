@@ -4,12 +4,6 @@ namespace SensorForwarder.Buffer;
 /// Everything throws <see cref="SqliteFailure"/>; after one, <see cref="Rollback"/>.</summary>
 internal sealed partial class QueueStore : IDisposable
 {
-    // Rows that are deleted in one transaction.
-    const int DeletePieceRows = 20_000;
-
-    // So few waiting rows are sooner written again than deleted around.
-    const int FewRows = 1_024;
-
     /// <summary>Up to this id rows are not shown to readers yet: <see cref="PendingSalvage"/>.</summary>
     public const string HiddenName = "hidden_through";
 
@@ -26,6 +20,7 @@ internal sealed partial class QueueStore : IDisposable
     readonly SqliteStatement _append;
     readonly SqliteStatement _insert;
     readonly SqliteStatement _delete;
+    readonly SqliteStatement _keepOvertaker;
     readonly SqliteStatement _first;
     readonly SqliteStatement _setMeta;
     readonly SqliteStatement _saveClock;
@@ -48,6 +43,7 @@ internal sealed partial class QueueStore : IDisposable
         _insert = connection.Prepare(
             "INSERT OR IGNORE INTO queue(id, recorded_at, clock, payload) VALUES(?1, ?2, ?3, ?4)");
         _delete = connection.Prepare("DELETE FROM queue WHERE id BETWEEN ?1 AND ?2");
+        _keepOvertaker = connection.Prepare($"UPDATE OR REPLACE queue SET id = id - {KeptOffset} WHERE id BETWEEN ?1 AND ?2");
         _first = connection.Prepare("SELECT id, recorded_at, clock FROM queue WHERE id > ?1 ORDER BY id LIMIT 1");
         _setMeta = connection.Prepare("INSERT OR REPLACE INTO meta(name, value) VALUES(?1, ?2)");
         _saveClock = connection.Prepare(
@@ -135,69 +131,6 @@ internal sealed partial class QueueStore : IDisposable
         return true;
     }
 
-    /// <summary>The rows of an id range were delivered. At the old end of the queue that is only noted.</summary>
-    public void Acknowledge(long firstId, long lastId)
-    {
-        lastId = Math.Min(lastId, Marks.LastId);
-        if (lastId < Marks.FirstId)
-            return;
-        if (firstId > Marks.FirstId)
-        {
-            Delete(firstId, lastId);
-            return;
-        }
-        var rows = Marks.Holes == 0 ? lastId - Marks.FirstId + 1 : Count(Marks.FirstId, lastId);
-        Marks = Marks with
-        {
-            AcknowledgedThrough = lastId,
-            DeadRows = Marks.DeadRows + rows,
-            Depth = Marks.Depth - rows,
-        };
-        RefreshFirst();
-    }
-
-    /// <summary>Whether so few rows wait, and so many are dead, that <see cref="Reclaim"/> costs next to nothing.
-    /// </summary>
-    public bool IsCheapToReclaim => Marks.DeadRows >= 2 * FewRows && Marks.Depth <= FewRows;
-
-    /// <summary>Takes delivered rows out of the file: all of them where that is cheap, else a piece.</summary>
-    /// <returns>Whether there were any.</returns>
-    public bool Reclaim()
-    {
-        if (Marks.DeadRows == 0)
-            return false;
-        if (IsCheapToReclaim)
-        {
-            Rewrite();
-            return true;
-        }
-        var first = _connection.QueryNumber("SELECT min(id) FROM queue") ?? long.MaxValue;
-        if (first > Marks.AcknowledgedThrough)
-        {
-            Marks = Marks with { DeadRows = 0 };
-            return false;
-        }
-        var last = Math.Min(Marks.AcknowledgedThrough, first + DeletePieceRows - 1);
-        if (last == Marks.LastId)
-            KeepLastId();
-        _delete.Bind(1, first).Bind(2, last).Run();
-        Marks = Marks with
-        {
-            DeadRows = last == Marks.AcknowledgedThrough ? 0 : Math.Max(1, Marks.DeadRows - _connection.Changes()),
-        };
-        return true;
-    }
-
-    /// <summary>Takes all delivered rows out of the file, so that rows may come back at ids that lie among them.</summary>
-    public void ForgetAcknowledged()
-    {
-        while (Reclaim())
-        {
-            // Bounded by what is left dead in the file.
-        }
-        Marks = Marks with { AcknowledgedThrough = 0 };
-    }
-
     /// <summary>Rows were put in at ids that were given out before.</summary>
     public void TookOver(long readings, long deadLetters)
     {
@@ -249,34 +182,6 @@ internal sealed partial class QueueStore : IDisposable
         _cipher?.Dispose();
     }
 
-    // DELETE without a condition frees the pages without writing them.
-    void Rewrite()
-    {
-        var rows = new List<(long Id, long RecordedAtMs, int Clock, byte[] Payload, bool IsBlob)>();
-        using (var query = _connection.PrepareOnce(
-            "SELECT id, recorded_at, clock, payload FROM queue WHERE id > ?1 ORDER BY id"))
-        {
-            query.Bind(1, Marks.AcknowledgedThrough);
-            while (query.Step())
-            {
-                rows.Add((query.Number(0), query.Number(1), (int)query.Number(2), query.Bytes(3).ToArray(),
-                    query.IsBlob(3)));
-            }
-        }
-        KeepLastId();
-        _connection.Execute("DELETE FROM queue");
-        Marks = Marks with { DeadRows = 0, Depth = 0 };
-        foreach (var row in rows)
-            Restore(row.Id, row.RecordedAtMs, row.Clock, row.Payload, row.IsBlob);
-        RefreshFirst();
-    }
-
-    long Count(long firstId, long lastId)
-    {
-        using var query = _connection.PrepareOnce("SELECT count(*) FROM queue WHERE id BETWEEN ?1 AND ?2");
-        return query.Bind(1, firstId).Bind(2, lastId).Step() ? query.Number(0) : 0;
-    }
-
     // The highest row tells the next id at the next start, as long as it is there. Before it goes, its id is noted.
     void KeepLastId() => SetMeta("last_id", Marks.LastId);
 
@@ -294,14 +199,13 @@ internal sealed partial class QueueStore : IDisposable
         var refused = _connection.QueryNumber("SELECT max(id) FROM dead_letter") ?? 0;
         var acknowledged = _connection.QueryNumber($"SELECT value FROM meta WHERE name = '{AcknowledgedName}'") ?? 0;
         var check = _connection.QueryNumber($"SELECT value FROM meta WHERE name = '{AcknowledgedCheckName}'") ?? ~0L;
-        var lowest = _connection.QueryNumber("SELECT min(id) FROM queue") ?? long.MaxValue;
         if (acknowledged != ~check)
             SaveAcknowledged(acknowledged = 0);
         Marks = new QueueMarks
         {
             LastId = Math.Max(Math.Max(noted, acknowledged), Math.Max(stored, refused)),
             AcknowledgedThrough = acknowledged,
-            DeadRows = Math.Max(0, acknowledged - lowest + 1),
+            DeadRows = EstimateDeadRows(acknowledged),
             DeadLetters = _connection.QueryNumber("SELECT count(*) FROM dead_letter") ?? 0,
         };
         RefreshFirst();

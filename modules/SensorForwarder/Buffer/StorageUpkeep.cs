@@ -93,6 +93,9 @@ internal sealed class StorageUpkeep(VolumeFiles files, TimeProvider timeProvider
         return true;
     }
 
+    /// <summary>Whether little of the file can take new readings without the file growing.</summary>
+    public static bool HasFewFreePages(QueueStore store) => store.CountPages().Free < KeptFreePages;
+
     /// <summary>When the reserve is to be made; null when it is there.</summary>
     public TimeSpan? ReserveIn(StorageBudget budget)
     {

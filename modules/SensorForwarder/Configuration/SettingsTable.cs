@@ -49,6 +49,8 @@ internal static class SettingsTable
             s => (int)(s.Buffer.MaxBytes >> 20), (s, v) => s with { Buffer = s.Buffer with { MaxBytes = (long)v << 20 } }),
         Integer("bufferMaxAgeHours", 0, 1_000_000, "Readings older than this are given up; 0: no limit.",
             s => (int)s.Buffer.MaxAge.TotalHours, (s, v) => s with { Buffer = s.Buffer with { MaxAge = TimeSpan.FromHours(v) } }),
+        Integer("retainForwardedHours", 0, 1_000_000, "Forwarded readings stay in the buffer until they are this old, for the page, `/api/readings` and `--export`, or until room is needed; 0: they go.",
+            s => (int)s.Buffer.RetainForwarded.TotalHours, (s, v) => s with { Buffer = s.Buffer with { RetainForwarded = TimeSpan.FromHours(v) } }),
         Choice("whenFull", "What makes room when the buffer is full.",
             [("thin", WhenFull.Thin), ("dropOldest", WhenFull.DropOldest), ("rejectNew", WhenFull.RejectNew)],
             s => s.Buffer.WhenFull, (s, v) => s with { Buffer = s.Buffer with { WhenFull = v } }),

@@ -13,7 +13,7 @@ namespace SensorForwarder.Operations;
 internal sealed record HistoryQuery(string Sensor, DateTimeOffset? From, DateTimeOffset To, int Points, string? Value = null);
 
 /// <summary>
-/// The readings of one sensor that are in the buffer, thinned to a number of points with the least, the greatest and the last
+/// The readings of one sensor that are in the buffer, waiting or forwarded and not yet deleted, thinned to a number of points with the least, the greatest and the last
 /// value of each. Ids go with time nearly always, so the range is found by bisection, and of a long one each piece is read in
 /// part: the work is bounded whatever the queue holds. It reads on a connection of its own; one question at a time.
 /// </summary>
@@ -75,7 +75,7 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
 
     static DateTimeOffset Oldest(BatchReader reader, DateTimeOffset to)
     {
-        var rows = reader.PeekBatch(0, 1, PageBytes);
+        var rows = reader.PeekAny(0, 1, PageBytes);
         return rows.Count > 0 && rows[0].RecordedAt < to ? rows[0].RecordedAt : to - TimeSpan.FromHours(1);
     }
 
@@ -86,7 +86,7 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
         while (low < high)
         {
             var middle = low + ((high - low) / 2);
-            var rows = reader.PeekBatch(middle - 1, 1, PageBytes);
+            var rows = reader.PeekAny(middle - 1, 1, PageBytes);
             if (rows.Count == 0 || rows[0].Id >= high) high = middle;
             else if (rows[0].RecordedAt >= time) high = middle;
             else low = rows[0].Id + 1;
@@ -100,7 +100,7 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
         for (var after = from - 1; after < to;)
         {
             cancellationToken.ThrowIfCancellationRequested();
-            var rows = reader.PeekBatch(after, (int)Math.Min(PageRows, to - after), PageBytes);
+            var rows = reader.PeekAny(after, (int)Math.Min(PageRows, to - after), PageBytes);
             if (rows.Count == 0) yield break;
             foreach (var row in rows)
             {

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.Buffer;
 using SensorForwarder.Sensors;
 using static SensorForwarder.Benchmarks.Surroundings;
@@ -16,7 +17,7 @@ internal static class BufferBenchmarks
     public static IReadOnlyList<Benchmark> All { get; } =
     [
         Make(Enqueue, "enqueue.readingsPerSecond", "enqueue.vsNaive", "enqueue.vsCeiling", "enqueue.serial.vsNaive"),
-        Make(Wear, "wear.trickle.bytesPerReading", "wear.trickle.vsNaive", "wear.burst.vsPayload"),
+        Make(Wear, "wear.trickle.bytesPerReading", "wear.trickle.vsNaive", "wear.retained.vsTrickle", "wear.burst.vsPayload"),
         Make(Drain, "drain.readingsPerSecond", "drain.10M.vs10k"),
         Make(Open, "open.2GB.seconds", "open.2GB.damaged.seconds", "salvage.2GB.seconds"),
         Make(Memory, "buffer.megabytesPerMillionReadings"),
@@ -48,6 +49,8 @@ internal static class BufferBenchmarks
         var trickle = TrickleBytesPerReading(place.New(), seconds: 600);
         yield return new("wear.trickle.bytesPerReading", trickle, "B", $"naive {naive:F0} B");
         yield return new("wear.trickle.vsNaive", trickle / naive, "x", "<= 0.05");
+        var retained = TrickleBytesPerReading(place.New(), seconds: 900, TimeSpan.FromSeconds(300));
+        yield return new("wear.retained.vsTrickle", retained / trickle, "x", "delivered readings are kept for 300 s of 900");
         yield return new("wear.burst.vsPayload", BurstBytesPerPayload(place.New(), rounds: 100), "x", "<= 3");
     }
 
@@ -154,22 +157,24 @@ internal static class BufferBenchmarks
         }))).GetAwaiter().GetResult();
 
     // Ten readings a second of the clock's time, delivered every ten seconds, as the module does it.
-    static double TrickleBytesPerReading(string directory, int seconds)
+    static double TrickleBytesPerReading(string directory, int seconds, TimeSpan retain = default)
     {
+        var time = new FakeTimeProvider(Opened.FirstTime);
         long before;
         // The interval never ends by itself: the loop below ends it, once for each second of ten readings.
-        using (var buffer = new Opened(directory, TimeSpan.FromMinutes(1)))
+        using (var buffer = new Opened(directory, new BufferLimits { CommitInterval = TimeSpan.FromMinutes(1), RetainForwarded = retain }, time))
         {
             // Without what a new file costs once: the tables, and the reserve for a full volume.
             buffer.Buffer.CommitAsync(CancellationToken.None).GetAwaiter().GetResult();
             before = DeviceBytes();
             for (var second = 0; second < seconds; second++)
             {
-                var waiting = Enumerable.Range(0, 10).Select(i => buffer.Enqueue(i).AsTask()).ToList();
+                var waiting = Enumerable.Range(0, 10).Select(_ => buffer.Enqueue(second).AsTask()).ToList();
                 if (second % 10 == 9)
                     _ = buffer.Buffer.AcknowledgeAsync(1, buffer.Buffer.LastCommittedId, CancellationToken.None);
                 buffer.Buffer.CommitAsync(CancellationToken.None).GetAwaiter().GetResult();
                 Task.WhenAll(waiting).GetAwaiter().GetResult();
+                time.Advance(TimeSpan.FromSeconds(1));
             }
         }
         return (DeviceBytes() - before) / (seconds * 10.0);
@@ -231,24 +236,32 @@ internal sealed class Opened : IDisposable
 {
     readonly Reading[] _readings;
 
+    /// <summary>The time of reading 0; a second later for each one.</summary>
+    public static readonly DateTimeOffset FirstTime = DateTimeOffset.UnixEpoch.AddSeconds(1_900_000_000);
+
     public Opened(string directory, TimeSpan commitInterval = default)
+        : this(directory, new BufferLimits { CommitInterval = commitInterval, MaxBytes = 8L << 30 }, TimeProvider.System)
+    {
+    }
+
+    public Opened(string directory, BufferLimits limits, TimeProvider timeProvider)
     {
         // 150 bytes of payload.
         _readings = [.. Enumerable.Range(0, 1_000).Select(i => new Reading
         {
             Sensor = "attic",
             Kind = "bme280",
-            Time = DateTimeOffset.UnixEpoch.AddSeconds(1_900_000_000 + i),
+            Time = FirstTime.AddSeconds(i),
             Values = [new("temperature", 20 + (i / 100.0)), new("humidity", 41.25), new("pressure", 1013.25)],
         })];
         Buffer = TelemetryBuffer.OpenAsync(
             new BufferOptions
             {
                 Directory = directory,
-                Limits = new BufferLimits { CommitInterval = commitInterval, MaxBytes = 8L << 30 },
-                KernelTime = () => LinuxClocks.Read() with { Synchronized = true },
+                Limits = limits,
+                KernelTime = timeProvider == TimeProvider.System ? () => LinuxClocks.Read() with { Synchronized = true } : null,
             },
-            TimeProvider.System, NullLogger<TelemetryBuffer>.Instance, CancellationToken.None).GetAwaiter().GetResult();
+            timeProvider, NullLogger<TelemetryBuffer>.Instance, CancellationToken.None).GetAwaiter().GetResult();
     }
 
     public TelemetryBuffer Buffer { get; }

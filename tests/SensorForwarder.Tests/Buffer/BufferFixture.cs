@@ -41,6 +41,16 @@ internal sealed class BufferFixture(bool inMemory = false) : IDisposable
         return all;
     }
 
+    /// <summary>All readings in the file, delivered ones too.</summary>
+    public static List<BufferedReading> ReadAny(TelemetryBuffer buffer, int batch = 500)
+    {
+        using var reader = buffer.NewReader();
+        var all = new List<BufferedReading>();
+        while (reader.PeekAny(all.Count == 0 ? 0 : all[^1].Id, batch, 1 << 20) is { Count: > 0 } rows)
+            all.AddRange(rows);
+        return all;
+    }
+
     public Task<TelemetryBuffer> OpenAsync(
         BufferLimits? limits = null, TimeProvider? timeProvider = null, Func<BufferOptions, BufferOptions>? with = null)
     {

@@ -111,28 +111,31 @@ public sealed class FaultTests
     public async Task No_single_fault_costs_a_completed_reading_or_stops_the_buffer(string kind, int code)
     {
         var everywhere = Environment.GetEnvironmentVariable("TEST_BUFFER_ALL_FAULTS") == "1";
-        var (small, large) = (0, 0);
-        // Each place of a short life; then one with thinning, whose places are many and alike, in growing steps.
+        var (small, retained, large) = (0, 0, 0);
+        // Each place of a short life, and of one that keeps what was delivered for a while; then one with thinning, whose
+        // places are many and alike, in growing steps.
         for (var at = 1; await RunAsync(Enum.Parse<FileOperationKind>(kind), code, at, groups: 1, size: 40); at++)
             small++;
+        for (var at = 1; await RunAsync(Enum.Parse<FileOperationKind>(kind), code, at, groups: 1, size: 40, retainSeconds: 20); at++)
+            retained++;
         for (var at = 1;
             await RunAsync(Enum.Parse<FileOperationKind>(kind), code, at, groups: 9, size: 700);
             at += 1 + (everywhere ? 0 : at / 4))
         {
             large++;
         }
-        TestContext.Current.TestOutputHelper?.WriteLine($"{kind} with {code}: {small} + {large} places, nothing lost");
+        TestContext.Current.TestOutputHelper?.WriteLine($"{kind} with {code}: {small} + {retained} + {large} places, nothing lost");
         Assert.True(small > (kind == nameof(FileOperationKind.Delete) ? 0 : 2));
     }
 
     /// <returns>Whether there was an operation of that number.</returns>
-    static async Task<bool> RunAsync(FileOperationKind kind, int code, int at, int groups, int size)
+    static async Task<bool> RunAsync(FileOperationKind kind, int code, int at, int groups, int size, int retainSeconds = 0)
     {
         using var fixture = new BufferFixture(inMemory: true);
         var recorder = new Recorder { FailKind = kind, FailAt = at, FailCode = code };
         RecordingVfs.Attach(fixture.Directory, recorder);
         var time = new FakeTimeProvider(BufferFixture.Noon);
-        var limits = BufferFixture.AtOnce with { MaxBytes = 1 << 20 };
+        var limits = BufferFixture.AtOnce with { MaxBytes = 1 << 20, RetainForwarded = TimeSpan.FromSeconds(retainSeconds) };
         try
         {
             var completed = new SortedSet<long>();
@@ -148,6 +151,9 @@ public sealed class FaultTests
                     buffer.EnqueueAsync(BufferFixture.Reading(n), BufferFixture.Token).AsTask()).ToList();
                 await Settle(Task.WhenAll(group), time);
                 completed.UnionWith(group.Select(t => t.Result));
+                // These overtake others.
+                if (i == 0)
+                    await Settle(buffer.AcknowledgeAsync(10, 19, BufferFixture.Token), time);
             }
             await Settle(buffer.DeadLetterAsync(completed.Max, "400", null, BufferFixture.Token), time);
             await Settle(buffer.SaveDocumentAsync("d", "x"u8.ToArray(), BufferFixture.Token), time);
@@ -163,7 +169,7 @@ public sealed class FaultTests
             var rows = BufferFixture.ReadAll(again).Select(r => r.Id).ToHashSet();
             Assert.Equal(completed.Max, again.LastCommittedId);
             // What is not there was acknowledged, refused, or thinned and counted.
-            Assert.Equal(2 + 1 + evicted, completed.Count(id => !rows.Contains(id)));
+            Assert.Equal(2 + 10 + 1 + evicted, completed.Count(id => !rows.Contains(id)));
             Assert.Equal(completed.Max - 1, Assert.Single(again.ListDeadLetters(0, 10)).Id);
             Assert.NotNull(again.LoadDocument("d"));
             return failed;

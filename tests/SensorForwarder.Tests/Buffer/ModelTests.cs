@@ -51,31 +51,35 @@ public sealed class ModelTests
     static long Runs => long.Parse(
         Environment.GetEnvironmentVariable("TEST_BUFFER_MODEL_RUNS") ?? "200", CultureInfo.InvariantCulture);
 
-    [Fact]
-    public Task The_buffer_does_what_a_list_in_memory_does() => AnyStep.Array[1, 40].SampleAsync(
+    [Theory]
+    [InlineData(0)]
+    [InlineData(5)]
+    public Task The_buffer_does_what_a_list_in_memory_does(int retainMinutes) => AnyStep.Array[1, 40].SampleAsync(
         async steps =>
         {
-            await using var model = await Model.CreateAsync();
+            await using var model = await Model.CreateAsync(TimeSpan.FromMinutes(retainMinutes));
             foreach (var step in steps)
                 await model.DoAsync(step);
         },
         writeLine: line => TestContext.Current.TestOutputHelper?.WriteLine(line), iter: Runs, threads: 2);
 
-    sealed class Model : IAsyncDisposable
+    sealed class Model(TimeSpan retain) : IAsyncDisposable
     {
         readonly BufferFixture _fixture = new();
         readonly FakeTimeProvider _time = new(BufferFixture.Noon);
         readonly SortedDictionary<long, string> _queue = [];
         readonly SortedDictionary<long, string> _deadLetters = [];
+        readonly SortedDictionary<long, string> _forwarded = [];
+        readonly Dictionary<long, TimeSpan> _takenAt = [];
         TimeSpan _uptime = TimeSpan.FromMinutes(1);
         TelemetryBuffer _buffer = null!;
         string _epoch = "";
         string? _document;
         long _lastId;
 
-        public static async Task<Model> CreateAsync()
+        public static async Task<Model> CreateAsync(TimeSpan retain)
         {
-            var model = new Model();
+            var model = new Model(retain);
             await model.OpenAsync();
             model._epoch = model._buffer.Epoch;
             return model;
@@ -106,6 +110,9 @@ public sealed class ModelTests
                     break;
                 case Step.RetryDeadLetters:
                     Assert.Equal(_deadLetters.Count, await _buffer.RetryDeadLettersAsync(BufferFixture.Token));
+                    // What was delivered may go, to make way.
+                    if (_deadLetters.Count > 0)
+                        _forwarded.Clear();
                     foreach (var (id, text) in _deadLetters)
                         _queue[id] = text;
                     _deadLetters.Clear();
@@ -144,7 +151,7 @@ public sealed class ModelTests
         }
 
         async Task OpenAsync() => _buffer = await _fixture.OpenAsync(
-            timeProvider: _time,
+            BufferFixture.AtOnce with { RetainForwarded = retain }, _time,
             with: o => o with { KernelTime = () => new KernelTime(_uptime, "boot", Synchronized: true) });
 
         async Task EnqueueAsync(int count)
@@ -155,6 +162,7 @@ public sealed class ModelTests
             foreach (var task in tasks)
             {
                 Assert.Equal(++_lastId, await task);
+                _takenAt[_lastId] = BufferFixture.Reading((int)_lastId).Time - (_time.GetUtcNow() - _uptime);
                 _queue[_lastId] = System.Text.Encoding.UTF8.GetString(
                     ReadingEncoder.Encode(BufferFixture.Reading((int)_lastId)));
             }
@@ -180,13 +188,28 @@ public sealed class ModelTests
         void Remove(long first, long last)
         {
             foreach (var id in _queue.Keys.Where(id => id >= first && id <= last).ToList())
-                _queue.Remove(id);
+            {
+                _queue.Remove(id, out var text);
+                _forwarded[id] = text!;
+            }
         }
 
         void Pass(TimeSpan time)
         {
             _uptime += time;
             _time.Advance(time);
+        }
+
+        // All that waits is there, and of what was forwarded at least what is young enough, unchanged.
+        void CheckForwarded()
+        {
+            var rows = BufferFixture.ReadAny(_buffer, batch: 13);
+            Assert.Equal(rows.Select(r => r.Id).Order(), rows.Select(r => r.Id));
+            var any = rows.ToDictionary(r => r.Id, BufferFixture.Text);
+            Assert.Equal(_queue, any.Where(r => _queue.ContainsKey(r.Key)));
+            Assert.DoesNotContain(any.Keys, _deadLetters.ContainsKey);
+            foreach (var (id, text) in _forwarded.Where(r => retain > TimeSpan.Zero && _uptime - _takenAt[r.Key] < retain))
+                Assert.Equal(text, any[id]);
         }
 
         void Check()
@@ -196,6 +219,7 @@ public sealed class ModelTests
             Assert.Equal(
                 _queue.Select(r => (r.Key, r.Value)),
                 BufferFixture.ReadAll(_buffer, batch: 17).Select(r => (r.Id, BufferFixture.Text(r))));
+            CheckForwarded();
             Assert.Equal(_deadLetters.Keys, _buffer.ListDeadLetters(0, int.MaxValue).Select(l => l.Id));
             var status = _buffer.GetStatus();
             Assert.Equal((_queue.Count, _deadLetters.Count), (status.Depth, status.DeadLetters));

@@ -13,7 +13,7 @@ namespace SensorForwarder.Tests.Buffer;
 /// </summary>
 public sealed class PowerCutTests
 {
-    static readonly string[] Settings = ["commit at once", "group commit", "1 MB, thinned", "salvage", "salvage in pieces"];
+    static readonly string[] Settings = ["commit at once", "group commit", "1 MB, thinned", "retained", "salvage", "salvage in pieces"];
 
     sealed record Outcome(int Images, int Readings, int Lost, int Salvages);
 
@@ -63,6 +63,7 @@ public sealed class PowerCutTests
         {
             "1 MB, thinned" => BufferFixture.AtOnce with { MaxBytes = 1 << 20 },
             "group commit" => new BufferLimits { CommitInterval = TimeSpan.FromSeconds(1), MaxBytes = 4 << 20 },
+            "retained" => BufferFixture.AtOnce with { MaxBytes = 1 << 20, RetainForwarded = TimeSpan.FromMinutes(1) },
             _ => BufferFixture.AtOnce with { MaxBytes = 4 << 20 },
         };
         if (setting.StartsWith("salvage", StringComparison.Ordinal))
@@ -87,8 +88,10 @@ public sealed class PowerCutTests
                 if (random.Next(4) == 0 && setting != "1 MB, thinned")
                 {
                     var last = random.NextInt64(1, buffer.LastCommittedId + 1);
-                    recorder.On(new FileOperation(FileOperationKind.Acknowledging, "", last));
-                    var acknowledged = buffer.AcknowledgeAsync(1, last, BufferFixture.Token);
+                    // Those that overtake others are what is moved when it is retained.
+                    var first = setting == "retained" ? random.NextInt64(1, last + 1) : 1;
+                    recorder.On(new FileOperation(FileOperationKind.Acknowledging, $"{first}", last));
+                    var acknowledged = buffer.AcknowledgeAsync(first, last, BufferFixture.Token);
                     await buffer.CommitAsync(BufferFixture.Token);
                     await acknowledged;
                 }
@@ -145,13 +148,14 @@ public sealed class PowerCutTests
         List<FileOperation> log, int at, CutFault fault, int seed)
     {
         var disk = new CutDisk(new Random(seed));
-        long committed = 0, acknowledged = 0;
+        var committed = 0L;
+        var acknowledged = new HashSet<int>();
         foreach (var operation in log.Take(at))
         {
             if (operation.Kind == FileOperationKind.Committed)
                 committed = operation.Number;
             else if (operation.Kind == FileOperationKind.Acknowledging)
-                acknowledged = Math.Max(acknowledged, operation.Number);
+                acknowledged.UnionWith(Range(long.Parse(operation.Path, CultureInfo.InvariantCulture), operation.Number));
             else
                 disk.Play(operation);
         }
@@ -165,15 +169,17 @@ public sealed class PowerCutTests
         var rows = BufferFixture.ReadAll(buffer);
         Assert.Equal(rows.Select(r => r.Id).Order().Distinct(), rows.Select(r => r.Id));
         var ids = rows.Select(r => r.Id).ToHashSet();
-        var looked = (int)Math.Max(0, committed - acknowledged);
-        var missing = Enumerable.Range((int)acknowledged + 1, looked).Count(id => !ids.Contains(id));
+        var waiting = Range(1, committed).Except(acknowledged).ToList();
+        var missing = waiting.Count(id => !ids.Contains(id));
         // Thinning takes rows out, but it says how many.
         missing = (int)Math.Max(0, missing - thinned);
         // And it goes on: with an id that was not given before.
         var next = await buffer.EnqueueAsync(BufferFixture.Reading(1), CancellationToken.None);
         Assert.True(next > committed || missing > 0);
-        return (looked, missing, status.Salvage is not null);
+        return (waiting.Count, missing, status.Salvage is not null);
     }
+
+    static IEnumerable<int> Range(long first, long last) => Enumerable.Range((int)first, (int)(last - first + 1));
 
     static int Number(string variable, int otherwise) =>
         int.TryParse(Environment.GetEnvironmentVariable(variable), CultureInfo.InvariantCulture, out var number)

@@ -18,7 +18,7 @@ public sealed class DesiredCorpusTests
         "\"batchMaxBytes\":4096", "\"batchMaxBytes\":1e-400", "\"uploadIntervalSeconds\":0.25", "\"uploadIntervalSeconds\":true",
         "\"maxInFlightBatches\":8", "\"maxInFlightBatches\":[8]", "\"compression\":\"gzip\"", "\"compression\":\"zip\"", "\"messageFormat\":\"pnp\"",
         "\"drainOrder\":\"liveFirst\"", "\"backfillBatchesPerMinute\":60", "\"backfillBatchesPerMinute\":99999999999",
-        "\"commitIntervalMs\":20", "\"commitIntervalMs\":123456789012345678901234567890", "\"bufferMaxMegabytes\":64", "\"bufferMaxAgeHours\":1",
+        "\"commitIntervalMs\":20", "\"commitIntervalMs\":123456789012345678901234567890", "\"bufferMaxMegabytes\":64", "\"bufferMaxAgeHours\":1", "\"retainForwardedHours\":24",
         "\"whenFull\":\"dropOldest\"", "\"whenFull\":[\"thin\"]", "\"pollIntervalSeconds\":3600", "\"pollIntervalSeconds\":1e-9",
         "\"logLevel\":\"Warning\"", "\"logLevel\":\"warning\"", "\"logLevel\":3", "\"statusIntervalSeconds\":60", "\"settingsTrialMinutes\":5",
         "\"batchsize\":5", "\"BATCHSIZE\":5", "\"\":1", "\"a.b $c\":{\"#\":[null]}", "\"$version\":7", "\"$metadata\":{\"x\":1}",

@@ -45,7 +45,7 @@ public sealed class SettingsParserTests
             {"sink":"http","httpEndpoint":"https://example.com/in","batchSize":7,"batchMaxBytes":2048,
              "uploadIntervalSeconds":0.5,"maxInFlightBatches":3,"compression":"gzip","drainOrder":"liveFirst",
              "backfillBatchesPerMinute":30,"dailyMessageLimit":9000,"messageFormat":"pnp","commitIntervalMs":250,
-             "bufferMaxMegabytes":64,"bufferMaxAgeHours":24,"whenFull":"dropOldest","pollIntervalSeconds":2,
+             "bufferMaxMegabytes":64,"bufferMaxAgeHours":24,"retainForwardedHours":72,"whenFull":"dropOldest","pollIntervalSeconds":2,
              "logLevel":"Debug","statusIntervalSeconds":60,"settingsTrialMinutes":15,"sensors":{"a":{"kind":"simulated"},"b":{"kind":"host","intervalSeconds":60}},"$version":9}
             """);
         Assert.All(parsed.Verdicts, verdict => Assert.True(verdict is { IsDefault: false, Error: null }, verdict.ToString()));
@@ -73,6 +73,7 @@ public sealed class SettingsParserTests
                 CommitInterval = TimeSpan.FromMilliseconds(250),
                 MaxBytes = 64L << 20,
                 MaxAge = TimeSpan.FromHours(24),
+                RetainForwarded = TimeSpan.FromHours(72),
                 WhenFull = WhenFull.DropOldest,
             },
             parsed.Settings.Buffer);

@@ -46,6 +46,7 @@ public sealed class CommandLineTests : IDisposable
     [InlineData("one option at a time", "--status", "--health")]
     [InlineData("--export needs the name of a file", "--export")]
     [InlineData("ends neither in .csv nor in .ndjson", "--export", "readings.xls")]
+    [InlineData("--export takes one file", "--export", "a.csv", "b.csv")]
     public async Task A_wrong_command_line_says_what_is_wrong_and_ends_with_64(string text, params string[] arguments)
     {
         var (code, output) = await AskAsync(arguments);
@@ -86,6 +87,12 @@ public sealed class CommandLineTests : IDisposable
         Assert.Equal(Enumerable.Range(3, 1203).Select(i => (long)i), readings.Take(1203).Select(reading => (long)reading["id"]!));
         Assert.Equal("cellar", (string?)readings[0]["data"]!["sensor"]);
         Assert.Single(readings.Select(reading => (string?)reading["epoch"]).Distinct());
+
+        // Two were forwarded, and are still in the file.
+        (code, output) = await AskAsync(["--export", lines, "--with-forwarded"]);
+        Assert.True(code == 0, output);
+        readings = [.. (await File.ReadAllLinesAsync(lines, TestContext.Current.CancellationToken)).Select(line => JsonNode.Parse(line)!)];
+        Assert.Equal(Enumerable.Range(1, 1205).Select(i => (long)i), readings.Take(1205).Select(reading => (long)reading["id"]!));
 
         var table = Path.Combine(_files.Directory, "out.csv");
         (code, output) = await AskAsync(["--export", table]);

@@ -34,8 +34,13 @@ public sealed class ReadingHistoryTests : IDisposable
         Assert.Equal((110, 118, 118), Numbers(points[1]!));
 
         // What was forwarded is gone; the rest is still there.
+        await buffer.AcknowledgeAsync(201, 250, Token);
+        Assert.Equal(76, (long)(await AskAsync(buffer, "attic", 100, 300, 20))["readings"]!);
+        // Unless it is kept.
+        buffer.ApplyLimits(BufferFixture.AtOnce with { RetainForwarded = TimeSpan.FromDays(10_000) });
+        await buffer.AcknowledgeAsync(251, 300, Token);
         await buffer.AcknowledgeAsync(1, 200, Token);
-        Assert.Equal(50, (long)(await AskAsync(buffer, "attic", 100, 300, 20))["readings"]!);
+        Assert.Equal(76, (long)(await AskAsync(buffer, "attic", 100, 300, 20))["readings"]!);
         Assert.Equal(0, (long)(await AskAsync(buffer, "roof", 100, 300, 20))["readings"]!);
         Assert.Equal(0, (long)(await AskAsync(buffer, "attic", 5000, 6000, 20))["readings"]!);
 

@@ -16,7 +16,7 @@ internal static class BufferCheck
             cancellationToken.ThrowIfCancellationRequested();
             if (fault is not null)
                 return Commands.Failed($"{file.Path}: damaged ({LogText.Clean(fault)}); the module salvages it when it meets that, or at once by the direct method checkBuffer");
-            Console.WriteLine($"{file.Path}: whole; {file.Count()} readings; {timeProvider.GetElapsedTime(began).TotalSeconds:0.0} s");
+            Console.WriteLine($"{file.Path}: whole; {file.Count(withForwarded: false)} readings; {timeProvider.GetElapsedTime(began).TotalSeconds:0.0} s");
             return ExitCode.Ok;
         }
         catch (BufferUnavailableException exception)

@@ -8,24 +8,27 @@ using SensorForwarder.Configuration;
 namespace SensorForwarder.Operations.CommandLine;
 
 /// <summary>
-/// Writes the readings that are in the buffer into a file, beside a module that goes on working. <c>.ndjson</c>: a line a
+/// Writes the readings that wait in the buffer into a file, beside a module that goes on working. <c>.ndjson</c>: a line a
 /// reading, as a receiver gets it; <c>.csv</c>: a line a value. The file appears when it is complete.
 /// </summary>
 internal static class ReadingExport
 {
     const int PageReadings = 500;
+    /// <summary>Asks for readings that were forwarded too.</summary>
+    public const string WithForwarded = "--with-forwarded";
+
     const string CsvHeader = "epoch,id,time,sensor,kind,quality,reason,value,number\n";
 
     public static bool IsKnownFormat(string path) =>
         path.EndsWith(".csv", StringComparison.OrdinalIgnoreCase) || path.EndsWith(".ndjson", StringComparison.OrdinalIgnoreCase);
 
-    public static async Task<int> RunAsync(string path, BootOptions boot, TimeProvider timeProvider, CancellationToken cancellationToken)
+    public static async Task<int> RunAsync(string path, bool withForwarded, BootOptions boot, TimeProvider timeProvider, CancellationToken cancellationToken)
     {
         var unfinished = $"{path}.part";
         try
         {
             using var file = await OpenAsync(boot, timeProvider, cancellationToken);
-            var written = await WriteAsync(file, unfinished, path, cancellationToken);
+            var written = await WriteAsync(file, withForwarded, unfinished, path, cancellationToken);
             File.Move(unfinished, path, overwrite: true);
             Console.WriteLine($"{path}: {written} readings of {file.Path}");
             return ExitCode.Ok;
@@ -52,15 +55,15 @@ internal static class ReadingExport
         return BufferFile.Open(new BufferOptions { Directory = boot.BufferDirectory, Key = key }, timeProvider);
     }
 
-    static async Task<long> WriteAsync(BufferFile file, string unfinished, string path, CancellationToken cancellationToken)
+    static async Task<long> WriteAsync(BufferFile file, bool withForwarded, string unfinished, string path, CancellationToken cancellationToken)
     {
         var isCsv = path.EndsWith(".csv", StringComparison.OrdinalIgnoreCase);
-        var bar = new ProgressBar(file.Count());
+        var bar = new ProgressBar(file.Count(withForwarded));
         await using var output = new FileStream(unfinished, FileMode.Create, FileAccess.Write, FileShare.Read, 1 << 16, useAsync: true);
         if (isCsv) await output.WriteAsync(Encoding.UTF8.GetBytes(CsvHeader), cancellationToken);
         var page = new ArrayBufferWriter<byte>();
         var (written, after) = (0L, 0L);
-        while (file.Read(after, PageReadings) is { Count: > 0 } readings)
+        while (file.Read(after, PageReadings, withForwarded) is { Count: > 0 } readings)
         {
             cancellationToken.ThrowIfCancellationRequested();
             page.ResetWrittenCount();

@@ -1,0 +1,151 @@
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Buffer;
+using SensorForwarder.Sensors;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Buffer;
+
+/// <summary>Readings that were delivered and are kept for their time. <see cref="ModelTests"/> has the rule for any order of
+/// operations.</summary>
+public sealed class RetentionTests : IDisposable
+{
+    static readonly BufferLimits OneHour = BufferFixture.AtOnce with { RetainForwarded = TimeSpan.FromHours(1) };
+
+    readonly BufferFixture _fixture = new(inMemory: true);
+    readonly FakeTimeProvider _time = new(BufferFixture.Noon);
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Forwarded_readings_stay_for_their_time_and_then_go(bool isEncrypted)
+    {
+        await using var buffer = await OpenAsync(OneHour, isEncrypted);
+        var ages = new Dictionary<long, DateTimeOffset>();
+        // The newer half of each ten is delivered before the older one.
+        for (var minute = 0; minute < 180; minute++)
+        {
+            for (var i = 0; i < 10; i++)
+                ages[await EnqueueAsync(buffer)] = _time.GetUtcNow();
+            var last = buffer.LastCommittedId;
+            await buffer.AcknowledgeAsync(last - 4, last, BufferFixture.Token);
+            await buffer.AcknowledgeAsync(last - 9, last - 5, BufferFixture.Token);
+            _time.Advance(TimeSpan.FromMinutes(1));
+            await SettleAsync(buffer);
+            var there = BufferFixture.ReadAny(buffer).Select(r => r.Id).ToHashSet();
+            Assert.All(ages.Where(r => _time.GetUtcNow() - r.Value <= TimeSpan.FromHours(1)), r => Assert.Contains(r.Key, there));
+            // An eighth of the time later, and a look each half minute.
+            Assert.All(there, id => Assert.True(_time.GetUtcNow() - ages[id] < TimeSpan.FromMinutes(69), $"{id}"));
+            Assert.Equal((0, 0), (buffer.GetStatus().Depth, buffer.PeekBatch(0, 10, 1 << 20).Count));
+        }
+    }
+
+    [Fact]
+    public async Task They_go_before_any_reading_that_waits_when_the_buffer_is_full()
+    {
+        var limits = OneHour with { MaxBytes = 2 << 20 };
+        await using var buffer = await OpenAsync(limits, isEncrypted: false);
+        var most = 0L;
+        for (var i = 0; i < 30_000; i++)
+        {
+            await EnqueueAsync(buffer);
+            // All but one of a thousand is delivered, so that the rest overtakes it.
+            if (i % 500 == 499)
+                await buffer.AcknowledgeAsync(i - (i % 1_000 == 999 ? 498 : 499) + 1, i, BufferFixture.Token);
+            most = Math.Max(most, buffer.GetStatus().FileBytes);
+        }
+        Assert.True(most <= limits.MaxBytes, $"{most} bytes on the volume");
+        Assert.Empty(buffer.GetStatus().Evicted);
+        var any = BufferFixture.ReadAny(buffer).Select(r => r.Id).ToList();
+        var waiting = BufferFixture.ReadAll(buffer).Select(r => r.Id).ToList();
+        Assert.Equal(buffer.GetStatus().Depth, waiting.Count);
+        // The room that is left holds the newest of the others, bit by bit.
+        Assert.InRange(any.Count, 4_000, 20_000);
+        var forwarded = any.Except(waiting).ToList();
+        Assert.Equal(forwarded.Count, forwarded[^1] - forwarded[0] + 1 - waiting.Count(id => id > forwarded[0] && id < forwarded[^1]));
+    }
+
+    [Fact]
+    public async Task Switched_off_they_go_and_the_file_shrinks()
+    {
+        await using var buffer = await OpenAsync(OneHour, isEncrypted: false);
+        for (var i = 0; i < 20_000; i++)
+            await EnqueueAsync(buffer);
+        await buffer.AcknowledgeAsync(10_000, 20_000, BufferFixture.Token);
+        await buffer.AcknowledgeAsync(1, 9_999, BufferFixture.Token);
+        await SettleAsync(buffer);
+        Assert.Equal(20_000, BufferFixture.ReadAny(buffer).Count);
+        var before = buffer.GetStatus().FileBytes;
+        buffer.ApplyLimits(BufferFixture.AtOnce);
+        for (var i = 0; i < 10; i++)
+        {
+            _time.Advance(TimeSpan.FromSeconds(31));
+            await SettleAsync(buffer);
+        }
+        Assert.Empty(BufferFixture.ReadAny(buffer));
+        Assert.InRange(buffer.GetStatus().FileBytes, 0, before - (2 << 20));
+        Assert.Equal(20_001, await EnqueueAsync(buffer));
+    }
+
+    [Fact]
+    public async Task After_a_restart_they_are_there_and_are_not_sent_again()
+    {
+        await using (var buffer = await OpenAsync(OneHour, isEncrypted: false))
+        {
+            for (var i = 0; i < 30; i++)
+                await EnqueueAsync(buffer);
+            await buffer.AcknowledgeAsync(21, 30, BufferFixture.Token);
+            await buffer.AcknowledgeAsync(1, 10, BufferFixture.Token);
+        }
+        await using var again = await OpenAsync(OneHour, isEncrypted: false);
+        Assert.Equal(Enumerable.Range(1, 30).Select(i => (long)i), BufferFixture.ReadAny(again).Select(r => r.Id));
+        Assert.Equal(Enumerable.Range(11, 10).Select(i => (long)i), BufferFixture.ReadAll(again).Select(r => r.Id));
+        Assert.Equal(31, await EnqueueAsync(again));
+    }
+
+    [Theory]
+    [InlineData(16L << 20)]
+    [InlineData(0)]
+    public async Task A_salvage_does_not_make_them_wait_again(long atOnceBytes)
+    {
+        await using (var buffer = await OpenAsync(OneHour, isEncrypted: false))
+        {
+            for (var i = 0; i < 3_000; i++)
+                await EnqueueAsync(buffer);
+            await buffer.AcknowledgeAsync(2_001, 3_000, BufferFixture.Token);
+            await buffer.AcknowledgeAsync(1, 1_000, BufferFixture.Token);
+        }
+        await using (var file = new FileStream(_fixture.DatabasePath, FileMode.Open))
+        {
+            // The schema, not a row.
+            file.Position = 100;
+            file.Write(new byte[500]);
+        }
+        await using var salvaged = await _fixture.OpenAsync(OneHour, with: o => o with { SalvagedAtOnceBytes = atOnceBytes });
+        await Until.True(() => salvaged.GetStatus().Salvage is { IsComplete: true });
+        var waiting = BufferFixture.ReadAll(salvaged).Where(r => !BufferFixture.Text(r).Contains("\"gap\"", StringComparison.Ordinal));
+        Assert.Equal(Enumerable.Range(1_001, 1_000).Select(i => (long)i), waiting.Select(r => r.Id));
+    }
+
+    public void Dispose() => _fixture.Dispose();
+
+    // The writer looks at the world at once, but on its own thread.
+    static async Task SettleAsync(TelemetryBuffer buffer)
+    {
+        var turns = buffer.Turns + 2;
+        while (buffer.Turns < turns)
+        {
+            buffer.Nudge();
+            await Task.Yield();
+        }
+    }
+
+    Task<TelemetryBuffer> OpenAsync(BufferLimits limits, bool isEncrypted)
+    {
+        var keyFile = Path.Combine(_fixture.Directory, "key");
+        File.WriteAllBytes(keyFile, new byte[32]);
+        return _fixture.OpenAsync(limits, _time, o => o with { Key = isEncrypted ? BufferKey.Read(keyFile) : null });
+    }
+
+    ValueTask<long> EnqueueAsync(TelemetryBuffer buffer) => buffer.EnqueueAsync(
+        new Reading { Sensor = "attic", Kind = "simulated", Time = _time.GetUtcNow(), Values = [new("temperature", 20)] }, BufferFixture.Token);
+}

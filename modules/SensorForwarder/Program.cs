@@ -78,7 +78,7 @@ services.AddSingleton<SettingsFile>().AddSingleton<SettingsTrial>();
 // Operations
 services.AddSingleton<StatusWriter>().AddSingleton<DirectMethods>().AddSingleton<Health>();
 services.AddSingleton<ModuleMetrics>().AddSingleton<MetricsText>();
-services.AddSingleton(events).AddSingleton<Trends>().AddSingleton<ReadingHistory>().AddSingleton<Dashboard>();
+services.AddSingleton(events).AddSingleton<Trends>().AddSingleton<LinkReport>().AddSingleton<ReadingHistory>().AddSingleton<Dashboard>();
 services.AddSingleton(new RequestGuard([Environment.MachineName, .. boot.WebAllowedHosts])).AddSingleton<Endpoints>();
 
 // What runs, in this order; it stops in the reverse one: first sensing, then forwarding, then the connection, and last what tells of it.

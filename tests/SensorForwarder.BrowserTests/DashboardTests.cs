@@ -43,6 +43,8 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
         await watched.UntilAsync("#refused", "batchsize: did you mean batchSize?");
         await watched.UntilAsync("#events", "Sensor boiler (bme280) fails");
         await watched.Page.Locator(".spark path").First.WaitForAsync(new() { State = WaitForSelectorState.Attached });
+        await watched.Page.GetByRole(AriaRole.Button, new() { Name = "History of cellar" }).ClickAsync();
+        await watched.Page.Locator("#chart .line").First.WaitForAsync(new() { State = WaitForSelectorState.Attached });
         await watched.KeepAsync("desktop");
         Assert.Empty(watched.Complaints);
         Assert.All(watched.Requests, url => Assert.StartsWith(_world.Url.ToString(), url, StringComparison.Ordinal));

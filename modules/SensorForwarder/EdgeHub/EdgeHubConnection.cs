@@ -299,13 +299,23 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         HubStatus status;
         lock (_gate)
         {
-            if (_status.State == state && (error is null || error == _status.LastError)) return;
+            var now = _timeProvider.GetUtcNow();
+            var errorAt = error is null ? _status.LastErrorAt : now;
+            if (_status.State == state && (error is null || error == _status.LastError))
+            {
+                _status = _status with { LastErrorAt = errorAt };
+                return;
+            }
+
             var lost = isOutage && state == HubState.Disconnected && _status.State == HubState.Connected ? 1 : 0;
             status = _status = new(
                 state,
-                _status.State == state ? _status.Since : _timeProvider.GetUtcNow(),
+                _status.State == state ? _status.Since : now,
                 error ?? _status.LastError,
-                _status.Reconnects + lost);
+                _status.Reconnects + lost)
+            {
+                LastErrorAt = errorAt,
+            };
         }
 
         try

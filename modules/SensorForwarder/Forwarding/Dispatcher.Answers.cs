@@ -18,7 +18,14 @@ internal sealed partial class Dispatcher
             Fail(batch, result);
 
         if (result.Outcome != SendOutcome.Accepted)
-            Status = Status with { LastError = result.Reason, Failures = Status.Failures + 1 };
+        {
+            Status = Status with
+            {
+                LastError = result.Reason,
+                LastFailure = new(result.Reason, timeProvider.GetUtcNow()),
+                Failures = Status.Failures + 1,
+            };
+        }
     }
 
     void Accept(Batch batch, IReadOnlyList<BufferedReading> readings, int bytes)
@@ -38,6 +45,7 @@ internal sealed partial class Dispatcher
             Readings = Status.Readings + readings.Count,
             Bytes = Status.Bytes + bytes,
         };
+        _lastAccepted[(int)batch.Lane] = Status.LastSuccess;
     }
 
     /// <summary>A receiver that speaks of single readings: what it has is acknowledged, what it will never take is put aside,

@@ -38,6 +38,7 @@ internal sealed partial class Dispatcher(
     long? _notReadySince;
     TimeSpan? _absence;
     long? _heldSince;
+    readonly DateTimeOffset?[] _lastAccepted = new DateTimeOffset?[2]; // by lane
     Lane _lastLane;
     long _lastSent;
     bool _rewind;
@@ -83,6 +84,7 @@ internal sealed partial class Dispatcher(
         var wait = settings is null || paused ? null : Fill(settings, flushThrough, sendToken);
         SettledThrough = FindSettled();
         Remember();
+        Describe(settings);
         return wait;
     }
 
@@ -190,7 +192,7 @@ internal sealed partial class Dispatcher(
             settings, sink.MaxBytes(settings), flushThrough, _circuit.IsProbing ? Circuit.ProbeReadings : int.MaxValue);
         var size = _circuit.IsProbing || sink.IsHeld ? 1 : sink.MaxInFlight(settings);
         var isFlushing = SettledThrough < flushThrough;
-        _meter.HeldBackUntil = null;
+        _meter.BeginTurn();
         TimeSpan? wait = null;
         while (_window.Count < size)
         {
@@ -209,7 +211,6 @@ internal sealed partial class Dispatcher(
                 _ => wake(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
         }
 
-        Status = _meter.Describe(Status, sink, settings);
         return wait;
 
         Batch? NextOf(Lane lane, ref TimeSpan? wait)

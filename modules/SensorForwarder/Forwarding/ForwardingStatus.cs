@@ -15,6 +15,15 @@ internal sealed record ForwardingStatus
     /// <summary>Why the last attempt failed; null when the last one succeeded.</summary>
     public string? LastError { get; init; }
 
+    /// <summary>The last attempt that failed, whatever came after it; null: none did.</summary>
+    public SendFailure? LastFailure { get; init; }
+
+    /// <summary>New readings; all of them where there is only one lane.</summary>
+    public LaneStatus Live { get; init; } = new();
+
+    /// <summary>What a blackout left behind.</summary>
+    public LaneStatus Backfill { get; init; } = new();
+
     /// <summary>Batches accepted.</summary>
     public long Batches { get; init; }
 
@@ -35,6 +44,9 @@ internal sealed record ForwardingStatus
 
     /// <summary>Until when something waits for the limit; null: nothing does.</summary>
     public DateTimeOffset? HeldBackUntil { get; init; }
+
+    /// <summary>Whether only the backlog waits for it, and new readings go.</summary>
+    public bool IsOnlyBacklogHeldBack { get; init; }
 
     /// <summary>Since when readings are kept here because edgeHub has no cloud; null: they are not.</summary>
     public DateTimeOffset? UpstreamHeldSince { get; init; }

@@ -66,6 +66,20 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
     /// <summary>Something waits that was not taken yet.</summary>
     public bool HasWaiting => _again.Count > 0 || _cursor < buffer.LastCommittedId;
 
+    /// <summary>What a lane has not taken out yet: how many ids, and the id behind which the oldest of them is.</summary>
+    public (long Count, long After) Waiting(Lane lane, DrainOrder order)
+    {
+        var isOneLane = order == DrainOrder.OldestFirst;
+        if (isOneLane && lane == Lane.Backfill) return (0, _cursor);
+        var takesPassedOver = isOneLane || lane == Lane.Backfill;
+        var (count, after) = lane == Lane.Live ? (buffer.LastCommittedId - _cursor, _cursor) : (0, long.MaxValue);
+        if (takesPassedOver && _passedOver.Count > 0)
+            (count, after) = (count + _passedOver.Sum(range => range.Through - range.After), Math.Min(after, _passedOver[0].After));
+        foreach (var batch in _again.Values.Where(batch => isOneLane || batch.Lane == lane))
+            (count, after) = (count + batch.Readings.Count, Math.Min(after, batch.FirstId - 1));
+        return (Math.Max(0, count), after);
+    }
+
     /// <summary>Looks at what was committed since. To be called often, also while nothing can be sent.</summary>
     public void Observe(ForwardingSettings settings)
     {

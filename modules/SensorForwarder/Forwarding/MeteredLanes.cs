@@ -7,7 +7,13 @@ internal sealed class MeteredLanes(Quota quota)
     public Quota Quota => quota;
 
     /// <summary>Until when something waits for the quota; null: nothing does.</summary>
-    public DateTimeOffset? HeldBackUntil { get; set; }
+    public DateTimeOffset? HeldBackUntil { get; private set; }
+
+    /// <summary>Whether only what is behind waits for it.</summary>
+    public bool IsOnlyBacklogHeldBack { get; private set; }
+
+    /// <summary>Forgets what waited: the lanes are asked again.</summary>
+    public void BeginTurn() => (HeldBackUntil, IsOnlyBacklogHeldBack) = (null, true);
 
     /// <summary>Why a batch will never go; null when it may.</summary>
     public static string? Objection(Batch batch, ISink sink, ForwardingSettings settings) =>
@@ -55,6 +61,7 @@ internal sealed class MeteredLanes(Quota quota)
             DailyMessageLimit = limit,
             MessagesToday = limit == 0 ? 0 : quota.Used,
             HeldBackUntil = HeldBackUntil,
+            IsOnlyBacklogHeldBack = HeldBackUntil is not null && IsOnlyBacklogHeldBack,
         };
     }
 
@@ -71,6 +78,7 @@ internal sealed class MeteredLanes(Quota quota)
     {
         var until = quota.Until(limit, share, chunks);
         if (HeldBackUntil is null || until > HeldBackUntil) HeldBackUntil = until;
+        IsOnlyBacklogHeldBack &= share == QuotaShare.Backlog;
         wait = Min(wait, quota.WaitFor(until));
     }
 

@@ -21,9 +21,13 @@ internal sealed class UpstreamWatch(UpstreamWatchOptions options, TimeProvider t
     readonly UpstreamQueue _queue = new();
     bool? _isThere;
     volatile bool _isHolding;
+    long _waiting = -1;
 
     /// <summary>edgeHub gets rid of nothing: what is not sent yet is better kept here. Any thread.</summary>
     public bool IsHolding => _isHolding;
+
+    /// <summary>Messages that wait in edgeHub for the cloud, at the last look; null: its page does not say. Any thread.</summary>
+    public long? Waiting => Volatile.Read(ref _waiting) is >= 0 and var waiting ? waiting : null;
 
     /// <summary>How long until the page is worth another look.</summary>
     internal TimeSpan UntilNextLook => _isThere == true || _isHolding ? LookEvery : LookAgainWithoutPage;
@@ -47,6 +51,7 @@ internal sealed class UpstreamWatch(UpstreamWatchOptions options, TimeProvider t
     internal void Look(string? page)
     {
         var length = page is null ? null : PrometheusPage.Sum(page, "edgehub_queue_length", "endpoint", "iothub");
+        Volatile.Write(ref _waiting, length is { } messages ? (long)messages : -1);
         _queue.Look(length, page is null ? null : PrometheusPage.Sum(page, "edgehub_messages_sent_total", "to", "upstream"));
         if (_isThere != length is not null) Log.UpstreamPage(logger, options.MetricsUrl?.GetLeftPart(UriPartial.Path) ?? "", length is null ? "not there" : "there");
         _isThere = length is not null;

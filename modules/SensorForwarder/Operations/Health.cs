@@ -71,11 +71,15 @@ internal sealed class Health(
         if (stored.OldestAge is not { } age || age < bound) return null;
         if (forwarding.LastSuccess is { } success && timeProvider.GetUtcNow() - success < bound) return null;
         var since = forwarding.LastSuccess is { } last
-            ? $"since {last.UtcDateTime.ToString("yyyy-MM-dd HH:mm:ss'Z'", CultureInfo.InvariantCulture)}"
+            ? $"since {Show(last)}"
             : "since the start";
-        var why = forwarding.LastError ?? hub?.Status.LastError;
+        var why = forwarding.HeldBackUntil > timeProvider.GetUtcNow()
+            ? $"dailyMessageLimit holds it back until {Show(forwarding.HeldBackUntil.Value)}"
+            : forwarding.LastError ?? hub?.Status.LastError;
         return LogText.Clean($"nothing was accepted {since}{(why is null ? "" : $": {why}")}");
     }
+
+    static string Show(DateTimeOffset time) => time.UtcDateTime.ToString("yyyy-MM-dd HH:mm:ss'Z'", CultureInfo.InvariantCulture);
 
     static string? Stands(Turning loop, string name) => loop.Since is var since && since > TurnPatience
         ? $"{name} has not turned for {(long)since.TotalSeconds} s"

@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Reflection;
 using System.Text.Json;
 using SensorForwarder.Buffer;
+using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
 using SensorForwarder.Forwarding;
 using SensorForwarder.Sensors;
@@ -14,6 +15,9 @@ internal sealed class StatusWriter(
     TelemetryBuffer buffer,
     Forwarder forwarder,
     SensorScheduler scheduler,
+    SettingsStore settings,
+    Trends trends,
+    LinkReport link,
     TimeProvider timeProvider,
     IEdgeHubClient? hub = null)
 {
@@ -37,8 +41,13 @@ internal sealed class StatusWriter(
             json.WriteStartObject();
             json.WriteString("version", Version);
             json.WriteNumber("uptimeSeconds", (long)timeProvider.GetElapsedTime(_started).TotalSeconds);
-            WriteBuffer(json, buffer.GetStatus());
-            WriteForwarding(json, forwarder.Status);
+            var (stored, forwarding) = (buffer.GetStatus(), forwarder.Status);
+            WriteBuffer(json, stored);
+            WriteForwarding(json, forwarding);
+            link.WriteLanes(json, forwarding, stored);
+            json.WriteStartObject("link");
+            link.WriteState(json, forwarding);
+            json.WriteEndObject();
             if (hub is not null) WriteHub(json, hub.Status);
             WriteSensors(json, maxBytes);
             json.WriteEndObject();
@@ -81,6 +90,9 @@ internal sealed class StatusWriter(
         json.WriteNumber("lastCommittedId", buffer.LastCommittedId);
         json.WriteNumber("queueDepth", status.Depth);
         json.WriteNumber("oldestAgeSeconds", Math.Round(status.OldestAge?.TotalSeconds ?? 0, 1));
+        json.WriteStartObject("forecast");
+        trends.Forecast(status, (settings.Current?.Settings.Buffer ?? new()).MaxBytes).WriteTo(json);
+        json.WriteEndObject();
         json.WriteNumber("bufferBytes", status.FileBytes);
         json.WriteNumber("deadLetters", status.DeadLetters);
         json.WriteString("storage", status.Storage.ToString());
@@ -104,16 +116,14 @@ internal sealed class StatusWriter(
         json.WriteEndObject();
     }
 
-    static void WriteForwarding(Utf8JsonWriter json, ForwardingStatus status)
+    void WriteForwarding(Utf8JsonWriter json, ForwardingStatus status)
     {
         json.WriteString("sink", LogText.Clean(status.Sink));
         json.WriteBoolean("paused", status.Paused);
         json.WriteNumber("batchesAccepted", status.Batches);
         json.WriteNumber("readingsAccepted", status.Readings);
         json.WriteNumber("sendFailures", status.Failures);
-        if (status.DailyMessageLimit > 0) json.WriteNumber("messagesToday", status.MessagesToday);
-        if (status.UpstreamHeldSince is { } since) json.WriteString("upstreamHeldSince", since.UtcDateTime);
-        if (status.HeldBackUntil is { } until) json.WriteString("heldBackUntil", until.UtcDateTime);
+        link.WriteHolds(json, status);
         if (status.LastSuccess is { } success) json.WriteString("lastSuccess", success.UtcDateTime);
         if (status.LastError is { } error) json.WriteString("lastError", LogText.Clean(error));
     }

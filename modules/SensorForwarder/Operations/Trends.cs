@@ -73,10 +73,16 @@ internal sealed class Trends(
                 if (_depths.Count < 5) return default;
                 var (first, last) = (_depths.Peek(), _depths.Last());
                 var seconds = timeProvider.GetElapsedTime(first.At, last.At).TotalSeconds;
+                if (seconds <= 0) return default;
                 return ((last.Depth - first.Depth) / seconds, (last.Accepted - first.Accepted) / seconds, (last.Committed - first.Committed) / seconds);
             }
         }
     }
+
+    public bool GoesToHub(ForwardingStatus forwarding) => hub is not null && forwarding.Sink == hub.Identity.DialledHostName;
+
+    /// <param name="maxBytes">What the buffer may take.</param>
+    public QueueForecast Forecast(BufferStatus stored, long maxBytes) => QueueForecast.Of(stored, Rates.Growth, Link.State == LinkState.Up, maxBytes);
 
     /// <summary>The last hour by sensor and value, oldest first; NaN where nothing was read.</summary>
     public IReadOnlyList<(string Sensor, string Value, float[] Points)> LastHour()
@@ -113,7 +119,7 @@ internal sealed class Trends(
     LinkState StateOf(ForwardingStatus forwarding)
     {
         if (forwarding.Paused) return LinkState.Paused;
-        var goesToHub = hub is not null && forwarding.Sink == hub.Identity.DialledHostName;
+        var goesToHub = GoesToHub(forwarding);
         if (goesToHub && hub!.Status.State != HubState.Connected) return LinkState.Down;
         if (forwarding.LastError is not null) return LinkState.Down;
         return goesToHub || forwarding.LastSuccess is not null ? LinkState.Up : LinkState.Starting;

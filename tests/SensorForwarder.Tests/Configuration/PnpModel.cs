@@ -32,11 +32,17 @@ internal static class PnpModel
         ("version", "string"), ("uptimeSeconds", "long"), ("epoch", "string"), ("lastCommittedId", "long"), ("queueDepth", "long"),
         ("oldestAgeSeconds", "double"), ("bufferBytes", "long"), ("deadLetters", "long"), ("storage", "string"), ("storageReason", "string"),
         ("clock", "string"), ("sink", "string"), ("paused", "boolean"), ("batchesAccepted", "long"), ("readingsAccepted", "long"),
-        ("sendFailures", "long"), ("messagesToday", "long"), ("upstreamHeldSince", "dateTime"), ("heldBackUntil", "dateTime"), ("lastSuccess", "dateTime"), ("lastError", "string"), ("sensorsLeftOut", "integer"),
+        ("sendFailures", "long"), ("lastSuccess", "dateTime"), ("lastError", "string"), ("sensorsLeftOut", "integer"),
         ("evicted", MapOf("reason", "count", "long")),
         ("salvage", ObjectOf(
             ("at", "dateTime"), ("reason", "string"), ("readings", "long"), ("missing", "long"), ("complete", "boolean"), ("keptAs", "string"))),
         ("sensorStates", MapOf("state", "count", "integer")),
+        ("forecast", ObjectOf(("fullInSeconds", "double"), ("drainedInSeconds", "double"))),
+        ("quota", ObjectOf(
+            ("messagesToday", "long"), ("dailyMessageLimit", "long"), ("heldBackUntil", "dateTime"), ("isOnlyBacklogHeldBack", "boolean"))),
+        ("upstream", ObjectOf(("heldSince", "dateTime"), ("messages", "long"))),
+        ("link", ObjectOf(("state", "string"), ("since", "dateTime"), ("lastError", "string"), ("lastErrorAt", "dateTime"))),
+        ("lanes", ObjectOf(("live", Lane()), ("backfill", Lane()))),
         ("hub", ObjectOf(("state", "string"), ("since", "dateTime"), ("reconnects", "long"), ("lastError", "string"))),
         ("sensors", MapOf("sensor", "health", ObjectOf(
             ("kind", "string"), ("state", "string"), ("reason", "string"), ("detail", "string"), ("readings", "long"), ("failures", "long"), ("missed", "long")))),
@@ -72,6 +78,9 @@ internal static class PnpModel
 
     /// <summary>The names that the status section may have.</summary>
     public static IEnumerable<string> StatusNames => StatusFields.Select(part => part.Name);
+
+    static JsonObject Lane() => ObjectOf(
+        ("waiting", "long"), ("oldestAgeSeconds", "double"), ("inFlightBatches", "integer"), ("inFlightReadings", "integer"), ("batchesAccepted", "long"), ("lastAccepted", "dateTime"));
 
     static JsonObject Property(SettingDefinition setting)
     {

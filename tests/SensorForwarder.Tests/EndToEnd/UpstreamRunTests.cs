@@ -27,10 +27,10 @@ public sealed class UpstreamRunTests : IDisposable
         await Until.True(async () => (long)(await StatusAsync(http))["readingsAccepted"]! > 20);
 
         await FaultAsync(http, """{"upstreamOffline":true}""");
-        await Until.True(async () => (await StatusAsync(http))["upstreamHeldSince"] is not null);
+        await Until.True(async () => (await StatusAsync(http))["upstream"] is { } upstream && upstream["heldSince"] is not null && (long)upstream["messages"]! > 0);
         await Until.True(async () => (long)(await StatusAsync(http))["queueDepth"]! > 100);
         await FaultAsync(http, """{"upstreamOffline":false}""");
-        await Until.True(async () => await StatusAsync(http) is var status && status["upstreamHeldSince"] is null && (long)status["queueDepth"]! < 30);
+        await Until.True(async () => await StatusAsync(http) is var status && status["upstream"]!["heldSince"] is null && (long)status["queueDepth"]! < 30);
 
         Assert.Equal(0, await simulator.StopAsync());
         var result = JsonNode.Parse(await File.ReadAllTextAsync(report, Token))!;

@@ -23,7 +23,7 @@ public sealed class WebTests
         await using var web = await WebProcess.StartAsync(Fast);
         var page = await web.Http.GetStringAsync("/", Token);
         var files = Regex.Matches(page, "(?:src|href)=\"([^\"#]+)\"").Select(match => match.Groups[1].Value).Distinct().ToList();
-        Assert.Equal(["icon.svg", "style.css", "history.js", "page.js"], files.Where(file => file.Contains('.', StringComparison.Ordinal)));
+        Assert.Equal(["icon.svg", "style.css", "link.js", "history.js", "page.js"], files.Where(file => file.Contains('.', StringComparison.Ordinal)));
         Assert.DoesNotMatch(@"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=|javascript:", page);
 
         var bytes = Encoding.UTF8.GetByteCount(page);

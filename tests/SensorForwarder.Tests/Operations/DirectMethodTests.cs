@@ -26,8 +26,8 @@ public sealed class DirectMethodTests
             new(roots, TimeProvider.System), fixture.Buffer, TimeProvider.System, new Random(1), NullLogger<SensorScheduler>.Instance);
         using var store = SettingsFixture.NewStore(fixture.Buffer, fixture.Forwarder, scheduler);
         await store.OfferTwinAsync(SettingsFixture.Parse(Settings), 7, ForwarderFixture.Token);
-        var methods = new DirectMethods(
-            fixture.Buffer, fixture.Forwarder, scheduler, store, new(fixture.Buffer, fixture.Forwarder, scheduler, TimeProvider.System), TimeProvider.System);
+        using var parts = new OperationParts(fixture.Buffer, fixture.Forwarder, scheduler, store, TimeProvider.System);
+        var methods = new DirectMethods(fixture.Buffer, fixture.Forwarder, scheduler, store, parts.Status, TimeProvider.System);
         var answer = await methods.InvokeAsync(name, Encoding.UTF8.GetBytes(payload), ForwarderFixture.Token);
         await scheduler.StopAsync(ForwarderFixture.Token);
         return (answer.Status, JsonDocument.Parse(answer.Body).RootElement);

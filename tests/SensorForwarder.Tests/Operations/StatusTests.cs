@@ -16,7 +16,7 @@ public sealed class StatusTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
-    static StatusWriter NewWriter(SettingsFixture parts) => new(parts.Buffer, parts.Forwarder, parts.Scheduler, TimeProvider.System);
+    static StatusWriter NewWriter(SettingsFixture parts) => new OperationParts(parts, TimeProvider.System).Status;
 
     static async Task AddSensorsAsync(SettingsFixture parts, int count) => await parts.Scheduler.ApplyAsync(
         Enumerable.Range(0, count)
@@ -52,7 +52,7 @@ public sealed class StatusTests
         await using var salvaged = await fixture.OpenAsync();
         await salvaged.AcknowledgeAsync(1, 1, Token);
         await using var parts = await new SettingsFixture().StartAsync();
-        var status = JsonNode.Parse(new StatusWriter(salvaged, parts.Forwarder, parts.Scheduler, TimeProvider.System).Write())!;
+        var status = JsonNode.Parse(new OperationParts(salvaged, parts.Forwarder, parts.Scheduler, parts.Store, TimeProvider.System).Status.Write())!;
 
         var salvage = status["salvage"]!;
         Assert.Equal("not an SQLite database", (string)salvage["reason"]!);

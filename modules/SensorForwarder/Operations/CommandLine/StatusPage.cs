@@ -13,18 +13,63 @@ internal static class StatusPage
         Line(page, "SensorForwarder", $"{Text(status["version"])}, up {Duration(Number(status["uptimeSeconds"]))}");
         Line(page, "queue", $"{Text(status["queueDepth"])} readings wait, the oldest for {Duration(Number(status["oldestAgeSeconds"]))}; "
             + $"{Bytes(Number(status["bufferBytes"]))} on the volume; {Text(status["deadLetters"])} refused for good");
+        if (status["forecast"]?["fullInSeconds"] is { } full) Line(page, "", $"full in about {Duration(Number(full))} at this rate");
+        if (status["forecast"]?["drainedInSeconds"] is { } drained) Line(page, "", $"sent in about {Duration(Number(drained))} at this rate");
         Line(page, "storage", With(Text(status["storage"]), Text(status["storageReason"])));
         Line(page, "clock", Text(status["clock"]) == "Synchronized" ? "set by a time service" : "not set by a time service: times are repaired when it is");
         var paused = status["paused"]?.GetValue<bool>() == true ? ", paused" : "";
         Line(page, "forwarding", $"to {Text(status["sink"])}{paused}; {Text(status["batchesAccepted"])} batches, "
             + $"{Text(status["readingsAccepted"])} readings accepted, {Text(status["sendFailures"])} attempts failed");
         if (Text(status["lastSuccess"]) is { Length: > 0 } success) Line(page, "", $"last accepted {success}");
-        if (Text(status["lastError"]) is { Length: > 0 } error) Line(page, "", $"last error: {error}");
+        if (status["link"] is JsonObject link) WriteLink(page, link);
+        if (status["lanes"] is JsonObject lanes) WriteLanes(page, lanes);
+        WriteHolds(page, status);
         if (status["hub"] is JsonObject hub)
             Line(page, "hub", With($"{Text(hub["state"])} since {Text(hub["since"])}, {Text(hub["reconnects"])} connections lost", Text(hub["lastError"])));
         if (status["sensors"] is JsonObject sensors) WriteSensors(page, sensors);
         if (status["sensorsLeftOut"] is { } leftOut) Line(page, "", $"and {Text(leftOut)} more");
         return page.ToString();
+    }
+
+    static void WriteLink(StringBuilder page, JsonObject link)
+    {
+        var state = Text(link["state"]) switch
+        {
+            "Up" => "up",
+            "Down" => "down",
+            "Paused" => "paused by a person",
+            _ => "nothing was sent yet",
+        };
+        Line(page, "link", $"{state} since {Text(link["since"])}");
+        if (Text(link["lastError"]) is { Length: > 0 } error) Line(page, "", $"last error {Text(link["lastErrorAt"])}: {error}");
+    }
+
+    static void WriteLanes(StringBuilder page, JsonObject lanes)
+    {
+        foreach (var (name, text) in (ReadOnlySpan<(string, string)>)[("live", "live"), ("backfill", "backlog")])
+        {
+            if (lanes[name] is not JsonObject lane) continue;
+            var oldest = lane["oldestAgeSeconds"] is { } age ? $", the oldest for {Duration(Number(age))}" : "";
+            var accepted = Text(lane["lastAccepted"]) is { Length: > 0 } at ? $"last accepted {at}" : "none accepted yet";
+            Line(page, text, $"{Text(lane["waiting"])} readings wait{oldest}; {Text(lane["inFlightBatches"])} batches with "
+                + $"{Text(lane["inFlightReadings"])} readings under way; {Text(lane["batchesAccepted"])} batches, {accepted}");
+        }
+    }
+
+    static void WriteHolds(StringBuilder page, JsonObject status)
+    {
+        if (status["quota"] is JsonObject quota)
+        {
+            var what = quota["isOnlyBacklogHeldBack"]?.GetValue<bool>() == true ? "the backlog is" : "readings are";
+            var held = Text(quota["heldBackUntil"]) is { Length: > 0 } until ? $"; {what} held back until {until}" : "";
+            Line(page, "quota", $"{Text(quota["messagesToday"])} of {Text(quota["dailyMessageLimit"])} messages today{held}");
+        }
+
+        if (status["upstream"] is not JsonObject upstream) return;
+        var waiting = upstream["messages"] is { } messages ? $"{Text(messages)} messages wait in it" : "";
+        Line(page, "edgeHub", Text(upstream["heldSince"]) is { Length: > 0 } since
+            ? With($"gets nothing to the cloud since {since}, readings are kept here, one batch a minute goes", waiting)
+            : waiting);
     }
 
     static void WriteSensors(StringBuilder page, JsonObject sensors)

@@ -25,6 +25,7 @@ internal sealed class Dashboard(
     SettingsStore settings,
     Health health,
     Trends trends,
+    LinkReport link,
     RecentEvents events,
     TimeProvider timeProvider,
     IEdgeHubClient? hub = null)
@@ -32,11 +33,6 @@ internal sealed class Dashboard(
     /// <summary>Sensors that the page names; those that fail come first, and the others are counted.</summary>
     const int MaxSensors = 200;
     const int MaxTextLength = 300;
-
-    const int FewReadings = 500;
-
-    // A row on the medium is a little more than its payload.
-    const double RowOverhead = 1.15;
 
     static readonly TimeSpan SharedFor = TimeSpan.FromMilliseconds(900);
 
@@ -51,6 +47,7 @@ internal sealed class Dashboard(
     {
         ["/"] = Load("index.html", "text/html; charset=utf-8"),
         ["/style.css"] = Load("style.css", "text/css; charset=utf-8"),
+        ["/link.js"] = Load("link.js", "text/javascript; charset=utf-8"),
         ["/history.js"] = Load("history.js", "text/javascript; charset=utf-8"),
         ["/page.js"] = Load("page.js", "text/javascript; charset=utf-8"),
         ["/icon.svg"] = Load("icon.svg", "image/svg+xml"),
@@ -145,7 +142,7 @@ internal sealed class Dashboard(
 
         json.WriteEndArray();
         WriteQueue(json, stored);
-        WriteLink(json, forwarding);
+        WriteLink(json, forwarding, stored);
         WriteStorage(json, stored);
         WriteSensors(json);
     }
@@ -154,8 +151,6 @@ internal sealed class Dashboard(
     {
         var limits = settings.Current?.Settings.Buffer ?? new();
         var rates = trends.Rates;
-        var rowBytes = stored.CommittedReadings > 0 ? RowOverhead * stored.CommittedBytes / stored.CommittedReadings : 0;
-        var queueBytes = stored.Depth * rowBytes;
         json.WriteStartObject("queue");
         json.WriteNumber("depth", stored.Depth);
         json.WriteNumber("inMemory", stored.InMemory);
@@ -166,11 +161,7 @@ internal sealed class Dashboard(
         json.WriteNumber("committedPerSecond", Math.Round(rates.Committed, 2));
         json.WriteNumber("acceptedPerSecond", Math.Round(rates.Accepted, 2));
 
-        // Between two uploads a queue that is well grows and shrinks; that is no trend.
-        var isBacklog = stored.Depth > FewReadings || trends.Link.State != LinkState.Up;
-        if (isBacklog && rates.Growth > 0.01 && rowBytes > 0)
-            json.WriteNumber("fullInSeconds", Math.Max(0, Math.Round((limits.MaxBytes - queueBytes) / (rates.Growth * rowBytes))));
-        if (isBacklog && rates.Growth < -0.01) json.WriteNumber("drainedInSeconds", Math.Round(stored.Depth / -rates.Growth));
+        trends.Forecast(stored, limits.MaxBytes).WriteTo(json);
         json.WriteNumber("deadLetters", stored.DeadLetters);
         json.WriteStartObject("evicted");
         foreach (var total in stored.Evicted) json.WriteNumber(total.Reason, total.Count);
@@ -178,26 +169,20 @@ internal sealed class Dashboard(
         json.WriteEndObject();
     }
 
-    void WriteLink(Utf8JsonWriter json, ForwardingStatus forwarding)
+    void WriteLink(Utf8JsonWriter json, ForwardingStatus forwarding, BufferStatus stored)
     {
-        var (state, since) = trends.Link;
         json.WriteStartObject("link");
-        json.WriteString("state", state.ToString());
-        json.WriteString("since", since.UtcDateTime);
+        link.WriteState(json, forwarding);
         json.WriteString("sink", LogText.Clean(forwarding.Sink));
         if (forwarding.LastSuccess is { } success) json.WriteString("lastSuccess", success.UtcDateTime);
-        if (LastError(forwarding) is { } error) json.WriteString("lastError", LogText.Clean(error));
         json.WriteNumber("failures", forwarding.Failures);
-        json.WriteNumber("liveBatches", forwarding.Batches - forwarding.BackfillBatches);
-        json.WriteNumber("backfillBatches", forwarding.BackfillBatches);
         json.WriteNumber("readings", forwarding.Readings);
         json.WriteString("drainOrder", (settings.Current?.Settings.Forwarding.DrainOrder ?? DrainOrder.OldestFirst).ToString());
+        link.WriteLanes(json, forwarding, stored);
+        link.WriteHolds(json, forwarding);
         if (hub is not null) json.WriteNumber("reconnects", hub.Status.Reconnects);
         json.WriteEndObject();
     }
-
-    string? LastError(ForwardingStatus forwarding) =>
-        forwarding.LastError ?? (hub?.Status is { State: not HubState.Connected } status ? status.LastError : null);
 
     void WriteStorage(Utf8JsonWriter json, BufferStatus stored)
     {

@@ -40,8 +40,17 @@ function showHistory(now) {
   const sensor = offerChoices(now);
   const patience = rangeOf() === '3600' ? 30e3 : 300e3;
   const key = `${sensor && sensor.name} ${byId('history-value').value} ${rangeOf()}`;
+  if (view.series && key !== view.key) clearHistory();
   if (!view.isSeen || document.hidden || !sensor || (key === view.key && performance.now() - view.loadedAt < patience)) return;
   loadHistory(sensor, key !== view.key && view.key !== '');
+}
+
+// What is drawn is always what is chosen.
+function clearHistory() {
+  [view.series, view.place] = [null, null];
+  byId('chart').replaceChildren();
+  ['history-summary', 'history-note', 'history-at'].forEach((id) => setText(byId(id), ''));
+  byId('history-rows').replaceChildren();
 }
 
 async function loadHistory(sensor, isChosen) {

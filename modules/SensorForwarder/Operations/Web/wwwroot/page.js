@@ -47,25 +47,6 @@ function list(node, rows) {
     : [element('dt', '', term), element('dd', '', text)]));
 }
 
-const linkNames = { Up: 'Connected', Down: 'No connection', Paused: 'Paused', Starting: 'Nothing sent yet' };
-const linkStates = { Up: 'good', Down: 'bad', Paused: 'warn', Starting: 'wait' };
-const orders = { OldestFirst: 'oldest first', LiveFirst: 'new ones first' };
-
-function showLink(link) {
-  setText(byId('link-state'), linkNames[link.state]);
-  setState(byId('link-state'), linkStates[link.state]);
-  list(byId('link'), [
-    ['to', link.sink || 'nowhere yet'],
-    ['for', duration(ago(link.since))],
-    link.lastSuccess ? ['last accepted', `${duration(ago(link.lastSuccess))} ago`] : ['last accepted', 'not yet'],
-    ['batches live / backlog', `${whole.format(link.liveBatches)} / ${whole.format(link.backfillBatches)}`],
-    ['order', orders[link.drainOrder] || link.drainOrder],
-    ['attempts that failed', whole.format(link.failures)],
-    link.reconnects === undefined ? null : ['connections lost', whole.format(link.reconnects)],
-    link.lastError ? ['', link.lastError, true] : null,
-  ]);
-}
-
 function showQueue(queue) {
   setText(byId('depth'), whole.format(queue.depth));
   const share = Math.min(100, 100 * queue.fileBytes / queue.maxBytes);
@@ -113,7 +94,9 @@ function showBanner(now) {
   if (now.storage.state !== 'Ok') return banner('bad', 'The volume takes no readings', now.storage.reason || 'Readings wait in memory; see Storage.');
   if (now.link.state === 'Down') return banner('bad', 'No connection', `${waiting}; they are sent when it is back. Sensing goes on.`);
   if (now.link.state === 'Paused') return banner('warn', 'Forwarding is paused', `${waiting} until somebody resumes it.`);
+  if (heldByEdgeHub(now.link.upstream)) return banner('warn', 'edgeHub does not get through to the cloud', `${waiting} until it does; one batch a minute goes.`);
   if (failing.length) return banner('warn', `${failing.length} of ${now.sensors.length} sensors ${failing.length === 1 ? 'fails' : 'fail'}`, failing.slice(0, 5).map((s) => `${s.name}: ${s.reason || 'no values'}`).join('; '));
+  if (now.link.quota && -ago(now.link.quota.heldBackUntil) > 60) return banner('wait', 'The limit of the day holds readings back', `${waiting}. ${heldByQuota(now.link.quota)}`);
   if (now.faults.length) return banner('warn', 'Something is not as it should be', now.faults.join('; '));
   if (now.link.state === 'Starting') return banner('wait', 'Started', 'Readings are stored; nothing has been sent yet.');
   if (now.queue.drainedInSeconds > 30) return banner('good', 'Catching up', `${waiting}; sent in about ${duration(now.queue.drainedInSeconds)}.`);

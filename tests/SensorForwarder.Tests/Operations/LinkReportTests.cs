@@ -1,0 +1,190 @@
+using System.Text.Json.Nodes;
+using Microsoft.Extensions.Logging.Abstractions;
+using SensorForwarder.Configuration;
+using SensorForwarder.Forwarding;
+using SensorForwarder.Operations.CommandLine;
+using SensorForwarder.Sensors;
+using SensorForwarder.Tests.Buffer;
+using SensorForwarder.Tests.Configuration;
+using SensorForwarder.Tests.Forwarding;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Operations;
+
+/// <summary>What the status, the page and <c>--status</c> say of the way to the receiver.</summary>
+public sealed class LinkReportTests
+{
+    static readonly ForwardingSettings LiveFirst = new()
+    {
+        BatchSize = 10,
+        UploadInterval = TimeSpan.FromSeconds(10),
+        DrainOrder = DrainOrder.LiveFirst,
+    };
+
+    /// <summary>A forwarder, and what tells people of it.</summary>
+    sealed class Watched : IDisposable
+    {
+        readonly SensorScheduler _scheduler;
+        readonly SettingsStore _store;
+        readonly OperationParts _parts;
+
+        public Watched(ForwarderFixture fixture)
+        {
+            _scheduler = new(
+                new(new("/proc", "/sys", Path.GetTempPath()), fixture.Clock), fixture.Buffer, fixture.Clock, new Random(1), NullLogger<SensorScheduler>.Instance);
+            _store = SettingsFixture.NewStore(fixture.Buffer, fixture.Forwarder, _scheduler);
+            _parts = new(fixture.Buffer, fixture.Forwarder, _scheduler, _store, fixture.Clock);
+        }
+
+        /// <summary>Looks, and says what the status says.</summary>
+        public JsonNode Look()
+        {
+            _parts.Trends.Look();
+            return _parts.ReadStatus();
+        }
+
+        public JsonNode Look(string part) => Look()[part]!;
+
+        /// <summary>Whether the page says the same; it keeps what it says for a moment.</summary>
+        public bool PageAgrees()
+        {
+            var (status, link) = (Look(), _parts.ReadPage()["link"]!);
+            return JsonNode.DeepEquals(status["lanes"], link["lanes"]) && status["link"]!.AsObject().All(pair => JsonNode.DeepEquals(pair.Value, link[pair.Key]));
+        }
+
+        public string Text() => StatusPage.Write(_parts.ReadStatus().AsObject());
+
+        public void Dispose()
+        {
+            _parts.Dispose();
+            _store.Dispose();
+            _scheduler.Dispose();
+        }
+    }
+
+    [Fact]
+    public async Task An_http_link_says_since_when_it_is_as_it_is_and_keeps_the_last_error_with_its_time()
+    {
+        var answer = new SendResult(SendOutcome.Retry, "answered 503: busy");
+        var sink = new FakeSink { Rule = _ => answer };
+        await using var fixture = await ForwarderFixture.StartAsync(http: sink);
+        using var watched = new Watched(fixture);
+        Assert.Equal("Starting", (string)watched.Look("link")["state"]!);
+        Assert.Null(watched.Look("link")["lastError"]);
+
+        await fixture.StoreAsync(5);
+        await fixture.RunAsync();
+        await Until.True(() => (string)watched.Look("link")["state"]! == "Down", fixture.Clock, TimeSpan.FromSeconds(1));
+        var link = watched.Look("link");
+        var since = (DateTimeOffset)link["since"]!;
+        Assert.Equal("answered 503: busy", (string)link["lastError"]!);
+        Assert.InRange((DateTimeOffset)link["lastErrorAt"]!, since - TimeSpan.FromSeconds(1), since);
+        Assert.Contains($"down since {(string)link["since"]!}", watched.Text(), StringComparison.Ordinal);
+
+        // Again and again: the state is as old as it was, the error is new.
+        await Until.True(() => (DateTimeOffset)watched.Look("link")["lastErrorAt"]! > since + TimeSpan.FromMinutes(2), fixture.Clock, TimeSpan.FromSeconds(1));
+        Assert.Equal(since, (DateTimeOffset)watched.Look("link")["since"]!);
+
+        answer = SendResult.Accepted;
+        await Until.True(() => (string)watched.Look("link")["state"]! == "Up", fixture.Clock, TimeSpan.FromSeconds(1));
+        link = watched.Look("link");
+        Assert.True((DateTimeOffset)link["since"]! > (DateTimeOffset)link["lastErrorAt"]!, link.ToJsonString());
+        Assert.Equal("answered 503: busy", (string)link["lastError"]!);
+        await Until.True(watched.PageAgrees, fixture.Clock, TimeSpan.FromSeconds(1));
+        Assert.Contains($"last error {(string)link["lastErrorAt"]!}: answered 503: busy", watched.Text(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Each_lane_says_what_waits_how_long_and_what_is_under_way()
+    {
+        var sink = new FakeSink { Window = 3 };
+        await using var fixture = await ForwarderFixture.StartAsync(http: sink, settings: LiveFirst);
+        using var watched = new Watched(fixture);
+        await fixture.StoreAsync(60);
+        fixture.Clock.SetUtcNow(BufferFixture.Noon.AddSeconds(100));
+        await fixture.RunAsync();
+
+        // Two places are the backlog's, and one is for what is new.
+        (await fixture.NextAfterBackoffAsync(sink)).Accept();
+        var first = await sink.NextAsync();
+        await sink.NextAsync();
+        await fixture.StoreAsync(15, from: 61);
+        await sink.NextAsync();
+        await Until.True(() => (int)watched.Look("lanes")["live"]!["inFlightReadings"]! == 10 && (int)watched.Look("lanes")["live"]!["waiting"]! == 5);
+        var (live, backlog) = (watched.Look("lanes")["live"]!, watched.Look("lanes")["backfill"]!);
+        Assert.Equal((1, 0), ((int)live["inFlightBatches"]!, (int)live["batchesAccepted"]!));
+        Assert.Null(live["lastAccepted"]);
+        Assert.Equal((30, 2, 20, 1), ((int)backlog["waiting"]!, (int)backlog["inFlightBatches"]!, (int)backlog["inFlightReadings"]!, (int)backlog["batchesAccepted"]!));
+
+        // The first that waits is the thirty-first of the backlog, and the seventy-first of all.
+        var now = fixture.Clock.GetUtcNow();
+        Assert.Equal((now - BufferFixture.Noon.AddSeconds(31)).TotalSeconds, (double)backlog["oldestAgeSeconds"]!, 0.1);
+        Assert.Equal((now - BufferFixture.Noon.AddSeconds(71)).TotalSeconds, (double)live["oldestAgeSeconds"]!, 0.1);
+        Assert.Contains("backlog         30 readings wait, the oldest for ", watched.Text(), StringComparison.Ordinal);
+
+        // What fails waits again, where it was.
+        var accepted = (DateTimeOffset)backlog["lastAccepted"]!;
+        Assert.InRange(accepted, BufferFixture.Noon.AddSeconds(100), now);
+        first.Say(SendOutcome.Retry);
+        await Until.True(() => (int)watched.Look("lanes")["backfill"]!["waiting"]! == 40);
+        Assert.Equal(accepted, (DateTimeOffset)watched.Look("lanes")["backfill"]!["lastAccepted"]!);
+        await Until.True(watched.PageAgrees, fixture.Clock, TimeSpan.FromSeconds(1));
+    }
+
+    [Fact]
+    public async Task In_one_lane_everything_is_in_it()
+    {
+        await using var fixture = await ForwarderFixture.StartAsync(http: new FakeSink(), settings: LiveFirst with { DrainOrder = DrainOrder.OldestFirst });
+        using var watched = new Watched(fixture);
+        await fixture.StoreAsync(40);
+        await fixture.RunAsync();
+        await Until.True(() => (int)watched.Look("lanes")["live"]!["inFlightReadings"]! == 10, fixture.Clock, TimeSpan.FromSeconds(1));
+        Assert.Equal(30, (int)watched.Look("lanes")["live"]!["waiting"]!);
+        Assert.Equal(0, (int)watched.Look("lanes")["backfill"]!["waiting"]!);
+    }
+
+    [Fact]
+    public async Task The_quota_is_told_in_numbers_and_whether_only_the_backlog_is_held_back_and_until_when()
+    {
+        var hub = new FakeSink { Rule = _ => SendResult.Accepted, IsMetered = true };
+        await using var fixture = await ForwarderFixture.StartAsync(hub: hub, settings: LiveFirst with { Sink = SinkKind.IotHub, BatchSize = 50, DailyMessageLimit = 20 });
+        using var watched = new Watched(fixture);
+        Assert.Null(watched.Look()["quota"]);
+        await fixture.StoreAsync(2_000); // about 80 messages
+        fixture.Clock.SetUtcNow(BufferFixture.Noon.AddHours(1));
+        await fixture.RunAsync();
+        await Until.True(() => watched.Look()["quota"]?["heldBackUntil"] is not null && (int)watched.Look("quota")["messagesToday"]! == 11, fixture.Clock, TimeSpan.FromMilliseconds(100));
+        var status = watched.Look("quota");
+        Assert.Equal(20, (int)status["dailyMessageLimit"]!);
+        Assert.True((bool)status["isOnlyBacklogHeldBack"]!);
+        Assert.InRange((DateTimeOffset)status["heldBackUntil"]! - fixture.Clock.GetUtcNow(), TimeSpan.FromMinutes(1), TimeSpan.FromMinutes(73));
+        Assert.Contains("11 of 20 messages today; the backlog is held back until 2026-11-24T1", watched.Text(), StringComparison.Ordinal);
+
+        // New readings take what is left of the eighth that they may be ahead; then they wait, too.
+        for (var i = 1; i <= 10; i++)
+        {
+            await fixture.StoreAsync(100, from: 2_000 + (100 * i));
+            fixture.Clock.Advance(TimeSpan.FromSeconds(11));
+            await Until.True(() => hub.Ids(Lane.Live).Contains(2_000 + (100 * i)) || !(bool)(watched.Look()["quota"]?["isOnlyBacklogHeldBack"] ?? true), fixture.Clock, TimeSpan.FromMilliseconds(100));
+        }
+
+        status = watched.Look("quota");
+        Assert.False((bool)status["isOnlyBacklogHeldBack"]!);
+        Assert.Contains("messages today; readings are held back until 2026-11-24T", watched.Text(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task What_edgeHub_holds_back_is_told_with_its_time()
+    {
+        var hub = new FakeSink { Rule = _ => SendResult.Accepted, IsHeld = true };
+        await using var fixture = await ForwarderFixture.StartAsync(hub: hub, settings: LiveFirst with { Sink = SinkKind.IotHub });
+        using var watched = new Watched(fixture);
+        await fixture.StoreAsync(30);
+        await fixture.RunAsync();
+        await Until.True(() => watched.Look()["upstream"] is not null, fixture.Clock, TimeSpan.FromSeconds(1));
+        Assert.Contains("edgeHub         gets nothing to the cloud since 2026-11-24T12:", watched.Text(), StringComparison.Ordinal);
+        hub.IsHeld = false;
+        await Until.True(() => watched.Look()["upstream"] is null, fixture.Clock, TimeSpan.FromSeconds(1));
+        Assert.DoesNotContain("edgeHub", watched.Text(), StringComparison.Ordinal);
+    }
+}

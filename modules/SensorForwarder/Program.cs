@@ -22,6 +22,7 @@ var configuration = new ConfigurationBuilder()
     .AddEnvironmentVariables()
     .Build();
 
+var timeProvider = TimeProvider.System;
 BootOptions boot;
 try
 {
@@ -29,11 +30,10 @@ try
 }
 catch (BootValueException exception)
 {
-    Console.WriteLine($"<2>{exception.Message}");
+    Console.WriteLine(LogLineFormatter.Line(LogLevel.Critical, timeProvider.GetUtcNow(), exception.Message));
     return ExitCode.Configuration;
 }
 
-var timeProvider = TimeProvider.System;
 if (args.Length > 0) return await Commands.RunAsync(args, boot, timeProvider);
 CrashLine.Install(timeProvider);
 

@@ -1,4 +1,4 @@
-using System.Globalization;
+using Microsoft.Extensions.Logging;
 
 namespace SensorForwarder.Operations;
 
@@ -22,11 +22,9 @@ internal static class CrashLine
     public static string Write(object fault, DateTimeOffset now)
     {
         var text = string.Join(' ', (fault.ToString() ?? "").Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
-        text = string.Concat(text.Select(c => char.IsControl(c) ? ' ' : c));
         if (text.Length > MaxLength) text = text[..MaxLength];
-        return string.Create(
-            CultureInfo.InvariantCulture,
-            $"<2>{now:yyyy-MM-dd HH:mm:ss.fff} +00:00 SensorForwarder ends because of a fault of its own. "
+        return LogLineFormatter.Line(
+            LogLevel.Critical, now, "SensorForwarder ends because of a fault of its own. "
             + $"No committed reading is lost; those of the last commit interval are. Please report this: {text}");
     }
 }

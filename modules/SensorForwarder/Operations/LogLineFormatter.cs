@@ -18,17 +18,18 @@ internal sealed class LogLineFormatter(TimeProvider timeProvider) : ConsoleForma
 
     public override void Write<TState>(in LogEntry<TState> logEntry, IExternalScopeProvider? scopeProvider, TextWriter textWriter)
     {
-        var text = logEntry.Formatter(logEntry.State, logEntry.Exception);
+        var text = $"{logEntry.Category}[{logEntry.EventId.Id}] {logEntry.Formatter(logEntry.State, logEntry.Exception)}";
         if (logEntry.Exception is { } exception) text = $"{text} {exception}";
-        textWriter.Write(string.Create(
-            CultureInfo.InvariantCulture,
-            $"<{Severity(logEntry.LogLevel)}>{timeProvider.GetUtcNow():yyyy-MM-dd HH:mm:ss.fff} +00:00 {logEntry.Category}[{logEntry.EventId.Id}] "));
-        textWriter.Write(Flatten(text));
+        textWriter.Write(Line(logEntry.LogLevel, timeProvider.GetUtcNow(), text));
         textWriter.Write('\n');
     }
 
+    /// <summary>A whole line, without its end.</summary>
+    public static string Line(LogLevel level, DateTimeOffset time, string text) =>
+        string.Create(CultureInfo.InvariantCulture, $"<{Severity(level)}>{time:yyyy-MM-dd HH:mm:ss.fff} +00:00 {Flatten(text)}");
+
     /// <summary>The text in one line: what is no printable character is a blank.</summary>
-    public static string Flatten(string text)
+    static string Flatten(string text)
     {
         var length = Math.Min(text.Length, MaxLength);
         return string.Create(length, text, static (target, source) =>

@@ -10,7 +10,7 @@ public sealed class SettingsFileTests : IAsyncLifetime
 {
     readonly FakeTimeProvider _clock = new();
     readonly SettingsFixture _parts = new();
-    readonly CollectingLogger<SettingsFile> _log = new();
+    readonly LogLines _log = new();
     readonly string _directory = Directory.CreateTempSubdirectory("settings-").FullName;
     SettingsFile? _file;
 
@@ -34,7 +34,7 @@ public sealed class SettingsFileTests : IAsyncLifetime
     {
         var boot = BootOptions.Read(new ConfigurationBuilder()
             .AddInMemoryCollection([KeyValuePair.Create("Settings:File", (string?)FilePath)]).Build());
-        _file = new(boot, _parts.Store, _clock, _log);
+        _file = new(boot, _parts.Store, _clock, _log.For<SettingsFile>());
         await _file.StartAsync(Token);
     }
 
@@ -44,9 +44,9 @@ public sealed class SettingsFileTests : IAsyncLifetime
     {
         var end = _clock.GetUtcNow() + TimeSpan.FromHours(1);
         await Until.True(() => IsLogged() || _clock.GetUtcNow() > end, _clock, TimeSpan.FromSeconds(2));
-        Assert.True(IsLogged(), $"'{text}' is not in:\n{string.Join('\n', _log.Lines)}");
+        Assert.True(IsLogged(), $"'{text}' is not in:\n{string.Join('\n', _log.All)}");
 
-        bool IsLogged() => _log.Lines.Any(line => line.Contains(text, StringComparison.Ordinal));
+        bool IsLogged() => _log.Has(text);
     }
 
     [Fact]
@@ -110,7 +110,7 @@ public sealed class SettingsFileTests : IAsyncLifetime
         await File.WriteAllTextAsync(FilePath, content, Token);
         await UntilLogged(reason);
         Assert.Equal(3, BatchSize);
-        Assert.Single(_log.Lines, line => line.Contains("changes nothing", StringComparison.Ordinal));
+        Assert.Single(_log.All, line => line.Contains("changes nothing", StringComparison.Ordinal));
         await File.WriteAllTextAsync(FilePath, """{"batchSize":9}""", Token);
         await UntilBatchSizeAsync(9);
     }

@@ -78,7 +78,7 @@ public sealed class ConnectionTests
         await world.StartAsync();
         await world.Connection.WaitUntilConnectedAsync(Token);
         Assert.Equal(HubSendStatus.Accepted, (await world.SendAsync(1)).Status);
-        Assert.True(world.Log.Has("5008"));
+        Assert.True(world.Log.Has("[5008]"));
     }
 
     [Fact]
@@ -162,7 +162,7 @@ public sealed class ConnectionTests
         await Until.True(() => call.IsCompleted, clock, TimeSpan.FromSeconds(30));
         Assert.Equal(500, (await call).Status);
         Assert.Equal(0, world.Connection.OpenRequests);
-        Assert.True(world.Log.Has("5005"));
+        Assert.True(world.Log.Has("[5005]"));
     }
 
     [Fact]

@@ -111,9 +111,10 @@ public sealed class FuzzTests
         Assert.Equal(HubState.Connected, client.Status.State);
         Assert.Equal(1, client.Counters.Connects);
         Assert.True(handler.Patches.Count > 100 && client.Counters.MethodCalls > 100);
-        Assert.DoesNotContain(log.All, line => line.Contains(" 5009 ", StringComparison.Ordinal) || line.Contains(" 5010 ", StringComparison.Ordinal));
+        Assert.DoesNotContain(log.All, line => line.Contains("[5009]", StringComparison.Ordinal) || line.Contains("[5010]", StringComparison.Ordinal));
         await Until.True(() => client.OpenRequests == 0);
         await client.StopAsync(Token);
+        LogLine.Check(log.All);
     }
 
     [Fact]

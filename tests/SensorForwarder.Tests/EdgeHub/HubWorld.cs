@@ -3,7 +3,6 @@ using EdgeSimulator.Accounting;
 using EdgeSimulator.Faults;
 using EdgeSimulator.Hub;
 using EdgeSimulator.Twins;
-using Microsoft.Extensions.Logging;
 using SensorForwarder.EdgeHub;
 using SensorForwarder.Tests.Simulator;
 using SensorForwarder.Tests.Support;
@@ -139,6 +138,7 @@ internal sealed class HubWorld : IAsyncDisposable
         await _simulated.DisposeAsync();
         await _workload.DisposeAsync();
         _directory.Delete(recursive: true);
+        LogLine.Check(Log.All);
     }
 }
 
@@ -167,30 +167,4 @@ internal sealed class HubHandlerDouble : IEdgeHubHandler
 
     public Task<MethodAnswer> OnMethodAsync(string name, ReadOnlyMemory<byte> payload, CancellationToken cancellationToken) =>
         OnMethod(name, System.Text.Encoding.UTF8.GetString(payload.Span), cancellationToken);
-}
-
-/// <summary>Log lines as text, to look for.</summary>
-internal sealed class LogLines
-{
-    readonly ConcurrentQueue<string> _lines = [];
-
-    public IEnumerable<string> All => _lines;
-
-    public bool Has(string part) => _lines.Any(line => line.Contains(part, StringComparison.Ordinal));
-
-    public Task Waits(string part) => Until.True(() => Has(part));
-
-    public ILogger<T> For<T>() => new Writer<T>(_lines);
-
-    sealed class Writer<T>(ConcurrentQueue<string> lines) : ILogger<T>
-    {
-        public IDisposable? BeginScope<TState>(TState state)
-            where TState : notnull => null;
-
-        public bool IsEnabled(LogLevel logLevel) => true;
-
-        public void Log<TState>(
-            LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
-            lines.Enqueue($"{logLevel} {eventId.Id} {formatter(state, exception)} {exception}");
-    }
 }

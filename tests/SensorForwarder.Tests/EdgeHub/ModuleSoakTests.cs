@@ -4,7 +4,6 @@ using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
-using Microsoft.Extensions.Logging.Abstractions;
 using SensorForwarder.Buffer;
 using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
@@ -27,6 +26,7 @@ public sealed class ModuleSoakTests : IDisposable
     // For what other threads do by the real clock, a step of the fake one waits so long at most.
     static readonly TimeSpan Patience = TimeSpan.FromSeconds(5);
 
+    readonly LogLines _log = new();
     readonly string _directory = Directory.CreateTempSubdirectory("soak-").FullName;
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -41,7 +41,7 @@ public sealed class ModuleSoakTests : IDisposable
         world.Twin.PatchDesired(JsonNode.Parse(
             """{"batchSize":10,"uploadIntervalSeconds":10,"sensors":{"a":{"kind":"simulated","intervalSeconds":5},"b":{"kind":"simulated","intervalSeconds":30}}}""")!.AsObject());
         await using var buffer = await TelemetryBuffer.OpenAsync(
-            new BufferOptions { Directory = _directory }, clock, NullLogger<TelemetryBuffer>.Instance, Token);
+            new BufferOptions { Directory = _directory }, clock, _log.For<TelemetryBuffer>(), Token);
         using var host = Build(world, buffer, clock);
         await host.StartAsync(Token);
         var connection = host.Services.GetRequiredService<EdgeHubConnection>();
@@ -73,7 +73,7 @@ public sealed class ModuleSoakTests : IDisposable
         TestContext.Current.TestOutputHelper?.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
             $"{Hours} h: {summary.Unique} readings, {summary.Duplicates} twice; {counters}; timers {timersEarly} then {clock.Timers}; "
-            + $"heap {bytesEarly >> 10} then {Memory() >> 10} KiB; descriptors {descriptorsEarly} then {Descriptors()}"));
+            + $"heap {bytesEarly >> 10} then {Memory() >> 10} KiB; descriptors {descriptorsEarly} then {Descriptors()}; {_log.All.Count()} log lines"));
         Assert.Equal(buffer.LastCommittedId, summary.Unique);
         Assert.Equal(0, summary.Lost);
         Assert.Equal(summary.Duplicates, summary.DuplicatesExplained);
@@ -84,6 +84,7 @@ public sealed class ModuleSoakTests : IDisposable
         Assert.Equal(0, connection.OpenRequests);
         Assert.InRange(clock.Timers, 0, timersEarly + 5);
         await host.StopAsync(Token);
+        LogLine.Check(_log.All);
 
         // What the rest of the test run holds is in the same heap.
         if (Hours < 10) return;
@@ -131,7 +132,7 @@ public sealed class ModuleSoakTests : IDisposable
         }).Build());
         var builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
         var services = builder.Services;
-        services.AddSingleton<ILoggerFactory>(NullLoggerFactory.Instance);
+        services.AddSingleton<ILoggerFactory>(_log);
         services.AddSingleton(boot).AddSingleton(clock).AddSingleton(new LogLevelSwitch(boot.LogLevel)).AddSingleton(buffer);
         services.AddTransient(_ => new Random(1));
         services.AddSingleton(boot.Sensors).AddSingleton<SensorFactory>().AddSingleton<SensorScheduler>();

@@ -80,7 +80,7 @@ public sealed class ReportedTests
         using var reported = New();
         await reported.StartAsync(TestContext.Current.CancellationToken);
         reported.Report(Parse("""{"a":1,"b":1}"""));
-        await Until.True(() => _log.Has("5012"));
+        await Until.True(() => _log.Has("[5012]"));
         reported.Report(Parse("""{"b":2}"""));
         await Reported(() => _hub.Patches.Count == 1);
         Assert.Equal("""{"a":1,"b":2}""", _hub.Patches[0].ToJsonString());

@@ -5,7 +5,8 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>A real process whose lines are kept. Killed at the end, if it still runs.</summary>
+/// <summary>A real process whose lines are kept. Killed at the end, if it still runs; then everything that the module has logged, on its own or
+/// through the simulator, has to be log lines.</summary>
 internal sealed class ChildProcess : IAsyncDisposable
 {
     const int Sigterm = 15;
@@ -13,12 +14,16 @@ internal sealed class ChildProcess : IAsyncDisposable
     // What another IoT Edge module or a developer's shell may have set must not reach the child.
     static readonly string[] Unwanted = ["EdgeHubConnectionString", "IotHubConnectionString", "IOTEDGE_WORKLOADURI"];
 
+    // What the simulator writes before a line of its module.
+    const string OfModule = "   module | ";
+
     readonly Process _process;
+    readonly Func<string, string?> _logLine;
     readonly List<string> _lines = [];
 
-    ChildProcess(Process process)
+    ChildProcess(Process process, Func<string, string?> logLine)
     {
-        _process = process;
+        (_process, _logLine) = (process, logLine);
         process.OutputDataReceived += (_, line) => Add(line.Data);
         process.ErrorDataReceived += (_, line) => Add(line.Data);
         process.BeginOutputReadLine();
@@ -46,20 +51,26 @@ internal sealed class ChildProcess : IAsyncDisposable
         get { lock (_lines) return [.. _lines]; }
     }
 
+    /// <summary>The module doing what an option says; what it writes is no log.</summary>
     public static ChildProcess StartModule(string[] arguments, params (string Name, string Value)[] environment) =>
         Start(PathOf("ModulePath"), arguments, environment);
 
     public static ChildProcess StartModule(params (string Name, string Value)[] environment) =>
-        Start(PathOf("ModulePath"), [], environment);
+        Start(PathOf("ModulePath"), [], environment, line => line);
 
-    public static ChildProcess StartSimulator(params string[] arguments) => Start(PathOf("EdgeSimulatorPath"), arguments, []);
+    public static ChildProcess StartSimulator(params string[] arguments) => Start(
+        PathOf("EdgeSimulatorPath"), arguments, [], line => line.StartsWith(OfModule, StringComparison.Ordinal) ? line[OfModule.Length..] : null);
 
-    public static ChildProcess Start(string path, string[] arguments, (string Name, string Value)[] environment)
+    /// <param name="path">The program.</param>
+    /// <param name="arguments">Of its command line.</param>
+    /// <param name="environment">Beside ours.</param>
+    /// <param name="logLine">What of a line the module has logged; null: nothing.</param>
+    public static ChildProcess Start(string path, string[] arguments, (string Name, string Value)[] environment, Func<string, string?>? logLine = null)
     {
         var start = new ProcessStartInfo(path, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
         foreach (var name in Unwanted) start.Environment.Remove(name);
         foreach (var (name, value) in environment) start.Environment[name] = value;
-        return new(Process.Start(start) ?? throw new InvalidOperationException($"{path} could not be started"));
+        return new(Process.Start(start) ?? throw new InvalidOperationException($"{path} could not be started"), logLine ?? (_ => null));
     }
 
     /// <summary>Waits for a line that contains a text. Fails when the process ends without it.</summary>
@@ -90,6 +101,7 @@ internal sealed class ChildProcess : IAsyncDisposable
         if (IsRunning) _process.Kill(entireProcessTree: true);
         await _process.WaitForExitAsync(CancellationToken.None);
         _process.Dispose();
+        LogLine.Check(Lines.Select(_logLine).OfType<string>());
     }
 
     string? Find(string text)

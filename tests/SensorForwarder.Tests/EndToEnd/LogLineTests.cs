@@ -1,5 +1,4 @@
 using System.Text.Json.Nodes;
-using System.Text.RegularExpressions;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -9,13 +8,9 @@ using SensorForwarder.Tests.Support;
 namespace SensorForwarder.Tests.EndToEnd;
 
 /// <summary>What the module logs is for machines too.</summary>
-public sealed partial class LogLineTests
+public sealed class LogLineTests
 {
     const string Forged = "\r\n<2>2026-01-01 00:00:00.000 +00:00 forged\n<2>2026-01-01 00:00:00.000 +00:00 forged\u001b[2J\u2028\u202e\0";
-
-    // The expression of IoT Edge's log tools (LogMessageParser.cs), without the part for Docker's own time.
-    [GeneratedRegex(@"^<([234567])>\d{4}-\d{2}-\d{2}\s\d{2}:\d{2}:\d{2}.\d{3}\s[+-]\d{2}:\d{2}\s.+$")]
-    private static partial Regex LogLine { get; }
 
     [Theory]
     [InlineData(LogLevel.Trace, 7)]
@@ -30,9 +25,8 @@ public sealed partial class LogLineTests
         var entry = new LogEntry<string>(level, "SensorForwarder.Test", new EventId(7), Forged, new InvalidOperationException(Forged), (state, _) => state);
         new LogLineFormatter(TimeProvider.System).Write(entry, null, writer);
         var line = Assert.Single(writer.ToString().Split('\n', StringSplitOptions.RemoveEmptyEntries));
-        Assert.Matches(LogLine, line);
+        LogLine.Check([line]);
         Assert.StartsWith($"<{severity}>", line, StringComparison.Ordinal);
-        Assert.DoesNotContain(line, c => char.IsControl(c) || c is '\u2028' or '\u202e');
     }
 
     [Fact]
@@ -69,9 +63,8 @@ public sealed partial class LogLineTests
         await Until.True(async () => (long)JsonNode.Parse(await web.Http.GetStringAsync("/status", TestContext.Current.CancellationToken))!["sensors"]!["gone"]!["failures"]! > 50);
         Assert.Equal(0, await web.Module.StopAsync());
 
-        Assert.All(web.Module.Lines, line => Assert.Matches(LogLine, line));
+        // That they are all log lines is seen to at the end of each process.
         Assert.DoesNotContain(web.Module.Lines, line => line.Contains("00.000 +00:00 forged", StringComparison.Ordinal) && line.StartsWith("<2>2026-01-01", StringComparison.Ordinal));
-        Assert.DoesNotContain(web.Module.Lines, line => line.Any(c => char.IsControl(c) || c is '\u2028' or '\u202e'));
 
         // A sensor that failed fifty times said so once; a receiver that answered the same again and again as well.
         Assert.Single(web.Module.Lines, line => line.Contains("Sensor gone (file) fails", StringComparison.Ordinal));

@@ -1,4 +1,3 @@
-using Microsoft.Extensions.Logging.Abstractions;
 using SensorForwarder.Buffer;
 using SensorForwarder.Forwarding;
 using SensorForwarder.Tests.Buffer;
@@ -25,6 +24,7 @@ internal sealed class MonthSimulation : IAsyncDisposable
     readonly SteppedClock _clock = new(new(2026, 11, 1, 0, 0, 0, TimeSpan.Zero));
     readonly Invariants _invariants = new();
     readonly LiveShare _liveShare = new();
+    readonly LogLines _log = new();
     readonly List<SimulatedSend> _underWay = [];
     readonly Dictionary<long, TimeSpan> _producedAt = [];
     readonly HashSet<long> _received = [];
@@ -90,6 +90,8 @@ internal sealed class MonthSimulation : IAsyncDisposable
             if (!_received.Contains(id) && !(IsPoison(id) && putAside.Contains(id)))
                 throw new InvalidOperationException($"reading {id} was lost");
         }
+
+        LogLine.Check(_log.All);
     }
 
     public void Begin(SimulatedSend send, ForwardingSettings settings)
@@ -263,7 +265,7 @@ internal sealed class MonthSimulation : IAsyncDisposable
         _invariants.OnRestart();
         EdgeHub.OnRestart();
         _dispatcher = new(
-            _buffer, _sinks, new BatchEncoder("pi", "module", () => _buffer.Epoch), _clock, new Random(Random.Next()), NullLogger.Instance, () => _woken = true);
+            _buffer, _sinks, new BatchEncoder("pi", "module", () => _buffer.Epoch), _clock, new Random(Random.Next()), _log.For<Dispatcher>(), () => _woken = true);
     }
 }
 

@@ -113,13 +113,14 @@ public sealed class UpstreamTests
             await AnswerAsync(context, how);
         });
         var clock = new FakeTimeProvider();
-        var logger = new CollectingLogger<UpstreamWatch>();
-        using var watch = new UpstreamWatch(new(new Uri($"{page.Urls.First()}/metrics")), clock, logger);
+        var log = new LogLines();
+        using var watch = new UpstreamWatch(new(new Uri($"{page.Urls.First()}/metrics")), clock, log.For<UpstreamWatch>());
         await watch.StartAsync(Token);
         await Until.True(() => Volatile.Read(ref looks) >= 4, clock, TimeSpan.FromSeconds(1));
         Assert.Equal(how == "right", watch.IsHolding);
         await watch.StopAsync(Token);
         Assert.True(watch.ExecuteTask!.IsCompletedSuccessfully);
+        LogLine.Check(log.All);
     }
 
     static async Task AnswerAsync(HttpContext context, string how)

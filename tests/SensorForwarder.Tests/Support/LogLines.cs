@@ -1,0 +1,45 @@
+using System.Collections.Concurrent;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
+using SensorForwarder.Operations;
+
+namespace SensorForwarder.Tests.Support;
+
+/// <summary>Keeps what is logged, in the lines that the module would write.</summary>
+internal sealed class LogLines : ILoggerFactory
+{
+    readonly LogLineFormatter _formatter = new(TimeProvider.System);
+    readonly ConcurrentQueue<string> _lines = [];
+
+    public IEnumerable<string> All => _lines;
+
+    public bool Has(string part) => _lines.Any(line => line.Contains(part, StringComparison.Ordinal));
+
+    public Task Waits(string part) => Until.True(() => Has(part));
+
+    public ILogger<T> For<T>() => this.CreateLogger<T>();
+
+    public ILogger CreateLogger(string categoryName) => new Writer(this, categoryName);
+
+    public void AddProvider(ILoggerProvider provider) => throw new NotSupportedException();
+
+    public void Dispose()
+    {
+        // It holds nothing but text.
+    }
+
+    sealed class Writer(LogLines log, string category) : ILogger
+    {
+        public IDisposable? BeginScope<TState>(TState state)
+            where TState : notnull => null;
+
+        public bool IsEnabled(LogLevel logLevel) => true;
+
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+        {
+            var text = new StringWriter();
+            log._formatter.Write(new LogEntry<TState>(logLevel, category, eventId, state, exception, formatter), null, text);
+            log._lines.Enqueue(text.ToString().TrimEnd('\n'));
+        }
+    }
+}

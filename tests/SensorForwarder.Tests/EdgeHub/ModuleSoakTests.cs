@@ -132,7 +132,7 @@ public sealed class ModuleSoakTests : IDisposable
         }).Build());
         var builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
         var services = builder.Services;
-        services.AddSingleton<ILoggerFactory>(_log);
+        services.AddSingleton(_log.Factory());
         services.AddSingleton(boot).AddSingleton(clock).AddSingleton(new LogLevelSwitch(boot.LogLevel)).AddSingleton(buffer);
         services.AddTransient(_ => new Random(1));
         services.AddSingleton(boot.Sensors).AddSingleton<SensorFactory>().AddSingleton<SensorScheduler>();

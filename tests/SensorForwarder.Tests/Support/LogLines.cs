@@ -6,7 +6,7 @@ using SensorForwarder.Operations;
 namespace SensorForwarder.Tests.Support;
 
 /// <summary>Keeps what is logged, in the lines that the module would write.</summary>
-internal sealed class LogLines : ILoggerFactory
+internal sealed class LogLines
 {
     readonly LogLineFormatter _formatter = new(TimeProvider.System);
     readonly ConcurrentQueue<string> _lines = [];
@@ -17,15 +17,20 @@ internal sealed class LogLines : ILoggerFactory
 
     public Task Waits(string part) => Until.True(() => Has(part));
 
-    public ILogger<T> For<T>() => this.CreateLogger<T>();
+    public ILogger<T> For<T>() => Factory().CreateLogger<T>();
 
-    public ILogger CreateLogger(string categoryName) => new Writer(this, categoryName);
+    public ILoggerFactory Factory() => new Writers(this);
 
-    public void AddProvider(ILoggerProvider provider) => throw new NotSupportedException();
-
-    public void Dispose()
+    sealed class Writers(LogLines log) : ILoggerFactory
     {
-        // It holds nothing but text.
+        public ILogger CreateLogger(string categoryName) => new Writer(log, categoryName);
+
+        public void AddProvider(ILoggerProvider provider) => throw new NotSupportedException();
+
+        public void Dispose()
+        {
+            // It holds nothing.
+        }
     }
 
     sealed class Writer(LogLines log, string category) : ILogger

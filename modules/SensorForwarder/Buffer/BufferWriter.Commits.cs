@@ -1,3 +1,5 @@
+using SQLitePCL;
+
 namespace SensorForwarder.Buffer;
 
 /// <summary>The part of the writer that makes transactions of what waits.</summary>
@@ -42,10 +44,12 @@ internal sealed partial class BufferWriter
             var documents = _requests.TakeDocuments(); // after the readings: never older than what they say
             try
             {
-                var keptBytes = KeptBytes(acknowledgements);
+                var (bytes, readings, keptBytes) = (groups.Sum(g => (long)g.LiveBytes), groups.Sum(g => g.Live), KeptBytes(acknowledgements));
+                if (_upkeep.IsReserveInUse(budget) && !Evictor.FitsFreePages(_store!, bytes, readings))
+                    throw new SqliteFailure(raw.SQLITE_FULL, raw.SQLITE_FULL, "what room is left is for deletions");
                 if (!MakeRoom(budget, groups, keptBytes))
                     Reject(groups);
-                var keeps = IsRetaining && !Evictor.IsOver(_store!, budget, groups.Sum(g => (long)g.LiveBytes) + keptBytes, groups.Sum(g => g.Live));
+                var keeps = IsRetaining && !Evictor.IsOver(_store!, budget, bytes + keptBytes, readings);
                 if (keeps && keptBytes > budget.TransactionBytes)
                     KeepInPieces(budget, acknowledgements);
                 CommitPiece(groups, acknowledgements, keeps, documents, commands, note);

@@ -14,9 +14,15 @@ internal sealed class Evictor(ReadingClock clock)
     public static bool IsOver(QueueStore store, StorageBudget budget, long payloadBytes, int readings)
     {
         var (pages, free) = store.CountPages();
-        var needed = (payloadBytes + ((long)readings * RowOverheadBytes)) * 9 / 8 / BufferSchema.PageBytes;
-        return (pages - free + needed + 8) * BufferSchema.PageBytes > budget.DatabaseBytes;
+        return (pages - free + NeededPages(payloadBytes, readings)) * BufferSchema.PageBytes > budget.DatabaseBytes;
     }
+
+    /// <summary>Whether such a transaction finds free pages enough, so that the file does not grow.</summary>
+    public static bool FitsFreePages(QueueStore store, long payloadBytes, int readings) =>
+        readings == 0 || NeededPages(payloadBytes, readings) <= store.CountPages().Free;
+
+    static long NeededPages(long payloadBytes, int readings) =>
+        ((payloadBytes + ((long)readings * RowOverheadBytes)) * 9 / 8 / BufferSchema.PageBytes) + 8;
 
     /// <summary>Deletes a piece of the oldest readings, in the running transaction.</summary>
     /// <returns>How many.</returns>

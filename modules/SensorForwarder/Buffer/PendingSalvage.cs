@@ -146,7 +146,7 @@ internal sealed class PendingSalvage(
     Outcome MakeRoom(QueueStore store, int rows)
     {
         var (whenFull, budget) = (limits().WhenFull, StorageBudget.Of(limits()));
-        if (new DriveInfo(file.Files.Directory).AvailableFreeSpace < (4L * budget.ReserveBytes) + (4 * PieceBytes))
+        if (file.Files.FreeBytes < (4L * budget.ReserveBytes) + (4 * PieceBytes))
             return Outcome.Full;
         if (!Evictor.IsOver(store, budget, PieceBytes, rows))
             return Outcome.TookOver;

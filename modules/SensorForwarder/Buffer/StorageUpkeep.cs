@@ -22,6 +22,7 @@ internal sealed class StorageUpkeep(VolumeFiles files, TimeProvider timeProvider
     long? _lastForced;
     long? _reserveTriedAt;
     bool _idleDone = true;
+    bool _reserveGivenUp;
     long _lastWriteAt;
 
     /// <summary>When the next idle work is due; null when there is none.</summary>
@@ -105,6 +106,10 @@ internal sealed class StorageUpkeep(VolumeFiles files, TimeProvider timeProvider
         return left > TimeSpan.Zero ? left : TimeSpan.Zero;
     }
 
+    /// <summary>Whether the room that is left on the volume is what the reserve gave back: it is for deletions, and for the log,
+    /// which can only start over while the database needs not grow.</summary>
+    public bool IsReserveInUse(StorageBudget budget) => _reserveGivenUp && files.FreeBytes < budget.ReserveBytes;
+
     /// <summary>Makes the reserve when it is due, unless the volume is nearly full.</summary>
     public void KeepReserve(StorageBudget budget)
     {
@@ -113,8 +118,10 @@ internal sealed class StorageUpkeep(VolumeFiles files, TimeProvider timeProvider
         _reserveTriedAt = timeProvider.GetTimestamp();
         try
         {
-            if (new DriveInfo(files.Directory).AvailableFreeSpace > 4L * budget.ReserveBytes)
-                files.WriteReserve(budget.ReserveBytes);
+            if (files.FreeBytes <= 4L * budget.ReserveBytes)
+                return;
+            files.WriteReserve(budget.ReserveBytes);
+            _reserveGivenUp = false;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -132,6 +139,7 @@ internal sealed class StorageUpkeep(VolumeFiles files, TimeProvider timeProvider
             if (!File.Exists(files.Reserve))
                 return false;
             files.Delete(files.Reserve);
+            _reserveGivenUp = true;
             return true;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)

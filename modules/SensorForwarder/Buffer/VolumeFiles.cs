@@ -93,6 +93,22 @@ internal sealed partial class VolumeFiles(string directory, Action<VolumeOperati
         }
     }
 
+    /// <summary>Room on the volume; as if there were plenty when it can't be told.</summary>
+    public long FreeBytes
+    {
+        get
+        {
+            try
+            {
+                return new DriveInfo(Directory).AvailableFreeSpace;
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                return long.MaxValue;
+            }
+        }
+    }
+
     /// <summary>Writes real blocks, not a hole, so that deleting the file gives that much room back.</summary>
     public void WriteReserve(int bytes)
     {

@@ -137,6 +137,37 @@ public sealed class FullVolumeTests : IDisposable
     }
 
     [Fact]
+    public async Task However_long_a_volume_stays_full_acknowledgements_are_taken_and_make_room()
+    {
+        using var volume = TmpfsVolume.TryMount(_fixture.Directory, megabytes: 8, out var refusal);
+        Assert.SkipWhen(volume is null, $"a file system of its own can't be mounted here, run as root for that: {refusal}");
+        await using var buffer = await _fixture.OpenAsync(
+            BufferFixture.AtOnce with { MaxBytes = 16 << 20 }, _time, o => o with { RingReadings = 500 });
+        await Until(() => File.Exists(Path.Combine(_fixture.Directory, "telemetry.reserve")));
+        for (var round = 0; round < 20; round++)
+            await FillAsync(buffer, 300);
+        FillUp(Path.Combine(_fixture.Directory, "ballast"));
+        var waiting = new List<Task<long>>();
+        for (var round = 0; round < 100; round++)
+        {
+            waiting.AddRange(Enumerable.Range(0, 100).Select(i => buffer.EnqueueAsync(BufferFixture.Reading(i), BufferFixture.Token).AsTask()));
+            var turns = buffer.Turns + 2;
+            await Until(() => buffer.Turns >= turns);
+        }
+        Assert.Equal(StorageState.Full, buffer.GetStatus().Storage);
+        for (var id = 1; id <= 5_000; id += 500)
+        {
+            var acknowledged = buffer.AcknowledgeAsync(id, id + 499, BufferFixture.Token);
+            await Until(() => acknowledged.IsCompleted);
+            await acknowledged;
+        }
+        await Until(() => waiting.All(task => task.IsCompleted) && buffer.GetStatus().Storage == StorageState.Ok);
+        var rows = BufferFixture.ReadAll(buffer).Select(r => r.Id).ToHashSet();
+        foreach (var task in waiting.Where(t => t.IsCompletedSuccessfully))
+            Assert.Contains(await task, rows);
+    }
+
+    [Fact]
     public async Task A_volume_that_our_own_readings_filled_takes_new_ones_when_the_old_are_delivered()
     {
         using var volume = TmpfsVolume.TryMount(_fixture.Directory, megabytes: 4, out var refusal);

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Net;
 using System.Net.Http.Json;
 using System.Net.Sockets;
+using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.BrowserTests;
 
@@ -14,6 +15,10 @@ public sealed class World : IAsyncDisposable
     Process? _simulator;
     Process? _module;
     Dictionary<string, string> _environment = [];
+
+    // What the module has logged: until it was up, and after that.
+    readonly List<string> _log = [];
+    Task<string> _logEnd = Task.FromResult("");
 
     World() => _http = new() { BaseAddress = new($"http://127.0.0.1:{_api}") };
 
@@ -51,8 +56,9 @@ public sealed class World : IAsyncDisposable
         _module = Start(Browser.Metadata("ModulePath"), [], _environment);
         while (await _module.StandardOutput.ReadLineAsync(Token) is { } line)
         {
+            _log.Add(line);
             if (!line.Contains("on port", StringComparison.Ordinal)) continue;
-            _ = _module.StandardOutput.ReadToEndAsync(CancellationToken.None);
+            _logEnd = _module.StandardOutput.ReadToEndAsync(CancellationToken.None);
             return;
         }
 
@@ -63,6 +69,7 @@ public sealed class World : IAsyncDisposable
     {
         _module!.Kill();
         await _module.WaitForExitAsync(Token);
+        await CheckLogAsync();
     }
 
     /// <summary>Breaks or mends something, as the simulator names it.</summary>
@@ -84,6 +91,15 @@ public sealed class World : IAsyncDisposable
 
         _http.Dispose();
         Directory.Delete(_directory, recursive: true);
+        await CheckLogAsync();
+    }
+
+    /// <summary>What the module has logged has to be log lines.</summary>
+    async Task CheckLogAsync()
+    {
+        LogLine.Check([.. _log, .. (await _logEnd).Split('\n', StringSplitOptions.RemoveEmptyEntries)]);
+        _log.Clear();
+        _logEnd = Task.FromResult("");
     }
 
     static async Task<Dictionary<string, string>> ReadExportsAsync(Process simulator)

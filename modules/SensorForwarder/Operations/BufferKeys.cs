@@ -14,6 +14,8 @@ internal static class BufferKeys
 {
     public const string WrappedName = "telemetry.key";
 
+    const string Remedy = "put back the one that was there, or move telemetry.db away as well";
+
     /// <summary>The key, or null when nothing is to be encrypted.</summary>
     /// <exception cref="BufferUnavailableException">It can't be had now; the message says what to do.</exception>
     public static async Task<BufferKey?> GetAsync(
@@ -40,8 +42,6 @@ internal static class BufferKeys
             throw new BufferUnavailableException($"{path}: {exception.Message}; check that the volume is mounted and writable", exception);
         }
     }
-
-    const string Remedy = "put back the one that was there, or move telemetry.db away as well";
 
     static WrappedBytes? ReadWrapped(string path)
     {
@@ -77,6 +77,7 @@ internal static class BufferKeys
             writer.WriteBase64String("ciphertext", wrapped.Ciphertext);
             writer.WriteEndObject();
         }
+
         Directory.CreateDirectory(directory);
         new VolumeFiles(directory, null).WritePrivate(path, json.ToArray());
         return key;

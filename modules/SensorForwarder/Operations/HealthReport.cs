@@ -10,6 +10,9 @@ internal sealed record HealthCheck(string Name, string? Fault);
 
 /// <summary>What <c>/healthz</c> and <c>/readyz</c> answer:
 /// <c>{"status":"ready","checks":{"storage":{"ok":true},..}}</c>.</summary>
+/// <param name="Good">The status when nothing is wrong.</param>
+/// <param name="Bad">The status when something is.</param>
+/// <param name="Checks">What was looked at.</param>
 internal sealed record HealthReport(string Good, string Bad, IReadOnlyList<HealthCheck> Checks)
 {
     public bool IsOk => Checks.All(check => check.Fault is null);

@@ -23,11 +23,11 @@ internal static partial class Log
     [LoggerMessage(9006, LogLevel.Information, "Stopped; {Depth} readings wait in the buffer.")]
     public static partial void Stopped(ILogger logger, long depth);
 
-    [LoggerMessage(9008, LogLevel.Error, "A request could not be answered.")]
-    public static partial void RequestFailed(ILogger logger, Exception exception);
-
     [LoggerMessage(9007, LogLevel.Error, "Not everything stopped in time; what is committed is safe.")]
     public static partial void StoppedLate(ILogger logger, Exception exception);
+
+    [LoggerMessage(9008, LogLevel.Error, "A request could not be answered.")]
+    public static partial void RequestFailed(ILogger logger, Exception exception);
 
     [LoggerMessage(9010, LogLevel.Information, "Metrics go to {Endpoint} by OTLP every {Seconds} s.")]
     public static partial void OtlpStarts(ILogger logger, string endpoint, double seconds);

@@ -13,10 +13,10 @@ namespace SensorForwarder.Operations.CommandLine;
 /// </summary>
 internal static class ReadingExport
 {
-    const int PageReadings = 500;
     /// <summary>Asks for readings that were forwarded too.</summary>
     public const string WithForwarded = "--with-forwarded";
 
+    const int PageReadings = 500;
     const string CsvHeader = "epoch,id,time,sensor,kind,quality,reason,value,number\n";
 
     public static bool IsKnownFormat(string path) =>

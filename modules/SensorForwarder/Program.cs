@@ -14,6 +14,7 @@ using Log = SensorForwarder.Operations.Log;
 
 // The composition root, in the order in which data flows: readable as the architecture.
 
+using var stop = new StopSignal();
 if (Commands.AnswerAtOnce(args) is { } answered) return answered;
 
 var configuration = new ConfigurationBuilder()
@@ -34,7 +35,7 @@ catch (BootValueException exception)
     return ExitCode.Configuration;
 }
 
-if (args.Length > 0) return await Commands.RunAsync(args, boot, timeProvider);
+if (args.Length > 0) return await Commands.RunAsync(args, boot, timeProvider, stop.Token);
 CrashLine.Install(timeProvider);
 
 var logLevel = new LogLevelSwitch(boot.LogLevel);
@@ -44,7 +45,7 @@ var log = loggers.CreateLogger("SensorForwarder");
 Log.Starting(log, StatusWriter.Version, boot.Identity?.ToString() ?? $"{boot.DeviceId} (no hub)", boot.BufferDirectory);
 
 // Nothing works without the buffer, so it comes first, however long the volume takes.
-if (await VolumeWait.OpenBufferAsync(boot, timeProvider, loggers) is not { } buffer) return ExitCode.Ok;
+if (await VolumeWait.OpenBufferAsync(boot, timeProvider, loggers, stop.Token) is not { } buffer) return ExitCode.Ok;
 await using var opened = buffer;
 
 var builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
@@ -113,9 +114,14 @@ services.AddHostedService<WebServer>();
 
 using var host = builder.Build();
 var hosted = host.Services.GetServices<IHostedService>().ToList();
+var started = host.Services.GetRequiredService<IHostApplicationLifetime>().ApplicationStarted;
 try
 {
-    await host.RunAsync();
+    await host.RunAsync(stop.Token);
+}
+catch (OperationCanceledException) when (!started.IsCancellationRequested)
+{
+    // The stop came before everything had started.
 }
 catch (OperationCanceledException exception)
 {

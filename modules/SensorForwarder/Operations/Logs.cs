@@ -15,7 +15,9 @@ internal static class Logs
         .AddProvider(events)
         .Services.AddSingleton<ConsoleFormatter>(new LogLineFormatter(timeProvider)));
 
-    // "Application started. Press Ctrl+C to shut down." and the like help nobody on a gateway.
+    // "Application started. Press Ctrl+C to shut down." and the like help nobody on a gateway. What the host calls an error it
+    // throws as well, or tells once more as critical; a stop while it starts is none.
     static bool IsFrameworkNoise(string? category, LogLevel level) =>
-        level < LogLevel.Warning && category?.StartsWith("SensorForwarder", StringComparison.Ordinal) != true;
+        category?.StartsWith("SensorForwarder", StringComparison.Ordinal) != true
+        && (level < LogLevel.Warning || (level == LogLevel.Error && category == "Microsoft.Extensions.Hosting.Internal.Host"));
 }

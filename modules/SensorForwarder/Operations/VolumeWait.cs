@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Buffer;
 using SensorForwarder.Configuration;
@@ -13,27 +12,17 @@ internal static class VolumeWait
 
     /// <summary>The buffer, or null when the module is asked to stop before the volume came.</summary>
     public static async Task<TelemetryBuffer?> OpenBufferAsync(
-        BootOptions boot, TimeProvider timeProvider, ILoggerFactory loggers)
+        BootOptions boot, TimeProvider timeProvider, ILoggerFactory loggers, CancellationToken stop)
     {
-        using var stop = new CancellationTokenSource();
-        void Stop(PosixSignalContext context)
-        {
-            context.Cancel = true;
-            stop.Cancel();
-        }
-
-        using var sigterm = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
-        using var sigint = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
-
         var random = new Random();
         var throttle = new LogThrottle(timeProvider);
         while (!stop.IsCancellationRequested)
         {
             try
             {
-                var key = await BufferKeys.GetAsync(boot, timeProvider, random, stop.Token);
+                var key = await BufferKeys.GetAsync(boot, timeProvider, random, stop);
                 return await TelemetryBuffer.OpenAsync(
-                    new BufferOptions { Directory = boot.BufferDirectory, Key = key }, timeProvider, loggers.CreateLogger<TelemetryBuffer>(), stop.Token);
+                    new BufferOptions { Directory = boot.BufferDirectory, Key = key }, timeProvider, loggers.CreateLogger<TelemetryBuffer>(), stop);
             }
             catch (BufferUnavailableException exception)
             {
@@ -45,7 +34,7 @@ internal static class VolumeWait
                 break;
             }
 
-            await Task.Delay(RetryEvery, timeProvider, stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await Task.Delay(RetryEvery, timeProvider, stop).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
 
         return null;

@@ -50,22 +50,16 @@ internal static class Commands
     }
 
     /// <summary>Does what <see cref="AnswerAtOnce"/> left.</summary>
-    public static async Task<int> RunAsync(string[] args, BootOptions boot, TimeProvider timeProvider)
+    public static async Task<int> RunAsync(string[] args, BootOptions boot, TimeProvider timeProvider, CancellationToken stop)
     {
-        using var stop = new CancellationTokenSource();
-        Console.CancelKeyPress += (_, press) =>
-        {
-            press.Cancel = true;
-            stop.Cancel();
-        };
         try
         {
             switch (args[0])
             {
-                case "--status": return await RunningModule.ShowStatusAsync(boot, stop.Token);
-                case "--health": return await RunningModule.ShowHealthAsync(boot, timeProvider, stop.Token);
-                case "--export": return await ReadingExport.RunAsync(args[1], withForwarded: args.Length > 2, boot, timeProvider, stop.Token);
-                case "--check-buffer": return await BufferCheck.RunAsync(boot, timeProvider, stop.Token);
+                case "--status": return await RunningModule.ShowStatusAsync(boot, stop);
+                case "--health": return await RunningModule.ShowHealthAsync(boot, timeProvider, stop);
+                case "--export": return await ReadingExport.RunAsync(args[1], withForwarded: args.Length > 2, boot, timeProvider, stop);
+                case "--check-buffer": return await BufferCheck.RunAsync(boot, timeProvider, stop);
                 default:
                     Console.Write(Prescription.ToText(Examination.Make(new(boot.Sensors, timeProvider), [])));
                     return ExitCode.Ok;
@@ -73,7 +67,7 @@ internal static class Commands
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested)
         {
-            return Failed("ended by Ctrl+C");
+            return Failed("ended by a signal");
         }
     }
 

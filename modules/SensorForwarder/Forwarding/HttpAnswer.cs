@@ -4,16 +4,20 @@ using System.Text.Json;
 
 namespace SensorForwarder.Forwarding;
 
-/// <summary>What an HTTP answer means for the batch.</summary>
-internal static class HttpAnswer
+/// <summary>What an HTTP answer means for the batch. Thread-safe.</summary>
+/// <param name="secrets">What we send and a receiver may show: not even that is logged. The longest first.</param>
+/// <param name="timeProvider">For a Retry-After that names a moment.</param>
+internal sealed class HttpAnswer(IReadOnlyList<string> secrets, TimeProvider timeProvider)
 {
     // Ten thousand ids with a reason each have room; what is longer is not about our readings.
     const int MaxJsonBytes = 4 << 20;
     const int ShownBytes = 200;
 
+    // A secret that begins in what is shown is read to its end, so that it is known for one.
+    readonly int _readForShow = ShownBytes + (secrets.Count == 0 ? 0 : secrets[0].Length);
+
     /// <summary>Reads of the answer what is of use. Throws what reading it throws.</summary>
-    public static async Task<SendResult> JudgeAsync(
-        HttpResponseMessage response, Batch batch, TimeProvider timeProvider, CancellationToken cancellationToken)
+    public async Task<SendResult> JudgeAsync(HttpResponseMessage response, Batch batch, CancellationToken cancellationToken)
     {
         var status = (int)response.StatusCode;
         var isJson = response.Content.Headers.ContentType?.MediaType is { } type
@@ -28,11 +32,11 @@ internal static class HttpAnswer
         var partial = maySpeakOfReadings ? ReadPartial(body.Span, batch, response.IsSuccessStatusCode) : null;
         if (response.IsSuccessStatusCode) return SendResult.Accepted with { Partial = partial };
 
-        var said = LogText.Clean(Encoding.UTF8.GetString(body.Span[..Math.Min(body.Length, ShownBytes)])).Trim();
+        var said = Show(Encoding.UTF8.GetString(body.Span[..Math.Min(body.Length, _readForShow)])).Trim();
         var reason = said.Length == 0 ? $"answered {status}" : $"answered {status}: {said}";
         return status switch
         {
-            408 or 429 or >= 500 => new(SendOutcome.Retry, reason, RetryAfter(response.Headers.RetryAfter, timeProvider)),
+            408 or 429 or >= 500 => new(SendOutcome.Retry, reason, RetryAfter(response.Headers.RetryAfter)),
             413 => new(SendOutcome.TooLarge, reason),
             400 or 422 => new SendResult(SendOutcome.Rejected, reason) with { Partial = partial },
             >= 300 and < 400 => new(
@@ -41,18 +45,24 @@ internal static class HttpAnswer
         };
     }
 
-    static TimeSpan? RetryAfter(RetryConditionHeaderValue? header, TimeProvider timeProvider)
+    string Show(string text)
+    {
+        foreach (var secret in secrets) text = text.Replace(secret, "..", StringComparison.Ordinal);
+        return LogText.Clean(text.Length <= ShownBytes ? text : text[..ShownBytes]);
+    }
+
+    TimeSpan? RetryAfter(RetryConditionHeaderValue? header)
     {
         var wait = header?.Delta ?? (header?.Date - timeProvider.GetUtcNow());
         return wait > TimeSpan.Zero ? wait : null;
     }
 
     /// <summary>The beginning of an answer, for the log: an error page can be long, slow, or cut off.</summary>
-    static async Task<ReadOnlyMemory<byte>> ReadShownAsync(HttpResponseMessage response, CancellationToken cancellationToken)
+    async Task<ReadOnlyMemory<byte>> ReadShownAsync(HttpResponseMessage response, CancellationToken cancellationToken)
     {
         try
         {
-            return await ReadAsync(response, ShownBytes, cancellationToken);
+            return await ReadAsync(response, _readForShow, cancellationToken);
         }
         catch (Exception exception) when (exception is HttpRequestException or IOException or OperationCanceledException)
         {
@@ -79,7 +89,7 @@ internal static class HttpAnswer
 
     /// <summary><c>{"accepted":[ids]}</c> or <c>{"rejected":[{"id","reason"}]}</c>; null when the answer is neither. Many
     /// receivers have such words in an answer that means something else: only lists of ids of this batch count.</summary>
-    static PartialAnswer? ReadPartial(ReadOnlySpan<byte> body, Batch batch, bool isSuccess)
+    PartialAnswer? ReadPartial(ReadOnlySpan<byte> body, Batch batch, bool isSuccess)
     {
         try
         {
@@ -113,7 +123,7 @@ internal static class HttpAnswer
         return ids;
     }
 
-    static Dictionary<long, string> Rejected(JsonElement answer, HashSet<long> ids)
+    Dictionary<long, string> Rejected(JsonElement answer, HashSet<long> ids)
     {
         var reasons = new Dictionary<long, string>();
         if (!answer.TryGetProperty("rejected", out var list) || list.ValueKind != JsonValueKind.Array) return reasons;
@@ -126,7 +136,7 @@ internal static class HttpAnswer
             }
 
             var why = item.TryGetProperty("reason", out var text) && text.ValueKind == JsonValueKind.String ? text.GetString()! : "no reason given";
-            reasons[id] = LogText.Clean(why);
+            reasons[id] = Show(why);
         }
 
         return reasons;

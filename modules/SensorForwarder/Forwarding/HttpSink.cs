@@ -26,12 +26,14 @@ internal sealed class HttpSink : ISink, IDisposable
 
     readonly HttpClient _http;
     readonly HttpSinkOptions _options;
+    readonly HttpAnswer _answer;
     readonly TimeProvider _timeProvider;
 
     public HttpSink(HttpSinkOptions options, TimeProvider timeProvider)
     {
         _options = options;
         _timeProvider = timeProvider;
+        _answer = new(options.Secrets(), timeProvider);
         _http = new HttpClient(new SocketsHttpHandler
         {
             AllowAutoRedirect = false,
@@ -87,7 +89,7 @@ internal sealed class HttpSink : ISink, IDisposable
                     continue;
                 }
 
-                return await HttpAnswer.JudgeAsync(response, batch, _timeProvider, deadline.Token);
+                return await _answer.JudgeAsync(response, batch, deadline.Token);
             }
             catch (OperationCanceledException exception) when (!cancellationToken.IsCancellationRequested)
             {

@@ -6,7 +6,19 @@ namespace SensorForwarder.Forwarding;
 /// <param name="Headers">More headers by name.</param>
 internal sealed record HttpSinkOptions(string? Authorization, IReadOnlyDictionary<string, string> Headers)
 {
+    // What is shorter is a name or a number, and common in any text.
+    const int ShortestSecret = 6;
+
     public ClientTls Tls { get; init; } = new();
+
+    /// <summary>What must not be shown, the longest first: the credentials, and header values long enough for a key.</summary>
+    public IReadOnlyList<string> Secrets() =>
+    [
+        .. new[] { Authorization, Authorization?[(Authorization.IndexOf(' ', StringComparison.Ordinal) + 1)..] }.OfType<string>()
+            .Concat(Headers.Values)
+            .Where(value => value.Length >= ShortestSecret)
+            .OrderByDescending(value => value.Length),
+    ];
 
     public override string ToString() => $"{Headers.Count} headers";
 }

@@ -56,10 +56,6 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
         }
     }
 
-    /// <summary>Whether all of a batch waited longer than new readings do.</summary>
-    public bool IsOld(Batch batch, ForwardingSettings settings) =>
-        batch.Lane == Lane.Backfill || batch.LastId <= _ages.CommittedBefore(LongestLag(settings));
-
     /// <summary>Whether the one lane is at readings that have waited longer than new ones do.</summary>
     public bool IsBehind(ForwardingSettings settings) => TakenThrough < _ages.CommittedBefore(LongestLag(settings));
 

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.IO.Compression;
 using System.Net;
 using System.Net.Sockets;
@@ -121,6 +122,26 @@ public sealed class HttpSinkTests
         var result = await SendAsync(receiver.Url);
         Assert.InRange(result.Reason.Length, 10, 300);
         Assert.DoesNotContain(result.Reason, char.IsControl);
+    }
+
+    [Theory]
+    [InlineData("text/plain", "you sent Authorization: Bearer abcdef012345 and X-Key: 0123456789!")]
+    [InlineData("text/plain", "{0}Bearer abcdef012345")]
+    [InlineData("application/json", "{{\"rejected\":[{{\"id\":5,\"reason\":\"abcdef012345 may not\"}}]}}")]
+    public async Task What_a_receiver_shows_of_our_secrets_is_not_told(string type, string answer)
+    {
+        await using var receiver = await Receiver.StartAsync(async context =>
+        {
+            context.Response.StatusCode = 422;
+            context.Response.ContentType = type;
+            await context.Response.WriteAsync(string.Format(CultureInfo.InvariantCulture, answer, new string('x', 190)));
+        });
+        var options = new HttpSinkOptions("Bearer abcdef012345", new Dictionary<string, string> { ["X-Key"] = "0123456789" });
+        var result = await SendAsync(receiver.Url, options);
+        var told = string.Concat([result.Reason, .. result.Partial?.Rejected.Values ?? []]);
+        Assert.DoesNotContain("abc", told, StringComparison.Ordinal);
+        Assert.DoesNotContain("012", told, StringComparison.Ordinal);
+        Assert.Contains("..", told, StringComparison.Ordinal);
     }
 
     [Fact]

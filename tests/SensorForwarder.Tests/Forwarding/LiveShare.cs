@@ -9,7 +9,7 @@ namespace SensorForwarder.Tests.Forwarding;
 internal sealed class LiveShare
 {
     // What a batch of new readings takes at most here.
-    const double Enough = 8;
+    const double Enough = 6;
 
     static readonly TimeSpan Day = TimeSpan.FromDays(1);
 

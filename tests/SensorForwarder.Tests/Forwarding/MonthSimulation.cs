@@ -235,7 +235,7 @@ internal sealed class MonthSimulation : IAsyncDisposable
             0 => _settings with { Sink = One(SinkKind.Http, SinkKind.IotHub) },
             1 => _settings with { DrainOrder = One(DrainOrder.LiveFirst, DrainOrder.OldestFirst) },
             2 => _settings with { BackfillBatchesPerMinute = One(0, 0, 1, 60) },
-            3 => _settings with { DailyMessageLimit = One(0, 200, 1_000, 8_000) },
+            3 => _settings with { DailyMessageLimit = One(0, 100, 200, 1_000) },
             4 => _settings with { UploadInterval = TimeSpan.FromSeconds(One(0, 1, 10, 60, 600)) },
             5 => _settings with { MaxInFlightBatches = One(1, 2, 4, 64) },
             _ => _settings with { BatchSize = One(10, 50, 500, 10_000), BatchMaxBytes = One(1_024, 8_192, 245_760) },

@@ -22,13 +22,9 @@ internal sealed class Receiver : IAsyncDisposable
     /// <param name="certificate">Makes it https.</param>
     /// <param name="asksForClient">Asks for a certificate of the client, and takes any.</param>
     /// <param name="protocols">Without a certificate it has to be one of them.</param>
-    public static async Task<Receiver> StartAsync(
-        RequestDelegate answer, X509Certificate2? certificate = null, bool asksForClient = false, HttpProtocols protocols = HttpProtocols.Http1AndHttp2)
-    {
-        var builder = WebApplication.CreateSlimBuilder();
-        builder.Logging.ClearProviders();
-        builder.WebHost.UseKestrelHttpsConfiguration();
-        builder.WebHost.ConfigureKestrel(kestrel => kestrel.Listen(IPAddress.Loopback, 0, listen =>
+    public static Task<Receiver> StartAsync(
+        RequestDelegate answer, X509Certificate2? certificate = null, bool asksForClient = false, HttpProtocols protocols = HttpProtocols.Http1AndHttp2) =>
+        StartAsync(answer, listen =>
         {
             listen.Protocols = protocols;
             if (certificate is null) return;
@@ -37,7 +33,16 @@ internal sealed class Receiver : IAsyncDisposable
                 https.ClientCertificateMode = asksForClient ? ClientCertificateMode.RequireCertificate : ClientCertificateMode.NoCertificate;
                 https.AllowAnyClientCertificate();
             });
-        }));
+        });
+
+    /// <param name="answer">What it does.</param>
+    /// <param name="prepare">What becomes of connections.</param>
+    public static async Task<Receiver> StartAsync(RequestDelegate answer, Action<ListenOptions> prepare)
+    {
+        var builder = WebApplication.CreateSlimBuilder();
+        builder.Logging.ClearProviders();
+        builder.WebHost.UseKestrelHttpsConfiguration();
+        builder.WebHost.ConfigureKestrel(kestrel => kestrel.Listen(IPAddress.Loopback, 0, prepare));
         var app = builder.Build();
         app.Run(answer);
         await app.StartAsync(TestContext.Current.CancellationToken);

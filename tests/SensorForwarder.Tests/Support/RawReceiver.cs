@@ -1,0 +1,117 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Text;
+using System.Text.Json;
+
+namespace SensorForwarder.Tests.Support;
+
+/// <summary>What becomes of the connection after an answer.</summary>
+internal enum Afterwards
+{
+    StaysOpen,
+    Closes,
+
+    /// <summary>With a TCP reset.</summary>
+    Resets,
+}
+
+/// <summary>The bytes of an answer, also such as no web server would write.</summary>
+/// <param name="Takes">With it the receiver has taken the batch.</param>
+internal sealed record RawAnswer(string Bytes, Afterwards Afterwards = Afterwards.StaysOpen, bool Takes = false);
+
+/// <summary>A receiver on a socket: it takes what the test lets it take, and writes any bytes for an answer.</summary>
+internal sealed class RawReceiver : IAsyncDisposable
+{
+    static readonly byte[] Taken = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"u8.ToArray();
+
+    readonly TcpListener _listener = new(IPAddress.Loopback, 0);
+    readonly CancellationTokenSource _over = new();
+    readonly Func<int, RawAnswer?> _answer;
+    readonly HashSet<long> _ids = [];
+    readonly Task _accepting;
+    int _requests;
+
+    /// <param name="answer">The answer to a request, by its number from 1; null: it takes the batch.</param>
+    public RawReceiver(Func<int, RawAnswer?> answer)
+    {
+        _answer = answer;
+        _listener.Start();
+        _accepting = AcceptAsync();
+    }
+
+    public Uri Url => new($"http://{_listener.LocalEndpoint}/telemetry");
+
+    public int Requests => Volatile.Read(ref _requests);
+
+    /// <summary>The readings that it has taken.</summary>
+    public IReadOnlyCollection<long> Ids
+    {
+        get { lock (_ids) return [.. _ids]; }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _over.CancelAsync();
+        _listener.Dispose();
+        await _accepting;
+        _over.Dispose();
+    }
+
+    async Task AcceptAsync()
+    {
+        var serving = new List<Task>();
+        try
+        {
+            while (true) serving.Add(ServeAsync(await _listener.AcceptTcpClientAsync(_over.Token)));
+        }
+        catch (Exception exception) when (exception is OperationCanceledException or SocketException or ObjectDisposedException)
+        {
+            await Task.WhenAll(serving);
+        }
+    }
+
+    async Task ServeAsync(TcpClient client)
+    {
+        try
+        {
+            using var connection = client;
+            var stream = client.GetStream();
+            while (await ReadRequestAsync(stream) is { } body)
+            {
+                var answer = _answer(Interlocked.Increment(ref _requests));
+                if (answer is null or { Takes: true }) Take(body);
+                await stream.WriteAsync(answer is null ? Taken : Encoding.Latin1.GetBytes(answer.Bytes), _over.Token);
+                if (answer?.Afterwards == Afterwards.Resets) client.LingerState = new(true, 0);
+                if (answer?.Afterwards is Afterwards.Closes or Afterwards.Resets) return;
+            }
+        }
+        catch (Exception exception) when (exception is IOException or OperationCanceledException)
+        {
+            // The client has gone, or the test is over.
+        }
+    }
+
+    void Take(byte[] body)
+    {
+        using var json = JsonDocument.Parse(body);
+        lock (_ids) _ids.UnionWith(json.RootElement.GetProperty("batch").EnumerateArray().Select(reading => reading.GetProperty("id").GetInt64()));
+    }
+
+    /// <summary>The body; null when the client has closed the connection.</summary>
+    async Task<byte[]?> ReadRequestAsync(NetworkStream stream)
+    {
+        var head = new StringBuilder();
+        var one = new byte[1];
+        while (!head.ToString().EndsWith("\r\n\r\n", StringComparison.Ordinal))
+        {
+            if (await stream.ReadAsync(one, _over.Token) == 0) return null;
+            head.Append((char)one[0]);
+        }
+
+        const string Length = "Content-Length:";
+        var line = head.ToString().Split("\r\n").First(line => line.StartsWith(Length, StringComparison.OrdinalIgnoreCase));
+        var body = new byte[int.Parse(line[Length.Length..], System.Globalization.CultureInfo.InvariantCulture)];
+        await stream.ReadExactlyAsync(body, _over.Token);
+        return body;
+    }
+}

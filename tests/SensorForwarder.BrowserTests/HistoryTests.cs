@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.Playwright;
 
 namespace SensorForwarder.BrowserTests;
@@ -52,7 +53,9 @@ public sealed class HistoryTests(Browser browser) : IAsyncLifetime
 
         await page.GetByText("The same as a table").PressAsync("Enter");
         Assert.Equal(12, await page.Locator("#history-rows tr").CountAsync());
-        Assert.Matches(@"^\d+(\.\d+)?$", await page.Locator("#history-rows td").Last.InnerTextAsync());
+        // A row in whose time the sensor was not read, on a busy machine, says so.
+        var cells = await page.Locator("#history-rows tr td:last-child").AllInnerTextsAsync();
+        Assert.Contains(cells, cell => double.TryParse(cell, NumberStyles.Float, CultureInfo.InvariantCulture, out _));
         await page.GetByRole(AriaRole.Combobox, new() { NameRegex = new("^Sensor") }).WaitForAsync();
         await page.GetByRole(AriaRole.Group, new() { Name = "Time" }).WaitForAsync();
         Assert.Empty(watched.Complaints);

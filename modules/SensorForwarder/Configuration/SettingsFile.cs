@@ -15,7 +15,6 @@ internal sealed class SettingsFile(
     public const int MaxBytes = 1 << 20;
     static readonly TimeSpan LookEvery = TimeSpan.FromMilliseconds(500);
 
-    readonly LogThrottle _throttle = new(timeProvider);
     byte[]? _last;
 
     /// <summary>What was accepted last time comes into force before anything is read.</summary>
@@ -38,7 +37,7 @@ internal sealed class SettingsFile(
             }
             catch (Exception exception) when (!stoppingToken.IsCancellationRequested)
             {
-                Complain(path, LogText.Clean(exception.Message));
+                Log.SettingsFileBad(logger, path, LogText.Clean(exception.Message));
                 _last = null; // so that it is taken at the next look
             }
         }
@@ -56,17 +55,16 @@ internal sealed class SettingsFile(
             string? problem = null;
             if (bytes.Length > MaxBytes || DocumentReader.Read(bytes, out problem) is not { } document)
             {
-                Complain(path, problem ?? $"it has more than {MaxBytes} bytes");
+                Log.SettingsFileBad(logger, path, problem ?? $"it has more than {MaxBytes} bytes");
                 return null;
             }
 
-            _throttle.Reset();
             Log.SettingsFileRead(logger, path);
             return document;
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            Complain(path, LogText.Clean(exception.Message));
+            Log.SettingsFileBad(logger, path, LogText.Clean(exception.Message));
             return null;
         }
     }
@@ -78,10 +76,5 @@ internal sealed class SettingsFile(
         var bytes = new byte[Math.Clamp(file.Length, 0, MaxBytes) + 1];
         var length = await file.ReadAtLeastAsync(bytes, bytes.Length, throwOnEndOfStream: false, cancellationToken);
         return bytes[..length];
-    }
-
-    void Complain(string path, string reason)
-    {
-        if (_throttle.ShouldLog(reason, out _)) Log.SettingsFileBad(logger, path, reason);
     }
 }

@@ -24,7 +24,6 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
     readonly ILogger _logger;
     readonly HubDialer _dialer;
     readonly ReconnectPolicy _policy;
-    readonly LogThrottle _throttle;
     readonly TelemetrySends _sends;
     readonly TwinRequests _twinRequests;
     readonly MethodCalls _methods;
@@ -47,7 +46,6 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         _logger = logger;
         _dialer = new(identity, options, timeProvider, random);
         _policy = new(random);
-        _throttle = new(timeProvider);
         _sends = new(identity);
         _twinRequests = new(timeProvider);
         _methods = new(() => Handler, () => _session, WaitUntilConnectedAsync, timeProvider, logger);
@@ -156,7 +154,6 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         var delay = _policy.AfterEnd(_timeProvider.GetElapsedTime(opened), end.ByPeer);
         if (_policy.ShortLives == ReconnectPolicy.ShortLivesOfARival)
             Log.RivalSuspected(_logger, _identity.ClientId, _policy.ShortLives, ReconnectPolicy.RivalLife.TotalSeconds);
-        _throttle.Reset();
         await PauseAsync(end.Reason, delay, stoppingToken);
     }
 
@@ -246,8 +243,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
     {
         _sends.Gate.Close();
         SetStatus(HubState.Disconnected, reason);
-        if (_throttle.ShouldLog(reason, out var heldBack))
-            Log.Disconnected(_logger, _identity.DialledHostName, reason, delay.TotalSeconds, LogThrottle.Note(heldBack));
+        Log.Disconnected(_logger, _identity.DialledHostName, reason, delay.TotalSeconds);
         var step = await ClockWatch.DelayAsync(delay, _timeProvider, stoppingToken);
         if (step == TimeSpan.Zero) return;
         Log.ClockStepped(_logger, step.TotalSeconds);

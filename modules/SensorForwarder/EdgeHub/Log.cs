@@ -8,8 +8,8 @@ internal static partial class Log
     public static partial void Connected(ILogger logger, string host, string clientId, HubTransport transport);
 
     [LoggerMessage(5002, LogLevel.Warning,
-        "No connection to {Host}: {Reason}. Readings are kept; next attempt in {Seconds:0.0} s{HeldBack}.")]
-    public static partial void Disconnected(ILogger logger, string host, string reason, double seconds, string heldBack);
+        "No connection to {Host}: {Reason}. Readings are kept; next attempt in {Seconds:0.0} s.")]
+    public static partial void Disconnected(ILogger logger, string host, string reason, double seconds);
 
     [LoggerMessage(5003, LogLevel.Error,
         "{Count} connections in a row were ended by the other side within {Seconds:0} s: the line is bad, or something else connects as {ClientId}. Each identity may run once: stop the other, or give it an identity of its own. Until then this module tries more rarely.")]
@@ -40,8 +40,8 @@ internal static partial class Log
     public static partial void UnknownTopic(ILogger logger, string topic);
 
     [LoggerMessage(5012, LogLevel.Warning,
-        "Reported properties were not taken (status {Status}); again in {Seconds:0.0} s{HeldBack}.")]
-    public static partial void ReportDelayed(ILogger logger, int status, double seconds, string heldBack);
+        "Reported properties were not taken (status {Status}); again in {Seconds:0.0} s.")]
+    public static partial void ReportDelayed(ILogger logger, int status, double seconds);
 
     [LoggerMessage(5013, LogLevel.Error, "The hub refuses reported properties ({Keys}) with status {Status}; they are left out.")]
     public static partial void ReportRefused(ILogger logger, string keys, int status);

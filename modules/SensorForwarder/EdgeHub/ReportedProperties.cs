@@ -29,7 +29,6 @@ internal sealed class ReportedProperties(
     readonly Channel<bool> _wake =
         Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
 
-    readonly LogThrottle _throttle = new(timeProvider);
     readonly Lock _lock = new();
 
     // Guarded by _lock; in the order in which they apply.
@@ -62,13 +61,12 @@ internal sealed class ReportedProperties(
                 {
                     PutBack(patch);
                     var delay = Backoff.Next(++failures, BackoffBase, BackoffMax, random.NextDouble());
-                    if (_throttle.ShouldLog($"{status}", out var heldBack)) Log.ReportDelayed(logger, status, delay.TotalSeconds, LogThrottle.Note(heldBack));
+                    Log.ReportDelayed(logger, status, delay.TotalSeconds);
                     await Task.Delay(delay, timeProvider, stoppingToken);
                     continue;
                 }
 
                 failures = 0;
-                _throttle.Reset();
                 if (status is < 200 or >= 300)
                     Log.ReportRefused(logger, LogText.Clean(string.Join(", ", patch.Select(pair => pair.Key))), status);
                 await Task.Delay(Interval, timeProvider, stoppingToken);

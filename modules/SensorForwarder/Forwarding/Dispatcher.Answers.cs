@@ -35,7 +35,6 @@ internal sealed partial class Dispatcher
         if (_circuit.Failures > 0) Log.Recovered(logger, Status.Sink, _circuit.Failures);
         _circuit.Succeeded();
         _rejectedInARow = 0;
-        _throttle.Reset();
         Status = Status with
         {
             LastSuccess = timeProvider.GetUtcNow(),
@@ -113,10 +112,9 @@ internal sealed partial class Dispatcher
             _failed.AddRange(_lanes.Split(batch, Circuit.ProbeReadings));
         }
 
-        if (!_throttle.ShouldLog(failure.Reason, out var heldBack)) return;
         if (failure.Outcome == SendOutcome.Retry)
-            Log.SendFailed(logger, Status.Sink, batch.Id, failure.Reason, delay.TotalSeconds, LogThrottle.Note(heldBack));
+            Log.SendFailed(logger, Status.Sink, batch.Id, failure.Reason, delay.TotalSeconds);
         else
-            Log.Denied(logger, Status.Sink, batch.Id, failure.Reason, delay.TotalSeconds, LogThrottle.Note(heldBack));
+            Log.Denied(logger, Status.Sink, batch.Id, failure.Reason, delay.TotalSeconds);
     }
 }

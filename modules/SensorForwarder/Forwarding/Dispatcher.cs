@@ -28,7 +28,6 @@ internal sealed partial class Dispatcher(
     readonly Circuit _circuit = new(timeProvider, random);
     readonly BackfillRate _backfillRate = new(timeProvider);
     readonly MeteredLanes _meter = new(new(buffer, timeProvider, wake));
-    readonly LogThrottle _throttle = new(timeProvider);
     readonly List<InFlight> _window = [];
     readonly List<Batch> _failed = [];
     (SendResult Result, Batch Batch)? _failure;

@@ -8,12 +8,12 @@ internal static partial class Log
     public static partial void Forwarding(ILogger logger, string where);
 
     [LoggerMessage(3002, LogLevel.Warning,
-        "{Where} does not take batch {Batch}: {Reason}. It is kept and sent again in {Seconds:0.0} s{HeldBack}.")]
-    public static partial void SendFailed(ILogger logger, string where, string batch, string reason, double seconds, string heldBack);
+        "{Where} does not take batch {Batch}: {Reason}. It is kept and sent again in {Seconds:0.0} s.")]
+    public static partial void SendFailed(ILogger logger, string where, string batch, string reason, double seconds);
 
     [LoggerMessage(3003, LogLevel.Error,
-        "{Where} denies batch {Batch}: {Reason}. Nothing is dropped, but somebody has to act; next attempt in {Seconds:0.0} s{HeldBack}.")]
-    public static partial void Denied(ILogger logger, string where, string batch, string reason, double seconds, string heldBack);
+        "{Where} denies batch {Batch}: {Reason}. Nothing is dropped, but somebody has to act; next attempt in {Seconds:0.0} s.")]
+    public static partial void Denied(ILogger logger, string where, string batch, string reason, double seconds);
 
     [LoggerMessage(3004, LogLevel.Information, "{Where} takes batches again, after {Failures} failed attempts.")]
     public static partial void Recovered(ILogger logger, string where, int failures);

@@ -15,7 +15,6 @@ internal static class VolumeWait
         BootOptions boot, TimeProvider timeProvider, ILoggerFactory loggers, CancellationToken stop)
     {
         var random = new Random();
-        var throttle = new LogThrottle(timeProvider);
         while (!stop.IsCancellationRequested)
         {
             try
@@ -26,8 +25,7 @@ internal static class VolumeWait
             }
             catch (BufferUnavailableException exception)
             {
-                if (throttle.ShouldLog(exception.Message, out var _))
-                    Log.WaitingForVolume(loggers.CreateLogger("SensorForwarder"), exception.Message);
+                Log.WaitingForVolume(loggers.CreateLogger("SensorForwarder"), exception.Message);
             }
             catch (OperationCanceledException) when (stop.IsCancellationRequested)
             {

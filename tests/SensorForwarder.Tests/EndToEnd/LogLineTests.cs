@@ -66,9 +66,11 @@ public sealed class LogLineTests
         // That they are all log lines is seen to at the end of each process.
         Assert.DoesNotContain(web.Module.Lines, line => line.Contains("00.000 +00:00 forged", StringComparison.Ordinal) && line.StartsWith("<2>2026-01-01", StringComparison.Ordinal));
 
-        // A sensor that failed fifty times said so once; a receiver that answered the same again and again as well.
+        // A sensor that failed fifty times said so once; a receiver that answered the same again and again as well, and how often.
         Assert.Single(web.Module.Lines, line => line.Contains("Sensor gone (file) fails", StringComparison.Ordinal));
-        Assert.Single(web.Module.Lines, line => line.Contains("does not take batch", StringComparison.Ordinal));
+        var refused = web.Module.Lines.Where(line => line.Contains("does not take batch", StringComparison.Ordinal)).ToList();
+        Assert.Single(refused, line => !line.Contains("] Again ", StringComparison.Ordinal));
+        Assert.Contains(refused, line => line.Contains("] Again once since ", StringComparison.Ordinal));
     }
 
     [Fact]

@@ -34,7 +34,6 @@ internal sealed class WebServer(
     {
         if (boot.WebPort == 0) return;
         endpoints.Stopping = stoppingToken;
-        var throttle = new LogThrottle(timeProvider);
         while (!stoppingToken.IsCancellationRequested)
         {
             using var server = Build();
@@ -49,8 +48,7 @@ internal sealed class WebServer(
             }
             catch (Exception exception) when (!stoppingToken.IsCancellationRequested)
             {
-                if (throttle.ShouldLog(exception.Message, out _))
-                    Log.WebPortTaken(logger, boot.WebPort, LogText.Clean(exception.Message), RetryEvery.TotalSeconds);
+                Log.WebPortTaken(logger, boot.WebPort, LogText.Clean(exception.Message), RetryEvery.TotalSeconds);
                 await Task.Delay(RetryEvery, timeProvider, stoppingToken)
                     .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }

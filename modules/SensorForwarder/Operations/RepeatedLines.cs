@@ -1,0 +1,192 @@
+using System.Globalization;
+using Microsoft.Extensions.Logging;
+
+namespace SensorForwarder.Operations;
+
+/// <summary>
+/// Sums up what repeats, in front of everything that takes log lines: a warning is told once, and then how often it came again and
+/// since when, every <see cref="Period"/> and when its state ends. Lines are the same when their event and their texts are; numbers
+/// in them may differ. A state ends with the next line of information of its category: "Connected" after "No connection".
+/// What goes to and fro is told <see cref="LinesInPeriod"/> times in a period, and then summed up, too. Memory is bounded. Thread-safe.
+/// </summary>
+internal sealed class RepeatedLines : ILoggerFactory
+{
+    public const int LinesInPeriod = 5;
+
+    /// <summary>Different lines of one event that are told apart; of a receiver that names a reading in each answer, say.</summary>
+    public const int KindsOfEvent = 20;
+
+    const int MaxKinds = 500;
+
+    public static readonly TimeSpan Period = TimeSpan.FromMinutes(5);
+
+    static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(10);
+
+    readonly ILoggerFactory _inner;
+    readonly TimeProvider _timeProvider;
+    readonly ITimer _timer;
+    readonly Lock _gate = new();
+
+    // Guarded by _gate.
+    readonly Dictionary<Kind, Run> _runs = [];
+
+    public RepeatedLines(ILoggerFactory inner, TimeProvider timeProvider)
+    {
+        (_inner, _timeProvider) = (inner, timeProvider);
+        _timer = timeProvider.CreateTimer(_ => EndPeriods(), null, LookEvery, LookEvery);
+    }
+
+    public ILogger CreateLogger(string categoryName) => new Summing(this, categoryName, _inner.CreateLogger(categoryName));
+
+    public void AddProvider(ILoggerProvider provider) => _inner.AddProvider(provider);
+
+    /// <summary>Tells the sums that are left.</summary>
+    public void Dispose()
+    {
+        _timer.Dispose();
+        lock (_gate)
+        {
+            foreach (var run in _runs.Values) Tell(run);
+            _runs.Clear();
+        }
+
+        _inner.Dispose();
+    }
+
+    /// <summary>Whether a line is told now; if not, it is counted.</summary>
+    bool ShouldTell(ILogger logger, Kind kind, LogLevel level, string text)
+    {
+        lock (_gate)
+        {
+            if (level == LogLevel.Information) EndStates(kind.Category);
+            if (!_runs.ContainsKey(kind) && _runs.Keys.Count(other => other.Category == kind.Category && other.Event == kind.Event) >= KindsOfEvent)
+                kind = kind with { Texts = "" };
+            if (!_runs.TryGetValue(kind, out var run))
+            {
+                MakeRoom();
+                _runs[kind] = run = new(logger, kind.Event, _timeProvider.GetUtcNow(), _timeProvider.GetTimestamp());
+            }
+
+            (run.Level, run.Text) = (level, text);
+            if (run.IsOpen || run.Lines >= LinesInPeriod)
+            {
+                run.HeldBack++;
+                return false;
+            }
+
+            if (run.HeldBack == 0) run.FirstAt = _timeProvider.GetUtcNow();
+            run.Lines++;
+            run.IsOpen = level > LogLevel.Information;
+            run.ToldAt = _timeProvider.GetUtcNow();
+            return true;
+        }
+    }
+
+    void EndStates(string category)
+    {
+        foreach (var (kind, run) in _runs)
+        {
+            if (kind.Category != category || !run.IsOpen) continue;
+            if (run.Lines < LinesInPeriod) Tell(run);
+            run.IsOpen = false;
+        }
+    }
+
+    void EndPeriods()
+    {
+        lock (_gate)
+        {
+            foreach (var (kind, run) in _runs)
+            {
+                if (_timeProvider.GetElapsedTime(run.PeriodBegan) < Period) continue;
+
+                // What did not come again in a whole period is new when it comes.
+                if (run.HeldBack == 0) _runs.Remove(kind);
+                Tell(run);
+                (run.Lines, run.PeriodBegan) = (0, _timeProvider.GetTimestamp());
+            }
+        }
+    }
+
+    void MakeRoom()
+    {
+        if (_runs.Count < MaxKinds) return;
+        var (kind, oldest) = _runs.MinBy(pair => pair.Value.PeriodBegan);
+        Tell(oldest);
+        _runs.Remove(kind);
+    }
+
+    void Tell(Run run)
+    {
+        if (run.HeldBack == 0) return;
+        if (run.Logger.IsEnabled(run.Level))
+        {
+            var times = run.HeldBack == 1 ? "once" : string.Create(CultureInfo.InvariantCulture, $"{run.HeldBack} times");
+            var first = run.ToldAt == run.FirstAt ? "" : $", first at {Show(run.FirstAt)}";
+            var sum = $"Again {times} since {Show(run.ToldAt)}{first}: {run.Text}";
+            run.Logger.Log(run.Level, run.Event, sum, null, static (text, _) => text);
+        }
+
+        (run.HeldBack, run.ToldAt) = (0, _timeProvider.GetUtcNow());
+    }
+
+    static string Show(DateTimeOffset time) => time.UtcDateTime.ToString("yyyy-MM-dd HH:mm:ss'Z'", CultureInfo.InvariantCulture);
+
+    /// <summary>What makes lines the same.</summary>
+    readonly record struct Kind(string Category, EventId Event, string Texts)
+    {
+        // Names one batch, as a number would.
+        const string BatchName = "Batch";
+
+        public static Kind Of<TState>(string category, EventId eventId, TState state, string text) => new(category, eventId,
+            state is IReadOnlyList<KeyValuePair<string, object?>> parts
+                ? string.Join('\n', parts.Where(part => part is { Key: not BatchName, Value: string or Enum }).Select(part => part.Value))
+                : text);
+    }
+
+    /// <summary>One kind of line.</summary>
+    sealed class Run(ILogger logger, EventId eventId, DateTimeOffset firstAt, long began)
+    {
+        public ILogger Logger => logger;
+
+        public EventId Event => eventId;
+
+        /// <summary>When the state began.</summary>
+        public DateTimeOffset FirstAt { get; set; } = firstAt;
+
+        public long PeriodBegan { get; set; } = began;
+
+        public DateTimeOffset ToldAt { get; set; } = firstAt;
+
+        /// <summary>The state that it tells of has not ended.</summary>
+        public bool IsOpen { get; set; }
+
+        public int Lines { get; set; }
+
+        public long HeldBack { get; set; }
+
+        public LogLevel Level { get; set; }
+
+        public string Text { get; set; } = "";
+    }
+
+    sealed class Summing(RepeatedLines lines, string category, ILogger inner) : ILogger
+    {
+        public IDisposable? BeginScope<TState>(TState state)
+            where TState : notnull => inner.BeginScope(state);
+
+        public bool IsEnabled(LogLevel logLevel) => inner.IsEnabled(logLevel);
+
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+        {
+            if (!inner.IsEnabled(logLevel)) return;
+            if (logLevel >= LogLevel.Information)
+            {
+                var text = formatter(state, exception);
+                if (!lines.ShouldTell(inner, Kind.Of(category, eventId, state, text), logLevel, text)) return;
+            }
+
+            inner.Log(logLevel, eventId, state, exception, formatter);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Operations;
+using SensorForwarder.Tests.Buffer;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Operations;
+
+/// <summary>What the log makes of a thing that happens again and again.</summary>
+public sealed partial class RepeatedLinesTests : IDisposable
+{
+    readonly FakeTimeProvider _clock = new(BufferFixture.Noon);
+    readonly LogLines _log = new();
+    readonly RepeatedLines _lines;
+    readonly ILogger _link;
+
+    public RepeatedLinesTests()
+    {
+        _lines = new(_log.Factory(), _clock);
+        _link = _lines.CreateLogger("link");
+    }
+
+    public void Dispose() => _lines.Dispose();
+
+    // Without severity, time, category and event.
+    List<string> Lines => [.. _log.All.Select(line => line[(line.IndexOf("] ", StringComparison.Ordinal) + 2)..])];
+
+    [LoggerMessage(1, LogLevel.Warning, "No answer from {Host}: {Reason}; batch {Batch} again in {Seconds} s.")]
+    static partial void Failed(ILogger logger, string host, string reason, string batch, double seconds);
+
+    [LoggerMessage(2, LogLevel.Information, "{Host} answers.")]
+    static partial void Answers(ILogger logger, string host);
+
+    [LoggerMessage(3, LogLevel.Error, "Reading {Id} is refused: {Answer}.")]
+    static partial void Refused(ILogger logger, int id, string answer);
+
+    [LoggerMessage(4, LogLevel.Debug, "Looked.")]
+    static partial void Looked(ILogger logger);
+
+    void FailTimes(int count, TimeSpan every, string reason = "refused")
+    {
+        for (var i = 0; i < count; i++)
+        {
+            Failed(_link, "hub", reason, $"e:{i}", i);
+            _clock.Advance(every);
+        }
+    }
+
+    [Fact]
+    public void A_warning_is_told_once_and_summed_up_when_its_state_ends()
+    {
+        FailTimes(31, TimeSpan.FromSeconds(2));
+        Assert.Equal(["No answer from hub: refused; batch e:0 again in 0 s."], Lines);
+        Answers(_link, "hub");
+        Assert.Equal(
+            ["Again 30 times since 2026-11-24 12:00:00Z: No answer from hub: refused; batch e:30 again in 30 s.", "hub answers."], Lines.Skip(1));
+
+        // The next outage is told at once; nothing is left of the one before.
+        Failed(_link, "hub", "refused", "e:99", 1);
+        Assert.Equal(4, Lines.Count);
+        Answers(_link, "hub");
+        Assert.Equal(5, Lines.Count);
+    }
+
+    [Fact]
+    public void While_it_goes_on_the_sum_comes_every_period_and_says_since_when_it_is_so()
+    {
+        FailTimes(700, TimeSpan.FromSeconds(1));
+        Assert.Equal(3, Lines.Count);
+        Assert.StartsWith("Again 299 times since 2026-11-24 12:00:00Z: No answer from hub", Lines[1], StringComparison.Ordinal);
+        Assert.StartsWith("Again 300 times since 2026-11-24 12:05:00Z, first at 2026-11-24 12:00:00Z: ", Lines[2], StringComparison.Ordinal);
+
+        // It stopped without a word: the rest is summed up, and after a quiet period it is new.
+        for (var i = 0; i < 11; i++) _clock.Advance(TimeSpan.FromMinutes(1));
+        Assert.Equal(4, Lines.Count);
+        Assert.StartsWith("Again 100 times since", Lines[3], StringComparison.Ordinal);
+        FailTimes(1, TimeSpan.Zero);
+        Assert.StartsWith("No answer from hub", Lines[4], StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Another_reason_another_event_and_another_part_of_the_module_are_told_for_themselves()
+    {
+        var other = _lines.CreateLogger("other");
+        for (var i = 0; i < 10; i++)
+        {
+            FailTimes(1, TimeSpan.FromSeconds(1));
+            FailTimes(1, TimeSpan.FromSeconds(1), "timed out");
+            Refused(_link, i, "no");
+            Failed(other, "hub", "refused", "", 1);
+        }
+
+        Assert.Equal(4, Lines.Count);
+        Answers(other, "hub");
+        Assert.Equal(6, Lines.Count); // only what is of the same part
+        Answers(_link, "hub");
+        Assert.Equal(10, Lines.Count);
+        Assert.Equal(4, Lines.Count(line => line.StartsWith("Again 9 times since 2026-11-24 12:00:0", StringComparison.Ordinal)));
+    }
+
+    [Fact]
+    public void What_goes_to_and_fro_is_told_a_few_times_and_then_summed_up()
+    {
+        for (var i = 0; i < 200; i++)
+        {
+            FailTimes(1, TimeSpan.FromMilliseconds(500));
+            Answers(_link, "hub");
+            _clock.Advance(TimeSpan.FromMilliseconds(500));
+        }
+
+        Assert.Equal(2 * RepeatedLines.LinesInPeriod, Lines.Count);
+        _clock.Advance(RepeatedLines.Period);
+        Assert.Equal(
+            ["Again 195 times since 2026-11-24 12:00:04Z: No answer from hub: refused; batch e:0 again in 0 s.", "Again 195 times since 2026-11-24 12:00:04Z: hub answers."],
+            Lines.Skip(2 * RepeatedLines.LinesInPeriod).Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
+    public void A_receiver_with_a_new_answer_each_time_fills_neither_the_log_nor_the_memory()
+    {
+        for (var i = 0; i < 100_000; i++) Refused(_link, i, $"no reading {i}");
+        Assert.Equal(RepeatedLines.KindsOfEvent + 1, Lines.Count);
+        _lines.Dispose();
+        Assert.Equal(RepeatedLines.KindsOfEvent + 2, Lines.Count);
+        Assert.Equal($"Again {100_000 - RepeatedLines.KindsOfEvent - 1} times since 2026-11-24 12:00:00Z: Reading 99999 is refused: no reading 99999.", Lines[^1]);
+    }
+
+    [Fact]
+    public void Lines_for_finding_faults_all_come()
+    {
+        for (var i = 0; i < 100; i++) Looked(_link);
+        Assert.Equal(100, Lines.Count);
+    }
+}

@@ -13,19 +13,23 @@ internal readonly record struct QueueForecast(double? FullInSeconds, double? Dra
     // Slower than this is standing still.
     const double LeastPerSecond = 0.01;
 
-    // A row on the medium is a little more than its payload.
-    const double RowOverhead = 1.15;
+    // What a row takes beside its payload; rows fill pages, and a row that does not fit begins the next.
+    const int RowBytes = 22;
+    const int PageBytes = 4_096;
+    const int UsableBytes = 4_080;
 
     /// <param name="growth">Readings a second that more wait.</param>
     /// <param name="isUp">Whether the receiver takes what it gets.</param>
-    public static QueueForecast Of(BufferStatus stored, double growth, bool isUp, long maxBytes)
+    public static QueueForecast Of(BufferStatus stored, double growth, bool isUp, BufferLimits limits)
     {
         // Between two uploads a queue that is well grows and shrinks; that is no trend.
         if (stored.Depth <= FewReadings && isUp) return default;
         if (growth < -LeastPerSecond) return new(null, Math.Round(stored.Depth / -growth));
-        var rowBytes = stored.CommittedReadings > 0 ? RowOverhead * stored.CommittedBytes / stored.CommittedReadings : 0;
-        if (growth < LeastPerSecond || rowBytes == 0) return default;
-        return new(Math.Max(0, Math.Round((maxBytes - (stored.Depth * rowBytes)) / (growth * rowBytes))), null);
+        if (growth < LeastPerSecond || stored.CommittedReadings == 0) return default;
+        var row = RowBytes + ((double)stored.CommittedBytes / stored.CommittedReadings);
+        var bytes = row <= UsableBytes ? PageBytes / Math.Floor(UsableBytes / row) : PageBytes * Math.Ceiling(row / UsableBytes);
+        var room = StorageBudget.Of(limits).DatabaseBytes - (stored.Depth * bytes);
+        return new(Math.Max(0, Math.Round(room / (growth * bytes))), null);
     }
 
     /// <summary>Into an object that is open.</summary>

@@ -91,7 +91,7 @@ internal sealed class StatusWriter(
         json.WriteNumber("queueDepth", status.Depth);
         json.WriteNumber("oldestAgeSeconds", Math.Round(status.OldestAge?.TotalSeconds ?? 0, 1));
         json.WriteStartObject("forecast");
-        trends.Forecast(status, (settings.Current?.Settings.Buffer ?? new()).MaxBytes).WriteTo(json);
+        trends.Forecast(status, settings.Current?.Settings.Buffer ?? new()).WriteTo(json);
         json.WriteEndObject();
         json.WriteNumber("bufferBytes", status.FileBytes);
         json.WriteNumber("deadLetters", status.DeadLetters);

@@ -161,7 +161,7 @@ internal sealed class Dashboard(
         json.WriteNumber("committedPerSecond", Math.Round(rates.Committed, 2));
         json.WriteNumber("acceptedPerSecond", Math.Round(rates.Accepted, 2));
 
-        trends.Forecast(stored, limits.MaxBytes).WriteTo(json);
+        trends.Forecast(stored, limits).WriteTo(json);
         json.WriteNumber("deadLetters", stored.DeadLetters);
         json.WriteStartObject("evicted");
         foreach (var total in stored.Evicted) json.WriteNumber(total.Reason, total.Count);

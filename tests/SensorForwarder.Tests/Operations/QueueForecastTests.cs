@@ -1,0 +1,134 @@
+using System.Text.Json.Nodes;
+using Microsoft.Extensions.Logging.Abstractions;
+using SensorForwarder.Buffer;
+using SensorForwarder.Forwarding;
+using SensorForwarder.Operations;
+using SensorForwarder.Operations.CommandLine;
+using SensorForwarder.Sensors;
+using SensorForwarder.Tests.Buffer;
+using SensorForwarder.Tests.Configuration;
+using SensorForwarder.Tests.Forwarding;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Operations;
+
+/// <summary>How long until the buffer is full, and until everything is sent: what is foretold, and what comes.</summary>
+public sealed class QueueForecastTests
+{
+    const int Megabytes = 32;
+
+    static readonly TimeSpan Second = TimeSpan.FromSeconds(1);
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    static double? Full(JsonNode of) => (double?)of["fullInSeconds"];
+
+    static double? Drained(JsonNode of) => (double?)of["drainedInSeconds"];
+
+    [Theory]
+    [InlineData(2, 800)]
+    [InlineData(30, 200)]
+    public async Task The_time_until_the_buffer_is_full_is_right_within_a_tenth(int values, int perSecond)
+    {
+        await using var fixture = await ForwarderFixture.StartAsync(http: new FakeSink());
+        using var scheduler = new SensorScheduler(
+            new(new("/proc", "/sys", Path.GetTempPath()), fixture.Clock), fixture.Buffer, fixture.Clock, new Random(1), NullLogger<SensorScheduler>.Instance);
+        using var store = SettingsFixture.NewStore(fixture.Buffer, fixture.Forwarder, scheduler);
+        await store.OfferTwinAsync(SettingsFixture.Parse($$"""{"bufferMaxMegabytes":{{Megabytes}},"whenFull":"dropOldest","commitIntervalMs":0,"sensors":{ } }"""), 1, Token);
+        using var parts = new OperationParts(fixture.Buffer, fixture.Forwarder, scheduler, store, fixture.Clock);
+
+        // Nobody takes anything; so many readings come each second of the fake clock.
+        var reading = BufferFixture.Reading(1) with { Values = [.. Enumerable.Range(0, values).Select(n => KeyValuePair.Create($"value{n}", 20.25 + n))] };
+        (double Seconds, double At)? foretold = null;
+        var second = 0;
+        for (; fixture.Buffer.GetStatus().Evicted.Count == 0; second++)
+        {
+            Assert.True(second < 3_600, "it never becomes full");
+            await Task.WhenAll(Enumerable.Range(0, perSecond).Select(_ => fixture.Buffer.EnqueueAsync(reading, Token).AsTask()));
+            fixture.Clock.Advance(Second);
+            parts.Trends.Look();
+            if (second < 3) Assert.Null(Full(parts.ReadStatus()["forecast"]!)); // no trend yet
+            if (foretold is not null || second < 60) continue;
+            foretold = (Full(parts.ReadStatus()["forecast"]!)!.Value, second);
+            Assert.Equal(foretold.Value.Seconds, Full(parts.ReadPage()["queue"]!));
+            Assert.Null(Drained(parts.ReadStatus()["forecast"]!));
+            Assert.Contains("full in about ", StatusPage.Write(parts.ReadStatus().AsObject()), StringComparison.Ordinal);
+        }
+
+        var came = second - foretold!.Value.At;
+        TestContext.Current.TestOutputHelper?.WriteLine($"foretold {foretold.Value.Seconds:0} s, it came after {came:0} s");
+        Assert.InRange(foretold.Value.Seconds / came, 0.9, 1.1);
+    }
+
+    [Fact]
+    public async Task The_time_until_everything_is_sent_is_right()
+    {
+        const int BatchesPerSecond = 4;
+        const int NewPerSecond = 10;
+        var sink = new FakeSink();
+        await using var fixture = await ForwarderFixture.StartAsync(http: sink, settings: new() { BatchSize = 25, UploadInterval = TimeSpan.Zero });
+        using var scheduler = new SensorScheduler(
+            new(new("/proc", "/sys", Path.GetTempPath()), fixture.Clock), fixture.Buffer, fixture.Clock, new Random(1), NullLogger<SensorScheduler>.Instance);
+        using var store = SettingsFixture.NewStore(fixture.Buffer, fixture.Forwarder, scheduler);
+        using var parts = new OperationParts(fixture.Buffer, fixture.Forwarder, scheduler, store, fixture.Clock);
+        const int Backlog = 9_000;
+        await fixture.StoreAsync(Backlog);
+        await fixture.RunAsync();
+
+        // A hundred a second go, ten come: ninety fewer each second, and a hundred seconds in all.
+        (await fixture.NextAfterBackoffAsync(sink)).Accept(); // the probe of ten
+        var seconds = new List<(double Foretold, int At)>();
+        for (var second = 0; second < 70; second++)
+        {
+            for (var i = 0; i < BatchesPerSecond; i++) (await sink.NextAsync()).Accept();
+            await fixture.StoreAsync(NewPerSecond, from: Backlog + 1 + (second * NewPerSecond));
+            await fixture.UntilDepthAsync(Backlog - 10 - (90 * (second + 1)));
+            fixture.Clock.Advance(Second);
+            parts.Trends.Look();
+            if (second < 10) continue;
+            var forecast = parts.ReadStatus()["forecast"]!;
+            Assert.Null(Full(forecast));
+            seconds.Add((Drained(forecast)!.Value, second));
+        }
+
+        Assert.Equal(Drained(parts.ReadStatus()["forecast"]!), Drained(parts.ReadPage()["queue"]!));
+        Assert.All(seconds, told => Assert.Equal(99 - told.At, told.Foretold, 1.5));
+    }
+
+    [Fact]
+    public void A_queue_that_is_well_has_no_trend_and_one_without_a_link_has()
+    {
+        var stored = Stored(readings: 1_000);
+        var limits = new BufferLimits { MaxBytes = Megabytes << 20 };
+        Assert.Equal(default, QueueForecast.Of(stored, growth: 5, isUp: true, limits));
+        Assert.Equal(default, QueueForecast.Of(stored, growth: 0.005, isUp: false, limits));
+        Assert.Equal(new(null, 80), QueueForecast.Of(stored, growth: -5, isUp: false, limits));
+
+        // 33 rows in a page, and 29,818,880 bytes of the 32 MB for pages.
+        Assert.Equal(new(47_968, null), QueueForecast.Of(stored, growth: 5, isUp: false, limits));
+
+        // Right after a start the size of a row is not known.
+        Assert.Equal(default, QueueForecast.Of(Stored(readings: 0), growth: 5, isUp: false, limits));
+    }
+
+    /// <summary>400 readings wait; each that was committed has 100 bytes.</summary>
+    static BufferStatus Stored(long readings) => new()
+    {
+        Depth = 400,
+        InMemory = 0,
+        OldestRecordedAt = null,
+        OldestAge = null,
+        FileBytes = 0,
+        WalBytes = 0,
+        Storage = StorageState.Ok,
+        StorageReason = null,
+        ClockSynchronized = true,
+        Evicted = [],
+        DeadLetters = 0,
+        Salvage = null,
+        Commits = 1,
+        CommittedReadings = readings,
+        CommittedBytes = 100 * readings,
+        WriteFailures = 0,
+    };
+}

@@ -1,3 +1,4 @@
+using System.IO.Compression;
 using System.Net;
 using System.Net.Sockets;
 using System.Text;
@@ -40,6 +41,27 @@ public sealed class WebTests
         bytes += (await web.Http.GetByteArrayAsync("/api/settings", Token)).Length + (await web.Http.GetByteArrayAsync("/api/events", Token)).Length
             + (await web.Http.GetByteArrayAsync("/api/hour", Token)).Length + (await web.Http.GetByteArrayAsync("/api/now", Token)).Length;
         Assert.InRange(bytes, 10_000, 100_000);
+    }
+
+    [Fact]
+    public async Task What_is_long_is_compressed_for_those_who_take_it()
+    {
+        await using var web = await WebProcess.StartAsync(Fast);
+        var script = await web.Http.GetByteArrayAsync("/page.js", Token);
+        foreach (var (asked, isCompressed) in new[] { ("gzip", true), ("br, GZIP;q=0.5", true), ("gzip;q=0", false), ("deflate", false), (";;,", false) })
+        {
+            using var request = new HttpRequestMessage(HttpMethod.Get, "/page.js");
+            request.Headers.TryAddWithoutValidation("Accept-Encoding", asked);
+            using var answer = await web.Http.SendAsync(request, Token);
+            Assert.Equal(isCompressed ? ["gzip"] : [], answer.Content.Headers.ContentEncoding);
+            Assert.Equal(["Accept-Encoding"], answer.Headers.Vary);
+            await using var stream = await answer.Content.ReadAsStreamAsync(Token);
+            await using var plain = isCompressed ? new GZipStream(stream, CompressionMode.Decompress) : stream;
+            using var read = new MemoryStream();
+            await plain.CopyToAsync(read, Token);
+            Assert.Equal(script, read.ToArray());
+            if (isCompressed) Assert.InRange(answer.Content.Headers.ContentLength!.Value, 1, script.Length / 2);
+        }
     }
 
     [Fact]

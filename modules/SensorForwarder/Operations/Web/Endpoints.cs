@@ -1,9 +1,11 @@
 using System.Globalization;
+using System.IO.Compression;
 using System.Text;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.Extensions.Logging;
+using Microsoft.Net.Http.Headers;
 using SensorForwarder.Buffer;
 using SensorForwarder.Sensors;
 
@@ -23,6 +25,9 @@ internal sealed class Endpoints(
 {
     const string NothingThere = "There is /, /metrics, /status, /healthz and /readyz.\n";
     const string Json = "application/json";
+
+    // Less than a packet gains nothing.
+    const int CompressedFromBytes = 1_400;
 
     readonly StatusStream _stream = new(dashboard, timeProvider);
 
@@ -154,7 +159,25 @@ internal sealed class Endpoints(
         var response = context.Response;
         response.StatusCode = code;
         response.ContentType = type;
+        response.Headers.Vary = HeaderNames.AcceptEncoding;
+        if (body.Length >= CompressedFromBytes && TakesGzip(context.Request))
+        {
+            response.Headers.ContentEncoding = "gzip";
+            body = Compress(body.Span);
+        }
+
         response.ContentLength = body.Length;
         return HttpMethods.IsHead(context.Request.Method) ? Task.CompletedTask : response.Body.WriteAsync(body, context.RequestAborted).AsTask();
+    }
+
+    static bool TakesGzip(HttpRequest request) =>
+        StringWithQualityHeaderValue.TryParseList(request.Headers.AcceptEncoding, out var encodings)
+        && encodings.Any(encoding => encoding.Value.Equals("gzip", StringComparison.OrdinalIgnoreCase) && encoding.Quality != 0);
+
+    static ReadOnlyMemory<byte> Compress(ReadOnlySpan<byte> body)
+    {
+        using var compressed = new MemoryStream();
+        using (var gzip = new GZipStream(compressed, CompressionLevel.Fastest)) gzip.Write(body);
+        return compressed.ToArray();
     }
 }

@@ -61,6 +61,24 @@ public sealed class HistoryTests(Browser browser) : IAsyncLifetime
         Assert.Empty(watched.Complaints);
     }
 
+    [Fact]
+    public async Task The_chosen_value_comes_back_after_a_moment_in_which_the_sensor_has_none()
+    {
+        await using var watched = await OpenInBlackoutAsync(1280, ColorScheme.Light);
+        var page = watched.Page;
+        await page.GetByRole(AriaRole.Button, new() { Name = "History of cellar" }).PressAsync("Enter");
+        await UntilChartAsync(page, "Chart: cellar, temperature");
+        await page.Locator("#history-value").FocusAsync();
+        await page.Keyboard.TypeAsync("Hum");
+        await UntilChartAsync(page, "Chart: cellar, humidity");
+        Assert.Equal(["", "humidity"], await page.EvaluateAsync<string[]>("""
+            () => {
+              const failing = { sensors: latest.sensors.map((sensor) => ({ ...sensor, values: null })) };
+              return [failing, latest].map((now) => { offerChoices(now); return byId('history-value').value; });
+            }
+            """));
+    }
+
     [Theory]
     [InlineData(320, ColorScheme.Dark)]
     [InlineData(1280, ColorScheme.Light)]

@@ -21,9 +21,10 @@ function offer(select, pairs) {
   const key = JSON.stringify(pairs);
   if (select.dataset.key === key) return;
   select.dataset.key = key;
-  const before = select.value;
+  // What a person chose comes back when it can be chosen again: a sensor that fails has no values for a while.
+  const wanted = select.dataset.wanted || select.value;
   select.replaceChildren(...pairs.map(([value, text]) => new Option(text, value)));
-  if (pairs.some(([value]) => value === before)) select.value = before;
+  if (pairs.some(([value]) => value === wanted)) select.value = wanted;
 }
 
 function offerChoices(now) {
@@ -123,7 +124,7 @@ function describeHistory(isChosen) {
   }
   const notes = [];
   if (series.hasOwn) notes.push('What was forwarded has left the buffer; of the last hour the page shows a value each half minute instead.');
-  else if (!points.length || points[0].time > from + span / 20) notes.push(`${points.length ? `Before ${moment(points[0].time, span)} nothing` : 'Nothing'} is in the buffer; what is forwarded leaves it.`);
+  else if (!points.length || points[0].time > from + span / 20) notes.push(`${points.length ? `Before ${moment(points[0].time, span)} nothing` : 'Nothing'} is in the buffer; what is forwarded leaves it, unless retainForwardedHours keeps it.`);
   if (view.answer.isPartlyRead) notes.push('There is so much that each piece of the time was read in part: short peaks may be missing.');
   setText(byId('history-note'), notes.join(' '));
   tabulateHistory(series, span);
@@ -222,7 +223,7 @@ function pointAt(event) {
 }
 
 function chooseHistory(name) {
-  byId('history-sensor').value = name;
+  byId('history-sensor').value = byId('history-sensor').dataset.wanted = name;
   byId('h-history').focus();
   view.isSeen = true;
   if (latest) showHistory(latest);
@@ -230,7 +231,10 @@ function chooseHistory(name) {
 
 function startHistory() {
   const [svg, section] = [byId('chart'), byId('history')];
-  section.addEventListener('change', () => latest && showHistory(latest));
+  section.addEventListener('change', ({ target }) => {
+    if (target.tagName === 'SELECT') target.dataset.wanted = target.value;
+    if (latest) showHistory(latest);
+  });
   svg.addEventListener('pointermove', pointAt);
   svg.addEventListener('pointerdown', pointAt);
   svg.addEventListener('pointerleave', () => {

@@ -56,7 +56,10 @@ internal sealed class Invariants
         if (isStopped) _notAfter = TimeSpan.MaxValue;
         _wasStopped = isStopped;
         Check(now <= _notAfter, $"no attempt {now - _notAfter} after it was due");
-        var longest = LongestPause + (IsMetered(settings) ? TimeSpan.FromDays(1) : TimeSpan.Zero);
+        // A limit that is used up lasts a day, and then allows a chunk at a time.
+        var longest = LongestPause;
+        if (IsMetered(settings))
+            longest += TimeSpan.FromDays(1) * (1 + (Quota.Chunks(settings.BatchMaxBytes) / (double)settings.DailyMessageLimit));
         Check(now - _activeAt <= longest, $"nothing was sent for {now - _activeAt}");
         Check(!edgeHub.IsHeldInVain, "readings are held though edgeHub gets through");
     }

@@ -64,9 +64,10 @@ public sealed class ReadingHistoryTests : IDisposable
         for (var i = 1; i <= 100; i++) await buffer.EnqueueAsync(BufferFixture.Reading(i), Token);
         await buffer.AcknowledgeAsync(1, 40, Token);
         var answer = await AskAsync("number");
-        Assert.Equal(BufferFixture.Noon.AddSeconds(41), (DateTimeOffset)answer["from"]!);
-        Assert.Equal(60, (long)answer["readings"]!);
-        Assert.Equal(41, (double)answer["points"]![0]!["values"]!["number"]!["min"]!);
+        // What was forwarded counts while it is there.
+        Assert.Equal(BufferFixture.Noon.AddSeconds(1), (DateTimeOffset)answer["from"]!);
+        Assert.Equal(100, (long)answer["readings"]!);
+        Assert.Equal(1, (double)answer["points"]![0]!["values"]!["number"]!["min"]!);
         Assert.All((await AskAsync("other"))["points"]!.AsArray(), point => Assert.Empty(point!["values"]!.AsObject()));
 
         async Task<JsonNode> AskAsync(string value) =>

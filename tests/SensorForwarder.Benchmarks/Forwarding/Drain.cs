@@ -60,7 +60,11 @@ internal static class Drain
         string directory, Func<bool> isConnected, Func<long> through, JsonObject opening, Dictionary<string, string> environment,
         CancellationToken cancellationToken)
     {
-        var settings = new JsonObject { ["sink"] = "http", ["batchSize"] = 500, ["bufferMaxMegabytes"] = 8_192 };
+        // Nobody is there: where a hub is, a sink without an endpoint would be refused, and the hub be the sink.
+        var settings = new JsonObject
+        {
+            ["sink"] = "http", ["httpEndpoint"] = $"http://127.0.0.1:{FreePort()}/", ["batchSize"] = 500, ["bufferMaxMegabytes"] = 8_192,
+        };
         var file = Path.Combine(directory, "settings.json");
         await File.WriteAllTextAsync(file, settings.ToJsonString(), cancellationToken);
         using var module = Start(directory, file, environment);
@@ -68,6 +72,7 @@ internal static class Drain
         {
             while (!isConnected()) await WaitAsync(Look, module, cancellationToken);
             var idle = await SteadyMegabytesAsync(module, cancellationToken);
+            if (through() > 0) throw new InvalidOperationException($"the module sends before it may, up to reading {through()}");
             await File.WriteAllTextAsync($"/proc/{module.Id}/clear_refs", "5", cancellationToken); // the highest begins anew
             foreach (var (key, value) in opening) settings[key] = value!.DeepClone();
             await File.WriteAllTextAsync(file + ".new", settings.ToJsonString(), cancellationToken);

@@ -1,3 +1,5 @@
+using System.Globalization;
+
 namespace SensorForwarder;
 
 /// <summary>Makes text from outside fit for a log line: one line, printable, bounded.</summary>
@@ -13,6 +15,9 @@ internal static class LogText
         var end = url.LastIndexOf('@');
         return start >= 2 && end > start ? $"{url[..start]}..{url[end..]}" : url;
     }
+
+    /// <summary>A moment, to the second, in UTC.</summary>
+    public static string Show(DateTimeOffset time) => time.UtcDateTime.ToString("yyyy-MM-dd HH:mm:ss'Z'", CultureInfo.InvariantCulture);
 
     public static string Clean(string text)
     {

@@ -18,13 +18,13 @@ internal sealed partial class BufferWriter
     public static BufferRejectedException Rejection() =>
         new("the buffer has reached bufferMaxMegabytes, and whenFull is rejectNew");
 
+    /// <param name="bytes">Payloads of the readings that are to be stored.</param>
+    /// <param name="readings">How many those are.</param>
     /// <param name="keptBytes">What takes only the place of delivered rows, and never that of rows that wait.</param>
     /// <returns>Whether the readings can be taken; if not, they are to be refused.</returns>
-    bool MakeRoom(StorageBudget budget, List<IntakeGroup> groups, long keptBytes)
+    bool MakeRoom(StorageBudget budget, long bytes, int readings, long keptBytes)
     {
         var store = _store!;
-        var bytes = groups.Sum(g => (long)g.LiveBytes);
-        var readings = groups.Sum(g => g.Live);
         var limits = _limits;
         if (!Evictor.IsOver(store, budget, bytes + keptBytes, readings))
             return true;

@@ -47,7 +47,7 @@ internal sealed partial class BufferWriter
                 var (bytes, readings, keptBytes) = (groups.Sum(g => (long)g.LiveBytes), groups.Sum(g => g.Live), KeptBytes(acknowledgements));
                 if (_upkeep.IsReserveInUse(budget) && !Evictor.FitsFreePages(_store!, bytes, readings))
                     throw new SqliteFailure(raw.SQLITE_FULL, raw.SQLITE_FULL, "what room is left is for deletions");
-                if (!MakeRoom(budget, groups, keptBytes))
+                if (!MakeRoom(budget, bytes, readings, keptBytes))
                     Reject(groups);
                 var keeps = IsRetaining && !Evictor.IsOver(_store!, budget, bytes + keptBytes, readings);
                 if (keeps && keptBytes > budget.TransactionBytes)

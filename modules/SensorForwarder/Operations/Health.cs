@@ -1,4 +1,3 @@
-using System.Globalization;
 using Microsoft.Extensions.Hosting;
 using SensorForwarder.Buffer;
 using SensorForwarder.Configuration;
@@ -71,15 +70,13 @@ internal sealed class Health(
         if (stored.OldestAge is not { } age || age < bound) return null;
         if (forwarding.LastSuccess is { } success && timeProvider.GetUtcNow() - success < bound) return null;
         var since = forwarding.LastSuccess is { } last
-            ? $"since {Show(last)}"
+            ? $"since {LogText.Show(last)}"
             : "since the start";
         var why = forwarding.HeldBackUntil > timeProvider.GetUtcNow()
-            ? $"dailyMessageLimit holds it back until {Show(forwarding.HeldBackUntil.Value)}"
+            ? $"dailyMessageLimit holds it back until {LogText.Show(forwarding.HeldBackUntil.Value)}"
             : forwarding.LastError ?? hub?.Status.LastError;
         return LogText.Clean($"nothing was accepted {since}{(why is null ? "" : $": {why}")}");
     }
-
-    static string Show(DateTimeOffset time) => time.UtcDateTime.ToString("yyyy-MM-dd HH:mm:ss'Z'", CultureInfo.InvariantCulture);
 
     static string? Stands(Turning loop, string name) => loop.Since is var since && since > TurnPatience
         ? $"{name} has not turned for {(long)since.TotalSeconds} s"

@@ -122,15 +122,13 @@ internal sealed class RepeatedLines : ILoggerFactory
         if (run.Logger.IsEnabled(run.Level))
         {
             var times = run.HeldBack == 1 ? "once" : string.Create(CultureInfo.InvariantCulture, $"{run.HeldBack} times");
-            var first = run.ToldAt == run.FirstAt ? "" : $", first at {Show(run.FirstAt)}";
-            var sum = $"Again {times} since {Show(run.ToldAt)}{first}: {run.Text}";
+            var first = run.ToldAt == run.FirstAt ? "" : $", first at {LogText.Show(run.FirstAt)}";
+            var sum = $"Again {times} since {LogText.Show(run.ToldAt)}{first}: {run.Text}";
             run.Logger.Log(run.Level, run.Event, sum, null, static (text, _) => text);
         }
 
         (run.HeldBack, run.ToldAt) = (0, _timeProvider.GetUtcNow());
     }
-
-    static string Show(DateTimeOffset time) => time.UtcDateTime.ToString("yyyy-MM-dd HH:mm:ss'Z'", CultureInfo.InvariantCulture);
 
     /// <summary>What makes lines the same.</summary>
     readonly record struct Kind(string Category, EventId Event, string Texts)

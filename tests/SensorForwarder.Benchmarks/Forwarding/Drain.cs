@@ -63,7 +63,10 @@ internal static class Drain
         // Nobody is there: where a hub is, a sink without an endpoint would be refused, and the hub be the sink.
         var settings = new JsonObject
         {
-            ["sink"] = "http", ["httpEndpoint"] = $"http://127.0.0.1:{FreePort()}/", ["batchSize"] = 500, ["bufferMaxMegabytes"] = 8_192,
+            ["sink"] = "http",
+            ["httpEndpoint"] = $"http://127.0.0.1:{FreePort()}/",
+            ["batchSize"] = 500,
+            ["bufferMaxMegabytes"] = 8_192,
         };
         var file = Path.Combine(directory, "settings.json");
         await File.WriteAllTextAsync(file, settings.ToJsonString(), cancellationToken);

@@ -61,7 +61,7 @@ public sealed class DeviceTests(ModuleImage image) : IDisposable
         Assert.Contains("--doctor says what would allow it", (string)status["sensors"]!["attic"]!["detail"]!, StringComparison.Ordinal);
         var doctor = await denied.ExecAsync(["/app/SensorForwarder", "--doctor"], TestContext.Current.CancellationToken);
         Assert.Contains($"it belongs to group {Group}, which this process is not in: \"GroupAdd\":[\"{Group}\"]", doctor.Stdout, StringComparison.Ordinal);
-        await Docker.RunAsync("rm", "-f", denied.Id);
+        await world.RemoveAsync(denied);
 
         // There is no such bus on a test machine, so now it is absent: the door is open.
         var allowed = await world.StartModuleAsync(await world.CreateVolumeAsync(), configure: builder => WithNode(builder)

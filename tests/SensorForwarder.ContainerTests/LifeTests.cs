@@ -39,7 +39,7 @@ public sealed class LifeTests(ModuleImage image, ITestOutputHelper output)
         // It never meets the simulator: what it commits can be delivered by its successor only.
         var first = await world.StartModuleAsync(volume, new Dictionary<string, string> { ["IOTEDGE_GATEWAYHOSTNAME"] = "nowhere.invalid" });
         var before = await World.UntilCommittedAsync(first, 3);
-        await Docker.RunAsync("rm", "-f", first.Id);
+        await world.RemoveAsync(first);
 
         var second = await world.StartModuleAsync(volume);
         var after = await World.UntilAsync(second, "the queue is sent", status => (long)status["readingsAccepted"]! >= (long)before["lastCommittedId"]!);

@@ -3,6 +3,7 @@ using DotNet.Testcontainers.Builders;
 using DotNet.Testcontainers.Configurations;
 using DotNet.Testcontainers.Containers;
 using DotNet.Testcontainers.Networks;
+using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.ContainerTests;
 
@@ -131,6 +132,15 @@ sealed partial class World : IAsyncDisposable
         return $"The module's log ends with: {log[^Math.Min(3000, log.Length)..]}";
     }
 
+    /// <summary>Removes a module with everything but its volume, as <c>docker rm -f</c> does.</summary>
+    public async Task RemoveAsync(IContainer module)
+    {
+        await CheckLogAsync(module);
+        await Docker.RunAsync("rm", "-f", module.Id);
+        _modules.Remove(module);
+        await module.DisposeAsync();
+    }
+
     public static Task<JsonObject> UntilCommittedAsync(IContainer module, long readings) =>
         UntilAsync(module, $"{readings} readings committed", status => (long)status["lastCommittedId"]! >= readings);
 
@@ -139,6 +149,7 @@ sealed partial class World : IAsyncDisposable
     {
         // It lets the module flush first, which takes its time after a long cut.
         await Docker.RunAsync("stop", "--time", "170", _simulator.Id);
+        foreach (var module in _modules) await CheckLogAsync(module);
         return JsonNode.Parse(await File.ReadAllTextAsync(InShared("report.json"), TestContext.Current.CancellationToken))!.AsObject();
     }
 
@@ -149,6 +160,12 @@ sealed partial class World : IAsyncDisposable
         await _network.DisposeAsync();
         foreach (var volume in _volumes) await Docker.RunAsync("volume", "rm", volume);
         _shared.Delete(recursive: true);
+    }
+
+    static async Task CheckLogAsync(IContainer module)
+    {
+        var (output, error) = await module.GetLogsAsync(timestampsEnabled: false, ct: TestContext.Current.CancellationToken);
+        LogLine.Check($"{output}{error}".Split('\n', StringSplitOptions.RemoveEmptyEntries));
     }
 
     string InShared(string name) => Path.Combine(_shared.FullName, name);

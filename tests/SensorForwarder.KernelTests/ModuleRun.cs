@@ -1,5 +1,7 @@
 using System.Globalization;
+using System.Text;
 using Microsoft.Data.Sqlite;
+using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.KernelTests;
 
@@ -71,6 +73,7 @@ sealed class ModuleRun(Machine machine) : IAsyncDisposable
     public async Task<List<JsonObject>> StopAsync()
     {
         await EndAsync("TERM");
+        LogLine.Check(Encoding.UTF8.GetString(await machine.ReadAsync(Log)).Split('\n', StringSplitOptions.RemoveEmptyEntries));
         var file = Path.GetTempFileName();
         try
         {

@@ -56,6 +56,7 @@ internal static class NetworkText
         OperationCanceledException => "the connection was given up",
         WebSocketException or AuthenticationException or IOException or HttpRequestException or MqttCommunicationException
             when exception.InnerException is { } inner => Describe(inner),
+        HttpRequestException { HttpRequestError: HttpRequestError.ProxyTunnelError } proxy => ProxyText.Describe(proxy),
         MqttCommunicationException or MqttProtocolViolationException or WebSocketException or HttpRequestException
             or IOException or AuthenticationException => LogText.Clean(exception.Message),
         _ => $"{exception.GetType().Name}: {LogText.Clean(exception.Message)}",

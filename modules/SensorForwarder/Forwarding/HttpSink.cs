@@ -156,6 +156,7 @@ internal sealed class HttpSink : ISink, IDisposable
     /// <summary>Why nothing came of a request, for a log line.</summary>
     internal static string Explain(Exception exception) => (exception.InnerException ?? exception) switch
     {
+        HttpRequestException { HttpRequestError: HttpRequestError.ProxyTunnelError } proxy => ProxyText.Describe(proxy),
         SocketException socket => socket.Message,
         AuthenticationException tls => $"TLS: {LogText.Clean((tls.InnerException ?? tls).Message)}",
         var other => LogText.Clean(other.Message),

@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using System.Net;
 using System.Net.Sockets;
 using System.Text.Json;
@@ -63,22 +62,6 @@ public sealed class ModuleProcessTests : IDisposable
         Assert.StartsWith("<2>", line, StringComparison.Ordinal);
         Assert.Contains(name.StartsWith("IOTEDGE", StringComparison.Ordinal) ? "IOTEDGE_" : name, line, StringComparison.Ordinal);
         Assert.DoesNotContain("Bearer", line, StringComparison.Ordinal);
-    }
-
-    [Fact]
-    public async Task A_proxy_of_the_environment_is_on_the_way_to_the_receiver()
-    {
-        // What asks a proxy names the receiver, which is nowhere.
-        var hosts = new ConcurrentQueue<string>();
-        await using var proxy = await Receiver.StartAsync(context =>
-        {
-            hosts.Enqueue(context.Request.Host.Value ?? "");
-            return Task.CompletedTask;
-        });
-        await File.WriteAllTextAsync(SettingsPath, FastSensors, TestContext.Current.CancellationToken);
-        await using var module = Start(("Http__Endpoint", "http://receiver.invalid/"), ("http_proxy", $"http://{proxy.Url.Authority}"), ("no_proxy", ""));
-        await Until.True(() => !hosts.IsEmpty);
-        Assert.Equal("receiver.invalid", hosts.First());
     }
 
     [Fact]

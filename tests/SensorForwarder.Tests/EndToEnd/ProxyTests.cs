@@ -1,0 +1,88 @@
+using System.Collections.Concurrent;
+using System.Text;
+using Microsoft.AspNetCore.Http;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.EndToEnd;
+
+/// <summary>A proxy of the environment, which only a process of its own can have. What asks one names a receiver that is nowhere.</summary>
+public sealed class ProxyTests : IDisposable
+{
+    const string Password = "geheim-9f3";
+    const string Hub = "HostName=hub.invalid;DeviceId=d;ModuleId=m;SharedAccessKey=c2VjcmV0LWtleS1vZi1hLXRlc3Q=";
+
+    readonly string _directory = Directory.CreateTempSubdirectory("proxy-").FullName;
+
+    string SettingsPath => Path.Combine(_directory, "settings.json");
+
+    public ProxyTests() => File.WriteAllText(
+        SettingsPath, """{"uploadIntervalSeconds":0,"commitIntervalMs":0,"sensors":{"a":{"kind":"simulated","intervalSeconds":0.05}}}""");
+
+    public void Dispose() => Directory.Delete(_directory, recursive: true);
+
+    /// <summary>The module, sent by way of a proxy.</summary>
+    /// <param name="proxy">Who that is.</param>
+    /// <param name="user">What the variable names as user and password, with an @ behind it.</param>
+    /// <param name="environment">Where it sends.</param>
+    ChildProcess Start(Receiver proxy, string user, params (string, string)[] environment) => ChildProcess.StartModule(
+    [
+        ("Buffer__Directory", _directory), ("Settings__File", SettingsPath), ("Web__Port", "0"), ("no_proxy", ""),
+        ("http_proxy", $"http://{user}{proxy.Url.Authority}"), ("https_proxy", $"http://{user}{proxy.Url.Authority}"), .. environment,
+    ]);
+
+    [Fact]
+    public async Task Is_on_the_way_to_the_receiver()
+    {
+        var hosts = new ConcurrentQueue<string>();
+        await using var proxy = await Receiver.StartAsync(context =>
+        {
+            hosts.Enqueue(context.Request.Host.Value ?? "");
+            return Task.CompletedTask;
+        });
+        await using var module = Start(proxy, "", ("Http__Endpoint", "http://receiver.invalid/"));
+        await Until.True(() => !hosts.IsEmpty);
+        Assert.Equal("receiver.invalid", hosts.First());
+    }
+
+    [Fact]
+    public async Task Is_told_the_user_and_the_password_that_the_variable_names()
+    {
+        var taken = new TaskCompletionSource();
+        await using var proxy = await Receiver.StartAsync(context =>
+        {
+            if (context.Request.Headers.ProxyAuthorization == $"Basic {Convert.ToBase64String(Encoding.UTF8.GetBytes($"pi:{Password}"))}") taken.TrySetResult();
+            else Refuse(context, StatusCodes.Status407ProxyAuthenticationRequired);
+            return Task.CompletedTask;
+        });
+        await using var module = Start(proxy, $"pi:{Password}@", ("Http__Endpoint", "http://receiver.invalid/"));
+        await taken.Task.WaitAsync(TestContext.Current.CancellationToken);
+        Assert.Equal(0, await module.StopAsync());
+    }
+
+    [Theory]
+    [InlineData("", 407, "https_proxy=http://USER:PASSWORD@HOST:PORT")]
+    [InlineData($"pi:{Password}@", 407, "https_proxy=http://USER:PASSWORD@HOST:PORT")]
+    [InlineData($"pi:{Password}@", 403, "403")]
+    public async Task That_lets_nothing_through_is_said_without_its_password(string user, int status, string expected)
+    {
+        await using var proxy = await Receiver.StartAsync(context =>
+        {
+            Refuse(context, status);
+            return Task.CompletedTask;
+        });
+        foreach (var (name, value) in ((string, string)[])
+            [("Http__Endpoint", "http://receiver.invalid/"), ("Http__Endpoint", "https://receiver.invalid/"), ("EdgeHubConnectionString", Hub)])
+        {
+            await using var module = Start(proxy, user, (name, value), ("EdgeHub__Transport", "mqttws"));
+            await module.LineAsync(expected);
+            await module.StopAsync();
+            Assert.DoesNotContain(module.Lines, line => line.Contains(Password, StringComparison.Ordinal));
+        }
+    }
+
+    static void Refuse(HttpContext context, int status)
+    {
+        context.Response.StatusCode = status;
+        context.Response.Headers.ProxyAuthenticate = "Basic realm=\"proxy\"";
+    }
+}

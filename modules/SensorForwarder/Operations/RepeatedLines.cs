@@ -74,10 +74,10 @@ internal sealed class RepeatedLines : ILoggerFactory
                 return false;
             }
 
-            if (run.HeldBack == 0) run.FirstAt = _timeProvider.GetUtcNow();
+            run.ToldAt = _timeProvider.GetUtcNow();
+            if (run.HeldBack == 0) run.FirstAt = run.ToldAt;
             run.Lines++;
             run.IsOpen = level > LogLevel.Information;
-            run.ToldAt = _timeProvider.GetUtcNow();
             return true;
         }
     }

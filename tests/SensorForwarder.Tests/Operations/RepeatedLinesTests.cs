@@ -63,6 +63,16 @@ public sealed partial class RepeatedLinesTests : IDisposable
     }
 
     [Fact]
+    public void The_first_sum_names_one_moment()
+    {
+        // As with a real clock, no two looks at it are at the same moment.
+        _clock.AutoAdvanceAmount = TimeSpan.FromTicks(1);
+        FailTimes(4, TimeSpan.FromSeconds(2));
+        Answers(_link, "hub");
+        Assert.StartsWith("Again 3 times since 2026-11-24 12:00:00Z: No answer", Lines[1], StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void While_it_goes_on_the_sum_comes_every_period_and_says_since_when_it_is_so()
     {
         FailTimes(700, TimeSpan.FromSeconds(1));

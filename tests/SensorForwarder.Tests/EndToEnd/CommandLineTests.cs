@@ -22,9 +22,9 @@ public sealed class CommandLineTests : IDisposable
         return (await process.ExitCodeAsync(), string.Join('\n', process.Lines));
     }
 
-    async Task FillAsync(int readings, BufferKey? key = null)
+    async Task FillAsync(int readings, BufferKey? key = null, KernelTime? kernelTime = null)
     {
-        await using var buffer = await _files.OpenAsync(with: options => options with { Key = key });
+        await using var buffer = await _files.OpenAsync(with: options => options with { Key = key, KernelTime = kernelTime is { } time ? () => time : options.KernelTime });
         for (var i = 1; i <= readings; i++)
             await buffer.EnqueueAsync(BufferFixture.Reading(i, i % 2 == 0 ? "attic, \"left\"" : "cellar"), TestContext.Current.CancellationToken);
         await buffer.AcknowledgeAsync(1, 2, TestContext.Current.CancellationToken);
@@ -98,11 +98,54 @@ public sealed class CommandLineTests : IDisposable
         (code, output) = await AskAsync(["--export", table]);
         Assert.True(code == 0, output);
         var rows = await File.ReadAllLinesAsync(table, TestContext.Current.CancellationToken);
-        Assert.Equal("epoch,id,time,sensor,kind,quality,reason,value,number", rows[0]);
-        Assert.EndsWith(",3,2026-11-24T12:00:03.000Z,cellar,simulated,good,,temperature,20.03", rows[1], StringComparison.Ordinal);
-        Assert.Contains(",4,2026-11-24T12:00:04.000Z,\"attic, \"\"left\"\"\",simulated,good,,number,4", rows[4], StringComparison.Ordinal);
+        Assert.Equal("epoch,id,time,sensor,kind,quality,reason,value,number,timeQuality", rows[0]);
+        Assert.EndsWith(",3,2026-11-24T12:00:03.000Z,cellar,simulated,good,,temperature,20.03,", rows[1], StringComparison.Ordinal);
+        Assert.EndsWith(",4,2026-11-24T12:00:04.000Z,\"attic, \"\"left\"\"\",simulated,good,,number,4,", rows[4], StringComparison.Ordinal);
         Assert.Empty(Directory.GetFiles(_files.Directory, "*.part"));
         Assert.Equal(0, await module.StopAsync());
+    }
+
+    [Fact]
+    public async Task Readings_of_a_boot_that_never_had_the_time_are_marked_in_both_formats()
+    {
+        await FillAsync(3, kernelTime: new(TimeSpan.FromMinutes(1), "a boot long ago", Synchronized: false));
+        foreach (var (name, mark) in ((string, string)[])[("out.ndjson", "\"timeQuality\":\"unsynchronized\""), ("out.csv", ",20.03,unsynchronized")])
+        {
+            var file = Path.Combine(_files.Directory, name);
+            var (code, output) = await AskAsync(["--export", file]);
+            Assert.True(code == 0, output);
+            Assert.Contains(mark, await File.ReadAllTextAsync(file, TestContext.Current.CancellationToken), StringComparison.Ordinal);
+        }
+    }
+
+    [Theory]
+    [InlineData("none/out.csv")]
+    [InlineData("telemetry.db/out.csv")]
+    public async Task An_export_that_can_not_be_written_says_so_and_ends_with_1(string name)
+    {
+        await FillAsync(3);
+        var file = Path.Combine(_files.Directory, name);
+        var (code, output) = await AskAsync(["--export", file]);
+        Assert.Equal(1, code);
+        Assert.StartsWith($"{file}: ", Assert.Single(output.Split('\n')), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_payload_that_is_no_JSON_ends_the_export_with_1_and_nothing_half_done()
+    {
+        await FillAsync(3);
+        using (var database = new Microsoft.Data.Sqlite.SqliteConnection($"Data Source={_files.DatabasePath};Pooling=False"))
+        {
+            database.Open();
+            using var command = database.CreateCommand();
+            command.CommandText = "update queue set payload = '{' where id = 3";
+            Assert.Equal(1, command.ExecuteNonQuery());
+        }
+
+        var (code, output) = await AskAsync(["--export", Path.Combine(_files.Directory, "out.csv")]);
+        Assert.Equal(1, code);
+        Assert.Contains("reading 3 is no JSON", Assert.Single(output.Split('\n')), StringComparison.Ordinal);
+        Assert.Empty(Directory.GetFiles(_files.Directory, "out.csv*"));
     }
 
     [Fact]

@@ -17,7 +17,7 @@ internal static class ReadingExport
     public const string WithForwarded = "--with-forwarded";
 
     const int PageReadings = 500;
-    const string CsvHeader = "epoch,id,time,sensor,kind,quality,reason,value,number\n";
+    const string CsvHeader = "epoch,id,time,sensor,kind,quality,reason,value,number,timeQuality\n";
 
     public static bool IsKnownFormat(string path) =>
         path.EndsWith(".csv", StringComparison.OrdinalIgnoreCase) || path.EndsWith(".ndjson", StringComparison.OrdinalIgnoreCase);
@@ -35,12 +35,12 @@ internal static class ReadingExport
         }
         catch (Exception exception) when (exception is BufferUnavailableException or IOException or UnauthorizedAccessException)
         {
-            File.Delete(unfinished);
+            Discard(unfinished);
             return Commands.Failed(exception is BufferUnavailableException ? exception.Message : $"{path}: {exception.Message}");
         }
         catch (OperationCanceledException)
         {
-            File.Delete(unfinished);
+            Discard(unfinished);
             throw;
         }
     }
@@ -53,6 +53,18 @@ internal static class ReadingExport
             throw new BufferUnavailableException($"{Path.GetFullPath(boot.BufferDirectory)}: no {VolumeFiles.DatabaseName} is there; set Buffer__Directory to where it is");
         var key = await BufferKeys.GetAsync(boot, timeProvider, new Random(), cancellationToken);
         return BufferFile.Open(new BufferOptions { Directory = boot.BufferDirectory, Key = key }, timeProvider);
+    }
+
+    static void Discard(string unfinished)
+    {
+        try
+        {
+            File.Delete(unfinished);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            // Where nothing can be written, nothing can be deleted either, and that is told.
+        }
     }
 
     static async Task<long> WriteAsync(BufferFile file, bool withForwarded, string unfinished, string path, CancellationToken cancellationToken)
@@ -91,22 +103,36 @@ internal static class ReadingExport
 
     static void WriteCsv(ArrayBufferWriter<byte> page, string epoch, BufferedReading reading)
     {
-        using var json = JsonDocument.Parse(reading.Payload);
+        using var json = Parse(reading);
         var data = json.RootElement;
         var start = string.Create(
             CultureInfo.InvariantCulture,
             $"{epoch},{reading.Id},{Cell(data, "time")},{Cell(data, "sensor")},{Cell(data, "kind")},{Cell(data, "quality")},{Cell(data, "reason")}");
+        var end = Cell(data, "timeQuality");
         var isEmpty = true;
         if (data.TryGetProperty("values", out var values) && values.ValueKind == JsonValueKind.Object)
         {
             foreach (var value in values.EnumerateObject())
             {
-                Append(page, $"{start},{Quote(value.Name)},{value.Value.GetRawText()}\n");
+                Append(page, $"{start},{Quote(value.Name)},{value.Value.GetRawText()},{end}\n");
                 isEmpty = false;
             }
         }
 
-        if (isEmpty) Append(page, $"{start},,\n");
+        if (isEmpty) Append(page, $"{start},,,{end}\n");
+    }
+
+    static JsonDocument Parse(BufferedReading reading)
+    {
+        try
+        {
+            var json = JsonDocument.Parse(reading.Payload);
+            return json.RootElement.ValueKind == JsonValueKind.Object ? json : throw new JsonException("no object");
+        }
+        catch (JsonException exception)
+        {
+            throw new BufferUnavailableException($"reading {reading.Id} is no JSON ({LogText.Clean(exception.Message)}); an export to .ndjson takes it as it is", exception);
+        }
     }
 
     static string Cell(JsonElement data, string name) =>

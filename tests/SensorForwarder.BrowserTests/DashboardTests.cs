@@ -99,6 +99,69 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
         await watched.UntilAsync("#link-state", "Connected");
     }
 
+    [Fact]
+    public async Task A_module_that_goes_silent_without_an_end_of_its_connections_is_said_to_be_and_comes_back_by_itself()
+    {
+        await using var watched = await browser.OpenAsync(_world.Url);
+        await watched.UntilAsync("#link-state", "Connected");
+        await _world.HoldModuleAsync(true);
+        await watched.UntilAsync("#live-text", "module does not answer");
+        await watched.UntilAsync("#banner-title", "The module does not answer");
+        await _world.HoldModuleAsync(false);
+        await watched.UntilAsync("#live-text", "live");
+        await watched.UntilAsync("#link-state", "Connected");
+        Assert.Empty(watched.Complaints);
+    }
+
+    [Fact]
+    public async Task One_page_too_many_says_so_and_shows_what_is_all_the_same()
+    {
+        const int MaxStreams = 8;
+        await using var watched = await browser.OpenAsync(_world.Url);
+        await watched.UntilAsync("#link-state", "Connected");
+        await watched.Page.EvaluateAsync("stop()");
+        using var http = new HttpClient { BaseAddress = _world.Url };
+        var others = new List<Stream>();
+        for (var i = 0; i < 600 && others.Count < MaxStreams; i++)
+        {
+            // The place of the page may be taken a moment longer.
+            var answer = await http.GetAsync("api/stream", HttpCompletionOption.ResponseHeadersRead, TestContext.Current.CancellationToken);
+            if (answer.IsSuccessStatusCode) others.Add(await answer.Content.ReadAsStreamAsync(TestContext.Current.CancellationToken));
+            else await watched.Page.WaitForTimeoutAsync(100);
+        }
+
+        await watched.Page.EvaluateAsync("[byId('about').textContent, byId('banner-title').textContent] = ['', '']");
+        await watched.Page.EvaluateAsync("listen()");
+        await watched.UntilAsync("#live-text", "too many pages are open");
+        await watched.UntilAsync("#about", ", up ");
+        Assert.DoesNotContain("not answer", await watched.TextAsync("#banner-title"), StringComparison.Ordinal);
+        others.ForEach(other => other.Dispose());
+        await watched.Page.Locator("#live[data-state=good]").WaitForAsync();
+    }
+
+    [Fact]
+    public async Task What_changes_each_second_is_not_read_out_again_and_again()
+    {
+        await using var watched = await browser.OpenAsync(_world.Url);
+        await _world.FaultAsync("blackout", true);
+        await watched.UntilAsync("#banner-title", "No connection");
+        await watched.UntilAsync("#banner-text", "readings wait safely on the volume");
+        const string Listen = """
+            () => new Promise((done) => {
+              const [spoken, texts] = [[], new Set()];
+              document.querySelectorAll('[role=status], [role=alert], [role=log], [aria-live]:not([aria-live=off])').forEach((region) =>
+                new MutationObserver(() => spoken.push(region.textContent)).observe(region, { subtree: true, childList: true, characterData: true }));
+              new MutationObserver(() => {
+                texts.add(byId('banner-text').textContent);
+                if (texts.size === 4) done(spoken);
+              }).observe(byId('banner-text'), { childList: true });
+            })
+            """;
+        Assert.Empty(await watched.Page.EvaluateAsync<string[]>(Listen));
+        await watched.Page.GetByRole(AriaRole.Status).Filter(new() { HasText = "No connection" }).WaitForAsync();
+        Assert.Empty(watched.Complaints);
+    }
+
     [Theory]
     [InlineData(320, ColorScheme.Light)]
     [InlineData(320, ColorScheme.Dark)]

@@ -72,6 +72,14 @@ public sealed class World : IAsyncDisposable
         await CheckLogAsync();
     }
 
+    /// <summary>Lets the module stand still with its connections open, as a gateway does whose cable is pulled, or go on.</summary>
+    public async Task HoldModuleAsync(bool isHeld)
+    {
+        using var kill = Process.Start("kill", [isHeld ? "-STOP" : "-CONT", $"{_module!.Id}"]);
+        await kill.WaitForExitAsync(Token);
+        Assert.Equal(0, kill.ExitCode);
+    }
+
     /// <summary>Breaks or mends something, as the simulator names it.</summary>
     public async Task FaultAsync(string name, bool isOn)
     {

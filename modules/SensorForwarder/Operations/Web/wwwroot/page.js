@@ -270,21 +270,68 @@ function show(now) {
   refresh('settings', now.settingsRevision, showSettings);
 }
 
+function live(state, text) {
+  setState(byId('live'), state);
+  setText(byId('live-text'), text);
+}
+
+function lost() {
+  live('bad', 'module does not answer');
+  banner('bad', 'The module does not answer', latest ? `What is shown is of ${clock(latest.now)}. The page tries again by itself.` : 'The page tries again by itself.');
+  Object.keys(revisions).forEach((name) => { revisions[name] = -1; });
+}
+
+// Nothing says that a cable was pulled or a phone has left the network: something comes each second, so silence says it.
+const patience = { first: 15e3, next: 5e3 };
+let stream = null;
+let dueAt = 0;
+
 function listen() {
-  const stream = new EventSource('api/stream');
-  const live = (state, text) => { setState(byId('live'), state); setText(byId('live-text'), text); };
+  stream = new EventSource('api/stream');
+  dueAt = performance.now() + patience.first;
   stream.onmessage = (message) => {
+    dueAt = performance.now() + patience.next;
     live('good', 'live');
     show(JSON.parse(message.data));
   };
   stream.onerror = () => {
-    live('bad', 'module does not answer');
-    banner('bad', 'The module does not answer', latest ? `What is shown is of ${clock(latest.now)}. The page tries again by itself.` : 'The page tries again by itself.');
-    Object.keys(revisions).forEach((name) => { revisions[name] = -1; });
-    // The browser gives up for good when the answer was an error.
-    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, 5000);
+    // Closed by the browser: the answer was an error.
+    const isRefused = stream.readyState === EventSource.CLOSED;
+    stop();
+    if (isRefused) return ask();
+    lost();
+    setTimeout(listen, 3000);
   };
+}
+
+function stop() {
+  stream.close();
+  stream = null;
+}
+
+function look() {
+  if (!stream || performance.now() < dueAt) return;
+  stop();
+  lost();
+  listen();
+}
+
+// For one page more than the module has streams for.
+async function ask() {
+  try {
+    const answer = await fetch('api/now', { signal: AbortSignal.timeout(patience.first) });
+    if (!answer.ok) throw new Error(await answer.text());
+    const now = await answer.json();
+    live('warn', 'every 5 s: too many pages are open');
+    show(now);
+  } catch {
+    lost();
+  }
+  setTimeout(listen, 5000);
 }
 
 startHistory();
 listen();
+setInterval(look, 2000);
+// In a page that nobody sees timers seldom run.
+document.addEventListener('visibilitychange', look);

@@ -22,6 +22,7 @@ internal sealed class BatchReader : IDisposable
     SqliteConnection? _connection;
     SqliteStatement _batch = null!;
     SqliteStatement _any = null!;
+    SqliteStatement _time = null!;
     SqliteStatement _deadLetters = null!;
     SqliteStatement _document = null!;
     SqliteStatement _note = null!;
@@ -60,15 +61,8 @@ internal sealed class BatchReader : IDisposable
             SELECT id, recorded_at, clock, payload FROM queue
             WHERE id > {Shown} ORDER BY id LIMIT ?2
             """);
-        // Each half is in the order of ids by itself.
-        _any = connection.Prepare(
-            $"""
-            SELECT * FROM (SELECT id, recorded_at, clock, payload FROM queue
-                WHERE id > ?1 ORDER BY id LIMIT ?2)
-            UNION ALL SELECT * FROM (SELECT id + {QueueStore.KeptOffset}, recorded_at, clock, payload FROM queue
-                WHERE id > ?1 - {QueueStore.KeptOffset} AND id < 0 ORDER BY id LIMIT ?2)
-            ORDER BY 1 LIMIT ?2
-            """);
+        _any = connection.Prepare(Any("recorded_at, clock, payload"));
+        _time = connection.Prepare(Any("recorded_at, clock"));
         _deadLetters = connection.Prepare("""
             SELECT id, recorded_at, clock, payload, reason, answer, refused_at FROM dead_letter
             WHERE id > ?1 ORDER BY id LIMIT ?2
@@ -83,6 +77,28 @@ internal sealed class BatchReader : IDisposable
     /// <summary>Like <see cref="PeekBatch"/>, with readings that were delivered and are still in the file.</summary>
     public IReadOnlyList<BufferedReading> PeekAny(long afterId, int maxCount, int maxBytes) =>
         Read(() => ReadBatch(_any, afterId, maxCount, maxBytes));
+
+    /// <summary>When the first reading after an id was recorded, and in which of <see cref="ClockStretches"/>; of those that
+    /// <see cref="PeekAny"/> finds.</summary>
+    public ReadingTime? PeekTime(long afterId) => Read(() =>
+    {
+        _time.Bind(1, afterId).Bind(2, 1);
+        try
+        {
+            if (!_time.Step())
+                return (ReadingTime?)null;
+            var clock = (int)_time.Number(2);
+            var recordedAt = TimeRepair.Moment(_time.Number(1) + (_clock.CorrectionMs(clock) ?? 0));
+            return new ReadingTime(_time.Number(0), recordedAt, clock);
+        }
+        finally
+        {
+            _time.Reset();
+        }
+    });
+
+    /// <inheritdoc cref="ReadingClock.Stretches"/>
+    public IReadOnlyDictionary<int, int> ClockStretches() => _clock.Stretches();
 
     /// <summary>Readings that a batch could hold; reads an index of the whole queue.</summary>
     public long Count() => Read(() =>
@@ -110,6 +126,15 @@ internal sealed class BatchReader : IDisposable
             _cipher?.Dispose();
         }
     }
+
+    // Each half is in the order of ids by itself.
+    static string Any(string columns) => $"""
+        SELECT * FROM (SELECT id, {columns} FROM queue
+            WHERE id > ?1 ORDER BY id LIMIT ?2)
+        UNION ALL SELECT * FROM (SELECT id + {QueueStore.KeptOffset}, {columns} FROM queue
+            WHERE id > ?1 - {QueueStore.KeptOffset} AND id < 0 ORDER BY id LIMIT ?2)
+        ORDER BY 1 LIMIT ?2
+        """;
 
     // One that can't be unsealed was changed on the medium: a salvage drops it, and says so.
     ReadOnlySpan<byte> Plain(SqliteStatement row, long id)

@@ -7,6 +7,9 @@ namespace SensorForwarder.Buffer;
 /// other readings of the batch.</param>
 internal readonly record struct BufferedReading(long Id, DateTimeOffset RecordedAt, ReadOnlyMemory<byte> Payload);
 
+/// <summary>When a reading was measured, and in which segment of the clock.</summary>
+internal readonly record struct ReadingTime(long Id, DateTimeOffset RecordedAt, int Clock);
+
 /// <summary>A reading that a receiver refused for good.</summary>
 /// <param name="Id">The id that it had, and still has, in the queue's numbering.</param>
 /// <param name="RecordedAt">When it was measured, UTC.</param>

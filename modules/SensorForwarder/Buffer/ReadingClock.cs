@@ -69,6 +69,25 @@ internal sealed class ReadingClock
         return null;
     }
 
+    /// <summary>Segments in which time goes on from one to the next: the number of the first of them, by the number of each.
+    /// Where the true time is known it does; a segment without it is by itself.</summary>
+    public IReadOnlyDictionary<int, int> Stretches()
+    {
+        var segments = _segments;
+        var known = segments.Where(s => s.Synchronized).Select(s => s.BootId).ToHashSet(StringComparer.Ordinal);
+        var stretches = new Dictionary<int, int>(segments.Length);
+        var (first, isKnown) = (0, false);
+        foreach (var segment in segments)
+        {
+            var wasKnown = isKnown;
+            isKnown = known.Contains(segment.BootId);
+            if (!wasKnown || !isKnown)
+                first = segment.Id;
+            stretches[segment.Id] = first;
+        }
+        return stretches;
+    }
+
     /// <summary>How old a reading is at least. A step of the wall clock changes nothing: inside one boot the uptime
     /// counts; across boots the wall clock counts only where both ends were synchronised, and else the time for which
     /// the device is known to have run since.</summary>

@@ -10,11 +10,15 @@ namespace SensorForwarder.Operations;
 /// <param name="To">Up to this time.</param>
 /// <param name="Points">Pieces of equal length, of which each has one answer at most; 1..<see cref="ReadingHistory.MaxPoints"/>.</param>
 /// <param name="Value">Only the values of this name; null: all.</param>
-internal sealed record HistoryQuery(string Sensor, DateTimeOffset? From, DateTimeOffset To, int Points, string? Value = null);
+internal sealed record HistoryQuery(string Sensor, DateTimeOffset? From, DateTimeOffset To, int Points, string? Value = null)
+{
+    /// <summary>Also what was recorded by a clock that was ahead of the one at <see cref="To"/>.</summary>
+    public bool WithLater { get; init; }
+}
 
 /// <summary>
 /// The readings of one sensor that are in the buffer, waiting or forwarded and not yet deleted, thinned to a number of points with the least, the greatest and the last
-/// value of each. Ids go with time nearly always, so the range is found by bisection, and of a long one each piece is read in
+/// value of each. <see cref="TimeStretches"/> find them, and of a long time each piece is read in
 /// part: the work is bounded whatever the queue holds. It reads on a connection of its own; one question at a time.
 /// </summary>
 internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
@@ -24,13 +28,16 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
     /// <summary>Rows that one question reads at most.</summary>
     public const int MaxRows = 50_000;
 
+    /// <summary>Changes of a wrong clock that are told apart, the newest.</summary>
+    public const int MaxStretches = 100;
+
     const int PageRows = 500;
     const int PageBytes = 1 << 20;
 
-    // A clock that was set may have put readings out of order by so much.
-    static readonly TimeSpan Slack = TimeSpan.FromMinutes(1);
-
     readonly SemaphoreSlim _turn = new(1);
+
+    /// <summary>How many times the last question looked at a row.</summary>
+    public long RowsOfLastQuestion { get; private set; }
 
     /// <returns>JSON: <c>{"sensor","from","to","readings","isPartlyRead","points":[{"time","values":{"temperature":{"min","max","last"}}}]}</c>.</returns>
     public async Task<byte[]> WriteAsync(HistoryQuery query, CancellationToken cancellationToken)
@@ -51,48 +58,52 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
     byte[] Write(HistoryQuery query, CancellationToken cancellationToken)
     {
         using var reader = buffer.NewReader();
-        var from = query.From ?? Oldest(reader, query.To);
-        var (first, last) = (FindFirst(reader, from - Slack), FindFirst(reader, query.To + Slack) - 1);
+        var times = new TimeStretches(reader, buffer.LastCommittedId);
+        var stretches = times.Find(MaxStretches);
+        var to = query.WithLater ? stretches.Select(stretch => stretch.To).Append(query.To).Max() : query.To;
+        var from = query.From ?? Oldest(stretches, to);
+        var ranges = stretches.Select(stretch => times.Within(stretch, from, to)).OfType<(long First, long Last)>().ToList();
+        RowsOfLastQuestion = times.Looks;
+
         var buckets = new SortedDictionary<long, Bucket>();
         var readings = 0L;
-        var pieces = last - first + 1 <= MaxRows ? 1 : query.Points;
-        for (var piece = 0; piece < pieces && first <= last; piece++)
+        var isPartlyRead = ranges.Sum(range => range.Last - range.First + 1) > MaxRows;
+        foreach (var (first, last) in isPartlyRead ? Pieces(ranges, query.Points) : ranges)
         {
-            var (firstOfPiece, lastOfPiece) = (first + ((last - first + 1) * piece / pieces), first + ((last - first + 1) * (piece + 1) / pieces) - 1);
-            lastOfPiece = Math.Min(lastOfPiece, firstOfPiece + Math.Max(1, MaxRows / pieces) - 1);
-            foreach (var reading in Rows(reader, firstOfPiece, lastOfPiece, cancellationToken))
+            foreach (var reading in Rows(reader, first, last, cancellationToken))
             {
-                if (reading.RecordedAt < from || reading.RecordedAt > query.To || EvictionLedger.SensorOf(reading.Payload.Span) != query.Sensor) continue;
-                var index = (long)((reading.RecordedAt - from) / (query.To - from) * query.Points);
+                RowsOfLastQuestion++;
+                if (reading.RecordedAt < from || reading.RecordedAt > to || EvictionLedger.SensorOf(reading.Payload.Span) != query.Sensor) continue;
+                var index = Math.Min((long)((reading.RecordedAt - from) / (to - from) * query.Points), query.Points - 1);
                 if (!buckets.TryGetValue(index, out var bucket)) buckets[index] = bucket = new(query.Value);
                 bucket.Add(reading);
                 readings++;
             }
         }
 
-        return Write(query with { From = from }, buckets.Values, readings, isPartlyRead: pieces > 1);
+        return Write(query with { From = from, To = to }, buckets.Values, readings, isPartlyRead);
     }
 
-    static DateTimeOffset Oldest(BatchReader reader, DateTimeOffset to)
+    static DateTimeOffset Oldest(List<TimeStretch> stretches, DateTimeOffset to)
     {
-        var rows = reader.PeekAny(0, 1, PageBytes);
-        return rows.Count > 0 && rows[0].RecordedAt < to ? rows[0].RecordedAt : to - TimeSpan.FromHours(1);
+        var oldest = stretches.Select(stretch => stretch.From).DefaultIfEmpty(to).Min();
+        return oldest < to ? oldest : to - TimeSpan.FromHours(1);
     }
 
-    /// <summary>The first id whose reading is of a time or later; behind the last when there is none.</summary>
-    long FindFirst(BatchReader reader, DateTimeOffset time)
+    // As many pieces of each range as its share in all readings is.
+    static IEnumerable<(long First, long Last)> Pieces(List<(long First, long Last)> ranges, int points)
     {
-        var (low, high) = (1L, buffer.LastCommittedId + 1);
-        while (low < high)
+        var all = ranges.Sum(range => range.Last - range.First + 1);
+        foreach (var (first, last) in ranges)
         {
-            var middle = low + ((high - low) / 2);
-            var rows = reader.PeekAny(middle - 1, 1, PageBytes);
-            if (rows.Count == 0 || rows[0].Id >= high) high = middle;
-            else if (rows[0].RecordedAt >= time) high = middle;
-            else low = rows[0].Id + 1;
+            var count = last - first + 1;
+            var pieces = Math.Max(1, count * points / all);
+            for (var piece = 0L; piece < pieces; piece++)
+            {
+                var start = first + (count * piece / pieces);
+                yield return (start, Math.Min(first + (count * (piece + 1) / pieces), start + Math.Max(1, MaxRows / points)) - 1);
+            }
         }
-
-        return low;
     }
 
     static IEnumerable<BufferedReading> Rows(BatchReader reader, long from, long to, CancellationToken cancellationToken)
@@ -139,7 +150,9 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
 
         public void Add(BufferedReading reading)
         {
-            _last = reading.RecordedAt;
+            // Of a clock that was set back the later times come first.
+            var isLast = reading.RecordedAt >= _last;
+            if (isLast) _last = reading.RecordedAt;
             using var json = JsonDocument.Parse(reading.Payload);
             if (!json.RootElement.TryGetProperty("values", out var values) || values.ValueKind != JsonValueKind.Object) return;
             foreach (var value in values.EnumerateObject())
@@ -147,7 +160,7 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
                 if (value.Value.ValueKind != JsonValueKind.Number || (only is not null && value.Name != only)) continue;
                 var number = value.Value.GetDouble();
                 _values[value.Name] = _values.TryGetValue(value.Name, out var before)
-                    ? (Math.Min(before.Min, number), Math.Max(before.Max, number), number)
+                    ? (Math.Min(before.Min, number), Math.Max(before.Max, number), isLast ? number : before.Last)
                     : (number, number, number);
             }
         }

@@ -29,7 +29,8 @@ public sealed class ReadingHistoryTests : IDisposable
         Assert.False((bool)answer["isPartlyRead"]!);
         Assert.Equal(101, (long)answer["readings"]!);
         var points = answer["points"]!.AsArray();
-        Assert.InRange(points.Count, 20, 21);
+        // That at the end itself belongs to the last piece.
+        Assert.Equal(20, points.Count);
         Assert.Equal((100, 108, 108), Numbers(points[0]!));
         Assert.Equal((110, 118, 118), Numbers(points[1]!));
 
@@ -85,6 +86,6 @@ public sealed class ReadingHistoryTests : IDisposable
         var answer = await AskAsync(buffer, "attic", 0, count, 100);
         Assert.True((bool)answer["isPartlyRead"]!);
         Assert.InRange((long)answer["readings"]!, 10_000, ReadingHistory.MaxRows);
-        Assert.InRange(answer["points"]!.AsArray().Count, 95, 101);
+        Assert.InRange(answer["points"]!.AsArray().Count, 95, 100);
     }
 }

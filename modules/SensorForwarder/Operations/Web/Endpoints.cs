@@ -111,10 +111,11 @@ internal sealed class Endpoints(
         }
 
         var value = query["value"].ToString() is { Length: > 0 } name ? name : null;
+        var isAll = from is null && string.IsNullOrEmpty(query["to"]);
 
         try
         {
-            await AnswerAsync(context, Json, await history.WriteAsync(new(sensor, from, to, points, value), context.RequestAborted));
+            await AnswerAsync(context, Json, await history.WriteAsync(new(sensor, from, to, points, value) { WithLater = isAll }, context.RequestAborted));
         }
         catch (BufferUnavailableException exception)
         {

@@ -1,0 +1,101 @@
+using System.Text.Json.Nodes;
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Buffer;
+using SensorForwarder.Operations;
+using SensorForwarder.Tests.Buffer;
+
+namespace SensorForwarder.Tests.Operations;
+
+/// <summary>The history of a device without a battery for its clock, after boots in a blackout.</summary>
+public sealed class ReadingHistoryClockTests : IDisposable
+{
+    readonly BufferFixture _files = new(inMemory: true);
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    public void Dispose() => _files.Dispose();
+
+    /// <param name="Synchronized">Whether a time service has set the clock.</param>
+    /// <param name="From">Seconds after noon, by the clock of this boot.</param>
+    sealed record Boot(bool Synchronized, int From, int Count, string Sensor = "attic");
+
+    [Theory]
+    [InlineData(-3600)]
+    [InlineData(-50_000_000)]
+    public async Task What_was_read_after_a_boot_that_set_the_clock_back_is_there(int back)
+    {
+        var start = 7200 + back;
+        await using var buffer = await StoreAsync([new(true, 0, 7200), new(false, start, 600, "cellar")]);
+        Assert.Equal(600, await CountAsync(buffer, "cellar", start + 600 - 3600, start + 600));
+        Assert.Equal(101, await CountAsync(buffer, "cellar", start + 100, start + 200));
+        Assert.Equal(0, await CountAsync(buffer, "cellar", start + 700, start + 5000));
+        Assert.Equal(101, await CountAsync(buffer, "attic", 100, 200));
+
+        // All that there is, what was read by a later time too.
+        foreach (var (sensor, count) in (IEnumerable<(string, int)>)[("attic", 7200), ("cellar", 600)])
+        {
+            using var history = new ReadingHistory(buffer);
+            var all = await AskAsync(history, new(sensor, null, Time(start + 600), 50) { WithLater = true });
+            Assert.Equal(count, (int)all["readings"]!);
+            Assert.Equal(Time(Math.Min(0, start)), (DateTimeOffset)all["from"]!);
+            Assert.Equal(Time(7199), (DateTimeOffset)all["to"]!);
+            var times = all["points"]!.AsArray().Select(point => (DateTimeOffset)point!["time"]!).ToList();
+            Assert.Equal(times.Order(), times);
+        }
+    }
+
+    [Fact]
+    public async Task The_last_value_of_a_piece_is_that_of_the_latest_time()
+    {
+        await using var buffer = await StoreAsync([new(true, 0, 100), new(false, 40, 20)]);
+        using var history = new ReadingHistory(buffer);
+        var point = Assert.Single((await AskAsync(history, new("attic", Time(0), Time(1000), 1)))["points"]!.AsArray())!;
+        Assert.Equal(Time(99), (DateTimeOffset)point["time"]!);
+        Assert.Equal(99, (double)point["values"]!["number"]!["last"]!);
+    }
+
+    [Fact]
+    public async Task Boots_with_the_right_time_are_one_stretch_and_of_many_others_the_newest_are_told_apart()
+    {
+        var boots = Enumerable.Range(0, 4 * ReadingHistory.MaxStretches).Select(i => new Boot(false, -1000 * i, 3)).ToList();
+        await using var buffer = await StoreAsync([new(false, 0, 10), .. Enumerable.Repeat(new Boot(true, 100, 5), 20), .. boots]);
+        var newest = boots[^1].From;
+        Assert.Equal(3, await CountAsync(buffer, "attic", newest - 500, newest + 500));
+        var old = boots[^(ReadingHistory.MaxStretches / 2)].From;
+        Assert.Equal(3, await CountAsync(buffer, "attic", old - 500, old + 500));
+
+        using var history = new ReadingHistory(buffer);
+        await AskAsync(history, new("attic", Time(-1_000_000), Time(1000), 100));
+        Assert.InRange(history.RowsOfLastQuestion, 1, ReadingHistory.MaxStretches * 60);
+    }
+
+    async Task<TelemetryBuffer> StoreAsync(IEnumerable<Boot> boots)
+    {
+        var kernel = default(KernelTime);
+        var time = new FakeTimeProvider(BufferFixture.Noon.AddYears(10));
+        var buffer = await _files.OpenAsync(timeProvider: time, with: options => options with { KernelTime = () => kernel });
+        var number = 0;
+        var last = 0L;
+        foreach (var boot in boots)
+        {
+            // What the clock says at a boot is in the segment: the time provider tells it by its difference to the uptime.
+            kernel = new(time.GetUtcNow() - Time(boot.From), $"boot {++number}", boot.Synchronized);
+            var stored = Enumerable.Range(boot.From, boot.Count).Select(i => buffer.EnqueueAsync(BufferFixture.Reading(i, boot.Sensor), Token).AsTask()).ToList();
+            last = await stored[^1];
+        }
+
+        Assert.Equal(last, buffer.LastCommittedId);
+        return buffer;
+    }
+
+    static DateTimeOffset Time(int second) => BufferFixture.Noon.AddSeconds(second);
+
+    static async Task<long> CountAsync(TelemetryBuffer buffer, string sensor, int from, int to)
+    {
+        using var history = new ReadingHistory(buffer);
+        return (long)(await AskAsync(history, new(sensor, Time(from), Time(to), 100)))["readings"]!;
+    }
+
+    static async Task<JsonNode> AskAsync(ReadingHistory history, HistoryQuery query) =>
+        JsonNode.Parse(await history.WriteAsync(query, Token))!;
+}

@@ -45,7 +45,8 @@ var log = loggers.CreateLogger("SensorForwarder");
 Log.Starting(log, StatusWriter.Version, boot.Identity?.ToString() ?? $"{boot.DeviceId} (no hub)", boot.BufferDirectory);
 
 // Nothing works without the buffer, so it comes first, however long the volume takes.
-if (await VolumeWait.OpenBufferAsync(boot, timeProvider, loggers, stop.Token) is not { } buffer) return ExitCode.Ok;
+var guard = new RequestGuard([Environment.MachineName, .. boot.WebAllowedHosts]);
+if (await VolumeWait.OpenBufferAsync(boot, guard, timeProvider, loggers, stop.Token) is not { } buffer) return ExitCode.Ok;
 await using var opened = buffer;
 
 var builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
@@ -80,7 +81,7 @@ services.AddSingleton<SettingsFile>().AddSingleton<SettingsTrial>();
 services.AddSingleton<StatusWriter>().AddSingleton<DirectMethods>().AddSingleton<Health>();
 services.AddSingleton<ModuleMetrics>().AddSingleton<MetricsText>();
 services.AddSingleton(events).AddSingleton<Trends>().AddSingleton<LinkReport>().AddSingleton<ReadingHistory>().AddSingleton<Dashboard>();
-services.AddSingleton(new RequestGuard([Environment.MachineName, .. boot.WebAllowedHosts])).AddSingleton<Endpoints>();
+services.AddSingleton(guard).AddSingleton<Endpoints>();
 
 // What runs, in this order; it stops in the reverse one: first sensing, then forwarding, then the connection, and last what tells of it.
 if (boot.Otlp is { } otlp) services.AddSingleton(otlp).AddHostedService<OtlpExport>();

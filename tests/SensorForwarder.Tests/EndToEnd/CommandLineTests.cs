@@ -74,6 +74,17 @@ public sealed class CommandLineTests : IDisposable
     }
 
     [Fact]
+    public async Task A_module_that_is_to_answer_nobody_is_not_called_unhealthy_for_that()
+    {
+        var (code, output) = await AskAsync(["--health"]);
+        Assert.Equal(0, code);
+        Assert.Contains("Web__Port is 0", Assert.Single(output.Split('\n')), StringComparison.Ordinal);
+        (code, output) = await AskAsync(["--status"]);
+        Assert.Equal(1, code);
+        Assert.Contains("Web__Port is 0", Assert.Single(output.Split('\n')), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Readings_are_exported_while_the_module_runs()
     {
         await FillAsync(1205);

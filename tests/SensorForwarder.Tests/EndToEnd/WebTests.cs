@@ -142,6 +142,7 @@ public sealed class WebTests
         {
             using var answer = await web.Http.GetAsync(path, Token);
             Assert.Equal(HttpStatusCode.NotFound, answer.StatusCode);
+            Assert.Equal("There is /metrics, /status, /healthz and /readyz.\n", await answer.Content.ReadAsStringAsync(Token));
         }
 
         Assert.Contains("live", await web.Http.GetStringAsync("/healthz", Token), StringComparison.Ordinal);

@@ -6,6 +6,8 @@ namespace SensorForwarder.Operations.CommandLine;
 /// <summary>Asks the module that runs on this machine, or in this container, over loopback.</summary>
 internal static class RunningModule
 {
+    const string NotServed = "Web__Port is 0: the module answers nobody";
+
     static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
 
     // A module that many ask at once turns connections away; a moment later there is room.
@@ -13,6 +15,13 @@ internal static class RunningModule
 
     public static async Task<int> ShowHealthAsync(BootOptions boot, TimeProvider timeProvider, CancellationToken cancellationToken)
     {
+        // Whoever turned the port off has not asked for an alarm of every image's HEALTHCHECK.
+        if (boot.WebPort == 0)
+        {
+            Console.WriteLine($"{NotServed}: its health is not known");
+            return ExitCode.Ok;
+        }
+
         var began = timeProvider.GetTimestamp();
         while (true)
         {
@@ -30,15 +39,16 @@ internal static class RunningModule
 
     public static async Task<int> ShowStatusAsync(BootOptions boot, CancellationToken cancellationToken)
     {
-        var (_, status, problem) = await AskAsync(boot, "/status", cancellationToken);
+        var (isOk, status, problem) = await AskAsync(boot, "/status", cancellationToken);
         if (status is null) return Commands.Failed(problem!);
+        if (!isOk) return Commands.Failed($"SensorForwarder waits for its volume: {LogText.Clean($"{status["checks"]?["storage"]?["reason"]}")}");
         Console.Write(StatusPage.Write(status));
         return ExitCode.Ok;
     }
 
     static async Task<(bool IsOk, JsonObject? Json, string? Problem)> AskAsync(BootOptions boot, string path, CancellationToken cancellationToken)
     {
-        if (boot.WebPort == 0) return (false, null, "Web__Port is 0: the module answers nobody");
+        if (boot.WebPort == 0) return (false, null, NotServed);
         var url = $"http://127.0.0.1:{boot.WebPort}{path}";
         using var http = new HttpClient(new SocketsHttpHandler { UseProxy = false }) { Timeout = Patience };
         try
@@ -51,7 +61,7 @@ internal static class RunningModule
         }
         catch (Exception exception) when (exception is HttpRequestException or TaskCanceledException && !cancellationToken.IsCancellationRequested)
         {
-            return (false, null, $"{url}: no answer ({LogText.Clean(exception.Message)}); it does not run, waits for its volume, or Web__Port is another");
+            return (false, null, $"{url}: no answer ({LogText.Clean(exception.Message)}); it does not run, or Web__Port is another");
         }
     }
 }

@@ -17,8 +17,10 @@ namespace SensorForwarder.Operations.Web;
 internal sealed class WebServer(
     BootOptions boot, Endpoints endpoints, TimeProvider timeProvider, ILogger<WebServer> logger) : BackgroundService
 {
+    /// <summary>How long requests that are under way may take when the server stops.</summary>
+    public static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(1);
+
     static readonly TimeSpan RetryEvery = TimeSpan.FromSeconds(10);
-    static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(1);
 
     // Each connection costs some ten kilobytes, idle ones too.
     const int MaxConnections = 64;
@@ -30,13 +32,37 @@ internal sealed class WebServer(
     static readonly TimeSpan HeaderTimeout = TimeSpan.FromSeconds(5);
     static readonly TimeSpan KeepAliveTimeout = TimeSpan.FromSeconds(30);
 
+    /// <summary>A server with the bounds that all have.</summary>
+    public static KestrelServer Build(int port)
+    {
+        var options = new KestrelServerOptions { AddServerHeader = false };
+
+        // In a container the network is Docker's; elsewhere nobody else has any business here.
+        var inContainer = Environment.GetEnvironmentVariable("DOTNET_RUNNING_IN_CONTAINER") == "true";
+        options.Listen(inContainer ? IPAddress.Any : IPAddress.Loopback, port, listen => listen.Protocols = HttpProtocols.Http1);
+        var limits = options.Limits;
+        limits.MaxConcurrentConnections = MaxConnections;
+        limits.MaxRequestBodySize = 0;
+        limits.MaxRequestHeadersTotalSize = MaxHeaderBytes;
+        limits.MaxRequestHeaderCount = MaxHeaders;
+        limits.MaxRequestLineSize = MaxRequestLineBytes;
+        limits.MaxRequestBufferSize = MaxHeaderBytes + MaxRequestLineBytes;
+        limits.MaxResponseBufferSize = MaxWaitingResponseBytes;
+        limits.RequestHeadersTimeout = HeaderTimeout;
+        limits.KeepAliveTimeout = KeepAliveTimeout;
+
+        // What a client sends wrong is its own affair, and nothing for our log.
+        var silence = NullLoggerFactory.Instance;
+        return new(Options.Create(options), new SocketTransportFactory(Options.Create(new SocketTransportOptions()), silence), silence);
+    }
+
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         if (boot.WebPort == 0) return;
         endpoints.Stopping = stoppingToken;
         while (!stoppingToken.IsCancellationRequested)
         {
-            using var server = Build();
+            using var server = Build(boot.WebPort);
             try
             {
                 await server.StartAsync(endpoints, stoppingToken);
@@ -53,28 +79,5 @@ internal sealed class WebServer(
                     .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
         }
-    }
-
-    KestrelServer Build()
-    {
-        var options = new KestrelServerOptions { AddServerHeader = false };
-
-        // In a container the network is Docker's; elsewhere nobody else has any business here.
-        var inContainer = Environment.GetEnvironmentVariable("DOTNET_RUNNING_IN_CONTAINER") == "true";
-        options.Listen(inContainer ? IPAddress.Any : IPAddress.Loopback, boot.WebPort, listen => listen.Protocols = HttpProtocols.Http1);
-        var limits = options.Limits;
-        limits.MaxConcurrentConnections = MaxConnections;
-        limits.MaxRequestBodySize = 0;
-        limits.MaxRequestHeadersTotalSize = MaxHeaderBytes;
-        limits.MaxRequestHeaderCount = MaxHeaders;
-        limits.MaxRequestLineSize = MaxRequestLineBytes;
-        limits.MaxRequestBufferSize = MaxHeaderBytes + MaxRequestLineBytes;
-        limits.MaxResponseBufferSize = MaxWaitingResponseBytes;
-        limits.RequestHeadersTimeout = HeaderTimeout;
-        limits.KeepAliveTimeout = KeepAliveTimeout;
-
-        // What a client sends wrong is its own affair, and nothing for our log.
-        var silence = NullLoggerFactory.Instance;
-        return new(Options.Create(options), new SocketTransportFactory(Options.Create(new SocketTransportOptions()), silence), silence);
     }
 }

@@ -122,7 +122,7 @@ internal sealed record BootOptions
         if (string.IsNullOrWhiteSpace(text)) return null;
         return SettingDefinition.TryReadEndpoint(text.Trim(), out var url)
             ? url
-            : throw new BootValueException($"EdgeHub__MetricsUrl: '{LogText.Clean(text)}' is not an absolute http or https URL; empty turns it off.");
+            : throw new BootValueException($"EdgeHub__MetricsUrl: '{LogText.Clean(LogText.WithoutSecrets(text))}' is not an absolute http or https URL; empty turns it off.");
     }
 
     static HubTransport ReadTransport(IConfiguration configuration) =>

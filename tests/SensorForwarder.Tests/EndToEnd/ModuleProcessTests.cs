@@ -50,6 +50,7 @@ public sealed class ModuleProcessTests : IDisposable
     [InlineData("Http__CaFile", "/none.pem")]
     [InlineData("Http__ClientKeyFile", "/none.key")]
     [InlineData("EdgeHub__MetricsUrl", "somewhere")]
+    [InlineData("EdgeHub__MetricsUrl", "htp://user:Bearer@host/metrics?key=Bearer")]
     [InlineData("OTEL_EXPORTER_OTLP_ENDPOINT", "somewhere")]
     [InlineData("RuntimeLogLevel", "loud")]
     [InlineData("EdgeHubConnectionString", "HostName=h;DeviceId=d")]

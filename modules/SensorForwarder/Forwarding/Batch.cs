@@ -13,7 +13,8 @@ internal enum Lane
 }
 
 /// <summary>
-/// Consecutive readings, encoded once. Its boundaries and its id stay the same until it is accepted or split.
+/// Consecutive readings, encoded once. Its boundaries and its id stay the same until the receiver has told what becomes of
+/// it; only one that has certainly not arrived may be cut anew.
 /// </summary>
 /// <param name="Epoch">The epoch of the buffer that the readings come from.</param>
 /// <param name="Readings">At least one, in id order; their payloads are slices of <paramref name="Body"/>.</param>
@@ -22,6 +23,9 @@ internal sealed record Batch(string Epoch, IReadOnlyList<BufferedReading> Readin
 {
     public Lane Lane { get; init; }
 
+    /// <summary>It was sent before, by this run or the last, and the receiver may have it under this id.</summary>
+    public bool MayHaveArrived { get; init; }
+
     public long FirstId => Readings[0].Id;
 
     public long LastId => Readings[^1].Id;
@@ -29,7 +33,8 @@ internal sealed record Batch(string Epoch, IReadOnlyList<BufferedReading> Readin
     /// <summary>Names this batch to receivers: <c>Idempotency-Key</c> and <c>$.mid</c>.</summary>
     public string Id => $"{Epoch}:{FirstId}-{LastId}";
 
-    /// <summary>When its newest reading was stored; the same at every attempt.</summary>
+    /// <summary>When its newest reading was taken, as far as is known: a restart, or a clock that is right at last, may know
+    /// better.</summary>
     public DateTimeOffset CreatedAt => Readings[^1].RecordedAt;
 
     /// <summary>The ids of readings as ranges without holes. An id in a hole belongs to a reading that was not sent (one

@@ -7,8 +7,10 @@ internal sealed partial class Dispatcher
 {
     void Settle(Batch batch, SendResult result)
     {
+        // An answer that is about readings says nothing against the link.
+        Status = Status with { LastError = null };
         if (result.Partial is { } partial)
-            SettleParts(batch, result, partial);
+            result = SettleParts(batch, result, partial);
         else if (result.Outcome == SendOutcome.Accepted)
             Accept(batch, batch.Readings, batch.Body.Length);
         else if (result.Outcome is SendOutcome.TooLarge or SendOutcome.Rejected && batch.Readings.Count > 1)
@@ -18,14 +20,7 @@ internal sealed partial class Dispatcher
             Fail(batch, result);
 
         if (result.Outcome != SendOutcome.Accepted)
-        {
-            Status = Status with
-            {
-                LastError = result.Reason,
-                LastFailure = new(result.Reason, timeProvider.GetUtcNow()),
-                Failures = Status.Failures + 1,
-            };
-        }
+            Status = Status with { LastFailure = new(result.Reason, timeProvider.GetUtcNow()), Failures = Status.Failures + 1 };
     }
 
     void Accept(Batch batch, IReadOnlyList<BufferedReading> readings, int bytes)
@@ -49,7 +44,8 @@ internal sealed partial class Dispatcher
 
     /// <summary>A receiver that speaks of single readings: what it has is acknowledged, what it will never take is put aside,
     /// and the rest comes again.</summary>
-    void SettleParts(Batch batch, SendResult result, PartialAnswer partial)
+    /// <returns>What the answer comes to.</returns>
+    SendResult SettleParts(Batch batch, SendResult result, PartialAnswer partial)
     {
         bool IsAccepted(BufferedReading reading) => partial.Accepted?.Contains(reading.Id)
             ?? (result.Outcome == SendOutcome.Accepted && !partial.Rejected.ContainsKey(reading.Id));
@@ -58,10 +54,18 @@ internal sealed partial class Dispatcher
         var isAll = batch.Readings.All(reading => partial.Rejected.ContainsKey(reading.Id));
         var accepted = batch.Readings.Where(IsAccepted).ToList();
         if (accepted.Count > 0) Accept(batch, accepted, batch.Body.Length);
-        var rest = batch.Readings.Where(reading => !IsAccepted(reading) && !IsPutAside(reading)).ToList();
-        if (rest.Count == 0) return;
-        if (rest.Count < batch.Readings.Count) _failed.Add(_lanes.Part(batch, rest));
-        else Fail(batch, result.Reason.Length > 0 ? result : result with { Reason = "it has none of the readings" });
+        var rest = Runs(batch.Readings, reading => !IsAccepted(reading) && !IsPutAside(reading));
+        if (rest.Count == 1 && rest[0].Count == batch.Readings.Count)
+        {
+            if (result.Outcome == SendOutcome.Accepted) result = new(SendOutcome.Denied, "it has none of the readings");
+            Fail(batch, result);
+        }
+        else
+        {
+            _failed.AddRange(rest.Select(run => _lanes.Part(batch, run)));
+        }
+
+        return result;
 
         bool IsPutAside(BufferedReading reading)
         {
@@ -73,6 +77,23 @@ internal sealed partial class Dispatcher
         }
     }
 
+    /// <summary>Those that come again, without a gap where one does not: else what is left could have the first and the last
+    /// id of the whole, and so its id, and a receiver that knows batches by their id would take it for that.</summary>
+    static List<List<BufferedReading>> Runs(IReadOnlyList<BufferedReading> readings, Func<BufferedReading, bool> comesAgain)
+    {
+        var runs = new List<List<BufferedReading>>();
+        var isOpen = false;
+        foreach (var reading in readings)
+        {
+            var isInRun = comesAgain(reading);
+            if (isInRun && !isOpen) runs.Add([]);
+            if (isInRun) runs[^1].Add(reading);
+            isOpen = isInRun;
+        }
+
+        return runs;
+    }
+
     void Halve(Batch batch, SendResult result)
     {
         Log.Split(logger, batch.Id, Status.Sink, result.Reason);
@@ -82,8 +103,10 @@ internal sealed partial class Dispatcher
     void Fail(Batch batch, SendResult result)
     {
         _rejectedInARow = 0;
+        if (!result.NotSent) batch = batch with { MayHaveArrived = true };
         _failed.Add(batch);
         _failure ??= (result, batch);
+        Status = Status with { LastError = result.Reason };
     }
 
     /// <summary>Puts a refused reading aside, unless too many were refused one after the other.</summary>
@@ -106,7 +129,7 @@ internal sealed partial class Dispatcher
         var delay = _circuit.Failed(failure.RetryAfter);
 
         // What never left can be cut anew: the next attempt risks little. Anything else keeps its id.
-        if (failure.NotSent && batch.Readings.Count > Circuit.ProbeReadings)
+        if (!batch.MayHaveArrived && batch.Readings.Count > Circuit.ProbeReadings)
         {
             _failed.Remove(batch);
             _failed.AddRange(_lanes.Split(batch, Circuit.ProbeReadings));

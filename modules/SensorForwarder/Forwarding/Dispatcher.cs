@@ -90,12 +90,26 @@ internal sealed partial class Dispatcher(
     /// <summary>Takes the ends of sends into account for the last time, and hands over what the next run has to know.</summary>
     public void Close()
     {
-        Reap();
+        // Without a word of what is given up now: there is no next attempt to tell of.
+        ReapEnded();
         Remember();
+        Note(_lanes.Sent.CommitAsync(CancellationToken.None));
         Note(_meter.Quota.CloseAsync(CancellationToken.None));
     }
 
     void Reap()
+    {
+        ReapEnded();
+        if (_window.Count > 0 || _failed.Count == 0) return;
+        if (_failure is { } failure) BackOff(failure.Result, failure.Batch);
+        _lanes.GiveBack(_failed);
+        _failed.Clear();
+        _failure = null;
+        Remember();
+        Note(_lanes.Sent.CommitAsync(CancellationToken.None));
+    }
+
+    void ReapEnded()
     {
         for (var i = 0; i < _window.Count; i++)
         {
@@ -106,14 +120,6 @@ internal sealed partial class Dispatcher(
                 ? flight.Sending.Result
                 : new(SendOutcome.Retry, flight.Sending.Exception?.InnerException?.Message ?? "cancelled"));
         }
-
-        if (_window.Count > 0 || _failed.Count == 0) return;
-        if (_failure is { } failure) BackOff(failure.Result, failure.Batch);
-        _lanes.GiveBack(_failed);
-        _failed.Clear();
-        _failure = null;
-        Remember();
-        Note(_lanes.Sent.CommitAsync(CancellationToken.None));
     }
 
     void Remember() => _lanes.Sent.Keep(Held);

@@ -12,7 +12,7 @@ internal sealed record ForwardingStatus
     /// <summary>When the last batch was accepted; null before the first.</summary>
     public DateTimeOffset? LastSuccess { get; init; }
 
-    /// <summary>Why the last attempt failed; null when the last one succeeded.</summary>
+    /// <summary>Why the last attempt failed; null when it succeeded, or the answer was only about readings.</summary>
     public string? LastError { get; init; }
 
     /// <summary>The last attempt that failed, whatever came after it; null: none did.</summary>

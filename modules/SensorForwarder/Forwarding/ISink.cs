@@ -2,7 +2,7 @@ namespace SensorForwarder.Forwarding;
 
 /// <summary>
 /// A place that batches go to. It sends once and says how it ended; when to try again is decided by
-/// <see cref="Forwarder"/> alone. Never throws for what the network does.
+/// <see cref="Forwarder"/> alone. Never throws for what the network does, or a receiver says.
 /// </summary>
 internal interface ISink
 {
@@ -36,7 +36,7 @@ internal enum SendOutcome
     /// <summary>The receiver has it: its rows can be deleted.</summary>
     Accepted,
 
-    /// <summary>Not now: the same batch again, later.</summary>
+    /// <summary>Not now: later again, and the same batch if it may have arrived.</summary>
     Retry,
 
     /// <summary>The receiver takes smaller ones only.</summary>

@@ -262,7 +262,7 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
     {
         foreach (var (readings, lane) in left)
         {
-            var batch = encoder.Encode(readings, int.MaxValue, lane);
+            var batch = encoder.Encode(readings, int.MaxValue, lane) with { MayHaveArrived = true };
             PassOver(_cursor, batch.FirstId - 1);
             _again.Add(batch.FirstId, batch);
             _cursor = batch.LastId;

@@ -32,7 +32,7 @@ internal sealed class ForwarderFixture : IAsyncDisposable
 
     /// <summary>Starts with everything sent at once, in batches of 10.</summary>
     public static async Task<ForwarderFixture> StartAsync(
-        FakeSink? http = null, FakeSink? hub = null, ForwardingSettings? settings = null)
+        FakeSink? http = null, FakeSink? hub = null, ForwardingSettings? settings = null, LogLines? log = null)
     {
         var fixture = new ForwarderFixture(http ?? new FakeSink(), hub ?? new FakeSink());
         fixture.Buffer = await fixture._files.OpenAsync();
@@ -42,7 +42,7 @@ internal sealed class ForwarderFixture : IAsyncDisposable
             new BatchEncoder("pi", "module", () => fixture.Buffer.Epoch),
             fixture.Clock,
             new Random(1),
-            NullLogger<Forwarder>.Instance);
+            log?.For<Forwarder>() ?? NullLogger<Forwarder>.Instance);
         fixture.Forwarder.Apply(settings ?? new ForwardingSettings { BatchSize = 10, UploadInterval = TimeSpan.Zero });
         return fixture;
     }

@@ -306,4 +306,52 @@ public sealed class ForwarderTests
         await stopping;
         await fixture.UntilDepthAsync(0);
     }
+
+    [Fact]
+    public async Task A_refused_reading_that_is_put_aside_says_nothing_against_the_link()
+    {
+        await using var fixture = await ForwarderFixture.StartAsync(http: new FakeSink
+        {
+            Rule = batch => Ids(batch).Contains(10) ? new(SendOutcome.Rejected, "answered 422") : SendResult.Accepted,
+        });
+        await fixture.StoreAsync(10);
+        await fixture.RunAsync();
+
+        await Until.True(() => fixture.Buffer.GetStatus().DeadLetters == 1 && fixture.Forwarder.Status.LastFailure is not null);
+        await Until.True(() => fixture.Forwarder.Status.Failures == 5); // of 10, 5, 3, 2 and 1
+        Assert.Null(fixture.Forwarder.Status.LastError);
+        Assert.Equal("answered 422", fixture.Forwarder.Status.LastFailure!.Reason);
+    }
+
+    [Fact]
+    public async Task A_receiver_that_is_content_and_has_none_of_the_readings_counts_as_a_failure()
+    {
+        await using var fixture = await ForwarderFixture.StartAsync();
+        await fixture.StoreAsync(10);
+        await fixture.RunAsync();
+
+        var first = await fixture.Http.NextAsync();
+        first.Answer.SetResult(SendResult.Accepted with { Partial = new(new HashSet<long>(), new Dictionary<long, string>()) });
+        var second = await fixture.NextAfterBackoffAsync(fixture.Http);
+        Assert.Equal(first.Batch.Id, second.Batch.Id);
+        await Until.True(() => fixture.Forwarder.Status.Failures == 1);
+        Assert.Equal("it has none of the readings", fixture.Forwarder.Status.LastError);
+        Assert.Equal("it has none of the readings", fixture.Forwarder.Status.LastFailure?.Reason);
+        second.Accept();
+        await Until.True(() => fixture.Forwarder.Status.LastError is null);
+    }
+
+    [Fact]
+    public async Task What_is_given_up_at_the_stop_is_no_failure_to_tell_of()
+    {
+        var log = new LogLines();
+        await using (var fixture = await ForwarderFixture.StartAsync(log: log))
+        {
+            await fixture.StoreAsync(10);
+            await fixture.RunAsync();
+            await fixture.Http.NextAsync(); // and no answer
+        }
+
+        Assert.False(log.Has("does not take"), string.Join('\n', log.All));
+    }
 }

@@ -89,7 +89,7 @@ internal sealed class Invariants
         }
 
         // A batch that comes again is the same batch.
-        if (_again.Remove(batch.FirstId, out var id)) Check(id == batch.Id, $"{id} comes again as {batch.Id}");
+        if (_again.TryGetValue(batch.FirstId, out var id)) Check(id == batch.Id, $"{id} comes again as {batch.Id}");
 
         // Back-off.
         Check(send.At >= _notBefore, $"an attempt {_notBefore - send.At} too soon");
@@ -110,7 +110,13 @@ internal sealed class Invariants
     {
         _now = _activeAt = now;
         if (send.Result.Outcome == SendOutcome.Accepted) _failures = 0;
-        if (send.Result.Outcome != SendOutcome.Retry) return;
+        if (send.Result.Outcome != SendOutcome.Retry)
+        {
+            _again.Remove(send.Batch.FirstId);
+            return;
+        }
+
+        // That a later attempt finds nobody takes nothing back from one that may have arrived.
         if (!send.Result.NotSent) _again[send.Batch.FirstId] = send.Batch.Id;
 
         // Of several that fail together the first to be seen counts.

@@ -12,6 +12,7 @@ public sealed class SentRecordTests
 {
     static readonly ForwardingSettings InTens = new() { BatchSize = 10, UploadInterval = TimeSpan.Zero };
     static readonly ForwardingSettings InSevens = InTens with { BatchSize = 7 };
+    static readonly ForwardingSettings InTwenties = InTens with { BatchSize = 20 };
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
@@ -102,6 +103,34 @@ public sealed class SentRecordTests
         }
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task What_may_have_arrived_keeps_its_id_though_a_later_attempt_finds_nobody(bool isKilled)
+    {
+        using var files = new BufferFixture();
+        await using var buffer = await files.OpenAsync();
+        await StoreAsync(buffer, 1, 30);
+        await using var run = await Run.StartAsync(buffer, new FakeSink(), InTwenties);
+        (await run.NextAsync()).Accept(); // the probe
+        var first = await run.NextAsync();
+        Assert.Equal(20, first.Batch.Readings.Count);
+        first.Say(SendOutcome.Retry);
+        if (!isKilled)
+        {
+            (await run.NextAsync()).SayNotSent();
+            Assert.Equal(first.Batch.Id, (await run.NextAsync()).Batch.Id);
+            return;
+        }
+
+        await Until.True(() => buffer.LoadNote()?.Contains(" 11 30 20 ", StringComparison.Ordinal) == true);
+        using var left = Killed(files);
+        await using var reopened = await left.OpenAsync();
+        await using var next = await Run.StartAsync(reopened, new FakeSink(), InTwenties);
+        (await next.NextAsync()).SayNotSent();
+        Assert.Equal(first.Batch.Id, (await next.NextAsync()).Batch.Id);
+    }
+
     [Fact]
     public async Task A_send_by_itself_writes_nothing()
     {
@@ -153,6 +182,13 @@ public sealed class SentRecordTests
             // The jittered start.
             await Until.True(() => sink.Seen.Count > 0, run.Clock, TimeSpan.FromSeconds(1));
             return run;
+        }
+
+        /// <summary>Lets back-offs pass until the next attempt comes.</summary>
+        public async Task<FakeSink.Attempt> NextAsync()
+        {
+            await Until.True(() => Sink.HasAttempt, Clock, TimeSpan.FromSeconds(1));
+            return await Sink.NextAsync();
         }
 
         public async ValueTask DisposeAsync()

@@ -75,6 +75,8 @@ internal sealed class FakeSink : ISink
     {
         public void Accept() => Answer.SetResult(SendResult.Accepted);
 
+        public void SayNotSent() => Answer.SetResult(new SendResult(SendOutcome.Retry, "away") { NotSent = true });
+
         public void Say(SendOutcome outcome, TimeSpan? after = null) => Answer.SetResult(new(outcome, outcome.ToString(), after));
     }
 }

@@ -37,7 +37,7 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, TimeProvider tim
         return status switch
         {
             407 => new(SendOutcome.Denied, ProxyText.PasswordWanted),
-            408 or 429 or >= 500 => new(SendOutcome.Retry, reason, RetryAfter(response.Headers.RetryAfter)),
+            408 or 429 or >= 500 => new(SendOutcome.Retry, reason, RetryAfter(response.Headers)),
             413 => new(SendOutcome.TooLarge, reason),
             400 or 422 => new SendResult(SendOutcome.Rejected, reason) with { Partial = partial },
             >= 300 and < 400 => new(
@@ -52,9 +52,11 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, TimeProvider tim
         return LogText.Clean(text.Length <= ShownBytes ? text : text[..ShownBytes]);
     }
 
-    TimeSpan? RetryAfter(RetryConditionHeaderValue? header)
+    // A moment is one of the receiver's clock; ours may be anywhere.
+    TimeSpan? RetryAfter(HttpResponseHeaders headers)
     {
-        var wait = header?.Delta ?? (header?.Date - timeProvider.GetUtcNow());
+        var header = headers.RetryAfter;
+        var wait = header?.Delta ?? (header?.Date - (headers.Date ?? timeProvider.GetUtcNow()));
         return wait > TimeSpan.Zero ? wait : null;
     }
 
@@ -89,7 +91,7 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, TimeProvider tim
     }
 
     /// <summary><c>{"accepted":[ids]}</c> or <c>{"rejected":[{"id","reason"}]}</c>; null when the answer is neither. Many
-    /// receivers have such words in an answer that means something else: only lists of ids of this batch count.</summary>
+    /// receivers have such words in an answer that means something else: only ids of this batch count.</summary>
     PartialAnswer? ReadPartial(ReadOnlySpan<byte> body, Batch batch, bool isSuccess)
     {
         try
@@ -100,7 +102,7 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, TimeProvider tim
             {
                 if (document.RootElement.ValueKind != JsonValueKind.Object) return null;
                 var ids = batch.Readings.Select(reading => reading.Id).ToHashSet();
-                var accepted = isSuccess ? Accepted(document.RootElement) : null;
+                var accepted = isSuccess ? Accepted(document.RootElement, ids) : null;
                 var rejected = Rejected(document.RootElement, ids);
                 return accepted is null && rejected.Count == 0 ? null : new(accepted, rejected);
             }
@@ -111,9 +113,9 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, TimeProvider tim
         }
     }
 
-    static HashSet<long>? Accepted(JsonElement answer)
+    static HashSet<long>? Accepted(JsonElement answer, HashSet<long> ours)
     {
-        if (!answer.TryGetProperty("accepted", out var list) || list.ValueKind != JsonValueKind.Array) return null;
+        if (Find(answer, "accepted") is not { ValueKind: JsonValueKind.Array } list) return null;
         var ids = new HashSet<long>();
         foreach (var item in list.EnumerateArray())
         {
@@ -121,25 +123,56 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, TimeProvider tim
             ids.Add(id);
         }
 
-        return ids;
+        return ids.Count == 0 || ids.Overlaps(ours) ? ids : null;
     }
 
     Dictionary<long, string> Rejected(JsonElement answer, HashSet<long> ids)
     {
         var reasons = new Dictionary<long, string>();
-        if (!answer.TryGetProperty("rejected", out var list) || list.ValueKind != JsonValueKind.Array) return reasons;
+        if (Find(answer, "rejected") is not { ValueKind: JsonValueKind.Array } list) return reasons;
         foreach (var item in list.EnumerateArray())
         {
-            if (item.ValueKind != JsonValueKind.Object || !item.TryGetProperty("id", out var number)
-                || number.ValueKind != JsonValueKind.Number || !number.TryGetInt64(out var id) || !ids.Contains(id))
+            if (item.ValueKind != JsonValueKind.Object || Find(item, "id") is not { ValueKind: JsonValueKind.Number } number
+                || !number.TryGetInt64(out var id) || !ids.Contains(id))
             {
                 continue;
             }
 
-            var why = item.TryGetProperty("reason", out var text) && text.ValueKind == JsonValueKind.String ? text.GetString()! : "no reason given";
-            reasons[id] = Show(why);
+            reasons[id] = Find(item, "reason") is { ValueKind: JsonValueKind.String } text ? Show(Read(text)) : "no reason given";
         }
 
         return reasons;
+    }
+
+    /// <summary>The property of that name; a name that is no text is another.</summary>
+    static JsonElement? Find(JsonElement item, string name)
+    {
+        JsonElement? found = null;
+        foreach (var property in item.EnumerateObject())
+        {
+            try
+            {
+                if (property.NameEquals(name)) found = property.Value;
+            }
+            catch (InvalidOperationException)
+            {
+                // Half a character.
+            }
+        }
+
+        return found;
+    }
+
+    // It parses also with bytes that are no UTF-8, and with half a character.
+    static string Read(JsonElement text)
+    {
+        try
+        {
+            return text.GetString()!;
+        }
+        catch (InvalidOperationException)
+        {
+            return "reason is not readable";
+        }
     }
 }

@@ -26,14 +26,12 @@ internal sealed class HttpSink : ISink, IDisposable
 
     readonly HttpClient _http;
     readonly HttpSinkOptions _options;
-    readonly HttpAnswer _answer;
     readonly TimeProvider _timeProvider;
 
     public HttpSink(HttpSinkOptions options, TimeProvider timeProvider)
     {
         _options = options;
         _timeProvider = timeProvider;
-        _answer = new(options.Secrets(), timeProvider);
         _http = new HttpClient(new SocketsHttpHandler
         {
             AllowAutoRedirect = false,
@@ -89,7 +87,7 @@ internal sealed class HttpSink : ISink, IDisposable
                     continue;
                 }
 
-                return await _answer.JudgeAsync(response, batch, deadline.Token);
+                return await new HttpAnswer(_options.Secrets(target), _timeProvider).JudgeAsync(response, batch, deadline.Token);
             }
             catch (OperationCanceledException exception) when (!cancellationToken.IsCancellationRequested)
             {

@@ -11,14 +11,24 @@ internal sealed record HttpSinkOptions(string? Authorization, IReadOnlyDictionar
 
     public ClientTls Tls { get; init; } = new();
 
-    /// <summary>What must not be shown, the longest first: the credentials, and header values long enough for a key.</summary>
-    public IReadOnlyList<string> Secrets() =>
+    /// <summary>What must not be shown, the longest first: the credentials, and values of headers and of the query long enough
+    /// for a key.</summary>
+    public IReadOnlyList<string> Secrets(Uri endpoint) =>
     [
         .. new[] { Authorization, Authorization?[(Authorization.IndexOf(' ', StringComparison.Ordinal) + 1)..] }.OfType<string>()
             .Concat(Headers.Values)
+            .Concat(QueryOf(endpoint))
             .Where(value => value.Length >= ShortestSecret)
             .OrderByDescending(value => value.Length),
     ];
+
+    /// <summary>The whole and each value, as they are sent and as a receiver reads them.</summary>
+    static IEnumerable<string> QueryOf(Uri endpoint)
+    {
+        var query = endpoint.Query.TrimStart('?');
+        var values = query.Split('&').Select(pair => pair[(pair.IndexOf('=', StringComparison.Ordinal) + 1)..]);
+        return values.Prepend(query).SelectMany(value => (string[])[value, Uri.UnescapeDataString(value)]);
+    }
 
     public override string ToString() => $"{Headers.Count} headers";
 }

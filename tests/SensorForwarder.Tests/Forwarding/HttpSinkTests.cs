@@ -91,24 +91,22 @@ public sealed class HttpSinkTests
         Assert.Equal(Batch.Body.ToArray(), body);
     }
 
-    [Fact]
-    public async Task Retry_After_is_read_as_seconds_and_as_a_date()
+    [Theory]
+    [InlineData("120", null, 120)]
+    [InlineData("soon", null, null)]
+    [InlineData("+90", null, 90)]
+    [InlineData("-90", null, null)]
+    [InlineData("+90", 31_536_000, 90)] // its clock is a year ahead of ours, or ours behind
+    [InlineData("+90", -31_536_000, 90)]
+    [InlineData("-90", 31_536_000, null)]
+    public async Task Retry_After_is_read_as_seconds_and_as_a_date_of_the_receivers_clock(string header, int? ahead, int? seconds)
     {
-        var clock = new FakeTimeProvider(BufferFixture.Noon);
-        var header = "120";
-        await using var receiver = await Receiver.StartAsync(context =>
-        {
-            context.Response.StatusCode = 503;
-            context.Response.Headers.RetryAfter = header;
-            return Task.CompletedTask;
-        });
-        Assert.Equal(TimeSpan.FromSeconds(120), (await SendAsync(receiver.Url, clock: clock)).RetryAfter);
-        header = BufferFixture.Noon.AddSeconds(90).ToString("R");
-        Assert.Equal(TimeSpan.FromSeconds(90), (await SendAsync(receiver.Url, clock: clock)).RetryAfter);
-        header = BufferFixture.Noon.AddSeconds(-90).ToString("R");
-        Assert.Null((await SendAsync(receiver.Url, clock: clock)).RetryAfter);
-        header = "soon";
-        Assert.Null((await SendAsync(receiver.Url, clock: clock)).RetryAfter);
+        var now = BufferFixture.Noon.AddSeconds(ahead ?? 0);
+        if (header[0] is '+' or '-') header = $"{now.AddSeconds(int.Parse(header, CultureInfo.InvariantCulture)):R}";
+        var date = ahead is null ? "" : $"Date: {now:R}\r\n";
+        await using var receiver = new RawReceiver(_ => new($"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n{date}Retry-After: {header}\r\n\r\n"));
+        var result = await SendAsync(receiver.Url, clock: new FakeTimeProvider(BufferFixture.Noon));
+        Assert.Equal(seconds, (int?)result.RetryAfter?.TotalSeconds);
     }
 
     [Fact]
@@ -142,6 +140,19 @@ public sealed class HttpSinkTests
         Assert.DoesNotContain("abc", told, StringComparison.Ordinal);
         Assert.DoesNotContain("012", told, StringComparison.Ordinal);
         Assert.Contains("..", told, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task What_a_receiver_shows_of_the_endpoints_query_is_not_told()
+    {
+        const string Query = "?sig=abc%2Bdef0123&v=2&ghijklmnop";
+        await using var receiver = await Receiver.StartAsync(async context =>
+        {
+            context.Response.StatusCode = 404;
+            await context.Response.WriteAsync($"nothing at /in{Query}, sig abc+def0123 or abc%2Bdef0123, v 2, ghijklmnop");
+        });
+        var result = await SendAsync(new($"{receiver.Url}{Query}"));
+        Assert.Equal("answered 404: nothing at /in?.., sig .. or .., v 2, ..", result.Reason);
     }
 
     [Fact]

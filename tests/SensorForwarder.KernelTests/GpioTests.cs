@@ -23,7 +23,7 @@ public sealed class GpioTests(Machine machine, ITestOutputHelper output)
         {
             ["door"] = new JsonObject { ["kind"] = "gpio", ["line"] = "DOOR", ["chip"] = "sim_gpio", ["intervalSeconds"] = 3600 },
             ["low"] = new JsonObject { ["kind"] = "gpio", ["line"] = 0, ["activeLow"] = true, ["edges"] = "none", ["intervalSeconds"] = 0.5 },
-            ["bouncing"] = new JsonObject { ["kind"] = "gpio", ["line"] = "GPIO4", ["debounceMilliseconds"] = 300, ["intervalSeconds"] = 3600 },
+            ["bouncing"] = new JsonObject { ["kind"] = "gpio", ["line"] = "GPIO4", ["debounceMilliseconds"] = 3000, ["intervalSeconds"] = 3600 },
             ["relay"] = new JsonObject { ["kind"] = "gpio", ["line"] = "RELAY", ["intervalSeconds"] = 0.5 },
             ["nowhere"] = new JsonObject { ["kind"] = "gpio", ["line"] = "WINDOW", ["intervalSeconds"] = 0.5 },
         });

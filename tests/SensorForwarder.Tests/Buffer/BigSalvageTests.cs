@@ -74,11 +74,11 @@ public sealed class BigSalvageTests : IDisposable
     [Fact]
     public async Task Damage_of_the_new_file_before_the_old_one_is_done_costs_neither()
     {
-        await MakeAsync(20_000, acknowledgeThrough: 0);
+        await MakeAsync(80_000, acknowledgeThrough: 0);
         Spoil(page: 1);
         await using (var buffer = await OpenInPiecesAsync())
         {
-            await buffer.EnqueueAsync(BufferFixture.Reading(20_001), BufferFixture.Token);
+            await buffer.EnqueueAsync(BufferFixture.Reading(80_001), BufferFixture.Token);
             await UntilAsync(() => buffer.GetStatus().Salvage!.Readings > 0);
             Assert.False(buffer.GetStatus().Salvage!.IsComplete);
         }
@@ -86,7 +86,7 @@ public sealed class BigSalvageTests : IDisposable
         await using var again = await OpenInPiecesAsync();
         await SalvagedAsync(again);
         var rows = BufferFixture.ReadAll(again).Where(r => !IsGap(r)).Select(r => r.Id).ToList();
-        Assert.Equal(Enumerable.Range(1, 20_001).Select(i => (long)i).Where(i => i != 5), rows);
+        Assert.Equal(Enumerable.Range(1, 80_001).Select(i => (long)i).Where(i => i != 5), rows);
     }
 
     [Fact]

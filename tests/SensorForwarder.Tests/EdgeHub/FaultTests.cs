@@ -189,7 +189,8 @@ public abstract class FaultTests
         for (var done = 1; done <= sends.Count; done++)
         {
             await sends[done - 1];
-            clock.Advance(TimeSpan.FromSeconds(30));
+            // Not behind the acknowledgements: it would be minutes for one.
+            if (done == sends.Count || !sends[done].IsCompleted) clock.Advance(TimeSpan.FromSeconds(30));
         }
 
         Assert.All(sends, send => Assert.Equal(HubSendStatus.Accepted, send.Result.Status));

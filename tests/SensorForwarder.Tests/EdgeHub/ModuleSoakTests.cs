@@ -80,8 +80,8 @@ public sealed class ModuleSoakTests : IDisposable
         Assert.True(summary.Unique > Hours * 3600 / 6, $"{summary.Unique} readings");
         Assert.True(cuts > Hours && counters.Connects > cuts);
         Assert.True(counters.Renewals >= 1, "no token was renewed");
-        Assert.True(counters.MethodCalls >= Hours * 4, $"{counters.MethodCalls} methods");
-        Assert.Equal(0, connection.OpenRequests);
+        Assert.True(counters.MethodCalls >= Hours * 2, $"{counters.MethodCalls} methods");
+        await Until.True(() => connection.OpenRequests == 0);
         Assert.InRange(clock.Timers, 0, timersEarly + 5);
         await host.StopAsync(Token);
         LogLine.Check(_log.All);

@@ -3,6 +3,7 @@ using EdgeSimulator.Faults;
 using EdgeSimulator.Hub;
 using MQTTnet;
 using MQTTnet.Exceptions;
+using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Simulator;
 
@@ -58,9 +59,11 @@ public sealed class FaultTests
         var client = await hub.ConnectAsync();
         hub.Faults.Update(f => f with { LosePubacks = 1 });
         using var patience = CancellationTokenSource.CreateLinkedTokenSource(Token);
-        patience.CancelAfter(Soon);
+        var lost = client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(1, 2)), patience.Token);
+        await Until.True(() => hub.Ledger.Summary().Unique == 2);
+        await patience.CancelAsync();
 
-        await Assert.ThrowsAnyAsync<Exception>(() => client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(1, 2)), patience.Token));
+        await Assert.ThrowsAnyAsync<Exception>(() => lost);
         var again = await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(1, 2)), Token);
 
         Assert.True(again.IsSuccess);

@@ -42,7 +42,7 @@ internal sealed class ChildProcess : IAsyncDisposable
 
     /// <summary>Its threads by name; the kernel keeps 15 characters of it.</summary>
     public IReadOnlyList<string> ThreadNames =>
-        [.. Directory.GetDirectories($"/proc/{_process.Id}/task").Select(task => File.ReadAllText($"{task}/comm").Trim())];
+        [.. Directory.GetDirectories($"/proc/{_process.Id}/task").Select(NameOf)];
 
     public bool IsRunning => !_process.HasExited;
 
@@ -102,6 +102,19 @@ internal sealed class ChildProcess : IAsyncDisposable
         await _process.WaitForExitAsync(CancellationToken.None);
         _process.Dispose();
         LogLine.Check(Lines.Select(_logLine).OfType<string>());
+    }
+
+    static string NameOf(string task)
+    {
+        try
+        {
+            return File.ReadAllText($"{task}/comm").Trim();
+        }
+        catch (IOException)
+        {
+            // It has ended.
+            return "";
+        }
     }
 
     string? Find(string text)

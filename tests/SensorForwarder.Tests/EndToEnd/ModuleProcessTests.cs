@@ -100,6 +100,8 @@ public sealed class ModuleProcessTests : IDisposable
         using (var database = OpenDatabase())
         {
             using var command = database.CreateCommand();
+            command.CommandText = "select count(*) from queue";
+            await Until.True(() => (long)command.ExecuteScalar()! >= 3);
             command.CommandText = "select id, cast(payload as text) from queue order by id limit 3";
             using var rows = command.ExecuteReader();
             for (var id = 1; id <= 3; id++)

@@ -98,9 +98,8 @@ public sealed class SettingsRunTests : IDisposable
         await Until.True(async () =>
         {
             reported = (await PropertiesAsync(http))["reported"]!.AsObject();
-            return Changes.All(change => (int?)reported[change.Key]?["ac"] == 200);
+            return Changes.All(change => (int?)reported[change.Key]?["ac"] == 200) && (int?)reported["status"]?["sensorStates"]?["Working"] >= 1;
         });
-        Assert.True((int)reported["status"]!["sensorStates"]!["Working"]! >= 1);
         Assert.Equal(0, await simulator.StopAsync());
     }
 
@@ -136,7 +135,8 @@ public sealed class SettingsRunTests : IDisposable
         await using var running = simulator;
         using var client = http;
         await PatchAsync(http, """{"batchSize":3,"uploadIntervalSeconds":3600,"sensors":{"a":null,"late":{"kind":"simulated","intervalSeconds":0.1}}}""");
-        await Until.True(async () => (int?)await InForceAsync(http, "batchSize") == 3);
+        // What is acknowledged is stored, too.
+        await Until.True(async () => (int?)(await PropertiesAsync(http))["reported"]?["batchSize"]?["value"] == 3);
 
         await FaultAsync(http, """{"blackout":true}""");
         await FaultAsync(http, """{"kill":true}""");

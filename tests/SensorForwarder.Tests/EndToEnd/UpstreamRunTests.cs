@@ -48,7 +48,9 @@ public sealed class UpstreamRunTests : IDisposable
     static async Task<JsonObject> StatusAsync(HttpClient http)
     {
         using var called = await http.PostAsJsonAsync(
-            "/twins/pi-sim/modules/SensorForwarder/methods", new { methodName = "getStatus", payload = new { } }, Token);
+            "/twins/pi-sim/modules/SensorForwarder/methods",
+            // It subscribes after it has connected.
+            new { methodName = "getStatus", payload = new { }, connectTimeoutInSeconds = 60 }, Token);
         return (await called.Content.ReadFromJsonAsync<JsonObject>(Token))!["payload"]!.AsObject();
     }
 }

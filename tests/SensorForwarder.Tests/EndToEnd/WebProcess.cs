@@ -47,7 +47,15 @@ internal sealed class WebProcess : IAsyncDisposable
         var stream = client.GetStream();
         try
         {
-            await stream.WriteAsync(Encoding.Latin1.GetBytes(request), Token);
+            try
+            {
+                await stream.WriteAsync(Encoding.Latin1.GetBytes(request), Token);
+            }
+            catch (IOException)
+            {
+                // Cut off before it was all sent: the answer may be there all the same.
+            }
+
             var bytes = new byte[4096];
             using var quiet = CancellationTokenSource.CreateLinkedTokenSource(Token);
             while (await stream.ReadAsync(bytes, quiet.Token) is > 0 and var count)

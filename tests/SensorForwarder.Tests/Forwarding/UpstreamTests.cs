@@ -117,7 +117,9 @@ public sealed class UpstreamTests
         using var watch = new UpstreamWatch(new(new Uri($"{page.Urls.First()}/metrics")), clock, log.For<UpstreamWatch>());
         await watch.StartAsync(Token);
         await Until.True(() => Volatile.Read(ref looks) >= 4, clock, TimeSpan.FromSeconds(1));
-        Assert.Equal(how == "right", watch.IsHolding);
+        // A look that is late on a busy machine is none.
+        if (how == "right") await Until.True(() => watch.IsHolding, clock, TimeSpan.FromSeconds(1));
+        else Assert.False(watch.IsHolding);
         await watch.StopAsync(Token);
         Assert.True(watch.ExecuteTask!.IsCompletedSuccessfully);
         LogLine.Check(log.All);

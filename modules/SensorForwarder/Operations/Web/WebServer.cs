@@ -1,4 +1,5 @@
 using System.Net;
+using System.Net.Sockets;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 using Microsoft.Extensions.Hosting;
@@ -32,6 +33,10 @@ internal sealed class WebServer(
     static readonly TimeSpan HeaderTimeout = TimeSpan.FromSeconds(5);
     static readonly TimeSpan KeepAliveTimeout = TimeSpan.FromSeconds(30);
 
+    // What a client does not acknowledge, or has no room for, for so long ends its connection. TCP itself takes a quarter of an
+    // hour for a phone that has left the network, and never ends one that acknowledges without reading.
+    static readonly TimeSpan ArrivalTimeout = TimeSpan.FromSeconds(20);
+
     /// <summary>A server with the bounds that all have.</summary>
     public static KestrelServer Build(int port)
     {
@@ -53,7 +58,8 @@ internal sealed class WebServer(
 
         // What a client sends wrong is its own affair, and nothing for our log.
         var silence = NullLoggerFactory.Instance;
-        return new(Options.Create(options), new SocketTransportFactory(Options.Create(new SocketTransportOptions()), silence), silence);
+        var transport = new SocketTransportOptions { CreateBoundListenSocket = Bind };
+        return new(Options.Create(options), new SocketTransportFactory(Options.Create(transport), silence), silence);
     }
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
@@ -79,5 +85,16 @@ internal sealed class WebServer(
                     .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
         }
+    }
+
+    static Socket Bind(EndPoint endPoint)
+    {
+        const int TcpUserTimeout = 18;
+
+        var socket = SocketTransportOptions.CreateDefaultBoundListenSocket(endPoint);
+
+        // Those that are accepted inherit it.
+        if (OperatingSystem.IsLinux()) socket.SetRawSocketOption((int)SocketOptionLevel.Tcp, TcpUserTimeout, BitConverter.GetBytes((int)ArrivalTimeout.TotalMilliseconds));
+        return socket;
     }
 }

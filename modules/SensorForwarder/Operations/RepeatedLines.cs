@@ -5,18 +5,20 @@ namespace SensorForwarder.Operations;
 
 /// <summary>
 /// Sums up what repeats, in front of everything that takes log lines: a warning is told once, and then how often it came again and
-/// since when, every <see cref="Period"/> and when its state ends. Lines are the same when their event and their texts are; numbers
-/// in them may differ. A state ends with the next line of information of its category: "Connected" after "No connection".
-/// What goes to and fro is told <see cref="LinesInPeriod"/> times in a period, and then summed up, too. Memory is bounded. Thread-safe.
+/// since when, every <see cref="Period"/> and when its state ends. Lines are the same when their event, their texts and their exceptions
+/// are; numbers in them may differ. A state ends with the next line of information of its category: "Connected" after "No connection".
+/// What goes to and fro is told <see cref="LinesInPeriod"/> times in a period, and then summed up, too; of many sensors once each.
+/// Memory is bounded. Thread-safe.
 /// </summary>
 internal sealed class RepeatedLines : ILoggerFactory
 {
     public const int LinesInPeriod = 5;
 
-    /// <summary>Different lines of one event that are told apart; of a receiver that names a reading in each answer, say.</summary>
+    /// <summary>Different lines of one event, and of one sensor, that are told apart; of a receiver that names a reading in each answer, say.</summary>
     public const int KindsOfEvent = 20;
 
-    const int MaxKinds = 500;
+    // As many sensors as there may be with a line each of their start, their failure and their recovery, and what else there is.
+    const int MaxKinds = 2000;
 
     public static readonly TimeSpan Period = TimeSpan.FromMinutes(5);
 
@@ -59,7 +61,7 @@ internal sealed class RepeatedLines : ILoggerFactory
         lock (_gate)
         {
             if (level == LogLevel.Information) EndStates(kind.Category);
-            if (!_runs.ContainsKey(kind) && _runs.Keys.Count(other => other.Category == kind.Category && other.Event == kind.Event) >= KindsOfEvent)
+            if (!_runs.ContainsKey(kind) && _runs.Keys.Count(other => other.IsOfEvent(kind) && other.Name == kind.Name) >= KindsOfEvent)
                 kind = kind with { Texts = "" };
             if (!_runs.TryGetValue(kind, out var run))
             {
@@ -68,7 +70,7 @@ internal sealed class RepeatedLines : ILoggerFactory
             }
 
             (run.Level, run.Text) = (level, text);
-            if (run.IsOpen || run.Lines >= LinesInPeriod)
+            if (run.IsOpen || run.Lines >= LinesInPeriod || (run.Lines > 0 && IsCrowded(kind)))
             {
                 run.HeldBack++;
                 return false;
@@ -81,6 +83,8 @@ internal sealed class RepeatedLines : ILoggerFactory
             return true;
         }
     }
+
+    bool IsCrowded(Kind kind) => _runs.Keys.Count(other => other.IsOfEvent(kind)) > KindsOfEvent;
 
     void EndStates(string category)
     {
@@ -131,15 +135,25 @@ internal sealed class RepeatedLines : ILoggerFactory
     }
 
     /// <summary>What makes lines the same.</summary>
-    readonly record struct Kind(string Category, EventId Event, string Texts)
+    /// <param name="Category">Of the logger.</param>
+    /// <param name="Event">Of the line.</param>
+    /// <param name="Name">Of the sensor that it tells of; settings have a bounded number of them.</param>
+    /// <param name="Texts">All its texts.</param>
+    readonly record struct Kind(string Category, EventId Event, string Name, string Texts)
     {
+        const string NameOfSensor = "Name";
+
         // Names one batch, as a number would.
         const string BatchName = "Batch";
 
-        public static Kind Of<TState>(string category, EventId eventId, TState state, string text) => new(category, eventId,
-            state is IReadOnlyList<KeyValuePair<string, object?>> parts
-                ? string.Join('\n', parts.Where(part => part is { Key: not BatchName, Value: string or Enum }).Select(part => part.Value))
-                : text);
+        public static Kind Of<TState>(string category, EventId eventId, TState state, string text, string? exception)
+        {
+            if (state is not IReadOnlyList<KeyValuePair<string, object?>> parts) return new(category, eventId, "", $"{text}\n{exception}");
+            var texts = parts.Where(part => part is { Key: not BatchName, Value: string or Enum }).Select(part => part.Value).Append(exception);
+            return new(category, eventId, parts.FirstOrDefault(part => part.Key == NameOfSensor).Value as string ?? "", string.Join('\n', texts));
+        }
+
+        public bool IsOfEvent(Kind other) => Category == other.Category && Event == other.Event;
     }
 
     /// <summary>One kind of line.</summary>
@@ -181,7 +195,9 @@ internal sealed class RepeatedLines : ILoggerFactory
             if (logLevel >= LogLevel.Information)
             {
                 var text = formatter(state, exception);
-                if (!lines.ShouldTell(inner, Kind.Of(category, eventId, state, text), logLevel, text)) return;
+                var fault = exception is null ? null : $"{exception.GetType().Name}: {exception.Message}";
+                var kind = Kind.Of(category, eventId, state, text, fault);
+                if (!lines.ShouldTell(inner, kind, logLevel, fault is null ? text : $"{text} {fault}")) return;
             }
 
             inner.Log(logLevel, eventId, state, exception, formatter);

@@ -37,6 +37,15 @@ public sealed partial class RepeatedLinesTests : IDisposable
     [LoggerMessage(4, LogLevel.Debug, "Looked.")]
     static partial void Looked(ILogger logger);
 
+    [LoggerMessage(5, LogLevel.Warning, "Sensor {Name} fails: {Reason}.")]
+    static partial void SensorFails(ILogger logger, string name, string reason);
+
+    [LoggerMessage(6, LogLevel.Information, "Sensor {Name} works again.")]
+    static partial void SensorWorks(ILogger logger, string name);
+
+    [LoggerMessage(7, LogLevel.Error, "The status could not be reported.")]
+    static partial void NotReported(ILogger logger, Exception exception);
+
     void FailTimes(int count, TimeSpan every, string reason = "refused")
     {
         for (var i = 0; i < count; i++)
@@ -133,6 +142,54 @@ public sealed partial class RepeatedLinesTests : IDisposable
         _lines.Dispose();
         Assert.Equal(RepeatedLines.KindsOfEvent + 2, Lines.Count);
         Assert.Equal($"Again {100_000 - RepeatedLines.KindsOfEvent - 1} times since 2026-11-24 12:00:00Z: Reading 99999 is refused: no reading 99999.", Lines[^1]);
+    }
+
+    [Fact]
+    public void A_fleet_of_sensors_is_told_of_by_name_and_flaps_without_filling_the_log()
+    {
+        const int Sensors = 500;
+        for (var turn = 0; turn < 10; turn++)
+        {
+            for (var i = 0; i < Sensors; i++) SensorFails(_link, $"s{i}", "timeout");
+            for (var i = 0; i < Sensors; i++) SensorWorks(_link, $"s{i}");
+        }
+
+        var lines = Lines;
+        for (var i = 0; i < Sensors; i++)
+        {
+            Assert.Contains($"Sensor s{i} fails: timeout.", lines);
+            Assert.Contains($"Sensor s{i} works again.", lines);
+        }
+
+        // Those that came before there were many of them had a few lines more.
+        Assert.InRange(lines.Count, 2 * Sensors, 2 * (Sensors + (RepeatedLines.KindsOfEvent * RepeatedLines.LinesInPeriod)));
+        _clock.Advance(RepeatedLines.Period);
+        Assert.Contains(Lines, line => line.StartsWith("Again 9 times since", StringComparison.Ordinal) && line.EndsWith("Sensor s499 fails: timeout.", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void One_sensor_with_a_new_reason_each_time_does_not_hide_another()
+    {
+        for (var i = 0; i < 1000; i++) SensorFails(_link, "mad", $"reason {i}");
+        SensorFails(_link, "other", "timeout");
+        Assert.Equal(RepeatedLines.KindsOfEvent + 2, Lines.Count);
+        Assert.Equal("Sensor other fails: timeout.", Lines[^1]);
+    }
+
+    [Fact]
+    public void Another_exception_is_another_line_and_the_sum_says_which_it_was()
+    {
+        for (var i = 0; i < 3; i++)
+        {
+            NotReported(_link, new IOException("the pipe is broken"));
+            NotReported(_link, new IOException("the disk is full"));
+            NotReported(_link, new TimeoutException("the disk is full"));
+        }
+
+        Assert.Equal(3, Lines.Count);
+        Answers(_link, "hub");
+        foreach (var exception in (string[])["IOException: the pipe is broken", "IOException: the disk is full", "TimeoutException: the disk is full"])
+            Assert.Contains(Lines, line => line.StartsWith("Again 2 times", StringComparison.Ordinal) && line.EndsWith($": The status could not be reported. {exception}", StringComparison.Ordinal));
     }
 
     [Fact]

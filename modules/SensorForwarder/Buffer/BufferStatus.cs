@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 
 namespace SensorForwarder.Buffer;
@@ -19,6 +20,9 @@ internal enum StorageState
 
     /// <summary>The volume answers with I/O errors; readings wait in memory.</summary>
     Failing,
+
+    /// <summary>The bound is reached, and <see cref="WhenFull.RejectNew"/>: new readings are refused.</summary>
+    Refusing,
 
     /// <summary>The buffer was closed.</summary>
     Closed,
@@ -77,8 +81,11 @@ internal sealed record BufferStatus
 
     public required StorageState Storage { get; init; }
 
-    /// <summary>One line on why <see cref="Storage"/> is not Ok; null when it is.</summary>
+    /// <summary>One line on why <see cref="Storage"/> is not Ok, or what is given up; null when all is well.</summary>
     public required string? StorageReason { get; init; }
+
+    /// <summary>What gives way since the bound was reached, until there is clearly more room again; null: nothing.</summary>
+    public required WhenFull? GivesUp { get; init; }
 
     /// <summary>Whether a time service disciplines the wall clock.</summary>
     public required bool ClockSynchronized { get; init; }
@@ -103,4 +110,12 @@ internal sealed record BufferStatus
 
     /// <summary>Failed attempts to write since the buffer was opened.</summary>
     public required long WriteFailures { get; init; }
+
+    public static string Describe(WhenFull givesUp) => givesUp switch
+    {
+        WhenFull.Thin => "old readings are thinned",
+        WhenFull.DropOldest => "the oldest readings are dropped",
+        WhenFull.RejectNew => "new readings are refused",
+        _ => throw new UnreachableException(),
+    };
 }

@@ -12,6 +12,10 @@ internal sealed partial class BufferWriter
 
     long _ageCheckedAt;
 
+    // How full the buffer was when it had given readings up the last time, and of what.
+    double _fillAfterGivingUp;
+    long _boundAtGivingUp;
+
     /// <summary>Whether new readings are refused because the bound is reached.</summary>
     public bool IsRejecting { get; private set; }
 
@@ -39,17 +43,58 @@ internal sealed partial class BufferWriter
             return true;
         if (limits.WhenFull == WhenFull.RejectNew)
         {
-            IsRejecting = readings > 0 && Evictor.IsOver(store, budget, bytes, readings);
-            return !IsRejecting;
+            // What brings no readings needs little room, and says nothing of theirs.
+            if (readings == 0)
+                return true;
+            GiveUp(budget);
+            IsRejecting = true;
+            return false;
         }
+        var gone = 0;
         while (store.Marks.Depth > 0 && Evictor.IsOver(store, budget, ahead, readings))
         {
-            if ((limits.WhenFull != WhenFull.Thin || Transact(Evictor.Thin) == 0) && Transact(Evictor.DropOldest) == 0)
+            var piece = limits.WhenFull == WhenFull.Thin ? Transact(Evictor.Thin) : 0;
+            if (piece == 0)
+                piece = Transact(Evictor.DropOldest);
+            if (piece == 0)
                 break;
+            gone += piece;
             _ledger.Reload(store);
             _upkeep.AfterCommit(store, budget);
         }
+        if (gone > 0)
+            GiveUp(budget);
         return true;
+    }
+
+    // Told once, however often it comes: a buffer may stay at its bound for months.
+    void GiveUp(StorageBudget budget)
+    {
+        var limits = _limits;
+        (_fillAfterGivingUp, _boundAtGivingUp) = (FillOf(budget), limits.MaxBytes);
+        if (Snapshot.GivesUp == limits.WhenFull)
+            return;
+        Snapshot = Snapshot with { GivesUp = limits.WhenFull };
+        Log.GivesUp(_logger, limits.MaxBytes >> 20, BufferStatus.Describe(limits.WhenFull));
+    }
+
+    // Giving up itself leaves it so full; when it is clearly less, readings were delivered. Another bound is looked at by itself.
+    void EndGivingUp()
+    {
+        if (Snapshot.GivesUp is null || IsRejecting)
+            return;
+        var before = _limits.MaxBytes == _boundAtGivingUp ? _fillAfterGivingUp : 1;
+        if (FillOf(StorageBudget.Of(_limits)) > before * 7 / 8)
+            return;
+        Snapshot = Snapshot with { GivesUp = null };
+        Log.HasRoomAgain(_logger);
+    }
+
+    // The part of the database's share that rows take that wait; those that were delivered give way to any.
+    double FillOf(StorageBudget budget)
+    {
+        var (marks, (pages, free)) = (_store!.Marks, _store.CountPages());
+        return (double)(pages - free) * BufferSchema.PageBytes / budget.DatabaseBytes * marks.Depth / Math.Max(1, marks.Depth + marks.DeadRows);
     }
 
     void Reject(List<IntakeGroup> groups)

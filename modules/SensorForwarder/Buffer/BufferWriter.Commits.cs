@@ -127,8 +127,13 @@ internal sealed partial class BufferWriter
     {
         var readings = groups.Sum(g => g.Live);
         var before = Snapshot;
-        Snapshot = new WriterSnapshot(
-            store.Marks, before.Commits + 1, before.Readings + readings, before.Bytes + bytes);
+        Snapshot = before with
+        {
+            Marks = store.Marks,
+            Commits = before.Commits + 1,
+            Readings = before.Readings + readings,
+            Bytes = before.Bytes + bytes,
+        };
         _intake.Done(groups);
         foreach (var group in groups)
         {

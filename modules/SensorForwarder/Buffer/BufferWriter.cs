@@ -138,6 +138,7 @@ internal sealed partial class BufferWriter : IDisposable
         Reclaim();
         EndRejecting();
         Expire();
+        EndGivingUp();
         ReclaimRetained();
         _upkeep.KeepReserve(StorageBudget.Of(_limits));
         if (_upkeep.IdleWorkIn() == TimeSpan.Zero && WorkWhenIdle())
@@ -204,7 +205,7 @@ internal sealed partial class BufferWriter : IDisposable
         {
             Reopen();
             if (_intake.TryPeek(out _, out _) || _requests.IsUrgent(out var waits) || waits is not null
-                || (_requests.Note?.Invoke() ?? _writtenNote) != _writtenNote)
+                || (_requests.Note?.Invoke() ?? _writtenNote) != _writtenNote || _ledger.HasNoted)
             {
                 CommitWaiting();
             }
@@ -241,4 +242,8 @@ internal sealed record WriterParts(
     StorageHealth Health);
 
 /// <summary>What the writer has done, as of its last commit.</summary>
-internal sealed record WriterSnapshot(QueueMarks Marks, long Commits, long Readings, long Bytes);
+internal sealed record WriterSnapshot(QueueMarks Marks, long Commits, long Readings, long Bytes)
+{
+    /// <summary>What gives way since the bound is reached; null: there is room.</summary>
+    public WhenFull? GivesUp { get; init; }
+}

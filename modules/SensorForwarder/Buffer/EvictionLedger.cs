@@ -18,14 +18,33 @@ internal sealed class EvictionLedger
     public const string Damaged = "damaged";
 
     readonly Lock _gate = new();
+
+    // Guarded by _gate: what was counted, what the running transaction writes of it, and the file's own as it was read back.
     Dictionary<(string Reason, string Sensor), long> _noted = [];
     Dictionary<(string Reason, string Sensor), long> _writing = [];
-    volatile IReadOnlyList<EvictionTotal> _totals = [];
+    IReadOnlyList<EvictionTotal> _totals = [];
 
     sealed record Row(string Sensor, long Count, long? FirstId, long? LastId);
 
-    /// <summary>As of the last commit.</summary>
-    public IReadOnlyList<EvictionTotal> Totals => _totals;
+    /// <summary>With what no commit has written yet: in a blackout none may come for long.</summary>
+    public IReadOnlyList<EvictionTotal> Totals
+    {
+        get
+        {
+            lock (_gate)
+                return Sum(_totals, [.. _writing, .. _noted]);
+        }
+    }
+
+    /// <summary>Whether something was counted that is not in the file.</summary>
+    public bool HasNoted
+    {
+        get
+        {
+            lock (_gate)
+                return _noted.Count + _writing.Count > 0;
+        }
+    }
 
     /// <summary>Whether something was evicted that no <c>gap</c> entry names yet.</summary>
     public bool HasUnannounced { get; private set; }
@@ -76,7 +95,15 @@ internal sealed class EvictionLedger
 
     /// <summary>The transaction of <see cref="WriteNoted"/> is committed; without it, the counts are written again.
     /// </summary>
-    public void NotedWritten() => _writing = [];
+    public void NotedWritten()
+    {
+        lock (_gate)
+        {
+            // At once: a count never falls.
+            _totals = Sum(_totals, [.. _writing]);
+            _writing = [];
+        }
+    }
 
     /// <summary>Reads the totals back, after a transaction that changed them.</summary>
     public void Reload(QueueStore store)
@@ -91,9 +118,22 @@ internal sealed class EvictionLedger
             unannounced |= query.Number(3) < query.Number(2);
         }
         HasUnannounced = unannounced;
-        _totals = [.. rows.GroupBy(r => r.Reason).Select(g => new EvictionTotal(
-            g.Key, g.Sum(r => r.Total), g.ToDictionary(r => r.Sensor, r => r.Total)))];
+        lock (_gate)
+            _totals = Group(rows);
     }
+
+    static IReadOnlyList<EvictionTotal> Sum(
+        IReadOnlyList<EvictionTotal> totals, IReadOnlyList<KeyValuePair<(string Reason, string Sensor), long>> more) =>
+        more.Count == 0
+            ? totals
+            : Group(totals.SelectMany(t => t.BySensor, (t, s) => (t.Reason, s.Key, s.Value))
+                .Concat(more.Select(m => (m.Key.Reason, m.Key.Sensor, m.Value))));
+
+    static IReadOnlyList<EvictionTotal> Group(IEnumerable<(string Reason, string Sensor, long Count)> rows) =>
+    [
+        .. rows.GroupBy(r => r.Reason).OrderBy(g => g.Key, StringComparer.Ordinal).Select(g => new EvictionTotal(
+            g.Key, g.Sum(r => r.Count), g.GroupBy(r => r.Sensor).ToDictionary(s => s.Key, s => s.Sum(r => r.Count)))),
+    ];
 
     /// <summary>Adds a <c>gap</c> entry a reason to the queue for what is not announced yet, in the running transaction.
     /// </summary>

@@ -47,4 +47,10 @@ internal static partial class Log
 
     [LoggerMessage(2013, LogLevel.Warning, "The salvage of {Kept} waits for room after {Readings} readings: free some on the volume, or raise bufferMaxMegabytes")]
     public static partial void SalvageWaits(ILogger logger, string kept, long readings);
+
+    [LoggerMessage(2014, LogLevel.Warning, "The buffer has reached its {Megabytes} MB: {What}, until enough was sent or there is more room")]
+    public static partial void GivesUp(ILogger logger, long megabytes, string what);
+
+    [LoggerMessage(2015, LogLevel.Information, "The buffer has room again: no reading is given up any more")]
+    public static partial void HasRoomAgain(ILogger logger);
 }

@@ -216,7 +216,9 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     /// <summary>Cheap; any thread.</summary>
     public BufferStatus GetStatus()
     {
+        var isRefusing = _writer.IsRejecting && _parts.Health.State == StorageState.Ok;
         var snapshot = _writer.Snapshot;
+        var givesUp = isRefusing ? WhenFull.RejectNew : snapshot.GivesUp;
         var marks = snapshot.Marks;
         var (fileBytes, walBytes) = _parts.Upkeep.Measure();
         var isEmpty = marks.Depth == 0;
@@ -228,8 +230,10 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             OldestAge = isEmpty ? null : _parts.Clock.Age(marks.FirstRecordedAtMs, marks.FirstClock),
             FileBytes = fileBytes,
             WalBytes = walBytes,
-            Storage = _parts.Health.State,
-            StorageReason = _parts.Health.Reason,
+            Storage = isRefusing ? StorageState.Refusing : _parts.Health.State,
+            StorageReason = _parts.Health.Reason
+                ?? (givesUp is { } what ? $"the buffer has reached its {_writer.Limits.MaxBytes >> 20} MB: {BufferStatus.Describe(what)}" : null),
+            GivesUp = givesUp,
             ClockSynchronized = _parts.Clock.Current().Synchronized,
             Evicted = _parts.Ledger.Totals,
             DeadLetters = marks.DeadLetters,

@@ -90,7 +90,7 @@ internal sealed class ModuleMetrics : IDisposable
         Gauge("buffer_in_memory", "Readings that are not on the medium yet.", () => buffer.GetStatus().InMemory);
         Gauge("buffer_bytes", "What the buffer takes on the volume.", () => buffer.GetStatus().FileBytes);
         Gauge("buffer_wal_bytes", "What its write-ahead log takes of that.", () => buffer.GetStatus().WalBytes);
-        Gauge("buffer_writable", "1 while the volume takes readings.", () => buffer.GetStatus().Storage == StorageState.Ok ? 1 : 0);
+        Gauge("buffer_writable", "1 while the volume takes readings; 0 also while the buffer is full and refuses them.", () => buffer.GetStatus().Storage == StorageState.Ok ? 1 : 0);
         Gauge("dead_letters", "Readings that the receiver refused for good.", () => buffer.GetStatus().DeadLetters);
         Gauge("clock_synchronized", "1 while a time service disciplines the clock.", () => buffer.GetStatus().ClockSynchronized ? 1 : 0);
         Counter("readings_committed", "Readings that reached the medium.", () => buffer.GetStatus().CommittedReadings);

@@ -63,6 +63,7 @@ internal sealed class StatusWriter(
         var (stored, forwarding) = (buffer.GetStatus(), forwarder.Status);
         hash.Add(buffer.Epoch);
         hash.Add(stored.Storage);
+        hash.Add(stored.GivesUp);
         hash.Add(stored.ClockSynchronized);
         hash.Add(stored.DeadLetters > 0);
         hash.Add(stored.Evicted.Count);

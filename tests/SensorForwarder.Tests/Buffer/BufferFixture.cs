@@ -1,4 +1,5 @@
 using System.Text;
+using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using SensorForwarder.Buffer;
 using SensorForwarder.Sensors;
@@ -52,7 +53,8 @@ internal sealed class BufferFixture(bool inMemory = false) : IDisposable
     }
 
     public Task<TelemetryBuffer> OpenAsync(
-        BufferLimits? limits = null, TimeProvider? timeProvider = null, Func<BufferOptions, BufferOptions>? with = null)
+        BufferLimits? limits = null, TimeProvider? timeProvider = null, Func<BufferOptions, BufferOptions>? with = null,
+        ILogger<TelemetryBuffer>? logger = null)
     {
         // A build machine's clock need not be synchronised; whether it is must not decide about the payload.
         var options = new BufferOptions
@@ -63,7 +65,7 @@ internal sealed class BufferFixture(bool inMemory = false) : IDisposable
         };
         return TelemetryBuffer.OpenAsync(
             with?.Invoke(options) ?? options, timeProvider ?? TimeProvider.System,
-            NullLogger<TelemetryBuffer>.Instance, Token);
+            logger ?? NullLogger<TelemetryBuffer>.Instance, Token);
     }
 
     public void Dispose() => System.IO.Directory.Delete(Directory, recursive: true);

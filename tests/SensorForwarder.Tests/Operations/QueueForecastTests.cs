@@ -122,6 +122,7 @@ public sealed class QueueForecastTests
         WalBytes = 0,
         Storage = StorageState.Ok,
         StorageReason = null,
+        GivesUp = null,
         ClockSynchronized = true,
         Evicted = [],
         DeadLetters = 0,

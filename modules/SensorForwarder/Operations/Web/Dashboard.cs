@@ -158,6 +158,7 @@ internal sealed class Dashboard(
         json.WriteNumber("fileBytes", stored.FileBytes);
         json.WriteNumber("maxBytes", limits.MaxBytes);
         json.WriteString("whenFull", limits.WhenFull.ToString());
+        if (stored.GivesUp is { } givesUp) json.WriteString("givesUp", givesUp.ToString());
         json.WriteNumber("committedPerSecond", Math.Round(rates.Committed, 2));
         json.WriteNumber("acceptedPerSecond", Math.Round(rates.Accepted, 2));
 

@@ -64,10 +64,12 @@ function showQueue(queue) {
   ]);
 }
 
-function showStorage(storage, uptime) {
-  const names = { Ok: 'Every reading is stored', Full: 'The volume is full', ReadOnly: 'The volume can’t be written', Busy: 'The file is locked', Failing: 'The volume fails', Closed: 'Stopped' };
-  setText(byId('storage-state'), names[storage.state] || storage.state);
-  setState(byId('storage-state'), storage.state === 'Ok' ? 'good' : 'bad');
+const givenUp = { Thin: 'old ones are thinned', DropOldest: 'the oldest are dropped', RejectNew: 'new ones are refused' };
+function showStorage(storage, queue, uptime) {
+  const names = { Ok: 'Every reading is stored', Full: 'The volume is full', ReadOnly: 'The volume can’t be written', Busy: 'The file is locked', Failing: 'The volume fails', Refusing: 'New readings are refused', Closed: 'Stopped' };
+  const isFull = storage.state === 'Ok' && queue.givesUp;
+  setText(byId('storage-state'), isFull ? `Full: ${givenUp[queue.givesUp]}` : names[storage.state] || storage.state);
+  setState(byId('storage-state'), isFull ? 'warn' : storage.state === 'Ok' ? 'good' : 'bad');
   list(byId('storage'), [
     ['readings stored', whole.format(storage.committedReadings)],
     ['transactions', whole.format(storage.commits)],
@@ -90,11 +92,14 @@ function banner(state, title, text) {
 
 function showBanner(now) {
   const failing = now.sensors.filter((s) => s.state === 'Failing');
-  const waiting = `${whole.format(now.queue.depth)} readings wait safely on the volume`;
+  const stored = `${whole.format(now.queue.depth)} readings wait safely on the volume`;
+  const waiting = now.queue.givesUp ? `${stored} (the buffer is full: ${givenUp[now.queue.givesUp]})` : stored;
+  if (now.storage.state === 'Refusing') return banner('bad', 'The buffer is full: new readings are refused', `${stored}. There is room when some are sent, or bufferMaxMegabytes is raised.`);
   if (now.storage.state !== 'Ok') return banner('bad', 'The volume takes no readings', now.storage.reason || 'Readings wait in memory; see Storage.');
   if (now.link.state === 'Down') return banner('bad', 'No connection', `${waiting}; they are sent when it is back. Sensing goes on.`);
   if (now.link.state === 'Paused') return banner('warn', 'Forwarding is paused', `${waiting} until somebody resumes it.`);
   if (heldByEdgeHub(now.link.upstream)) return banner('warn', 'edgeHub does not get through to the cloud', `${waiting} until it does; one batch a minute goes.`);
+  if (now.queue.givesUp) return banner('warn', 'The buffer is full', `${waiting}.`);
   if (failing.length) return banner('warn', `${failing.length} of ${now.sensors.length} sensors ${failing.length === 1 ? 'fails' : 'fail'}`, failing.slice(0, 5).map((s) => `${s.name}: ${s.reason || 'no values'}`).join('; '));
   if (now.link.quota && -ago(now.link.quota.heldBackUntil) > 60) return banner('wait', 'The limit of the day holds readings back', `${waiting}. ${heldByQuota(now.link.quota)}`);
   if (now.faults.length) return banner('warn', 'Something is not as it should be', now.faults.join('; '));
@@ -262,7 +267,7 @@ function show(now) {
   showBanner(now);
   showLink(now.link);
   showQueue(now.queue);
-  showStorage(now.storage, now.uptimeSeconds);
+  showStorage(now.storage, now.queue, now.uptimeSeconds);
   showSensors(now);
   showHistory(now);
   refresh('events', now.eventsRevision, showEvents);

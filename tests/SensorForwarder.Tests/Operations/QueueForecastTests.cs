@@ -100,15 +100,33 @@ public sealed class QueueForecastTests
     {
         var stored = Stored(readings: 1_000);
         var limits = new BufferLimits { MaxBytes = Megabytes << 20 };
-        Assert.Equal(default, QueueForecast.Of(stored, growth: 5, isUp: true, limits));
-        Assert.Equal(default, QueueForecast.Of(stored, growth: 0.005, isUp: false, limits));
-        Assert.Equal(new(null, 80), QueueForecast.Of(stored, growth: -5, isUp: false, limits));
+        Assert.Equal(default, QueueForecast.Of(stored, (5, 0, 5), isUp: true, limits));
+        Assert.Equal(default, QueueForecast.Of(stored, (0.005, 0, 0.005), isUp: false, limits));
 
         // 33 rows in a page, and 29,818,880 bytes of the 32 MB for pages.
-        Assert.Equal(new(47_968, null), QueueForecast.Of(stored, growth: 5, isUp: false, limits));
+        Assert.Equal(new(47_968, null), QueueForecast.Of(stored, (5, 0, 5), isUp: false, limits));
 
         // Right after a start the size of a row is not known.
-        Assert.Equal(default, QueueForecast.Of(Stored(readings: 0), growth: 5, isUp: false, limits));
+        Assert.Equal(default, QueueForecast.Of(Stored(readings: 0), (5, 0, 5), isUp: false, limits));
+    }
+
+    [Fact]
+    public void Only_what_the_receiver_takes_counts_as_sent()
+    {
+        var stored = Stored(readings: 1_000) with { Depth = 4_000 };
+        var limits = new BufferLimits { MaxBytes = Megabytes << 20 };
+        Assert.Equal(new(null, 800), QueueForecast.Of(stored, (-5, 7, 2), isUp: true, limits));
+
+        // Without a link a full or an aged queue gets smaller too: what goes is given up.
+        Assert.Equal(default, QueueForecast.Of(stored, (-5, 0, 2), isUp: false, limits));
+        Assert.Equal(default, QueueForecast.Of(stored, (-5, 0, 2), isUp: true, limits));
+        Assert.Equal(default, QueueForecast.Of(stored, (-5, 7, 2), isUp: false, limits));
+
+        // Where some is given up and some is sent, the first part ends and the other goes on.
+        Assert.Equal(new(null, 4_000), QueueForecast.Of(stored, (-50, 3, 2), isUp: true, limits));
+
+        // One that is full does not become full.
+        Assert.Equal(default, QueueForecast.Of(stored with { GivesUp = WhenFull.Thin }, (5, 0, 5), isUp: false, limits));
     }
 
     /// <summary>400 readings wait; each that was committed has 100 bytes.</summary>

@@ -59,6 +59,7 @@ function showQueue(queue) {
     ['in / out', `${nf.format(queue.committedPerSecond)} / ${nf.format(queue.acceptedPerSecond)} a second`],
     queue.drainedInSeconds === undefined ? null : ['sent in about', duration(queue.drainedInSeconds)],
     queue.fullInSeconds === undefined ? null : ['full in about', duration(queue.fullInSeconds)],
+    queue.givesUp ? ['full', givenUp[queue.givesUp]] : null,
     queue.deadLetters ? ['refused by the receiver', whole.format(queue.deadLetters)] : null,
     evicted.length ? ['given up', evicted.map(([reason, n]) => `${whole.format(n)} ${reason}`).join(', ')] : null,
   ]);

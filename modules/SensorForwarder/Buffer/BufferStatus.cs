@@ -76,6 +76,9 @@ internal sealed record BufferStatus
     /// <summary>Bytes of all files on the volume, WAL and reserve included.</summary>
     public required long FileBytes { get; init; }
 
+    /// <summary>What all files may take: <c>bufferMaxMegabytes</c>, or what they take and the volume has free, if that is less.</summary>
+    public required long MaxBytes { get; init; }
+
     /// <summary>Bytes of the write-ahead log alone.</summary>
     public required long WalBytes { get; init; }
 

@@ -229,6 +229,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             OldestRecordedAt = isEmpty ? null : TimeRepair.Moment(marks.FirstRecordedAtMs),
             OldestAge = isEmpty ? null : _parts.Clock.Age(marks.FirstRecordedAtMs, marks.FirstClock),
             FileBytes = fileBytes,
+            MaxBytes = fileBytes + Math.Min(Math.Max(0, _writer.Limits.MaxBytes - fileBytes), _file.Files.FreeBytes),
             WalBytes = walBytes,
             Storage = isRefusing ? StorageState.Refusing : _parts.Health.State,
             StorageReason = _parts.Health.Reason

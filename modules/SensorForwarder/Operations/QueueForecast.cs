@@ -20,7 +20,7 @@ internal readonly record struct QueueForecast(double? FullInSeconds, double? Dra
 
     /// <param name="rates">Readings a second: how many more wait, how many were accepted, how many came.</param>
     /// <param name="isUp">Whether the receiver takes what it gets.</param>
-    public static QueueForecast Of(BufferStatus stored, (double Growth, double Accepted, double Committed) rates, bool isUp, BufferLimits limits)
+    public static QueueForecast Of(BufferStatus stored, (double Growth, double Accepted, double Committed) rates, bool isUp)
     {
         // Between two uploads a queue that is well grows and shrinks; that is no trend.
         if (stored.Depth <= FewReadings && isUp) return default;
@@ -31,7 +31,7 @@ internal readonly record struct QueueForecast(double? FullInSeconds, double? Dra
         if (rates.Growth < LeastPerSecond || stored.CommittedReadings == 0 || stored.GivesUp is not null) return default;
         var row = RowBytes + ((double)stored.CommittedBytes / stored.CommittedReadings);
         var bytes = row <= UsableBytes ? PageBytes / Math.Floor(UsableBytes / row) : PageBytes * Math.Ceiling(row / UsableBytes);
-        var room = StorageBudget.Of(limits).DatabaseBytes - (stored.Depth * bytes);
+        var room = StorageBudget.Of(new() { MaxBytes = stored.MaxBytes }).DatabaseBytes - (stored.Depth * bytes);
         return new(Math.Max(0, Math.Round(room / (rates.Growth * bytes))), null);
     }
 

@@ -2,7 +2,6 @@ using System.Buffers;
 using System.Reflection;
 using System.Text.Json;
 using SensorForwarder.Buffer;
-using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
 using SensorForwarder.Forwarding;
 using SensorForwarder.Sensors;
@@ -15,7 +14,6 @@ internal sealed class StatusWriter(
     TelemetryBuffer buffer,
     Forwarder forwarder,
     SensorScheduler scheduler,
-    SettingsStore settings,
     Trends trends,
     LinkReport link,
     TimeProvider timeProvider,
@@ -92,7 +90,7 @@ internal sealed class StatusWriter(
         json.WriteNumber("queueDepth", status.Depth);
         json.WriteNumber("oldestAgeSeconds", Math.Round(status.OldestAge?.TotalSeconds ?? 0, 1));
         json.WriteStartObject("forecast");
-        trends.Forecast(status, settings.Current?.Settings.Buffer ?? new()).WriteTo(json);
+        trends.Forecast(status).WriteTo(json);
         json.WriteEndObject();
         json.WriteNumber("bufferBytes", status.FileBytes);
         json.WriteNumber("deadLetters", status.DeadLetters);

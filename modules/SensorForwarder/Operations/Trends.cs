@@ -81,7 +81,7 @@ internal sealed class Trends(
 
     public bool GoesToHub(ForwardingStatus forwarding) => hub is not null && forwarding.Sink == hub.Identity.DialledHostName;
 
-    public QueueForecast Forecast(BufferStatus stored, BufferLimits limits) => QueueForecast.Of(stored, Rates, Link.State == LinkState.Up, limits);
+    public QueueForecast Forecast(BufferStatus stored) => QueueForecast.Of(stored, Rates, Link.State == LinkState.Up);
 
     /// <summary>The last hour by sensor and value, oldest first; NaN where nothing was read.</summary>
     public IReadOnlyList<(string Sensor, string Value, float[] Points)> LastHour()

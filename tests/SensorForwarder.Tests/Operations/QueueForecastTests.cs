@@ -99,34 +99,54 @@ public sealed class QueueForecastTests
     public void A_queue_that_is_well_has_no_trend_and_one_without_a_link_has()
     {
         var stored = Stored(readings: 1_000);
-        var limits = new BufferLimits { MaxBytes = Megabytes << 20 };
-        Assert.Equal(default, QueueForecast.Of(stored, (5, 0, 5), isUp: true, limits));
-        Assert.Equal(default, QueueForecast.Of(stored, (0.005, 0, 0.005), isUp: false, limits));
+        Assert.Equal(default, QueueForecast.Of(stored, (5, 0, 5), isUp: true));
+        Assert.Equal(default, QueueForecast.Of(stored, (0.005, 0, 0.005), isUp: false));
 
         // 33 rows in a page, and 29,818,880 bytes of the 32 MB for pages.
-        Assert.Equal(new(47_968, null), QueueForecast.Of(stored, (5, 0, 5), isUp: false, limits));
+        Assert.Equal(new(47_968, null), QueueForecast.Of(stored, (5, 0, 5), isUp: false));
 
         // Right after a start the size of a row is not known.
-        Assert.Equal(default, QueueForecast.Of(Stored(readings: 0), (5, 0, 5), isUp: false, limits));
+        Assert.Equal(default, QueueForecast.Of(Stored(readings: 0), (5, 0, 5), isUp: false));
     }
 
     [Fact]
     public void Only_what_the_receiver_takes_counts_as_sent()
     {
         var stored = Stored(readings: 1_000) with { Depth = 4_000 };
-        var limits = new BufferLimits { MaxBytes = Megabytes << 20 };
-        Assert.Equal(new(null, 800), QueueForecast.Of(stored, (-5, 7, 2), isUp: true, limits));
+        Assert.Equal(new(null, 800), QueueForecast.Of(stored, (-5, 7, 2), isUp: true));
 
         // Without a link a full or an aged queue gets smaller too: what goes is given up.
-        Assert.Equal(default, QueueForecast.Of(stored, (-5, 0, 2), isUp: false, limits));
-        Assert.Equal(default, QueueForecast.Of(stored, (-5, 0, 2), isUp: true, limits));
-        Assert.Equal(default, QueueForecast.Of(stored, (-5, 7, 2), isUp: false, limits));
+        Assert.Equal(default, QueueForecast.Of(stored, (-5, 0, 2), isUp: false));
+        Assert.Equal(default, QueueForecast.Of(stored, (-5, 0, 2), isUp: true));
+        Assert.Equal(default, QueueForecast.Of(stored, (-5, 7, 2), isUp: false));
 
         // Where some is given up and some is sent, the first part ends and the other goes on.
-        Assert.Equal(new(null, 4_000), QueueForecast.Of(stored, (-50, 3, 2), isUp: true, limits));
+        Assert.Equal(new(null, 4_000), QueueForecast.Of(stored, (-50, 3, 2), isUp: true));
 
         // One that is full does not become full.
-        Assert.Equal(default, QueueForecast.Of(stored with { GivesUp = WhenFull.Thin }, (5, 0, 5), isUp: false, limits));
+        Assert.Equal(default, QueueForecast.Of(stored with { GivesUp = WhenFull.Thin }, (5, 0, 5), isUp: false));
+    }
+
+    [Fact]
+    public async Task A_volume_with_less_room_than_the_setting_allows_counts()
+    {
+        // 33 rows in a page, and 7,405,568 bytes of the 8 MB for pages.
+        Assert.Equal(new(11_853, null), QueueForecast.Of(Stored(readings: 1_000) with { MaxBytes = 8 << 20 }, (5, 0, 5), isUp: false));
+
+        await using var module = new SettingsFixture(inMemory: true);
+        using var volume = TmpfsVolume.TryMount(module.Directory, megabytes: 16, out var refusal);
+        Assert.SkipWhen(volume is null, $"a file system of its own can't be mounted here, run as root for that: {refusal}");
+        await module.StartAsync("""{"sink":"http","httpEndpoint":"http://localhost/","bufferMaxMegabytes":512,"sensors":{ } }""");
+        using (var parts = new OperationParts(module, TimeProvider.System)) Assert.InRange((long)parts.ReadPage()["queue"]!["maxBytes"]!, 15 << 20, 16 << 20);
+
+        await File.WriteAllBytesAsync(Path.Combine(module.Directory, "ballast"), new byte[8 << 20], Token);
+        using (var parts = new OperationParts(module, TimeProvider.System))
+        {
+            var queue = parts.ReadPage()["queue"]!;
+            Assert.InRange((long)queue["maxBytes"]!, (long)queue["fileBytes"]!, 8 << 20);
+        }
+
+        await module.StopAsync();
     }
 
     /// <summary>400 readings wait; each that was committed has 100 bytes.</summary>
@@ -137,6 +157,7 @@ public sealed class QueueForecastTests
         OldestRecordedAt = null,
         OldestAge = null,
         FileBytes = 0,
+        MaxBytes = Megabytes << 20,
         WalBytes = 0,
         Storage = StorageState.Ok,
         StorageReason = null,

@@ -149,20 +149,19 @@ internal sealed class Dashboard(
 
     void WriteQueue(Utf8JsonWriter json, BufferStatus stored)
     {
-        var limits = settings.Current?.Settings.Buffer ?? new();
         var rates = trends.Rates;
         json.WriteStartObject("queue");
         json.WriteNumber("depth", stored.Depth);
         json.WriteNumber("inMemory", stored.InMemory);
         json.WriteNumber("oldestAgeSeconds", Math.Round(stored.OldestAge?.TotalSeconds ?? 0, 1));
         json.WriteNumber("fileBytes", stored.FileBytes);
-        json.WriteNumber("maxBytes", limits.MaxBytes);
-        json.WriteString("whenFull", limits.WhenFull.ToString());
+        json.WriteNumber("maxBytes", stored.MaxBytes);
+        json.WriteString("whenFull", (settings.Current?.Settings.Buffer ?? new()).WhenFull.ToString());
         if (stored.GivesUp is { } givesUp) json.WriteString("givesUp", givesUp.ToString());
         json.WriteNumber("committedPerSecond", Math.Round(rates.Committed, 2));
         json.WriteNumber("acceptedPerSecond", Math.Round(rates.Accepted, 2));
 
-        trends.Forecast(stored, limits).WriteTo(json);
+        trends.Forecast(stored).WriteTo(json);
         json.WriteNumber("deadLetters", stored.DeadLetters);
         json.WriteStartObject("evicted");
         foreach (var total in stored.Evicted) json.WriteNumber(total.Reason, total.Count);

@@ -59,7 +59,7 @@ internal sealed record BufferOptions
     /// <summary>The same bound in payload bytes.</summary>
     public long RingBytes { get; init; } = 16L << 20;
 
-    /// <summary>Dead letters beyond this count push out the oldest ones.</summary>
+    /// <summary>Dead letters beyond this count push out the oldest ones, which is counted like an eviction.</summary>
     public int MaxDeadLetters { get; init; } = 10_000;
 
     /// <summary>Up to this size a damaged file is salvaged before the buffer is used; a larger one beside the work.

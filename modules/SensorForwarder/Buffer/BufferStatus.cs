@@ -29,7 +29,8 @@ internal enum StorageState
 }
 
 /// <summary>What was evicted for one reason since the file was made.</summary>
-/// <param name="Reason"><c>thinned</c>, <c>dropped</c>, <c>expired</c>, <c>rejected</c>, <c>overflow</c>.</param>
+/// <param name="Reason"><c>thinned</c>, <c>dropped</c>, <c>expired</c>, <c>rejected</c>, <c>overflow</c>, <c>damaged</c>,
+/// <c>undeliverable</c>.</param>
 /// <param name="Count">Readings.</param>
 /// <param name="BySensor">Readings by sensor name.</param>
 internal sealed record EvictionTotal(string Reason, long Count, IReadOnlyDictionary<string, long> BySensor);

@@ -16,6 +16,7 @@ internal sealed class EvictionLedger
     public const string Rejected = "rejected";
     public const string Overflow = "overflow";
     public const string Damaged = "damaged";
+    public const string Undeliverable = "undeliverable";
 
     readonly Lock _gate = new();
 
@@ -57,19 +58,20 @@ internal sealed class EvictionLedger
     }
 
     /// <summary>Counts evicted rows, in the running transaction.</summary>
+    /// <param name="isAnnounced">The receiver need not be told.</param>
     public static void Add(
-        QueueStore store, string reason, IReadOnlyDictionary<string, long> bySensor, long? firstId, long? lastId)
+        QueueStore store, string reason, IReadOnlyDictionary<string, long> bySensor, long? firstId, long? lastId, bool isAnnounced = false)
     {
         store.HasEvicted = true;
         using var upsert = store.Connection.PrepareOnce("""
-            INSERT INTO evicted(reason, sensor, total, announced, first_id, last_id) VALUES(?1, ?2, ?3, 0, ?4, ?5)
-            ON CONFLICT(reason, sensor) DO UPDATE SET total = total + excluded.total,
+            INSERT INTO evicted(reason, sensor, total, announced, first_id, last_id) VALUES(?1, ?2, ?3, ?6, ?4, ?5)
+            ON CONFLICT(reason, sensor) DO UPDATE SET total = total + excluded.total, announced = announced + excluded.announced,
                 first_id = min(coalesce(first_id, excluded.first_id), coalesce(excluded.first_id, first_id)),
                 last_id = max(coalesce(last_id, excluded.last_id), coalesce(excluded.last_id, last_id))
             """);
         foreach (var (sensor, count) in bySensor)
         {
-            upsert.Bind(1, reason).Bind(2, sensor).Bind(3, count);
+            upsert.Bind(1, reason).Bind(2, sensor).Bind(3, count).Bind(6, isAnnounced ? count : 0);
             if (firstId is { } first && lastId is { } last)
                 upsert.Bind(4, first).Bind(5, last);
             else

@@ -63,6 +63,21 @@ internal sealed class Evictor(ReadingClock clock)
     public int Expire(QueueStore store, TimeSpan maxAge) => Evict(
         store, EvictionLedger.Expired, PieceRows, (recordedAt, segment) => clock.Age(recordedAt, segment) > maxAge);
 
+    /// <summary>Gives up the oldest dead letters beyond a count, in the running transaction.</summary>
+    /// <returns>How many.</returns>
+    public static int BoundDeadLetters(QueueStore store, int most)
+    {
+        var excess = (int)Math.Max(0, store.Marks.DeadLetters - most);
+        if (excess == 0)
+            return 0;
+        var (bySensor, _, _, count) = CountBySensor(
+            store, "SELECT id, recorded_at, clock, payload FROM dead_letter WHERE id > ?1 ORDER BY id LIMIT ?2", 0, excess, static (_, _) => true);
+        store.RemoveDeadLetters(count);
+        // The receiver refused each of them itself. One that refuses gap entries too would make a letter of each, and push out one more.
+        EvictionLedger.Add(store, EvictionLedger.Undeliverable, bySensor, null, null, isAnnounced: true);
+        return count;
+    }
+
     static List<Row> ReadPiece(QueueStore store, long afterId, long throughId)
     {
         var rows = new List<Row>();
@@ -98,28 +113,34 @@ internal sealed class Evictor(ReadingClock clock)
 
     static int Evict(QueueStore store, string reason, int maxRows, Func<long, int, bool> goes)
     {
-        var bySensor = new Dictionary<string, long>();
-        long first = 0, last = 0;
-        var count = 0;
-        using (var query = store.Connection.PrepareOnce(
-            "SELECT id, recorded_at, clock, payload FROM queue WHERE id > ?1 ORDER BY id LIMIT ?2"))
-        {
-            query.Bind(1, store.Marks.AcknowledgedThrough).Bind(2, maxRows);
-            while (query.Step() && goes(query.Number(1), (int)query.Number(2)))
-            {
-                last = query.Number(0);
-                if (count++ == 0)
-                    first = last;
-                var sensor = EvictionLedger.SensorOf(store.Plain(last, query.Bytes(3), query.IsBlob(3)));
-                bySensor[sensor] = bySensor.GetValueOrDefault(sensor) + 1;
-            }
-        }
+        var (bySensor, first, last, count) = CountBySensor(
+            store, "SELECT id, recorded_at, clock, payload FROM queue WHERE id > ?1 ORDER BY id LIMIT ?2",
+            store.Marks.AcknowledgedThrough, maxRows, goes);
         if (count == 0)
             return 0;
         store.Delete(first, last);
         store.RefreshFirst();
         EvictionLedger.Add(store, reason, bySensor, first, last);
         return count;
+    }
+
+    static (Dictionary<string, long> BySensor, long First, long Last, int Count) CountBySensor(
+        QueueStore store, string select, long afterId, int maxRows, Func<long, int, bool> goes)
+    {
+        var bySensor = new Dictionary<string, long>();
+        long first = 0, last = 0;
+        var count = 0;
+        using var query = store.Connection.PrepareOnce(select);
+        query.Bind(1, afterId).Bind(2, maxRows);
+        while (query.Step() && goes(query.Number(1), (int)query.Number(2)))
+        {
+            last = query.Number(0);
+            if (count++ == 0)
+                first = last;
+            var sensor = EvictionLedger.SensorOf(store.Plain(last, query.Bytes(3), query.IsBlob(3)));
+            bySensor[sensor] = bySensor.GetValueOrDefault(sensor) + 1;
+        }
+        return (bySensor, first, last, count);
     }
 
     sealed record Row(long Id, long RecordedAtMs, int Clock, byte[] Stored, bool IsBlob, byte[] Plain)

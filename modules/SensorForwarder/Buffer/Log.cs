@@ -53,4 +53,8 @@ internal static partial class Log
 
     [LoggerMessage(2015, LogLevel.Information, "The buffer has room again: no reading is given up any more")]
     public static partial void HasRoomAgain(ILogger logger);
+
+    [LoggerMessage(2016, LogLevel.Error,
+        "There are {Count} dead letters, and no more are kept: each further one pushes out the oldest for good (counted as undeliverable). See getDeadLetters, retryDeadLetters and purgeDeadLetters")]
+    public static partial void GivesUpLetters(ILogger logger, int count);
 }

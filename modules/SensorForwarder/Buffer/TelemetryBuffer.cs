@@ -27,6 +27,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     readonly Task _check;
     readonly PendingSalvage _pending;
     Task _salvage;
+    int _givesUpLetters; // told once, until somebody makes room
     int _disposed;
 
     TelemetryBuffer(
@@ -129,17 +130,17 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     }
 
     /// <summary>Takes a reading that a receiver refused for good out of the queue, and keeps it with the answer.
-    /// A row that is not there is left alone.</summary>
-    public Task DeadLetterAsync(long id, string reason, string? answer, CancellationToken cancellationToken) =>
-        Submit(store =>
-        {
-            if (store.MoveToDeadLetters(id, reason, answer, _timeProvider.GetUtcNow().ToUnixTimeMilliseconds())
-                && store.Marks.DeadLetters > _options.MaxDeadLetters)
-            {
-                store.RemoveDeadLetters((int)(store.Marks.DeadLetters - _options.MaxDeadLetters));
-            }
-            return true;
-        }, cancellationToken);
+    /// A row that is not there is left alone. Beyond the bound the oldest letter is given up: a queue that could not get
+    /// rid of what nobody takes would stand still.</summary>
+    public async Task DeadLetterAsync(long id, string reason, string? answer, CancellationToken cancellationToken)
+    {
+        var givenUp = await Submit(
+            store => store.MoveToDeadLetters(id, reason, answer, _timeProvider.GetUtcNow().ToUnixTimeMilliseconds())
+                ? Evictor.BoundDeadLetters(store, _options.MaxDeadLetters)
+                : 0, cancellationToken);
+        if (givenUp > 0 && Interlocked.Exchange(ref _givesUpLetters, 1) == 0)
+            Log.GivesUpLetters(_logger, _options.MaxDeadLetters);
+    }
 
     public IReadOnlyList<DeadLetter> ListDeadLetters(long afterId, int maxCount) =>
         _reader.ListDeadLetters(afterId, maxCount);
@@ -148,6 +149,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     /// <returns>How many.</returns>
     public async Task<int> RetryDeadLettersAsync(CancellationToken cancellationToken)
     {
+        Volatile.Write(ref _givesUpLetters, 0);
         var returned = await InPieces(store => store.ReturnDeadLetters(DeadLetterPiece), cancellationToken);
         if (returned > 0)
             ReadingsReturned?.Invoke();
@@ -156,8 +158,11 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
 
     /// <summary>Deletes all dead letters.</summary>
     /// <returns>How many.</returns>
-    public Task<int> PurgeDeadLettersAsync(CancellationToken cancellationToken) =>
-        InPieces(store => store.RemoveDeadLetters(DeadLetterPiece), cancellationToken);
+    public Task<int> PurgeDeadLettersAsync(CancellationToken cancellationToken)
+    {
+        Volatile.Write(ref _givesUpLetters, 0);
+        return InPieces(store => store.RemoveDeadLetters(DeadLetterPiece), cancellationToken);
+    }
 
     /// <summary>A document as it was last saved; null when there is none of that name.</summary>
     public ReadOnlyMemory<byte>? LoadDocument(string name) => _reader.LoadDocument(name);

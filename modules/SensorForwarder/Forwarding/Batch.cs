@@ -26,6 +26,9 @@ internal sealed record Batch(string Epoch, IReadOnlyList<BufferedReading> Readin
     /// <summary>It was sent before, by this run or the last, and the receiver may have it under this id.</summary>
     public bool MayHaveArrived { get; init; }
 
+    /// <summary>A single reading from anywhere in the queue, to find out whether the receiver takes any.</summary>
+    public bool IsSample { get; init; }
+
     public long FirstId => Readings[0].Id;
 
     public long LastId => Readings[^1].Id;

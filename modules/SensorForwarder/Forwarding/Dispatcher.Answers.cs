@@ -5,6 +5,10 @@ namespace SensorForwarder.Forwarding;
 /// <summary>The part of the dispatcher that makes of each answer what becomes of its batch.</summary>
 internal sealed partial class Dispatcher
 {
+    /// <summary>Whether a refused reading may go to the dead letters. Those that go stay away until a person fetches them.
+    /// </summary>
+    bool MayPutAside => _rejectedInARow < RejectedInARowMax || timeProvider.GetElapsedTime(_putAsideAt) >= OneMoreAsideEvery;
+
     void Settle(Batch batch, SendResult result)
     {
         // An answer that is about readings says nothing against the link.
@@ -13,11 +17,12 @@ internal sealed partial class Dispatcher
             result = SettleParts(batch, result, partial);
         else if (result.Outcome == SendOutcome.Accepted)
             Accept(batch, batch.Readings, batch.Body.Length);
-        else if (result.Outcome is SendOutcome.TooLarge or SendOutcome.Rejected && batch.Readings.Count > 1)
+        else if (IsRefusal(result) && batch.Readings.Count > 1)
             Halve(batch, result);
-        else if (result.Outcome is not (SendOutcome.TooLarge or SendOutcome.Rejected)
-            || !TryPutAside(batch.Readings[0], result.Outcome.ToString(), result.Reason))
+        else if (!IsRefusal(result))
             Fail(batch, result);
+        else if (!TryPutAside(batch.Readings[0], result.Outcome.ToString(), result.Reason))
+            Fail(batch, result with { Reason = $"{result.Reason} (and those before: only one an hour goes to the dead letters until it takes one)" });
 
         if (result.Outcome != SendOutcome.Accepted)
             Status = Status with { LastFailure = new(result.Reason, timeProvider.GetUtcNow()), Failures = Status.Failures + 1 };
@@ -100,10 +105,11 @@ internal sealed partial class Dispatcher
         _failed.AddRange(_lanes.Split(batch, batch.Readings.Count / 2));
     }
 
+    static bool IsRefusal(SendResult result) => result.Outcome is SendOutcome.TooLarge or SendOutcome.Rejected;
+
     void Fail(Batch batch, SendResult result)
     {
-        _rejectedInARow = 0;
-        if (!result.NotSent) batch = batch with { MayHaveArrived = true };
+        if (!result.NotSent && !IsRefusal(result)) batch = batch with { MayHaveArrived = true };
         _failed.Add(batch);
         _failure ??= (result, batch);
         Status = Status with { LastError = result.Reason };
@@ -112,8 +118,9 @@ internal sealed partial class Dispatcher
     /// <summary>Puts a refused reading aside, unless too many were refused one after the other.</summary>
     bool TryPutAside(BufferedReading reading, string reason, string answer)
     {
-        if (_rejectedInARow >= RejectedInARowMax) return false;
+        if (!MayPutAside) return false;
         _rejectedInARow++;
+        _putAsideAt = timeProvider.GetTimestamp();
         PutAside(reading, reason, answer);
         return true;
     }

@@ -17,10 +17,11 @@ internal sealed partial class Dispatcher(
     ILogger logger,
     Action wake)
 {
-    // A receiver that rejects this many single readings one after the other is broken rather than they are: back off
-    // before any more of them go to the dead letters.
+    // A receiver that rejects this many single readings one after the other may be broken rather than they are: until it
+    // takes one, any one of those that wait is tried, and only now and then one more goes to the dead letters.
     const int RejectedInARowMax = 5;
 
+    static readonly TimeSpan OneMoreAsideEvery = TimeSpan.FromHours(1);
     static readonly TimeSpan TrickleEvery = TimeSpan.FromMinutes(1);
     static readonly TimeSpan LookAtHeld = TimeSpan.FromSeconds(5);
 
@@ -32,6 +33,7 @@ internal sealed partial class Dispatcher(
     readonly List<Batch> _failed = [];
     (SendResult Result, Batch Batch)? _failure;
     int _rejectedInARow;
+    long _putAsideAt;
     Task _settling = Task.CompletedTask;
     ISink? _sink;
     long? _notReadySince;
@@ -194,7 +196,10 @@ internal sealed partial class Dispatcher(
     TimeSpan? FillWindow(ISink sink, ForwardingSettings settings, long flushThrough, CancellationToken sendToken)
     {
         var closing = new Closing(
-            settings, sink.MaxBytes(settings), flushThrough, _circuit.IsProbing ? Circuit.ProbeReadings : int.MaxValue);
+            settings, sink.MaxBytes(settings), flushThrough, _circuit.IsProbing ? Circuit.ProbeReadings : int.MaxValue)
+        {
+            AnyOne = _circuit.IsProbing && !MayPutAside ? random : null,
+        };
         var size = _circuit.IsProbing || sink.IsHeld ? 1 : sink.MaxInFlight(settings);
         var isFlushing = SettledThrough < flushThrough;
         _meter.BeginTurn();

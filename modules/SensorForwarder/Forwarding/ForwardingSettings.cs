@@ -26,7 +26,7 @@ internal enum MessageFormat
 /// <summary>What goes first when there is a backlog.</summary>
 internal enum DrainOrder
 {
-    /// <summary>Strictly in the order of ids.</summary>
+    /// <summary>Strictly in the order of ids; only a receiver that refuses everything is tried with any of them.</summary>
     OldestFirst,
 
     /// <summary>New readings at once, the backlog in a lane of its own.</summary>

@@ -9,7 +9,11 @@ namespace SensorForwarder.Forwarding;
 /// <param name="Cut">Readings that are taken at most once a batch may leave, fewer than fill it: for a probe.</param>
 /// <param name="IsPacked">A batch of more than one chunk that is billed is cut to whole ones, where the rest can wait.</param>
 internal readonly record struct Closing(
-    ForwardingSettings Settings, int MaxBytes, long FlushThrough, int Cut = int.MaxValue, bool IsPacked = false);
+    ForwardingSettings Settings, int MaxBytes, long FlushThrough, int Cut = int.MaxValue, bool IsPacked = false)
+{
+    /// <summary>Any one reading that was not tried yet is wanted, rather than the oldest; null: in order.</summary>
+    public Random? AnyOne { get; init; }
+}
 
 /// <summary>
 /// Decides what the next batch of a lane is, and when it is due. With <see cref="DrainOrder.OldestFirst"/> there is one
@@ -86,7 +90,11 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
     /// <summary>Gives batches back, to be sent again before anything else of their lane.</summary>
     public void GiveBack(IEnumerable<Batch> batches)
     {
-        foreach (var batch in batches) _again.Add(batch.FirstId, batch);
+        foreach (var batch in batches)
+        {
+            if (batch.IsSample && !batch.MayHaveArrived) PassOver(batch.FirstId - 1, batch.LastId);
+            else _again.Add(batch.FirstId, batch);
+        }
     }
 
     /// <summary>Cuts a batch in two: for a receiver that takes smaller ones only, or to find the one that it refuses.
@@ -111,6 +119,7 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
     public Batch? Next(Lane lane, in Closing closing, out TimeSpan? due)
     {
         due = null;
+        if (closing.AnyOne is { } random && AnyOne(random, lane, closing) is { } sample) return sample;
         var isOneLane = closing.Settings.DrainOrder == DrainOrder.OldestFirst;
         if (isOneLane && lane == Lane.Backfill) return null;
 
@@ -163,6 +172,27 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
         }
 
         return null;
+    }
+
+    /// <summary>One of all that were not tried yet, each as likely as the next; the others stay passed over. Null when there is
+    /// none, or it is gone.</summary>
+    Batch? AnyOne(Random random, Lane lane, in Closing closing)
+    {
+        PassOver(_cursor, buffer.LastCommittedId);
+        _cursor = Math.Max(_cursor, buffer.LastCommittedId);
+        _pending = null;
+        var waiting = _passedOver.Sum(range => range.Through - range.After);
+        if (waiting == 0) return null;
+        var skipped = random.NextInt64(waiting);
+        var i = 0;
+        for (; skipped >= _passedOver[i].Through - _passedOver[i].After; i++) skipped -= _passedOver[i].Through - _passedOver[i].After;
+        var range = _passedOver[i];
+        var readings = buffer.PeekBatch(range.After + skipped, 1, closing.MaxBytes);
+        if (readings.Count == 0 || readings[0].Id > range.Through) return null;
+        _passedOver.RemoveAt(i);
+        PassOver(range.After, readings[0].Id - 1);
+        PassOver(readings[0].Id, range.Through);
+        return encoder.Encode(readings, closing.MaxBytes, lane) with { IsSample = true };
     }
 
     Batch? NextFresh(in Closing closing, out TimeSpan? due)
@@ -232,10 +262,18 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
     void PassOver(long after, long through)
     {
         if (after >= through) return;
-        if (_passedOver.Count > 0 && _passedOver[^1].Through == after)
-            _passedOver[^1] = _passedOver[^1] with { Through = through };
+        var next = _passedOver.FindIndex(range => range.After >= through);
+        if (next < 0) next = _passedOver.Count;
+        if (next < _passedOver.Count && _passedOver[next].After == through)
+        {
+            through = _passedOver[next].Through;
+            _passedOver.RemoveAt(next);
+        }
+
+        if (next > 0 && _passedOver[next - 1].Through == after)
+            _passedOver[next - 1] = _passedOver[next - 1] with { Through = through };
         else
-            _passedOver.Add(new(after, through));
+            _passedOver.Insert(next, new(after, through));
     }
 
     /// <summary>What a run before has left is old but for its newest part, which only the wall clock tells.</summary>

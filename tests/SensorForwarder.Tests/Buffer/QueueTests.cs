@@ -2,6 +2,7 @@ using System.Runtime.Versioning;
 using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.Buffer;
 using SensorForwarder.Sensors;
+using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Buffer;
 
@@ -167,15 +168,28 @@ public sealed class QueueTests : IDisposable
     }
 
     [Fact]
-    public async Task Dead_letters_beyond_their_bound_push_out_the_oldest()
+    public async Task Dead_letters_beyond_their_bound_push_out_the_oldest_which_is_counted_and_told_once()
     {
-        await using var buffer = await _fixture.OpenAsync(with: o => o with { MaxDeadLetters = 2 });
-        for (var i = 1; i <= 4; i++)
+        var log = new LogLines();
+        await using (var buffer = await _fixture.OpenAsync(with: o => o with { MaxDeadLetters = 2 }, logger: log.For<TelemetryBuffer>()))
         {
-            await buffer.EnqueueAsync(BufferFixture.Reading(i), BufferFixture.Token);
-            await buffer.DeadLetterAsync(i, "400", null, BufferFixture.Token);
+            for (var i = 1; i <= 4; i++)
+            {
+                await buffer.EnqueueAsync(BufferFixture.Reading(i, i == 1 ? "attic" : "cellar"), BufferFixture.Token);
+                await buffer.DeadLetterAsync(i, "400", null, BufferFixture.Token);
+            }
+            Assert.Equal([3, 4], buffer.ListDeadLetters(0, 10).Select(l => l.Id));
+            Assert.Single(log.All, line => line.Contains("There are 2 dead letters", StringComparison.Ordinal));
         }
-        Assert.Equal([3, 4], buffer.ListDeadLetters(0, 10).Select(l => l.Id));
+
+        // It is in the file, and nothing of it goes to the receiver, which refused them itself.
+        await using var again = await _fixture.OpenAsync();
+        await again.EnqueueAsync(BufferFixture.Reading(5), BufferFixture.Token);
+        await again.AcknowledgeAsync(1, 5, BufferFixture.Token);
+        var evicted = Assert.Single(again.GetStatus().Evicted);
+        Assert.Equal(("undeliverable", 2), (evicted.Reason, evicted.Count));
+        Assert.Equal([new("attic", 1), new("cellar", 1)], evicted.BySensor.OrderBy(sensor => sensor.Key, StringComparer.Ordinal));
+        Assert.Equal(0, again.GetStatus().Depth);
     }
 
     [Fact]

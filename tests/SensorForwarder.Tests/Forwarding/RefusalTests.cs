@@ -1,0 +1,135 @@
+using System.Text;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Buffer;
+using SensorForwarder.Forwarding;
+using SensorForwarder.Tests.Buffer;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Forwarding;
+
+/// <summary>Whether readings are bad or their receiver: days of it, with a dispatcher over a real buffer and a clock that is
+/// not.</summary>
+public sealed class RefusalTests : IAsyncDisposable
+{
+    static readonly ForwardingSettings InTens = new() { BatchSize = 10, UploadInterval = TimeSpan.Zero };
+
+    readonly BufferFixture _files = new(inMemory: true);
+    readonly FakeTimeProvider _clock = new(BufferFixture.Noon);
+    readonly LogLines _log = new();
+    readonly FakeSink _receiver = new();
+    TelemetryBuffer _buffer = null!;
+    Dispatcher _dispatcher = null!;
+    volatile bool _woken;
+    int _stored;
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    [Theory]
+    [InlineData(nameof(DrainOrder.OldestFirst))]
+    [InlineData(nameof(DrainOrder.LiveFirst))]
+    public async Task A_receiver_that_rejects_everything_for_days_gets_one_more_an_hour_into_the_dead_letters_and_pushes_none_out(string order)
+    {
+        const int Hours = 72;
+        var settings = InTens with { DrainOrder = Enum.Parse<DrainOrder>(order) };
+        await StartAsync(maxDeadLetters: 100);
+        await StoreAsync(500);
+        _receiver.Rule = _ => new(SendOutcome.Rejected, "answered 400");
+        for (var hour = 0; hour < Hours; hour++)
+        {
+            await LiveAsync(settings, TimeSpan.FromHours(1));
+            await StoreAsync(1);
+        }
+
+        var status = _buffer.GetStatus();
+        Assert.InRange(status.DeadLetters, Hours / 2, Hours + 6);
+        Assert.Empty(status.Evicted);
+        Assert.Equal(_stored, status.DeadLetters + status.Depth);
+        Assert.Contains("only one an hour goes to the dead letters", _dispatcher.Status.LastError);
+        Assert.True(_log.Has("answered 400"));
+
+        // Nothing is stuck or missing when it takes readings again.
+        _receiver.Rule = _ => SendResult.Accepted;
+        var before = _receiver.Seen.Count;
+        await LiveAsync(settings, TimeSpan.FromHours(1));
+        Assert.Equal(0, _buffer.GetStatus().Depth);
+        var letters = _buffer.ListDeadLetters(0, _stored).Select(letter => letter.Id);
+        var arrived = _receiver.Seen.Skip(before).SelectMany(batch => batch.Readings).Select(reading => reading.Id);
+        Assert.Equal(Enumerable.Range(1, _stored).Select(id => (long)id), arrived.Concat(letters).Order());
+    }
+
+    [Theory]
+    [InlineData(nameof(DrainOrder.OldestFirst))]
+    [InlineData(nameof(DrainOrder.LiveFirst))]
+    public async Task A_long_run_of_bad_readings_does_not_keep_the_good_ones_behind_it_for_long(string order)
+    {
+        const int Bad = 300;
+        await StartAsync(maxDeadLetters: 10_000);
+        _receiver.Rule = batch => batch.Readings.Any(IsBad) ? new(SendOutcome.Rejected, "answered 422") : SendResult.Accepted;
+        await StoreAsync(Bad, sensor: "bad");
+        await StoreAsync(200);
+        await LiveAsync(InTens with { DrainOrder = Enum.Parse<DrainOrder>(order) }, TimeSpan.FromHours(1));
+        Assert.Equal((0, Bad), (_buffer.GetStatus().Depth, _buffer.GetStatus().DeadLetters));
+        Assert.All(_buffer.ListDeadLetters(0, 1_000), letter => Assert.InRange(letter.Id, 1, Bad));
+        var good = _receiver.Seen.Where(batch => !batch.Readings.Any(IsBad)).SelectMany(batch => batch.Readings).Select(reading => reading.Id);
+        Assert.Equal(Enumerable.Range(Bad + 1, 200).Select(id => (long)id), good.Order());
+    }
+
+    [Fact]
+    public async Task A_bad_reading_that_finds_the_dead_letters_full_pushes_out_the_oldest_and_the_queue_goes_on()
+    {
+        await StartAsync(maxDeadLetters: 3);
+        _receiver.Rule = batch => batch.Readings.Any(IsBad) ? new(SendOutcome.Rejected, "answered 422") : SendResult.Accepted;
+        for (var i = 0; i < 5; i++)
+        {
+            await StoreAsync(1, sensor: "bad");
+            await StoreAsync(9);
+        }
+
+        await LiveAsync(InTens, TimeSpan.FromMinutes(1));
+        var status = _buffer.GetStatus();
+        Assert.Equal((0, 3), (status.Depth, status.DeadLetters));
+        var evicted = Assert.Single(status.Evicted);
+        Assert.Equal(("undeliverable", 2), (evicted.Reason, evicted.Count));
+        Assert.True(_log.Has("There are 3 dead letters"));
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _buffer.DisposeAsync();
+        _files.Dispose();
+    }
+
+    static bool IsBad(BufferedReading reading) => Encoding.UTF8.GetString(reading.Payload.Span).Contains("\"sensor\":\"bad\"", StringComparison.Ordinal);
+
+    async Task StartAsync(int maxDeadLetters)
+    {
+        _buffer = await _files.OpenAsync(with: options => options with { MaxDeadLetters = maxDeadLetters }, logger: _log.For<TelemetryBuffer>());
+        _dispatcher = new(
+            _buffer, new Dictionary<SinkKind, ISink> { [SinkKind.Http] = _receiver }, new BatchEncoder("pi", "module", () => _buffer.Epoch), _clock,
+            new Random(1), _log.For<Dispatcher>(), () => _woken = true);
+    }
+
+    async Task StoreAsync(int count, string sensor = "attic")
+    {
+        await Task.WhenAll(Enumerable.Range(_stored + 1, count).Select(n => _buffer.EnqueueAsync(BufferFixture.Reading(n, sensor), Token).AsTask()));
+        _stored += count;
+    }
+
+    /// <summary>Steps for so long, as the forwarder does.</summary>
+    async Task LiveAsync(ForwardingSettings settings, TimeSpan time)
+    {
+        var end = _clock.GetUtcNow() + time;
+        while (true)
+        {
+            _woken = false;
+            var wait = _dispatcher.Step(settings, paused: false, flushThrough: 0, CancellationToken.None);
+            if (_dispatcher.Settling is { IsCompleted: false } settling)
+                await settling;
+            else if (!_woken && _clock.GetUtcNow() >= end)
+                return;
+            else if (!_woken)
+                _clock.Advance(wait is { } w && _clock.GetUtcNow() + w < end ? w : end - _clock.GetUtcNow());
+        }
+    }
+}

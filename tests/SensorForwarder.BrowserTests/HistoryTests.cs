@@ -81,6 +81,32 @@ public sealed class HistoryTests(Browser browser) : IAsyncLifetime
             """));
     }
 
+    [Fact]
+    public async Task No_gap_is_drawn_where_not_everything_was_read_and_a_note_says_so()
+    {
+        await using var watched = await OpenInBlackoutAsync(1280, ColorScheme.Light);
+        var page = watched.Page;
+        await page.GetByRole(AriaRole.Button, new() { Name = "History of cellar" }).PressAsync("Enter");
+        await UntilChartAsync(page, "Chart: cellar, temperature");
+        await watched.UntilAsync("#history-summary", "°C to ");
+        // Five points a minute apart, an hour without any, five points; read as a whole, and in part.
+        var told = await page.EvaluateAsync<string[]>("""
+            () => [false, true].map((isPartlyRead) => {
+              const start = Date.parse('2020-01-01T10:00:00Z');
+              const minutes = [0, 1, 2, 3, 4, 64, 65, 66, 67, 68];
+              const points = minutes.map((minute) => ({ time: new Date(start + minute * 6e4).toISOString(), values: { temperature: { min: 1, max: 3, last: 2 } } }));
+              if (isPartlyRead) points[5].unreadBefore = true;
+              view.answer = { from: points[0].time, to: points[9].time, readings: 10, isPartlyRead, points };
+              takeSeries(latest.sensors.find((sensor) => sensor.name === 'cellar'), 'temperature');
+              describeHistory(false);
+              drawHistory();
+              return `${byId('history-summary').textContent} ${document.querySelectorAll('#chart .gap').length} drawn. ${byId('history-note').textContent}`;
+            })
+            """);
+        Assert.EndsWith("1 gap, the longest of 1 h 0 min. 1 drawn. ", told[0], StringComparison.Ordinal);
+        Assert.Contains("no gaps in what was read. 0 drawn. There is so much that of each piece of the time only the beginning was read", told[1], StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData(320, ColorScheme.Dark)]
     [InlineData(1280, ColorScheme.Light)]

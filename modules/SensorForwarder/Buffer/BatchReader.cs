@@ -22,6 +22,7 @@ internal sealed class BatchReader : IDisposable
     SqliteConnection? _connection;
     SqliteStatement _batch = null!;
     SqliteStatement _any = null!;
+    SqliteStatement _ofSensor = null!;
     SqliteStatement _time = null!;
     SqliteStatement _deadLetters = null!;
     SqliteStatement _document = null!;
@@ -62,6 +63,9 @@ internal sealed class BatchReader : IDisposable
             WHERE id > {Shown} ORDER BY id LIMIT ?2
             """);
         _any = connection.Prepare(Any("recorded_at, clock, payload"));
+        // The payload is as the encoder made it; what is sealed tells its sensor when it was unsealed.
+        _ofSensor = connection.Prepare(Any(
+            "recorded_at, clock, CASE WHEN typeof(payload) = 'blob' OR substr(payload, 1, length(?3)) = ?3 THEN payload END"));
         _time = connection.Prepare(Any("recorded_at, clock"));
         _deadLetters = connection.Prepare("""
             SELECT id, recorded_at, clock, payload, reason, answer, refused_at FROM dead_letter
@@ -78,6 +82,26 @@ internal sealed class BatchReader : IDisposable
     public IReadOnlyList<BufferedReading> PeekAny(long afterId, int maxCount, int maxBytes) =>
         Read(() => ReadBatch(_any, afterId, maxCount, maxBytes));
 
+    /// <summary>Those of one sensor among the rows that <see cref="PeekAny"/> finds, without the cost of the others.</summary>
+    /// <param name="maxRows">Rows that are looked at at most, whosever they are.</param>
+    public SensorRows PeekSensor(string sensor, long afterId, int maxRows, int maxBytes) => Read(() =>
+    {
+        _ofSensor.Bind(3, ReadingEncoder.BeginningOf(sensor));
+        var looks = 0;
+        var last = default((long Id, long RecordedAtMs, int Clock)?);
+        var readings = ReadBatch(_ofSensor, afterId, maxRows, maxBytes, (id, recordedAtMs, clock) =>
+        {
+            looks++;
+            last = (id, recordedAtMs, clock);
+        });
+        return new SensorRows(
+            [.. readings.Where(reading => EvictionLedger.SensorOf(reading.Payload.Span) == sensor)], looks,
+            last is var (id, recordedAtMs, clock) ? TimeOf(id, recordedAtMs, clock) : null);
+    });
+
+    /// <summary>Whether each row has to be unsealed to tell whose it is.</summary>
+    public bool IsSealed => _cipher is not null;
+
     /// <summary>When the first reading after an id was recorded, and in which of <see cref="ClockStretches"/>; of those that
     /// <see cref="PeekAny"/> finds.</summary>
     public ReadingTime? PeekTime(long afterId) => Read(() =>
@@ -87,9 +111,7 @@ internal sealed class BatchReader : IDisposable
         {
             if (!_time.Step())
                 return (ReadingTime?)null;
-            var clock = (int)_time.Number(2);
-            var recordedAt = TimeRepair.Moment(_time.Number(1) + (_clock.CorrectionMs(clock) ?? 0));
-            return new ReadingTime(_time.Number(0), recordedAt, clock);
+            return TimeOf(_time.Number(0), _time.Number(1), (int)_time.Number(2));
         }
         finally
         {
@@ -136,6 +158,9 @@ internal sealed class BatchReader : IDisposable
         ORDER BY 1 LIMIT ?2
         """;
 
+    ReadingTime TimeOf(long id, long recordedAtMs, int clock) =>
+        new(id, TimeRepair.Moment(recordedAtMs + (_clock.CorrectionMs(clock) ?? 0)), clock);
+
     // One that can't be unsealed was changed on the medium: a salvage drops it, and says so.
     ReadOnlySpan<byte> Plain(SqliteStatement row, long id)
     {
@@ -177,7 +202,9 @@ internal sealed class BatchReader : IDisposable
         _connection = null;
     }
 
-    BufferedReading[] ReadBatch(SqliteStatement query, long afterId, int maxCount, int maxBytes)
+    // A row without a payload is seen, and no more.
+    BufferedReading[] ReadBatch(
+        SqliteStatement query, long afterId, int maxCount, int maxBytes, Action<long, long, int>? seen = null)
     {
         var rows = new List<(long Id, long RecordedAtMs, int End)>(Math.Min(maxCount, 1_024));
         var bytes = new byte[Math.Min(Math.Max(_lastBytes, SmallestArray), Math.Max(maxBytes, SmallestArray))];
@@ -187,6 +214,11 @@ internal sealed class BatchReader : IDisposable
         {
             while (query.Step())
             {
+                if (seen is not null && query.IsNull(3))
+                {
+                    seen(query.Number(0), query.Number(1), (int)query.Number(2));
+                    continue;
+                }
                 var payload = Plain(query, query.Number(0));
                 // A repaired time keeps its length, but a mark on a doubtful one adds to it.
                 var needed = payload.Length + TimeRepair.MaxAddedBytes;
@@ -198,6 +230,7 @@ internal sealed class BatchReader : IDisposable
                 used += TimeRepair.Copy(
                     payload, bytes.AsSpan(used), ref recordedAtMs, _clock.CorrectionMs((int)query.Number(2)));
                 rows.Add((query.Number(0), recordedAtMs, used));
+                seen?.Invoke(query.Number(0), query.Number(1), (int)query.Number(2));
             }
         }
         finally

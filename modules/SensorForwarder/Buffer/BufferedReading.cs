@@ -10,6 +10,11 @@ internal readonly record struct BufferedReading(long Id, DateTimeOffset Recorded
 /// <summary>When a reading was measured, and in which segment of the clock.</summary>
 internal readonly record struct ReadingTime(long Id, DateTimeOffset RecordedAt, int Clock);
 
+/// <summary>What a look at some rows found of one sensor.</summary>
+/// <param name="Looks">Rows that were looked at.</param>
+/// <param name="Last">The last of them; null: there was none any more.</param>
+internal sealed record SensorRows(IReadOnlyList<BufferedReading> Readings, int Looks, ReadingTime? Last);
+
 /// <summary>A reading that a receiver refused for good.</summary>
 /// <param name="Id">The id that it had, and still has, in the queue's numbering.</param>
 /// <param name="RecordedAt">When it was measured, UTC.</param>

@@ -25,6 +25,9 @@ internal static class ReadingEncoder
     static readonly JsonEncodedText ReasonName = JsonEncodedText.Encode("reason");
     static readonly JsonEncodedText ValuesName = JsonEncodedText.Encode("values");
 
+    // The payload is JSON in a message body, never in a page: what HTML would need escaped stays readable.
+    static readonly JavaScriptEncoder Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping;
+
     [ThreadStatic]
     static Scratch? _scratch;
 
@@ -60,6 +63,9 @@ internal static class ReadingEncoder
         json.Flush();
         return scratch.Written;
     }
+
+    /// <summary>How each payload of a sensor begins, and none of another.</summary>
+    public static string BeginningOf(string sensor) => $"{{\"sensor\":\"{JsonEncodedText.Encode(sensor, Encoder)}\"";
 
     /// <summary>Writes the 24 characters of a time in UTC, to the millisecond.</summary>
     public static void FormatTime(DateTimeOffset time, Span<byte> destination)
@@ -104,9 +110,7 @@ internal static class ReadingEncoder
     {
         const int KeptBytes = 65_536;
 
-        // The payload is JSON in a message body, never in a page: what HTML would need escaped stays readable.
-        static readonly JsonWriterOptions Options =
-            new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping, SkipValidation = true };
+        static readonly JsonWriterOptions Options = new() { Encoder = Encoder, SkipValidation = true };
 
         ArrayBufferWriter<byte> _bytes = new(512);
         Utf8JsonWriter? _json;

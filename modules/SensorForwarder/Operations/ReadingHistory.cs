@@ -18,28 +18,38 @@ internal sealed record HistoryQuery(string Sensor, DateTimeOffset? From, DateTim
 
 /// <summary>
 /// The readings of one sensor that are in the buffer, waiting or forwarded and not yet deleted, thinned to a number of points with the least, the greatest and the last
-/// value of each. <see cref="TimeStretches"/> find them, and of a long time each piece is read in
+/// value of each. <see cref="TimeStretches"/> find them, and of a very long time each piece is read in
 /// part: the work is bounded whatever the queue holds. It reads on a connection of its own; one question at a time.
 /// </summary>
 internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
 {
     public const int MaxPoints = 1000;
 
-    /// <summary>Rows that one question reads at most.</summary>
-    public const int MaxRows = 50_000;
-
     /// <summary>Changes of a wrong clock that are told apart, the newest.</summary>
     public const int MaxStretches = 100;
 
-    const int PageRows = 500;
+    // A sensor that is seldom read among fast ones is found by looking at many rows; few pieces would leave out long times.
+    const int LeastPieces = 200;
+    const int PageRows = 5_000;
+    const int LeastPageRows = 100;
     const int PageBytes = 1 << 20;
 
+    // What it costs to look at a row that has to be unsealed, in rows that have not.
+    const int SealedCost = 10;
+
     readonly SemaphoreSlim _turn = new(1);
+
+    /// <summary>Rows of all sensors that one question looks at at most; a tenth of them where each has to be unsealed.</summary>
+    public int MaxRows { get; init; } = 1_000_000;
+
+    /// <summary>Readings of the sensor that one question takes at most.</summary>
+    public int MaxReadings { get; init; } = 50_000;
 
     /// <summary>How many times the last question looked at a row.</summary>
     public long RowsOfLastQuestion { get; private set; }
 
-    /// <returns>JSON: <c>{"sensor","from","to","readings","isPartlyRead","points":[{"time","values":{"temperature":{"min","max","last"}}}]}</c>.</returns>
+    /// <returns>JSON: <c>{"sensor","from","to","readings","isPartlyRead","points":[{"time","unreadBefore","values":{"temperature":{"min","max","last"}}}]}</c>;
+    /// <c>unreadBefore</c>, where it is true, says that between this point and the one before there are readings that were not read.</returns>
     public async Task<byte[]> WriteAsync(HistoryQuery query, CancellationToken cancellationToken)
     {
         await _turn.WaitAsync(cancellationToken);
@@ -67,13 +77,12 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
 
         var buckets = new SortedDictionary<long, Bucket>();
         var readings = 0L;
-        var isPartlyRead = ranges.Sum(range => range.Last - range.First + 1) > MaxRows;
-        foreach (var (first, last) in isPartlyRead ? Pieces(ranges, query.Points) : ranges)
+        var unread = new List<(DateTimeOffset From, DateTimeOffset To)>();
+        foreach (var piece in Pieces(ranges, reader.IsSealed ? MaxRows / SealedCost : MaxRows, query.Points))
         {
-            foreach (var reading in Rows(reader, first, last, cancellationToken))
+            foreach (var reading in Read(reader, query.Sensor, piece, unread, cancellationToken))
             {
-                RowsOfLastQuestion++;
-                if (reading.RecordedAt < from || reading.RecordedAt > to || EvictionLedger.SensorOf(reading.Payload.Span) != query.Sensor) continue;
+                if (reading.RecordedAt < from || reading.RecordedAt > to) continue;
                 var index = Math.Min((long)((reading.RecordedAt - from) / (to - from) * query.Points), query.Points - 1);
                 if (!buckets.TryGetValue(index, out var bucket)) buckets[index] = bucket = new(query.Value);
                 bucket.Add(reading);
@@ -81,7 +90,14 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
             }
         }
 
-        return Write(query with { From = from, To = to }, buckets.Values, readings, isPartlyRead);
+        var before = from;
+        foreach (var bucket in buckets.Values)
+        {
+            bucket.IsUnreadBefore = unread.Any(span => span.From < bucket.First && span.To > before);
+            before = bucket.Last;
+        }
+
+        return Write(query with { From = from, To = to }, buckets.Values, readings, isPartlyRead: unread.Count > 0);
     }
 
     static DateTimeOffset Oldest(List<TimeStretch> stretches, DateTimeOffset to)
@@ -90,37 +106,52 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
         return oldest < to ? oldest : to - TimeSpan.FromHours(1);
     }
 
-    // As many pieces of each range as its share in all readings is.
-    static IEnumerable<(long First, long Last)> Pieces(List<(long First, long Last)> ranges, int points)
+    // As many pieces of each range as its share in all rows is; what is not too much stays whole.
+    IEnumerable<Piece> Pieces(List<(long First, long Last)> ranges, int maxRows, int points)
     {
         var all = ranges.Sum(range => range.Last - range.First + 1);
+        var most = all <= Math.Min(maxRows, MaxReadings) ? 1 : Math.Max(points, LeastPieces);
         foreach (var (first, last) in ranges)
         {
             var count = last - first + 1;
-            var pieces = Math.Max(1, count * points / all);
+            var pieces = Math.Max(1, count * most / all);
             for (var piece = 0L; piece < pieces; piece++)
             {
-                var start = first + (count * piece / pieces);
-                yield return (start, Math.Min(first + (count * (piece + 1) / pieces), start + Math.Max(1, MaxRows / points)) - 1);
+                var (start, end) = (first + (count * piece / pieces), first + (count * (piece + 1) / pieces) - 1);
+                yield return new(start, end, Math.Max(1, maxRows / most), Math.Max(1, MaxReadings / most));
             }
         }
     }
 
-    static IEnumerable<BufferedReading> Rows(BatchReader reader, long from, long to, CancellationToken cancellationToken)
+    // What is left of a piece is unread.
+    IEnumerable<BufferedReading> Read(
+        BatchReader reader, string sensor, Piece piece, List<(DateTimeOffset From, DateTimeOffset To)> unread, CancellationToken cancellationToken)
     {
-        for (var after = from - 1; after < to;)
+        var (rowsLeft, readingsLeft) = (piece.MaxRows, piece.MaxReadings);
+        for (var after = piece.First - 1; after < piece.Last;)
         {
             cancellationToken.ThrowIfCancellationRequested();
-            var rows = reader.PeekAny(after, (int)Math.Min(PageRows, to - after), PageBytes);
-            if (rows.Count == 0) yield break;
-            foreach (var row in rows)
+            var page = Math.Min(piece.Last - after, Math.Min(rowsLeft, Math.Clamp(readingsLeft, LeastPageRows, PageRows)));
+            var found = reader.PeekSensor(sensor, after, (int)page, PageBytes);
+            RowsOfLastQuestion += found.Looks;
+            if (found.Last is not { } last) yield break;
+            foreach (var reading in found.Readings)
             {
-                if (row.Id > to) yield break;
-                yield return row;
+                if (reading.Id > piece.Last) yield break;
+                yield return reading;
+                if (--readingsLeft > 0 || reading.Id == piece.Last) continue;
+                LeaveRest(reading.RecordedAt);
+                yield break;
             }
 
-            after = rows[^1].Id;
+            after = last.Id;
+            rowsLeft -= found.Looks;
+            if (rowsLeft > 0 || after >= piece.Last) continue;
+            LeaveRest(last.RecordedAt);
+            yield break;
         }
+
+        void LeaveRest(DateTimeOffset from) => unread.Add((from, reader.PeekTime(piece.Last - 1)?.RecordedAt ?? from));
     }
 
     static byte[] Write(HistoryQuery query, IEnumerable<Bucket> buckets, long readings, bool isPartlyRead)
@@ -143,16 +174,28 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
         return bytes.WrittenSpan.ToArray();
     }
 
+    /// <summary>Some ids, and how much of them is read at most.</summary>
+    readonly record struct Piece(long First, long Last, int MaxRows, int MaxReadings);
+
     sealed class Bucket(string? only)
     {
         readonly Dictionary<string, (double Min, double Max, double Last)> _values = [];
-        DateTimeOffset _last;
+
+        /// <summary>When the first of its readings was recorded.</summary>
+        public DateTimeOffset First { get; private set; } = DateTimeOffset.MaxValue;
+
+        /// <summary>When the last of its readings was recorded.</summary>
+        public DateTimeOffset Last { get; private set; }
+
+        /// <summary>Whether something between this and the bucket before was not read.</summary>
+        public bool IsUnreadBefore { get; set; }
 
         public void Add(BufferedReading reading)
         {
             // Of a clock that was set back the later times come first.
-            var isLast = reading.RecordedAt >= _last;
-            if (isLast) _last = reading.RecordedAt;
+            var isLast = reading.RecordedAt >= Last;
+            if (isLast) Last = reading.RecordedAt;
+            if (reading.RecordedAt < First) First = reading.RecordedAt;
             using var json = JsonDocument.Parse(reading.Payload);
             if (!json.RootElement.TryGetProperty("values", out var values) || values.ValueKind != JsonValueKind.Object) return;
             foreach (var value in values.EnumerateObject())
@@ -168,7 +211,8 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
         public void WriteTo(Utf8JsonWriter json)
         {
             json.WriteStartObject();
-            json.WriteString("time", _last.UtcDateTime);
+            json.WriteString("time", Last.UtcDateTime);
+            if (IsUnreadBefore) json.WriteBoolean("unreadBefore", true);
             json.WriteStartObject("values");
             foreach (var (name, (min, max, last)) in _values)
             {

@@ -1,3 +1,4 @@
+using System.Security.Cryptography;
 using System.Text.Json.Nodes;
 using SensorForwarder.Buffer;
 using SensorForwarder.Operations;
@@ -13,9 +14,10 @@ public sealed class ReadingHistoryTests : IDisposable
 
     public void Dispose() => _files.Dispose();
 
-    static async Task<JsonNode> AskAsync(TelemetryBuffer buffer, string sensor, int fromSecond, int toSecond, int points)
+    static async Task<JsonNode> AskAsync(
+        TelemetryBuffer buffer, string sensor, int fromSecond, int toSecond, int points, int maxRows = 1_000_000, int maxReadings = 50_000)
     {
-        using var history = new ReadingHistory(buffer);
+        using var history = new ReadingHistory(buffer) { MaxRows = maxRows, MaxReadings = maxReadings };
         var query = new HistoryQuery(sensor, BufferFixture.Noon.AddSeconds(fromSecond), BufferFixture.Noon.AddSeconds(toSecond), points);
         return JsonNode.Parse(await history.WriteAsync(query, Token))!;
     }
@@ -78,14 +80,63 @@ public sealed class ReadingHistoryTests : IDisposable
     [Fact]
     public async Task Of_a_long_queue_each_piece_is_read_in_part_and_all_of_the_time_is_covered()
     {
-        await using var buffer = await _files.OpenAsync(BufferFixture.AtOnce with { CommitInterval = TimeSpan.FromMilliseconds(100) });
-        var count = ReadingHistory.MaxRows + 30_000;
-        var last = Task.CompletedTask;
-        for (var i = 1; i <= count; i++) last = buffer.EnqueueAsync(BufferFixture.Reading(i), Token).AsTask();
-        await last;
-        var answer = await AskAsync(buffer, "attic", 0, count, 100);
+        await using var buffer = await _files.OpenAsync();
+        await StoreAsync(buffer, 8_000, _ => "attic");
+        var answer = await AskAsync(buffer, "attic", 0, 8_000, 100, maxReadings: 5_000);
         Assert.True((bool)answer["isPartlyRead"]!);
-        Assert.InRange((long)answer["readings"]!, 10_000, ReadingHistory.MaxRows);
+        Assert.InRange((long)answer["readings"]!, 1_000, 5_000);
         Assert.InRange(answer["points"]!.AsArray().Count, 95, 100);
+        Assert.False((bool)(await AskAsync(buffer, "attic", 0, 8_000, 100, maxReadings: 8_000))["isPartlyRead"]!);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_sensor_that_is_seldom_read_among_fast_ones_is_all_there(bool isSealed)
+    {
+        // Each eightieth reading, never at the beginning of a piece; its name is escaped in the payload.
+        const string Slow = "slow \"one\"";
+        await using var buffer = await _files.OpenAsync(with: options => isSealed ? options with { Key = NewKey() } : options);
+        await StoreAsync(buffer, 8_000, i => i % 80 == 70 ? Slow : $"slow{i % 8}");
+        var answer = await AskAsync(buffer, Slow, 0, 8_000, 200, maxReadings: 5_000);
+        Assert.False((bool)answer["isPartlyRead"]!);
+        Assert.Equal(100, (long)answer["readings"]!);
+        Assert.All(answer["points"]!.AsArray(), point => Assert.Null(point!["unreadBefore"]));
+    }
+
+    [Fact]
+    public async Task What_was_not_read_is_told_at_the_point_behind_it()
+    {
+        // Of twenty seconds the first ten are looked at: of two sensors one is read in them, and one is not.
+        await using var buffer = await _files.OpenAsync();
+        await StoreAsync(buffer, 4_000, i => (i % 20) switch { 5 => "early", 15 => "late", _ => "fast" });
+        var early = await AskAsync(buffer, "early", 0, 4_000, 200, maxRows: 2_000);
+        Assert.True((bool)early["isPartlyRead"]!);
+        Assert.Equal(200, early["points"]!.AsArray().Count);
+        Assert.All(early["points"]!.AsArray().Skip(1), point => Assert.True((bool)point!["unreadBefore"]!));
+
+        var late = await AskAsync(buffer, "late", 0, 4_000, 200, maxRows: 2_000);
+        Assert.True((bool)late["isPartlyRead"]!);
+        Assert.Empty(late["points"]!.AsArray());
+
+        // Ten points of one piece are read one after the other.
+        var fast = await AskAsync(buffer, "fast", 0, 4_000, 1_000, maxRows: 2_000);
+        Assert.InRange(fast["points"]!.AsArray().Count(point => point!["unreadBefore"] is null), 1, 800);
+        using var history = new ReadingHistory(buffer) { MaxRows = 2_000 };
+        await history.WriteAsync(new("early", BufferFixture.Noon, BufferFixture.Noon.AddSeconds(4_000), 200), Token);
+        Assert.InRange(history.RowsOfLastQuestion, 2_000, 2_300);
+    }
+
+    static async Task StoreAsync(TelemetryBuffer buffer, int count, Func<int, string> sensorOf)
+    {
+        foreach (var some in Enumerable.Range(1, count).Chunk(1_000))
+            await Task.WhenAll(some.Select(i => buffer.EnqueueAsync(BufferFixture.Reading(i, sensorOf(i)), Token).AsTask()));
+    }
+
+    BufferKey NewKey()
+    {
+        var file = Path.Combine(_files.Directory, "key");
+        File.WriteAllBytes(file, RandomNumberGenerator.GetBytes(32));
+        return BufferKey.Read(file);
     }
 }

@@ -87,16 +87,23 @@ async function loadHistory(sensor, isChosen) {
 function takeSeries(sensor, name) {
   const { answer } = view;
   const [from, to] = [Date.parse(answer.from), Date.parse(answer.to)];
-  const points = answer.points.filter((p) => p.values[name]).map((p) => ({ time: Date.parse(p.time), ...p.values[name] }));
+  const points = [];
+  let isUnread = false;
+  answer.points.forEach((p) => {
+    isUnread ||= p.unreadBefore === true;
+    if (!p.values[name]) return;
+    points.push({ time: Date.parse(p.time), ...p.values[name], isAfterUnread: isUnread });
+    isUnread = false;
+  });
   const first = points.length ? points[0].time : Infinity;
   const own = (hour.get(`${sensor.name} ${name}`) || [])
     .map((value, i, all) => ({ time: hourAt - (all.length - 1 - i) * 30e3, min: value, max: value, last: value }))
     .filter((p) => p.min !== null && p.time >= from && p.time < first - 15e3);
   const all = [...own, ...points];
   const steps = all.slice(1).map((p, i) => p.time - all[i].time);
-  // What was thinned lies further apart: a gap is what is long among its neighbours.
+  // What was thinned lies further apart: a gap is what is long among its neighbours. Where not everything was read nobody knows.
   const bucket = (to - from) / partsOf(byId('chart'));
-  const breaks = steps.map((step, i) => step > Math.max(2.5 * bucket, own.length ? 70e3 : 0, 3 * median(steps.slice(Math.max(0, i - 5), i + 6))));
+  const breaks = steps.map((step, i) => !all[i + 1].isAfterUnread && step > Math.max(2.5 * bucket, own.length ? 70e3 : 0, 3 * median(steps.slice(Math.max(0, i - 5), i + 6))));
   const pieces = [];
   all.forEach((p, i) => { if (i === 0 || breaks[i - 1]) pieces.push([p]); else pieces[pieces.length - 1].push(p); });
   view.series = { label: sensor.label || sensor.name, name, unit: sensor.unit || unitOf(name), from, to, points: all, pieces, hasOwn: own.length > 0, readings: answer.readings };
@@ -105,7 +112,7 @@ function takeSeries(sensor, name) {
 const withUnit = (series, n) => `${shown(series.name, n)}${series.unit ? ` ${series.unit}` : ''}`;
 
 function describeHistory(isChosen) {
-  const { series } = view;
+  const { series, answer: { isPartlyRead } } = view;
   const { points, pieces, from, to } = series;
   const span = to - from;
   const summary = byId('history-summary');
@@ -114,18 +121,18 @@ function describeHistory(isChosen) {
   const title = `${series.label}, ${series.name ? titleOf(series.name) : 'no values'}, ${moment(from, span)} to ${moment(to, span)}`;
   byId('chart').setAttribute('aria-label', `Chart: ${title}`);
   if (!points.length) {
-    setText(summary, `${title}: nothing is known of this time.`);
+    setText(summary, `${title}: ${isPartlyRead ? 'nothing was found in what was read' : 'nothing is known of this time'}.`);
   } else {
     const [low, high] = [Math.min(...points.map((p) => p.min)), Math.max(...points.map((p) => p.max))];
     const gaps = pieces.slice(1).map((piece, i) => piece[0].time - pieces[i][pieces[i].length - 1].time);
     const longest = gaps.length ? `, the longest of ${duration(Math.max(...gaps) / 1e3)}` : '';
     setText(summary, `${title}: ${withUnit(series, low)} to ${withUnit(series, high)}, last ${withUnit(series, points[points.length - 1].last)}; `
-      + `${gaps.length ? `${gaps.length} ${gaps.length === 1 ? 'gap' : 'gaps'}${longest}` : 'no gaps'}.`);
+      + `${gaps.length ? `${gaps.length} ${gaps.length === 1 ? 'gap' : 'gaps'}${longest}` : isPartlyRead ? 'no gaps in what was read' : 'no gaps'}.`);
   }
   const notes = [];
   if (series.hasOwn) notes.push('What was forwarded has left the buffer; of the last hour the page shows a value each half minute instead.');
-  else if (!points.length || points[0].time > from + span / 20) notes.push(`${points.length ? `Before ${moment(points[0].time, span)} nothing` : 'Nothing'} is in the buffer; what is forwarded leaves it, unless retainForwardedHours keeps it.`);
-  if (view.answer.isPartlyRead) notes.push('There is so much that each piece of the time was read in part: short peaks may be missing.');
+  else if (points.length ? !points[0].isAfterUnread && points[0].time > from + span / 20 : !isPartlyRead) notes.push(`${points.length ? `Before ${moment(points[0].time, span)} nothing` : 'Nothing'} is in the buffer; what is forwarded leaves it, unless retainForwardedHours keeps it.`);
+  if (isPartlyRead) notes.push('There is so much that of each piece of the time only the beginning was read: peaks and readings may be missing, and so may gaps.');
   setText(byId('history-note'), notes.join(' '));
   tabulateHistory(series, span);
 }
@@ -141,7 +148,7 @@ function tabulateHistory({ points, from, to, name, unit }, span) {
     head.scope = 'row';
     const cells = inside.length
       ? [Math.min(...inside.map((p) => p.min)), Math.max(...inside.map((p) => p.max)), inside[inside.length - 1].last].map((n) => element('td', '', shown(name, n)))
-      : [element('td', '', 'none'), element('td', '', 'none'), element('td', '', 'none')];
+      : [1, 2, 3].map(() => element('td', '', view.answer.isPartlyRead ? 'none read' : 'none'));
     row.append(head, ...cells);
     return row;
   }));

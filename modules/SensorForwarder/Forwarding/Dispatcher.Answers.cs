@@ -112,7 +112,7 @@ internal sealed partial class Dispatcher
         if (!result.NotSent && !IsRefusal(result)) batch = batch with { MayHaveArrived = true };
         _failed.Add(batch);
         _failure ??= (result, batch);
-        Status = Status with { LastError = result.Reason };
+        Status = Status with { LastError = result.Reason, LastErrorAnswer = result.IsReached ? result.Outcome : null };
     }
 
     /// <summary>Puts a refused reading aside, unless too many were refused one after the other.</summary>

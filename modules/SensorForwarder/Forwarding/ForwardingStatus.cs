@@ -15,6 +15,9 @@ internal sealed record ForwardingStatus
     /// <summary>Why the last attempt failed; null when it succeeded, or the answer was only about readings.</summary>
     public string? LastError { get; init; }
 
+    /// <summary>How the receiver answered with <see cref="LastError"/>; null when it was not reached.</summary>
+    public SendOutcome? LastErrorAnswer { get; init; }
+
     /// <summary>The last attempt that failed, whatever came after it; null: none did.</summary>
     public SendFailure? LastFailure { get; init; }
 

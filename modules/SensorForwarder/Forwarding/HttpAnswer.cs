@@ -36,8 +36,8 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, TimeProvider tim
         var reason = said.Length == 0 ? $"answered {status}" : $"answered {status}: {said}";
         return status switch
         {
-            407 => new(SendOutcome.Denied, ProxyText.PasswordWanted),
-            408 or 429 or >= 500 => new(SendOutcome.Retry, reason, RetryAfter(response.Headers)),
+            407 => new SendResult(SendOutcome.Denied, ProxyText.PasswordWanted) with { IsReached = false },
+            408 or 429 or >= 500 => new SendResult(SendOutcome.Retry, reason, RetryAfter(response.Headers)) with { IsReached = true },
             413 => new(SendOutcome.TooLarge, reason),
             400 or 422 => new SendResult(SendOutcome.Rejected, reason) with { Partial = partial },
             >= 300 and < 400 => new(

@@ -57,6 +57,9 @@ internal readonly record struct SendResult(SendOutcome Outcome, string Reason = 
     /// <summary>For <see cref="SendOutcome.Retry"/>: it is certain that nothing reached the receiver.</summary>
     public bool NotSent { get; init; }
 
+    /// <summary>The receiver is reached, whatever it says: what fails is not the connection.</summary>
+    public bool IsReached { get; init; } = Outcome != SendOutcome.Retry;
+
     /// <summary>What the receiver said about single readings; null when it spoke of the batch as a whole.</summary>
     public PartialAnswer? Partial { get; init; }
 }

@@ -70,6 +70,7 @@ internal sealed class StatusWriter(
         hash.Add(forwarding.Sink);
         hash.Add(forwarding.Paused);
         hash.Add(forwarding.LastError is null);
+        hash.Add(forwarding.LastError is null ? null : forwarding.LastErrorAnswer);
         hash.Add(forwarding.UpstreamHeldSince is null);
         hash.Add(hub?.Status.State == HubState.Connected);
         foreach (var sensor in scheduler.Health.OrderBy(sensor => sensor.Name, StringComparer.Ordinal))

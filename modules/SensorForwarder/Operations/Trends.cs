@@ -15,8 +15,14 @@ internal enum LinkState
     /// <summary>The last attempt was accepted, or the hub is connected.</summary>
     Up,
 
-    /// <summary>The hub is not connected, or the last attempt failed.</summary>
+    /// <summary>The hub is not connected, or the last attempt reached nobody.</summary>
     Down,
+
+    /// <summary>The receiver is reached, and takes nothing from us until a person acts.</summary>
+    Refusing,
+
+    /// <summary>The receiver is reached, and answers with an error of its own; it may pass.</summary>
+    Failing,
 
     /// <summary>A person holds it.</summary>
     Paused,
@@ -120,7 +126,16 @@ internal sealed class Trends(
         if (forwarding.Paused) return LinkState.Paused;
         var goesToHub = GoesToHub(forwarding);
         if (goesToHub && hub!.Status.State != HubState.Connected) return LinkState.Down;
-        if (forwarding.LastError is not null) return LinkState.Down;
+        if (forwarding.LastError is not null)
+        {
+            return forwarding.LastErrorAnswer switch
+            {
+                null => LinkState.Down,
+                SendOutcome.Retry => LinkState.Failing,
+                _ => LinkState.Refusing,
+            };
+        }
+
         return goesToHub || forwarding.LastSuccess is not null ? LinkState.Up : LinkState.Starting;
     }
 

@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Logging.Abstractions;
 using SensorForwarder.Configuration;
 using SensorForwarder.Forwarding;
@@ -65,7 +66,7 @@ public sealed class LinkReportTests
     [Fact]
     public async Task An_http_link_says_since_when_it_is_as_it_is_and_keeps_the_last_error_with_its_time()
     {
-        var answer = new SendResult(SendOutcome.Retry, "answered 503: busy");
+        var answer = new SendResult(SendOutcome.Retry, "no answer came within 5 s");
         var sink = new FakeSink { Rule = _ => answer };
         await using var fixture = await ForwarderFixture.StartAsync(http: sink);
         using var watched = new Watched(fixture);
@@ -77,7 +78,7 @@ public sealed class LinkReportTests
         await Until.True(() => (string)watched.Look("link")["state"]! == "Down", fixture.Clock, TimeSpan.FromSeconds(1));
         var link = watched.Look("link");
         var since = (DateTimeOffset)link["since"]!;
-        Assert.Equal("answered 503: busy", (string)link["lastError"]!);
+        Assert.Equal("no answer came within 5 s", (string)link["lastError"]!);
         Assert.InRange((DateTimeOffset)link["lastErrorAt"]!, since - TimeSpan.FromSeconds(1), since);
         Assert.Contains($"down since {(string)link["since"]!}", watched.Text(), StringComparison.Ordinal);
 
@@ -89,9 +90,38 @@ public sealed class LinkReportTests
         await Until.True(() => (string)watched.Look("link")["state"]! == "Up", fixture.Clock, TimeSpan.FromSeconds(1));
         link = watched.Look("link");
         Assert.True((DateTimeOffset)link["since"]! > (DateTimeOffset)link["lastErrorAt"]!, link.ToJsonString());
-        Assert.Equal("answered 503: busy", (string)link["lastError"]!);
+        Assert.Equal("no answer came within 5 s", (string)link["lastError"]!);
         await Until.True(watched.PageAgrees, fixture.Clock, TimeSpan.FromSeconds(1));
-        Assert.Contains($"last error {(string)link["lastErrorAt"]!}: answered 503: busy", watched.Text(), StringComparison.Ordinal);
+        Assert.Contains($"last error {(string)link["lastErrorAt"]!}: no answer came within 5 s", watched.Text(), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(401, "Refusing", "the receiver refuses")]
+    [InlineData(404, "Refusing", "the receiver refuses")]
+    [InlineData(413, "Refusing", "the receiver refuses")]
+    [InlineData(429, "Failing", "the receiver answers with an error")]
+    [InlineData(500, "Failing", "the receiver answers with an error")]
+    [InlineData(407, "Down", "down")] // a proxy says that, and the receiver is not reached
+    public async Task A_receiver_that_is_reached_and_takes_nothing_is_not_told_as_one_that_is_not_reached(int answer, string state, string text)
+    {
+        await using var receiver = await Receiver.StartAsync(context =>
+        {
+            context.Response.StatusCode = answer;
+            return context.Response.WriteAsync("not so");
+        });
+        using var http = new HttpSink(new(null, new Dictionary<string, string>()), TimeProvider.System);
+        var sink = new FakeSink { Send = (batch, settings, token) => http.SendAsync(batch, settings with { HttpEndpoint = receiver.Url }, token) };
+        await using var fixture = await ForwarderFixture.StartAsync(http: sink);
+        using var watched = new Watched(fixture);
+        await fixture.StoreAsync(200);
+        await fixture.RunAsync();
+        await Until.True(() => (string)watched.Look("link")["state"]! == state, fixture.Clock, TimeSpan.FromSeconds(1));
+        if (answer != 407) Assert.Equal($"answered {answer}: not so", (string)watched.Look("link")["lastError"]!);
+        Assert.Contains($"{text} since {(string)watched.Look("link")["since"]!}", watched.Text(), StringComparison.Ordinal);
+        await Until.True(watched.PageAgrees, fixture.Clock, TimeSpan.FromSeconds(1));
+
+        answer = 200;
+        await Until.True(() => (string)watched.Look("link")["state"]! == "Up", fixture.Clock, TimeSpan.FromSeconds(1));
     }
 
     [Fact]

@@ -37,6 +37,8 @@ internal static class StatusPage
         {
             "Up" => "up",
             "Down" => "down",
+            "Refusing" => "the receiver refuses",
+            "Failing" => "the receiver answers with an error",
             "Paused" => "paused by a person",
             _ => "nothing was sent yet",
         };

@@ -2,8 +2,8 @@
 
 // The way to the receiver: its state, what is held back, and the lanes. Loaded before page.js, whose functions it uses.
 
-const linkNames = { Up: 'Connected', Down: 'No connection', Paused: 'Paused', Starting: 'Nothing sent yet' };
-const linkStates = { Up: 'good', Down: 'bad', Paused: 'warn', Starting: 'wait' };
+const linkNames = { Up: 'Connected', Down: 'No connection', Refusing: 'The receiver refuses', Failing: 'The receiver answers with an error', Paused: 'Paused', Starting: 'Nothing sent yet' };
+const linkStates = { Up: 'good', Down: 'bad', Refusing: 'bad', Failing: 'bad', Paused: 'warn', Starting: 'wait' };
 const orders = { OldestFirst: 'oldest first', LiveFirst: 'new ones first' };
 
 function showLink(link) {
@@ -21,7 +21,7 @@ function showLink(link) {
     link.lastError ? ['last error', `${duration(ago(link.lastErrorAt))} ago`] : null,
   ]);
   setText(byId('link-error'), link.lastError || '');
-  setState(byId('link-error'), link.state === 'Down' ? 'bad' : 'past');
+  setState(byId('link-error'), linkStates[link.state] === 'bad' ? 'bad' : 'past');
   setText(byId('link-held'), [heldByQuota(link.quota), heldByEdgeHub(link.upstream)].filter((t) => t).join(' '));
   showLanes(link);
 }

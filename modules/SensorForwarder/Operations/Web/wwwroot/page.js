@@ -98,6 +98,7 @@ function showBanner(now) {
   if (now.storage.state === 'Refusing') return banner('bad', 'The buffer is full: new readings are refused', `${stored}. There is room when some are sent, or bufferMaxMegabytes is raised.`);
   if (now.storage.state !== 'Ok') return banner('bad', 'The volume takes no readings', now.storage.reason || 'Readings wait in memory; see Storage.');
   if (now.link.state === 'Down') return banner('bad', 'No connection', `${waiting}; they are sent when it is back. Sensing goes on.`);
+  if (now.link.state === 'Refusing' || now.link.state === 'Failing') return banner('bad', linkNames[now.link.state], `${now.link.lastError}. ${waiting}; they are sent when it takes them. Sensing goes on.`);
   if (now.link.state === 'Paused') return banner('warn', 'Forwarding is paused', `${waiting} until somebody resumes it.`);
   if (heldByEdgeHub(now.link.upstream)) return banner('warn', 'edgeHub does not get through to the cloud', `${waiting} until it does; one batch a minute goes.`);
   if (now.queue.givesUp) return banner('warn', 'The buffer is full', `${waiting}.`);
@@ -263,7 +264,7 @@ async function refresh(name, revision, show) {
 function show(now) {
   latest = now;
   setText(byId('device'), now.device);
-  document.title = `${now.link.state === 'Down' ? '! ' : ''}${now.device} - SensorForwarder`;
+  document.title = `${linkStates[now.link.state] === 'bad' ? '! ' : ''}${now.device} - SensorForwarder`;
   setText(byId('about'), `${now.module} ${now.version}, up ${duration(now.uptimeSeconds)}`);
   showBanner(now);
   showLink(now.link);

@@ -40,8 +40,19 @@ internal sealed class BatchReader : IDisposable
         _clock = clock;
         _open = open;
         _reportDamage = reportDamage;
-        Connect();
+        try
+        {
+            Connect();
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
     }
+
+    public static BufferUnavailableException Unavailable(SqliteFailure failure) =>
+        new($"the buffer can't be read now: {failure.Message}; try again", failure);
 
     /// <summary>The file was replaced: the next call opens the new one.</summary>
     public void Reconnect()
@@ -191,7 +202,7 @@ internal sealed class BatchReader : IDisposable
                 Disconnect();
                 if (failure.IsDamage)
                     _reportDamage(failure.Message);
-                throw new BufferUnavailableException($"the buffer can't be read now: {failure.Message}; try again", failure);
+                throw Unavailable(failure);
             }
         }
     }

@@ -97,8 +97,16 @@ internal sealed class DatabaseFile(
     public SqliteConnection OpenReader()
     {
         var connection = SqliteConnection.Open(files.Database, create: false, readOnly: true, options.Vfs);
-        BufferSchema.ConfigureReader(connection);
-        return connection;
+        try
+        {
+            BufferSchema.ConfigureReader(connection);
+            return connection;
+        }
+        catch
+        {
+            connection.Dispose();
+            throw;
+        }
     }
 
     /// <summary>Reads the whole file in search of damage; minutes for a big one. Any thread.</summary>

@@ -116,7 +116,20 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         _reader.PeekBatch(afterId, maxCount, maxBytes);
 
     /// <summary>Another reader, for somebody who reads much and must not hold the forwarder up.</summary>
-    public BatchReader NewReader() => new(_parts.Clock, _file.OpenReader, _writer.ReportDamage, _file.NewCipher());
+    /// <exception cref="BufferUnavailableException">The file can't be opened now.</exception>
+    public BatchReader NewReader()
+    {
+        try
+        {
+            return new(_parts.Clock, _file.OpenReader, _writer.ReportDamage, _file.NewCipher());
+        }
+        catch (SqliteFailure failure)
+        {
+            if (failure.IsDamage)
+                _writer.ReportDamage(failure.Message);
+            throw BatchReader.Unavailable(failure);
+        }
+    }
 
     /// <summary>Deletes the rows of an id range. The task completes when that is committed, which waits up to the
     /// commit interval for company; nobody needs to await it.</summary>

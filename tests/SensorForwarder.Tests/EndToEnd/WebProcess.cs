@@ -10,6 +10,8 @@ internal sealed class WebProcess : IAsyncDisposable
 {
     readonly string _directory = Directory.CreateTempSubdirectory("web-").FullName;
 
+    public string DataDirectory => Path.Combine(_directory, "data");
+
     public int Port { get; } = FreePort.Find();
 
     public ChildProcess Module { get; private set; } = null!;
@@ -26,7 +28,7 @@ internal sealed class WebProcess : IAsyncDisposable
         var path = Path.Combine(web._directory, "settings.json");
         await File.WriteAllTextAsync(path, settings, Token);
         web.Module = ChildProcess.StartModule(
-            [("Buffer__Directory", Path.Combine(web._directory, "data")), ("Web__Port", $"{web.Port}"), ("Settings__File", path), .. environment]);
+            [("Buffer__Directory", web.DataDirectory), ("Web__Port", $"{web.Port}"), ("Settings__File", path), .. environment]);
         await web.Module.LineAsync("on port");
         return web;
     }

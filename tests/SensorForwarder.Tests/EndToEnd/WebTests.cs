@@ -161,6 +161,23 @@ public sealed class WebTests
     }
 
     [Fact]
+    public async Task A_history_that_can_not_be_read_now_is_503_with_the_reason()
+    {
+        await using var web = await WebProcess.StartAsync(Fast, ("Http__Endpoint", "http://127.0.0.1:9/"));
+        await Until.True(async () => (long)(await JsonAsync(web, "/api/readings?sensor=attic"))["readings"]! > 0);
+        var database = Path.Combine(web.DataDirectory, "telemetry.db");
+        File.Move(database, database + ".away");
+        using (var answer = await web.Http.GetAsync("/api/readings?sensor=attic", Token))
+        {
+            Assert.Equal((HttpStatusCode.ServiceUnavailable, "application/json"), (answer.StatusCode, answer.Content.Headers.ContentType?.MediaType));
+            Assert.StartsWith("the buffer can't be read now", (string?)JsonNode.Parse(await answer.Content.ReadAsStringAsync(Token))!["error"], StringComparison.Ordinal);
+        }
+
+        File.Move(database + ".away", database);
+        Assert.True((long)(await JsonAsync(web, "/api/readings?sensor=attic"))["readings"]! > 0);
+    }
+
+    [Fact]
     public async Task Without_the_page_metrics_and_health_remain()
     {
         await using var web = await WebProcess.StartAsync(Fast, ("Web__Dashboard", "false"));

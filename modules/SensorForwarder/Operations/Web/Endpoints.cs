@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using System.Text.Json;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Buffer;
@@ -74,7 +75,8 @@ internal sealed class Endpoints(
         }
         catch (BufferUnavailableException exception)
         {
-            await AnswerAsync(context, "text/plain", Encoding.UTF8.GetBytes(LogText.Clean(exception.Message)), StatusCodes.Status503ServiceUnavailable);
+            var reason = JsonEncodedText.Encode(LogText.Clean(exception.Message));
+            await AnswerAsync(context, Json, Encoding.UTF8.GetBytes($$"""{"error":"{{reason}}"}"""), StatusCodes.Status503ServiceUnavailable);
         }
     }
 

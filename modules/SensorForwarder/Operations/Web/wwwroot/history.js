@@ -66,7 +66,7 @@ async function loadHistory(sensor, isChosen) {
   });
   try {
     const answer = await fetch(`api/readings?${query}`);
-    if (!answer.ok) throw new Error(await answer.text());
+    if (!answer.ok) throw new Error(answer.status === 503 ? (await answer.json()).error : await answer.text());
     const found = await answer.json();
     if (ticket !== view.ticket) return;
     if (!name) {

@@ -82,6 +82,7 @@ internal sealed partial class Dispatcher(
     {
         Reap();
         if (settings is not null) _lanes.Observe(settings);
+        _meter.BeginTurn();
         var wait = settings is null || paused ? null : Fill(settings, flushThrough, sendToken);
         SettledThrough = FindSettled();
         Remember();
@@ -202,7 +203,6 @@ internal sealed partial class Dispatcher(
         };
         var size = _circuit.IsProbing || sink.IsHeld ? 1 : sink.MaxInFlight(settings);
         var isFlushing = SettledThrough < flushThrough;
-        _meter.BeginTurn();
         TimeSpan? wait = null;
         while (_window.Count < size)
         {

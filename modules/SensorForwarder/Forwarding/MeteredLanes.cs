@@ -26,7 +26,13 @@ internal sealed class MeteredLanes(Quota quota)
     public Batch? Next(Lanes lanes, Lane lane, ISink sink, Closing closing, bool isFlushing, ref TimeSpan? wait)
     {
         var limit = LimitOf(sink, closing.Settings);
-        if (limit == 0) return Take(lanes, lane, closing, ref wait);
+        if (limit == 0)
+        {
+            var unlimited = Take(lanes, lane, closing, ref wait);
+            if (unlimited is not null && sink.IsMetered) quota.Count(Quota.Chunks(unlimited.Body.Length));
+            return unlimited;
+        }
+
         if (lane == Lane.Live ? !lanes.HasWaiting && !lanes.HasBacklog : !lanes.HasBacklog) return null;
 
         var isBehind = lane == Lane.Backfill || (closing.Settings.DrainOrder == DrainOrder.OldestFirst && lanes.IsBehind(closing.Settings));

@@ -85,7 +85,15 @@ internal sealed class Quota(TelemetryBuffer buffer, TimeProvider timeProvider, A
     public TimeSpan WaitFor(DateTimeOffset moment)
     {
         var wait = moment - timeProvider.GetUtcNow();
-        return wait < LongestWait ? wait : LongestWait;
+        return TimeSpan.FromTicks(Math.Clamp(wait.Ticks, 0, LongestWait.Ticks));
+    }
+
+    /// <summary>Counts what goes while there is no limit: one that is set later in the day has to know. It is written when a limit
+    /// reserves, and at the stop.</summary>
+    public void Count(int chunks)
+    {
+        Today().Used += chunks;
+        _sinceStep += chunks;
     }
 
     /// <summary>Takes so many chunks, if they are reserved on the medium; if not, begins to reserve them, and wakes when that
@@ -96,8 +104,7 @@ internal sealed class Quota(TelemetryBuffer buffer, TimeProvider timeProvider, A
         wait = null;
         if (today.Used + chunks <= today.Reserved)
         {
-            today.Used += chunks;
-            _sinceStep += chunks;
+            Count(chunks);
             return true;
         }
 

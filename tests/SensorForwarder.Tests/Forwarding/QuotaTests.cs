@@ -105,6 +105,54 @@ public sealed class QuotaTests
     }
 
     [Fact]
+    public async Task A_moment_that_has_passed_is_not_waited_for()
+    {
+        using var files = new BufferFixture(inMemory: true);
+        await using var buffer = await files.OpenAsync();
+        var quota = new Quota(buffer, new FakeTimeProvider(Midnight), static () => { });
+        Assert.Equal(TimeSpan.Zero, quota.WaitFor(Midnight.AddMilliseconds(-1)));
+        Assert.Equal(TimeSpan.FromSeconds(5), quota.WaitFor(Midnight.AddSeconds(5)));
+        Assert.Equal(TimeSpan.FromMinutes(1), quota.WaitFor(Midnight.AddHours(5)));
+    }
+
+    [Fact]
+    public async Task What_went_before_a_limit_was_set_counts_also_after_a_stop()
+    {
+        using var files = new BufferFixture();
+        await using var buffer = await files.OpenAsync();
+        var clock = new FakeTimeProvider(Midnight.AddHours(12));
+        var quota = new Quota(buffer, clock, static () => { });
+        quota.Count(40);
+        Assert.Equal(60, quota.Allowance(100, QuotaShare.Everything));
+        await quota.CloseAsync(Token);
+
+        var next = new Quota(buffer, clock, static () => { });
+        Assert.Equal(40, next.Used);
+        await TakeAsync(next, 100, 60);
+        Assert.Equal(0, next.Allowance(100, QuotaShare.Everything));
+    }
+
+    [Fact]
+    public async Task A_limit_that_is_set_later_in_the_day_counts_what_went_before_and_is_not_told_once_it_holds_nothing_back()
+    {
+        var hub = new FakeSink { Rule = _ => SendResult.Accepted, IsMetered = true };
+        var settings = new ForwardingSettings { Sink = SinkKind.IotHub, BatchSize = 1, UploadInterval = TimeSpan.Zero };
+        await using var fixture = await ForwarderFixture.StartAsync(hub: hub, settings: settings);
+        await fixture.StoreAsync(30);
+        await fixture.RunAsync();
+        await Until.True(() => fixture.Buffer.GetStatus().Depth == 0, fixture.Clock, TimeSpan.FromMilliseconds(100));
+
+        fixture.Forwarder.Apply(settings with { DailyMessageLimit = 30 });
+        await fixture.StoreAsync(5, from: 31);
+        await Until.True(() => fixture.Forwarder.Status.HeldBackUntil is not null, fixture.Clock, TimeSpan.FromMilliseconds(100));
+        Assert.Equal(30, fixture.Forwarder.Status.MessagesToday);
+        Assert.Equal(30, hub.Seen.Count);
+
+        fixture.Forwarder.Pause();
+        await Until.True(() => fixture.Forwarder.Status.HeldBackUntil is null, fixture.Clock, TimeSpan.FromMilliseconds(100));
+    }
+
+    [Fact]
     public async Task A_document_that_does_not_read_is_as_good_as_none()
     {
         foreach (var text in (string[])["", "x", "2026-13-01 5", "2026-11-24", "2026-11-24 -5", "2026-11-24 99999999999999999999"])

@@ -113,7 +113,7 @@ internal sealed class ModuleMetrics : IDisposable
         Counter("batches_backfilled", "Those of them that were of the backlog.", () => forwarder.Status.BackfillBatches);
         Counter("readings_accepted", "Readings in those batches.", () => forwarder.Status.Readings);
         Counter("sent_bytes", "Bytes of those batches, before compression.", () => forwarder.Status.Bytes);
-        Counter("send_failures", "Attempts to send that failed; the batch is sent again.", () => forwarder.Status.Failures);
+        Counter("send_failures", "Attempts to send that did not succeed; the readings are sent again, but for those that become dead letters.", () => forwarder.Status.Failures);
         Gauge("forwarding_paused", "1 while a person holds forwarding.", () => forwarder.Status.Paused ? 1 : 0);
         Gauge("last_accepted_timestamp_seconds", "When the last batch was accepted, as Unix time; 0: not yet.",
             () => forwarder.Status.LastSuccess?.ToUnixTimeMilliseconds() / 1000.0 ?? 0);

@@ -206,7 +206,7 @@ internal sealed class SensorLoop(
         }
         catch (Exception exception) when (exception is BufferRejectedException or BufferUnavailableException)
         {
-            // The buffer counts and reports what it could not take.
+            // What the buffer refuses it counts and reports; after it was closed, at the very end, nothing is counted any more.
         }
     }
 

@@ -100,6 +100,9 @@ internal sealed record BufferStatus
     /// <summary>Rows in <c>dead_letter</c>.</summary>
     public required long DeadLetters { get; init; }
 
+    /// <summary>Readings that became dead letters since the buffer was opened, whatever became of them.</summary>
+    public required long DeadLettered { get; init; }
+
     /// <summary>What was salvaged when this file was made from a damaged one; null when it was not.</summary>
     public required SalvageReport? Salvage { get; init; }
 

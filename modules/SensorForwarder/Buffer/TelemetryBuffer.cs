@@ -28,6 +28,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     readonly PendingSalvage _pending;
     Task _salvage;
     int _givesUpLetters; // told once, until somebody makes room
+    long _deadLettered;
     int _disposed;
 
     TelemetryBuffer(
@@ -150,7 +151,9 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         var givenUp = await Submit(
             store => store.MoveToDeadLetters(id, reason, answer, _timeProvider.GetUtcNow().ToUnixTimeMilliseconds())
                 ? Evictor.BoundDeadLetters(store, _options.MaxDeadLetters)
-                : 0, cancellationToken);
+                : (int?)null, cancellationToken);
+        if (givenUp is not null)
+            Interlocked.Increment(ref _deadLettered);
         if (givenUp > 0 && Interlocked.Exchange(ref _givesUpLetters, 1) == 0)
             Log.GivesUpLetters(_logger, _options.MaxDeadLetters);
     }
@@ -256,6 +259,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             ClockSynchronized = _parts.Clock.Current().Synchronized,
             Evicted = _parts.Ledger.Totals,
             DeadLetters = marks.DeadLetters,
+            DeadLettered = Volatile.Read(ref _deadLettered),
             Salvage = _file.Salvage,
             Commits = snapshot.Commits,
             CommittedReadings = snapshot.Readings,

@@ -92,6 +92,7 @@ internal sealed class ModuleMetrics : IDisposable
         Gauge("buffer_wal_bytes", "What its write-ahead log takes of that.", () => buffer.GetStatus().WalBytes);
         Gauge("buffer_writable", "1 while the volume takes readings; 0 also while the buffer is full and refuses them.", () => buffer.GetStatus().Storage == StorageState.Ok ? 1 : 0);
         Gauge("dead_letters", "Readings that the receiver refused for good.", () => buffer.GetStatus().DeadLetters);
+        Counter("readings_dead_lettered", "Readings that became dead letters, whatever became of them.", () => buffer.GetStatus().DeadLettered);
         Gauge("clock_synchronized", "1 while a time service disciplines the clock.", () => buffer.GetStatus().ClockSynchronized ? 1 : 0);
         Counter("readings_committed", "Readings that reached the medium.", () => buffer.GetStatus().CommittedReadings);
         Counter("committed_bytes", "Bytes of those readings.", () => buffer.GetStatus().CommittedBytes);

@@ -77,6 +77,23 @@ public sealed partial class MetricsTests
     }
 
     [Fact]
+    public async Task Dead_letters_count_also_when_they_are_gone()
+    {
+        await using var parts = await new SettingsFixture().StartAsync("""{"commitIntervalMs":0,"sensors":{}}""");
+        var samples = PrometheusText.Read(await ScrapeAsync(parts, Boot(), async () =>
+        {
+            for (var i = 1; i <= 3; i++) await parts.Buffer.EnqueueAsync(Buffer.BufferFixture.Reading(i), Token);
+            await parts.Buffer.DeadLetterAsync(1, "400", "no", Token);
+            await parts.Buffer.DeadLetterAsync(2, "400", "no", Token);
+            await parts.Buffer.PurgeDeadLettersAsync(Token);
+            await parts.Buffer.DeadLetterAsync(3, "400", "no", Token);
+            await parts.Buffer.DeadLetterAsync(99, "400", "is not there", Token);
+        })).SelectMany(family => family.Samples).ToLookup(sample => sample.Name);
+        Assert.Equal(1, samples["sensorforwarder_dead_letters"].Single().Value);
+        Assert.Equal(3, samples["sensorforwarder_readings_dead_lettered_total"].Single().Value);
+    }
+
+    [Fact]
     public async Task With_2000_sensors_a_scrape_stays_small_and_none_of_their_readings_goes_uncounted()
     {
         await using var parts = await new SettingsFixture(inMemory: true).StartAsync("""{"sensors":{}}""");

@@ -165,6 +165,7 @@ public sealed class QueueForecastTests
         ClockSynchronized = true,
         Evicted = [],
         DeadLetters = 0,
+        DeadLettered = 0,
         Salvage = null,
         Commits = 1,
         CommittedReadings = readings,

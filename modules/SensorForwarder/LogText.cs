@@ -19,13 +19,26 @@ internal static class LogText
     /// <summary>A moment, to the second, in UTC.</summary>
     public static string Show(DateTimeOffset time) => time.UtcDateTime.ToString("yyyy-MM-dd HH:mm:ss'Z'", CultureInfo.InvariantCulture);
 
-    public static string Clean(string text)
+    public static string Clean(string text) => Clean(text, Math.Min(text.Length, MaxLength));
+
+    /// <summary>A text of several sentences: what is too long ends with a whole word, and says that there is more.</summary>
+    public static string CleanSentences(string text, int maxLength)
     {
-        var length = Math.Min(text.Length, MaxLength);
-        return string.Create(length, text, static (target, source) =>
-        {
-            for (var i = 0; i < target.Length; i++)
-                target[i] = char.IsControl(source[i]) || char.IsSurrogate(source[i]) ? ' ' : source[i];
-        });
+        const string More = " ..";
+        if (text.Length <= maxLength) return Clean(text, text.Length);
+        var clean = Clean(text, maxLength - More.Length + 1);
+        var end = clean.LastIndexOf(' ');
+
+        // One word without an end is cut where it has to be.
+        return (end > maxLength / 2 ? clean[..end] : clean[..^1]).TrimEnd() + More;
     }
+
+    static string Clean(string text, int length) => string.Create(length, text, static (target, source) =>
+    {
+        for (var i = 0; i < target.Length; i++)
+            target[i] = char.IsControl(source[i]) || char.IsSurrogate(source[i]) || Reorders(source[i]) ? ' ' : source[i];
+    });
+
+    /// <summary>Whether it lets what follows look as if it stood elsewhere, or on another line.</summary>
+    static bool Reorders(char c) => c is '\u061C' or '\u200E' or '\u200F' or (>= '\u2028' and <= '\u202E') or (>= '\u2066' and <= '\u2069');
 }

@@ -10,6 +10,9 @@ internal sealed class RecentEvents(TimeProvider timeProvider) : ILoggerProvider
 {
     public const int MaxEvents = 100;
 
+    /// <summary>Of the text of one. What to do is at the end.</summary>
+    public const int MaxTextLength = 500;
+
     readonly Lock _gate = new();
     readonly Queue<RecentEvent> _events = new(MaxEvents);
     long _revision;
@@ -32,7 +35,7 @@ internal sealed class RecentEvents(TimeProvider timeProvider) : ILoggerProvider
 
     void Add(LogLevel level, string text)
     {
-        var entry = new RecentEvent(timeProvider.GetUtcNow(), level, LogText.Clean(text));
+        var entry = new RecentEvent(timeProvider.GetUtcNow(), level, LogText.CleanSentences(text, MaxTextLength));
         lock (_gate)
         {
             if (_events.Count == MaxEvents) _events.Dequeue();

@@ -1,0 +1,48 @@
+using Microsoft.Extensions.Logging;
+using SensorForwarder.Operations;
+
+namespace SensorForwarder.Tests.Operations;
+
+/// <summary>Lines of the log on the page.</summary>
+public sealed class RecentEventsTests
+{
+    static string Shown(string text)
+    {
+        using var events = new RecentEvents(TimeProvider.System);
+        events.CreateLogger("any").Log(LogLevel.Error, 1, text, null, (state, _) => state);
+        return events.Newest().Single().Text;
+    }
+
+    [Fact]
+    public void What_to_do_at_the_end_of_a_long_line_is_kept()
+    {
+        var text = $"{string.Join(' ', Enumerable.Repeat("wrong", 60))}: mend it.";
+        Assert.Equal(text, Shown(text));
+    }
+
+    [Fact]
+    public void A_line_that_is_too_long_ends_with_a_whole_word_and_says_that_there_is_more()
+    {
+        var shown = Shown(string.Join(' ', Enumerable.Repeat("wrong", 200)));
+        Assert.InRange(shown.Length, RecentEvents.MaxTextLength - 10, RecentEvents.MaxTextLength);
+        Assert.Equal(shown, string.Join(' ', Enumerable.Repeat("wrong", (shown.Length - 2) / 6)) + " ..");
+        Assert.Equal($"{new string('x', RecentEvents.MaxTextLength - 3)} ..", Shown(new string('x', 5_000)));
+    }
+
+    [Theory]
+    [InlineData('\n')]
+    [InlineData('\u001b')]
+    [InlineData('\u061c')]
+    [InlineData('\u200e')]
+    [InlineData('\u200f')]
+    [InlineData('\u2028')]
+    [InlineData('\u2029')]
+    [InlineData('\u202a')]
+    [InlineData('\u202e')]
+    [InlineData('\u2066')]
+    [InlineData('\u2069')]
+    public void Nothing_in_a_line_moves_or_turns_what_follows(char c) => Assert.Equal("attic drow", Shown($"attic{c}drow"));
+
+    [Fact]
+    public void Letters_of_any_script_stay() => Assert.Equal("k\u00fcche \u05d0\u05d1 \u0639\u0644\u06cc\u200c\u0631\u0636\u0627", Shown("k\u00fcche \u05d0\u05d1 \u0639\u0644\u06cc\u200c\u0631\u0636\u0627"));
+}

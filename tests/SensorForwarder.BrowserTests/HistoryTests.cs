@@ -107,6 +107,38 @@ public sealed class HistoryTests(Browser browser) : IAsyncLifetime
         Assert.Contains("no gaps in what was read. 0 drawn. There is so much that of each piece of the time only the beginning was read", told[1], StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task Where_the_buffer_has_a_gap_the_page_shows_its_own_values_if_it_has_some()
+    {
+        await using var watched = await browser.OpenAsync(_world.Url);
+
+        // Of an hour, in minutes. The buffer has a backlog that waits while what is new goes first.
+        const string Take = """
+            ([buffer, own]) => {
+              const to = 36e5;
+              const values = (last) => ({ temperature: { min: last, max: last, last } });
+              view.answer = { from: 0, to: new Date(to).toISOString(), readings: 1,
+                points: buffer.flatMap(([start, end]) => Array.from({ length: Math.round((end - start) * 5) + 1 }, (_, i) => ({ time: new Date(start * 6e4 + i * 12e3).toISOString(), values: values(1) }))) };
+              view.answer.from = new Date(0).toISOString();
+              hour = new Map([['x temperature', Array.from({ length: 120 }, (_, i) => own.some(([start, end]) => (i + 1) / 2 >= start && (i + 1) / 2 <= end) ? 2 : null)]]);
+              hourAt = to;
+              takeSeries({ name: 'x' }, 'temperature');
+              const piece = (points) => `${Math.round(points[0].time / 6e4)}-${Math.round(points[points.length - 1].time / 6e4)}`;
+              const result = [view.series.pieces.map(piece).join(' '), view.series.points.filter((p) => p.isOwn).length > 0];
+              view.series = null;
+              return result.join();
+            }
+            """;
+        Task<string> TakeAsync(double[][] buffer, double[][] own) => watched.Page.EvaluateAsync<string>(Take, new[] { buffer, own });
+        Assert.Equal("1-60,true", await TakeAsync([[10, 30]], [[0, 60]])); // before and behind the backlog
+        Assert.Equal("0-60,true", await TakeAsync([[0, 20], [40, 60]], [[0, 60]])); // between two
+        Assert.Equal("0-20 40-60,false", await TakeAsync([[0, 20], [40, 60]], [[0, 20], [40, 60]])); // it was not read
+        Assert.Equal("0-20 30-60,true", await TakeAsync([[0, 20]], [[0, 20], [30, 60]]));
+        Assert.Equal("5-30 31-60,true", await TakeAsync([[10, 30], [31, 60]], [[5, 30], [31.5, 60]])); // a short one is none less for them
+        Assert.Equal("0-60,false", await TakeAsync([[0, 60]], [[0, 60]]));
+        Assert.Equal("1-60,true", await TakeAsync([], [[0, 60]]));
+    }
+
     [Theory]
     [InlineData(320, ColorScheme.Dark)]
     [InlineData(1280, ColorScheme.Light)]

@@ -83,7 +83,8 @@ async function loadHistory(sensor, isChosen) {
   }
 }
 
-// Readings of the buffer; before them, of the last hour, what the page has itself: a value each half minute.
+// Readings of the buffer. Where it has none, since they were forwarded and have left it, the page has itself a value each half
+// minute of the last hour; with live ones first that is not only before the oldest, but also behind a backlog, or between two.
 function takeSeries(sensor, name) {
   const { answer } = view;
   const [from, to] = [Date.parse(answer.from), Date.parse(answer.to)];
@@ -95,18 +96,22 @@ function takeSeries(sensor, name) {
     points.push({ time: Date.parse(p.time), ...p.values[name], isAfterUnread: isUnread });
     isUnread = false;
   });
-  const first = points.length ? points[0].time : Infinity;
-  const own = (hour.get(`${sensor.name} ${name}`) || [])
-    .map((value, i, all) => ({ time: hourAt - (all.length - 1 - i) * 30e3, min: value, max: value, last: value }))
-    .filter((p) => p.min !== null && p.time >= from && p.time < first - 15e3);
-  const all = [...own, ...points];
-  const steps = all.slice(1).map((p, i) => p.time - all[i].time);
   // What was thinned lies further apart: a gap is what is long among its neighbours. Where not everything was read nobody knows.
   const bucket = (to - from) / partsOf(byId('chart'));
-  const breaks = steps.map((step, i) => !all[i + 1].isAfterUnread && step > Math.max(2.5 * bucket, own.length ? 70e3 : 0, 3 * median(steps.slice(Math.max(0, i - 5), i + 6))));
+  const steps = points.slice(1).map((p, i) => p.time - points[i].time);
+  const most = (i) => Math.max(2.5 * bucket, 3 * (median(steps.slice(Math.max(0, i - 5), i + 6)) || 0));
+  steps.forEach((step, i) => { points[i + 1].isAfterGap = !points[i + 1].isAfterUnread && step > most(i); });
+  const own = (hour.get(`${sensor.name} ${name}`) || [])
+    .map((value, i, all) => ({ time: hourAt - (all.length - 1 - i) * 30e3, min: value, max: value, last: value, isOwn: true }))
+    .filter((p) => p.min !== null && p.time >= from);
+  const ownBetween = (start, end) => own.filter((p) => p.time > start + 15e3 && p.time < end - 15e3);
+  const all = points.flatMap((p, i) => i === 0 || p.isAfterGap ? [...ownBetween(i === 0 ? -Infinity : points[i - 1].time, p.time), p] : [p]);
+  const last = points.length ? points[points.length - 1].time : -Infinity;
+  if (to - last > Math.max(70e3, most(steps.length - 1))) all.push(...ownBetween(last, Infinity));
+  const isBreak = (before, p) => before.isOwn || p.isOwn ? !p.isAfterUnread && p.time - before.time > Math.max(70e3, 2.5 * bucket) : p.isAfterGap;
   const pieces = [];
-  all.forEach((p, i) => { if (i === 0 || breaks[i - 1]) pieces.push([p]); else pieces[pieces.length - 1].push(p); });
-  view.series = { label: sensor.label || sensor.name, name, unit: sensor.unit || unitOf(name), from, to, points: all, pieces, hasOwn: own.length > 0, readings: answer.readings };
+  all.forEach((p, i) => { if (i === 0 || isBreak(all[i - 1], p)) pieces.push([p]); else pieces[pieces.length - 1].push(p); });
+  view.series = { label: sensor.label || sensor.name, name, unit: sensor.unit || unitOf(name), from, to, points: all, pieces, hasOwn: all.some((p) => p.isOwn), readings: answer.readings };
 }
 
 const withUnit = (series, n) => `${shown(series.name, n)}${series.unit ? ` ${series.unit}` : ''}`;
@@ -132,6 +137,7 @@ function describeHistory(isChosen) {
   const notes = [];
   if (series.hasOwn) notes.push('What was forwarded has left the buffer; of the last hour the page shows a value each half minute instead.');
   else if (points.length ? !points[0].isAfterUnread && points[0].time > from + span / 20 : !isPartlyRead) notes.push(`${points.length ? `Before ${moment(points[0].time, span)} nothing` : 'Nothing'} is in the buffer; what is forwarded leaves it, unless retainForwardedHours keeps it.`);
+  if (pieces.length > 1 && latest.link.drainOrder === 'LiveFirst') notes.push('New readings go first: a gap may also be what was forwarded, and has left the buffer.');
   if (isPartlyRead) notes.push('There is so much that of each piece of the time only the beginning was read: peaks and readings may be missing, and so may gaps.');
   setText(byId('history-note'), notes.join(' '));
   tabulateHistory(series, span);

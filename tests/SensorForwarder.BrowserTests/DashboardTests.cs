@@ -217,6 +217,77 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
     }
 
     [Fact]
+    public async Task What_is_not_well_is_said_in_words()
+    {
+        await using var watched = await browser.OpenAsync(_world.Url);
+        await watched.UntilAsync("#link-state", "Connected");
+        const string Show = """
+            () => {
+              const well = { ...latest, faults: [], settingsRefused: 0, sensors: latest.sensors.filter((s) => s.state !== 'Failing'),
+                link: { ...latest.link, state: 'Up' }, queue: { ...latest.queue, deadLetters: 0, drainedInSeconds: 0 } };
+              const said = (change) => {
+                show({ ...well, ...change });
+                return `${byId('banner').dataset.state} ${byId('banner-title').textContent}: ${byId('banner-text').textContent}`;
+              };
+              const link = (state) => ({ link: { ...well.link, state, lastError: 'answered 401: who are you?', lastErrorAt: latest.now } });
+              return [
+                said({}), said(link('Refusing')), byId('link-state').textContent, byId('link-error').textContent, document.title,
+                said(link('Failing')), said({ sensors: [] }), said({ settingsRefused: 2 }), said({ queue: { ...well.queue, deadLetters: 3 } }),
+                duration(59.7), duration(119.6), duration(3599.7), duration(86399.9), duration(61.2),
+              ];
+            }
+            """;
+        var said = await watched.Page.EvaluateAsync<string[]>(Show);
+        Assert.Collection(
+            said,
+            text => Assert.StartsWith("good All is well: ", text, StringComparison.Ordinal),
+            text => Assert.StartsWith("bad The receiver refuses: answered 401: who are you?. ", text, StringComparison.Ordinal),
+            text => Assert.Equal("The receiver refuses", text),
+            text => Assert.Equal("answered 401: who are you?", text),
+            text => Assert.StartsWith("! ", text, StringComparison.Ordinal),
+            text => Assert.StartsWith("bad The receiver answers with an error: answered 401: who are you?. ", text, StringComparison.Ordinal),
+            text => Assert.StartsWith("wait No sensor is configured: ", text, StringComparison.Ordinal),
+            text => Assert.StartsWith("wait Some settings are not taken: 2 are refused", text, StringComparison.Ordinal),
+            text => Assert.StartsWith("wait Some readings were refused for good: The receiver will not take 3", text, StringComparison.Ordinal),
+            text => Assert.Equal("1 min 0 s", text),
+            text => Assert.Equal("2 min 0 s", text),
+            text => Assert.Equal("1 h 0 min", text),
+            text => Assert.Equal("1 d 0 h", text),
+            text => Assert.Equal("1 min 1 s", text));
+        Assert.Empty(watched.Complaints);
+    }
+
+    [Fact]
+    public async Task An_event_of_another_day_has_its_date()
+    {
+        await using var watched = await browser.OpenAsync(_world.Url);
+        const string Show = """
+            async () => {
+              const ask = fetch;
+              const events = ['2026-03-01T22:59:58Z', '2026-03-02T00:00:01Z'].map((time) => ({ time, level: 'Error', text: 'x' }));
+              window.fetch = async () => ({ json: async () => ({ events }) });
+              latest = { ...latest, now: '2026-03-02T08:00:00Z' };
+              const shown = showEvents();
+              window.fetch = ask;
+              await shown;
+              return [...document.querySelectorAll('#events time')].map((time) => time.textContent);
+            }
+            """;
+        Assert.Equal(["1 Mar 2026 22:59:58", "00:00:01"], await watched.Page.EvaluateAsync<string[]>(Show));
+    }
+
+    [Fact]
+    public async Task A_page_of_another_version_of_the_module_loads_itself_again_once()
+    {
+        await using var watched = await browser.OpenAsync(_world.Url);
+        await watched.Page.EvaluateAsync("[document.body.id, latest] = ['old', { ...latest, version: '0.0.1' }]");
+        await watched.Page.Locator("body:not(#old) #live[data-state=good]").WaitForAsync();
+        var about = await watched.TextAsync("#about");
+        await watched.Page.Locator("#about").Filter(new() { HasNotText = about }).WaitForAsync();
+        Assert.Equal(2, watched.Requests.Count(url => url == _world.Url.ToString()));
+    }
+
+    [Fact]
     public async Task Readers_are_told_what_the_lines_and_states_mean()
     {
         await using var watched = await browser.OpenAsync(_world.Url);

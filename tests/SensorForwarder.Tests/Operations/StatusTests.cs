@@ -35,6 +35,16 @@ public sealed class StatusTests
         Assert.Equal(1, json.RootElement.GetProperty("sensorStates").GetProperty("Working").GetInt32());
     }
 
+    [Theory]
+    [InlineData("""{"sensors":{}}""", 0)]
+    [InlineData("""{"batchSize":-1,"maxInFlightBatches":900,"batchsize":3,"sensors":{}}""", 3)]
+    public async Task The_page_counts_the_settings_that_are_not_taken(string settings, int refused)
+    {
+        await using var parts = await new SettingsFixture(inMemory: true).StartAsync(settings);
+        using var operations = new OperationParts(parts, TimeProvider.System);
+        Assert.Equal(refused, (int)operations.ReadPage()["settingsRefused"]!);
+    }
+
     [Fact]
     public async Task It_says_what_was_salvaged_from_a_damaged_file_and_what_was_given_up()
     {

@@ -134,6 +134,7 @@ internal sealed class Dashboard(
         json.WriteNumber("eventsRevision", events.Revision);
         json.WriteNumber("hourRevision", trends.Revision);
         json.WriteNumber("settingsRevision", settings.Revision);
+        json.WriteNumber("settingsRefused", settings.Current is { } parsed ? parsed.Verdicts.Count(verdict => verdict.Error is not null) + parsed.UnknownKeys.Count : 0);
         json.WriteStartArray("faults");
         foreach (var check in health.Live().Checks.Concat(health.Ready().Checks))
         {

@@ -21,15 +21,18 @@ const setText = (node, text) => { if (node.textContent !== text) node.textConten
 const setState = (node, state) => { if (node.dataset.state !== state) node.dataset.state = state; };
 
 const bytes = (n) => n >= 1e9 ? `${nf.format(n / 1e9)} GB` : n >= 1e6 ? `${nf.format(n / 1e6)} MB` : `${nf.format(n / 1e3)} KB`;
-const duration = (s) => {
-  if (s < 60) return `${Math.max(0, Math.round(s))} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min ${Math.round(s % 60)} s`;
+const duration = (seconds) => {
+  const s = Math.max(0, Math.round(seconds));
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
   if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min`;
   return s < 86400 * 999 ? `${Math.floor(s / 86400)} d ${Math.floor(s % 86400 / 3600)} h` : 'years';
 };
 // The clock of the module counts, not that of whoever looks.
 const ago = (time) => latest && time ? (Date.parse(latest.now) - Date.parse(time)) / 1000 : 0;
 const clock = (time) => new Date(time).toLocaleTimeString('en-GB');
+const day = (time) => new Date(time).toLocaleDateString('en-GB', { day: 'numeric', month: 'short', year: 'numeric' });
+const when = (time) => day(time) === day(latest.now) ? clock(time) : `${day(time)} ${clock(time)}`;
 const value = (n) => Math.abs(n) >= 1e6 || (n !== 0 && Math.abs(n) < 0.001) ? n.toPrecision(4) : nf.format(n);
 // Names of values say their unit at the end where they have one.
 const shown = (name, n) => name.endsWith('Bytes') ? bytes(n) : name.endsWith('Seconds') ? duration(n) : value(n);
@@ -91,6 +94,13 @@ function banner(state, title, text) {
   setText(byId('banner-text'), text);
 }
 
+// What alarms nobody, but is not well either. No numbers are in a title, which is read out when it changes.
+const notesOf = (now) => [
+  now.sensors.length ? null : ['No sensor is configured', 'Nothing is read until the settings have one.'],
+  now.settingsRefused ? ['Some settings are not taken', `${now.settingsRefused === 1 ? 'One is' : `${now.settingsRefused} are`} refused or unknown; Settings in force says why.`] : null,
+  now.queue.deadLetters ? ['Some readings were refused for good', `The receiver will not take ${whole.format(now.queue.deadLetters)}, which are kept; the direct methods getDeadLetters, retryDeadLetters and purgeDeadLetters are for them.`] : null,
+].filter((note) => note);
+
 function showBanner(now) {
   const failing = now.sensors.filter((s) => s.state === 'Failing');
   const stored = `${whole.format(now.queue.depth)} readings wait safely on the volume`;
@@ -105,8 +115,11 @@ function showBanner(now) {
   if (failing.length) return banner('warn', `${failing.length} of ${now.sensors.length} sensors ${failing.length === 1 ? 'fails' : 'fail'}`, failing.slice(0, 5).map((s) => `${s.name}: ${s.reason || 'no values'}`).join('; '));
   if (now.link.quota && -ago(now.link.quota.heldBackUntil) > 60) return banner('wait', 'The limit of the day holds readings back', `${waiting}. ${heldByQuota(now.link.quota)}`);
   if (now.faults.length) return banner('warn', 'Something is not as it should be', now.faults.join('; '));
-  if (now.link.state === 'Starting') return banner('wait', 'Started', 'Readings are stored; nothing has been sent yet.');
-  if (now.queue.drainedInSeconds > 30) return banner('good', 'Catching up', `${waiting}; sent in about ${duration(now.queue.drainedInSeconds)}.`);
+  const notes = notesOf(now);
+  const note = notes.map(([, text]) => ` ${text}`).join('');
+  if (now.link.state === 'Starting' && now.sensors.length) return banner('wait', 'Started', `Readings are stored; nothing has been sent yet.${note}`);
+  if (now.queue.drainedInSeconds > 30) return banner('good', 'Catching up', `${waiting}; sent in about ${duration(now.queue.drainedInSeconds)}.${note}`);
+  if (notes.length) return banner('wait', notes[0][0], note.trim());
   return banner('good', 'All is well', 'Every sensor answers, every reading is stored, and the receiver takes them.');
 }
 
@@ -223,7 +236,7 @@ async function showEvents() {
   const { events } = await (await fetch('api/events')).json();
   byId('events').replaceChildren(...events.map((e) => {
     const item = element('li');
-    const time = element('time', '', clock(e.time));
+    const time = element('time', '', when(e.time));
     time.dateTime = e.time;
     const [name, state] = levels[e.level] || [e.level, 'wait'];
     const tag = element('span', 'tag', name);
@@ -262,6 +275,11 @@ async function refresh(name, revision, show) {
 }
 
 function show(now) {
+  // Another version may have another page. Whoever goes on listening asks for it again each second, and so never gets it.
+  if (latest && latest.version !== now.version) {
+    if (stream) stop();
+    return location.reload();
+  }
   latest = now;
   setText(byId('device'), now.device);
   document.title = `${linkStates[now.link.state] === 'bad' ? '! ' : ''}${now.device} - SensorForwarder`;
@@ -272,7 +290,7 @@ function show(now) {
   showStorage(now.storage, now.queue, now.uptimeSeconds);
   showSensors(now);
   showHistory(now);
-  refresh('events', now.eventsRevision, showEvents);
+  refresh('events', `${now.eventsRevision} of ${day(now.now)}`, showEvents);
   refresh('hour', now.hourRevision, showHour);
   refresh('settings', now.settingsRevision, showSettings);
 }
@@ -284,7 +302,7 @@ function live(state, text) {
 
 function lost() {
   live('bad', 'module does not answer');
-  banner('bad', 'The module does not answer', latest ? `What is shown is of ${clock(latest.now)}. The page tries again by itself.` : 'The page tries again by itself.');
+  banner('bad', 'The module does not answer', latest ? `What is shown is of ${day(latest.now)} ${clock(latest.now)}. The page tries again by itself.` : 'The page tries again by itself.');
   Object.keys(revisions).forEach((name) => { revisions[name] = -1; });
 }
 

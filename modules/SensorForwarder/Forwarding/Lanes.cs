@@ -119,9 +119,9 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
     public Batch? Next(Lane lane, in Closing closing, out TimeSpan? due)
     {
         due = null;
-        if (closing.AnyOne is { } random && AnyOne(random, lane, closing) is { } sample) return sample;
         var isOneLane = closing.Settings.DrainOrder == DrainOrder.OldestFirst;
         if (isOneLane && lane == Lane.Backfill) return null;
+        if (closing.AnyOne is { } random && AnyOne(random, lane, closing) is { } sample) return sample;
 
         // In one lane what was passed over may be older than what comes again.
         var again = FirstAgain(isOneLane ? null : lane);
@@ -174,13 +174,22 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
         return null;
     }
 
-    /// <summary>One of all that were not tried yet, each as likely as the next; the others stay passed over. Null when there is
-    /// none, or it is gone.</summary>
+    /// <summary>One of all that were not tried yet, each as likely as the next, and the others stay passed over; where new
+    /// readings have a lane of their own, one of the backlog. Null when there is none, or it is gone.</summary>
     Batch? AnyOne(Random random, Lane lane, in Closing closing)
     {
-        PassOver(_cursor, buffer.LastCommittedId);
-        _cursor = Math.Max(_cursor, buffer.LastCommittedId);
-        _pending = null;
+        if (closing.Settings.DrainOrder == DrainOrder.OldestFirst)
+        {
+            PassOver(_cursor, buffer.LastCommittedId);
+            _cursor = Math.Max(_cursor, buffer.LastCommittedId);
+            _pending = null;
+        }
+        else
+        {
+            KeepUp(closing.Settings);
+            if (lane == Lane.Live) return null;
+        }
+
         var waiting = _passedOver.Sum(range => range.Through - range.After);
         if (waiting == 0) return null;
         var skipped = random.NextInt64(waiting);

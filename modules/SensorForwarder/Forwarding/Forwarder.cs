@@ -25,13 +25,16 @@ internal sealed class Forwarder : BackgroundService
     volatile bool _paused;
     volatile bool _rewind;
     volatile bool _tryNow;
-    long _flushThrough;
+    long _flushThrough; // 0: nobody waits for a flush
 
     // Set by the loop, read by others.
     volatile ForwardingStatus _status = new();
     volatile TaskCompletionSource _progress = NewPulse();
     long _settledThrough;
     long _turns;
+
+    // What those who flush wait for; guarded by itself.
+    readonly List<long> _flushes = [];
 
     // Used only by the loop.
     readonly Dispatcher _dispatcher;
@@ -93,7 +96,8 @@ internal sealed class Forwarder : BackgroundService
         Wake();
     }
 
-    /// <summary>Sends everything that is there now without waiting for full batches.</summary>
+    /// <summary>Sends everything that is there now without waiting for full batches, a rate or the day's quota, until the time
+    /// is over.</summary>
     /// <returns>Whether all of it was accepted in time.</returns>
     public async Task<bool> FlushAsync(TimeSpan timeout, CancellationToken cancellationToken)
     {
@@ -108,19 +112,26 @@ internal sealed class Forwarder : BackgroundService
         }
 
         var target = _buffer.LastCommittedId;
-        for (var seen = Volatile.Read(ref _flushThrough); seen < target; seen = Volatile.Read(ref _flushThrough))
-            Interlocked.CompareExchange(ref _flushThrough, target, seen);
+        ChangeFlushes(flushes => flushes.Add(target));
         _tryNow = true;
         Wake();
-        while (true)
+        try
         {
-            var progress = _progress.Task;
-            if (Volatile.Read(ref _settledThrough) >= target) return true;
-            var left = timeout - _timeProvider.GetElapsedTime(started);
-            if (left <= TimeSpan.Zero) return false;
-            await progress.WaitAsync(left, _timeProvider, cancellationToken)
-                .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
-            cancellationToken.ThrowIfCancellationRequested();
+            while (true)
+            {
+                var progress = _progress.Task;
+                if (Volatile.Read(ref _settledThrough) >= target) return true;
+                var left = timeout - _timeProvider.GetElapsedTime(started);
+                if (left <= TimeSpan.Zero) return false;
+                await progress.WaitAsync(left, _timeProvider, cancellationToken)
+                    .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
+                cancellationToken.ThrowIfCancellationRequested();
+            }
+        }
+        finally
+        {
+            ChangeFlushes(flushes => flushes.Remove(target));
+            Wake();
         }
     }
 
@@ -210,6 +221,15 @@ internal sealed class Forwarder : BackgroundService
 
         await ((Task)woken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
         cancellationToken.ThrowIfCancellationRequested();
+    }
+
+    void ChangeFlushes(Action<List<long>> change)
+    {
+        lock (_flushes)
+        {
+            change(_flushes);
+            Volatile.Write(ref _flushThrough, _flushes.DefaultIfEmpty().Max());
+        }
     }
 
     void Rewind()

@@ -48,6 +48,26 @@ public sealed class LaneTests
     }
 
     [Fact]
+    public async Task A_flush_whose_time_is_over_leaves_the_backlog_to_its_rate()
+    {
+        var sink = new FakeSink(ready: false) { Rule = _ => SendResult.Accepted };
+        await using var fixture = await AfterBlackoutAsync(sink, LiveFirst with { BackfillBatchesPerMinute = 1 });
+        Assert.False(await fixture.Forwarder.FlushAsync(TimeSpan.Zero, ForwarderFixture.Token));
+        sink.BecomeReady();
+        await Until.True(() => sink.Count(Lane.Backfill) >= 1, fixture.Clock, TimeSpan.FromSeconds(1));
+
+        // The new ones go while no time passes; whatever is left of the flush would have gone before them.
+        await fixture.StoreAsync(10, from: 41);
+        await Until.True(() => sink.Ids(Lane.Live).Contains(50));
+        Assert.Equal(1, sink.Count(Lane.Backfill));
+
+        // Another one does not wait for it.
+        var flush = fixture.Forwarder.FlushAsync(TimeSpan.FromHours(1), ForwarderFixture.Token);
+        await Until.True(() => flush.IsCompleted);
+        Assert.True(await flush);
+    }
+
+    [Fact]
     public async Task What_comes_again_goes_before_what_is_new_also_when_nothing_older_is_left()
     {
         await using var fixture = await ForwarderFixture.StartAsync(settings: LiveFirst);

@@ -162,17 +162,16 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         _reader.ListDeadLetters(afterId, maxCount);
 
     /// <summary>Puts all dead letters back into the queue, under their ids.</summary>
+    /// <param name="cancellationToken">Ends the waiting; the readings come back all the same.</param>
     /// <returns>How many.</returns>
-    public async Task<int> RetryDeadLettersAsync(CancellationToken cancellationToken)
+    public Task<int> RetryDeadLettersAsync(CancellationToken cancellationToken)
     {
         Volatile.Write(ref _givesUpLetters, 0);
-        var returned = await InPieces(store => store.ReturnDeadLetters(DeadLetterPiece), cancellationToken);
-        if (returned > 0)
-            ReadingsReturned?.Invoke();
-        return returned;
+        return InPieces(store => store.ReturnDeadLetters(DeadLetterPiece), cancellationToken, () => ReadingsReturned?.Invoke());
     }
 
     /// <summary>Deletes all dead letters.</summary>
+    /// <param name="cancellationToken">Ends the waiting; they are deleted all the same.</param>
     /// <returns>How many.</returns>
     public Task<int> PurgeDeadLettersAsync(CancellationToken cancellationToken)
     {
@@ -363,17 +362,26 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             : BufferWriter.Rejection();
     }
 
-    async Task<int> InPieces(Func<QueueStore, int> piece, CancellationToken cancellationToken)
+    // What was begun is gone through with: who does not wait any longer can't know what of it was done.
+    Task<int> InPieces(Func<QueueStore, int> piece, CancellationToken cancellationToken, Action? afterwards = null)
     {
-        var sum = 0;
-        int done;
-        do
+        return RunAsync().WaitAsync(cancellationToken);
+
+        async Task<int> RunAsync()
         {
-            done = await Submit(piece, cancellationToken);
-            sum += done;
+            var sum = 0;
+            try
+            {
+                while (await Submit(piece, CancellationToken.None) is var done and > 0)
+                    sum += done;
+                return sum;
+            }
+            finally
+            {
+                if (sum > 0)
+                    afterwards?.Invoke();
+            }
         }
-        while (done > 0);
-        return sum;
     }
 
     Task<T> Submit<T>(Func<QueueStore, T> run, CancellationToken cancellationToken)

@@ -168,6 +168,27 @@ public sealed class QueueTests : IDisposable
     }
 
     [Fact]
+    public async Task Dead_letters_come_back_and_the_reader_hears_of_it_though_nobody_waits_any_longer()
+    {
+        await using var buffer = await _fixture.OpenAsync();
+        var returned = 0;
+        buffer.ReadingsReturned += () => Interlocked.Increment(ref returned);
+        await buffer.EnqueueAsync(BufferFixture.Reading(1), BufferFixture.Token);
+        await buffer.DeadLetterAsync(1, "400", null, BufferFixture.Token);
+        using var goesOn = new ManualResetEventSlim();
+        using var waiting = CancellationTokenSource.CreateLinkedTokenSource(BufferFixture.Token);
+        buffer.Committed += () => goesOn.Wait(BufferFixture.Token);
+        await buffer.EnqueueAsync(BufferFixture.Reading(2), BufferFixture.Token); // the writer stands in the handler, or soon will
+        var retry = buffer.RetryDeadLettersAsync(waiting.Token);
+        await waiting.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => retry);
+        goesOn.Set();
+        await Until.True(() => Volatile.Read(ref returned) == 1);
+        Assert.Equal([1, 2], BufferFixture.ReadAll(buffer).Select(r => r.Id));
+        Assert.Equal(0, buffer.GetStatus().DeadLetters);
+    }
+
+    [Fact]
     public async Task Dead_letters_beyond_their_bound_push_out_the_oldest_which_is_counted_and_told_once()
     {
         var log = new LogLines();

@@ -49,7 +49,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         _sends = new(identity);
         _twinRequests = new(timeProvider);
         _methods = new(() => Handler, () => _session, WaitUntilConnectedAsync, timeProvider, logger);
-        _status = new(HubState.Disconnected, timeProvider.GetUtcNow(), null, 0);
+        _status = new(HubState.Disconnected, Moment.Now(timeProvider), null, 0);
     }
 
     public event Action<HubStatus>? StatusChanged;
@@ -295,7 +295,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         HubStatus status;
         lock (_gate)
         {
-            var now = _timeProvider.GetUtcNow();
+            var now = Moment.Now(_timeProvider);
             var errorAt = error is null ? _status.LastErrorAt : now;
             if (_status.State == state && (error is null || error == _status.LastError))
             {

@@ -96,13 +96,13 @@ internal enum HubState
 
 /// <summary>The state of the connection, for people.</summary>
 /// <param name="State">What it is.</param>
-/// <param name="Since">Since when, by the wall clock.</param>
+/// <param name="Since">Since when.</param>
 /// <param name="LastError">The last failure in plain words; null when there was none.</param>
 /// <param name="Reconnects">Connections that were lost since the start; renewals of the token are not counted.</param>
-internal sealed record HubStatus(HubState State, DateTimeOffset Since, string? LastError, long Reconnects)
+internal sealed record HubStatus(HubState State, Moment Since, string? LastError, long Reconnects)
 {
-    /// <summary>When that failure was, by the wall clock; null when there was none.</summary>
-    public DateTimeOffset? LastErrorAt { get; init; }
+    /// <summary>When that failure was; null when there was none.</summary>
+    public Moment? LastErrorAt { get; init; }
 }
 
 /// <summary>What happened since the start.</summary>

@@ -25,7 +25,7 @@ internal sealed partial class Dispatcher
             Fail(batch, result with { Reason = $"{result.Reason} (and those before: only one an hour goes to the dead letters until it takes one)" });
 
         if (result.Outcome != SendOutcome.Accepted)
-            Status = Status with { LastFailure = new(result.Reason, timeProvider.GetUtcNow()), Failures = Status.Failures + 1 };
+            Status = Status with { LastFailure = new(result.Reason, Moment.Now(timeProvider)), Failures = Status.Failures + 1 };
     }
 
     void Accept(Batch batch, IReadOnlyList<BufferedReading> readings, int bytes)
@@ -37,7 +37,7 @@ internal sealed partial class Dispatcher
         _rejectedInARow = 0;
         Status = Status with
         {
-            LastSuccess = timeProvider.GetUtcNow(),
+            LastSuccess = Moment.Now(timeProvider),
             LastError = null,
             Batches = Status.Batches + 1,
             BackfillBatches = Status.BackfillBatches + (batch.Lane == Lane.Backfill ? 1 : 0),

@@ -39,7 +39,7 @@ internal sealed partial class Dispatcher(
     long? _notReadySince;
     TimeSpan? _absence;
     long? _heldSince;
-    readonly DateTimeOffset?[] _lastAccepted = new DateTimeOffset?[2]; // by lane
+    readonly Moment?[] _lastAccepted = new Moment?[2]; // by lane
     Lane _lastLane;
     long _lastSent;
     bool _rewind;
@@ -173,7 +173,7 @@ internal sealed partial class Dispatcher(
         if (sink.IsHeld == _heldSince is not null) return;
         if (_heldSince is { } since) _absence = Max(_absence, timeProvider.GetElapsedTime(since));
         _heldSince = sink.IsHeld ? timeProvider.GetTimestamp() : null;
-        Status = Status with { UpstreamHeldSince = sink.IsHeld ? timeProvider.GetUtcNow() : null };
+        Status = Status with { UpstreamHeldSince = sink.IsHeld ? Moment.Now(timeProvider) : null };
     }
 
     /// <summary>While edgeHub has no cloud a batch a minute goes all the same: edgeHub tries harder with something to send, and

@@ -10,7 +10,7 @@ internal sealed record ForwardingStatus
     public bool Paused { get; init; }
 
     /// <summary>When the last batch was accepted; null before the first.</summary>
-    public DateTimeOffset? LastSuccess { get; init; }
+    public Moment? LastSuccess { get; init; }
 
     /// <summary>Why the last attempt failed; null when it succeeded, or the answer was only about readings.</summary>
     public string? LastError { get; init; }
@@ -52,7 +52,7 @@ internal sealed record ForwardingStatus
     public bool IsOnlyBacklogHeldBack { get; init; }
 
     /// <summary>Since when readings are kept here because edgeHub has no cloud; null: they are not.</summary>
-    public DateTimeOffset? UpstreamHeldSince { get; init; }
+    public Moment? UpstreamHeldSince { get; init; }
 
     /// <summary>Attempts that failed.</summary>
     public long Failures { get; init; }

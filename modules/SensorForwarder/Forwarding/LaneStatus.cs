@@ -16,10 +16,10 @@ internal sealed record LaneStatus
     public int InFlightReadings { get; init; }
 
     /// <summary>When one of its batches was last accepted; null before the first.</summary>
-    public DateTimeOffset? LastAccepted { get; init; }
+    public Moment? LastAccepted { get; init; }
 }
 
 /// <summary>An attempt that failed.</summary>
 /// <param name="Reason">Why, in plain words.</param>
-/// <param name="At">When, by the wall clock.</param>
-internal sealed record SendFailure(string Reason, DateTimeOffset At);
+/// <param name="At">When.</param>
+internal sealed record SendFailure(string Reason, Moment At);

@@ -68,9 +68,9 @@ internal sealed class Health(
         if (forwarding.Paused) return "forwarding is paused";
         var bound = (settings.Current?.Settings.Forwarding.UploadInterval ?? TimeSpan.Zero) + SinkPatience;
         if (stored.OldestAge is not { } age || age < bound) return null;
-        if (forwarding.LastSuccess is { } success && timeProvider.GetUtcNow() - success < bound) return null;
+        if (forwarding.LastSuccess is { } success && success.Age(timeProvider) < bound) return null;
         var since = forwarding.LastSuccess is { } last
-            ? $"since {LogText.Show(last)}"
+            ? $"since {LogText.Show(last.Time(timeProvider))}"
             : "since the start";
         var why = forwarding.HeldBackUntil > timeProvider.GetUtcNow()
             ? $"dailyMessageLimit holds it back until {LogText.Show(forwarding.HeldBackUntil.Value)}"

@@ -18,7 +18,7 @@ internal sealed class LinkReport(
         json.WriteString("since", since.UtcDateTime);
         if (LastError(forwarding) is not { } error) return;
         json.WriteString("lastError", LogText.Clean(error.Reason));
-        json.WriteString("lastErrorAt", error.At.UtcDateTime);
+        json.WriteString("lastErrorAt", error.At.Time(timeProvider).UtcDateTime);
     }
 
     /// <summary>As a property of an object that is open.</summary>
@@ -37,7 +37,7 @@ internal sealed class LinkReport(
         if (forwarding.DailyMessageLimit > 0) WriteQuota(json, forwarding);
         if (forwarding.UpstreamHeldSince is null && upstream?.Waiting is null) return;
         json.WriteStartObject("upstream");
-        if (forwarding.UpstreamHeldSince is { } since) json.WriteString("heldSince", since.UtcDateTime);
+        if (forwarding.UpstreamHeldSince is { } since) json.WriteString("heldSince", since.Time(timeProvider).UtcDateTime);
         if (upstream?.Waiting is { } waiting) json.WriteNumber("messages", waiting);
         json.WriteEndObject();
     }
@@ -61,7 +61,7 @@ internal sealed class LinkReport(
     SendFailure? LastError(ForwardingStatus forwarding)
     {
         var ofHub = trends.GoesToHub(forwarding) && hub?.Status is { LastError: { } reason, LastErrorAt: { } at } ? new SendFailure(reason, at) : null;
-        return forwarding.LastFailure is { } ofSend && !(ofHub?.At > ofSend.At) ? ofSend : ofHub;
+        return forwarding.LastFailure is { } ofSend && !(ofHub?.At.Timestamp > ofSend.At.Timestamp) ? ofSend : ofHub;
     }
 
     void WriteLane(Utf8JsonWriter json, string name, LaneStatus lane, long batches, BufferStatus stored)
@@ -74,7 +74,7 @@ internal sealed class LinkReport(
         json.WriteNumber("inFlightBatches", lane.InFlightBatches);
         json.WriteNumber("inFlightReadings", lane.InFlightReadings);
         json.WriteNumber("batchesAccepted", batches);
-        if (lane.LastAccepted is { } at) json.WriteString("lastAccepted", at.UtcDateTime);
+        if (lane.LastAccepted is { } at) json.WriteString("lastAccepted", at.Time(timeProvider).UtcDateTime);
         json.WriteEndObject();
     }
 

@@ -117,7 +117,7 @@ internal sealed class ModuleMetrics : IDisposable
         Counter("send_failures", "Attempts to send that did not succeed; the readings are sent again, but for those that become dead letters.", () => forwarder.Status.Failures);
         Gauge("forwarding_paused", "1 while a person holds forwarding.", () => forwarder.Status.Paused ? 1 : 0);
         Gauge("last_accepted_timestamp_seconds", "When the last batch was accepted, as Unix time; 0: not yet.",
-            () => forwarder.Status.LastSuccess?.ToUnixTimeMilliseconds() / 1000.0 ?? 0);
+            () => forwarder.Status.LastSuccess?.Time(_timeProvider).ToUnixTimeMilliseconds() / 1000.0 ?? 0);
         var sends = Histogram("send_seconds", "Time from sending a batch to its answer.", SendBounds);
         forwarder.SendTook += took => sends.Record(took.TotalSeconds);
     }

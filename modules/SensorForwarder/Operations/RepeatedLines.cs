@@ -66,7 +66,7 @@ internal sealed class RepeatedLines : ILoggerFactory
             if (!_runs.TryGetValue(kind, out var run))
             {
                 MakeRoom();
-                _runs[kind] = run = new(logger, kind.Event, _timeProvider.GetUtcNow(), _timeProvider.GetTimestamp());
+                _runs[kind] = run = new(logger, kind.Event, Moment.Now(_timeProvider));
             }
 
             (run.Level, run.Text) = (level, text);
@@ -76,7 +76,7 @@ internal sealed class RepeatedLines : ILoggerFactory
                 return false;
             }
 
-            run.ToldAt = _timeProvider.GetUtcNow();
+            run.ToldAt = Moment.Now(_timeProvider);
             if (run.HeldBack == 0) run.FirstAt = run.ToldAt;
             run.Lines++;
             run.IsOpen = level > LogLevel.Information;
@@ -126,12 +126,12 @@ internal sealed class RepeatedLines : ILoggerFactory
         if (run.Logger.IsEnabled(run.Level))
         {
             var times = run.HeldBack == 1 ? "once" : string.Create(CultureInfo.InvariantCulture, $"{run.HeldBack} times");
-            var first = run.ToldAt == run.FirstAt ? "" : $", first at {LogText.Show(run.FirstAt)}";
-            var sum = $"Again {times} since {LogText.Show(run.ToldAt)}{first}: {run.Text}";
+            var first = run.ToldAt == run.FirstAt ? "" : $", first at {LogText.Show(run.FirstAt.Time(_timeProvider))}";
+            var sum = $"Again {times} since {LogText.Show(run.ToldAt.Time(_timeProvider))}{first}: {run.Text}";
             run.Logger.Log(run.Level, run.Event, sum, null, static (text, _) => text);
         }
 
-        (run.HeldBack, run.ToldAt) = (0, _timeProvider.GetUtcNow());
+        (run.HeldBack, run.ToldAt) = (0, Moment.Now(_timeProvider));
     }
 
     /// <summary>What makes lines the same.</summary>
@@ -157,18 +157,18 @@ internal sealed class RepeatedLines : ILoggerFactory
     }
 
     /// <summary>One kind of line.</summary>
-    sealed class Run(ILogger logger, EventId eventId, DateTimeOffset firstAt, long began)
+    sealed class Run(ILogger logger, EventId eventId, Moment firstAt)
     {
         public ILogger Logger => logger;
 
         public EventId Event => eventId;
 
         /// <summary>When the state began.</summary>
-        public DateTimeOffset FirstAt { get; set; } = firstAt;
+        public Moment FirstAt { get; set; } = firstAt;
 
-        public long PeriodBegan { get; set; } = began;
+        public long PeriodBegan { get; set; } = firstAt.Timestamp;
 
-        public DateTimeOffset ToldAt { get; set; } = firstAt;
+        public Moment ToldAt { get; set; } = firstAt;
 
         /// <summary>The state that it tells of has not ended.</summary>
         public bool IsOpen { get; set; }

@@ -124,15 +124,15 @@ internal sealed class StatusWriter(
         json.WriteNumber("readingsAccepted", status.Readings);
         json.WriteNumber("sendFailures", status.Failures);
         link.WriteHolds(json, status);
-        if (status.LastSuccess is { } success) json.WriteString("lastSuccess", success.UtcDateTime);
+        if (status.LastSuccess is { } success) json.WriteString("lastSuccess", success.Time(timeProvider).UtcDateTime);
         if (status.LastError is { } error) json.WriteString("lastError", LogText.Clean(error));
     }
 
-    static void WriteHub(Utf8JsonWriter json, HubStatus status)
+    void WriteHub(Utf8JsonWriter json, HubStatus status)
     {
         json.WriteStartObject("hub");
         json.WriteString("state", status.State.ToString());
-        json.WriteString("since", status.Since.UtcDateTime);
+        json.WriteString("since", status.Since.Time(timeProvider).UtcDateTime);
         json.WriteNumber("reconnects", status.Reconnects);
         if (status.LastError is { } error) json.WriteString("lastError", LogText.Clean(error));
         json.WriteEndObject();

@@ -56,7 +56,7 @@ internal sealed class Trends(
     readonly Queue<(long At, long Depth, long Accepted, long Committed)> _depths = new();
     readonly Dictionary<(string Sensor, string Value), float[]> _hour = [];
     LinkState _link = LinkState.Starting;
-    DateTimeOffset _linkSince = timeProvider.GetUtcNow();
+    Moment _linkSince = Moment.Now(timeProvider);
     long _point = -1;
 
     /// <summary>Counts up when <see cref="LastHour"/> has a new point.</summary>
@@ -66,7 +66,7 @@ internal sealed class Trends(
 
     public (LinkState State, DateTimeOffset Since) Link
     {
-        get { lock (_gate) return (_link, _linkSince); }
+        get { lock (_gate) return (_link, _linkSince.Time(timeProvider)); }
     }
 
     /// <summary>Readings a second over the last minute: how many more wait, how many were accepted, how many came.</summary>
@@ -109,7 +109,7 @@ internal sealed class Trends(
             _depths.Enqueue((now, stored.Depth, forwarding.Readings, stored.CommittedReadings));
             if (_depths.Count > RateSeconds) _depths.Dequeue();
             var link = StateOf(forwarding);
-            if (link != _link) (_link, _linkSince) = (link, timeProvider.GetUtcNow());
+            if (link != _link) (_link, _linkSince) = (link, Moment.Now(timeProvider));
             Note(sensors, (long)(timeProvider.GetElapsedTime(0, now) / PointEvery));
         }
     }

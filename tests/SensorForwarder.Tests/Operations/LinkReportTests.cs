@@ -95,6 +95,44 @@ public sealed class LinkReportTests
         Assert.Contains($"last error {(string)link["lastErrorAt"]!}: no answer came within 5 s", watched.Text(), StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task A_clock_that_is_set_for_the_first_time_makes_nothing_older()
+    {
+        // As on a device without a battery for its clock, before a time service is reached.
+        var clock = new SteppedClock(new(1970, 1, 1, 0, 1, 0, TimeSpan.Zero));
+        var answer = SendResult.Accepted;
+        await using var module = new SettingsFixture(inMemory: true) { Clock = clock, Sinks = { [SinkKind.Http] = new FakeSink { Rule = _ => answer } } };
+        await module.StartAsync("""{"sink":"http","httpEndpoint":"http://localhost/","batchSize":1,"commitIntervalMs":0,"sensors":{}}""");
+        using var parts = new OperationParts(module, clock);
+        await module.Forwarder.StartAsync(TestContext.Current.CancellationToken);
+        await module.Buffer.EnqueueAsync(BufferFixture.Reading(1), TestContext.Current.CancellationToken);
+        await UntilAsync(() => module.Forwarder.Status.Readings == 1);
+        answer = new(SendOutcome.Retry, "no answer came within 5 s");
+        await module.Buffer.EnqueueAsync(BufferFixture.Reading(2), TestContext.Current.CancellationToken);
+        await UntilAsync(() => (string)parts.ReadStatus()["link"]!["state"]! == "Down");
+
+        var before = Ages();
+        clock.Step(TimeSpan.FromDays(20_000));
+        Assert.Equal(before, Ages());
+        Assert.InRange(AgeOf(parts.ReadStatus()["link"]!["lastErrorAt"]!), TimeSpan.Zero, TimeSpan.FromHours(1));
+        await module.Forwarder.StopAsync(TestContext.Current.CancellationToken);
+
+        TimeSpan AgeOf(JsonNode time) => clock.GetUtcNow() - (DateTimeOffset)time;
+
+        List<TimeSpan> Ages()
+        {
+            var status = parts.ReadStatus();
+            return [AgeOf(status["link"]!["since"]!), AgeOf(status["lastSuccess"]!), AgeOf(status["lanes"]!["live"]!["lastAccepted"]!)];
+        }
+
+        Task UntilAsync(Func<bool> condition) => Until.True(() =>
+        {
+            clock.Advance(TimeSpan.FromSeconds(1));
+            parts.Trends.Look();
+            return condition();
+        });
+    }
+
     [Theory]
     [InlineData(401, "Refusing", "the receiver refuses")]
     [InlineData(404, "Refusing", "the receiver refuses")]

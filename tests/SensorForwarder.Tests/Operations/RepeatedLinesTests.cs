@@ -56,6 +56,20 @@ public sealed partial class RepeatedLinesTests : IDisposable
     }
 
     [Fact]
+    public void A_clock_that_is_set_meanwhile_makes_the_state_no_older()
+    {
+        var clock = new SteppedClock(new(1970, 1, 1, 0, 1, 0, TimeSpan.Zero));
+        using var lines = new RepeatedLines(_log.Factory(), clock);
+        var link = lines.CreateLogger("link");
+        Failed(link, "hub", "refused", "e:1", 1);
+        clock.Advance(TimeSpan.FromMinutes(1));
+        Failed(link, "hub", "refused", "e:1", 1);
+        clock.Step(TimeSpan.FromDays(20_000));
+        Answers(link, "hub");
+        Assert.StartsWith($"Again once since {LogText.Show(clock.GetUtcNow() - TimeSpan.FromMinutes(1))}: No answer", Lines[1], StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void A_warning_is_told_once_and_summed_up_when_its_state_ends()
     {
         FailTimes(31, TimeSpan.FromSeconds(2));

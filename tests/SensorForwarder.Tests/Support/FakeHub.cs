@@ -13,7 +13,7 @@ internal sealed class FakeHub : IEdgeHubClient
 
     public EdgeIdentity Identity { get; } = new() { HubHostName = "hub", DeviceId = "pi", ModuleId = "m", Source = "test" };
 
-    public HubStatus Status { get; } = new(HubState.Connected, DateTimeOffset.UnixEpoch, null, 0);
+    public HubStatus Status { get; } = new(HubState.Connected, default, null, 0);
 
     public HubCounters Counters => default;
 

@@ -175,7 +175,7 @@ internal sealed class Dashboard(
         json.WriteStartObject("link");
         link.WriteState(json, forwarding);
         json.WriteString("sink", LogText.Clean(forwarding.Sink));
-        if (forwarding.LastSuccess is { } success) json.WriteString("lastSuccess", success.UtcDateTime);
+        if (forwarding.LastSuccess is { } success) json.WriteString("lastSuccess", success.Time(timeProvider).UtcDateTime);
         json.WriteNumber("failures", forwarding.Failures);
         json.WriteNumber("readings", forwarding.Readings);
         json.WriteString("drainOrder", (settings.Current?.Settings.Forwarding.DrainOrder ?? DrainOrder.OldestFirst).ToString());

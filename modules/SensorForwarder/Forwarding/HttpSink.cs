@@ -28,6 +28,10 @@ internal sealed class HttpSink : ISink, IDisposable
     readonly HttpSinkOptions _options;
     readonly TimeProvider _timeProvider;
 
+    // Bodies from this size on are announced first (Expect: 100-continue). A receiver that finds one too large may answer 413 and
+    // reset the connection under the rest of it, and then nobody reads the answer.
+    int _announceFrom = int.MaxValue;
+
     public HttpSink(HttpSinkOptions options, TimeProvider timeProvider)
     {
         _options = options;
@@ -75,9 +79,19 @@ internal sealed class HttpSink : ISink, IDisposable
             using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, patience.Token);
             var answerTimeout = AnswerTimeout + TimeSpan.FromSeconds(body.Length / SlowestBytesPerSecond);
             var phase = "no connection was made";
+            var isHalfSent = false;
             using var request = Request(target, batch, new BatchContent(body, isGzip,
-                () => Allow(SendTimeout, "nothing was taken"),
-                () => Allow(answerTimeout, "no answer came")));
+                () =>
+                {
+                    isHalfSent = true;
+                    Allow(SendTimeout, "nothing was taken");
+                },
+                () =>
+                {
+                    isHalfSent = false;
+                    Allow(answerTimeout, "no answer came");
+                }));
+            if (body.Length >= _announceFrom) request.Headers.ExpectContinue = true;
             try
             {
                 using var response = await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, deadline.Token);
@@ -87,7 +101,15 @@ internal sealed class HttpSink : ISink, IDisposable
                     continue;
                 }
 
-                return await new HttpAnswer(_options.Secrets(target), _timeProvider).JudgeAsync(response, batch, deadline.Token);
+                if (response.StatusCode == HttpStatusCode.ExpectationFailed && request.Headers.ExpectContinue == true)
+                {
+                    _announceFrom = int.MaxValue;
+                    continue;
+                }
+
+                var result = await new HttpAnswer(_options.Secrets(target), _timeProvider).JudgeAsync(response, batch, deadline.Token);
+                if (result.Outcome == SendOutcome.Accepted && body.Length >= _announceFrom) _announceFrom = int.MaxValue;
+                return result;
             }
             catch (OperationCanceledException exception) when (!cancellationToken.IsCancellationRequested)
             {
@@ -97,6 +119,7 @@ internal sealed class HttpSink : ISink, IDisposable
             }
             catch (HttpRequestException exception)
             {
+                if (isHalfSent) _announceFrom = Math.Min(_announceFrom, body.Length);
                 return new SendResult(SendOutcome.Retry, Explain(exception)) { NotSent = IsBeforeRequest(exception.HttpRequestError) };
             }
             catch (IOException exception)

@@ -5,6 +5,7 @@ using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
 using SensorForwarder.Forwarding;
+using SensorForwarder.Tests.Buffer;
 using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Forwarding;
@@ -47,6 +48,31 @@ public sealed class HttpTroubleTests
         await using var fixture = await DrainAsync(receiver.Url, Secret);
         var aside = fixture.Buffer.ListDeadLetters(0, Readings).Select(letter => letter.Id);
         Assert.Equal(Enumerable.Range(1, Readings).Select(n => (long)n), receiver.Ids.Union(aside).Order());
+    }
+
+    [Fact]
+    public async Task A_413_before_the_body_is_read_and_a_reset_under_the_rest_of_it_make_batches_smaller()
+    {
+        await using var receiver = new RawReceiver(static _ => null) { LargestBodyBytes = 1 << 20 };
+        await using var fixture = await DrainAsync(receiver.Url, Secret, isLarge: true);
+        Assert.Equal(Enumerable.Range(1, Readings).Select(n => (long)n), receiver.Ids.Order());
+        Assert.Empty(fixture.Buffer.ListDeadLetters(0, 10));
+    }
+
+    [Fact]
+    public async Task A_receiver_that_refuses_to_be_asked_before_the_body_is_not_asked_again()
+    {
+        await using var receiver = new RawReceiver(static _ => null) { LargestBodyBytes = 1 << 20, KnowsExpect = false };
+        using var sink = new HttpSink(Secret, TimeProvider.System);
+        var settings = new ForwardingSettings { HttpEndpoint = receiver.Url };
+        var body = new byte[8 << 20];
+        Array.Fill(body, (byte)' ');
+        """{"batch":[{"id":1,"data":{}}]}"""u8.CopyTo(body);
+        var batch = new Batch("epoch", [new(1, BufferFixture.Noon, "{}"u8.ToArray())], body);
+        Assert.Equal(SendOutcome.Retry, (await sink.SendAsync(batch, settings, Token)).Outcome);
+        receiver.LargestBodyBytes = int.MaxValue;
+        Assert.Equal(SendOutcome.Accepted, (await sink.SendAsync(batch, settings, Token)).Outcome);
+        Assert.Equal([1L], receiver.Ids);
     }
 
     [Theory]
@@ -187,7 +213,7 @@ public sealed class HttpTroubleTests
     }
 
     /// <summary>Runs a forwarder until its buffer is empty. Time passes quickly between sends and slowly during one.</summary>
-    static async Task<ForwarderFixture> DrainAsync(Uri url, HttpSinkOptions options, double secondsDuringSend = 0.2)
+    static async Task<ForwarderFixture> DrainAsync(Uri url, HttpSinkOptions options, double secondsDuringSend = 0.2, bool isLarge = false)
     {
         var underWay = 0;
         HttpSink? sink = null;
@@ -207,9 +233,18 @@ public sealed class HttpTroubleTests
                     }
                 },
             },
-            settings: new() { HttpEndpoint = url, BatchSize = 20, UploadInterval = TimeSpan.Zero });
+            settings: new() { HttpEndpoint = url, BatchSize = isLarge ? Readings : 20, BatchMaxBytes = HttpSink.LargestBodyBytes, UploadInterval = TimeSpan.Zero });
         using var made = sink = new HttpSink(options, fixture.Clock);
-        await fixture.StoreAsync(Readings);
+        if (isLarge)
+        {
+            var values = Enumerable.Range(0, 10_000).Select(n => KeyValuePair.Create($"value{n}", 1.5)).ToList();
+            for (var n = 1; n <= Readings; n++) await fixture.Buffer.EnqueueAsync(BufferFixture.Reading(n) with { Values = values }, Token);
+        }
+        else
+        {
+            await fixture.StoreAsync(Readings);
+        }
+
         await fixture.RunAsync();
         await Until.True(() =>
         {

@@ -39,6 +39,12 @@ internal sealed class RawReceiver : IAsyncDisposable
         _accepting = AcceptAsync();
     }
 
+    /// <summary>A longer body is answered with 413 before it is read, and its rest with a reset.</summary>
+    public int LargestBodyBytes { get; set; } = int.MaxValue;
+
+    /// <summary>Whether it goes by <c>Expect: 100-continue</c>, or answers 417.</summary>
+    public bool KnowsExpect { get; init; } = true;
+
     public Uri Url => new($"http://{_listener.LocalEndpoint}/telemetry");
 
     public int Requests => Volatile.Read(ref _requests);
@@ -76,8 +82,26 @@ internal sealed class RawReceiver : IAsyncDisposable
         {
             using var connection = client;
             var stream = client.GetStream();
-            while (await ReadRequestAsync(stream) is { } body)
+            while (await ReadHeadAsync(stream) is { } head)
             {
+                var isAsked = head.Contains("Expect: 100-continue", StringComparison.OrdinalIgnoreCase);
+                if (isAsked && !KnowsExpect)
+                {
+                    await stream.WriteAsync("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"u8.ToArray(), _over.Token);
+                    return;
+                }
+
+                var length = LengthOf(head);
+                if (length > LargestBodyBytes)
+                {
+                    await stream.WriteAsync("HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"u8.ToArray(), _over.Token);
+                    client.LingerState = new(true, 0);
+                    return;
+                }
+
+                if (isAsked) await stream.WriteAsync("HTTP/1.1 100 Continue\r\n\r\n"u8.ToArray(), _over.Token);
+                var body = new byte[length];
+                await stream.ReadExactlyAsync(body, _over.Token);
                 var answer = _answer(Interlocked.Increment(ref _requests));
                 if (answer is null or { Takes: true }) Take(body);
                 await stream.WriteAsync(answer is null ? Taken : Encoding.Latin1.GetBytes(answer.Bytes), _over.Token);
@@ -97,8 +121,8 @@ internal sealed class RawReceiver : IAsyncDisposable
         lock (_ids) _ids.UnionWith(json.RootElement.GetProperty("batch").EnumerateArray().Select(reading => reading.GetProperty("id").GetInt64()));
     }
 
-    /// <summary>The body; null when the client has closed the connection.</summary>
-    async Task<byte[]?> ReadRequestAsync(NetworkStream stream)
+    /// <summary>Null when the client has closed the connection.</summary>
+    async Task<string?> ReadHeadAsync(NetworkStream stream)
     {
         var head = new StringBuilder();
         var one = new byte[1];
@@ -108,10 +132,13 @@ internal sealed class RawReceiver : IAsyncDisposable
             head.Append((char)one[0]);
         }
 
+        return head.ToString();
+    }
+
+    static int LengthOf(string head)
+    {
         const string Length = "Content-Length:";
-        var line = head.ToString().Split("\r\n").First(line => line.StartsWith(Length, StringComparison.OrdinalIgnoreCase));
-        var body = new byte[int.Parse(line[Length.Length..], System.Globalization.CultureInfo.InvariantCulture)];
-        await stream.ReadExactlyAsync(body, _over.Token);
-        return body;
+        var line = head.Split("\r\n").First(line => line.StartsWith(Length, StringComparison.OrdinalIgnoreCase));
+        return int.Parse(line[Length.Length..], System.Globalization.CultureInfo.InvariantCulture);
     }
 }

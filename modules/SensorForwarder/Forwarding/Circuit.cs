@@ -21,6 +21,7 @@ internal sealed class Circuit(TimeProvider timeProvider, Random random)
     const double SpreadShare = 0.25;
 
     long _resumeAt;
+    bool _isAskedFor;
 
     /// <summary>Nothing is known to get through: one small batch at a time.</summary>
     public bool IsProbing { get; private set; } = true;
@@ -42,15 +43,23 @@ internal sealed class Circuit(TimeProvider timeProvider, Random random)
         Wait(spread * random.NextDouble());
     }
 
-    /// <summary>Somebody wants an attempt now: other settings may mend what was wrong.</summary>
+    /// <summary>Somebody wants an attempt now.</summary>
     public void TryNow() => _resumeAt = 0;
+
+    /// <summary>What failed may be mended. What the receiver asked for holds until it is another one, and so does the spread
+    /// after a blackout: changes reach many devices in the same second.</summary>
+    public void MayBeMended(bool isAnotherReceiver)
+    {
+        if (Failures > 0 && (isAnotherReceiver || !_isAskedFor)) _resumeAt = 0;
+    }
 
     /// <returns>How long to wait.</returns>
     public TimeSpan Failed(TimeSpan? retryAfter)
     {
         IsProbing = true;
         var delay = Backoff.Next(++Failures, BackoffBase, BackoffMax, random.NextDouble());
-        if (retryAfter is { } asked && asked > delay) delay = asked < RetryAfterMax ? asked : RetryAfterMax;
+        _isAskedFor = retryAfter > delay;
+        if (_isAskedFor) delay = retryAfter < RetryAfterMax ? retryAfter.Value : RetryAfterMax;
         Wait(delay);
         return delay;
     }

@@ -44,6 +44,7 @@ internal sealed partial class Dispatcher(
     long _lastSent;
     bool _rewind;
     bool _tryNow;
+    ForwardingSettings? _settings;
 
     /// <summary>Told how long each send took, whatever its end.</summary>
     public Action<TimeSpan>? SendTook { get; init; }
@@ -81,7 +82,12 @@ internal sealed partial class Dispatcher(
     public TimeSpan? Step(ForwardingSettings? settings, bool paused, long flushThrough, CancellationToken sendToken)
     {
         Reap();
-        if (settings is not null) _lanes.Observe(settings);
+        if (settings is not null)
+        {
+            _lanes.Observe(settings);
+            Compare(settings);
+        }
+
         _meter.BeginTurn();
         var wait = settings is null || paused ? null : Fill(settings, flushThrough, sendToken);
         SettledThrough = FindSettled();
@@ -98,6 +104,18 @@ internal sealed partial class Dispatcher(
         Remember();
         Note(_lanes.Sent.CommitAsync(CancellationToken.None));
         Note(_meter.Quota.CloseAsync(CancellationToken.None));
+    }
+
+    /// <summary>Other settings are a reason to try again only where they say who gets what in which form.</summary>
+    void Compare(ForwardingSettings now)
+    {
+        var before = _settings ?? now;
+        _settings = now;
+        if (before.Sink != now.Sink || before.HttpEndpoint != now.HttpEndpoint)
+            _circuit.MayBeMended(isAnotherReceiver: true);
+        else if ((before.BatchSize, before.BatchMaxBytes, before.Compression, before.MessageFormat)
+            != (now.BatchSize, now.BatchMaxBytes, now.Compression, now.MessageFormat))
+            _circuit.MayBeMended(isAnotherReceiver: false);
     }
 
     void Reap()

@@ -77,7 +77,6 @@ internal sealed class Forwarder : BackgroundService
         // A message holds one reading then, so there is nothing to wait for either.
         if (settings is { Sink: SinkKind.IotHub, MessageFormat: MessageFormat.Pnp }) settings = settings with { BatchSize = 1 };
         if (settings == _settings) return;
-        _tryNow |= _settings is not null; // other settings may mend what failed; the first are no reason to hurry
         _settings = settings;
         Wake();
     }

@@ -104,6 +104,52 @@ public sealed class ForwarderTests
         Assert.InRange(fixture.Clock.GetUtcNow() - before, TimeSpan.FromMinutes(minutes), TimeSpan.FromMinutes(minutes + Slack));
     }
 
+    public static TheoryData<string> Changes => [.. Settings.Keys];
+
+    static readonly Uri Here = new("https://example.com/here");
+
+    static readonly ForwardingSettings InTens = new() { HttpEndpoint = Here, BatchSize = 10, UploadInterval = TimeSpan.Zero };
+
+    // After the change, and whether it cuts a back-off short, and what the receiver asked for.
+    static readonly Dictionary<string, (ForwardingSettings After, bool CutsBackoff, bool CutsRetryAfter)> Settings = new()
+    {
+        ["endpoint"] = (InTens with { HttpEndpoint = new("https://example.com/there") }, true, true),
+        ["key in the endpoint"] = (InTens with { HttpEndpoint = new("https://example.com/here?key=2") }, true, true),
+        ["sink"] = (InTens with { Sink = SinkKind.IotHub }, true, true),
+        ["batchSize"] = (InTens with { BatchSize = 20 }, true, false),
+        ["batchMaxBytes"] = (InTens with { BatchMaxBytes = 2_000 }, true, false),
+        ["compression"] = (InTens with { Compression = BatchCompression.Gzip }, true, false),
+        ["uploadInterval"] = (InTens with { UploadInterval = TimeSpan.FromSeconds(1) }, false, false),
+        ["drainOrder"] = (InTens with { DrainOrder = DrainOrder.LiveFirst }, false, false),
+        ["maxInFlightBatches"] = (InTens with { MaxInFlightBatches = 9 }, false, false),
+        ["backfillBatchesPerMinute"] = (InTens with { BackfillBatchesPerMinute = 9 }, false, false),
+        ["dailyMessageLimit"] = (InTens with { DailyMessageLimit = 1_000_000 }, false, false),
+    };
+
+    [Theory]
+    [MemberData(nameof(Changes))]
+    public async Task Other_settings_cut_a_back_off_short_only_where_they_can_mend_what_failed(string change)
+    {
+        var (after, cutsBackoff, cutsRetryAfter) = Settings[change];
+        foreach (var retryAfter in (TimeSpan?[])[null, TimeSpan.FromMinutes(10)])
+        {
+            using var files = new BufferFixture(inMemory: true);
+            await using var buffer = await files.OpenAsync();
+            await buffer.EnqueueAsync(BufferFixture.Reading(1), ForwarderFixture.Token);
+            var sink = new FakeSink { Rule = _ => new(SendOutcome.Retry, "busy", retryAfter) };
+            var dispatcher = new Dispatcher(
+                buffer, new Dictionary<SinkKind, ISink> { [SinkKind.Http] = sink, [SinkKind.IotHub] = sink },
+                new BatchEncoder("pi", "module", () => buffer.Epoch), new Microsoft.Extensions.Time.Testing.FakeTimeProvider(BufferFixture.Noon), new Random(1),
+                Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance, static () => { });
+            TimeSpan? Step(ForwardingSettings settings) => dispatcher.Step(settings, paused: false, flushThrough: 0, CancellationToken.None);
+            Step(InTens);
+            Assert.True(Step(InTens) > TimeSpan.Zero);
+            Assert.Single(sink.Seen);
+            Step(after);
+            Assert.Equal((retryAfter is null ? cutsBackoff : cutsRetryAfter) ? 2 : 1, sink.Seen.Count);
+        }
+    }
+
     [Fact]
     public async Task Several_batches_are_under_way_and_a_failed_one_comes_again_before_anything_new()
     {

@@ -18,6 +18,7 @@ internal sealed class Invariants
     long _attemptedThrough;
     TimeSpan _changedAt;
     TimeSpan _notBefore;
+    bool _isAskedFor;
     TimeSpan _notAfter = TimeSpan.MaxValue;
     TimeSpan _activeAt;
     TimeSpan? _hubSentAt;
@@ -26,14 +27,16 @@ internal sealed class Invariants
     int _failures;
     long _mayHold;
 
-    /// <summary>Other settings: an attempt may come at once, and another order begins.</summary>
-    public void OnChange() => (_changedAt, _notBefore, _notAfter, _activeAt) = (_now, TimeSpan.Zero, TimeSpan.MaxValue, _now);
-
-    public void OnRestart()
+    /// <summary>Other settings: another order begins, and an attempt may come at once where they may mend what failed, if the
+    /// receiver did not ask for more time.</summary>
+    public void OnChange(ForwardingSettings before, ForwardingSettings after)
     {
-        OnChange();
-        (_hubSentAt, _failures) = (null, 0);
+        (_changedAt, _notAfter, _activeAt) = (_now, TimeSpan.MaxValue, _now);
+        var isOtherForm = (before.BatchSize, before.BatchMaxBytes) != (after.BatchSize, after.BatchMaxBytes);
+        if (before.Sink != after.Sink || (isOtherForm && !_isAskedFor)) _notBefore = TimeSpan.Zero;
     }
+
+    public void OnRestart() => (_changedAt, _notBefore, _notAfter, _activeAt, _hubSentAt, _failures) = (_now, TimeSpan.Zero, TimeSpan.MaxValue, _now, null, 0);
 
     /// <summary>After each turn.</summary>
     /// <param name="now">The moment.</param>
@@ -123,12 +126,14 @@ internal sealed class Invariants
         var asked = send.Result.RetryAfter ?? TimeSpan.Zero;
         var least = asked < Circuit.RetryAfterMax ? asked : Circuit.RetryAfterMax;
         _notBefore = now + Backoff.Floor;
+        _isAskedFor = false;
 
         // At most twice what the failure before allowed, and no more than the cap; a backlog has its own rate besides.
         var doubled = Circuit.BackoffBase * Math.Pow(2, Math.Min(_failures++, 30));
         var most = doubled < Circuit.BackoffMax ? doubled : Circuit.BackoffMax;
         if (send.Sink != SinkKind.Http) return;
         if (least > Backoff.Floor) _notBefore = now + least;
+        _isAskedFor = asked > most; // less may be less than the back-off
         _notAfter = now + (least > most ? least : most) + TimeSpan.FromMilliseconds(1);
         if (settings.BackfillBatchesPerMinute > 0) _notAfter += Minute / settings.BackfillBatchesPerMinute;
     }

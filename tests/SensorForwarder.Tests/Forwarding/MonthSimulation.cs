@@ -76,9 +76,10 @@ internal sealed class MonthSimulation : IAsyncDisposable
             if (Random.Next(8) == 0) await ChangeTheWorldAsync();
         }
 
+        var before = _settings;
         _settings = _settings with { DailyMessageLimit = 0, BackfillBatchesPerMinute = 0 };
         (Weather, _paused, _calmSince) = (Weather.Fine, false, Elapsed);
-        _invariants.OnChange();
+        _invariants.OnChange(before, _settings);
         EdgeHub.Become(Uplink.Fast, 0);
         EdgeHub.TurnPage(true);
         var left = 0L;
@@ -241,8 +242,7 @@ internal sealed class MonthSimulation : IAsyncDisposable
             _ => _settings with { BatchSize = One(10, 50, 500, 10_000), BatchMaxBytes = One(1_024, 8_192, 245_760) },
         };
         if (_settings == before) return;
-        _invariants.OnChange();
-        _dispatcher.TryNow(); // as the forwarder does
+        _invariants.OnChange(before, _settings);
     }
 
     /// <summary>A stop, or a kill: what is under way may have arrived or not, and nobody ever hears of it.</summary>

@@ -170,6 +170,8 @@ public sealed class HistoryTests(Browser browser) : IAsyncLifetime
         await watched.UntilAsync("#sensor-list", "cellar");
         await _world.FaultAsync("blackout", true);
         await watched.UntilAsync("#link-state", "No connection");
+        // What is asked for all of the time is not asked for again at once: a few readings of each sensor have to be there.
+        await watched.Page.Locator("#depth").Filter(new() { HasTextRegex = new(@"^\d\d") }).WaitForAsync();
         return watched;
     }
 

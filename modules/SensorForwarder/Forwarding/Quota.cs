@@ -21,10 +21,10 @@ internal enum QuotaShare
 /// <summary>
 /// Counts what IoT Hub bills, chunks of 4 KB in a day of UTC, and says what may still go. The count survives restarts and
 /// kills: what is sent was reserved in the buffer's file before, in blocks, so that it is not a write a message. Days are
-/// those of the module's clock; when that is set, what was sent by the wrong date counts for the right one too.
+/// those of the module's clock; when that is set, what may have been sent on the right date counts for it too.
 /// Used by the forwarder's loop only.
 /// </summary>
-internal sealed class Quota(TelemetryBuffer buffer, TimeProvider timeProvider, Action wake)
+internal sealed class Quota(TelemetryBuffer buffer, TimeProvider timeProvider, Action wake, Func<KernelTime>? kernelTime = null)
 {
     public const int ChunkBytes = 4_096;
 
@@ -37,21 +37,26 @@ internal sealed class Quota(TelemetryBuffer buffer, TimeProvider timeProvider, A
     const int BlocksInDay = 100;
     const double LiveAhead = 1.0 / 8;
     const int DaysKept = 4;
+    const int HoursKept = 25;
 
     static readonly TimeSpan Day = TimeSpan.FromDays(1);
 
-    // Where the wall clock moved this much against a clock that does not step, it was set.
+    // Where the wall clock moved this much against the uptime, which runs on in a suspended system, it was set.
     static readonly TimeSpan Step = TimeSpan.FromMinutes(5);
     static readonly TimeSpan SaveAgain = TimeSpan.FromSeconds(10);
 
     // So often the wait is calculated anew: the clock can be set meanwhile.
     static readonly TimeSpan LongestWait = TimeSpan.FromMinutes(1);
 
+    readonly Func<KernelTime> _kernelTime = kernelTime ?? KernelTime.For(timeProvider);
     readonly List<DayCount> _days = [];
+
+    // What went on this date, by the hour of uptime in which it went: of a clock that is set later, only the end may have been
+    // of the day that it is set to.
+    readonly List<(long Hour, long Chunks)> _recent = [];
     DayCount? _today;
     DateTimeOffset _seenAt;
-    long _seenTimestamp;
-    long _sinceStep;
+    TimeSpan _seenUptime;
     volatile bool _isSaving;
 
     /// <summary>Chunks that were sent today, or may have been.</summary>
@@ -93,7 +98,10 @@ internal sealed class Quota(TelemetryBuffer buffer, TimeProvider timeProvider, A
     public void Count(int chunks)
     {
         Today().Used += chunks;
-        _sinceStep += chunks;
+        var hour = (long)_seenUptime.TotalHours;
+        if (_recent.Count > 0 && _recent[^1].Hour == hour) _recent[^1] = (hour, _recent[^1].Chunks + chunks);
+        else _recent.Add((hour, chunks));
+        if (_recent.Count > HoursKept) _recent.RemoveAt(0);
     }
 
     /// <summary>Takes so many chunks, if they are reserved on the medium; if not, begins to reserve them, and wakes when that
@@ -140,23 +148,23 @@ internal sealed class Quota(TelemetryBuffer buffer, TimeProvider timeProvider, A
 
     DayCount Today()
     {
-        var now = timeProvider.GetUtcNow();
+        var (now, uptime) = (timeProvider.GetUtcNow(), _kernelTime().Uptime);
         var date = DateOnly.FromDateTime(now.UtcDateTime);
         if (_today is null) Load();
         if (_today?.Date != date)
         {
-            var moved = now - _seenAt - timeProvider.GetElapsedTime(_seenTimestamp);
+            var moved = now - _seenAt - (uptime - _seenUptime);
             var wasSet = _today is not null && moved.Duration() > Step;
             var day = _days.Find(day => day.Date == date) ?? new DayCount(date);
-            if (wasSet) day.Used += _sinceStep;
-            _sinceStep = 0;
+            if (wasSet) day.Used += _recent.Where(part => TimeSpan.FromHours(part.Hour + 1) > uptime - now.TimeOfDay).Sum(part => part.Chunks);
+            _recent.Clear();
             _days.Remove(day);
             _days.Add(day);
             if (_days.Count > DaysKept) _days.RemoveAt(0);
             _today = day;
         }
 
-        (_seenAt, _seenTimestamp) = (now, timeProvider.GetTimestamp());
+        (_seenAt, _seenUptime) = (now, uptime);
         return _today;
     }
 

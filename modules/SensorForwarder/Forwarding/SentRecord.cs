@@ -15,7 +15,9 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
     const int MaxReadings = 10_000;
 
     Entry[] _kept = [];
-    Entry[] _committed = [];
+
+    // Set by whoever committed it, read by the loop.
+    volatile Entry[] _committed = [];
 
     /// <summary>These are under way now, or wait to be sent again.</summary>
     public void Keep(IEnumerable<Batch> batches)
@@ -28,11 +30,12 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
 
     /// <summary>What is kept must be on the medium soon, since a batch will go again. Nothing is written for one that is
     /// there already.</summary>
-    public Task CommitAsync(CancellationToken cancellationToken)
+    public async Task CommitAsync(CancellationToken cancellationToken)
     {
-        if (_kept.All(entry => _committed.Contains(entry))) return Task.CompletedTask;
-        _committed = _kept;
-        return buffer.CommitAsync(cancellationToken);
+        var (kept, committed) = (_kept, _committed);
+        if (kept.All(entry => committed.Contains(entry))) return;
+        await buffer.CommitAsync(cancellationToken);
+        _committed = kept;
     }
 
     /// <summary>The batches that the last run left, as they were, in the order of ids. One is left out when the rows in its

@@ -153,6 +153,34 @@ public sealed class QuotaTests
     }
 
     [Fact]
+    public async Task A_system_that_slept_over_midnight_has_the_whole_new_day()
+    {
+        using var files = new BufferFixture();
+        await using var buffer = await files.OpenAsync();
+        var (clock, slept) = (new SteppedClock(Midnight.AddHours(-1)), TimeSpan.Zero);
+        var began = clock.GetTimestamp();
+        var quota = new Quota(buffer, clock, static () => { }, () => new KernelTime(clock.GetElapsedTime(began) + slept, "boot", true));
+        await TakeAsync(quota, 1_000, 900);
+        slept = TimeSpan.FromHours(8); // the clock that the process has stands still meanwhile
+        clock.Step(slept);
+        Assert.Equal(0, quota.Used);
+    }
+
+    [Fact]
+    public async Task Of_what_went_before_a_clock_was_set_over_midnight_only_the_end_counts_for_the_new_day()
+    {
+        using var files = new BufferFixture();
+        await using var buffer = await files.OpenAsync();
+        var clock = new SteppedClock(Midnight.AddHours(-12));
+        var quota = new Quota(buffer, clock, static () => { });
+        await TakeAsync(quota, 1_000, 900);
+        clock.Advance(TimeSpan.FromHours(11.9));
+        await TakeAsync(quota, 1_000, 5);
+        clock.Step(TimeSpan.FromMinutes(20));
+        Assert.Equal(5, quota.Used);
+    }
+
+    [Fact]
     public async Task A_document_that_does_not_read_is_as_good_as_none()
     {
         foreach (var text in (string[])["", "x", "2026-13-01 5", "2026-11-24", "2026-11-24 -5", "2026-11-24 99999999999999999999"])

@@ -24,9 +24,9 @@ internal sealed class HttpSink : ISink, IDisposable
     // So that a changed DNS entry is noticed.
     static readonly TimeSpan ConnectionLife = TimeSpan.FromMinutes(10);
 
-    readonly HttpClient _http;
     readonly HttpSinkOptions _options;
     readonly TimeProvider _timeProvider;
+    HttpClient _http;
 
     // Bodies from this size on are announced first (Expect: 100-continue). A receiver that finds one too large may answer 413 and
     // reset the connection under the rest of it, and then nobody reads the answer.
@@ -36,18 +36,7 @@ internal sealed class HttpSink : ISink, IDisposable
     {
         _options = options;
         _timeProvider = timeProvider;
-        _http = new HttpClient(new SocketsHttpHandler
-        {
-            AllowAutoRedirect = false,
-            ConnectTimeout = ConnectTimeout,
-            MaxConnectionsPerServer = 1,
-            PooledConnectionLifetime = ConnectionLife,
-            SslOptions = options.Tls.ToOptions(),
-            UseCookies = false,
-        })
-        {
-            Timeout = Timeout.InfiniteTimeSpan,
-        };
+        _http = NewClient();
     }
 
     public bool IsReady(ForwardingSettings settings) => settings.HttpEndpoint is not null;
@@ -113,6 +102,9 @@ internal sealed class HttpSink : ISink, IDisposable
             }
             catch (OperationCanceledException exception) when (!cancellationToken.IsCancellationRequested)
             {
+                // Of HTTP/2 that ended the stream only: a connection that is dead, behind a NAT that forgot it say, would be used on.
+                _http.Dispose();
+                _http = NewClient();
                 return exception.InnerException is TimeoutException
                     ? new SendResult(SendOutcome.Retry, $"no connection within {ConnectTimeout.TotalSeconds:0} s") { NotSent = true }
                     : new(SendOutcome.Retry, phase);
@@ -136,6 +128,19 @@ internal sealed class HttpSink : ISink, IDisposable
     }
 
     public void Dispose() => _http.Dispose();
+
+    HttpClient NewClient() => new(new SocketsHttpHandler
+    {
+        AllowAutoRedirect = false,
+        ConnectTimeout = ConnectTimeout,
+        MaxConnectionsPerServer = 1,
+        PooledConnectionLifetime = ConnectionLife,
+        SslOptions = _options.Tls.ToOptions(),
+        UseCookies = false,
+    })
+    {
+        Timeout = Timeout.InfiniteTimeSpan,
+    };
 
     HttpRequestMessage Request(Uri target, Batch batch, HttpContent content)
     {

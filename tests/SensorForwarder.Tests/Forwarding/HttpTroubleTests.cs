@@ -4,6 +4,7 @@ using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
+using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.Forwarding;
 using SensorForwarder.Tests.Buffer;
 using SensorForwarder.Tests.Support;
@@ -103,6 +104,39 @@ public sealed class HttpTroubleTests
         Assert.Equal("HTTP/2", Assert.Single(protocols));
         Assert.Equal(Enumerable.Range(1, Readings).Select(n => (long)n), ids.Order());
         Assert.Empty(fixture.Buffer.ListDeadLetters(0, 10));
+    }
+
+    [Fact]
+    public async Task A_connection_on_which_no_answer_came_in_time_is_not_used_again()
+    {
+        using var roots = new Certificates();
+        using var certificate = roots.Issue();
+        var connections = new List<string>();
+        var isSilent = false;
+        await using var receiver = await Receiver.StartAsync(
+            async context =>
+            {
+                lock (connections) connections.Add(context.Connection.Id);
+                await ReadIdsAsync(context.Request);
+                if (isSilent) await Task.Delay(Timeout.InfiniteTimeSpan, context.RequestAborted).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            },
+            certificate);
+        var clock = new FakeTimeProvider(BufferFixture.Noon);
+        using var sink = new HttpSink(Secret with { Tls = new() { Roots = [roots.Root] } }, clock);
+        var settings = new ForwardingSettings { HttpEndpoint = receiver.Url };
+        var batch = new Batch("epoch", [new(1, BufferFixture.Noon, "{}"u8.ToArray())], """{"batch":[{"id":1,"data":{}}]}"""u8.ToArray());
+        Assert.Equal(SendOutcome.Accepted, (await sink.SendAsync(batch, settings, Token)).Outcome);
+
+        isSilent = true;
+        var late = sink.SendAsync(batch, settings, Token);
+        await Until.True(() => { lock (connections) return connections.Count == 2; });
+        await Until.True(() => late.IsCompleted, clock, TimeSpan.FromSeconds(1));
+        Assert.Equal(SendOutcome.Retry, (await late).Outcome);
+
+        isSilent = false;
+        Assert.Equal(SendOutcome.Accepted, (await sink.SendAsync(batch, settings, Token)).Outcome);
+        Assert.Equal(connections[0], connections[1]);
+        Assert.NotEqual(connections[1], connections[2]);
     }
 
     [Theory]

@@ -23,6 +23,7 @@ internal sealed class Invariants
     TimeSpan _activeAt;
     TimeSpan? _hubSentAt;
     TimeSpan _now;
+    DateTimeOffset _latest;
     bool _wasStopped;
     int _failures;
     long _mayHold;
@@ -40,11 +41,12 @@ internal sealed class Invariants
 
     /// <summary>After each turn.</summary>
     /// <param name="now">The moment.</param>
+    /// <param name="wallClock">The same by a clock that may be set.</param>
     /// <param name="settings">What is in force.</param>
     /// <param name="held">Every batch that is in memory.</param>
     /// <param name="isStopped">Somebody or something keeps the next batch from leaving, or there is none.</param>
     /// <param name="edgeHub">The way to the cloud.</param>
-    public void OnTurn(TimeSpan now, ForwardingSettings settings, IReadOnlyList<Batch> held, bool isStopped, SimulatedEdgeHub edgeHub)
+    public void OnTurn(TimeSpan now, DateTimeOffset wallClock, ForwardingSettings settings, IReadOnlyList<Batch> held, bool isStopped, SimulatedEdgeHub edgeHub)
     {
         _now = now;
 
@@ -58,6 +60,10 @@ internal sealed class Invariants
         if (isStopped || _wasStopped) _activeAt = now;
         if (isStopped) _notAfter = TimeSpan.MaxValue;
         _wasStopped = isStopped;
+
+        // A time that comes again since the clock was set back has a day's messages that were used already.
+        if (wallClock >= _latest) _latest = wallClock;
+        else if (IsMetered(settings)) _activeAt = now;
         Check(now <= _notAfter, $"no attempt {now - _notAfter} after it was due");
         // A limit that is used up lasts a day, and then allows a chunk at a time.
         var longest = LongestPause;

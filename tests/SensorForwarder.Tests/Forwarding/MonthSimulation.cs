@@ -156,7 +156,7 @@ internal sealed class MonthSimulation : IAsyncDisposable
             }
 
             if (_woken) continue;
-            _invariants.OnTurn(Elapsed, _settings, _dispatcher.Held, IsStopped, EdgeHub);
+            _invariants.OnTurn(Elapsed, _clock.GetUtcNow(), _settings, _dispatcher.Held, IsStopped, EdgeHub);
             _liveShare.Advance(Elapsed, _clock.GetUtcNow(), _settings, _dispatcher.Status);
             return wait;
         }

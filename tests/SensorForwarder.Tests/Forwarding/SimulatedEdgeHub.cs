@@ -106,8 +106,8 @@ internal sealed class SimulatedEdgeHub
 
     void Notice(TimeSpan later)
     {
-        if (_stuckSince is not null) _stuckSince = _now + later;
         Advance(_now);
+        if (_stuckSince is not null) _stuckSince = _now + later;
     }
 
     string Page() => string.Create(CultureInfo.InvariantCulture, $$"""

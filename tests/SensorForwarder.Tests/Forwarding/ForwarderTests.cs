@@ -151,6 +151,28 @@ public sealed class ForwarderTests
     }
 
     [Fact]
+    public async Task What_the_receiver_asked_for_holds_when_settings_come_that_mend_nothing()
+    {
+        var sink = new FakeSink { Rule = _ => new(SendOutcome.Retry, "busy", TimeSpan.FromMinutes(10)) };
+        await using var fixture = await ForwarderFixture.StartAsync(http: sink, settings: InTens);
+        await fixture.StoreAsync(1);
+        await fixture.RunAsync();
+        await Until.True(() => fixture.Forwarder.Status.LastError is not null);
+
+        fixture.Forwarder.Apply(InTens with { UploadInterval = TimeSpan.FromSeconds(1) });
+        var turns = fixture.Forwarder.Turns + 3;
+        await Until.True(() =>
+        {
+            fixture.Forwarder.Nudge();
+            return fixture.Forwarder.Turns >= turns;
+        });
+        Assert.Single(sink.Seen);
+
+        fixture.Forwarder.Apply(InTens with { HttpEndpoint = new("https://example.com/there") });
+        await Until.True(() => sink.Seen.Count == 2);
+    }
+
+    [Fact]
     public async Task Several_batches_are_under_way_and_a_failed_one_comes_again_before_anything_new()
     {
         await using var fixture = await ForwarderFixture.StartAsync(http: new FakeSink { Window = 3 });

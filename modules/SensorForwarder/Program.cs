@@ -111,7 +111,7 @@ services.AddHostedService(provider => provider.GetRequiredService<SettingsFile>(
 services.AddHostedService(provider => provider.GetRequiredService<SettingsTrial>());
 services.AddHostedService(provider => provider.GetRequiredService<Health>());
 services.AddHostedService(provider => provider.GetRequiredService<Trends>());
-services.AddHostedService<WebServer>();
+services.AddHostedService<WebServer>().AddHostedService<HealthSocket>();
 
 using var host = builder.Build();
 var hosted = host.Services.GetServices<IHostedService>().ToList();

@@ -25,13 +25,16 @@ internal sealed class Health(
     /// <summary>What waits longer than this beyond the upload interval should have been sent.</summary>
     public static readonly TimeSpan SinkPatience = TimeSpan.FromMinutes(5);
 
+    /// <summary>The status of <see cref="Live"/> when nothing is wrong.</summary>
+    public const string LiveStatus = "live";
+
     static readonly TimeSpan NudgeEvery = TimeSpan.FromSeconds(5);
 
     readonly Turning _writer = new(() => buffer.Turns, timeProvider);
     readonly Turning _forwarder = new(() => forwarder.Turns, timeProvider);
 
     /// <summary>503 means that restarting the module may help.</summary>
-    public HealthReport Live() => new("live", "notLive",
+    public HealthReport Live() => new(LiveStatus, "notLive",
     [
         new("buffer", Stands(_writer, "the writer of the buffer")),
         new("forwarder", Stands(_forwarder, "the loop that forwards")),

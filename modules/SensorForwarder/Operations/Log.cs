@@ -37,4 +37,8 @@ internal static partial class Log
 
     [LoggerMessage(9012, LogLevel.Information, "Metrics reach {Endpoint} by OTLP again.")]
     public static partial void OtlpWorksAgain(ILogger logger, string endpoint);
+
+    [LoggerMessage(9013, LogLevel.Warning,
+        "The health socket {Path} can't be used ({Reason}). The health check asks Web__Port instead; the socket is retried every {Seconds} s.")]
+    public static partial void HealthSocketFailed(ILogger logger, string path, string reason, double seconds);
 }

@@ -33,6 +33,10 @@ internal sealed class WebProcess : IAsyncDisposable
         return web;
     }
 
+    /// <summary>The module's binary with an option, in the same environment.</summary>
+    public ChildProcess Ask(string option) => ChildProcess.StartModule(
+        [option], ("Buffer__Directory", DataDirectory), ("Web__Port", $"{Port}"));
+
     public async Task<TcpClient> ConnectAsync()
     {
         var client = new TcpClient();

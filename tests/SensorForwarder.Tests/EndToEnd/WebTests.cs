@@ -242,6 +242,52 @@ public sealed class WebTests
     }
 
     [Fact]
+    public async Task A_client_that_holds_every_connection_it_gets_neither_fails_the_health_check_nor_locks_others_out()
+    {
+        await using var web = await WebProcess.StartAsync("""{"sensors":{}}""");
+        var held = new List<TcpClient>();
+        for (var i = 0; i < 100; i++)
+        {
+            held.Add(await web.ConnectAsync());
+            await held[^1].GetStream().WriteAsync("GET /api/stream HTTP/1.1\r\nHost: localhost\r\n"u8.ToArray(), Token);
+        }
+
+        await using (var check = web.Ask("--health"))
+        {
+            Assert.Equal(0, await check.ExitCodeAsync());
+            Assert.Equal("live", (string?)JsonNode.Parse(Assert.Single(check.Lines))!["status"]);
+        }
+
+        using (var other = new TcpClient(new IPEndPoint(IPAddress.Parse("127.0.0.2"), 0)))
+        {
+            await other.ConnectAsync(IPAddress.Loopback, web.Port, Token);
+            await other.GetStream().WriteAsync("GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"u8.ToArray(), Token);
+            using var answer = new StreamReader(other.GetStream());
+            Assert.StartsWith("HTTP/1.1 200 ", await answer.ReadToEndAsync(Token), StringComparison.Ordinal);
+        }
+
+        // Once the client lets go, it is served again.
+        held.ForEach(client => client.Dispose());
+        await Until.True(async () => (await web.SendRawAsync("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+            .StartsWith("HTTP/1.1 200 ", StringComparison.Ordinal));
+    }
+
+    [Theory]
+    [InlineData("/api/now", "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: image", 403)]
+    [InlineData("/api/stream", "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty", 403)]
+    [InlineData("/metrics", "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document", 403)]
+    [InlineData("/", "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: iframe", 403)]
+    [InlineData("/", "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document", 200)]
+    [InlineData("/api/now", "Sec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty", 200)]
+    [InlineData("/metrics", "Sec-Fetch-Site: none\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document", 200)]
+    public async Task A_web_page_elsewhere_can_link_to_the_page_and_load_nothing(string path, string headers, int status)
+    {
+        await using var web = await WebProcess.StartAsync("""{"sensors":{}}""");
+        var answer = await web.SendRawAsync($"GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n\r\n");
+        Assert.StartsWith($"HTTP/1.1 {status} ", answer, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task A_thousand_slow_and_broken_clients_slow_nothing_and_cost_bounded_memory()
     {
         await using var web = await WebProcess.StartAsync(Fast);

@@ -15,6 +15,13 @@ internal static class RunningModule
 
     public static async Task<int> ShowHealthAsync(BootOptions boot, TimeProvider timeProvider, CancellationToken cancellationToken)
     {
+        if (await HealthSocket.AskAsync(boot, timeProvider, cancellationToken) is { } answer
+            && DocumentReader.Read(answer, out _) is { } health)
+        {
+            Console.WriteLine(health.ToJsonString());
+            return (string?)health["status"] == Health.LiveStatus ? ExitCode.Ok : ExitCode.Failed;
+        }
+
         // Whoever turned the port off has not asked for an alarm of every image's HEALTHCHECK.
         if (boot.WebPort == 0)
         {

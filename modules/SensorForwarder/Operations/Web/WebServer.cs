@@ -25,6 +25,9 @@ internal sealed class WebServer(
 
     // Each connection costs some ten kilobytes, idle ones too.
     const int MaxConnections = 64;
+
+    // A page holds two or three; all pages behind one proxy, and the scraper, fit as well.
+    const int MaxConnectionsPerAddress = 24;
     const int MaxHeaderBytes = 16 << 10;
     const int MaxHeaders = 50;
     const int MaxRequestLineBytes = 4 << 10;
@@ -44,7 +47,11 @@ internal sealed class WebServer(
 
         // In a container the network is Docker's; elsewhere nobody else has any business here.
         var inContainer = Environment.GetEnvironmentVariable("DOTNET_RUNNING_IN_CONTAINER") == "true";
-        options.Listen(inContainer ? IPAddress.Any : IPAddress.Loopback, port, listen => listen.Protocols = HttpProtocols.Http1);
+        options.Listen(inContainer ? IPAddress.Any : IPAddress.Loopback, port, listen =>
+        {
+            listen.Protocols = HttpProtocols.Http1;
+            listen.Use(new AddressLimit(MaxConnectionsPerAddress).Wrap);
+        });
         var limits = options.Limits;
         limits.MaxConcurrentConnections = MaxConnections;
         limits.MaxRequestBodySize = 0;

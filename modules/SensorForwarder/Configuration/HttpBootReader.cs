@@ -18,8 +18,10 @@ internal static class HttpBootReader
         var headers = new Dictionary<string, string>(StringComparer.OrdinalIgnoreCase);
         foreach (var header in configuration.GetSection("Http:Headers").GetChildren())
         {
-            CheckHeader(header.Key, header.Value ?? "");
-            headers[header.Key] = header.Value ?? "";
+            // A file or a heredoc leaves a line break at its end.
+            var value = header.Value?.Trim() ?? "";
+            CheckHeader(header.Key, value);
+            headers[header.Key] = value;
         }
 
         return new(authorization, headers)

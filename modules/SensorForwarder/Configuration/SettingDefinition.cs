@@ -22,6 +22,8 @@ internal abstract record SettingShape
     public sealed record Choice(IReadOnlyList<string> Names) : SettingShape;
 
     public sealed record HttpUrl : SettingShape;
+
+    public sealed record Flag : SettingShape;
 }
 
 /// <summary>One setting: everything that the parser, the acknowledgements, README, the JSON Schema and the Plug and Play
@@ -63,6 +65,7 @@ internal sealed record SettingDefinition(
         SettingShape.Number(var min, var max) => string.Create(CultureInfo.InvariantCulture, $"{min}..{max}"),
         SettingShape.Choice(var names) => string.Join(", ", names.Select(name => $"`{name}`")),
         SettingShape.HttpUrl => "absolute http or https URL without user and password",
+        SettingShape.Flag => "`true`, `false`",
         _ => throw new System.Diagnostics.UnreachableException(),
     };
 
@@ -117,6 +120,19 @@ internal sealed record SettingDefinition(
             Set = (settings, value) => value.ValueKind == JsonValueKind.String && TryReadEndpoint(value.GetString()!, out var url)
                 ? set(settings, url)
                 : throw new SettingException($"{LogText.WithoutSecrets(Show(value))} is not allowed; allowed is an {definition.Allowed}"),
+        };
+    }
+
+    public static SettingDefinition Flag(
+        string key, string text, Func<Settings, bool> get, Func<Settings, bool, Settings> set)
+    {
+        return new(key, new SettingShape.Flag(), text, Set, s => get(s));
+
+        Settings Set(Settings settings, JsonElement value) => value.ValueKind switch
+        {
+            JsonValueKind.True or JsonValueKind.False => set(settings, value.GetBoolean()),
+            JsonValueKind.String => throw new SettingException($"{Show(value)} is text; allowed is true or false, without quotes"),
+            _ => throw new SettingException($"{Show(value)} is not allowed; allowed is true or false"),
         };
     }
 

@@ -12,6 +12,19 @@ internal enum Lane
     Backfill,
 }
 
+/// <summary>What it means when a receiver answers 409 (Conflict) to a batch that was sent before.</summary>
+internal enum ConflictMeaning
+{
+    /// <summary>An attempt ended without a clear answer: it has the batch since then, and knows its <c>Idempotency-Key</c>.</summary>
+    Stored,
+
+    /// <summary>Every attempt was denied, so it can't have the batch.</summary>
+    Denied,
+
+    /// <summary>It answered 409 already when it could not have the batch, so it means something else by that.</summary>
+    Other,
+}
+
 /// <summary>
 /// Consecutive readings, encoded once. Its boundaries and its id stay the same until the receiver has told what becomes of
 /// it; only one that has certainly not arrived may be cut anew.
@@ -25,6 +38,12 @@ internal sealed record Batch(string Epoch, IReadOnlyList<BufferedReading> Readin
 
     /// <summary>It was sent before, by this run or the last, and the receiver may have it under this id.</summary>
     public bool MayHaveArrived { get; init; }
+
+    /// <summary>What a 409 means, once the batch may have arrived.</summary>
+    public ConflictMeaning Conflict { get; init; }
+
+    /// <summary>Attempts of this run that the receiver did not answer in time.</summary>
+    public int Timeouts { get; init; }
 
     /// <summary>A single reading from anywhere in the queue, to find out whether the receiver takes any.</summary>
     public bool IsSample { get; init; }

@@ -109,11 +109,20 @@ internal sealed partial class Dispatcher
 
     void Fail(Batch batch, SendResult result)
     {
-        if (!result.NotSent && !IsRefusal(result)) batch = batch with { MayHaveArrived = true };
+        if (!result.NotSent && !IsRefusal(result)) batch = batch with { MayHaveArrived = true, Conflict = ConflictAfter(batch, result) };
+        if (result.IsLate) batch = batch with { Timeouts = batch.Timeouts + 1 };
         _failed.Add(batch);
         _failure ??= (result, batch);
         Status = Status with { LastError = result.Reason, LastErrorAnswer = result.IsReached ? result.Outcome : null };
     }
+
+    static ConflictMeaning ConflictAfter(Batch batch, SendResult result) => result switch
+    {
+        { IsConflict: true } => ConflictMeaning.Other,
+        { Outcome: SendOutcome.Denied } when !batch.MayHaveArrived => ConflictMeaning.Denied,
+        { Outcome: SendOutcome.Retry } when batch.Conflict == ConflictMeaning.Denied => ConflictMeaning.Stored,
+        _ => batch.Conflict,
+    };
 
     /// <summary>Puts a refused reading aside, unless too many were refused one after the other.</summary>
     bool TryPutAside(BufferedReading reading, string reason, string answer)

@@ -1,3 +1,5 @@
+using System.IO.Compression;
+using System.Net;
 using System.Net.Http.Headers;
 using System.Text;
 using System.Text.Json;
@@ -6,51 +8,125 @@ namespace SensorForwarder.Forwarding;
 
 /// <summary>What an HTTP answer means for the batch. Thread-safe.</summary>
 /// <param name="secrets">What we send and a receiver may show: not even that is logged. The longest first.</param>
-/// <param name="timeProvider">For a Retry-After that names a moment.</param>
-internal sealed class HttpAnswer(IReadOnlyList<string> secrets, TimeProvider timeProvider)
+/// <param name="acceptHtml">Whether the receiver is known to answer with web pages.</param>
+/// <param name="timeProvider">For a Retry-After that names a moment, and to limit how long a body is read.</param>
+internal sealed class HttpAnswer(IReadOnlyList<string> secrets, bool acceptHtml, TimeProvider timeProvider)
 {
     // Ten thousand ids with a reason each have room; what is longer is not about our readings.
     const int MaxJsonBytes = 4 << 20;
+    const int FirstBytes = 4_096;
+
+    // White space and comments can stand before a web page.
+    const int MaxBeginningBytes = 65_536;
     const int ShownBytes = 200;
+
+    // For the beginning of a body that need not be JSON, and all that is read of an error page.
+    static readonly TimeSpan BeginningTimeout = TimeSpan.FromSeconds(5);
+
+    // A body that still flows then, and has no word about readings so far, has none.
+    static readonly TimeSpan EndlessAfter = TimeSpan.FromSeconds(10);
 
     // A secret that begins in what is shown is read to its end, so that it is known for one.
     readonly int _readForShow = ShownBytes + (secrets.Count == 0 ? 0 : secrets[0].Length);
 
-    /// <summary>Reads of the answer what is of use. Throws what reading it throws.</summary>
+    /// <summary>What a body is by its beginning.</summary>
+    enum BodyKind
+    {
+        /// <summary>More of it is needed to know.</summary>
+        Open,
+
+        /// <summary>An object in JSON: it may speak of single readings.</summary>
+        Object,
+        Page,
+        Other,
+    }
+
+    static ReadOnlySpan<byte> ByteOrderMark => [0xEF, 0xBB, 0xBF];
+
+    /// <summary>Reads of the answer what is of use, and no more. Throws what reading it throws.</summary>
     public async Task<SendResult> JudgeAsync(HttpResponseMessage response, Batch batch, CancellationToken cancellationToken)
     {
+        if (response.IsSuccessStatusCode) return await JudgeSuccessAsync(response, batch, cancellationToken);
         var status = (int)response.StatusCode;
-        var isJson = response.Content.Headers.ContentType?.MediaType is { } type
-            && (type.Equals("application/json", StringComparison.OrdinalIgnoreCase) || type.EndsWith("+json", StringComparison.OrdinalIgnoreCase));
-        var maySpeakOfReadings = isJson && (response.IsSuccessStatusCode || status is 400 or 422);
-
-        // Most receivers say nothing of use with a 2xx; then nothing of it is read.
-        if (response.IsSuccessStatusCode && !maySpeakOfReadings) return SendResult.Accepted;
+        var maySpeakOfReadings = status is 400 or 422 && IsJson(MediaType(response));
         var body = maySpeakOfReadings
-            ? await ReadAsync(response, MaxJsonBytes, cancellationToken)
+            ? (await ReadAsync(response, isJson: true, cancellationToken)).Body
             : await ReadShownAsync(response, cancellationToken);
-        var partial = maySpeakOfReadings ? ReadPartial(body.Span, batch, response.IsSuccessStatusCode) : null;
-        if (response.IsSuccessStatusCode) return SendResult.Accepted with { Partial = partial };
-
         var said = Show(Encoding.UTF8.GetString(body.Span[..Math.Min(body.Length, _readForShow)])).Trim();
         var reason = said.Length == 0 ? $"answered {status}" : $"answered {status}: {said}";
         return status switch
         {
             407 => new SendResult(SendOutcome.Denied, ProxyText.PasswordWanted) with { IsReached = false },
+            409 => JudgeConflict(response, batch, reason),
+            511 => new(SendOutcome.Retry, $"{WebPage.Reason} (511: somebody has to sign in to the network)"),
             408 or 429 or >= 500 => new SendResult(SendOutcome.Retry, reason, RetryAfter(response.Headers)) with { IsReached = true },
             413 => new(SendOutcome.TooLarge, reason),
-            400 or 422 => new SendResult(SendOutcome.Rejected, reason) with { Partial = partial },
+            400 or 422 => new SendResult(SendOutcome.Rejected, reason) with
+            {
+                Partial = maySpeakOfReadings ? Show(PartialAnswerReader.ReadRefused(WithoutMark(body.Span), Ids(batch))) : null,
+            },
+            >= 300 and < 400 when OtherHost(response) is { } host => new SendResult(
+                SendOutcome.Denied, $"{WebPage.Reason} ({status} redirects to the host {LogText.Clean(host)})") with { IsReached = false },
             >= 300 and < 400 => new(
                 SendOutcome.Denied, $"{reason} (redirects are followed only with 307 or 308 on the same host: give the final URL as httpEndpoint)"),
             _ => new(SendOutcome.Denied, reason),
         };
     }
 
+    async Task<SendResult> JudgeSuccessAsync(HttpResponseMessage response, Batch batch, CancellationToken cancellationToken)
+    {
+        if (response.StatusCode is HttpStatusCode.NoContent or HttpStatusCode.ResetContent) return SendResult.Accepted;
+        var type = MediaType(response);
+        if (!acceptHtml && WebPage.IsAnnounced(response.Headers, type)) return Page(response);
+        var (kind, body) = await ReadAsync(response, IsJson(type), cancellationToken);
+        if (kind == BodyKind.Page && !acceptHtml) return Page(response);
+        if (kind != BodyKind.Object) return SendResult.Accepted;
+        if (PartialAnswerReader.ReadAccepted(WithoutMark(body.Span), Ids(batch), out var partial) is not { } odd)
+            return SendResult.Accepted with { Partial = Show(partial) };
+        return new SendResult(
+            SendOutcome.Retry,
+            $"answered {(int)response.StatusCode}, but what it says of accepted or rejected readings can't be understood: {Show(odd)}") with { IsReached = true };
+    }
+
+    static SendResult Page(HttpResponseMessage response) =>
+        new(SendOutcome.Retry, $"{WebPage.Reason} ({(int)response.StatusCode}; if the receiver itself answers so, set acceptHtml)");
+
+    /// <summary>To a batch that it may have had before it says that it knows its <c>Idempotency-Key</c>; a receiver that asks to
+    /// wait is still at work on it.</summary>
+    SendResult JudgeConflict(HttpResponseMessage response, Batch batch, string reason)
+    {
+        if (!batch.MayHaveArrived || batch.Conflict != ConflictMeaning.Stored) return new(SendOutcome.Denied, reason) { IsConflict = true };
+        return RetryAfter(response.Headers) is { } wait
+            ? new SendResult(SendOutcome.Retry, reason, wait) with { IsReached = true }
+            : SendResult.Accepted;
+    }
+
+    /// <summary>The host of a redirect that leads away from the one that was asked.</summary>
+    static string? OtherHost(HttpResponseMessage response)
+    {
+        if (response.Headers.Location is not { } location || response.RequestMessage?.RequestUri is not { } asked) return null;
+        var to = location.IsAbsoluteUri ? location : new Uri(asked, location);
+        return to.IdnHost == asked.IdnHost ? null : to.IdnHost;
+    }
+
+    static HashSet<long> Ids(Batch batch) => [.. batch.Readings.Select(reading => reading.Id)];
+
+    /// <summary>In lower case and without parameters, also where they are malformed; empty when there is none.</summary>
+    static string MediaType(HttpResponseMessage response) =>
+        response.Content.Headers.NonValidated.TryGetValues("Content-Type", out var values)
+            ? values.ToString().Split(';', ',')[0].Trim().ToLowerInvariant()
+            : "";
+
+    static bool IsJson(string mediaType) => mediaType == "application/json" || mediaType.EndsWith("+json", StringComparison.Ordinal);
+
     string Show(string text)
     {
         foreach (var secret in secrets) text = text.Replace(secret, "..", StringComparison.Ordinal);
         return LogText.Clean(text.Length <= ShownBytes ? text : text[..ShownBytes]);
     }
+
+    PartialAnswer? Show(PartialAnswer? partial) =>
+        partial is null ? null : partial with { Rejected = partial.Rejected.ToDictionary(pair => pair.Key, pair => Show(pair.Value)) };
 
     // A moment is one of the receiver's clock; ours may be anywhere.
     TimeSpan? RetryAfter(HttpResponseHeaders headers)
@@ -63,9 +139,13 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, TimeProvider tim
     /// <summary>The beginning of an answer, for the log: an error page can be long, slow, or cut off.</summary>
     async Task<ReadOnlyMemory<byte>> ReadShownAsync(HttpResponseMessage response, CancellationToken cancellationToken)
     {
+        using var timeout = new CancellationTokenSource(BeginningTimeout, timeProvider);
+        using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, timeout.Token);
+        var bytes = new byte[_readForShow];
         try
         {
-            return await ReadAsync(response, _readForShow, cancellationToken);
+            await using var stream = await response.Content.ReadAsStreamAsync(deadline.Token);
+            return bytes.AsMemory(0, await stream.ReadAtLeastAsync(bytes, bytes.Length, throwOnEndOfStream: false, deadline.Token));
         }
         catch (Exception exception) when (exception is HttpRequestException or IOException or OperationCanceledException)
         {
@@ -73,106 +153,100 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, TimeProvider tim
         }
     }
 
-    static async Task<ReadOnlyMemory<byte>> ReadAsync(HttpResponseMessage response, int maxBytes, CancellationToken cancellationToken)
+    /// <summary>Reads until it is known what the body is; an object to its end, unless that does not come.</summary>
+    async Task<(BodyKind Kind, ReadOnlyMemory<byte> Body)> ReadAsync(HttpResponseMessage response, bool isJson, CancellationToken cancellationToken)
     {
-        const int FirstBytes = 4_096;
-        var bytes = new byte[Math.Min(maxBytes, FirstBytes)];
-        var length = 0;
-        await using var stream = await response.Content.ReadAsStreamAsync(cancellationToken);
-        while (length < maxBytes)
-        {
-            if (length == bytes.Length) Array.Resize(ref bytes, Math.Min(maxBytes, 2 * length));
-            var read = await stream.ReadAsync(bytes.AsMemory(length), cancellationToken);
-            if (read == 0) break;
-            length += read;
-        }
-
-        return bytes.AsMemory(0, length);
-    }
-
-    /// <summary><c>{"accepted":[ids]}</c> or <c>{"rejected":[{"id","reason"}]}</c>; null when the answer is neither. Many
-    /// receivers have such words in an answer that means something else: only ids of this batch count.</summary>
-    PartialAnswer? ReadPartial(ReadOnlySpan<byte> body, Batch batch, bool isSuccess)
-    {
+        using var timeout = new CancellationTokenSource(isJson ? Timeout.InfiniteTimeSpan : BeginningTimeout, timeProvider);
+        using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, timeout.Token);
+        var began = timeProvider.GetTimestamp();
+        var (bytes, length, kind) = (new byte[FirstBytes], 0, BodyKind.Open);
+        var end = new ObjectEnd();
         try
         {
-            var reader = new Utf8JsonReader(body);
-            if (!JsonDocument.TryParseValue(ref reader, out var document)) return null;
-            using (document)
+            await using var stream = Unpack(await response.Content.ReadAsStreamAsync(deadline.Token), response);
+            while (true)
             {
-                if (document.RootElement.ValueKind != JsonValueKind.Object) return null;
-                var ids = batch.Readings.Select(reading => reading.Id).ToHashSet();
-                var accepted = isSuccess ? Accepted(document.RootElement, ids) : null;
-                var rejected = Rejected(document.RootElement, ids);
-                return accepted is null && rejected.Count == 0 ? null : new(accepted, rejected);
+                var read = await stream.ReadAsync(bytes.AsMemory(length), deadline.Token);
+                length += read;
+                if (kind == BodyKind.Open) kind = Look(bytes.AsSpan(0, length));
+                if (kind is BodyKind.Page or BodyKind.Other) break;
+                if (kind == BodyKind.Object)
+                {
+                    timeout.CancelAfter(Timeout.InfiniteTimeSpan);
+                    if (end.IsReached(WithoutMark(bytes.AsSpan(0, length)))) break;
+                    if (read == 0 && EndsWithConnection(response)) throw new IOException("half an answer came");
+                }
+
+                var isEndless = timeProvider.GetElapsedTime(began) > EndlessAfter && !PartialAnswerReader.HasWords(bytes.AsSpan(0, length));
+                if (read == 0 || length >= (kind == BodyKind.Open ? MaxBeginningBytes : MaxJsonBytes) || isEndless) break;
+                if (length == bytes.Length) Array.Resize(ref bytes, Math.Min(MaxJsonBytes, 2 * length));
             }
         }
-        catch (JsonException)
+        catch (Exception exception) when (exception is HttpRequestException or IOException or OperationCanceledException
+            && !isJson && kind == BodyKind.Open && IsBlank(bytes.AsSpan(0, length)))
         {
-            return null;
+            // A status without an answer: no object and no page began.
         }
-    }
-
-    static HashSet<long>? Accepted(JsonElement answer, HashSet<long> ours)
-    {
-        if (Find(answer, "accepted") is not { ValueKind: JsonValueKind.Array } list) return null;
-        var ids = new HashSet<long>();
-        foreach (var item in list.EnumerateArray())
+        catch (InvalidDataException exception)
         {
-            if (item.ValueKind != JsonValueKind.Number || !item.TryGetInt64(out var id)) return null;
-            ids.Add(id);
+            throw new IOException(exception.Message, exception);
         }
 
-        return ids.Count == 0 || ids.Overlaps(ours) ? ids : null;
+        return (kind, bytes.AsMemory(0, length));
     }
 
-    Dictionary<long, string> Rejected(JsonElement answer, HashSet<long> ids)
+    static BodyKind Look(ReadOnlySpan<byte> body)
     {
-        var reasons = new Dictionary<long, string>();
-        if (Find(answer, "rejected") is not { ValueKind: JsonValueKind.Array } list) return reasons;
-        foreach (var item in list.EnumerateArray())
+        if (ByteOrderMark.StartsWith(body)) return BodyKind.Open;
+        var text = WithoutMark(body).TrimStart(" \t\r\n"u8);
+        if (text.IsEmpty) return BodyKind.Open;
+        if (text[0] == '{') return BodyKind.Object;
+        return text[0] != '<' ? BodyKind.Other : WebPage.Is(text) switch
         {
-            if (item.ValueKind != JsonValueKind.Object || Find(item, "id") is not { ValueKind: JsonValueKind.Number } number
-                || !number.TryGetInt64(out var id) || !ids.Contains(id))
-            {
-                continue;
-            }
-
-            reasons[id] = Find(item, "reason") is { ValueKind: JsonValueKind.String } text ? Show(Read(text)) : "no reason given";
-        }
-
-        return reasons;
+            true => BodyKind.Page,
+            false => BodyKind.Other,
+            null => BodyKind.Open,
+        };
     }
 
-    /// <summary>The property of that name; a name that is no text is another.</summary>
-    static JsonElement? Find(JsonElement item, string name)
+    static bool IsBlank(ReadOnlySpan<byte> body) => WithoutMark(body).TrimStart(" \t\r\n"u8).IsEmpty;
+
+    static ReadOnlySpan<byte> WithoutMark(ReadOnlySpan<byte> body) => body.StartsWith(ByteOrderMark) ? body[ByteOrderMark.Length..] : body;
+
+    static Stream Unpack(Stream stream, HttpResponseMessage response) =>
+        response.Content.Headers.ContentEncoding.Contains("gzip") ? new GZipStream(stream, CompressionMode.Decompress) : stream;
+
+    /// <summary>Whether the end of the body is that of the connection: then it can't be told from one that was cut off.</summary>
+    static bool EndsWithConnection(HttpResponseMessage response) =>
+        response.Version.Major < 2 && response.Content.Headers.ContentLength is null && response.Headers.TransferEncodingChunked != true;
+
+    /// <summary>Follows an object to its end, however long it takes to come.</summary>
+    sealed class ObjectEnd
     {
-        JsonElement? found = null;
-        foreach (var property in item.EnumerateObject())
+        JsonReaderState _state;
+        int _consumed;
+        bool _isBroken;
+
+        public bool IsReached(ReadOnlySpan<byte> body)
         {
+            if (_isBroken) return false;
             try
             {
-                if (property.NameEquals(name)) found = property.Value;
+                var reader = new Utf8JsonReader(body[_consumed..], isFinalBlock: false, _state);
+                while (reader.Read())
+                {
+                    if (reader.CurrentDepth == 0 && reader.TokenType == JsonTokenType.EndObject) return true;
+                }
+
+                _consumed += (int)reader.BytesConsumed;
+                _state = reader.CurrentState;
             }
-            catch (InvalidOperationException)
+            catch (JsonException)
             {
-                // Half a character.
+                _isBroken = true;
             }
-        }
 
-        return found;
-    }
-
-    // It parses also with bytes that are no UTF-8, and with half a character.
-    static string Read(JsonElement text)
-    {
-        try
-        {
-            return text.GetString()!;
-        }
-        catch (InvalidOperationException)
-        {
-            return "reason is not readable";
+            return false;
         }
     }
 }

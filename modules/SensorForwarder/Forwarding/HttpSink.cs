@@ -10,13 +10,14 @@ namespace SensorForwarder.Forwarding;
 internal sealed class HttpSink : ISink, IDisposable
 {
     public const int LargestBodyBytes = 16 << 20;
+    public const int MinTimeoutSeconds = 1;
+    public const int MaxTimeoutSeconds = 600;
 
     const int MaxRedirects = 3;
     static readonly TimeSpan ConnectTimeout = TimeSpan.FromSeconds(5);
 
     // For one piece of the body: 16 KiB take 4 s on a 32 kbit/s line.
     static readonly TimeSpan SendTimeout = TimeSpan.FromSeconds(15);
-    static readonly TimeSpan AnswerTimeout = TimeSpan.FromSeconds(5);
 
     // What the system has taken can still be on its way: on that line it needs so long.
     const double SlowestBytesPerSecond = 4_000;
@@ -66,9 +67,9 @@ internal sealed class HttpSink : ISink, IDisposable
         {
             using var patience = new CancellationTokenSource(Timeout.InfiniteTimeSpan, _timeProvider);
             using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, patience.Token);
-            var answerTimeout = AnswerTimeout + TimeSpan.FromSeconds(body.Length / SlowestBytesPerSecond);
+            var answerTimeout = AnswerTimeout(batch, settings) + TimeSpan.FromSeconds(body.Length / SlowestBytesPerSecond);
             var phase = "no connection was made";
-            var isHalfSent = false;
+            var (isHalfSent, isSent) = (false, false);
             using var request = Request(target, batch, new BatchContent(body, isGzip,
                 () =>
                 {
@@ -77,7 +78,7 @@ internal sealed class HttpSink : ISink, IDisposable
                 },
                 () =>
                 {
-                    isHalfSent = false;
+                    (isHalfSent, isSent) = (false, true);
                     Allow(answerTimeout, "no answer came");
                 }));
             if (body.Length >= _announceFrom) request.Headers.ExpectContinue = true;
@@ -96,7 +97,7 @@ internal sealed class HttpSink : ISink, IDisposable
                     continue;
                 }
 
-                var result = await new HttpAnswer(_options.Secrets(target), _timeProvider).JudgeAsync(response, batch, deadline.Token);
+                var result = await new HttpAnswer(_options.Secrets(target), settings.AcceptHtml, _timeProvider).JudgeAsync(response, batch, deadline.Token);
                 if (result.Outcome == SendOutcome.Accepted && body.Length >= _announceFrom) _announceFrom = int.MaxValue;
                 return result;
             }
@@ -107,7 +108,7 @@ internal sealed class HttpSink : ISink, IDisposable
                 _http = NewClient();
                 return exception.InnerException is TimeoutException
                     ? new SendResult(SendOutcome.Retry, $"no connection within {ConnectTimeout.TotalSeconds:0} s") { NotSent = true }
-                    : new(SendOutcome.Retry, phase);
+                    : new(SendOutcome.Retry, phase) { IsLate = isSent };
             }
             catch (HttpRequestException exception)
             {
@@ -141,6 +142,13 @@ internal sealed class HttpSink : ISink, IDisposable
     {
         Timeout = Timeout.InfiniteTimeSpan,
     };
+
+    /// <summary>That of the settings, and twice as much for each time that the batch had too little.</summary>
+    static TimeSpan AnswerTimeout(Batch batch, ForwardingSettings settings)
+    {
+        var seconds = Math.Min(MaxTimeoutSeconds, settings.HttpTimeout.TotalSeconds * Math.Pow(2, batch.Timeouts));
+        return TimeSpan.FromSeconds(seconds);
+    }
 
     HttpRequestMessage Request(Uri target, Batch batch, HttpContent content)
     {

@@ -60,6 +60,12 @@ internal readonly record struct SendResult(SendOutcome Outcome, string Reason = 
     /// <summary>The receiver is reached, whatever it says: what fails is not the connection.</summary>
     public bool IsReached { get; init; } = Outcome != SendOutcome.Retry;
 
+    /// <summary>The receiver had the whole batch, and did not answer in time.</summary>
+    public bool IsLate { get; init; }
+
+    /// <summary>For <see cref="SendOutcome.Denied"/>: the answer was 409, to a batch that the receiver can't have had before.</summary>
+    public bool IsConflict { get; init; }
+
     /// <summary>What the receiver said about single readings; null when it spoke of the batch as a whole.</summary>
     public PartialAnswer? Partial { get; init; }
 }

@@ -305,11 +305,11 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
 
     /// <summary>What was sent and not acknowledged comes first, as it was; what lies between was passed over, or is gone.
     /// </summary>
-    void Restore(IReadOnlyList<(IReadOnlyList<BufferedReading> Readings, Lane Lane)> left)
+    void Restore(IReadOnlyList<(IReadOnlyList<BufferedReading> Readings, Lane Lane, ConflictMeaning Conflict)> left)
     {
-        foreach (var (readings, lane) in left)
+        foreach (var (readings, lane, conflict) in left)
         {
-            var batch = encoder.Encode(readings, int.MaxValue, lane) with { MayHaveArrived = true };
+            var batch = encoder.Encode(readings, int.MaxValue, lane) with { MayHaveArrived = true, Conflict = conflict };
             PassOver(_cursor, batch.FirstId - 1);
             _again.Add(batch.FirstId, batch);
             _cursor = batch.LastId;

@@ -14,6 +14,9 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
     // The largest batchSize.
     const int MaxReadings = 10_000;
 
+    // The last digit of an entry is the lane, and from 2 on what a 409 means, too.
+    const int LaneCount = 2;
+
     Entry[] _kept = [];
 
     // Set by whoever committed it, read by the loop.
@@ -22,7 +25,7 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
     /// <summary>These are under way now, or wait to be sent again.</summary>
     public void Keep(IEnumerable<Batch> batches)
     {
-        Entry[] now = [.. batches.Select(batch => new Entry(batch.Epoch, batch.FirstId, batch.LastId, batch.Readings.Count, batch.Lane))];
+        Entry[] now = [.. batches.Select(batch => new Entry(batch.Epoch, batch.FirstId, batch.LastId, batch.Readings.Count, batch.Lane, batch.Conflict))];
         if (now.AsSpan().SequenceEqual(_kept)) return;
         _kept = now;
         buffer.KeepNote(() => Write(now));
@@ -41,9 +44,9 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
     /// <summary>The batches that the last run left, as they were, in the order of ids. One is left out when the rows in its
     /// range are not the same any more: its id would name something else.</summary>
     /// <exception cref="BufferUnavailableException">The volume can't be read now.</exception>
-    public IReadOnlyList<(IReadOnlyList<BufferedReading> Readings, Lane Lane)> Load()
+    public IReadOnlyList<(IReadOnlyList<BufferedReading> Readings, Lane Lane, ConflictMeaning Conflict)> Load()
     {
-        var found = new List<(IReadOnlyList<BufferedReading> Readings, Lane Lane)>();
+        var found = new List<(IReadOnlyList<BufferedReading> Readings, Lane Lane, ConflictMeaning Conflict)>();
         var through = 0L;
         _kept = _committed = [.. Parse(buffer.LoadNote() ?? "")];
         foreach (var entry in _kept.Where(entry => entry.Epoch == buffer.Epoch).OrderBy(entry => entry.First))
@@ -51,7 +54,7 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
             if (entry.First <= through) continue;
             var readings = buffer.PeekBatch(entry.First - 1, entry.Count, int.MaxValue);
             if (readings.Count != entry.Count || readings[0].Id != entry.First || readings[^1].Id != entry.Last) continue;
-            found.Add((readings, entry.Lane));
+            found.Add((readings, entry.Lane, entry.Conflict));
             through = entry.Last;
         }
 
@@ -64,7 +67,7 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
         foreach (var entry in entries)
         {
             if (text.Length > 0) text.Append('\n');
-            text.Append(CultureInfo.InvariantCulture, $"{entry.Epoch} {entry.First} {entry.Last} {entry.Count} {(int)entry.Lane}");
+            text.Append(CultureInfo.InvariantCulture, $"{entry.Epoch} {entry.First} {entry.Last} {entry.Count} {LaneCount * (int)entry.Conflict + (int)entry.Lane}");
         }
 
         return text.ToString();
@@ -75,15 +78,15 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
     {
         foreach (var line in text.Split('\n'))
         {
-            if (line.Split(' ') is [var epoch, var first, var last, var count, ("0" or "1") and var lane]
+            if (line.Split(' ') is [var epoch, var first, var last, var count, [>= '0' and <= '5' and var digit]]
                 && long.TryParse(first, NumberStyles.None, CultureInfo.InvariantCulture, out var firstId) && firstId > 0
                 && long.TryParse(last, NumberStyles.None, CultureInfo.InvariantCulture, out var lastId)
                 && int.TryParse(count, NumberStyles.None, CultureInfo.InvariantCulture, out var readings) && readings is > 0 and <= MaxReadings)
             {
-                yield return new(epoch, firstId, lastId, readings, lane == "0" ? Lane.Live : Lane.Backfill);
+                yield return new(epoch, firstId, lastId, readings, (Lane)((digit - '0') % LaneCount), (ConflictMeaning)((digit - '0') / LaneCount));
             }
         }
     }
 
-    readonly record struct Entry(string Epoch, long First, long Last, int Count, Lane Lane);
+    readonly record struct Entry(string Epoch, long First, long Last, int Count, Lane Lane, ConflictMeaning Conflict);
 }

@@ -78,6 +78,40 @@ public sealed class BootOptionsTests
         Assert.DoesNotContain('\n', message);
     }
 
+    [Theory]
+    [InlineData("\n")]
+    [InlineData("\r\n")]
+    [InlineData(" \t\n\n")]
+    public void What_a_file_or_a_heredoc_leaves_at_the_end_of_a_value_is_not_part_of_it(string end)
+    {
+        (string Name, string Value)[] values =
+        [
+            ("Http__Endpoint", "http://a/in"), ("Http__Authorization", "Bearer key"), ("Http__Headers__X-Key", "key"), ("Http__Headers__X-Empty", ""),
+            ("Buffer__Directory", "/data"), ("Buffer__KeyFile", "/key"), ("Settings__File", "/settings.json"), ("Web__Port", "9601"),
+            ("Web__AllowedHosts", "pi.example,\nroof.example"), ("Web__Dashboard", "false"), ("Device__Id", "pi"), ("Module__Id", "m"),
+            ("EdgeHub__Transport", "mqttws"), ("EdgeHub__MetricsUrl", "http://b/metrics"), ("RuntimeLogLevel", "debug"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a=1,b=2"), ("OTEL_SERVICE_NAME", "s"), ("OTEL_METRIC_EXPORT_INTERVAL", "5000"),
+            ("EdgeHubConnectionString", "HostName=h.example;DeviceId=d;ModuleId=m;SharedAccessKey=a2V5"),
+        ];
+        var (plain, ended) = (Read(values), Read([.. values.Select(pair => (pair.Name, pair.Value + end))]));
+        Assert.Equal(["key", ""], ended.Http.Headers.OrderByDescending(header => header.Key).Select(header => header.Value));
+        Assert.Equal(plain.Http.Authorization, ended.Http.Authorization);
+        Assert.Equal(["pi.example", "roof.example"], ended.WebAllowedHosts);
+        Assert.Equal(plain.Otlp!.Headers, ended.Otlp!.Headers);
+        Assert.Equal(plain.Otlp.ResourceAttributes, ended.Otlp.ResourceAttributes);
+        Assert.Equal(
+            (plain.Otlp.Endpoint, plain.Otlp.Protocol, plain.Otlp.Interval), (ended.Otlp.Endpoint, ended.Otlp.Protocol, ended.Otlp.Interval));
+        Assert.True(plain.Identity!.SharedAccessKey!.Value.Span.SequenceEqual(ended.Identity!.SharedAccessKey!.Value.Span));
+        Assert.Equal(
+            (plain.Identity.HubHostName, plain.Identity.DeviceId, plain.Identity.ModuleId),
+            (ended.Identity.HubHostName, ended.Identity.DeviceId, ended.Identity.ModuleId));
+        Assert.Equal(
+            (plain.BufferDirectory, plain.BufferKeyFile, plain.SettingsFile, plain.HttpEndpoint, plain.WebPort, plain.WebDashboard, plain.LogLevel),
+            (ended.BufferDirectory, ended.BufferKeyFile, ended.SettingsFile, ended.HttpEndpoint, ended.WebPort, ended.WebDashboard, ended.LogLevel));
+        Assert.Equal((plain.Hub, plain.Upstream), (ended.Hub, ended.Upstream));
+    }
+
     [Fact]
     public void Certificates_are_read_from_their_files_and_a_key_that_does_not_fit_is_named()
     {

@@ -89,6 +89,7 @@ internal static class PnpModel
             SettingShape.WholeNumber => "integer",
             SettingShape.Number => "double",
             SettingShape.HttpUrl => "string",
+            SettingShape.Flag => "boolean",
             SettingShape.Choice(var names) => EnumOf(names),
             _ => throw new System.Diagnostics.UnreachableException(),
         };

@@ -43,7 +43,7 @@ public sealed class SettingsParserTests
         var parsed = Parse(
             """
             {"sink":"http","httpEndpoint":"https://example.com/in","batchSize":7,"batchMaxBytes":2048,
-             "uploadIntervalSeconds":0.5,"maxInFlightBatches":3,"compression":"gzip","drainOrder":"liveFirst",
+             "uploadIntervalSeconds":0.5,"maxInFlightBatches":3,"compression":"gzip","httpTimeoutSeconds":90,"acceptHtml":true,"drainOrder":"liveFirst",
              "backfillBatchesPerMinute":30,"dailyMessageLimit":9000,"messageFormat":"pnp","commitIntervalMs":250,
              "bufferMaxMegabytes":64,"bufferMaxAgeHours":24,"retainForwardedHours":72,"whenFull":"dropOldest","pollIntervalSeconds":2,
              "logLevel":"Debug","statusIntervalSeconds":60,"settingsTrialMinutes":15,"sensors":{"a":{"kind":"simulated"},"b":{"kind":"host","intervalSeconds":60}},"$version":9}
@@ -61,6 +61,8 @@ public sealed class SettingsParserTests
                 UploadInterval = TimeSpan.FromSeconds(0.5),
                 MaxInFlightBatches = 3,
                 Compression = BatchCompression.Gzip,
+                HttpTimeout = TimeSpan.FromSeconds(90),
+                AcceptHtml = true,
                 MessageFormat = MessageFormat.Pnp,
                 DrainOrder = DrainOrder.LiveFirst,
                 BackfillBatchesPerMinute = 30,
@@ -94,10 +96,15 @@ public sealed class SettingsParserTests
     [InlineData("sink", "\"HTTP\"", "\"HTTP\" is not allowed; allowed is 'iothub', 'http'; did you mean 'http'?")]
     [InlineData("httpEndpoint", "\"ftp://x/\"", "\"ftp://x/\" is not allowed; allowed is an absolute http or https URL without user and password")]
     [InlineData("httpEndpoint", "\"http://u:p@x/\"", "\"http://..@x/\" is not allowed; allowed is an absolute http or https URL without user and password")]
+    [InlineData("httpTimeoutSeconds", "0.5", "0.5 is not allowed; allowed is a number from 1 to 600")]
+    [InlineData("httpTimeoutSeconds", "601", "601 is not allowed; allowed is a number from 1 to 600")]
+    [InlineData("acceptHtml", "\"true\"", "\"true\" is text; allowed is true or false, without quotes")]
+    [InlineData("acceptHtml", "1", "1 is not allowed; allowed is true or false")]
+    [InlineData("acceptHtml", "[true]", "[true] is not allowed; allowed is true or false")]
     [InlineData("pollIntervalSeconds", "0", "0 is not allowed; allowed is a number from 0.01 to 86400")]
     public void A_bad_value_keeps_the_last_good_one_and_says_why(string key, string value, string error)
     {
-        var good = Parse("""{"batchSize":7,"sink":"iothub","httpEndpoint":"http://a/","pollIntervalSeconds":3}""");
+        var good = Parse("""{"batchSize":7,"sink":"iothub","httpEndpoint":"http://a/","httpTimeoutSeconds":20,"acceptHtml":true,"pollIntervalSeconds":3}""");
         var bad = Parse($$"""{"batchSize":8,"sink":"iothub","httpEndpoint":"http://b/","pollIntervalSeconds":4,"{{key}}":{{value}}}"""
             .Replace($"\"{key}\":8,", "", StringComparison.Ordinal), good.Accepted);
         Assert.Equal(error, Verdict(bad, key).Error);

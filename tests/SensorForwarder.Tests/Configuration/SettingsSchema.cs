@@ -31,6 +31,7 @@ internal static class SettingsSchema
             SettingShape.WholeNumber(var min, var max) => Number("integer", min, max),
             SettingShape.Number(var min, var max) => Number("number", min, max),
             SettingShape.Choice(var names) => Choice(names),
+            SettingShape.Flag => Flag(),
             SettingShape.HttpUrl => new JsonObject
             {
                 ["type"] = new JsonArray("string", "null"),
@@ -90,7 +91,7 @@ internal static class SettingsSchema
     {
         var schema = option.Shape switch
         {
-            OptionShape.Flag => new JsonObject { ["type"] = new JsonArray("boolean", "null") },
+            OptionShape.Flag => Flag(),
             OptionShape.WholeNumber(var min, var max) => Number("integer", min, max),
             OptionShape.Number(var min, var max) => Number("number", min, max),
             OptionShape.Text(var length) => new JsonObject { ["type"] = new JsonArray("string", "null"), ["minLength"] = 1, ["maxLength"] = length },
@@ -113,6 +114,8 @@ internal static class SettingsSchema
 
     // Hexadecimal digits come in both cases.
     static string Hex(int address) => string.Concat($"{address:x}".Select(c => char.IsAsciiLetter(c) ? $"[{c}{char.ToUpperInvariant(c)}]" : $"{c}"));
+
+    static JsonObject Flag() => new() { ["type"] = new JsonArray("boolean", "null") };
 
     static JsonObject Number(string type, double min, double max) => new()
     {

@@ -119,6 +119,8 @@ public sealed class ForwarderTests
         ["batchSize"] = (InTens with { BatchSize = 20 }, true, false),
         ["batchMaxBytes"] = (InTens with { BatchMaxBytes = 2_000 }, true, false),
         ["compression"] = (InTens with { Compression = BatchCompression.Gzip }, true, false),
+        ["httpTimeout"] = (InTens with { HttpTimeout = TimeSpan.FromMinutes(2) }, true, false),
+        ["acceptHtml"] = (InTens with { AcceptHtml = true }, true, false),
         ["uploadInterval"] = (InTens with { UploadInterval = TimeSpan.FromSeconds(1) }, false, false),
         ["drainOrder"] = (InTens with { DrainOrder = DrainOrder.LiveFirst }, false, false),
         ["maxInFlightBatches"] = (InTens with { MaxInFlightBatches = 9 }, false, false),

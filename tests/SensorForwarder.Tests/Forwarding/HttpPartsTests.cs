@@ -73,8 +73,8 @@ public sealed class HttpPartsTests
 
     [Theory]
     [InlineData("""{"accepted":[100,101,102]}""")]
-    [InlineData("""{"accepted":[0,-1]}""")]
-    public async Task A_list_without_an_id_of_the_batch_is_not_about_its_readings(string body)
+    [InlineData("""{"accepted":[-1,0,"4"]}""")]
+    public async Task A_list_of_as_many_other_ids_is_an_acceptance_of_all_readings(string body)
     {
         await using var receiver = await JsonAsync(() => (200, Encoding.UTF8.GetBytes(body)));
         using var sink = new HttpSink(Plain, TimeProvider.System);

@@ -50,9 +50,8 @@ public sealed class HttpReceiverTests
     }
 
     [Theory]
-    [InlineData("""{"accepted":50}""")]
+    [InlineData("""{"accepted":3}""")]
     [InlineData("""{"accepted":true,"rejected":0}""")]
-    [InlineData("""{"accepted":["a"]}""")]
     [InlineData("""{"rejected":[]}""")]
     [InlineData("""{"status":"ok"}""")]
     [InlineData("""[1,2,3]""")]

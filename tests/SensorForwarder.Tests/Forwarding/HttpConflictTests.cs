@@ -1,0 +1,140 @@
+using System.Collections.Concurrent;
+using System.Globalization;
+using System.Text.Json;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Buffer;
+using SensorForwarder.Forwarding;
+using SensorForwarder.Tests.Buffer;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Forwarding;
+
+/// <summary>409: the receiver knows the <c>Idempotency-Key</c> already, or something else is wrong.</summary>
+public sealed class HttpConflictTests
+{
+    static readonly HttpSinkOptions Plain = new(null, new Dictionary<string, string>());
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    [Theory]
+    [InlineData("0")] // no answer at all: the connection is cut
+    [InlineData("500")]
+    [InlineData("503")]
+    [InlineData("403 0")] // denied first, and then the answer was lost
+    public async Task A_receiver_that_answers_409_to_what_it_has_gets_every_reading_once(string before)
+    {
+        // It takes the batch, but its first answers do not say so.
+        var answers = before.Split(' ').Select(answer => int.Parse(answer, CultureInfo.InvariantCulture)).ToArray();
+        var (attempts, keys, ids) = (new ConcurrentDictionary<string, int>(), new HashSet<string>(), new List<long>());
+        await using var receiver = await Receiver.StartAsync(async context =>
+        {
+            var (key, batch) = (context.Request.Headers["Idempotency-Key"].ToString(), await ReadIdsAsync(context.Request));
+            var attempt = attempts.AddOrUpdate(key, 0, (_, n) => n + 1);
+            var answer = attempt < answers.Length ? answers[attempt] : 200;
+            var isNew = true;
+            if (answer != 403)
+            {
+                lock (ids)
+                {
+                    isNew = keys.Add(key);
+                    if (isNew) ids.AddRange(batch);
+                }
+            }
+
+            if (!isNew) answer = 409;
+            if (answer == 0) context.Abort();
+            else context.Response.StatusCode = answer;
+        });
+        await using var http = await HttpFixture.RunAsync(receiver.Url, readings: 20);
+        var fixture = http.Forwarding;
+        await http.UntilAsync(() => fixture.Buffer.GetStatus().Depth == 0);
+        Assert.Equal(Enumerable.Range(1, 20).Select(n => (long)n), ids);
+        Assert.Empty(fixture.Buffer.ListDeadLetters(0, 10));
+    }
+
+    [Theory]
+    [InlineData("409")]
+    [InlineData("409 0 409")] // an attempt without an answer makes nothing of it
+    [InlineData("403 409")] // denied, and never taken
+    public async Task A_receiver_that_answers_409_to_what_it_cannot_have_loses_nothing(string script)
+    {
+        var answers = script.Split(' ').Select(answer => int.Parse(answer, CultureInfo.InvariantCulture)).ToArray();
+        var requests = 0;
+        await using var receiver = await Receiver.StartAsync(async context =>
+        {
+            await ReadIdsAsync(context.Request);
+            var answer = answers[Math.Min(Interlocked.Increment(ref requests), answers.Length) - 1];
+            if (answer == 0) context.Abort();
+            else context.Response.StatusCode = answer;
+        });
+        await using var http = await HttpFixture.RunAsync(receiver.Url, readings: 10);
+        var fixture = http.Forwarding;
+        await http.UntilAsync(() => Volatile.Read(ref requests) >= answers.Length + 3);
+        Assert.Equal(0, fixture.Forwarder.Status.Batches);
+        Assert.Equal(10, fixture.Buffer.GetStatus().Depth);
+    }
+
+    [Theory]
+    [InlineData(409, 10)] // it answers so to everything: nothing may be dropped
+    [InlineData(403, 10)]
+    [InlineData(503, 0)] // it may have had the batch all the time
+    public async Task What_409_means_for_a_batch_is_known_after_a_restart(int status, int left)
+    {
+        using var files = new BufferFixture();
+        await using (var buffer = await files.OpenAsync())
+        {
+            for (var n = 1; n <= 10; n++) await buffer.EnqueueAsync(BufferFixture.Reading(n), Token);
+            await RunAsync(buffer, () => status, run => run.Failures >= 1);
+        }
+
+        await using (var buffer = await files.OpenAsync())
+        {
+            await RunAsync(buffer, () => 409, run => run.Failures + run.Batches >= 3 || run.Batches >= 1);
+            Assert.Equal(left, buffer.GetStatus().Depth);
+        }
+    }
+
+    [Fact]
+    public async Task With_Retry_After_it_is_still_at_it()
+    {
+        await using var receiver = await Receiver.StartAsync(context =>
+        {
+            context.Response.StatusCode = 409;
+            context.Response.Headers.RetryAfter = "7";
+            return Task.CompletedTask;
+        });
+        using var sink = new HttpSink(Plain, TimeProvider.System);
+        var batch = new Batch("epoch", [new(1, BufferFixture.Noon, "{}"u8.ToArray())], "{}"u8.ToArray()) { MayHaveArrived = true };
+        var result = await sink.SendAsync(batch, new() { HttpEndpoint = receiver.Url }, Token);
+        Assert.Equal((SendOutcome.Retry, TimeSpan.FromSeconds(7)), (result.Outcome, result.RetryAfter));
+    }
+
+    /// <summary>One run of a forwarder, until something holds.</summary>
+    static async Task RunAsync(TelemetryBuffer buffer, Func<int> status, Func<ForwardingStatus, bool> until)
+    {
+        await using var receiver = await Receiver.StartAsync(context =>
+        {
+            context.Response.StatusCode = status();
+            return Task.CompletedTask;
+        });
+        var clock = new FakeTimeProvider(BufferFixture.Noon.AddHours(1));
+        using var sink = new HttpSink(Plain, clock);
+        using var forwarder = new Forwarder(
+            buffer, new Dictionary<SinkKind, ISink> { [SinkKind.Http] = sink }, new BatchEncoder("pi", "module", () => buffer.Epoch),
+            clock, new Random(1), NullLogger<Forwarder>.Instance);
+        forwarder.Apply(new() { HttpEndpoint = receiver.Url, BatchSize = 10, UploadInterval = TimeSpan.Zero });
+        await forwarder.StartAsync(Token);
+        await Until.True(() => until(forwarder.Status), clock, TimeSpan.FromSeconds(1));
+        var stopping = forwarder.StopAsync(CancellationToken.None);
+        await Until.True(() => stopping.IsCompleted, clock, TimeSpan.FromSeconds(1));
+        await buffer.CommitAsync(Token);
+    }
+
+    static async Task<List<long>> ReadIdsAsync(HttpRequest request)
+    {
+        using var json = await JsonDocument.ParseAsync(request.Body, cancellationToken: Token);
+        return [.. json.RootElement.GetProperty("batch").EnumerateArray().Select(reading => reading.GetProperty("id").GetInt64())];
+    }
+}

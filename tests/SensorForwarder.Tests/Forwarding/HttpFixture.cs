@@ -1,0 +1,39 @@
+using SensorForwarder.Forwarding;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Forwarding;
+
+/// <summary>A forwarder over a real buffer that sends with a real HTTP sink; only their clock is fake.</summary>
+internal sealed class HttpFixture : IAsyncDisposable
+{
+    HttpFixture(ForwarderFixture forwarding, HttpSink sink) => (Forwarding, Sink) = (forwarding, sink);
+
+    public ForwarderFixture Forwarding { get; }
+
+    HttpSink Sink { get; }
+
+    /// <summary>Stores readings and starts, with everything sent at once, in batches of 10.</summary>
+    public static async Task<HttpFixture> RunAsync(
+        Uri url, int readings, Func<ForwardingSettings, ForwardingSettings>? with = null, LogLines? log = null)
+    {
+        HttpSink? sink = null;
+        var settings = new ForwardingSettings { HttpEndpoint = url, BatchSize = 10, UploadInterval = TimeSpan.Zero };
+        var forwarding = await ForwarderFixture.StartAsync(
+            http: new FakeSink { Send = (batch, settings, token) => sink!.SendAsync(batch, settings, token) },
+            settings: with?.Invoke(settings) ?? settings, log: log);
+        sink = new(new(null, new Dictionary<string, string>()), forwarding.Clock);
+        await forwarding.StoreAsync(readings);
+        await forwarding.RunAsync();
+        return new(forwarding, sink);
+    }
+
+    /// <summary>Lets time pass until something holds.</summary>
+    public Task UntilAsync(Func<bool> condition, double stepSeconds = 1) =>
+        Until.True(condition, Forwarding.Clock, TimeSpan.FromSeconds(stepSeconds));
+
+    public async ValueTask DisposeAsync()
+    {
+        await Forwarding.DisposeAsync();
+        Sink.Dispose();
+    }
+}

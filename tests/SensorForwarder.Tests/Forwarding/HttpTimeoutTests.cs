@@ -1,0 +1,108 @@
+using System.Collections.Concurrent;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Buffer;
+using SensorForwarder.Forwarding;
+using SensorForwarder.Tests.Buffer;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Forwarding;
+
+/// <summary>Receivers that take their time. The forwarder and the HTTP sink are real, only the clock is not.</summary>
+public sealed class HttpTimeoutTests
+{
+    static readonly HttpSinkOptions Plain = new(null, new Dictionary<string, string>());
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    static Batch BatchOf(int bodyBytes) =>
+        new("epoch", [new BufferedReading(1, BufferFixture.Noon, "{}"u8.ToArray())], new byte[bodyBytes]);
+
+    [Fact]
+    public async Task A_receiver_that_takes_7_s_gets_each_batch_exactly_once()
+    {
+        var (keys, answers) = (new ConcurrentQueue<string>(), new ConcurrentQueue<TaskCompletionSource>());
+        await using var receiver = await Receiver.StartAsync(async context =>
+        {
+            await context.Request.Body.CopyToAsync(Stream.Null);
+            keys.Enqueue(context.Request.Headers["Idempotency-Key"].ToString());
+            var answer = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            answers.Enqueue(answer);
+            await answer.Task;
+        });
+        await using var http = await HttpFixture.RunAsync(receiver.Url, readings: 20);
+        var fixture = http.Forwarding;
+        for (var sent = 1; sent <= 2; sent++)
+        {
+            TaskCompletionSource? answer = null;
+            await Until.True(() => answers.TryDequeue(out answer));
+            fixture.Clock.Advance(TimeSpan.FromSeconds(7));
+            answer!.SetResult();
+        }
+
+        await fixture.UntilDepthAsync(0);
+        Assert.Equal(2, keys.Count);
+        Assert.Equal(2, keys.Distinct().Count());
+        Assert.Equal(0, fixture.Forwarder.Status.Failures);
+    }
+
+    [Theory]
+    [InlineData(30, new[] { 30, 60, 120, 240, 480, 600, 600 })]
+    [InlineData(1, new[] { 1, 2, 4, 8 })]
+    [InlineData(600, new[] { 600, 600 })]
+    public async Task After_a_timeout_the_same_batch_gets_twice_the_time_up_to_the_maximum(int setting, int[] seconds)
+    {
+        await using var receiver = await Receiver.StartAsync(context => WaitAsync(context));
+        await using var http = await HttpFixture.RunAsync(
+            receiver.Url, readings: 10, settings => settings with { HttpTimeout = TimeSpan.FromSeconds(setting) });
+        var fixture = http.Forwarding;
+        var batches = new HashSet<string>();
+        foreach (var time in seconds)
+        {
+            var before = fixture.Forwarder.Status.Failures;
+            await http.UntilAsync(() => fixture.Forwarder.Status.Failures > before, 0.5 * setting);
+            Assert.StartsWith($"no answer came within {time} s", fixture.Forwarder.Status.LastError, StringComparison.Ordinal);
+            batches.UnionWith(fixture.Http.Seen.Select(batch => batch.Id));
+        }
+
+        Assert.Single(batches);
+    }
+
+    [Fact]
+    public async Task The_next_batch_has_the_time_of_the_setting_again()
+    {
+        var requests = 0;
+        await using var receiver = await Receiver.StartAsync(context =>
+            Interlocked.Increment(ref requests) is 2 ? Task.CompletedTask : WaitAsync(context));
+        await using var http = await HttpFixture.RunAsync(
+            receiver.Url, readings: 20, settings => settings with { HttpTimeout = TimeSpan.FromSeconds(10) });
+        var fixture = http.Forwarding;
+        await http.UntilAsync(() => fixture.Forwarder.Status.Failures == 2);
+        Assert.Equal(1, fixture.Forwarder.Status.Batches);
+        Assert.StartsWith("no answer came within 10 s", fixture.Forwarder.Status.LastError, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task The_time_begins_at_the_end_of_the_body_and_what_the_system_took_of_it_may_still_be_on_its_way()
+    {
+        // 1 MB takes 250 s at 4,000 bytes a second.
+        var clock = new FakeTimeProvider(BufferFixture.Noon);
+        var hasBody = new TaskCompletionSource();
+        await using var receiver = await Receiver.StartAsync(async context =>
+        {
+            await context.Request.Body.CopyToAsync(Stream.Null);
+            hasBody.SetResult();
+            await WaitAsync(context);
+        });
+        using var sink = new HttpSink(Plain, clock);
+        var sending = sink.SendAsync(BatchOf(1_000_000), new() { HttpEndpoint = receiver.Url, HttpTimeout = TimeSpan.FromSeconds(20) }, Token);
+        await hasBody.Task;
+        await Until.True(() => sending.IsCompleted, clock, TimeSpan.FromSeconds(1));
+        Assert.InRange(clock.GetUtcNow() - BufferFixture.Noon, TimeSpan.FromSeconds(270), TimeSpan.FromSeconds(300));
+        Assert.Equal(SendOutcome.Retry, (await sending).Outcome);
+    }
+
+    static Task WaitAsync(HttpContext context) =>
+        Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, context.RequestAborted)
+            .ContinueWith(_ => { }, CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
+}

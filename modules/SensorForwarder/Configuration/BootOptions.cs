@@ -76,7 +76,8 @@ internal sealed record BootOptions
             HttpEndpoint = ReadEndpoint(configuration),
             Http = HttpBootReader.Read(configuration),
             WebPort = ReadPort(configuration),
-            WebAllowedHosts = Text(configuration, "Web:AllowedHosts")?.Split([',', ' ', '\t', '\r', '\n'], StringSplitOptions.RemoveEmptyEntries) ?? [],
+            WebAllowedHosts = Text(configuration, "Web:AllowedHosts")
+                ?.Split([',', ' ', '\t', '\r', '\n'], StringSplitOptions.RemoveEmptyEntries) ?? [],
             WebDashboard = ReadDashboard(configuration),
             Otlp = OtlpBootReader.Read(configuration),
             Sensors = new(

@@ -131,7 +131,8 @@ internal sealed record SettingDefinition(
         Settings Set(Settings settings, JsonElement value) => value.ValueKind switch
         {
             JsonValueKind.True or JsonValueKind.False => set(settings, value.GetBoolean()),
-            JsonValueKind.String => throw new SettingException($"{Show(value)} is text; allowed is true or false, without quotes"),
+            JsonValueKind.String =>
+                throw new SettingException($"{Show(value)} is text; allowed is true or false, without quotes"),
             _ => throw new SettingException($"{Show(value)} is not allowed; allowed is true or false"),
         };
     }

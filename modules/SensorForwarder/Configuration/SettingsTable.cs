@@ -33,9 +33,12 @@ internal static class SettingsTable
             [("none", BatchCompression.None), ("gzip", BatchCompression.Gzip)],
             s => s.Forwarding.Compression, (s, v) => s with { Forwarding = s.Forwarding with { Compression = v } }),
         Seconds("httpTimeoutSeconds", HttpSink.MinTimeoutSeconds, HttpSink.MaxTimeoutSeconds,
-            "How long the receiver may take to answer, from the end of the request; after each timeout the same batch gets twice the time, up to 600; `http` only.",
+            "How long the receiver may take to answer, from the end of the request; after each timeout the same batch "
+            + "gets twice the time, up to 600; `http` only.",
             s => s.Forwarding.HttpTimeout, (s, v) => s with { Forwarding = s.Forwarding with { HttpTimeout = v } }),
-        Flag("acceptHtml", "`true`: a web page (HTML) with a 2xx is an acceptance; `false`: it is taken for that of a captive portal, and the batch is sent again; `http` only.",
+        Flag("acceptHtml",
+            "`true`: a web page (HTML) with a 2xx is an acceptance; `false`: it is taken for that of a captive portal, "
+            + "and the batch is sent again; `http` only.",
             s => s.Forwarding.AcceptHtml, (s, v) => s with { Forwarding = s.Forwarding with { AcceptHtml = v } }),
         Choice("messageFormat", "`pnp`: each reading is a message of its own, as the Plug and Play model in `modules/SensorForwarder/model` describes it; `iothub` only.",
             [("batch", MessageFormat.Batch), ("pnp", MessageFormat.Pnp)],

@@ -15,7 +15,8 @@ internal enum Lane
 /// <summary>What it means when a receiver answers 409 (Conflict) to a batch that was sent before.</summary>
 internal enum ConflictMeaning
 {
-    /// <summary>An attempt ended without a clear answer: it has the batch since then, and knows its <c>Idempotency-Key</c>.</summary>
+    /// <summary>An attempt ended without a clear answer: it has the batch since then, and knows its
+    /// <c>Idempotency-Key</c>.</summary>
     Stored,
 
     /// <summary>Every attempt was denied, so it can't have the batch.</summary>

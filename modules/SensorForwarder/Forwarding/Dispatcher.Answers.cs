@@ -109,7 +109,8 @@ internal sealed partial class Dispatcher
 
     void Fail(Batch batch, SendResult result)
     {
-        if (!result.NotSent && !IsRefusal(result)) batch = batch with { MayHaveArrived = true, Conflict = ConflictAfter(batch, result) };
+        if (!result.NotSent && !IsRefusal(result))
+            batch = batch with { MayHaveArrived = true, Conflict = ConflictAfter(batch, result) };
         if (result.IsLate) batch = batch with { Timeouts = batch.Timeouts + 1 };
         _failed.Add(batch);
         _failure ??= (result, batch);

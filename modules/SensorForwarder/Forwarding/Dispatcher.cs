@@ -113,8 +113,9 @@ internal sealed partial class Dispatcher(
         _settings = now;
         if (before.Sink != now.Sink || before.HttpEndpoint != now.HttpEndpoint)
             _circuit.MayBeMended(isAnotherReceiver: true);
-        else if ((before.BatchSize, before.BatchMaxBytes, before.Compression, before.MessageFormat, before.AcceptHtml, before.HttpTimeout)
-            != (now.BatchSize, now.BatchMaxBytes, now.Compression, now.MessageFormat, now.AcceptHtml, now.HttpTimeout))
+        else if ((before.BatchSize, before.BatchMaxBytes, before.Compression, before.MessageFormat)
+            != (now.BatchSize, now.BatchMaxBytes, now.Compression, now.MessageFormat)
+            || (before.HttpTimeout, before.AcceptHtml) != (now.HttpTimeout, now.AcceptHtml))
             _circuit.MayBeMended(isAnotherReceiver: false);
     }
 
@@ -144,9 +145,13 @@ internal sealed partial class Dispatcher(
     }
 
     // Of what is under way a kill hides the answer: the receiver may have it then.
-    void Remember() => _lanes.Sent.Keep([.. _window.Select(flight => flight.Batch.Conflict == ConflictMeaning.Denied
-        ? flight.Batch with { Conflict = ConflictMeaning.Stored }
-        : flight.Batch), .. _failed, .. _lanes.Again]);
+    void Remember() => _lanes.Sent.Keep(
+    [
+        .. _window.Select(flight => flight.Batch.Conflict == ConflictMeaning.Denied
+            ? flight.Batch with { Conflict = ConflictMeaning.Stored }
+            : flight.Batch),
+        .. _failed, .. _lanes.Again,
+    ]);
 
     TimeSpan? Fill(ForwardingSettings settings, long flushThrough, CancellationToken sendToken)
     {

@@ -56,8 +56,8 @@ internal sealed record ForwardingSettings
     /// <summary>For the HTTP sink only.</summary>
     public BatchCompression Compression { get; init; } = BatchCompression.None;
 
-    /// <summary>Time for an HTTP receiver to answer, from the end of the request body, 1..600 s. Twice that for the next attempt
-    /// of a batch that timed out, and so on, up to 600 s.</summary>
+    /// <summary>Time for an HTTP receiver to answer, from the end of the request body, 1..600 s. The next attempt of a
+    /// batch that timed out has twice that, and so on, up to 600 s.</summary>
     public TimeSpan HttpTimeout { get; init; } = TimeSpan.FromSeconds(30);
 
     /// <summary>Whether a web page with a 2xx is an acceptance; without it, it is taken for a captive portal.</summary>

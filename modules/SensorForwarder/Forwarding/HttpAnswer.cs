@@ -61,19 +61,24 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, bool acceptHtml,
             511 => new(SendOutcome.Retry, $"{WebPage.Reason} (511: somebody has to sign in to the network)"),
             408 or 429 or >= 500 => new SendResult(SendOutcome.Retry, reason, RetryAfter(response.Headers)) with { IsReached = true },
             413 => new(SendOutcome.TooLarge, reason),
-            400 or 422 => new SendResult(SendOutcome.Rejected, reason) with
+            400 or 422 when maySpeakOfReadings => new(SendOutcome.Rejected, reason)
             {
-                Partial = maySpeakOfReadings ? Show(PartialAnswerReader.ReadRefused(WithoutMark(body.Span), Ids(batch))) : null,
+                Partial = Show(PartialAnswerReader.ReadRefused(WithoutMark(body.Span), Ids(batch))),
             },
-            >= 300 and < 400 when OtherHost(response) is { } host => new SendResult(
-                SendOutcome.Denied, $"{WebPage.Reason} ({status} redirects to the host {LogText.Clean(host)})") with { IsReached = false },
+            400 or 422 => new(SendOutcome.Rejected, reason),
+            >= 300 and < 400 when OtherHost(response) is { } host => new(
+                SendOutcome.Denied, $"{WebPage.Reason} ({status} redirects to the host {LogText.Clean(host)})")
+            {
+                IsReached = false,
+            },
             >= 300 and < 400 => new(
                 SendOutcome.Denied, $"{reason} (redirects are followed only with 307 or 308 on the same host: give the final URL as httpEndpoint)"),
             _ => new(SendOutcome.Denied, reason),
         };
     }
 
-    async Task<SendResult> JudgeSuccessAsync(HttpResponseMessage response, Batch batch, CancellationToken cancellationToken)
+    async Task<SendResult> JudgeSuccessAsync(
+        HttpResponseMessage response, Batch batch, CancellationToken cancellationToken)
     {
         if (response.StatusCode is HttpStatusCode.NoContent or HttpStatusCode.ResetContent) return SendResult.Accepted;
         var type = MediaType(response);
@@ -83,19 +88,23 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, bool acceptHtml,
         if (kind != BodyKind.Object) return SendResult.Accepted;
         if (PartialAnswerReader.ReadAccepted(WithoutMark(body.Span), Ids(batch), out var partial) is not { } odd)
             return SendResult.Accepted with { Partial = Show(partial) };
-        return new SendResult(
-            SendOutcome.Retry,
-            $"answered {(int)response.StatusCode}, but what it says of accepted or rejected readings can't be understood: {Show(odd)}") with { IsReached = true };
+        var reason = $"answered {(int)response.StatusCode}, "
+            + $"but what it says of accepted or rejected readings can't be understood: {Show(odd)}";
+        return new(SendOutcome.Retry, reason) { IsReached = true };
     }
 
-    static SendResult Page(HttpResponseMessage response) =>
-        new(SendOutcome.Retry, $"{WebPage.Reason} ({(int)response.StatusCode}; if the receiver itself answers so, set acceptHtml)");
+    static SendResult Page(HttpResponseMessage response)
+    {
+        var hint = "if the receiver itself answers so, set acceptHtml";
+        return new(SendOutcome.Retry, $"{WebPage.Reason} ({(int)response.StatusCode}; {hint})");
+    }
 
-    /// <summary>To a batch that it may have had before it says that it knows its <c>Idempotency-Key</c>; a receiver that asks to
-    /// wait is still at work on it.</summary>
+    /// <summary>The receiver knows the <c>Idempotency-Key</c>, if it may have had the batch before. One that asks to wait is
+    /// still at work on it.</summary>
     SendResult JudgeConflict(HttpResponseMessage response, Batch batch, string reason)
     {
-        if (!batch.MayHaveArrived || batch.Conflict != ConflictMeaning.Stored) return new(SendOutcome.Denied, reason) { IsConflict = true };
+        if (!batch.MayHaveArrived || batch.Conflict != ConflictMeaning.Stored)
+            return new(SendOutcome.Denied, reason) { IsConflict = true };
         return RetryAfter(response.Headers) is { } wait
             ? new SendResult(SendOutcome.Retry, reason, wait) with { IsReached = true }
             : SendResult.Accepted;
@@ -104,20 +113,22 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, bool acceptHtml,
     /// <summary>The host of a redirect that leads away from the one that was asked.</summary>
     static string? OtherHost(HttpResponseMessage response)
     {
-        if (response.Headers.Location is not { } location || response.RequestMessage?.RequestUri is not { } asked) return null;
+        if (response.Headers.Location is not { } location) return null;
+        var asked = response.RequestMessage!.RequestUri!;
         var to = location.IsAbsoluteUri ? location : new Uri(asked, location);
         return to.IdnHost == asked.IdnHost ? null : to.IdnHost;
     }
 
     static HashSet<long> Ids(Batch batch) => [.. batch.Readings.Select(reading => reading.Id)];
 
-    /// <summary>In lower case and without parameters, also where they are malformed; empty when there is none.</summary>
+    /// <summary>In lower case and without parameters, even malformed ones; empty when there is none.</summary>
     static string MediaType(HttpResponseMessage response) =>
         response.Content.Headers.NonValidated.TryGetValues("Content-Type", out var values)
             ? values.ToString().Split(';', ',')[0].Trim().ToLowerInvariant()
             : "";
 
-    static bool IsJson(string mediaType) => mediaType == "application/json" || mediaType.EndsWith("+json", StringComparison.Ordinal);
+    static bool IsJson(string mediaType) =>
+        mediaType == "application/json" || mediaType.EndsWith("+json", StringComparison.Ordinal);
 
     string Show(string text)
     {
@@ -125,8 +136,9 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, bool acceptHtml,
         return LogText.Clean(text.Length <= ShownBytes ? text : text[..ShownBytes]);
     }
 
-    PartialAnswer? Show(PartialAnswer? partial) =>
-        partial is null ? null : partial with { Rejected = partial.Rejected.ToDictionary(pair => pair.Key, pair => Show(pair.Value)) };
+    PartialAnswer? Show(PartialAnswer? partial) => partial is null
+        ? null
+        : partial with { Rejected = partial.Rejected.ToDictionary(pair => pair.Key, pair => Show(pair.Value)) };
 
     // A moment is one of the receiver's clock; ours may be anywhere.
     TimeSpan? RetryAfter(HttpResponseHeaders headers)
@@ -145,7 +157,8 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, bool acceptHtml,
         try
         {
             await using var stream = await response.Content.ReadAsStreamAsync(deadline.Token);
-            return bytes.AsMemory(0, await stream.ReadAtLeastAsync(bytes, bytes.Length, throwOnEndOfStream: false, deadline.Token));
+            var read = await stream.ReadAtLeastAsync(bytes, bytes.Length, throwOnEndOfStream: false, deadline.Token);
+            return bytes.AsMemory(0, read);
         }
         catch (Exception exception) when (exception is HttpRequestException or IOException or OperationCanceledException)
         {
@@ -154,9 +167,11 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, bool acceptHtml,
     }
 
     /// <summary>Reads until it is known what the body is; an object to its end, unless that does not come.</summary>
-    async Task<(BodyKind Kind, ReadOnlyMemory<byte> Body)> ReadAsync(HttpResponseMessage response, bool isJson, CancellationToken cancellationToken)
+    async Task<(BodyKind Kind, ReadOnlyMemory<byte> Body)> ReadAsync(
+        HttpResponseMessage response, bool isJson, CancellationToken cancellationToken)
     {
-        using var timeout = new CancellationTokenSource(isJson ? Timeout.InfiniteTimeSpan : BeginningTimeout, timeProvider);
+        var limit = isJson ? Timeout.InfiniteTimeSpan : BeginningTimeout;
+        using var timeout = new CancellationTokenSource(limit, timeProvider);
         using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, timeout.Token);
         var began = timeProvider.GetTimestamp();
         var (bytes, length, kind) = (new byte[FirstBytes], 0, BodyKind.Open);
@@ -177,8 +192,10 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, bool acceptHtml,
                     if (read == 0 && EndsWithConnection(response)) throw new IOException("half an answer came");
                 }
 
-                var isEndless = timeProvider.GetElapsedTime(began) > EndlessAfter && !PartialAnswerReader.HasWords(bytes.AsSpan(0, length));
-                if (read == 0 || length >= (kind == BodyKind.Open ? MaxBeginningBytes : MaxJsonBytes) || isEndless) break;
+                var max = kind == BodyKind.Open ? MaxBeginningBytes : MaxJsonBytes;
+                var isEndless = timeProvider.GetElapsedTime(began) > EndlessAfter
+                    && !PartialAnswerReader.HasWords(bytes.AsSpan(0, length));
+                if (read == 0 || length >= max || isEndless) break;
                 if (length == bytes.Length) Array.Resize(ref bytes, Math.Min(MaxJsonBytes, 2 * length));
             }
         }
@@ -211,14 +228,18 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, bool acceptHtml,
 
     static bool IsBlank(ReadOnlySpan<byte> body) => WithoutMark(body).TrimStart(" \t\r\n"u8).IsEmpty;
 
-    static ReadOnlySpan<byte> WithoutMark(ReadOnlySpan<byte> body) => body.StartsWith(ByteOrderMark) ? body[ByteOrderMark.Length..] : body;
+    static ReadOnlySpan<byte> WithoutMark(ReadOnlySpan<byte> body) =>
+        body.StartsWith(ByteOrderMark) ? body[ByteOrderMark.Length..] : body;
 
     static Stream Unpack(Stream stream, HttpResponseMessage response) =>
-        response.Content.Headers.ContentEncoding.Contains("gzip") ? new GZipStream(stream, CompressionMode.Decompress) : stream;
+        response.Content.Headers.ContentEncoding.Contains("gzip", StringComparer.OrdinalIgnoreCase)
+            ? new GZipStream(stream, CompressionMode.Decompress)
+            : stream;
 
-    /// <summary>Whether the end of the body is that of the connection: then it can't be told from one that was cut off.</summary>
-    static bool EndsWithConnection(HttpResponseMessage response) =>
-        response.Version.Major < 2 && response.Content.Headers.ContentLength is null && response.Headers.TransferEncodingChunked != true;
+    /// <summary>Whether the body ends where the connection does: a whole one can't be told from one that was cut off.
+    /// </summary>
+    static bool EndsWithConnection(HttpResponseMessage response) => response.Version.Major < 2
+        && response.Content.Headers.ContentLength is null && response.Headers.TransferEncodingChunked != true;
 
     /// <summary>Follows an object to its end, however long it takes to come.</summary>
     sealed class ObjectEnd

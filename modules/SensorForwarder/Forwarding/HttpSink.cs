@@ -67,7 +67,8 @@ internal sealed class HttpSink : ISink, IDisposable
         {
             using var patience = new CancellationTokenSource(Timeout.InfiniteTimeSpan, _timeProvider);
             using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, patience.Token);
-            var answerTimeout = AnswerTimeout(batch, settings) + TimeSpan.FromSeconds(body.Length / SlowestBytesPerSecond);
+            var answerTimeout = AnswerTimeout(batch, settings)
+                + TimeSpan.FromSeconds(body.Length / SlowestBytesPerSecond);
             var phase = "no connection was made";
             var (isHalfSent, isSent) = (false, false);
             using var request = Request(target, batch, new BatchContent(body, isGzip,
@@ -97,7 +98,8 @@ internal sealed class HttpSink : ISink, IDisposable
                     continue;
                 }
 
-                var result = await new HttpAnswer(_options.Secrets(target), settings.AcceptHtml, _timeProvider).JudgeAsync(response, batch, deadline.Token);
+                var answer = new HttpAnswer(_options.Secrets(target), settings.AcceptHtml, _timeProvider);
+                var result = await answer.JudgeAsync(response, batch, deadline.Token);
                 if (result.Outcome == SendOutcome.Accepted && body.Length >= _announceFrom) _announceFrom = int.MaxValue;
                 return result;
             }

@@ -63,7 +63,8 @@ internal readonly record struct SendResult(SendOutcome Outcome, string Reason = 
     /// <summary>The receiver had the whole batch, and did not answer in time.</summary>
     public bool IsLate { get; init; }
 
-    /// <summary>For <see cref="SendOutcome.Denied"/>: the answer was 409, to a batch that the receiver can't have had before.</summary>
+    /// <summary>For <see cref="SendOutcome.Denied"/>: the answer was 409, to a batch that the receiver can't have had.
+    /// </summary>
     public bool IsConflict { get; init; }
 
     /// <summary>What the receiver said about single readings; null when it spoke of the batch as a whole.</summary>

@@ -309,7 +309,11 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
     {
         foreach (var (readings, lane, conflict) in left)
         {
-            var batch = encoder.Encode(readings, int.MaxValue, lane) with { MayHaveArrived = true, Conflict = conflict };
+            var batch = encoder.Encode(readings, int.MaxValue, lane) with
+            {
+                MayHaveArrived = true,
+                Conflict = conflict,
+            };
             PassOver(_cursor, batch.FirstId - 1);
             _again.Add(batch.FirstId, batch);
             _cursor = batch.LastId;

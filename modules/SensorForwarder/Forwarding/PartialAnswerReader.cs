@@ -5,9 +5,9 @@ using System.Text.Json;
 namespace SensorForwarder.Forwarding;
 
 /// <summary>
-/// Reads what a receiver says about single readings, in <c>accepted</c> and <c>rejected</c> at the root of a JSON answer. Many
-/// receivers have such words for something else. Nothing that may hide a reading that the receiver does not have counts as an
-/// acceptance: what is not understood is not guessed.
+/// Reads what a receiver says about single readings, in <c>accepted</c> and <c>rejected</c> at the root of a JSON answer.
+/// Many receivers use these words for something else. An answer that may leave a reading out is never an acceptance: what
+/// can't be understood is reported, and the batch is sent again.
 /// </summary>
 internal static class PartialAnswerReader
 {
@@ -26,20 +26,23 @@ internal static class PartialAnswerReader
         if (document is null) return HasWords(answer) ? Encoding.UTF8.GetString(answer) : null;
         var root = document.RootElement;
         if (root.ValueKind != JsonValueKind.Object) return null;
-        if (!TryFind(root, AcceptedName, out var accepted) || !TryFind(root, RejectedName, out var rejected)) return root.GetRawText();
-        if (ReadRejected(rejected) is not { } reasons || !reasons.Keys.All(ids.Contains)) return rejected!.Value.GetRawText();
+        if (!TryFind(root, AcceptedName, out var accepted) || !TryFind(root, RejectedName, out var rejected))
+            return root.GetRawText();
+        if (ReadRejected(rejected) is not { } reasons || !reasons.Keys.All(ids.Contains))
+            return rejected!.Value.GetRawText();
         if (!TryReadAccepted(accepted, ids, reasons.Count, out var named)) return accepted!.Value.GetRawText();
         if (named?.Overlaps(reasons.Keys) == true) return root.GetRawText();
         if (named is not null || reasons.Count > 0) partial = new(named, reasons);
         return null;
     }
 
-    /// <summary>Reads the answer to a batch that was refused: the readings of it that it names, and why; null: none.</summary>
+    /// <summary>Reads the answer to a batch that was refused: the readings that it names, and why; null: none.</summary>
     public static PartialAnswer? ReadRefused(ReadOnlySpan<byte> answer, IReadOnlySet<long> ids)
     {
         using var document = Parse(answer);
-        if (document?.RootElement.ValueKind != JsonValueKind.Object) return null;
-        if (!TryFind(document.RootElement, RejectedName, out var rejected) || rejected is not { ValueKind: JsonValueKind.Array } list) return null;
+        if (document?.RootElement is not { ValueKind: JsonValueKind.Object } root) return null;
+        if (!TryFind(root, RejectedName, out var rejected)) return null;
+        if (rejected is not { ValueKind: JsonValueKind.Array } list) return null;
         var reasons = new Dictionary<long, string>();
         foreach (var item in list.EnumerateArray())
         {
@@ -53,7 +56,8 @@ internal static class PartialAnswerReader
     public static bool HasWords(ReadOnlySpan<byte> answer)
     {
         var text = Encoding.Latin1.GetString(answer);
-        return text.Contains(AcceptedName, StringComparison.OrdinalIgnoreCase) || text.Contains(RejectedName, StringComparison.OrdinalIgnoreCase);
+        return text.Contains(AcceptedName, StringComparison.OrdinalIgnoreCase)
+            || text.Contains(RejectedName, StringComparison.OrdinalIgnoreCase);
     }
 
     static JsonDocument? Parse(ReadOnlySpan<byte> answer)
@@ -122,8 +126,8 @@ internal static class PartialAnswerReader
     /// <summary>An id, or the <c>id</c> of an object.</summary>
     static long? ReadId(JsonElement item)
     {
-        if (item.ValueKind == JsonValueKind.Object) return TryFind(item, "id", out var id) && id is { } number ? ReadWhole(number) : null;
-        return ReadWhole(item);
+        if (item.ValueKind != JsonValueKind.Object) return ReadWhole(item);
+        return TryFind(item, "id", out var id) && id is { } number ? ReadWhole(number) : null;
     }
 
     /// <summary>A number such as 3, 3.0 or "3".</summary>
@@ -132,14 +136,17 @@ internal static class PartialAnswerReader
         JsonValueKind.Number when value.TryGetInt64(out var whole) => whole,
         JsonValueKind.Number when value.TryGetDecimal(out var number) && number == decimal.Truncate(number)
             && number is >= long.MinValue and <= long.MaxValue => (long)number,
-        JsonValueKind.String when long.TryParse(ReadText(value), NumberStyles.None, CultureInfo.InvariantCulture, out var whole) => whole,
+        JsonValueKind.String when long.TryParse(
+            ReadText(value), NumberStyles.None, CultureInfo.InvariantCulture, out var digits) => digits,
         _ => null,
     };
 
-    static string ReadReason(JsonElement item) =>
-        item.ValueKind == JsonValueKind.Object && TryFind(item, "reason", out var reason) && reason is { ValueKind: JsonValueKind.String } text
-            ? ReadText(text) ?? "reason is not readable"
-            : "no reason given";
+    static string ReadReason(JsonElement item)
+    {
+        const string None = "no reason given";
+        if (item.ValueKind != JsonValueKind.Object || !TryFind(item, "reason", out var reason)) return None;
+        return reason is { ValueKind: JsonValueKind.String } text ? ReadText(text) ?? "reason is not readable" : None;
+    }
 
     /// <summary>The property of that name, in upper or lower case; null when there is none.</summary>
     /// <returns>False: there are several.</returns>
@@ -156,7 +163,7 @@ internal static class PartialAnswerReader
         return true;
     }
 
-    // It parses also with bytes that are no UTF-8, and with half a character: what is no text is another name, and no number.
+    // JSON parses with bytes that are no UTF-8, and with half a character: such a name is another, such a text no number.
     static string? ReadName(JsonProperty property)
     {
         try

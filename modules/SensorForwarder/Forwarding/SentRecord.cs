@@ -25,7 +25,11 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
     /// <summary>These are under way now, or wait to be sent again.</summary>
     public void Keep(IEnumerable<Batch> batches)
     {
-        Entry[] now = [.. batches.Select(batch => new Entry(batch.Epoch, batch.FirstId, batch.LastId, batch.Readings.Count, batch.Lane, batch.Conflict))];
+        Entry[] now =
+        [
+            .. batches.Select(batch => new Entry(
+                batch.Epoch, batch.FirstId, batch.LastId, batch.Readings.Count, batch.Lane, batch.Conflict)),
+        ];
         if (now.AsSpan().SequenceEqual(_kept)) return;
         _kept = now;
         buffer.KeepNote(() => Write(now));
@@ -67,7 +71,9 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
         foreach (var entry in entries)
         {
             if (text.Length > 0) text.Append('\n');
-            text.Append(CultureInfo.InvariantCulture, $"{entry.Epoch} {entry.First} {entry.Last} {entry.Count} {LaneCount * (int)entry.Conflict + (int)entry.Lane}");
+            var digit = (LaneCount * (int)entry.Conflict) + (int)entry.Lane;
+            text.Append(
+                CultureInfo.InvariantCulture, $"{entry.Epoch} {entry.First} {entry.Last} {entry.Count} {digit}");
         }
 
         return text.ToString();
@@ -83,7 +89,8 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
                 && long.TryParse(last, NumberStyles.None, CultureInfo.InvariantCulture, out var lastId)
                 && int.TryParse(count, NumberStyles.None, CultureInfo.InvariantCulture, out var readings) && readings is > 0 and <= MaxReadings)
             {
-                yield return new(epoch, firstId, lastId, readings, (Lane)((digit - '0') % LaneCount), (ConflictMeaning)((digit - '0') / LaneCount));
+                var (conflict, lane) = Math.DivRem(digit - '0', LaneCount);
+                yield return new(epoch, firstId, lastId, readings, (Lane)lane, (ConflictMeaning)conflict);
             }
         }
     }

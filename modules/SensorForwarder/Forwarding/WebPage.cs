@@ -3,28 +3,31 @@ using System.Text;
 
 namespace SensorForwarder.Forwarding;
 
-/// <summary>Tells web pages from answers of a receiver. A captive portal, or a wrong URL, answers any request with one.</summary>
+/// <summary>Tells web pages from answers of a receiver. A captive portal, or a wrong URL, answers any request with a page.
+/// </summary>
 internal static class WebPage
 {
     public const string Reason = "answered with a web page: a captive portal, or a wrong URL?";
 
-    // With which HTML begins by https://mimesniff.spec.whatwg.org/#identifying-a-resource-with-an-unknown-mime-type, and "meta".
+    // Those by which https://mimesniff.spec.whatwg.org knows HTML of an unknown type, and "meta".
     static readonly string[] Tags =
     [
-        "!doctype html", "html", "head", "script", "iframe", "h1", "div", "font", "table", "a", "style", "title", "b", "body", "br", "p", "meta",
+        "!doctype html", "html", "head", "script", "iframe", "h1", "div", "font", "table", "a", "style", "title", "b",
+        "body", "br", "p", "meta",
     ];
 
     /// <summary>Whether the headers alone say that it is a web page, or that a browser is to go to one.</summary>
     public static bool IsAnnounced(HttpResponseHeaders headers, string mediaType) =>
-        mediaType is "text/html" || mediaType.Contains("xhtml", StringComparison.Ordinal) || headers.Contains("Refresh");
+        mediaType == "text/html" || mediaType.Contains("xhtml", StringComparison.Ordinal)
+        || headers.Contains("Refresh");
 
-    /// <summary>Whether a text that begins with <c>&lt;</c> is a web page; null: more of it is needed to know.</summary>
+    /// <summary>Whether a text that begins with <c>&lt;</c> is a web page; null: more of it is needed.</summary>
     public static bool? Is(ReadOnlySpan<byte> beginning)
     {
         var text = Encoding.Latin1.GetString(beginning);
-        while (text.StartsWith("<!--", StringComparison.Ordinal) || text.StartsWith("<?xml", StringComparison.OrdinalIgnoreCase))
+        while (text.StartsWith("<!--", StringComparison.Ordinal) || text.StartsWith("<?", StringComparison.Ordinal))
         {
-            var end = text.StartsWith("<!--", StringComparison.Ordinal) ? "-->" : "?>";
+            var end = text[1] == '!' ? "-->" : "?>";
             var at = text.IndexOf(end, StringComparison.Ordinal);
             if (at < 0) return null;
             text = text[(at + end.Length)..].TrimStart();
@@ -33,11 +36,14 @@ internal static class WebPage
         if (text.Length == 0) return null;
         if (text[0] != '<') return false;
         var tag = text[1..];
-        if (Tags.Any(name => tag.Length > name.Length && tag.StartsWith(name, StringComparison.OrdinalIgnoreCase) && tag[name.Length] is '>' or '/' or ' ' or '\t' or '\r' or '\n'))
-            return true;
-        return "!--".StartsWith(tag, StringComparison.Ordinal) || "?xml".StartsWith(tag, StringComparison.OrdinalIgnoreCase)
+        if (Tags.Any(name => IsTag(tag, name))) return true;
+        return "!--".StartsWith(tag, StringComparison.Ordinal)
             || Tags.Any(name => name.StartsWith(tag, StringComparison.OrdinalIgnoreCase))
             ? null
             : false;
     }
+
+    static bool IsTag(string text, string name) =>
+        text.Length > name.Length && text.StartsWith(name, StringComparison.OrdinalIgnoreCase)
+        && text[name.Length] is '>' or '/' or ' ' or '\t' or '\r' or '\n';
 }

@@ -43,7 +43,8 @@ public sealed class SettingsParserTests
         var parsed = Parse(
             """
             {"sink":"http","httpEndpoint":"https://example.com/in","batchSize":7,"batchMaxBytes":2048,
-             "uploadIntervalSeconds":0.5,"maxInFlightBatches":3,"compression":"gzip","httpTimeoutSeconds":90,"acceptHtml":true,"drainOrder":"liveFirst",
+             "uploadIntervalSeconds":0.5,"maxInFlightBatches":3,"compression":"gzip","drainOrder":"liveFirst",
+             "httpTimeoutSeconds":90,"acceptHtml":true,
              "backfillBatchesPerMinute":30,"dailyMessageLimit":9000,"messageFormat":"pnp","commitIntervalMs":250,
              "bufferMaxMegabytes":64,"bufferMaxAgeHours":24,"retainForwardedHours":72,"whenFull":"dropOldest","pollIntervalSeconds":2,
              "logLevel":"Debug","statusIntervalSeconds":60,"settingsTrialMinutes":15,"sensors":{"a":{"kind":"simulated"},"b":{"kind":"host","intervalSeconds":60}},"$version":9}
@@ -104,7 +105,11 @@ public sealed class SettingsParserTests
     [InlineData("pollIntervalSeconds", "0", "0 is not allowed; allowed is a number from 0.01 to 86400")]
     public void A_bad_value_keeps_the_last_good_one_and_says_why(string key, string value, string error)
     {
-        var good = Parse("""{"batchSize":7,"sink":"iothub","httpEndpoint":"http://a/","httpTimeoutSeconds":20,"acceptHtml":true,"pollIntervalSeconds":3}""");
+        var good = Parse(
+            """
+            {"batchSize":7,"sink":"iothub","httpEndpoint":"http://a/","pollIntervalSeconds":3,
+             "httpTimeoutSeconds":20,"acceptHtml":true}
+            """);
         var bad = Parse($$"""{"batchSize":8,"sink":"iothub","httpEndpoint":"http://b/","pollIntervalSeconds":4,"{{key}}":{{value}}}"""
             .Replace($"\"{key}\":8,", "", StringComparison.Ordinal), good.Accepted);
         Assert.Equal(error, Verdict(bad, key).Error);

@@ -30,7 +30,8 @@ public sealed class HttpConflictTests
         var (attempts, keys, ids) = (new ConcurrentDictionary<string, int>(), new HashSet<string>(), new List<long>());
         await using var receiver = await Receiver.StartAsync(async context =>
         {
-            var (key, batch) = (context.Request.Headers["Idempotency-Key"].ToString(), await ReadIdsAsync(context.Request));
+            var key = context.Request.Headers["Idempotency-Key"].ToString();
+            var batch = await ReadIdsAsync(context.Request);
             var attempt = attempts.AddOrUpdate(key, 0, (_, n) => n + 1);
             var answer = attempt < answers.Length ? answers[attempt] : 200;
             var isNew = true;
@@ -106,7 +107,10 @@ public sealed class HttpConflictTests
             return Task.CompletedTask;
         });
         using var sink = new HttpSink(Plain, TimeProvider.System);
-        var batch = new Batch("epoch", [new(1, BufferFixture.Noon, "{}"u8.ToArray())], "{}"u8.ToArray()) { MayHaveArrived = true };
+        var batch = new Batch("epoch", [new(1, BufferFixture.Noon, "{}"u8.ToArray())], "{}"u8.ToArray())
+        {
+            MayHaveArrived = true,
+        };
         var result = await sink.SendAsync(batch, new() { HttpEndpoint = receiver.Url }, Token);
         Assert.Equal((SendOutcome.Retry, TimeSpan.FromSeconds(7)), (result.Outcome, result.RetryAfter));
     }
@@ -122,8 +126,8 @@ public sealed class HttpConflictTests
         var clock = new FakeTimeProvider(BufferFixture.Noon.AddHours(1));
         using var sink = new HttpSink(Plain, clock);
         using var forwarder = new Forwarder(
-            buffer, new Dictionary<SinkKind, ISink> { [SinkKind.Http] = sink }, new BatchEncoder("pi", "module", () => buffer.Epoch),
-            clock, new Random(1), NullLogger<Forwarder>.Instance);
+            buffer, new Dictionary<SinkKind, ISink> { [SinkKind.Http] = sink },
+            new BatchEncoder("pi", "module", () => buffer.Epoch), clock, new Random(1), NullLogger<Forwarder>.Instance);
         forwarder.Apply(new() { HttpEndpoint = receiver.Url, BatchSize = 10, UploadInterval = TimeSpan.Zero });
         await forwarder.StartAsync(Token);
         await Until.True(() => until(forwarder.Status), clock, TimeSpan.FromSeconds(1));
@@ -135,6 +139,7 @@ public sealed class HttpConflictTests
     static async Task<List<long>> ReadIdsAsync(HttpRequest request)
     {
         using var json = await JsonDocument.ParseAsync(request.Body, cancellationToken: Token);
-        return [.. json.RootElement.GetProperty("batch").EnumerateArray().Select(reading => reading.GetProperty("id").GetInt64())];
+        var readings = json.RootElement.GetProperty("batch").EnumerateArray();
+        return [.. readings.Select(reading => reading.GetProperty("id").GetInt64())];
     }
 }

@@ -61,7 +61,8 @@ public sealed class HttpTimeoutTests
         {
             var before = fixture.Forwarder.Status.Failures;
             await http.UntilAsync(() => fixture.Forwarder.Status.Failures > before, 0.5 * setting);
-            Assert.StartsWith($"no answer came within {time} s", fixture.Forwarder.Status.LastError, StringComparison.Ordinal);
+            var error = fixture.Forwarder.Status.LastError;
+            Assert.StartsWith($"no answer came within {time} s", error, StringComparison.Ordinal);
             batches.UnionWith(fixture.Http.Seen.Select(batch => batch.Id));
         }
 
@@ -95,7 +96,8 @@ public sealed class HttpTimeoutTests
             await WaitAsync(context);
         });
         using var sink = new HttpSink(Plain, clock);
-        var sending = sink.SendAsync(BatchOf(1_000_000), new() { HttpEndpoint = receiver.Url, HttpTimeout = TimeSpan.FromSeconds(20) }, Token);
+        var settings = new ForwardingSettings { HttpEndpoint = receiver.Url, HttpTimeout = TimeSpan.FromSeconds(20) };
+        var sending = sink.SendAsync(BatchOf(1_000_000), settings, Token);
         await hasBody.Task;
         await Until.True(() => sending.IsCompleted, clock, TimeSpan.FromSeconds(1));
         Assert.InRange(clock.GetUtcNow() - BufferFixture.Noon, TimeSpan.FromSeconds(270), TimeSpan.FromSeconds(300));

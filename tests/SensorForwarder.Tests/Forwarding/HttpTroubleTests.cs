@@ -267,7 +267,14 @@ public sealed class HttpTroubleTests
                     }
                 },
             },
-            settings: new() { HttpEndpoint = url, HttpTimeout = TimeSpan.FromSeconds(5), BatchSize = isLarge ? Readings : 20, BatchMaxBytes = HttpSink.LargestBodyBytes, UploadInterval = TimeSpan.Zero });
+            settings: new()
+            {
+                HttpEndpoint = url,
+                HttpTimeout = TimeSpan.FromSeconds(5),
+                BatchSize = isLarge ? Readings : 20,
+                BatchMaxBytes = HttpSink.LargestBodyBytes,
+                UploadInterval = TimeSpan.Zero,
+            });
         using var made = sink = new HttpSink(options, fixture.Clock);
         if (isLarge)
         {

@@ -6,6 +6,7 @@ using SensorForwarder.Buffer;
 using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
 using SensorForwarder.Forwarding;
+using SensorForwarder.Net;
 using SensorForwarder.Operations;
 using SensorForwarder.Operations.CommandLine;
 using SensorForwarder.Operations.Web;
@@ -44,6 +45,8 @@ using var loggers = Logs.CreateFactory(logLevel, events, timeProvider);
 var log = loggers.CreateLogger("SensorForwarder");
 Log.Starting(log, StatusWriter.Version, boot.Identity?.ToString() ?? $"{boot.DeviceId} (no hub)", boot.BufferDirectory);
 
+foreach (var entry in EnvironmentProxy.Current.Problems) Log.NoProxyEntry(log, entry);
+
 // Nothing works without the buffer, so it comes first, however long the volume takes.
 var guard = new RequestGuard([Environment.MachineName, .. boot.WebAllowedHosts]);
 if (await VolumeWait.OpenBufferAsync(boot, guard, timeProvider, loggers, stop.Token) is not { } buffer) return ExitCode.Ok;
@@ -61,6 +64,7 @@ services.AddSingleton(boot.Sensors).AddSingleton<SensorFactory>();
 services.AddSingleton<SensorScheduler>();
 
 // Buffer -> Forwarding -> EdgeHub or HTTP
+services.AddSingleton(new Dialer(timeProvider));
 services.AddSingleton(new BatchEncoder(boot.DeviceId, boot.ModuleId, () => buffer.Epoch));
 services.AddSingleton(boot.Http).AddSingleton<HttpSink>();
 services.AddSingleton<IReadOnlyDictionary<SinkKind, ISink>>(provider =>

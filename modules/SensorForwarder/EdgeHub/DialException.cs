@@ -2,6 +2,7 @@ using System.Net.Sockets;
 using System.Net.WebSockets;
 using System.Security.Authentication;
 using MQTTnet.Exceptions;
+using SensorForwarder.Net;
 
 namespace SensorForwarder.EdgeHub;
 
@@ -45,8 +46,6 @@ internal static class NetworkText
     {
         SocketException socket => socket.SocketErrorCode switch
         {
-            SocketError.HostNotFound or SocketError.NoData or SocketError.TryAgain => "its name is not known (DNS)",
-            SocketError.ConnectionRefused => "nobody listens there",
             SocketError.ConnectionReset => "the connection was reset",
             SocketError.TimedOut => "it does not answer",
             SocketError.NetworkUnreachable or SocketError.HostUnreachable => "there is no route to it",
@@ -54,11 +53,15 @@ internal static class NetworkText
         },
         MqttClientDisconnectedException { InnerException: null } => "the connection was closed",
         OperationCanceledException => "the connection was given up",
+        HttpRequestException { HttpRequestError: HttpRequestError.SecureConnectionError, InnerException: IOException { InnerException: null } eof } =>
+            TlsText.Describe(eof),
         WebSocketException or AuthenticationException or IOException or HttpRequestException or MqttCommunicationException
             when exception.InnerException is { } inner => Describe(inner),
+        NotConnectedException dial => dial.Message,
+        AuthenticationException tls => $"TLS: {TlsText.Describe(tls)}",
         HttpRequestException { HttpRequestError: HttpRequestError.ProxyTunnelError } proxy => ProxyText.Describe(proxy),
         MqttCommunicationException or MqttProtocolViolationException or WebSocketException or HttpRequestException
-            or IOException or AuthenticationException => LogText.Clean(exception.Message),
+            or IOException => LogText.Clean(exception.Message),
         _ => $"{exception.GetType().Name}: {LogText.Clean(exception.Message)}",
     };
 }

@@ -1,6 +1,7 @@
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using MQTTnet;
+using SensorForwarder.Net;
 
 namespace SensorForwarder.EdgeHub;
 
@@ -39,12 +40,12 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
     long _renewals;
 
     public EdgeHubConnection(
-        EdgeIdentity identity, HubOptions options, TimeProvider timeProvider, Random random, ILogger<EdgeHubConnection> logger)
+        EdgeIdentity identity, HubOptions options, TimeProvider timeProvider, Random random, ILogger<EdgeHubConnection> logger, Dialer? dialer = null)
     {
         _identity = identity;
         _timeProvider = timeProvider;
         _logger = logger;
-        _dialer = new(identity, options, timeProvider, random);
+        _dialer = new(identity, options, timeProvider, random, dialer);
         _policy = new(random);
         _sends = new(identity);
         _twinRequests = new(timeProvider);
@@ -233,7 +234,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         if (Status.State != HubState.Connected)
         {
             SetStatus(HubState.Connected);
-            Log.Connected(_logger, _identity.DialledHostName, _identity.ClientId, session.Transport);
+            Log.Connected(_logger, _identity.DialledHostName, _identity.ClientId, session.Transport, _dialer.Through(session.Transport));
         }
 
         lock (_gate) _connected.TrySetResult();

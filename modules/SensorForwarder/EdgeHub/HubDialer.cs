@@ -1,9 +1,15 @@
+using System.Net;
+using System.Net.Security;
+using System.Net.Sockets;
+using System.Net.WebSockets;
 using System.Reflection;
 using System.Security.Authentication;
 using System.Security.Cryptography.X509Certificates;
 using MQTTnet;
+using MQTTnet.Channel;
 using MQTTnet.Formatter;
 using MQTTnet.Protocol;
+using SensorForwarder.Net;
 
 namespace SensorForwarder.EdgeHub;
 
@@ -11,14 +17,15 @@ namespace SensorForwarder.EdgeHub;
 /// Opens one MQTT 3.1.1 connection over TLS: token, roots, CONNECT, subscriptions, each with a time-out of its own. Says
 /// in plain words why it can't. Not thread-safe: used by the connection's loop alone.
 /// </summary>
-internal sealed class HubDialer(EdgeIdentity identity, HubOptions options, TimeProvider timeProvider, Random random)
-    : IDisposable
+internal sealed class HubDialer(
+    EdgeIdentity identity, HubOptions options, TimeProvider timeProvider, Random random, Dialer? dialer = null) : IDisposable
 {
     const int MqttPort = 8883;
     const int WebSocketPort = 443;
 
-    // TCP and TLS: some round trips, on a line by satellite too.
-    static readonly TimeSpan OpenTimeout = TimeSpan.FromSeconds(30);
+    // TCP, and then TLS: some round trips, on a line by satellite too.
+    static readonly TimeSpan ConnectTimeout = TimeSpan.FromSeconds(30);
+    static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(30);
 
     // edgeHub can be silent for long before it answers a CONNECT, and can lose one altogether (iotedge #7539).
     static readonly TimeSpan ConnackTimeout = TimeSpan.FromSeconds(60);
@@ -31,6 +38,7 @@ internal sealed class HubDialer(EdgeIdentity identity, HubOptions options, TimeP
     static readonly string ProductInfo =
         $"SensorForwarder/{Assembly.GetExecutingAssembly().GetName().Version?.ToString(3)}";
 
+    readonly Dialer _dialer = dialer ?? new(timeProvider);
     readonly CredentialSource _credentials = new(identity, options.TokenLife, timeProvider, random);
     readonly TransportChoice _transports = new(options.Transport);
 
@@ -73,13 +81,20 @@ internal sealed class HubDialer(EdgeIdentity identity, HubOptions options, TimeP
     /// <summary>The clock has stepped: the token at hand was made at a time that never was.</summary>
     public void ForgetCredentials() => _credentials.Forget();
 
+    /// <summary>The proxy that a transport is used through, for a log line; empty without one.</summary>
+    public string Through(HubTransport transport) =>
+        transport == HubTransport.MqttWs ? EnvironmentProxy.Current.Through(WebSocketUrl) : "";
+
     public void Dispose() => _credentials.Dispose();
+
+    Uri WebSocketUrl => new($"wss://{identity.DialledHostName}:{WebSocketPort}/$iothub/websocket");
 
     async Task<Session> DialAsync(
         HubTransport transport, HubCredentials credentials, Action<Session> prepare, CancellationToken cancellationToken)
     {
+        // The TCP connection has timeouts of its own.
         var step = "to be connected to";
-        using var timeout = new CancellationTokenSource(OpenTimeout, timeProvider);
+        using var timeout = new CancellationTokenSource(Timeout.InfiniteTimeSpan, timeProvider);
         using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, timeout.Token);
         void Await(string what, TimeSpan time)
         {
@@ -92,10 +107,12 @@ internal sealed class HubDialer(EdgeIdentity identity, HubOptions options, TimeP
             Accepted = () => Await("to answer the CONNECT", ConnackTimeout),
         };
         var session = new Session(new MqttClientFactory().CreateMqttClient(), transport, timeProvider);
+        Stream? stream = null;
         try
         {
             prepare(session);
-            var answer = await session.Client.ConnectAsync(Options(transport, credentials, trust), deadline.Token);
+            stream = await OpenAsync(transport, Tls(credentials, trust), () => Await("to answer in TLS", HandshakeTimeout), deadline.Token);
+            var answer = await session.Client.ConnectAsync(Options(credentials, stream), deadline.Token);
             if (answer.ResultCode != MqttClientConnectResultCode.Success) throw Refused(answer.ResultCode);
             Await("to confirm the subscriptions", SubackTimeout);
             await SubscribeAsync(session, deadline.Token);
@@ -105,6 +122,7 @@ internal sealed class HubDialer(EdgeIdentity identity, HubOptions options, TimeP
         {
             session.Finish(new("not opened"));
             session.Dispose();
+            if (stream is not null) await stream.DisposeAsync();
             cancellationToken.ThrowIfCancellationRequested();
             if (exception is DialException) throw;
             if (trust.Objection is { } objection) throw objection;
@@ -147,44 +165,83 @@ internal sealed class HubDialer(EdgeIdentity identity, HubOptions options, TimeP
         + "registered and enabled, and its key the right one? This machine's clock says "
         + $"{timeProvider.GetUtcNow():u}: is that right?");
 
-    MqttClientOptions Options(HubTransport transport, HubCredentials credentials, ServerTrust trust)
+    SslClientAuthenticationOptions Tls(HubCredentials credentials, ServerTrust trust)
     {
-        var builder = new MqttClientOptionsBuilder();
+        var tls = new SslClientAuthenticationOptions
+        {
+            TargetHost = identity.DialledHostName,
+            EnabledSslProtocols = SslProtocols.Tls12 | SslProtocols.Tls13,
+            CertificateRevocationCheckMode = X509RevocationMode.NoCheck,
+            RemoteCertificateValidationCallback = trust.Validate,
+        };
+        if (credentials.ClientCertificate is { } certificate) tls.ClientCertificates = [certificate];
+        return tls;
+    }
+
+    /// <summary>A connection for MQTT, with TLS.</summary>
+    async Task<Stream> OpenAsync(
+        HubTransport transport, SslClientAuthenticationOptions tls, Action connected, CancellationToken cancellationToken)
+    {
         if (transport == HubTransport.MqttWs)
         {
-            builder.WithWebSocketServer(webSocket => webSocket
-                .WithUri($"wss://{identity.DialledHostName}:{WebSocketPort}/$iothub/websocket")
-                .WithSubProtocols(["mqtt"]));
-        }
-        else
-        {
-            builder.WithTcpServer(identity.DialledHostName, MqttPort);
+            // Disposing the handler leaves the open WebSocket alone.
+            using var handler = _dialer.NewHandler(ConnectTimeout, connected);
+            using var http = new HttpMessageInvoker(handler);
+            handler.SslOptions = tls;
+            var webSocket = new ClientWebSocket();
+            webSocket.Options.AddSubProtocol("mqtt");
+            try
+            {
+                await webSocket.ConnectAsync(WebSocketUrl, http, cancellationToken);
+                return WebSocketStream.Create(webSocket, WebSocketMessageType.Binary, closeTimeout: TimeSpan.Zero);
+            }
+            catch
+            {
+                webSocket.Dispose();
+                throw;
+            }
         }
 
+        var socket = await _dialer.ConnectAsync(identity.DialledHostName, MqttPort, ConnectTimeout, cancellationToken);
+        connected();
+
+        // What a lost connection has not sent yet must not arrive after all.
+        socket.LingerState = new(true, 0);
+        socket.SendBufferSize = socket.ReceiveBufferSize = PacketSize.Max;
+        var stream = new SslStream(new NetworkStream(socket, ownsSocket: true));
+        try
+        {
+            await stream.AuthenticateAsClientAsync(tls, cancellationToken);
+            return stream;
+        }
+        catch (IOException exception) when (exception.InnerException is null)
+        {
+            await stream.DisposeAsync();
+            throw new DialException(DialFailure.Unreachable, $"{Where(transport)}: {TlsText.Describe(exception)}", exception);
+        }
+        catch
+        {
+            await stream.DisposeAsync();
+            throw;
+        }
+    }
+
+    MqttClientOptions Options(HubCredentials credentials, Stream stream)
+    {
+        var builder = new MqttClientOptionsBuilder();
+
         // Clean session off, as every client of Microsoft's has it: the hub then keeps the subscriptions.
-        builder.WithProtocolVersion(MqttProtocolVersion.V311)
+        builder.WithTcpServer(identity.DialledHostName, MqttPort)
+            .WithStreamProvider(new OpenStream(stream))
+            .WithProtocolVersion(MqttProtocolVersion.V311)
             .WithClientId(identity.ClientId)
             .WithCleanSession(false)
             .WithKeepAlivePeriod(KeepAlive)
             .WithTimeout(CloseTimeout)
-            .WithoutPacketFragmentation()
-            .WithTlsOptions(tls =>
-            {
-                tls.UseTls(true)
-                    .WithSslProtocols(SslProtocols.Tls12 | SslProtocols.Tls13)
-                    .WithTargetHost(identity.DialledHostName)
-                    .WithRevocationMode(X509RevocationMode.NoCheck)
-                    .WithCertificateValidationHandler(trust.Validate);
-                if (credentials.ClientCertificate is { } certificate) tls.WithClientCertificates([certificate]);
-            });
+            .WithoutPacketFragmentation();
         if (credentials.Token is { } token) builder.WithCredentials(UserName(), token.Text);
         else builder.WithCredentials(UserName(), (byte[]?)null);
-        var built = builder.Build();
-
-        // MQTTnet gives sockets 8 KB, so that a large message waits for the receiver's delayed acknowledgement again and
-        // again: 22 messages of 86 KB a second over loopback.
-        if (built.ChannelOptions is MqttClientTcpOptions tcp) tcp.BufferSize = PacketSize.Max;
-        return built;
+        return builder.Build();
     }
 
     string UserName()
@@ -196,5 +253,11 @@ internal sealed class HubDialer(EdgeIdentity identity, HubOptions options, TimeP
     }
 
     string Where(HubTransport transport) =>
-        $"{identity.DialledHostName}:{(transport == HubTransport.MqttWs ? WebSocketPort : MqttPort)}";
+        $"{identity.DialledHostName}:{(transport == HubTransport.MqttWs ? WebSocketPort : MqttPort)}{Through(transport)}";
+
+    /// <summary>The connection that MQTTnet speaks over: it opens none itself.</summary>
+    sealed class OpenStream(Stream stream) : IMqttClientStreamProvider
+    {
+        public Task<Stream> ConnectAsync(EndPoint remoteEndPoint, CancellationToken cancellationToken) => Task.FromResult(stream);
+    }
 }

@@ -4,8 +4,8 @@ namespace SensorForwarder.EdgeHub;
 
 internal static partial class Log
 {
-    [LoggerMessage(5001, LogLevel.Information, "Connected to {Host} as {ClientId} ({Transport}).")]
-    public static partial void Connected(ILogger logger, string host, string clientId, HubTransport transport);
+    [LoggerMessage(5001, LogLevel.Information, "Connected to {Host} as {ClientId} ({Transport}){Proxy}.")]
+    public static partial void Connected(ILogger logger, string host, string clientId, HubTransport transport, string proxy);
 
     [LoggerMessage(5002, LogLevel.Warning,
         "No connection to {Host}: {Reason}. Readings are kept; next attempt in {Seconds:0.0} s.")]

@@ -2,7 +2,6 @@ using System.Globalization;
 using System.Net.Security;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
-using MQTTnet;
 
 namespace SensorForwarder.EdgeHub;
 
@@ -22,9 +21,9 @@ internal sealed class ServerTrust(string host, X509Certificate2Collection? roots
     public DialException? Objection { get; private set; }
 
     /// <summary>The decision. Called by TLS; throws nothing.</summary>
-    public bool Validate(MqttClientCertificateValidationEventArgs args)
+    public bool Validate(object sender, X509Certificate? certificate, X509Chain? chain, SslPolicyErrors errors)
     {
-        Objection = Examine(args.Certificate, args.Chain, args.SslPolicyErrors);
+        Objection = Examine(certificate, chain, errors);
         if (Objection is null) Accepted?.Invoke();
         return Objection is null;
     }

@@ -2,6 +2,7 @@ using System.IO.Compression;
 using System.Net;
 using System.Net.Sockets;
 using System.Security.Authentication;
+using SensorForwarder.Net;
 
 namespace SensorForwarder.Forwarding;
 
@@ -16,6 +17,9 @@ internal sealed class HttpSink : ISink, IDisposable
     const int MaxRedirects = 3;
     static readonly TimeSpan ConnectTimeout = TimeSpan.FromSeconds(5);
 
+    // From the TCP connection on: TLS, and before it a proxy's tunnel.
+    static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(5);
+
     // For one piece of the body: 16 KiB take 4 s on a 32 kbit/s line.
     static readonly TimeSpan SendTimeout = TimeSpan.FromSeconds(15);
 
@@ -27,14 +31,19 @@ internal sealed class HttpSink : ISink, IDisposable
 
     readonly HttpSinkOptions _options;
     readonly TimeProvider _timeProvider;
+    readonly Dialer _dialer;
     HttpClient _http;
+
+    // Of the request under way: it has a new TCP connection.
+    Action? _connected;
 
     // Bodies from this size on are announced first (Expect: 100-continue). A receiver that finds one too large may answer 413 and
     // reset the connection under the rest of it, and then nobody reads the answer.
     int _announceFrom = int.MaxValue;
 
-    public HttpSink(HttpSinkOptions options, TimeProvider timeProvider)
+    public HttpSink(HttpSinkOptions options, TimeProvider timeProvider, Dialer? dialer = null)
     {
+        _dialer = dialer ?? new(timeProvider);
         _options = options;
         _timeProvider = timeProvider;
         _http = NewClient();
@@ -56,7 +65,9 @@ internal sealed class HttpSink : ISink, IDisposable
 
     // Without user and query: keys stand there.
     public string Describe(ForwardingSettings settings) =>
-        settings.HttpEndpoint?.GetComponents(UriComponents.SchemeAndServer | UriComponents.Path, UriFormat.UriEscaped) ?? "nowhere (set httpEndpoint)";
+        settings.HttpEndpoint is { } endpoint
+            ? endpoint.GetComponents(UriComponents.SchemeAndServer | UriComponents.Path, UriFormat.UriEscaped) + EnvironmentProxy.Current.Through(endpoint)
+            : "nowhere (set httpEndpoint)";
 
     public async Task<SendResult> SendAsync(Batch batch, ForwardingSettings settings, CancellationToken cancellationToken)
     {
@@ -70,11 +81,11 @@ internal sealed class HttpSink : ISink, IDisposable
             var answerTimeout = AnswerTimeout(batch, settings)
                 + TimeSpan.FromSeconds(body.Length / SlowestBytesPerSecond);
             var phase = "no connection was made";
-            var (isHalfSent, isSent) = (false, false);
+            var (isBegun, isHalfSent, isSent) = (false, false, false);
             using var request = Request(target, batch, new BatchContent(body, isGzip,
                 () =>
                 {
-                    isHalfSent = true;
+                    isBegun = isHalfSent = true;
                     Allow(SendTimeout, "nothing was taken");
                 },
                 () =>
@@ -83,6 +94,7 @@ internal sealed class HttpSink : ISink, IDisposable
                     Allow(answerTimeout, "no answer came");
                 }));
             if (body.Length >= _announceFrom) request.Headers.ExpectContinue = true;
+            _connected = () => Allow(HandshakeTimeout, "no TLS connection was made");
             try
             {
                 using var response = await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, deadline.Token);
@@ -103,23 +115,21 @@ internal sealed class HttpSink : ISink, IDisposable
                 if (result.Outcome == SendOutcome.Accepted && body.Length >= _announceFrom) _announceFrom = int.MaxValue;
                 return result;
             }
-            catch (OperationCanceledException exception) when (!cancellationToken.IsCancellationRequested)
+            catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
             {
                 // Of HTTP/2 that ended the stream only: a connection that is dead, behind a NAT that forgot it say, would be used on.
                 _http.Dispose();
                 _http = NewClient();
-                return exception.InnerException is TimeoutException
-                    ? new SendResult(SendOutcome.Retry, $"no connection within {ConnectTimeout.TotalSeconds:0} s") { NotSent = true }
-                    : new(SendOutcome.Retry, phase) { IsLate = isSent };
+                return new SendResult(SendOutcome.Retry, phase) { NotSent = !isBegun, IsLate = isSent };
             }
             catch (HttpRequestException exception)
             {
                 if (isHalfSent) _announceFrom = Math.Min(_announceFrom, body.Length);
-                return new SendResult(SendOutcome.Retry, Explain(exception)) { NotSent = IsBeforeRequest(exception.HttpRequestError) };
+                return new SendResult(SendOutcome.Retry, Explain(exception, _timeProvider)) { NotSent = IsBeforeRequest(exception.HttpRequestError) };
             }
             catch (IOException exception)
             {
-                return new(SendOutcome.Retry, Explain(exception));
+                return new(SendOutcome.Retry, Explain(exception, _timeProvider));
             }
 
             void Allow(TimeSpan time, string what)
@@ -132,18 +142,14 @@ internal sealed class HttpSink : ISink, IDisposable
 
     public void Dispose() => _http.Dispose();
 
-    HttpClient NewClient() => new(new SocketsHttpHandler
+    HttpClient NewClient()
     {
-        AllowAutoRedirect = false,
-        ConnectTimeout = ConnectTimeout,
-        MaxConnectionsPerServer = 1,
-        PooledConnectionLifetime = ConnectionLife,
-        SslOptions = _options.Tls.ToOptions(),
-        UseCookies = false,
-    })
-    {
-        Timeout = Timeout.InfiniteTimeSpan,
-    };
+        var handler = _dialer.NewHandler(ConnectTimeout, () => _connected?.Invoke());
+        handler.MaxConnectionsPerServer = 1;
+        handler.PooledConnectionLifetime = ConnectionLife;
+        handler.SslOptions = _options.Tls.ToOptions();
+        return new(handler) { Timeout = Timeout.InfiniteTimeSpan };
+    }
 
     /// <summary>That of the settings, and twice as much for each time that the batch had too little.</summary>
     static TimeSpan AnswerTimeout(Batch batch, ForwardingSettings settings)
@@ -190,11 +196,13 @@ internal sealed class HttpSink : ISink, IDisposable
         or HttpRequestError.SecureConnectionError or HttpRequestError.ProxyTunnelError;
 
     /// <summary>Why nothing came of a request, for a log line.</summary>
-    internal static string Explain(Exception exception) => (exception.InnerException ?? exception) switch
+    internal static string Explain(Exception exception, TimeProvider timeProvider) => (exception.InnerException ?? exception) switch
     {
         HttpRequestException { HttpRequestError: HttpRequestError.ProxyTunnelError } proxy => ProxyText.Describe(proxy),
+        NotConnectedException dial => dial.Message,
         SocketException socket => socket.Message,
-        AuthenticationException tls => $"TLS: {LogText.Clean((tls.InnerException ?? tls).Message)}",
+        AuthenticationException tls => $"TLS: {TlsText.Describe(tls, timeProvider)}",
+        IOException eof when exception is HttpRequestException { HttpRequestError: HttpRequestError.SecureConnectionError } => $"TLS: {TlsText.Describe(eof)}",
         var other => LogText.Clean(other.Message),
     };
 }

@@ -1,6 +1,7 @@
 using System.Net;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
+using SensorForwarder.Net;
 
 namespace SensorForwarder.Forwarding;
 
@@ -9,7 +10,8 @@ internal sealed record UpstreamWatchOptions(Uri? MetricsUrl);
 
 /// <summary>Looks at edgeHub's metrics page every few seconds, so that readings wait in our buffer rather than in edgeHub's store
 /// while that has no cloud. Whatever is wrong with the page, forwarding goes on as without it.</summary>
-internal sealed class UpstreamWatch(UpstreamWatchOptions options, TimeProvider timeProvider, ILogger<UpstreamWatch> logger) : BackgroundService
+internal sealed class UpstreamWatch(
+    UpstreamWatchOptions options, TimeProvider timeProvider, ILogger<UpstreamWatch> logger, Dialer? dialer = null) : BackgroundService
 {
     // A page of a device with many modules has a few hundred KB.
     const int MaxPageBytes = 4 << 20;
@@ -21,6 +23,7 @@ internal sealed class UpstreamWatch(UpstreamWatchOptions options, TimeProvider t
     readonly UpstreamQueue _queue = new();
     bool? _isThere;
     volatile bool _isHolding;
+    volatile CancellationTokenSource? _late;
     long _waiting = -1;
 
     /// <summary>edgeHub gets rid of nothing: what is not sent yet is better kept here. Any thread.</summary>
@@ -35,7 +38,12 @@ internal sealed class UpstreamWatch(UpstreamWatchOptions options, TimeProvider t
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         if (options.MetricsUrl is not { } url) return;
-        using var http = new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false, UseProxy = false, UseCookies = false, ConnectTimeout = PageTimeout })
+        using var handler = (dialer ?? new(timeProvider)).NewHandler(PageTimeout, () => _late?.CancelAfter(PageTimeout));
+        handler.UseProxy = false;
+
+        // Each look opens a connection, and its time begins with that: a name may take longer to resolve.
+        handler.PooledConnectionLifetime = TimeSpan.Zero;
+        using var http = new HttpClient(handler)
         {
             MaxResponseContentBufferSize = MaxPageBytes,
             Timeout = Timeout.InfiniteTimeSpan,
@@ -64,7 +72,7 @@ internal sealed class UpstreamWatch(UpstreamWatchOptions options, TimeProvider t
     /// <summary>The page; null when there is none, or it is late, too long, or no text.</summary>
     async Task<string?> ReadAsync(HttpClient http, Uri url, CancellationToken stoppingToken)
     {
-        using var late = new CancellationTokenSource(PageTimeout, timeProvider);
+        using var late = _late = new(Timeout.InfiniteTimeSpan, timeProvider);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(late.Token, stoppingToken);
         try
         {

@@ -35,6 +35,10 @@ internal static partial class Log
     [LoggerMessage(9011, LogLevel.Warning, "Metrics do not reach {Endpoint} by OTLP: {Reason}. Nothing else depends on it; it is tried again every {Seconds} s.")]
     public static partial void OtlpFails(ILogger logger, string endpoint, string reason, double seconds);
 
+    [LoggerMessage(9013, LogLevel.Warning,
+        "no_proxy: '{Entry}' is not understood and has no effect. Allowed are *, host names, addresses, ranges such as 10.0.0.0/8 or 10.*, and a port behind a name or an address.")]
+    public static partial void NoProxyEntry(ILogger logger, string entry);
+
     [LoggerMessage(9012, LogLevel.Information, "Metrics reach {Endpoint} by OTLP again.")]
     public static partial void OtlpWorksAgain(ILogger logger, string endpoint);
 

@@ -5,6 +5,7 @@ using OpenTelemetry.Exporter;
 using OpenTelemetry.Metrics;
 using OpenTelemetry.Resources;
 using SensorForwarder.Configuration;
+using SensorForwarder.Net;
 
 namespace SensorForwarder.Operations;
 
@@ -12,7 +13,8 @@ namespace SensorForwarder.Operations;
 /// Pushes the instruments of <see cref="ModuleMetrics"/> to an OpenTelemetry collector, where one is configured. The SDK does it on a thread
 /// of its own: a collector that is slow, or not there, costs nobody else anything, and what was not pushed is in the next push.
 /// </summary>
-internal sealed class OtlpExport(OtlpOptions options, ModuleMetrics metrics, ILogger<OtlpExport> logger) : IHostedService, IDisposable
+internal sealed class OtlpExport(
+    OtlpOptions options, ModuleMetrics metrics, Dialer dialer, TimeProvider timeProvider, ILogger<OtlpExport> logger) : IHostedService, IDisposable
 {
     static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(1);
 
@@ -24,7 +26,7 @@ internal sealed class OtlpExport(OtlpOptions options, ModuleMetrics metrics, ILo
 
     public Task StartAsync(CancellationToken cancellationToken)
     {
-        var reader = new PeriodicExportingMetricReader(new WatchedOtlpExporter(options, logger), (int)options.Interval.TotalMilliseconds)
+        var reader = new PeriodicExportingMetricReader(new WatchedOtlpExporter(options, dialer, timeProvider, logger), (int)options.Interval.TotalMilliseconds)
         {
             TemporalityPreference = options.Temporality,
         };

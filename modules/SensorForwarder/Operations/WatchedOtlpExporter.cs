@@ -4,6 +4,7 @@ using OpenTelemetry.Exporter;
 using OpenTelemetry.Metrics;
 using SensorForwarder.Configuration;
 using SensorForwarder.Forwarding;
+using SensorForwarder.Net;
 
 namespace SensorForwarder.Operations;
 
@@ -23,8 +24,8 @@ internal sealed class WatchedOtlpExporter : OtlpMetricExporter
     readonly ILogger _logger;
     bool _isFailing;
 
-    public WatchedOtlpExporter(OtlpOptions options, ILogger logger)
-        : this(options, new Line(options), logger)
+    public WatchedOtlpExporter(OtlpOptions options, Dialer dialer, TimeProvider timeProvider, ILogger logger)
+        : this(options, new Line(options, dialer, timeProvider), logger)
     {
     }
 
@@ -39,8 +40,8 @@ internal sealed class WatchedOtlpExporter : OtlpMetricExporter
             HttpClientFactory = () => line.CreateClient(),
         }) => (_options, _line, _logger) = (options, line, logger);
 
-    /// <summary>The endpoint without what may be a secret in it.</summary>
-    public static string Show(Uri endpoint) => LogText.Clean(LogText.WithoutSecrets(endpoint.AbsoluteUri));
+    /// <summary>The endpoint without what may be a secret in it, and the proxy on the way.</summary>
+    public static string Show(Uri endpoint) => LogText.Clean(LogText.WithoutSecrets(endpoint.AbsoluteUri)) + EnvironmentProxy.Current.Through(endpoint);
 
     public override ExportResult Export(in Batch<Metric> batch)
     {
@@ -56,22 +57,28 @@ internal sealed class WatchedOtlpExporter : OtlpMetricExporter
     }
 
     /// <summary>What requests go through, and where it is seen why one fails.</summary>
-    sealed class Line(OtlpOptions options) : DelegatingHandler(new SocketsHttpHandler
+    sealed class Line : DelegatingHandler
     {
-        AllowAutoRedirect = false,
-        ConnectTimeout = ConnectTimeout,
-        PooledConnectionLifetime = ConnectionLife,
-        SslOptions = options.Tls.ToOptions(),
-        UseCookies = false,
-    })
-    {
+        readonly OtlpOptions _options;
+        readonly TimeProvider _timeProvider;
+        volatile bool _isConnected;
+
+        public Line(OtlpOptions options, Dialer dialer, TimeProvider timeProvider)
+        {
+            (_options, _timeProvider) = (options, timeProvider);
+            var handler = dialer.NewHandler(ConnectTimeout, () => _isConnected = true);
+            handler.PooledConnectionLifetime = ConnectionLife;
+            handler.SslOptions = options.Tls.ToOptions();
+            InnerHandler = handler;
+        }
+
         /// <summary>Why the last request failed; null: it did not, or nobody knows.</summary>
         public string? Objection { get; set; }
 
         public HttpClient CreateClient()
         {
-            var client = new HttpClient(this) { Timeout = options.Timeout };
-            foreach (var (name, value) in options.Headers) client.DefaultRequestHeaders.TryAddWithoutValidation(name, value);
+            var client = new HttpClient(this) { Timeout = _options.Timeout };
+            foreach (var (name, value) in _options.Headers) client.DefaultRequestHeaders.TryAddWithoutValidation(name, value);
             return client;
         }
 
@@ -108,8 +115,14 @@ internal sealed class WatchedOtlpExporter : OtlpMetricExporter
             return response;
         }
 
-        string Explain(Exception exception) => exception is OperationCanceledException
-            ? $"no answer within {options.Timeout.TotalSeconds:0.###} s"
-            : HttpSink.Explain(exception);
+        // After a failure the next connection is a new one.
+        string Explain(Exception exception)
+        {
+            var what = _isConnected ? "answer" : "connection";
+            _isConnected = false;
+            return exception is OperationCanceledException
+                ? $"no {what} within {_options.Timeout.TotalSeconds:0.###} s"
+                : HttpSink.Explain(exception, _timeProvider);
+        }
     }
 }

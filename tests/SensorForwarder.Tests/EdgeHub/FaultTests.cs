@@ -135,7 +135,7 @@ public abstract class FaultTests
         var sends = Enumerable.Range(10, 8).Select(id => world.SendAsync(id)).ToList();
         world.Faults.Update(faults => faults with { Blackout = true });
         Assert.All(await Task.WhenAll(sends), result => Assert.Equal(HubSendStatus.NotConnected, result.Status));
-        await Until.True(() => world.Log.Has("nobody listens there"), clock, TimeSpan.FromSeconds(1));
+        await Until.True(() => world.Log.Has("Connection refused"), clock, TimeSpan.FromSeconds(1));
         Assert.Equal(HubSendStatus.NotConnected, (await world.SendAsync(20)).Status);
         await RecoversAsync(world, clock);
     }

@@ -4,6 +4,7 @@ using EdgeSimulator.Faults;
 using EdgeSimulator.Hub;
 using EdgeSimulator.Twins;
 using SensorForwarder.EdgeHub;
+using SensorForwarder.Net;
 using SensorForwarder.Tests.Simulator;
 using SensorForwarder.Tests.Support;
 using Api = EdgeSimulator.Workload.WorkloadApi;
@@ -32,6 +33,9 @@ internal sealed class HubWorld : IAsyncDisposable
     public ModuleIdentity Identity => _simulated.Identity;
 
     public FaultSwitches Faults => _simulated.Faults;
+
+    /// <summary>Where the simulator listens.</summary>
+    public System.Net.IPAddress Address => _simulated.Address;
 
     public ModuleTwin Twin => _simulated.Twin;
 
@@ -99,14 +103,14 @@ internal sealed class HubWorld : IAsyncDisposable
     }
 
     /// <summary>Another connection instead of the first one.</summary>
-    public EdgeHubConnection Use(EdgeIdentity identity, HubOptions? options = null)
+    public EdgeHubConnection Use(EdgeIdentity identity, HubOptions? options = null, Dialer? dialer = null)
     {
         Connection.Dispose();
-        return Connection = NewConnection(identity, options);
+        return Connection = NewConnection(identity, options, dialer);
     }
 
-    public EdgeHubConnection NewConnection(EdgeIdentity? identity = null, HubOptions? options = null) =>
-        new(identity ?? WorkloadIdentity, options ?? new() { Transport = HubTransport.Mqtt }, _moduleTime, new Random(1), Log.For<EdgeHubConnection>())
+    public EdgeHubConnection NewConnection(EdgeIdentity? identity = null, HubOptions? options = null, Dialer? dialer = null) =>
+        new(identity ?? WorkloadIdentity, options ?? new() { Transport = HubTransport.Mqtt }, _moduleTime, new Random(1), Log.For<EdgeHubConnection>(), dialer)
         {
             Handler = Handler,
         };

@@ -95,7 +95,7 @@ public sealed class WebSocketTests
         Assert.Equal(0, world.Connection.Status.Reconnects);
 
         world.Faults.Update(faults => faults with { Blackout = true });
-        await Until.True(() => world.Log.Has("nobody listens there"), clock, TimeSpan.FromSeconds(1));
+        await Until.True(() => world.Log.Has("Connection refused"), clock, TimeSpan.FromSeconds(1));
         world.Faults.Update(_ => new());
         var connected = world.Connection.WaitUntilConnectedAsync(Token);
         await Until.True(() => connected.IsCompleted, clock, TimeSpan.FromSeconds(1));

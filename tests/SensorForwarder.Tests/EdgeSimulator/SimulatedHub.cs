@@ -47,6 +47,8 @@ internal sealed class SimulatedHub : IAsyncDisposable
         Hub = new EdgeHubServer(Identity, _listener, Twin, Upstream, Metrics, Faults, time, Log);
     }
 
+    public IPAddress Address => _address.Address;
+
     public ModuleIdentity Identity { get; }
 
     public FaultSwitches Faults { get; } = new();

@@ -78,10 +78,47 @@ public sealed class ProxyTests : IDisposable
         ])
         {
             await using var module = Start(proxy, user, (name, value), ("EdgeHub__Transport", "mqttws"));
+            if (name == "EdgeHubConnectionString") await module.LineAsync($"hub.invalid:443 through the proxy {proxy.Url.Authority}: ");
             await module.LineAsync(status == 407 ? "https_proxy=http://USER:PASSWORD@HOST:PORT" : refusal);
             await module.StopAsync();
             Assert.DoesNotContain(module.Lines, line => line.Contains(Password, StringComparison.Ordinal));
         }
+    }
+
+    [Theory]
+    [InlineData("0.0.0.0/8")]
+    [InlineData("a.test, 0.*")]
+    [InlineData("*")]
+    public async Task Is_left_out_where_no_proxy_says_so(string noProxy)
+    {
+        // 0.0.0.0 is this machine, but does not look like it.
+        await using var proxy = await Receiver.StartAsync(_ => Task.CompletedTask);
+        await using var receiver = await Receiver.StartAsync(_ => Task.CompletedTask);
+        await using var module = Start(proxy, "", ("Http__Endpoint", $"http://0.0.0.0:{receiver.Url.Port}/"), ("no_proxy", noProxy));
+        var line = await module.LineAsync("Forwarding to ");
+        Assert.EndsWith($"Forwarding to http://0.0.0.0:{receiver.Url.Port}/.", line, StringComparison.Ordinal);
+        await Until.True(() => receiver.Requests > 0);
+        Assert.Equal(0, proxy.Requests);
+    }
+
+    [Fact]
+    public async Task Is_named_when_forwarding_begins_and_when_it_fails()
+    {
+        await using var proxy = await Receiver.StartAsync(context =>
+        {
+            context.Response.StatusCode = 503;
+            return Task.CompletedTask;
+        });
+        await using var module = Start(
+            proxy, $"pi:{Password}@", ("Http__Endpoint", "http://receiver.invalid/"), ("no_proxy", "a.test,10.0.0.0/99"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector.invalid"), ("OTEL_METRIC_EXPORT_INTERVAL", "200"));
+        var through = $"through the proxy {proxy.Url.Authority}";
+        await module.LineAsync($"Forwarding to http://receiver.invalid/ {through}.");
+        await module.LineAsync($"http://receiver.invalid/ {through} does not take batch");
+        await module.LineAsync($"http://collector.invalid/ {through} by OTLP every");
+        await module.LineAsync($"Metrics do not reach http://collector.invalid/ {through} by OTLP: ");
+        await module.StopAsync();
+        Assert.Single(module.Lines, line => line.Contains("no_proxy: '10.0.0.0/99' is not understood", StringComparison.Ordinal));
     }
 
     static void Refuse(HttpContext context, int status)

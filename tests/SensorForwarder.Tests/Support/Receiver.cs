@@ -13,8 +13,11 @@ namespace SensorForwarder.Tests.Support;
 internal sealed class Receiver : IAsyncDisposable
 {
     readonly WebApplication _app;
+    int _requests;
 
     Receiver(WebApplication app) => _app = app;
+
+    public int Requests => Volatile.Read(ref _requests);
 
     public Uri Url => new($"{_app.Urls.First()}/telemetry");
 
@@ -44,9 +47,14 @@ internal sealed class Receiver : IAsyncDisposable
         builder.WebHost.UseKestrelHttpsConfiguration();
         builder.WebHost.ConfigureKestrel(kestrel => kestrel.Listen(IPAddress.Loopback, 0, prepare));
         var app = builder.Build();
-        app.Run(answer);
+        var receiver = new Receiver(app);
+        app.Run(context =>
+        {
+            Interlocked.Increment(ref receiver._requests);
+            return answer(context);
+        });
         await app.StartAsync(TestContext.Current.CancellationToken);
-        return new(app);
+        return receiver;
     }
 
     public ValueTask DisposeAsync() => _app.DisposeAsync();

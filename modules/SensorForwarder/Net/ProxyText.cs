@@ -1,4 +1,4 @@
-namespace SensorForwarder;
+namespace SensorForwarder.Net;
 
 /// <summary>What is said of a proxy of the environment that lets nothing through.</summary>
 internal static class ProxyText

@@ -1,0 +1,141 @@
+using System.Net;
+using System.Net.Sockets;
+
+namespace SensorForwarder.Net;
+
+/// <summary>
+/// Opens TCP connections to hosts. The addresses of a name are tried in parallel, each 250 ms after the one before it or as soon
+/// as that has failed (Happy Eyeballs, RFC 8305): an address that drops everything, broken IPv6 say, costs a quarter of a
+/// second. Used for every connection that leaves the device. Thread-safe.
+/// </summary>
+internal sealed class Dialer(TimeProvider timeProvider, Func<string, CancellationToken, Task<IPAddress[]>> resolver)
+{
+    // "Connection Attempt Delay" of RFC 8305, section 5.
+    static readonly TimeSpan NextAfter = TimeSpan.FromMilliseconds(250);
+
+    // Of a name with many addresses.
+    const int MostShown = 6;
+
+    readonly NameLookup _names = new(timeProvider, resolver);
+
+    public Dialer(TimeProvider timeProvider)
+        : this(timeProvider, Dns.GetHostAddressesAsync)
+    {
+    }
+
+    /// <summary>A connection to the first address that accepts one, with TCP_NODELAY. The caller owns it.</summary>
+    /// <param name="host">A name or an address.</param>
+    /// <param name="port">The TCP port.</param>
+    /// <param name="timeout">For all addresses together. Resolving the name has a timeout of its own.</param>
+    /// <param name="cancellationToken">Ends the attempt.</param>
+    /// <exception cref="NotConnectedException">The name could not be resolved, or no address accepted the connection.</exception>
+    public async Task<Socket> ConnectAsync(string host, int port, TimeSpan timeout, CancellationToken cancellationToken)
+    {
+        var (addresses, objection) = await _names.FindAsync(host, cancellationToken);
+        using var late = new CancellationTokenSource(timeout, timeProvider);
+        using var over = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, late.Token);
+        var attempts = new List<Attempt>();
+        var winner = await RaceAsync(new(Interleave(addresses)), port, attempts, over.Token);
+        await over.CancelAsync();
+        foreach (var attempt in attempts)
+        {
+            await ((Task)attempt.Connecting).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            if (attempt != winner && attempt.IsConnected) attempt.Connecting.Result.Dispose();
+        }
+
+        if (winner is not null) return await winner.Connecting;
+        cancellationToken.ThrowIfCancellationRequested();
+        var isName = !IPAddress.TryParse(host, out _);
+        var results = attempts.Take(MostShown).Select(attempt => isName ? $"{attempt.Address}: {attempt.Explain(timeout)}" : attempt.Explain(timeout));
+        var tried = string.Join("; ", results);
+        if (attempts.Count > MostShown) tried += $"; {attempts.Count - MostShown} other addresses failed as well";
+        throw new NotConnectedException(objection is null ? tried : $"{objection}; its last known addresses: {tried}");
+    }
+
+    /// <summary>A handler for HTTP whose connections are opened here, through the proxy of the environment if there is one.
+    /// The time for TLS and for a proxy's tunnel is for the caller to limit.</summary>
+    /// <param name="connectTimeout">See <see cref="ConnectAsync(string, int, TimeSpan, CancellationToken)"/>.</param>
+    /// <param name="connected">Called whenever a TCP connection is open, before TLS.</param>
+    public SocketsHttpHandler NewHandler(TimeSpan connectTimeout, Action? connected = null) => new()
+    {
+        AllowAutoRedirect = false,
+        ConnectCallback = async (context, cancellationToken) =>
+        {
+            var socket = await ConnectAsync(context.DnsEndPoint.Host, context.DnsEndPoint.Port, connectTimeout, cancellationToken);
+            try
+            {
+                connected?.Invoke();
+            }
+            catch (ObjectDisposedException)
+            {
+                // Whoever waited for it has given up; the connection may serve the next request.
+            }
+
+            return new NetworkStream(socket, ownsSocket: true);
+        },
+        Proxy = EnvironmentProxy.Current,
+        UseCookies = false,
+    };
+
+    /// <summary>The two families in turn, beginning with the resolver's first choice (RFC 8305, section 4).</summary>
+    static IEnumerable<IPAddress> Interleave(IPAddress[] addresses)
+    {
+        var first = addresses.Where(address => address.AddressFamily == addresses[0].AddressFamily).ToList();
+        var others = addresses.Where(address => address.AddressFamily != addresses[0].AddressFamily).ToList();
+        for (var i = 0; i < Math.Max(first.Count, others.Count); i++)
+        {
+            if (i < first.Count) yield return first[i];
+            if (i < others.Count) yield return others[i];
+        }
+    }
+
+    /// <summary>Starts the attempts. Returns the first that is connected; null when all have failed, or the time is over.</summary>
+    async Task<Attempt?> RaceAsync(Queue<IPAddress> waiting, int port, List<Attempt> attempts, CancellationToken over)
+    {
+        while (true)
+        {
+            if (attempts.Find(attempt => attempt.IsConnected) is { } winner) return winner;
+            if (over.IsCancellationRequested) return null;
+            var running = attempts.Where(attempt => !attempt.Connecting.IsCompleted).Select(Task (attempt) => attempt.Connecting).ToList();
+            if (waiting.TryDequeue(out var address))
+            {
+                var next = new Attempt(address, OpenAsync(new(address, port), over));
+                attempts.Add(next);
+                running.Add(next.Connecting);
+            }
+            else if (running.Count == 0)
+            {
+                return null;
+            }
+
+            // Whatever comes first: a connection, a failure, or the time for the next address.
+            if (waiting.Count > 0) running.Add(Task.Delay(NextAfter, timeProvider, over));
+            await Task.WhenAny(running);
+        }
+    }
+
+    static async Task<Socket> OpenAsync(IPEndPoint endpoint, CancellationToken cancellationToken)
+    {
+        var socket = new Socket(endpoint.AddressFamily, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
+        try
+        {
+            await socket.ConnectAsync(endpoint, cancellationToken);
+            return socket;
+        }
+        catch
+        {
+            socket.Dispose();
+            throw;
+        }
+    }
+
+    sealed record Attempt(IPAddress Address, Task<Socket> Connecting)
+    {
+        public bool IsConnected => Connecting.IsCompletedSuccessfully;
+
+        /// <summary>Why it failed.</summary>
+        public string Explain(TimeSpan timeout) => Connecting.Exception?.InnerException is { } exception
+            ? LogText.Clean(exception.Message)
+            : $"no answer within {timeout.TotalSeconds:0} s";
+    }
+}

@@ -1,0 +1,70 @@
+using System.Net;
+
+namespace SensorForwarder.Net;
+
+/// <summary>
+/// Resolves host names, and remembers the last addresses of each: a device whose DNS server fails can still deliver.
+/// Thread-safe.
+/// </summary>
+internal sealed class NameLookup(TimeProvider timeProvider, Func<string, CancellationToken, Task<IPAddress[]>> resolver)
+{
+    // glibc asks the second server of resolv.conf after 5 s, and the third after 10 s.
+    static readonly TimeSpan FirstTimeout = TimeSpan.FromSeconds(20);
+
+    // With addresses at hand there is no reason to wait for a server that is down.
+    static readonly TimeSpan LaterTimeout = TimeSpan.FromSeconds(3);
+
+    readonly Lock _gate = new();
+
+    // Guarded by _gate. A lookup can't be cancelled, so whoever asks for the same name again waits for the same one.
+    readonly Dictionary<string, Task<IPAddress[]>> _underWay = [];
+    readonly Dictionary<string, IPAddress[]> _lastKnown = [];
+
+    /// <summary>The addresses of a host in the resolver's order, at least one. When the resolver fails, or is slow, these are
+    /// the last known ones, and the objection says what happened.</summary>
+    /// <exception cref="NotConnectedException">The name could not be resolved, and never was before.</exception>
+    public async Task<(IPAddress[] Addresses, string? Objection)> FindAsync(string host, CancellationToken cancellationToken)
+    {
+        if (IPAddress.TryParse(host, out var literal)) return ([literal], null);
+        var timeout = LastKnown(host) is null ? FirstTimeout : LaterTimeout;
+        try
+        {
+            return (await Ask(host).WaitAsync(timeout, timeProvider, cancellationToken), null);
+        }
+        catch (Exception exception) when (!cancellationToken.IsCancellationRequested)
+        {
+            var objection = exception is TimeoutException
+                ? $"the name {host} could not be resolved within {timeout.TotalSeconds:0} s"
+                : $"the name {host} could not be resolved ({LogText.Clean(exception.Message)})";
+            return LastKnown(host) is { } addresses ? (addresses, objection) : throw new NotConnectedException(objection, exception);
+        }
+    }
+
+    IPAddress[]? LastKnown(string host)
+    {
+        lock (_gate) return _lastKnown.GetValueOrDefault(host);
+    }
+
+    Task<IPAddress[]> Ask(string host)
+    {
+        lock (_gate)
+        {
+            if (!_underWay.TryGetValue(host, out var lookup)) _underWay[host] = lookup = Task.Run(() => ResolveAsync(host));
+            return lookup;
+        }
+    }
+
+    async Task<IPAddress[]> ResolveAsync(string host)
+    {
+        try
+        {
+            var addresses = await resolver(host, CancellationToken.None);
+            if (addresses.Length == 0) throw new NotConnectedException("it has no address");
+            lock (_gate) return _lastKnown[host] = addresses;
+        }
+        finally
+        {
+            lock (_gate) _underWay.Remove(host);
+        }
+    }
+}

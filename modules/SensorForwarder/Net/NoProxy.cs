@@ -1,0 +1,126 @@
+using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
+
+namespace SensorForwarder.Net;
+
+/// <summary>
+/// What <c>no_proxy</c> lists, as curl and Go read it: <c>*</c>, host names with everything below them, addresses, CIDR ranges and
+/// <c>10.*</c>; names and addresses may have a port. Loopback is always included, as with Go: a proxy elsewhere can't reach this
+/// machine under that name. Names are not resolved for the ranges. Immutable.
+/// </summary>
+internal sealed class NoProxy
+{
+    const int OctetBits = 8;
+
+    readonly List<Entry> _entries = [];
+    readonly List<string> _problems = [];
+
+    public NoProxy(string? list)
+    {
+        foreach (var text in (list ?? "").Split([',', ' ', '\t', '\r', '\n'], StringSplitOptions.RemoveEmptyEntries))
+        {
+            if (Read(text) is { } entry) _entries.Add(entry);
+            else _problems.Add(text);
+        }
+    }
+
+    /// <summary>The entries that are not understood.</summary>
+    public IReadOnlyList<string> Problems => _problems;
+
+    /// <summary>Whether a URL is reached without a proxy.</summary>
+    public bool Covers(Uri url)
+    {
+        var host = url.IdnHost.TrimEnd('.');
+        var address = IPAddress.TryParse(host, out var parsed) ? Plain(parsed) : null;
+        if (address is null ? host.Equals("localhost", StringComparison.OrdinalIgnoreCase) : IPAddress.IsLoopback(address)) return true;
+        return _entries.Exists(entry => (entry.Port is null || entry.Port == url.Port) && entry.Covers(host, address));
+    }
+
+    static Entry? Read(string text)
+    {
+        if (text == "*") return new(Name: "", null, 0, null);
+        if (text.IndexOf('/', StringComparison.Ordinal) is var slash and > 0) return ReadRange(text[..slash], text[(slash + 1)..]);
+        int? port = null;
+
+        // One colon, or one behind a bracket, is that of a port: an IPv6 address without brackets has more.
+        var colon = text.LastIndexOf(':');
+        if (colon > 0 && (text[colon - 1] == ']' || text.IndexOf(':', StringComparison.Ordinal) == colon))
+        {
+            if (!ushort.TryParse(text.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out var number)) return null;
+            (text, port) = (text[..colon], number);
+        }
+
+        if (ReadAddress(text) is { } address) return new(null, address, BitsOf(address), port);
+        return ReadWildcard(text, port) ?? ReadName(text, port);
+    }
+
+    static Entry? ReadRange(string network, string length) =>
+        ReadAddress(network) is { } address
+        && byte.TryParse(length, NumberStyles.None, CultureInfo.InvariantCulture, out var bits)
+        && bits <= BitsOf(address)
+            ? new(null, address, bits, null)
+            : null;
+
+    static IPAddress? ReadAddress(string text)
+    {
+        const int Octets = 4;
+        if (text is ['[', .. var inner, ']']) text = inner;
+
+        // .NET takes 10.1 for an address, too.
+        var isWhole = text.Contains(':', StringComparison.Ordinal) || text.Split('.').Length == Octets;
+        return isWhole && IPAddress.TryParse(text, out var address) ? Plain(address) : null;
+    }
+
+    /// <summary><c>10.*</c>, <c>10.1.*.*</c>: the range of the octets before the asterisks.</summary>
+    static Entry? ReadWildcard(string text, int? port)
+    {
+        const int Octets = 4;
+        var octets = text.Split('.');
+        var given = Array.IndexOf(octets, "*");
+        if (given < 1 || octets.Length > Octets || octets[given..].Any(octet => octet != "*")) return null;
+        var bytes = new byte[Octets];
+        for (var i = 0; i < given; i++)
+        {
+            if (!byte.TryParse(octets[i], NumberStyles.None, CultureInfo.InvariantCulture, out bytes[i])) return null;
+        }
+
+        return new(null, new(bytes), given * OctetBits, port);
+    }
+
+    static Entry? ReadName(string text, int? port)
+    {
+        var name = text.TrimEnd('.');
+        if (name.StartsWith("*.", StringComparison.Ordinal)) name = name[2..];
+        else if (name.StartsWith('.')) name = name[1..];
+        var isName = Uri.CheckHostName(name) == UriHostNameType.Dns && !name.Split('.')[^1].All(char.IsAsciiDigit);
+        return isName && Uri.TryCreate($"http://{name}/", UriKind.Absolute, out var url) ? new(url.IdnHost, null, 0, port) : null;
+    }
+
+    static IPAddress Plain(IPAddress address) => address.IsIPv4MappedToIPv6 ? address.MapToIPv4() : address;
+
+    static int BitsOf(IPAddress address) => address.GetAddressBytes().Length * OctetBits;
+
+    /// <param name="Name">A host name, with everything below it; empty: every host.</param>
+    /// <param name="Network">Instead of a name: an address,</param>
+    /// <param name="Bits">and how many of its bits count.</param>
+    /// <param name="Port">Null: any.</param>
+    sealed record Entry(string? Name, IPAddress? Network, int Bits, int? Port)
+    {
+        public bool Covers(string host, IPAddress? address)
+        {
+            if (Name is { Length: 0 }) return true;
+            if (Name is null) return address is not null && IsIn(address);
+            return host.EndsWith(Name, StringComparison.OrdinalIgnoreCase) && (host.Length == Name.Length || host[^(Name.Length + 1)] == '.');
+        }
+
+        bool IsIn(IPAddress address)
+        {
+            var (ours, theirs) = (Network!.GetAddressBytes(), address.GetAddressBytes());
+            if (ours.Length != theirs.Length) return false;
+            var (whole, rest) = Math.DivRem(Bits, OctetBits);
+            if (!ours.AsSpan(0, whole).SequenceEqual(theirs.AsSpan(0, whole))) return false;
+            return rest == 0 || (ours[whole] ^ theirs[whole]) >> (OctetBits - rest) == 0;
+        }
+    }
+}

@@ -1,0 +1,153 @@
+using System.Net;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.Extensions.Configuration;
+using OpenTelemetry.Exporter;
+using SensorForwarder.Configuration;
+using SensorForwarder.EdgeHub;
+using SensorForwarder.Forwarding;
+using SensorForwarder.Net;
+using SensorForwarder.Operations;
+using SensorForwarder.Tests.Buffer;
+using SensorForwarder.Tests.Configuration;
+using SensorForwarder.Tests.EdgeHub;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Net;
+
+/// <summary>A name whose first address drops everything, as with broken IPv6: each connection of the module gets through to the second.
+/// Everything is real but the resolver.</summary>
+public sealed class UnreachableAddressTests
+{
+    const string Page = """
+        edgehub_messages_sent_total{iothub="h",to="upstream"} 42
+        edgehub_queue_length{iothub="h",endpoint="iothub",priority="0"} 7
+        """;
+
+    static readonly Batch Batch = new BatchEncoder("pi", "module", () => "epoch").Encode(
+        [new(5, BufferFixture.Noon, "{\"sensor\":\"a\"}"u8.ToArray())], int.MaxValue);
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    static Dialer NewDialer(BlackHole first, IPAddress? second = null) =>
+        new(TimeProvider.System, (_, _) => Task.FromResult<IPAddress[]>([first.Address, second ?? IPAddress.Loopback]));
+
+    static Uri Renamed(Uri url) => new UriBuilder(url) { Host = "receiver.test" }.Uri;
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Readings_get_through_over_HTTP(bool isTls)
+    {
+        using var roots = new Certificates();
+        using var certificate = roots.Issue("receiver.test");
+        await using var receiver = await Receiver.StartAsync(_ => Task.CompletedTask, isTls ? certificate : null);
+        using var hole = new BlackHole(receiver.Url.Port);
+        using var sink = new HttpSink(
+            new(null, new Dictionary<string, string>()) { Tls = new() { Roots = [roots.Root] } }, TimeProvider.System, NewDialer(hole));
+        Assert.Equal(SendResult.Accepted, await sink.SendAsync(Batch, new() { HttpEndpoint = Renamed(receiver.Url) }, Token));
+    }
+
+    [Fact]
+    public async Task Of_a_receiver_that_is_not_there_the_addresses_are_named()
+    {
+        var port = FreePort.Find();
+        using var sink = new HttpSink(
+            new(null, new Dictionary<string, string>()),
+            TimeProvider.System,
+            new(TimeProvider.System, (_, _) => Task.FromResult<IPAddress[]>([IPAddress.Parse("127.0.0.2"), IPAddress.Loopback])));
+        var result = await sink.SendAsync(Batch, new() { HttpEndpoint = new($"http://receiver.test:{port}/") }, Token);
+        Assert.Equal(
+            new SendResult(SendOutcome.Retry, "127.0.0.2: Connection refused; 127.0.0.1: Connection refused") { NotSent = true }, result);
+    }
+
+    [Fact]
+    public async Task Of_a_receiver_whose_name_is_not_resolved_the_name_is_said()
+    {
+        using var sink = new HttpSink(
+            new(null, new Dictionary<string, string>()),
+            TimeProvider.System,
+            new(TimeProvider.System, (_, _) => Task.FromException<IPAddress[]>(new IOException("the server does not answer"))));
+        var result = await sink.SendAsync(Batch, new() { HttpEndpoint = new("http://receiver.test/") }, Token);
+        Assert.Equal(
+            new SendResult(SendOutcome.Retry, "the name receiver.test could not be resolved (the server does not answer)") { NotSent = true }, result);
+    }
+
+    [Theory]
+    [InlineData(nameof(HubTransport.Mqtt))]
+    [InlineData(nameof(HubTransport.MqttWs))]
+    public async Task Readings_get_through_to_the_hub(string transport)
+    {
+        await using var world = await HubWorld.OpenAsync();
+        using var hole = new BlackHole(transport == nameof(HubTransport.Mqtt) ? 8883 : 443);
+        world.Use(
+            world.WorkloadIdentity with { GatewayHostName = "localhost" },
+            new() { Transport = Enum.Parse<HubTransport>(transport) },
+            NewDialer(hole, world.Address));
+        await world.StartAsync();
+        await world.Connection.WaitUntilConnectedAsync(Token);
+        Assert.Equal(HubSendStatus.Accepted, (await world.SendAsync(1)).Status);
+        Assert.True(world.Log.Has($"({transport})"));
+        Assert.False(world.Log.Has("No connection"));
+    }
+
+    [Fact]
+    public async Task Of_a_hub_that_is_not_there_the_addresses_are_named()
+    {
+        await using var world = await HubWorld.OpenAsync();
+        world.Use(
+            world.WorkloadIdentity with { GatewayHostName = "localhost" },
+            new() { Transport = HubTransport.Auto },
+            new(TimeProvider.System, (_, _) => Task.FromResult<IPAddress[]>([IPAddress.Parse("127.9.9.101"), IPAddress.Parse("127.9.9.102")])));
+        await world.StartAsync();
+        const string Tried = "127.9.9.101: Connection refused; 127.9.9.102: Connection refused";
+        await world.Log.Waits($"No connection to localhost: localhost:8883: {Tried}; localhost:443: {Tried}.");
+    }
+
+    [Fact]
+    public async Task The_page_of_edgeHub_is_read()
+    {
+        await using var page = await Receiver.StartAsync(context => context.Response.WriteAsync(Page));
+        using var hole = new BlackHole(page.Url.Port);
+        using var watch = new UpstreamWatch(new(Renamed(page.Url)), TimeProvider.System, new LogLines().For<UpstreamWatch>(), NewDialer(hole));
+        await watch.StartAsync(Token);
+        await Until.True(() => watch.Waiting == 7);
+        await watch.StopAsync(Token);
+    }
+
+    [Theory]
+    [InlineData(nameof(OtlpExportProtocol.Grpc))]
+    [InlineData(nameof(OtlpExportProtocol.HttpProtobuf))]
+    public async Task Metrics_get_through_to_the_collector(string protocol)
+    {
+        var pushed = new TaskCompletionSource();
+        var isGrpc = protocol == nameof(OtlpExportProtocol.Grpc);
+        await using var collector = await Receiver.StartAsync(
+            async context =>
+            {
+                pushed.TrySetResult();
+                if (!isGrpc) return;
+                context.Response.ContentType = "application/grpc";
+                context.Response.AppendTrailer("grpc-status", "0");
+                await context.Response.Body.WriteAsync(new byte[5], Token);
+            },
+            protocols: isGrpc ? HttpProtocols.Http2 : HttpProtocols.Http1);
+        using var hole = new BlackHole(collector.Url.Port);
+        await using var parts = await new SettingsFixture().StartAsync();
+        using var metrics = new ModuleMetrics(
+            BootOptions.Read(new ConfigurationBuilder().Build()), parts.Buffer, parts.Forwarder, parts.Scheduler, TimeProvider.System);
+        var options = new OtlpOptions(Renamed(collector.Url), Enum.Parse<OtlpExportProtocol>(protocol))
+        {
+            Headers = new Dictionary<string, string>(),
+            Interval = TimeSpan.FromMilliseconds(100),
+            ResourceAttributes = new Dictionary<string, string>(),
+            Timeout = TimeSpan.FromSeconds(10),
+        };
+        var log = new LogLines();
+        using var export = new OtlpExport(options, metrics, NewDialer(hole), TimeProvider.System, log.For<OtlpExport>());
+        await export.StartAsync(Token);
+        await pushed.Task.WaitAsync(Until.Limit, TimeProvider.System, Token);
+        await export.StopAsync(Token);
+        Assert.False(log.Has("do not reach"));
+    }
+}

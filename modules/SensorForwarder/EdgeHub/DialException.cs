@@ -53,8 +53,11 @@ internal static class NetworkText
         },
         MqttClientDisconnectedException { InnerException: null } => "the connection was closed",
         OperationCanceledException => "the connection was given up",
-        HttpRequestException { HttpRequestError: HttpRequestError.SecureConnectionError, InnerException: IOException { InnerException: null } eof } =>
-            TlsText.Describe(eof),
+        HttpRequestException
+        {
+            HttpRequestError: HttpRequestError.SecureConnectionError,
+            InnerException: IOException { InnerException: null } eof,
+        } => TlsText.Describe(eof),
         WebSocketException or AuthenticationException or IOException or HttpRequestException or MqttCommunicationException
             when exception.InnerException is { } inner => Describe(inner),
         NotConnectedException dial => dial.Message,

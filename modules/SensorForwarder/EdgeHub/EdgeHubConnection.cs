@@ -40,7 +40,12 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
     long _renewals;
 
     public EdgeHubConnection(
-        EdgeIdentity identity, HubOptions options, TimeProvider timeProvider, Random random, ILogger<EdgeHubConnection> logger, Dialer? dialer = null)
+        EdgeIdentity identity,
+        HubOptions options,
+        TimeProvider timeProvider,
+        Random random,
+        ILogger<EdgeHubConnection> logger,
+        Dialer? dialer = null)
     {
         _identity = identity;
         _timeProvider = timeProvider;
@@ -234,7 +239,8 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         if (Status.State != HubState.Connected)
         {
             SetStatus(HubState.Connected);
-            Log.Connected(_logger, _identity.DialledHostName, _identity.ClientId, session.Transport, _dialer.Through(session.Transport));
+            var proxy = _dialer.Through(session.Transport);
+            Log.Connected(_logger, _identity.DialledHostName, _identity.ClientId, session.Transport, proxy);
         }
 
         lock (_gate) _connected.TrySetResult();

@@ -18,7 +18,8 @@ namespace SensorForwarder.EdgeHub;
 /// in plain words why it can't. Not thread-safe: used by the connection's loop alone.
 /// </summary>
 internal sealed class HubDialer(
-    EdgeIdentity identity, HubOptions options, TimeProvider timeProvider, Random random, Dialer? dialer = null) : IDisposable
+    EdgeIdentity identity, HubOptions options, TimeProvider timeProvider, Random random, Dialer? dialer = null)
+    : IDisposable
 {
     const int MqttPort = 8883;
     const int WebSocketPort = 443;
@@ -111,7 +112,8 @@ internal sealed class HubDialer(
         try
         {
             prepare(session);
-            stream = await OpenAsync(transport, Tls(credentials, trust), () => Await("to answer in TLS", HandshakeTimeout), deadline.Token);
+            void BeginTls() => Await("to answer in TLS", HandshakeTimeout);
+            stream = await OpenAsync(transport, Tls(credentials, trust), BeginTls, deadline.Token);
             var answer = await session.Client.ConnectAsync(Options(credentials, stream), deadline.Token);
             if (answer.ResultCode != MqttClientConnectResultCode.Success) throw Refused(answer.ResultCode);
             Await("to confirm the subscriptions", SubackTimeout);
@@ -180,7 +182,10 @@ internal sealed class HubDialer(
 
     /// <summary>A connection for MQTT, with TLS.</summary>
     async Task<Stream> OpenAsync(
-        HubTransport transport, SslClientAuthenticationOptions tls, Action connected, CancellationToken cancellationToken)
+        HubTransport transport,
+        SslClientAuthenticationOptions tls,
+        Action connected,
+        CancellationToken cancellationToken)
     {
         if (transport == HubTransport.MqttWs)
         {
@@ -217,7 +222,8 @@ internal sealed class HubDialer(
         catch (IOException exception) when (exception.InnerException is null)
         {
             await stream.DisposeAsync();
-            throw new DialException(DialFailure.Unreachable, $"{Where(transport)}: {TlsText.Describe(exception)}", exception);
+            var reason = $"{Where(transport)}: {TlsText.Describe(exception)}";
+            throw new DialException(DialFailure.Unreachable, reason, exception);
         }
         catch
         {
@@ -252,12 +258,16 @@ internal sealed class HubDialer(
             + $"&DeviceClientType={Uri.EscapeDataString(ProductInfo)}{model}";
     }
 
-    string Where(HubTransport transport) =>
-        $"{identity.DialledHostName}:{(transport == HubTransport.MqttWs ? WebSocketPort : MqttPort)}{Through(transport)}";
+    string Where(HubTransport transport)
+    {
+        var port = transport == HubTransport.MqttWs ? WebSocketPort : MqttPort;
+        return $"{identity.DialledHostName}:{port}{Through(transport)}";
+    }
 
     /// <summary>The connection that MQTTnet speaks over: it opens none itself.</summary>
     sealed class OpenStream(Stream stream) : IMqttClientStreamProvider
     {
-        public Task<Stream> ConnectAsync(EndPoint remoteEndPoint, CancellationToken cancellationToken) => Task.FromResult(stream);
+        public Task<Stream> ConnectAsync(EndPoint remoteEndPoint, CancellationToken cancellationToken) =>
+            Task.FromResult(stream);
     }
 }

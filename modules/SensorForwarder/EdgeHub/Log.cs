@@ -5,7 +5,8 @@ namespace SensorForwarder.EdgeHub;
 internal static partial class Log
 {
     [LoggerMessage(5001, LogLevel.Information, "Connected to {Host} as {ClientId} ({Transport}){Proxy}.")]
-    public static partial void Connected(ILogger logger, string host, string clientId, HubTransport transport, string proxy);
+    public static partial void Connected(
+        ILogger logger, string host, string clientId, HubTransport transport, string proxy);
 
     [LoggerMessage(5002, LogLevel.Warning,
         "No connection to {Host}: {Reason}. Readings are kept; next attempt in {Seconds:0.0} s.")]

@@ -66,7 +66,8 @@ internal sealed class HttpSink : ISink, IDisposable
     // Without user and query: keys stand there.
     public string Describe(ForwardingSettings settings) =>
         settings.HttpEndpoint is { } endpoint
-            ? endpoint.GetComponents(UriComponents.SchemeAndServer | UriComponents.Path, UriFormat.UriEscaped) + EnvironmentProxy.Current.Through(endpoint)
+            ? endpoint.GetComponents(UriComponents.SchemeAndServer | UriComponents.Path, UriFormat.UriEscaped)
+                + EnvironmentProxy.Current.Through(endpoint)
             : "nowhere (set httpEndpoint)";
 
     public async Task<SendResult> SendAsync(Batch batch, ForwardingSettings settings, CancellationToken cancellationToken)
@@ -125,7 +126,9 @@ internal sealed class HttpSink : ISink, IDisposable
             catch (HttpRequestException exception)
             {
                 if (isHalfSent) _announceFrom = Math.Min(_announceFrom, body.Length);
-                return new SendResult(SendOutcome.Retry, Explain(exception, _timeProvider)) { NotSent = IsBeforeRequest(exception.HttpRequestError) };
+                var reason = Explain(exception, _timeProvider);
+                var isSent = !IsBeforeRequest(exception.HttpRequestError);
+                return new SendResult(SendOutcome.Retry, reason) { NotSent = !isSent };
             }
             catch (IOException exception)
             {
@@ -196,13 +199,16 @@ internal sealed class HttpSink : ISink, IDisposable
         or HttpRequestError.SecureConnectionError or HttpRequestError.ProxyTunnelError;
 
     /// <summary>Why nothing came of a request, for a log line.</summary>
-    internal static string Explain(Exception exception, TimeProvider timeProvider) => (exception.InnerException ?? exception) switch
+    internal static string Explain(Exception exception, TimeProvider timeProvider) =>
+        (exception.InnerException ?? exception) switch
     {
         HttpRequestException { HttpRequestError: HttpRequestError.ProxyTunnelError } proxy => ProxyText.Describe(proxy),
         NotConnectedException dial => dial.Message,
         SocketException socket => socket.Message,
         AuthenticationException tls => $"TLS: {TlsText.Describe(tls, timeProvider)}",
-        IOException eof when exception is HttpRequestException { HttpRequestError: HttpRequestError.SecureConnectionError } => $"TLS: {TlsText.Describe(eof)}",
+        IOException eof
+            when exception is HttpRequestException { HttpRequestError: HttpRequestError.SecureConnectionError } =>
+            $"TLS: {TlsText.Describe(eof)}",
         var other => LogText.Clean(other.Message),
     };
 }

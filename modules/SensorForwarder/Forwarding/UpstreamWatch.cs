@@ -11,7 +11,8 @@ internal sealed record UpstreamWatchOptions(Uri? MetricsUrl);
 /// <summary>Looks at edgeHub's metrics page every few seconds, so that readings wait in our buffer rather than in edgeHub's store
 /// while that has no cloud. Whatever is wrong with the page, forwarding goes on as without it.</summary>
 internal sealed class UpstreamWatch(
-    UpstreamWatchOptions options, TimeProvider timeProvider, ILogger<UpstreamWatch> logger, Dialer? dialer = null) : BackgroundService
+    UpstreamWatchOptions options, TimeProvider timeProvider, ILogger<UpstreamWatch> logger, Dialer? dialer = null)
+    : BackgroundService
 {
     // A page of a device with many modules has a few hundred KB.
     const int MaxPageBytes = 4 << 20;
@@ -38,7 +39,8 @@ internal sealed class UpstreamWatch(
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         if (options.MetricsUrl is not { } url) return;
-        using var handler = (dialer ?? new(timeProvider)).NewHandler(PageTimeout, () => _late?.CancelAfter(PageTimeout));
+        void BeginPage() => _late?.CancelAfter(PageTimeout);
+        using var handler = (dialer ?? new(timeProvider)).NewHandler(PageTimeout, BeginPage);
         handler.UseProxy = false;
 
         // Each look opens a connection, and its time begins with that: a name may take longer to resolve.

@@ -4,9 +4,9 @@ using System.Net.Sockets;
 namespace SensorForwarder.Net;
 
 /// <summary>
-/// Opens TCP connections to hosts. The addresses of a name are tried in parallel, each 250 ms after the one before it or as soon
-/// as that has failed (Happy Eyeballs, RFC 8305): an address that drops everything, broken IPv6 say, costs a quarter of a
-/// second. Used for every connection that leaves the device. Thread-safe.
+/// Opens TCP connections to hosts. The addresses of a name are tried in parallel, each 250 ms after the one before it
+/// or as soon as an attempt has failed (Happy Eyeballs, RFC 8305): an address that drops everything, as with broken
+/// IPv6, costs a quarter of a second. Used for every connection that leaves the device. Thread-safe.
 /// </summary>
 internal sealed class Dialer(TimeProvider timeProvider, Func<string, CancellationToken, Task<IPAddress[]>> resolver)
 {
@@ -28,7 +28,8 @@ internal sealed class Dialer(TimeProvider timeProvider, Func<string, Cancellatio
     /// <param name="port">The TCP port.</param>
     /// <param name="timeout">For all addresses together. Resolving the name has a timeout of its own.</param>
     /// <param name="cancellationToken">Ends the attempt.</param>
-    /// <exception cref="NotConnectedException">The name could not be resolved, or no address accepted the connection.</exception>
+    /// <exception cref="NotConnectedException">The name could not be resolved, or no address accepted the connection.
+    /// </exception>
     public async Task<Socket> ConnectAsync(string host, int port, TimeSpan timeout, CancellationToken cancellationToken)
     {
         var (addresses, objection) = await _names.FindAsync(host, cancellationToken);
@@ -46,14 +47,15 @@ internal sealed class Dialer(TimeProvider timeProvider, Func<string, Cancellatio
         if (winner is not null) return await winner.Connecting;
         cancellationToken.ThrowIfCancellationRequested();
         var isName = !IPAddress.TryParse(host, out _);
-        var results = attempts.Take(MostShown).Select(attempt => isName ? $"{attempt.Address}: {attempt.Explain(timeout)}" : attempt.Explain(timeout));
+        var results = attempts.Take(MostShown).Select(
+            attempt => isName ? $"{attempt.Address}: {attempt.Explain(timeout)}" : attempt.Explain(timeout));
         var tried = string.Join("; ", results);
         if (attempts.Count > MostShown) tried += $"; {attempts.Count - MostShown} other addresses failed as well";
         throw new NotConnectedException(objection is null ? tried : $"{objection}; its last known addresses: {tried}");
     }
 
-    /// <summary>A handler for HTTP whose connections are opened here, through the proxy of the environment if there is one.
-    /// The time for TLS and for a proxy's tunnel is for the caller to limit.</summary>
+    /// <summary>A handler for HTTP whose connections are opened here, through the proxy of the environment if there is
+    /// one. The caller limits the time for TLS and for a proxy's tunnel.</summary>
     /// <param name="connectTimeout">See <see cref="ConnectAsync(string, int, TimeSpan, CancellationToken)"/>.</param>
     /// <param name="connected">Called whenever a TCP connection is open, before TLS.</param>
     public SocketsHttpHandler NewHandler(TimeSpan connectTimeout, Action? connected = null) => new()
@@ -61,7 +63,8 @@ internal sealed class Dialer(TimeProvider timeProvider, Func<string, Cancellatio
         AllowAutoRedirect = false,
         ConnectCallback = async (context, cancellationToken) =>
         {
-            var socket = await ConnectAsync(context.DnsEndPoint.Host, context.DnsEndPoint.Port, connectTimeout, cancellationToken);
+            var (host, port) = (context.DnsEndPoint.Host, context.DnsEndPoint.Port);
+            var socket = await ConnectAsync(host, port, connectTimeout, cancellationToken);
             try
             {
                 connected?.Invoke();
@@ -89,14 +92,16 @@ internal sealed class Dialer(TimeProvider timeProvider, Func<string, Cancellatio
         }
     }
 
-    /// <summary>Starts the attempts. Returns the first that is connected; null when all have failed, or the time is over.</summary>
+    /// <summary>Starts the attempts. Returns the first that is connected; null when all have failed, or the time is
+    /// over.</summary>
     async Task<Attempt?> RaceAsync(Queue<IPAddress> waiting, int port, List<Attempt> attempts, CancellationToken over)
     {
         while (true)
         {
             if (attempts.Find(attempt => attempt.IsConnected) is { } winner) return winner;
             if (over.IsCancellationRequested) return null;
-            var running = attempts.Where(attempt => !attempt.Connecting.IsCompleted).Select(Task (attempt) => attempt.Connecting).ToList();
+            var all = attempts.Select(Task (attempt) => attempt.Connecting);
+            var running = all.Where(task => !task.IsCompleted).ToList();
             if (waiting.TryDequeue(out var address))
             {
                 var next = new Attempt(address, OpenAsync(new(address, port), over));

@@ -20,10 +20,11 @@ internal sealed class NameLookup(TimeProvider timeProvider, Func<string, Cancell
     readonly Dictionary<string, Task<IPAddress[]>> _underWay = [];
     readonly Dictionary<string, IPAddress[]> _lastKnown = [];
 
-    /// <summary>The addresses of a host in the resolver's order, at least one. When the resolver fails, or is slow, these are
-    /// the last known ones, and the objection says what happened.</summary>
+    /// <summary>The addresses of a host in the resolver's order, at least one. When the resolver fails or is slow, they
+    /// are the last known ones, and the objection says what happened.</summary>
     /// <exception cref="NotConnectedException">The name could not be resolved, and never was before.</exception>
-    public async Task<(IPAddress[] Addresses, string? Objection)> FindAsync(string host, CancellationToken cancellationToken)
+    public async Task<(IPAddress[] Addresses, string? Objection)> FindAsync(
+        string host, CancellationToken cancellationToken)
     {
         if (IPAddress.TryParse(host, out var literal)) return ([literal], null);
         var timeout = LastKnown(host) is null ? FirstTimeout : LaterTimeout;
@@ -36,7 +37,9 @@ internal sealed class NameLookup(TimeProvider timeProvider, Func<string, Cancell
             var objection = exception is TimeoutException
                 ? $"the name {host} could not be resolved within {timeout.TotalSeconds:0} s"
                 : $"the name {host} could not be resolved ({LogText.Clean(exception.Message)})";
-            return LastKnown(host) is { } addresses ? (addresses, objection) : throw new NotConnectedException(objection, exception);
+            return LastKnown(host) is { } addresses
+                ? (addresses, objection)
+                : throw new NotConnectedException(objection, exception);
         }
     }
 
@@ -49,8 +52,8 @@ internal sealed class NameLookup(TimeProvider timeProvider, Func<string, Cancell
     {
         lock (_gate)
         {
-            if (!_underWay.TryGetValue(host, out var lookup)) _underWay[host] = lookup = Task.Run(() => ResolveAsync(host));
-            return lookup;
+            if (_underWay.TryGetValue(host, out var lookup)) return lookup;
+            return _underWay[host] = Task.Run(() => ResolveAsync(host));
         }
     }
 

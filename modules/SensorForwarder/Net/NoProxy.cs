@@ -5,9 +5,9 @@ using System.Net.Sockets;
 namespace SensorForwarder.Net;
 
 /// <summary>
-/// What <c>no_proxy</c> lists, as curl and Go read it: <c>*</c>, host names with everything below them, addresses, CIDR ranges and
-/// <c>10.*</c>; names and addresses may have a port. Loopback is always included, as with Go: a proxy elsewhere can't reach this
-/// machine under that name. Names are not resolved for the ranges. Immutable.
+/// What <c>no_proxy</c> lists, as curl and Go read it: <c>*</c>, host names with everything below them, addresses, CIDR
+/// ranges and <c>10.*</c>; names and addresses may have a port. Loopback is always included, as with Go: for a proxy it
+/// is another machine. Names are not resolved for the ranges. Immutable.
 /// </summary>
 internal sealed class NoProxy
 {
@@ -33,21 +33,26 @@ internal sealed class NoProxy
     {
         var host = url.IdnHost.TrimEnd('.');
         var address = IPAddress.TryParse(host, out var parsed) ? Plain(parsed) : null;
-        if (address is null ? host.Equals("localhost", StringComparison.OrdinalIgnoreCase) : IPAddress.IsLoopback(address)) return true;
+        var isLoopback = address is null
+            ? host.Equals("localhost", StringComparison.OrdinalIgnoreCase)
+            : IPAddress.IsLoopback(address);
+        if (isLoopback) return true;
         return _entries.Exists(entry => (entry.Port is null || entry.Port == url.Port) && entry.Covers(host, address));
     }
 
     static Entry? Read(string text)
     {
         if (text == "*") return new(Name: "", null, 0, null);
-        if (text.IndexOf('/', StringComparison.Ordinal) is var slash and > 0) return ReadRange(text[..slash], text[(slash + 1)..]);
+        var slash = text.IndexOf('/', StringComparison.Ordinal);
+        if (slash > 0) return ReadRange(text[..slash], text[(slash + 1)..]);
         int? port = null;
 
         // One colon, or one behind a bracket, is that of a port: an IPv6 address without brackets has more.
         var colon = text.LastIndexOf(':');
         if (colon > 0 && (text[colon - 1] == ']' || text.IndexOf(':', StringComparison.Ordinal) == colon))
         {
-            if (!ushort.TryParse(text.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out var number)) return null;
+            var digits = text.AsSpan(colon + 1);
+            if (!ushort.TryParse(digits, NumberStyles.None, CultureInfo.InvariantCulture, out var number)) return null;
             (text, port) = (text[..colon], number);
         }
 
@@ -94,7 +99,9 @@ internal sealed class NoProxy
         if (name.StartsWith("*.", StringComparison.Ordinal)) name = name[2..];
         else if (name.StartsWith('.')) name = name[1..];
         var isName = Uri.CheckHostName(name) == UriHostNameType.Dns && !name.Split('.')[^1].All(char.IsAsciiDigit);
-        return isName && Uri.TryCreate($"http://{name}/", UriKind.Absolute, out var url) ? new(url.IdnHost, null, 0, port) : null;
+        return isName && Uri.TryCreate($"http://{name}/", UriKind.Absolute, out var url)
+            ? new(url.IdnHost, null, 0, port)
+            : null;
     }
 
     static IPAddress Plain(IPAddress address) => address.IsIPv4MappedToIPv6 ? address.MapToIPv4() : address;
@@ -111,7 +118,8 @@ internal sealed class NoProxy
         {
             if (Name is { Length: 0 }) return true;
             if (Name is null) return address is not null && IsIn(address);
-            return host.EndsWith(Name, StringComparison.OrdinalIgnoreCase) && (host.Length == Name.Length || host[^(Name.Length + 1)] == '.');
+            return host.EndsWith(Name, StringComparison.OrdinalIgnoreCase)
+                && (host.Length == Name.Length || host[^(Name.Length + 1)] == '.');
         }
 
         bool IsIn(IPAddress address)

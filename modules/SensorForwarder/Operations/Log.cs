@@ -35,14 +35,15 @@ internal static partial class Log
     [LoggerMessage(9011, LogLevel.Warning, "Metrics do not reach {Endpoint} by OTLP: {Reason}. Nothing else depends on it; it is tried again every {Seconds} s.")]
     public static partial void OtlpFails(ILogger logger, string endpoint, string reason, double seconds);
 
-    [LoggerMessage(9013, LogLevel.Warning,
-        "no_proxy: '{Entry}' is not understood and has no effect. Allowed are *, host names, addresses, ranges such as 10.0.0.0/8 or 10.*, and a port behind a name or an address.")]
-    public static partial void NoProxyEntry(ILogger logger, string entry);
-
     [LoggerMessage(9012, LogLevel.Information, "Metrics reach {Endpoint} by OTLP again.")]
     public static partial void OtlpWorksAgain(ILogger logger, string endpoint);
 
     [LoggerMessage(9013, LogLevel.Warning,
         "The health socket {Path} can't be used ({Reason}). The health check asks Web__Port instead; the socket is retried every {Seconds} s.")]
     public static partial void HealthSocketFailed(ILogger logger, string path, string reason, double seconds);
+
+    [LoggerMessage(9014, LogLevel.Warning,
+        "no_proxy: '{Entry}' is not understood and has no effect. Allowed are *, host names, addresses, ranges such as "
+        + "10.0.0.0/8 or 10.*, and a port behind a name or an address.")]
+    public static partial void NoProxyEntry(ILogger logger, string entry);
 }

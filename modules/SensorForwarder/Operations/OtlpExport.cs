@@ -14,7 +14,8 @@ namespace SensorForwarder.Operations;
 /// of its own: a collector that is slow, or not there, costs nobody else anything, and what was not pushed is in the next push.
 /// </summary>
 internal sealed class OtlpExport(
-    OtlpOptions options, ModuleMetrics metrics, Dialer dialer, TimeProvider timeProvider, ILogger<OtlpExport> logger) : IHostedService, IDisposable
+    OtlpOptions options, ModuleMetrics metrics, Dialer dialer, TimeProvider timeProvider, ILogger<OtlpExport> logger)
+    : IHostedService, IDisposable
 {
     static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(1);
 
@@ -26,7 +27,8 @@ internal sealed class OtlpExport(
 
     public Task StartAsync(CancellationToken cancellationToken)
     {
-        var reader = new PeriodicExportingMetricReader(new WatchedOtlpExporter(options, dialer, timeProvider, logger), (int)options.Interval.TotalMilliseconds)
+        var exporter = new WatchedOtlpExporter(options, dialer, timeProvider, logger);
+        var reader = new PeriodicExportingMetricReader(exporter, (int)options.Interval.TotalMilliseconds)
         {
             TemporalityPreference = options.Temporality,
         };

@@ -41,7 +41,8 @@ internal sealed class WatchedOtlpExporter : OtlpMetricExporter
         }) => (_options, _line, _logger) = (options, line, logger);
 
     /// <summary>The endpoint without what may be a secret in it, and the proxy on the way.</summary>
-    public static string Show(Uri endpoint) => LogText.Clean(LogText.WithoutSecrets(endpoint.AbsoluteUri)) + EnvironmentProxy.Current.Through(endpoint);
+    public static string Show(Uri endpoint) =>
+        LogText.Clean(LogText.WithoutSecrets(endpoint.AbsoluteUri)) + EnvironmentProxy.Current.Through(endpoint);
 
     public override ExportResult Export(in Batch<Metric> batch)
     {
@@ -78,7 +79,8 @@ internal sealed class WatchedOtlpExporter : OtlpMetricExporter
         public HttpClient CreateClient()
         {
             var client = new HttpClient(this) { Timeout = _options.Timeout };
-            foreach (var (name, value) in _options.Headers) client.DefaultRequestHeaders.TryAddWithoutValidation(name, value);
+            foreach (var (name, value) in _options.Headers)
+                client.DefaultRequestHeaders.TryAddWithoutValidation(name, value);
             return client;
         }
 

@@ -109,8 +109,14 @@ internal sealed class HubWorld : IAsyncDisposable
         return Connection = NewConnection(identity, options, dialer);
     }
 
-    public EdgeHubConnection NewConnection(EdgeIdentity? identity = null, HubOptions? options = null, Dialer? dialer = null) =>
-        new(identity ?? WorkloadIdentity, options ?? new() { Transport = HubTransport.Mqtt }, _moduleTime, new Random(1), Log.For<EdgeHubConnection>(), dialer)
+    public EdgeHubConnection NewConnection(
+        EdgeIdentity? identity = null, HubOptions? options = null, Dialer? dialer = null) => new(
+        identity ?? WorkloadIdentity,
+        options ?? new() { Transport = HubTransport.Mqtt },
+        _moduleTime,
+        new Random(1),
+        Log.For<EdgeHubConnection>(),
+        dialer)
         {
             Handler = Handler,
         };

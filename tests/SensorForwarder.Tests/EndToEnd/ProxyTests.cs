@@ -78,7 +78,8 @@ public sealed class ProxyTests : IDisposable
         ])
         {
             await using var module = Start(proxy, user, (name, value), ("EdgeHub__Transport", "mqttws"));
-            if (name == "EdgeHubConnectionString") await module.LineAsync($"hub.invalid:443 through the proxy {proxy.Url.Authority}: ");
+            if (name == "EdgeHubConnectionString")
+                await module.LineAsync($"hub.invalid:443 through the proxy {proxy.Url.Authority}: ");
             await module.LineAsync(status == 407 ? "https_proxy=http://USER:PASSWORD@HOST:PORT" : refusal);
             await module.StopAsync();
             Assert.DoesNotContain(module.Lines, line => line.Contains(Password, StringComparison.Ordinal));
@@ -94,7 +95,8 @@ public sealed class ProxyTests : IDisposable
         // 0.0.0.0 is this machine, but does not look like it.
         await using var proxy = await Receiver.StartAsync(_ => Task.CompletedTask);
         await using var receiver = await Receiver.StartAsync(_ => Task.CompletedTask);
-        await using var module = Start(proxy, "", ("Http__Endpoint", $"http://0.0.0.0:{receiver.Url.Port}/"), ("no_proxy", noProxy));
+        await using var module = Start(
+            proxy, "", ("Http__Endpoint", $"http://0.0.0.0:{receiver.Url.Port}/"), ("no_proxy", noProxy));
         var line = await module.LineAsync("Forwarding to ");
         Assert.EndsWith($"Forwarding to http://0.0.0.0:{receiver.Url.Port}/.", line, StringComparison.Ordinal);
         await Until.True(() => receiver.Requests > 0);
@@ -110,7 +112,10 @@ public sealed class ProxyTests : IDisposable
             return Task.CompletedTask;
         });
         await using var module = Start(
-            proxy, $"pi:{Password}@", ("Http__Endpoint", "http://receiver.invalid/"), ("no_proxy", "a.test,10.0.0.0/99"),
+            proxy,
+            $"pi:{Password}@",
+            ("Http__Endpoint", "http://receiver.invalid/"),
+            ("no_proxy", "a.test,10.0.0.0/99"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector.invalid"), ("OTEL_METRIC_EXPORT_INTERVAL", "200"));
         var through = $"through the proxy {proxy.Url.Authority}";
         await module.LineAsync($"Forwarding to http://receiver.invalid/ {through}.");
@@ -118,7 +123,8 @@ public sealed class ProxyTests : IDisposable
         await module.LineAsync($"http://collector.invalid/ {through} by OTLP every");
         await module.LineAsync($"Metrics do not reach http://collector.invalid/ {through} by OTLP: ");
         await module.StopAsync();
-        Assert.Single(module.Lines, line => line.Contains("no_proxy: '10.0.0.0/99' is not understood", StringComparison.Ordinal));
+        const string Problem = "no_proxy: '10.0.0.0/99' is not understood";
+        Assert.Single(module.Lines, line => line.Contains(Problem, StringComparison.Ordinal));
     }
 
     static void Refuse(HttpContext context, int status)

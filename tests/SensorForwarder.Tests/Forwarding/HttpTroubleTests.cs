@@ -194,7 +194,9 @@ public sealed class HttpTroubleTests
             });
         // Hardly any time passes during a send: an answer that is late on a busy machine would be one more failure.
         await using var fixture = await DrainAsync(
-            receiver.Url, Secret with { Tls = new() { Roots = [roots.Root] } }, secondsDuringSend: trouble == "silence" ? 0.01 : 0);
+            receiver.Url,
+            Secret with { Tls = new() { Roots = [roots.Root] } },
+            secondsDuringSend: trouble == "silence" ? 0.01 : 0);
         Assert.Equal(Enumerable.Range(1, Readings).Select(n => (long)n), ids.Order());
         Assert.Equal(1, fixture.Forwarder.Status.Failures);
     }

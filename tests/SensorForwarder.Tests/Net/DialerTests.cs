@@ -6,7 +6,8 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Net;
 
-/// <summary>Connections are opened to whichever address of a name accepts one first. The sockets are real; the clock and the resolver are not.</summary>
+/// <summary>Connections are opened to whichever address of a name accepts one first. The sockets are real; the clock
+/// and the resolver are not.</summary>
 public sealed class DialerTests : IDisposable
 {
     static readonly TimeSpan Timeout = TimeSpan.FromSeconds(5);
@@ -73,7 +74,8 @@ public sealed class DialerTests : IDisposable
     public async Task The_families_are_tried_in_turn()
     {
         Resolve([.. new[] { "127.0.0.2", "127.0.0.3", "127.0.0.4", "::1", "::1" }.Select(IPAddress.Parse)]);
-        var tried = (await FailAsync()).Split("; ").Select(text => text[..text.IndexOf(": ", StringComparison.Ordinal)]);
+        var error = await FailAsync();
+        var tried = error.Split("; ").Select(text => text[..text.IndexOf(": ", StringComparison.Ordinal)]);
         Assert.Equal(["127.0.0.2", "::1", "127.0.0.3", "::1", "127.0.0.4"], tried);
     }
 
@@ -91,7 +93,8 @@ public sealed class DialerTests : IDisposable
     {
         _answer = () => throw new InvalidOperationException("asked");
         using var socket = await Dialer.ConnectAsync("127.0.0.1", Port, Timeout, Token);
-        var error = await Assert.ThrowsAsync<NotConnectedException>(() => Dialer.ConnectAsync("127.0.0.1", FreePort.Find(), Timeout, Token));
+        var error = await Assert.ThrowsAsync<NotConnectedException>(
+            () => Dialer.ConnectAsync("127.0.0.1", FreePort.Find(), Timeout, Token));
         Assert.Equal("Connection refused", error.Message);
     }
 
@@ -110,8 +113,9 @@ public sealed class DialerTests : IDisposable
     [Fact]
     public async Task A_name_that_is_not_resolved_is_what_the_error_says()
     {
-        _answer = () => Task.FromException<IPAddress[]>(new SocketException((int)SocketError.HostNotFound));
-        Assert.Equal($"the name receiver.test could not be resolved ({new SocketException((int)SocketError.HostNotFound).Message})", await FailAsync());
+        var unknown = new SocketException((int)SocketError.HostNotFound);
+        _answer = () => Task.FromException<IPAddress[]>(unknown);
+        Assert.Equal($"the name receiver.test could not be resolved ({unknown.Message})", await FailAsync());
         Resolve();
         Assert.Equal("the name receiver.test could not be resolved (it has no address)", await FailAsync());
         _answer = () => new TaskCompletionSource<IPAddress[]>().Task;

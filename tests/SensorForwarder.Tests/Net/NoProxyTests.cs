@@ -95,7 +95,8 @@ public sealed class NoProxyTests
     [Fact]
     public void A_proxy_is_named_without_its_password()
     {
-        var proxy = new EnvironmentProxy(new WebProxy("http://pi:geheim@proxy.test:3128"), new("10.0.0.0/8,10.0.0.0/99"));
+        var proxy = new EnvironmentProxy(
+            new WebProxy("http://pi:geheim@proxy.test:3128"), new("10.0.0.0/8,10.0.0.0/99"));
         Assert.Equal(" through the proxy proxy.test:3128", proxy.Through(new("https://example.com/")));
         Assert.Equal("", proxy.Through(new("https://10.1.2.3/")));
         Assert.True(proxy.IsBypassed(new("https://10.1.2.3/")));

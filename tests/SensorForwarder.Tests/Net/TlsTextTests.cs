@@ -19,7 +19,8 @@ public sealed class TlsTextTests
 
     static async Task<string> SendAsync(Uri url, Certificates roots)
     {
-        using var sink = new HttpSink(new(null, new Dictionary<string, string>()) { Tls = new() { Roots = [roots.Root] } }, TimeProvider.System);
+        using var sink = new HttpSink(
+            new(null, new Dictionary<string, string>()) { Tls = new() { Roots = [roots.Root] } }, TimeProvider.System);
         return (await sink.SendAsync(Batch, new() { HttpEndpoint = url }, Token)).Reason;
     }
 
@@ -62,8 +63,10 @@ public sealed class TlsTextTests
             },
             Token);
         using var roots = new Certificates();
-        Assert.Contains("during the TLS handshake", await SendAsync(new("https://127.9.9.103:8883/"), roots), StringComparison.Ordinal);
-        world.Use(world.WorkloadIdentity with { GatewayHostName = "127.9.9.103" }, new() { Transport = HubTransport.Mqtt });
+        var reason = await SendAsync(new("https://127.9.9.103:8883/"), roots);
+        Assert.Contains("during the TLS handshake", reason, StringComparison.Ordinal);
+        world.Use(
+            world.WorkloadIdentity with { GatewayHostName = "127.9.9.103" }, new() { Transport = HubTransport.Mqtt });
         await world.StartAsync();
         await world.Log.Waits("127.9.9.103:8883: the connection was closed during the TLS handshake");
         await serving;

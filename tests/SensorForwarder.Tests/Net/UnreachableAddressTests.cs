@@ -15,8 +15,8 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Net;
 
-/// <summary>A name whose first address drops everything, as with broken IPv6: each connection of the module gets through to the second.
-/// Everything is real but the resolver.</summary>
+/// <summary>A name whose first address drops everything, as with broken IPv6: each connection of the module gets
+/// through to the second. Everything is real but the resolver.</summary>
 public sealed class UnreachableAddressTests
 {
     const string Page = """
@@ -32,6 +32,9 @@ public sealed class UnreachableAddressTests
     static Dialer NewDialer(BlackHole first, IPAddress? second = null) =>
         new(TimeProvider.System, (_, _) => Task.FromResult<IPAddress[]>([first.Address, second ?? IPAddress.Loopback]));
 
+    static Dialer NewDialer(params string[] addresses) =>
+        new(TimeProvider.System, (_, _) => Task.FromResult<IPAddress[]>([.. addresses.Select(IPAddress.Parse)]));
+
     static Uri Renamed(Uri url) => new UriBuilder(url) { Host = "receiver.test" }.Uri;
 
     [Theory]
@@ -44,8 +47,11 @@ public sealed class UnreachableAddressTests
         await using var receiver = await Receiver.StartAsync(_ => Task.CompletedTask, isTls ? certificate : null);
         using var hole = new BlackHole(receiver.Url.Port);
         using var sink = new HttpSink(
-            new(null, new Dictionary<string, string>()) { Tls = new() { Roots = [roots.Root] } }, TimeProvider.System, NewDialer(hole));
-        Assert.Equal(SendResult.Accepted, await sink.SendAsync(Batch, new() { HttpEndpoint = Renamed(receiver.Url) }, Token));
+            new(null, new Dictionary<string, string>()) { Tls = new() { Roots = [roots.Root] } },
+            TimeProvider.System,
+            NewDialer(hole));
+        var result = await sink.SendAsync(Batch, new() { HttpEndpoint = Renamed(receiver.Url) }, Token);
+        Assert.Equal(SendResult.Accepted, result);
     }
 
     [Fact]
@@ -53,24 +59,23 @@ public sealed class UnreachableAddressTests
     {
         var port = FreePort.Find();
         using var sink = new HttpSink(
-            new(null, new Dictionary<string, string>()),
-            TimeProvider.System,
-            new(TimeProvider.System, (_, _) => Task.FromResult<IPAddress[]>([IPAddress.Parse("127.0.0.2"), IPAddress.Loopback])));
+            new(null, new Dictionary<string, string>()), TimeProvider.System, NewDialer("127.0.0.2", "127.0.0.1"));
         var result = await sink.SendAsync(Batch, new() { HttpEndpoint = new($"http://receiver.test:{port}/") }, Token);
-        Assert.Equal(
-            new SendResult(SendOutcome.Retry, "127.0.0.2: Connection refused; 127.0.0.1: Connection refused") { NotSent = true }, result);
+        const string Reason = "127.0.0.2: Connection refused; 127.0.0.1: Connection refused";
+        Assert.Equal(new SendResult(SendOutcome.Retry, Reason) { NotSent = true }, result);
     }
 
     [Fact]
     public async Task Of_a_receiver_whose_name_is_not_resolved_the_name_is_said()
     {
+        var failure = new IOException("the server does not answer");
         using var sink = new HttpSink(
             new(null, new Dictionary<string, string>()),
             TimeProvider.System,
-            new(TimeProvider.System, (_, _) => Task.FromException<IPAddress[]>(new IOException("the server does not answer"))));
+            new(TimeProvider.System, (_, _) => Task.FromException<IPAddress[]>(failure)));
         var result = await sink.SendAsync(Batch, new() { HttpEndpoint = new("http://receiver.test/") }, Token);
-        Assert.Equal(
-            new SendResult(SendOutcome.Retry, "the name receiver.test could not be resolved (the server does not answer)") { NotSent = true }, result);
+        const string Reason = "the name receiver.test could not be resolved (the server does not answer)";
+        Assert.Equal(new SendResult(SendOutcome.Retry, Reason) { NotSent = true }, result);
     }
 
     [Theory]
@@ -98,7 +103,7 @@ public sealed class UnreachableAddressTests
         world.Use(
             world.WorkloadIdentity with { GatewayHostName = "localhost" },
             new() { Transport = HubTransport.Auto },
-            new(TimeProvider.System, (_, _) => Task.FromResult<IPAddress[]>([IPAddress.Parse("127.9.9.101"), IPAddress.Parse("127.9.9.102")])));
+            NewDialer("127.9.9.101", "127.9.9.102"));
         await world.StartAsync();
         const string Tried = "127.9.9.101: Connection refused; 127.9.9.102: Connection refused";
         await world.Log.Waits($"No connection to localhost: localhost:8883: {Tried}; localhost:443: {Tried}.");
@@ -109,7 +114,8 @@ public sealed class UnreachableAddressTests
     {
         await using var page = await Receiver.StartAsync(context => context.Response.WriteAsync(Page));
         using var hole = new BlackHole(page.Url.Port);
-        using var watch = new UpstreamWatch(new(Renamed(page.Url)), TimeProvider.System, new LogLines().For<UpstreamWatch>(), NewDialer(hole));
+        using var watch = new UpstreamWatch(
+            new(Renamed(page.Url)), TimeProvider.System, new LogLines().For<UpstreamWatch>(), NewDialer(hole));
         await watch.StartAsync(Token);
         await Until.True(() => watch.Waiting == 7);
         await watch.StopAsync(Token);
@@ -135,7 +141,11 @@ public sealed class UnreachableAddressTests
         using var hole = new BlackHole(collector.Url.Port);
         await using var parts = await new SettingsFixture().StartAsync();
         using var metrics = new ModuleMetrics(
-            BootOptions.Read(new ConfigurationBuilder().Build()), parts.Buffer, parts.Forwarder, parts.Scheduler, TimeProvider.System);
+            BootOptions.Read(new ConfigurationBuilder().Build()),
+            parts.Buffer,
+            parts.Forwarder,
+            parts.Scheduler,
+            TimeProvider.System);
         var options = new OtlpOptions(Renamed(collector.Url), Enum.Parse<OtlpExportProtocol>(protocol))
         {
             Headers = new Dictionary<string, string>(),
@@ -144,7 +154,8 @@ public sealed class UnreachableAddressTests
             Timeout = TimeSpan.FromSeconds(10),
         };
         var log = new LogLines();
-        using var export = new OtlpExport(options, metrics, NewDialer(hole), TimeProvider.System, log.For<OtlpExport>());
+        using var export = new OtlpExport(
+            options, metrics, NewDialer(hole), TimeProvider.System, log.For<OtlpExport>());
         await export.StartAsync(Token);
         await pushed.Task.WaitAsync(Until.Limit, TimeProvider.System, Token);
         await export.StopAsync(Token);

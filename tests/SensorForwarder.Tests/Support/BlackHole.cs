@@ -3,8 +3,8 @@ using System.Net.Sockets;
 
 namespace SensorForwarder.Tests.Support;
 
-/// <summary>A loopback address on whose port nothing is refused and nothing is accepted, as where a firewall drops everything: a listener
-/// whose queue is full, so that the kernel drops each SYN.</summary>
+/// <summary>A loopback address on whose port nothing is refused and nothing is accepted, as where a firewall drops
+/// everything: a listener whose queue is full, so that the kernel drops each SYN.</summary>
 internal sealed class BlackHole : IDisposable
 {
     readonly Socket _listener = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);

@@ -35,7 +35,7 @@ internal sealed class DatabaseFile(
     /// <exception cref="SqliteFailure">The volume can't be used now.</exception>
     public QueueStore Open(string? damage, long minLastId)
     {
-        System.IO.Directory.CreateDirectory(files.Directory);
+        files.CreateDirectory();
         using var cipher = NewCipher();
         var salvage = new BufferSalvage(files, options, timeProvider, cipher);
         if (salvage.FinishInterrupted())

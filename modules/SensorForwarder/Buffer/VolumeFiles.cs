@@ -43,6 +43,9 @@ internal sealed partial class VolumeFiles(string directory, Action<VolumeOperati
         return info.Exists ? info.Length : 0;
     }
 
+    /// <summary>Creates the directory, and those above it, for the owner only. Existing ones are left alone.</summary>
+    public void CreateDirectory() => CreateDirectory(Path.GetFullPath(Directory));
+
     public void Rename(string from, string to)
     {
         observer?.Invoke(new VolumeOperation(VolumeOperationKind.Rename, from, to));
@@ -146,6 +149,18 @@ internal sealed partial class VolumeFiles(string directory, Action<VolumeOperati
         if (!OperatingSystem.IsWindows())
             options.UnixCreateMode = OwnerOnly;
         return new FileStream(path, options);
+    }
+
+    static void CreateDirectory(string path)
+    {
+        if (System.IO.Directory.Exists(path))
+            return;
+        if (Path.GetDirectoryName(path) is { Length: > 0 } above)
+            CreateDirectory(above);
+        if (OperatingSystem.IsWindows())
+            System.IO.Directory.CreateDirectory(path);
+        else
+            System.IO.Directory.CreateDirectory(path, OwnerOnly | UnixFileMode.UserExecute);
     }
 
 #pragma warning disable IDE1006 // The functions have the C library's names.

@@ -78,8 +78,9 @@ internal static class BufferKeys
             writer.WriteEndObject();
         }
 
-        Directory.CreateDirectory(directory);
-        new VolumeFiles(directory, null).WritePrivate(path, json.ToArray());
+        var files = new VolumeFiles(directory, null);
+        files.CreateDirectory();
+        files.WritePrivate(path, json.ToArray());
         return key;
     }
 }

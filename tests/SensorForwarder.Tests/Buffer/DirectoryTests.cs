@@ -1,0 +1,29 @@
+using System.Runtime.Versioning;
+
+namespace SensorForwarder.Tests.Buffer;
+
+/// <summary>Who may look into the directory of the buffer.</summary>
+[SupportedOSPlatform("linux")]
+public sealed class DirectoryTests
+{
+    const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+
+    [Fact]
+    public async Task Directories_that_are_made_are_for_the_owner_only_and_those_that_are_there_stay_as_they_are()
+    {
+        using var files = new BufferFixture();
+        var there = Path.Combine(files.Directory, "there");
+        const UnixFileMode Mode = OwnerOnly | UnixFileMode.GroupRead | UnixFileMode.OtherExecute;
+        Directory.CreateDirectory(there, Mode);
+        var made = Path.Combine(there, "made", "data");
+        await using (await files.OpenAsync(with: options => options with { Directory = made }))
+        {
+            Assert.Equal(Mode, File.GetUnixFileMode(there));
+            Assert.Equal(OwnerOnly, File.GetUnixFileMode(Path.GetDirectoryName(made)!));
+            Assert.Equal(OwnerOnly, File.GetUnixFileMode(made));
+        }
+
+        await using (await files.OpenAsync(with: options => options with { Directory = there }))
+            Assert.Equal(Mode, File.GetUnixFileMode(there));
+    }
+}

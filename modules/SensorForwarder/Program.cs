@@ -88,6 +88,7 @@ services.AddSingleton(events).AddSingleton<Trends>().AddSingleton<LinkReport>().
 services.AddSingleton(guard).AddSingleton<Endpoints>();
 
 // What runs, in this order; it stops in the reverse one: first sensing, then forwarding, then the connection, and last what tells of it.
+services.AddHostedService<CertificateWatch>();
 if (boot.Otlp is { } otlp) services.AddSingleton(otlp).AddHostedService<OtlpExport>();
 if (boot.Identity is { } identity)
 {

@@ -2,13 +2,14 @@ using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Logging;
 using SensorForwarder.EdgeHub;
 using SensorForwarder.Forwarding;
+using SensorForwarder.Net;
 using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Configuration;
 
 /// <summary>
 /// What can't change while the module runs, and secrets: read once from the environment (<c>Section__Name</c>) or
-/// appsettings.json. Immutable.
+/// appsettings.json. Immutable, but for the content of the files in <see cref="Tls"/>.
 /// </summary>
 internal sealed record BootOptions
 {
@@ -59,6 +60,9 @@ internal sealed record BootOptions
 
     /// <summary>The module in the body of batches.</summary>
     public required string ModuleId { get; init; }
+
+    /// <summary>The files of certificates and keys, for each receiver.</summary>
+    public IEnumerable<TlsFiles> Tls => new[] { Http.Tls, Otlp?.Tls, Identity?.Tls }.OfType<TlsFiles>();
 
     public LogLevel LogLevel { get; init; } = LogLevel.Information;
 

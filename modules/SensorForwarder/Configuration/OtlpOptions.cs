@@ -1,5 +1,6 @@
 using OpenTelemetry.Exporter;
 using OpenTelemetry.Metrics;
+using SensorForwarder.Net;
 
 namespace SensorForwarder.Configuration;
 
@@ -19,7 +20,7 @@ internal sealed record OtlpOptions(Uri Endpoint, OtlpExportProtocol Protocol)
 
     public MetricReaderTemporalityPreference Temporality { get; init; }
 
-    public ClientTls Tls { get; init; } = new();
+    public TlsFiles Tls { get; init; } = new();
 
     /// <summary>What the receiver is told about the module beside what the module knows, and rather than that.</summary>
     public required IReadOnlyDictionary<string, string> ResourceAttributes { get; init; }

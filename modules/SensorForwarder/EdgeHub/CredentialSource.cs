@@ -1,4 +1,3 @@
-using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 
 namespace SensorForwarder.EdgeHub;
@@ -27,14 +26,15 @@ internal sealed class CredentialSource(EdgeIdentity identity, TimeSpan tokenLife
     /// <exception cref="DialException">There are none to be had; the message says why.</exception>
     public async Task<HubCredentials> GetAsync(CancellationToken cancellationToken)
     {
-        if (_held is { Token: not null } held && RenewIn(held) > TimeSpan.Zero) return held;
+        if (!identity.Tls.TryRead(out var tls, out var fault)) throw new DialException(DialFailure.Credentials, fault);
+        if (_held is { Token: not null } held && RenewIn(held) > TimeSpan.Zero)
+            return held with { Roots = tls.Roots ?? held.Roots };
         Forget();
         try
         {
             var made = timeProvider.GetTimestamp();
-            var certificate = ReadClientCertificate();
-            var token = certificate is null ? await MakeTokenAsync(cancellationToken) : null;
-            return _held = new(token, await GetRootsAsync(cancellationToken), certificate, made);
+            var token = tls.Certificate is null ? await MakeTokenAsync(cancellationToken) : null;
+            return _held = new(token, tls.Roots ?? await GetBundleAsync(cancellationToken), tls.Certificate, made);
         }
         catch (WorkloadApiException exception)
         {
@@ -48,17 +48,9 @@ internal sealed class CredentialSource(EdgeIdentity identity, TimeSpan tokenLife
         : (tokenLife * HubOptions.RenewAt) - timeProvider.GetElapsedTime(credentials.MadeAt);
 
     /// <summary>They were refused, or the clock that they were made with has stepped: the next ones are new.</summary>
-    public void Forget()
-    {
-        _held?.ClientCertificate?.Dispose();
-        _held = null;
-    }
+    public void Forget() => _held = null;
 
-    public void Dispose()
-    {
-        Forget();
-        _workload?.Dispose();
-    }
+    public void Dispose() => _workload?.Dispose();
 
     Task<SasToken> MakeTokenAsync(CancellationToken cancellationToken)
     {
@@ -67,44 +59,9 @@ internal sealed class CredentialSource(EdgeIdentity identity, TimeSpan tokenLife
             SasToken.Audience(identity), timeProvider.GetUtcNow() + tokenLife, sign, cancellationToken);
     }
 
-    /// <summary>The only roots to trust, or null for the system's.</summary>
-    async Task<X509Certificate2Collection?> GetRootsAsync(CancellationToken cancellationToken)
-    {
-        if (identity.TrustedCaFile is not { } path)
-        {
-            return _workload is not null && identity.GatewayHostName is not null
-                ? await _workload.GetTrustBundleAsync(cancellationToken)
-                : null;
-        }
-
-        try
-        {
-            var roots = new X509Certificate2Collection();
-            roots.ImportFromPemFile(path);
-            return roots.Count > 0 ? roots : [X509CertificateLoader.LoadCertificateFromFile(path)];
-        }
-        catch (Exception exception) when (IsUnreadable(exception))
-        {
-            throw new DialException(DialFailure.Credentials,
-                $"EdgeModuleCACertificateFile: '{path}' can't be read as a certificate: {LogText.Clean(exception.Message)}", exception);
-        }
-    }
-
-    X509Certificate2? ReadClientCertificate()
-    {
-        if (identity.ClientCertificateFile is not { } path) return null;
-        try
-        {
-            return X509Certificate2.CreateFromPemFile(path, identity.ClientKeyFile ?? path);
-        }
-        catch (Exception exception) when (IsUnreadable(exception))
-        {
-            throw new DialException(DialFailure.Credentials,
-                $"EdgeHub__ClientCertificateFile, EdgeHub__ClientKeyFile: '{path}' and '{identity.ClientKeyFile ?? path}' can't be "
-                + $"read as a PEM certificate with its key: {LogText.Clean(exception.Message)}", exception);
-        }
-    }
-
-    static bool IsUnreadable(Exception exception) =>
-        exception is IOException or UnauthorizedAccessException or CryptographicException or ArgumentException;
+    /// <summary>The trust bundle of IoT Edge, or null for the system's roots.</summary>
+    async Task<X509Certificate2Collection?> GetBundleAsync(CancellationToken cancellationToken) =>
+        _workload is not null && identity.GatewayHostName is not null
+            ? await _workload.GetTrustBundleAsync(cancellationToken)
+            : null;
 }

@@ -1,8 +1,10 @@
+using SensorForwarder.Net;
+
 namespace SensorForwarder.EdgeHub;
 
 /// <summary>
 /// Who this module is, and what proves it. Immutable. Exactly one of <see cref="SharedAccessKey"/>,
-/// <see cref="Workload"/> and <see cref="ClientCertificateFile"/> is set.
+/// <see cref="Workload"/> and the certificate in <see cref="Tls"/> is set.
 /// </summary>
 internal sealed record EdgeIdentity
 {
@@ -26,16 +28,9 @@ internal sealed record EdgeIdentity
     /// <summary>The workload API that signs for the module inside IoT Edge.</summary>
     public WorkloadEndpoint? Workload { get; init; }
 
-    /// <summary>PEM file with the X.509 certificate that proves the identity, and those between it and its root; read anew
-    /// for each connection, so that a renewed one is taken.</summary>
-    public string? ClientCertificateFile { get; init; }
-
-    /// <summary>PEM file with the key of that certificate; null: it is in the same file.</summary>
-    public string? ClientKeyFile { get; init; }
-
-    /// <summary>PEM or DER file of the only certificate authority to trust (iotedgehubdev); null for the trust bundle
-    /// of the workload API, or for the system's roots.</summary>
-    public string? TrustedCaFile { get; init; }
+    /// <summary>The X.509 certificate that proves the identity, with its key, and the only certificate authorities to
+    /// trust (iotedgehubdev). Without such a file the workload API's trust bundle, or the system's roots.</summary>
+    public TlsFiles Tls { get; init; } = new();
 
     /// <summary>The host that the connection goes to.</summary>
     public string DialledHostName => GatewayHostName ?? HubHostName;

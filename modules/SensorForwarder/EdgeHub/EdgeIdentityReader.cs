@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Configuration;
+using SensorForwarder.Net;
 
 namespace SensorForwarder.EdgeHub;
 
@@ -12,8 +13,8 @@ internal sealed class BootValueException(string message) : Exception(message);
 internal static class EdgeIdentityReader
 {
     public const string CertificateVariable = "EdgeHub__ClientCertificateFile";
-    const string CertificateKey = "EdgeHub:ClientCertificateFile";
-    const string PrivateKeyKey = "EdgeHub:ClientKeyFile";
+    public const string KeyVariable = "EdgeHub__ClientKeyFile";
+    public const string CaVariable = "EdgeModuleCACertificateFile";
     const int MaxIdLength = 128;
 
     // One of them without the others is a deployment that lost something, not a module without a hub.
@@ -53,9 +54,12 @@ internal static class EdgeIdentityReader
             DeviceId = Id(variable, "DeviceId ", Need("DeviceId")),
             ModuleId = Part("ModuleId") is { } module ? Id(variable, "ModuleId ", module) : null,
             SharedAccessKey = certificate is null ? Key(variable, Need("SharedAccessKey")) : default(ReadOnlyMemory<byte>?),
-            ClientCertificateFile = certificate,
-            ClientKeyFile = certificate is null ? null : Text(configuration, PrivateKeyKey),
-            TrustedCaFile = Text(configuration, "EdgeModuleCACertificateFile"),
+            Tls = new()
+            {
+                Roots = Named(configuration, CaVariable),
+                Certificate = certificate,
+                Key = Named(configuration, KeyVariable),
+            },
             Source = variable,
         };
     }
@@ -87,9 +91,9 @@ internal static class EdgeIdentityReader
     }
 
     /// <summary>The file of the certificate that stands for a key; null when the string has a key.</summary>
-    static string? ReadCertificate(string variable, Dictionary<string, string> parts, IConfiguration configuration)
+    static NamedFile? ReadCertificate(string variable, Dictionary<string, string> parts, IConfiguration configuration)
     {
-        var file = Text(configuration, CertificateKey);
+        var file = Named(configuration, CertificateVariable);
         var wanted = parts.TryGetValue("x509", out var text);
         if (wanted && !bool.TryParse(text, out wanted))
             throw new BootValueException($"{variable}: x509={LogText.Clean(text!)} is neither true nor false.");
@@ -99,6 +103,8 @@ internal static class EdgeIdentityReader
             throw new BootValueException($"{variable}: has both SharedAccessKey and x509=true. Leave one of them out.");
         if (!wanted && file is not null)
             throw new BootValueException($"{CertificateVariable}: set, but {variable} does not say x509=true. Add that, or unset the variable.");
+        if (file is null && Named(configuration, KeyVariable) is { } key)
+            throw new BootValueException($"{key} is the key of no certificate; set {CertificateVariable} too.");
         return file;
     }
 
@@ -151,6 +157,11 @@ internal static class EdgeIdentityReader
             ? value
             : throw new BootValueException($"{variable}: {part}'{LogText.Clean(value)}' is not an id: at most {MaxIdLength} "
                 + "printable ASCII characters without blank, '/', '+' and '#'.");
+
+    static NamedFile? Named(IConfiguration configuration, string variable) =>
+        Text(configuration, variable.Replace("__", ":", StringComparison.Ordinal)) is { } path
+            ? new(variable, path)
+            : null;
 
     static string? Text(IConfiguration configuration, string key) =>
         configuration[key] is { } value && !string.IsNullOrWhiteSpace(value) ? value.Trim() : null;

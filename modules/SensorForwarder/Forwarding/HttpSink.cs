@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.IO.Compression;
 using System.Net;
 using System.Net.Sockets;
@@ -26,6 +27,9 @@ internal sealed class HttpSink : ISink, IDisposable
     // What the system has taken can still be on its way: on that line it needs so long.
     const double SlowestBytesPerSecond = 4_000;
 
+    // For files of certificates and keys that are not there yet.
+    static readonly TimeSpan LookForFilesEvery = TimeSpan.FromSeconds(1);
+
     // So that a changed DNS entry is noticed.
     static readonly TimeSpan ConnectionLife = TimeSpan.FromMinutes(10);
 
@@ -33,6 +37,10 @@ internal sealed class HttpSink : ISink, IDisposable
     readonly TimeProvider _timeProvider;
     readonly Dialer _dialer;
     HttpClient _http;
+    ClientTls _tls = new(); // what _http was made with
+
+    // Completed while files of TLS are missing.
+    volatile TaskCompletionSource _filesMissing = NewSignal();
 
     // Of the request under way: it has a new TCP connection.
     Action? _connected;
@@ -49,11 +57,18 @@ internal sealed class HttpSink : ISink, IDisposable
         _http = NewClient();
     }
 
-    public bool IsReady(ForwardingSettings settings) => settings.HttpEndpoint is not null;
+    public bool IsReady(ForwardingSettings settings) =>
+        settings.HttpEndpoint is { } endpoint
+        && (!_filesMissing.Task.IsCompleted || endpoint.Scheme != Uri.UriSchemeHttps);
 
-    // Only new settings bring an endpoint, and those wake the forwarder by themselves.
-    public Task WaitUntilReadyAsync(CancellationToken cancellationToken) =>
-        Task.Delay(Timeout.InfiniteTimeSpan, _timeProvider, cancellationToken);
+    // Only new settings bring an endpoint, and those wake the forwarder. Files appear without a word.
+    public async Task WaitUntilReadyAsync(CancellationToken cancellationToken)
+    {
+        await _filesMissing.Task.WaitAsync(cancellationToken);
+        while (!_options.Tls.TryRead(out _, out _))
+            await Task.Delay(LookForFilesEvery, _timeProvider, cancellationToken);
+        _filesMissing = NewSignal();
+    }
 
     public bool IsMetered => false;
 
@@ -95,6 +110,12 @@ internal sealed class HttpSink : ISink, IDisposable
                     Allow(answerTimeout, "no answer came");
                 }));
             if (body.Length >= _announceFrom) request.Headers.ExpectContinue = true;
+            if (!TakeTlsFiles(out var fault) && target.Scheme == Uri.UriSchemeHttps)
+            {
+                _filesMissing.TrySetResult();
+                return new SendResult(SendOutcome.Retry, fault) { NotSent = true };
+            }
+
             _connected = () => Allow(HandshakeTimeout, "no TLS connection was made");
             try
             {
@@ -127,8 +148,7 @@ internal sealed class HttpSink : ISink, IDisposable
             {
                 if (isHalfSent) _announceFrom = Math.Min(_announceFrom, body.Length);
                 var reason = Explain(exception, _timeProvider);
-                var isSent = !IsBeforeRequest(exception.HttpRequestError);
-                return new SendResult(SendOutcome.Retry, reason) { NotSent = !isSent };
+                return new SendResult(SendOutcome.Retry, reason) { NotSent = IsBeforeRequest(exception.HttpRequestError) };
             }
             catch (IOException exception)
             {
@@ -145,12 +165,23 @@ internal sealed class HttpSink : ISink, IDisposable
 
     public void Dispose() => _http.Dispose();
 
+    /// <summary>Uses the certificates and keys as they are on disk. Connections with others are closed.</summary>
+    bool TakeTlsFiles([NotNullWhen(false)] out string? fault)
+    {
+        if (!_options.Tls.TryRead(out var tls, out fault)) return false;
+        if (tls == _tls) return true;
+        _tls = tls;
+        _http.Dispose();
+        _http = NewClient();
+        return true;
+    }
+
     HttpClient NewClient()
     {
         var handler = _dialer.NewHandler(ConnectTimeout, () => _connected?.Invoke());
         handler.MaxConnectionsPerServer = 1;
         handler.PooledConnectionLifetime = ConnectionLife;
-        handler.SslOptions = _options.Tls.ToOptions();
+        handler.SslOptions = _tls.ToOptions();
         return new(handler) { Timeout = Timeout.InfiniteTimeSpan };
     }
 
@@ -186,6 +217,8 @@ internal sealed class HttpSink : ISink, IDisposable
         var isUpgrade = to.Scheme == Uri.UriSchemeHttps && from.Scheme == Uri.UriSchemeHttp;
         return to.IdnHost == from.IdnHost && to.UserInfo.Length == 0 && (isSameServer || isUpgrade) ? to : null;
     }
+
+    static TaskCompletionSource NewSignal() => new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     static ReadOnlyMemory<byte> Pack(ReadOnlyMemory<byte> body)
     {

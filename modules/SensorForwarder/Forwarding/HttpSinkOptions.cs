@@ -1,3 +1,5 @@
+using SensorForwarder.Net;
+
 namespace SensorForwarder.Forwarding;
 
 /// <summary>What the HTTP sink sends besides the batch, and whom it trusts. Boot values, since they are secrets; never
@@ -9,7 +11,7 @@ internal sealed record HttpSinkOptions(string? Authorization, IReadOnlyDictionar
     // What is shorter is a name or a number, and common in any text.
     const int ShortestSecret = 6;
 
-    public ClientTls Tls { get; init; } = new();
+    public TlsFiles Tls { get; init; } = new();
 
     /// <summary>What must not be shown, the longest first: the credentials, and values of headers and of the query long enough
     /// for a key.</summary>

@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Logging;
+using SensorForwarder.Net;
 
 namespace SensorForwarder.Operations;
 
@@ -46,4 +47,40 @@ internal static partial class Log
         "no_proxy: '{Entry}' is not understood and has no effect. Allowed are *, host names, addresses, ranges such as "
         + "10.0.0.0/8 or 10.*, and a port behind a name or an address.")]
     public static partial void NoProxyEntry(ILogger logger, string entry);
+
+    [LoggerMessage(9020, LogLevel.Warning,
+        "{Fault}. Without it no connection is made; it is looked for again at each attempt. Readings are kept.")]
+    public static partial void TlsFilesMissing(ILogger logger, string fault);
+
+    [LoggerMessage(9021, LogLevel.Warning,
+        "{Fault}. What was read before stays in use; the file is read again before the next connection.")]
+    public static partial void TlsFilesBad(ILogger logger, string fault);
+
+    [LoggerMessage(9022, LogLevel.Information, "{Variables}: the files are good again; the next connection uses them.")]
+    public static partial void TlsFilesGood(ILogger logger, string variables);
+
+    [LoggerMessage(9023, LogLevel.Information,
+        "{Variables}: the files have changed; the next connection uses the new content.")]
+    public static partial void TlsFilesRenewed(ILogger logger, string variables);
+
+    [LoggerMessage(9024, LogLevel.Warning,
+        "{File} has a certificate of {Subject} that expires at {Until}, in {Days:0.0} days. Replace it, and its key; "
+        + "the next connection uses the new one, without a restart.")]
+    public static partial void CertificateExpires(
+        ILogger logger, NamedFile file, string subject, string until, double days);
+
+    [LoggerMessage(9025, LogLevel.Error,
+        "{File} has a certificate of {Subject} that expired at {Until}; this machine's clock says {Now}. Replace it, "
+        + "and its key, or set the clock; the next connection uses the new one, without a restart.")]
+    public static partial void CertificateExpired(
+        ILogger logger, NamedFile file, string subject, string until, string now);
+
+    [LoggerMessage(9026, LogLevel.Warning,
+        "{File} has a key, and others can read it (mode {Mode}). Run chmod 600 on it; its owner has to be "
+        + "the user that the module runs as (uid {User}).")]
+    public static partial void KeyExposed(ILogger logger, NamedFile file, string mode, uint user);
+
+    [LoggerMessage(9027, LogLevel.Error,
+        "The files of certificates and keys could not be examined; retried in a minute.")]
+    public static partial void CertificateWatchFailed(ILogger logger, Exception exception);
 }

@@ -52,6 +52,7 @@ internal sealed class ModuleMetrics : IDisposable
         Buffer(buffer);
         Forwarding(forwarder);
         if (hub is not null) Hub(hub);
+        Certificates(boot);
         Process();
     }
 
@@ -133,6 +134,13 @@ internal sealed class ModuleMetrics : IDisposable
         Counter("hub_acknowledged_bytes", "Bytes of those acknowledged, as MQTT packets.", () => hub.Counters.AcknowledgedBytes);
         Counter("hub_method_calls", "Direct methods that were called.", () => hub.Counters.MethodCalls);
     }
+
+    void Certificates(BootOptions boot) => Meter.CreateObservableGauge(
+        $"{Prefix}certificate_expiry_timestamp_seconds",
+        () => boot.Tls.Where(files => files.Current?.FirstToExpire is not null).Select(files => new Measurement<double>(
+            new DateTimeOffset(files.Current!.FirstToExpire!.NotAfter).ToUnixTimeSeconds(),
+            new KeyValuePair<string, object?>("variable", files.Certificate!.Variable))),
+        description: "When the certificate presented to a receiver, or the first of its chain, expires, as Unix time.");
 
     void Process()
     {

@@ -58,28 +58,19 @@ internal sealed class WatchedOtlpExporter : OtlpMetricExporter
     }
 
     /// <summary>What requests go through, and where it is seen why one fails.</summary>
-    sealed class Line : DelegatingHandler
+    sealed class Line(OtlpOptions options, Dialer dialer, TimeProvider timeProvider) : HttpMessageHandler
     {
-        readonly OtlpOptions _options;
-        readonly TimeProvider _timeProvider;
+        HttpMessageInvoker? _connections;
+        ClientTls? _tls; // what they were made with
         volatile bool _isConnected;
-
-        public Line(OtlpOptions options, Dialer dialer, TimeProvider timeProvider)
-        {
-            (_options, _timeProvider) = (options, timeProvider);
-            var handler = dialer.NewHandler(ConnectTimeout, () => _isConnected = true);
-            handler.PooledConnectionLifetime = ConnectionLife;
-            handler.SslOptions = options.Tls.ToOptions();
-            InnerHandler = handler;
-        }
 
         /// <summary>Why the last request failed; null: it did not, or nobody knows.</summary>
         public string? Objection { get; set; }
 
         public HttpClient CreateClient()
         {
-            var client = new HttpClient(this) { Timeout = _options.Timeout };
-            foreach (var (name, value) in _options.Headers)
+            var client = new HttpClient(this) { Timeout = options.Timeout };
+            foreach (var (name, value) in options.Headers)
                 client.DefaultRequestHeaders.TryAddWithoutValidation(name, value);
             return client;
         }
@@ -88,7 +79,7 @@ internal sealed class WatchedOtlpExporter : OtlpMetricExporter
         {
             try
             {
-                return Judge(base.Send(request, cancellationToken));
+                return Judge(Connections().Send(request, cancellationToken));
             }
             catch (Exception exception)
             {
@@ -101,13 +92,37 @@ internal sealed class WatchedOtlpExporter : OtlpMetricExporter
         {
             try
             {
-                return Judge(await base.SendAsync(request, cancellationToken));
+                return Judge(await Connections().SendAsync(request, cancellationToken));
             }
             catch (Exception exception)
             {
                 Objection = Explain(exception);
                 throw;
             }
+        }
+
+        protected override void Dispose(bool disposing)
+        {
+            _connections?.Dispose();
+            base.Dispose(disposing);
+        }
+
+        /// <summary>With the certificates and keys as they are on disk; connections with others are closed.</summary>
+        HttpMessageInvoker Connections()
+        {
+            if (!options.Tls.TryRead(out var tls, out var fault))
+            {
+                if (options.Endpoint.Scheme == Uri.UriSchemeHttps) throw new HttpRequestException(fault);
+                tls = _tls ?? new();
+            }
+
+            if (_connections is not null && tls == _tls) return _connections;
+            _connections?.Dispose();
+            _tls = tls;
+            var handler = dialer.NewHandler(ConnectTimeout, () => _isConnected = true);
+            handler.PooledConnectionLifetime = ConnectionLife;
+            handler.SslOptions = tls.ToOptions();
+            return _connections = new(handler);
         }
 
         HttpResponseMessage Judge(HttpResponseMessage response)
@@ -123,8 +138,8 @@ internal sealed class WatchedOtlpExporter : OtlpMetricExporter
             var what = _isConnected ? "answer" : "connection";
             _isConnected = false;
             return exception is OperationCanceledException
-                ? $"no {what} within {_options.Timeout.TotalSeconds:0.###} s"
-                : HttpSink.Explain(exception, _timeProvider);
+                ? $"no {what} within {options.Timeout.TotalSeconds:0.###} s"
+                : HttpSink.Explain(exception, timeProvider);
         }
     }
 }

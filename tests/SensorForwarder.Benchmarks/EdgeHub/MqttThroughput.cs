@@ -118,7 +118,7 @@ internal static class MqttThroughput
     static async Task<IMqttClient> ConnectBareAsync(EdgeIdentity identity, CancellationToken cancellationToken)
     {
         var roots = new X509Certificate2Collection();
-        roots.ImportFromPemFile(identity.TrustedCaFile!);
+        roots.ImportFromPemFile(identity.Tls.Roots!.Path);
         var client = new MqttClientFactory().CreateMqttClient();
         await client.ConnectAsync(
             new MqttClientOptionsBuilder()

@@ -76,7 +76,7 @@ internal sealed class PubackServer : IDisposable
         DeviceId = "pi1",
         ModuleId = "telemetry",
         SharedAccessKey = RandomNumberGenerator.GetBytes(32),
-        TrustedCaFile = CaFileIn(directory),
+        Tls = new() { Roots = new(EdgeIdentityReader.CaVariable, CaFileIn(directory)) },
         Source = "benchmark",
     };
 

@@ -50,7 +50,7 @@ internal static class Drain
             {
                 ["EdgeHubConnectionString"] =
                     $"HostName={hub.HubHostName};GatewayHostName={hub.GatewayHostName};DeviceId={hub.DeviceId};ModuleId={hub.ModuleId};SharedAccessKey={key}",
-                ["EdgeModuleCACertificateFile"] = hub.TrustedCaFile!,
+                ["EdgeModuleCACertificateFile"] = hub.Tls.Roots!.Path,
                 ["EdgeHub__Transport"] = "mqtt",
             },
             cancellationToken);

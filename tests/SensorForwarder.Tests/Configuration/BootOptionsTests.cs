@@ -1,4 +1,3 @@
-using System.Security.Cryptography.X509Certificates;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Configuration;
@@ -67,8 +66,6 @@ public sealed class BootOptionsTests
     [InlineData("Http__Headers__X Key", "secret")]
     [InlineData("Http__Headers__Content-Type", "secret")]
     [InlineData("Http__Headers__Host", "secret")]
-    [InlineData("Http__CaFile", "/no/such/file.pem")]
-    [InlineData("Http__ClientCertificateFile", "/no/such/file.pem")]
     [InlineData("Http__ClientKeyFile", "/no/such/file.pem")]
     public void A_bad_value_of_the_http_sink_is_named_and_no_secret_is_shown(string name, string value)
     {
@@ -129,20 +126,37 @@ public sealed class BootOptionsTests
             return path;
         }
 
-        var ca = Save("ca.pem", roots.Root.ExportCertificatePem());
-        var certificate = Save("client.pem", ours.ExportCertificatePem() + "\n" + roots.Root.ExportCertificatePem());
-        var key = Save("client.key", ours.GetECDsaPrivateKey()!.ExportPkcs8PrivateKeyPem());
-        var wrong = Save("wrong.key", other.GetECDsaPrivateKey()!.ExportPkcs8PrivateKeyPem());
-        var http = Read(("Http__CaFile", ca), ("Http__ClientCertificateFile", certificate), ("Http__ClientKeyFile", key)).Http;
-        Assert.Equal(roots.Root.Thumbprint, Assert.Single(http.Tls.Roots!).Thumbprint);
-        Assert.True(http.Tls.Certificate!.HasPrivateKey);
-        Assert.Equal(roots.Root.Thumbprint, Assert.Single(http.Tls.Chain).Thumbprint);
+        string FaultOf(params (string, string)[] environment) =>
+            Read(environment).Http.Tls.TryRead(out _, out var fault) ? "none" : fault;
 
-        Assert.StartsWith("Http__ClientKeyFile: ", Assert.Throws<BootValueException>(
-            () => Read(("Http__ClientCertificateFile", certificate), ("Http__ClientKeyFile", wrong))).Message, StringComparison.Ordinal);
-        Assert.StartsWith("Http__ClientCertificateFile: ", Assert.Throws<BootValueException>(
-            () => Read(("Http__ClientCertificateFile", certificate))).Message, StringComparison.Ordinal);
-        Assert.StartsWith("Http__CaFile: ", Assert.Throws<BootValueException>(
-            () => Read(("Http__CaFile", Save("bad.pem", "no certificate")))).Message, StringComparison.Ordinal);
+        var ca = Save("ca.pem", Certificates.Pem(roots.Root));
+        var certificate = Save("client.pem", Certificates.Pem(ours, roots.Root));
+        var key = Save("client.key", Certificates.KeyPem(ours));
+        var both = Save("both.pem", Certificates.KeyPem(ours) + Certificates.Pem(ours, roots.Root));
+        var binary = Path.Combine(directory.Directory, "ca.der");
+        File.WriteAllBytes(binary, roots.Root.RawData);
+        foreach (var environment in new (string, string)[][]
+        {
+            [("Http__CaFile", ca), ("Http__ClientCertificateFile", certificate), ("Http__ClientKeyFile", key)],
+            [("Http__CaFile", binary), ("Http__ClientCertificateFile", both)],
+        })
+        {
+            Assert.True(Read(environment).Http.Tls.TryRead(out var tls, out _));
+            Assert.Equal(roots.Root.Thumbprint, Assert.Single(tls.Roots!).Thumbprint);
+            Assert.True(tls.Certificate!.HasPrivateKey);
+            Assert.Equal(roots.Root.Thumbprint, Assert.Single(tls.Chain).Thumbprint);
+        }
+
+        var wrong = Save("wrong.key", Certificates.KeyPem(other));
+        Assert.StartsWith(
+            $"Http__ClientKeyFile: '{wrong}' has no key",
+            FaultOf(("Http__ClientCertificateFile", certificate), ("Http__ClientKeyFile", wrong)),
+            StringComparison.Ordinal);
+        Assert.StartsWith(
+            $"Http__ClientCertificateFile: '{certificate}' has no key",
+            FaultOf(("Http__ClientCertificateFile", certificate)), StringComparison.Ordinal);
+        var bad = Save("bad.pem", "no certificate");
+        Assert.Equal($"Http__CaFile: '{bad}' has no certificate (PEM or DER)", FaultOf(("Http__CaFile", bad)));
+        Assert.Equal("Http__CaFile: '/no/such/file.pem' is not there", FaultOf(("Http__CaFile", "/no/such/file.pem")));
     }
 }

@@ -83,7 +83,6 @@ public sealed class OtlpBootTests
     [InlineData("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "sometimes")]
     [InlineData("OTEL_METRICS_EXPORTER", "prometheus")]
     [InlineData("OTEL_SDK_DISABLED", "yes")]
-    [InlineData("OTEL_EXPORTER_OTLP_CERTIFICATE", "/none.pem")]
     [InlineData("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/none.key")]
     public void A_malformed_one_is_named_with_its_value(string name, string value)
     {

@@ -36,7 +36,7 @@ public sealed class FuzzTests
         DeviceId = "pi1",
         ModuleId = "telemetry",
         SharedAccessKey = new byte[] { 1, 2, 3 },
-        TrustedCaFile = hub.CaFile,
+        Tls = new() { Roots = new(EdgeIdentityReader.CaVariable, hub.CaFile) },
         Source = "test",
     };
 

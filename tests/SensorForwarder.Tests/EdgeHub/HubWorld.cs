@@ -96,7 +96,7 @@ internal sealed class HubWorld : IAsyncDisposable
             {
                 Workload = null,
                 SharedAccessKey = Convert.FromBase64String(Key),
-                TrustedCaFile = file,
+                Tls = new() { Roots = new(EdgeIdentityReader.CaVariable, file) },
                 Source = "EdgeHubConnectionString",
             };
         }

@@ -41,7 +41,7 @@ public sealed class IdentityTests
     {
         var identity = Read(("EdgeHubConnectionString", Full), ("EdgeModuleCACertificateFile", "/ca.pem"))!;
         Assert.Equal(("gw", "d/m", "h.azure-devices.net"), (identity.DialledHostName, identity.ClientId, identity.HubHostName));
-        Assert.Equal("/ca.pem", identity.TrustedCaFile);
+        Assert.Equal("/ca.pem", identity.Tls.Roots!.Path);
         Assert.Equal(Convert.FromBase64String(Key), identity.SharedAccessKey!.Value.ToArray());
         Assert.DoesNotContain(Key, identity.ToString(), StringComparison.Ordinal);
     }
@@ -74,7 +74,7 @@ public sealed class IdentityTests
         var identity = Read(
             ("IotHubConnectionString", "HostName=h.azure-devices.net;DeviceId=d;x509=true"),
             ("EdgeHub__ClientCertificateFile", "/cert.pem"), ("EdgeHub__ClientKeyFile", "/key.pem"))!;
-        Assert.Equal(("/cert.pem", "/key.pem"), (identity.ClientCertificateFile, identity.ClientKeyFile));
+        Assert.Equal(("/cert.pem", "/key.pem"), (identity.Tls.Certificate!.Path, identity.Tls.Key!.Path));
         Assert.Null(identity.SharedAccessKey);
     }
 
@@ -119,6 +119,9 @@ public sealed class IdentityTests
             "both SharedAccessKey and x509=true",
             Refusal(("IotHubConnectionString", $"{X509};SharedAccessKey={Key}"), ("EdgeHub__ClientCertificateFile", "/c")),
             StringComparison.Ordinal);
+        Assert.StartsWith(
+            "EdgeHub__ClientKeyFile: '/k' is the key of no certificate; set EdgeHub__ClientCertificateFile",
+            Refusal(("IotHubConnectionString", Full), ("EdgeHub__ClientKeyFile", "/k")), StringComparison.Ordinal);
     }
 
     [Fact]

@@ -4,6 +4,7 @@ using System.Security.Cryptography.X509Certificates;
 using System.Text;
 using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.EdgeHub;
+using SensorForwarder.Net;
 
 namespace SensorForwarder.Tests.EdgeHub;
 
@@ -19,7 +20,7 @@ public sealed class WireTests
         DeviceId = "pi1",
         ModuleId = "telemetry",
         SharedAccessKey = Convert.FromBase64String(HubWorld.Key),
-        TrustedCaFile = hub.CaFile,
+        Tls = new() { Roots = new(EdgeIdentityReader.CaVariable, hub.CaFile) },
         Source = "EdgeHubConnectionString",
     };
 
@@ -117,8 +118,7 @@ public sealed class WireTests
         var (connect, shown) = await ConnectAsync(hub => Identity(hub) with
         {
             SharedAccessKey = null,
-            ClientCertificateFile = certificateFile,
-            ClientKeyFile = keyFile,
+            Tls = Files(hub),
         });
         Assert.Equal("pi1", shown);
         Assert.Equal(Convert.FromHexString("00044d5154540480"), VariableHeader(connect)[..8]);
@@ -127,11 +127,18 @@ public sealed class WireTests
         // A file that is gone is a line that names the variables; it may come back.
         await File.WriteAllTextAsync(keyFile, "no key", Token);
         await using var hub = new RawHub(_ => Task.CompletedTask, Clock);
-        using var dialer = Dialer(Identity(hub) with { SharedAccessKey = null, ClientCertificateFile = certificateFile, ClientKeyFile = keyFile });
+        using var dialer = Dialer(Identity(hub) with { SharedAccessKey = null, Tls = Files(hub) });
         var failure = await Assert.ThrowsAsync<DialException>(() => dialer.DialAsync(_ => { }, Token));
         Assert.Equal(DialFailure.Credentials, failure.Failure);
-        Assert.StartsWith("EdgeHub__ClientCertificateFile, EdgeHub__ClientKeyFile: ", failure.Message, StringComparison.Ordinal);
+        Assert.StartsWith($"EdgeHub__ClientKeyFile: '{keyFile}' has no key", failure.Message, StringComparison.Ordinal);
         directory.Delete(recursive: true);
+
+        TlsFiles Files(RawHub hub) => new()
+        {
+            Roots = new(EdgeIdentityReader.CaVariable, hub.CaFile),
+            Certificate = new(EdgeIdentityReader.CertificateVariable, certificateFile),
+            Key = new(EdgeIdentityReader.KeyVariable, keyFile),
+        };
     }
 
     [Fact]
@@ -179,11 +186,11 @@ public sealed class WireTests
             GatewayHostName = IPAddress.Loopback.ToString(),
             DeviceId = "d",
             SharedAccessKey = new byte[] { 1 },
-            TrustedCaFile = "/nowhere/ca.pem",
+            Tls = new() { Roots = new(EdgeIdentityReader.CaVariable, "/nowhere/ca.pem") },
             Source = "EdgeHubConnectionString",
         };
         using var dialer = Dialer(identity);
         var failure = await Assert.ThrowsAsync<DialException>(() => dialer.DialAsync(_ => { }, Token));
-        Assert.StartsWith("EdgeModuleCACertificateFile: '/nowhere/ca.pem' can't be read", failure.Message, StringComparison.Ordinal);
+        Assert.Equal("EdgeModuleCACertificateFile: '/nowhere/ca.pem' is not there", failure.Message);
     }
 }

@@ -47,7 +47,6 @@ public sealed class ModuleProcessTests : IDisposable
     [InlineData("Http__Endpoint", "somewhere")]
     [InlineData("Http__Authorization", "Bearer of\na line break")]
     [InlineData("Http__Headers__Host", "elsewhere")]
-    [InlineData("Http__CaFile", "/none.pem")]
     [InlineData("Http__ClientKeyFile", "/none.key")]
     [InlineData("EdgeHub__MetricsUrl", "somewhere")]
     [InlineData("EdgeHub__MetricsUrl", "htp://user:Bearer@host/metrics?key=Bearer")]

@@ -185,8 +185,8 @@ public sealed class HttpReceiverTests
         using var theirs = new Certificates("other root");
         using var certificate = ours.Issue();
         await using var receiver = await Receiver.StartAsync(_ => Task.CompletedTask, certificate);
-        Assert.Equal(SendOutcome.Accepted, (await SendAsync(receiver.Url, Plain with { Tls = new() { Roots = [ours.Root] } })).Outcome);
-        foreach (var options in new[] { Plain, Plain with { Tls = new() { Roots = [theirs.Root] } } })
+        Assert.Equal(SendOutcome.Accepted, (await SendAsync(receiver.Url, Plain with { Tls = ours.Files() })).Outcome);
+        foreach (var options in new[] { Plain, Plain with { Tls = theirs.Files() } })
         {
             var result = await SendAsync(receiver.Url, options);
             Assert.Equal((SendOutcome.Retry, true), (result.Outcome, result.NotSent));
@@ -200,7 +200,8 @@ public sealed class HttpReceiverTests
         using var roots = new Certificates();
         using var certificate = roots.Issue("example.com");
         await using var receiver = await Receiver.StartAsync(_ => Task.CompletedTask, certificate);
-        Assert.Contains("RemoteCertificateNameMismatch", (await SendAsync(receiver.Url, Plain with { Tls = new() { Roots = [roots.Root] } })).Reason, StringComparison.Ordinal);
+        var result = await SendAsync(receiver.Url, Plain with { Tls = roots.Files() });
+        Assert.Contains("RemoteCertificateNameMismatch", result.Reason, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -217,8 +218,8 @@ public sealed class HttpReceiverTests
                 return Task.CompletedTask;
             },
             certificate, asksForClient: true);
-        Assert.Equal(SendOutcome.Retry, (await SendAsync(receiver.Url, Plain with { Tls = new() { Roots = [roots.Root] } })).Outcome);
-        var options = Plain with { Tls = new() { Roots = [roots.Root], Certificate = client } };
+        Assert.Equal(SendOutcome.Retry, (await SendAsync(receiver.Url, Plain with { Tls = roots.Files() })).Outcome);
+        var options = Plain with { Tls = roots.Files(client) };
         Assert.Equal(SendOutcome.Accepted, (await SendAsync(receiver.Url, options)).Outcome);
         Assert.Equal("CN=pi-7 HTTP/2", seen);
     }

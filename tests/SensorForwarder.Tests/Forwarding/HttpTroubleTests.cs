@@ -100,7 +100,8 @@ public sealed class HttpTroubleTests
             },
             certificate);
         // No time passes during a send: an answer that is late on a busy machine would be one more failure.
-        await using var fixture = await DrainAsync(receiver.Url, Secret with { Tls = new() { Roots = [roots.Root] } }, secondsDuringSend: 0);
+        var options = Secret with { Tls = roots.Files() };
+        await using var fixture = await DrainAsync(receiver.Url, options, secondsDuringSend: 0);
         Assert.Equal("HTTP/2", Assert.Single(protocols));
         Assert.Equal(Enumerable.Range(1, Readings).Select(n => (long)n), ids.Order());
         Assert.Empty(fixture.Buffer.ListDeadLetters(0, 10));
@@ -122,7 +123,7 @@ public sealed class HttpTroubleTests
             },
             certificate);
         var clock = new FakeTimeProvider(BufferFixture.Noon);
-        using var sink = new HttpSink(Secret with { Tls = new() { Roots = [roots.Root] } }, clock);
+        using var sink = new HttpSink(Secret with { Tls = roots.Files() }, clock);
         var settings = new ForwardingSettings { HttpEndpoint = receiver.Url };
         var batch = new Batch("epoch", [new(1, BufferFixture.Noon, "{}"u8.ToArray())], """{"batch":[{"id":1,"data":{}}]}"""u8.ToArray());
         Assert.Equal(SendOutcome.Accepted, (await sink.SendAsync(batch, settings, Token)).Outcome);
@@ -166,7 +167,8 @@ public sealed class HttpTroubleTests
             listen => listen.UseHttps(https => https.ServerCertificateSelector =
                 (_, _) => Interlocked.Increment(ref connections) <= TroublesInARow ? bad : good));
         // No time passes during a send: an answer that is late on a busy machine would be one more failure.
-        await using var fixture = await DrainAsync(receiver.Url, Secret with { Tls = new() { Roots = [roots.Root] } }, secondsDuringSend: 0);
+        var options = Secret with { Tls = roots.Files() };
+        await using var fixture = await DrainAsync(receiver.Url, options, secondsDuringSend: 0);
         Assert.Equal(Enumerable.Range(1, Readings).Select(n => (long)n), ids.Order());
         Assert.InRange(fixture.Forwarder.Status.Failures, 1, TroublesInARow);
     }
@@ -194,9 +196,7 @@ public sealed class HttpTroubleTests
             });
         // Hardly any time passes during a send: an answer that is late on a busy machine would be one more failure.
         await using var fixture = await DrainAsync(
-            receiver.Url,
-            Secret with { Tls = new() { Roots = [roots.Root] } },
-            secondsDuringSend: trouble == "silence" ? 0.01 : 0);
+            receiver.Url, Secret with { Tls = roots.Files() }, secondsDuringSend: trouble == "silence" ? 0.01 : 0);
         Assert.Equal(Enumerable.Range(1, Readings).Select(n => (long)n), ids.Order());
         Assert.Equal(1, fixture.Forwarder.Status.Failures);
     }

@@ -20,7 +20,7 @@ public sealed class TlsTextTests
     static async Task<string> SendAsync(Uri url, Certificates roots)
     {
         using var sink = new HttpSink(
-            new(null, new Dictionary<string, string>()) { Tls = new() { Roots = [roots.Root] } }, TimeProvider.System);
+            new(null, new Dictionary<string, string>()) { Tls = roots.Files() }, TimeProvider.System);
         return (await sink.SendAsync(Batch, new() { HttpEndpoint = url }, Token)).Reason;
     }
 

@@ -47,7 +47,7 @@ public sealed class UnreachableAddressTests
         await using var receiver = await Receiver.StartAsync(_ => Task.CompletedTask, isTls ? certificate : null);
         using var hole = new BlackHole(receiver.Url.Port);
         using var sink = new HttpSink(
-            new(null, new Dictionary<string, string>()) { Tls = new() { Roots = [roots.Root] } },
+            new(null, new Dictionary<string, string>()) { Tls = roots.Files() },
             TimeProvider.System,
             NewDialer(hole));
         var result = await sink.SendAsync(Batch, new() { HttpEndpoint = Renamed(receiver.Url) }, Token);

@@ -1,12 +1,14 @@
 using System.Net;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
+using SensorForwarder.Net;
 
 namespace SensorForwarder.Tests.Support;
 
 /// <summary>A certificate authority of a test, and what it issues.</summary>
 internal sealed class Certificates : IDisposable
 {
+    readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("certificates-");
     readonly ECDsa _key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
     readonly DateTimeOffset _from = TimeProvider.System.GetUtcNow().AddDays(-1);
 
@@ -19,14 +21,40 @@ internal sealed class Certificates : IDisposable
 
     public X509Certificate2 Root { get; }
 
+    /// <summary>What the boot values of a sink are that trusts this authority alone.</summary>
+    /// <param name="client">The certificate that it presents; null: none.</param>
+    public TlsFiles Files(X509Certificate2? client = null) => new()
+    {
+        Roots = Save("Http__CaFile", Pem(Root)),
+        Certificate = client is null ? null : Save("Http__ClientCertificateFile", Pem(client)),
+        Key = client is null ? null : Save("Http__ClientKeyFile", KeyPem(client)),
+    };
+
+    NamedFile Save(string variable, string text)
+    {
+        var path = Path.Combine(_directory.FullName, $"{variable}.pem");
+        File.WriteAllText(path, text);
+        return new(variable, path);
+    }
+
     /// <summary>One for 127.0.0.1, or for the name.</summary>
-    public X509Certificate2 Issue(string? name = null, bool isExpired = false)
+    /// <param name="name">The name; null: the address.</param>
+    /// <param name="isExpired">Whether it is not valid any more.</param>
+    /// <param name="days">How long it is valid, from yesterday on; up to 10.</param>
+    public X509Certificate2 Issue(string? name = null, bool isExpired = false, int days = 5)
     {
         using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
-        var until = isExpired ? _from.AddHours(1) : _from.AddDays(5);
+        var until = isExpired ? _from.AddHours(1) : _from.AddDays(days);
         using var bare = Request(name, key).Create(Root, _from, until, RandomNumberGenerator.GetBytes(8));
         return bare.CopyWithPrivateKey(key);
     }
+
+    /// <summary>The certificate in PEM, and those that stand between it and its root.</summary>
+    public static string Pem(params X509Certificate2[] certificates) =>
+        string.Join('\n', certificates.Select(certificate => certificate.ExportCertificatePem())) + "\n";
+
+    public static string KeyPem(X509Certificate2 certificate) =>
+        certificate.GetECDsaPrivateKey()!.ExportPkcs8PrivateKeyPem() + "\n";
 
     /// <summary>One for 127.0.0.1 that nobody vouches for.</summary>
     public X509Certificate2 IssueToItself() => Request(null, _key).CreateSelfSigned(_from, _from.AddDays(5));
@@ -45,5 +73,6 @@ internal sealed class Certificates : IDisposable
     {
         Root.Dispose();
         _key.Dispose();
+        _directory.Delete(recursive: true);
     }
 }

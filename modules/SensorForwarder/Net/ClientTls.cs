@@ -1,19 +1,24 @@
 using System.Net.Security;
 using System.Security.Cryptography.X509Certificates;
 
-namespace SensorForwarder;
+namespace SensorForwarder.Net;
 
-/// <summary>Whom a client trusts in TLS, and what it shows of itself. Boot values, since a key is a secret.</summary>
-internal sealed record ClientTls
+/// <summary>Which servers a client trusts in TLS, and the certificate that it presents: the content of
+/// <see cref="TlsFiles"/> at one time. Immutable; secret, since it has a key.</summary>
+internal sealed class ClientTls
 {
     /// <summary>The only roots that a server's certificate may end in; null: those of the system.</summary>
     public X509Certificate2Collection? Roots { get; init; }
 
-    /// <summary>The certificate, with its key, that is shown to a server; null: none.</summary>
+    /// <summary>The certificate, with its key, that is presented to a server; null: none.</summary>
     public X509Certificate2? Certificate { get; init; }
 
-    /// <summary>What stands between that certificate and its root.</summary>
+    /// <summary>The certificates between that one and its root.</summary>
     public X509Certificate2Collection Chain { get; init; } = [];
+
+    /// <summary>Of the certificates that are presented the one that expires first; null when none is.</summary>
+    public X509Certificate2? FirstToExpire =>
+        Certificate is null ? null : Chain.Prepend(Certificate).MinBy(certificate => certificate.NotAfter);
 
     public SslClientAuthenticationOptions ToOptions()
     {

@@ -1,0 +1,210 @@
+using System.Diagnostics.CodeAnalysis;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
+using System.Text;
+
+namespace SensorForwarder.Net;
+
+/// <summary>A file, and the variable that names it: what is wrong with the file is said with both.</summary>
+internal sealed record NamedFile(string Variable, string Path)
+{
+    public override string ToString() => $"{Variable}: '{LogText.Clean(Path)}'";
+}
+
+/// <summary>
+/// The files that TLS to one receiver needs. They are read again when they have changed, for the next connection:
+/// certificates are renewed while the module runs. While a file is missing, half written, or does not fit the others,
+/// the last good content stays in use; the roots, and the pair of certificate and key, independently of each other.
+/// Thread-safe.
+/// </summary>
+internal sealed class TlsFiles
+{
+    const int MaxBytes = 4 << 20;
+
+    static readonly ClientTls Standard = new();
+
+    readonly Lock _gate = new();
+
+    // Guarded by _gate.
+    readonly Part<X509Certificate2Collection> _roots = new();
+    readonly Part<X509Certificate2Collection> _pair = new(); // the first has the key
+    string? _fault;
+    volatile ClientTls? _current;
+
+    /// <summary>Certificates (PEM or DER) that a server's has to end in; null: those of the system.</summary>
+    public NamedFile? Roots { get; init; }
+
+    /// <summary>The certificate (PEM) that is presented to a server, with those between it and its root; null: none.
+    /// </summary>
+    public NamedFile? Certificate { get; init; }
+
+    /// <summary>The key (PEM) of <see cref="Certificate"/>; null: it is in the same file.</summary>
+    public NamedFile? Key { get; init; }
+
+    /// <summary>The file that has the key; null: there is no key.</summary>
+    public NamedFile? KeyFile => Certificate is null ? null : Key ?? Certificate;
+
+    /// <summary>The content last known to be good, without looking at the files; null: none was yet.</summary>
+    public ClientTls? Current => _current;
+
+    /// <summary>
+    /// Raised when the files became bad, became good, or have new content: with what was wrong before and what is wrong
+    /// now, each null when nothing is. While the files are bad, what is wrong can change several times. Not raised for
+    /// the first content when that is good. Called under a lock, on the thread that looked at the files.
+    /// </summary>
+    public event Action<string?, string?>? Changed;
+
+    /// <summary>Looks at the files, and reads those that have changed.</summary>
+    /// <param name="tls">What the next connection uses; the same object while the files have the same content.</param>
+    /// <param name="fault">Why there is nothing to connect with yet: one line that names variable and file.</param>
+    public bool TryRead([NotNullWhen(true)] out ClientTls? tls, [NotNullWhen(false)] out string? fault)
+    {
+        lock (_gate)
+        {
+            Look();
+            tls = _current;
+            fault = tls is null ? _fault! : null;
+            return tls is not null;
+        }
+    }
+
+    void Look()
+    {
+        if (Roots is null && Certificate is null)
+        {
+            _current = Standard;
+            return;
+        }
+
+        var isNew = Roots is { } file && _roots.Look([file], contents => ReadRoots(file, contents[0]));
+        if (Certificate is { } certificate)
+        {
+            isNew |= _pair.Look(
+                Key is null ? [certificate] : [certificate, Key],
+                contents => ReadPair(certificate, Key, contents[0], contents[^1]));
+        }
+
+        var before = _fault;
+        _fault = _roots.Fault ?? _pair.Fault;
+        var isFirst = _current is null;
+        if (isNew && (Roots is null || _roots.Value is not null) && (Certificate is null || _pair.Value is not null))
+        {
+            var pair = _pair.Value ?? [];
+            _current = new() { Roots = _roots.Value, Certificate = pair.FirstOrDefault(), Chain = [.. pair.Skip(1)] };
+        }
+
+        if (before != _fault || (isNew && !isFirst)) Changed?.Invoke(before, _fault);
+    }
+
+    static X509Certificate2Collection ReadRoots(NamedFile file, byte[] content)
+    {
+        var certificates = ReadPem(file, Encoding.Latin1.GetString(content));
+        try
+        {
+            if (certificates.Count == 0) certificates.Add(X509CertificateLoader.LoadCertificate(content));
+            return certificates;
+        }
+        catch (CryptographicException)
+        {
+            throw new BadFileException($"{file} has no certificate (PEM or DER)");
+        }
+    }
+
+    static X509Certificate2Collection ReadPair(NamedFile certificate, NamedFile? key, byte[] content, byte[] keyContent)
+    {
+        var text = Encoding.Latin1.GetString(content);
+        var certificates = ReadPem(certificate, text);
+        if (certificates.Count == 0) throw new BadFileException($"{certificate} has no certificate (PEM)");
+        try
+        {
+            certificates[0] = X509Certificate2.CreateFromPem(text, Encoding.Latin1.GetString(keyContent));
+            return certificates;
+        }
+        catch (Exception exception) when (exception is CryptographicException or ArgumentException)
+        {
+            throw new BadFileException(key is null
+                ? $"{certificate} has no key (PEM, not encrypted) that fits its certificate; append or name it"
+                : $"{key} has no key (PEM, not encrypted) that fits {certificate}: {LogText.Clean(exception.Message)}");
+        }
+    }
+
+    // The framework passes over the rest of a file that ends in the middle of a certificate.
+    static X509Certificate2Collection ReadPem(NamedFile file, string text)
+    {
+        var blocks = 0;
+        for (var rest = text.AsSpan(); PemEncoding.TryFind(rest, out var block); rest = rest[block.Location.End..])
+            blocks++;
+        if (text.AsSpan().Count("-----BEGIN ") > blocks)
+            throw new BadFileException($"{file} has an incomplete certificate or key (PEM)");
+        try
+        {
+            var certificates = new X509Certificate2Collection();
+            certificates.ImportFromPem(text);
+            return certificates;
+        }
+        catch (CryptographicException exception)
+        {
+            throw new BadFileException(
+                $"{file} can't be read as certificates (PEM): {LogText.Clean(exception.Message)}");
+        }
+    }
+
+    /// <summary>Files that are good only together.</summary>
+    sealed class Part<T>
+        where T : class
+    {
+        FileStamp?[] _stamps = [];
+        byte[][] _contents = [];
+
+        /// <summary>What was read last that was good.</summary>
+        public T? Value { get; private set; }
+
+        /// <summary>What is wrong with the files as they are; null: nothing.</summary>
+        public string? Fault { get; private set; }
+
+        /// <summary>Whether there is a new value.</summary>
+        public bool Look(NamedFile[] files, Func<byte[][], T> read)
+        {
+            FileStamp?[] stamps = [.. files.Select(file => FileStamp.Of(file.Path))];
+            if (Fault is null && !stamps.Contains(null) && stamps.SequenceEqual(_stamps)) return false;
+            _stamps = stamps;
+            try
+            {
+                byte[][] contents = [.. files.Zip(stamps, ReadAll)];
+                var isSame = Value is not null
+                    && contents.Zip(_contents).All(pair => pair.First.AsSpan().SequenceEqual(pair.Second));
+                if (!isSame) (Value, _contents) = (read(contents), contents);
+                Fault = null;
+                return !isSame;
+            }
+            catch (BadFileException exception)
+            {
+                Fault = exception.Message;
+                return false;
+            }
+        }
+
+        static byte[] ReadAll(NamedFile file, FileStamp? stamp)
+        {
+            // A pipe, say, would hold up whoever opens it.
+            if (stamp?.IsRegularFile == false) throw new BadFileException($"{file} is not a regular file");
+            if (stamp?.Bytes > MaxBytes) throw new BadFileException($"{file} has more than {MaxBytes >> 20} MB");
+            try
+            {
+                var content = File.ReadAllBytes(file.Path);
+                return content.Length > 0 ? content : throw new BadFileException($"{file} is empty");
+            }
+            catch (Exception exception) when (exception is FileNotFoundException or DirectoryNotFoundException)
+            {
+                throw new BadFileException($"{file} is not there");
+            }
+            catch (Exception exception) when (exception
+                is IOException or UnauthorizedAccessException or NotSupportedException or ArgumentException)
+            {
+                throw new BadFileException($"{file} can't be read: {LogText.Clean(exception.Message)}");
+            }
+        }
+    }
+
+    sealed class BadFileException(string message) : Exception(message);
+}

@@ -1,0 +1,261 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using System.Text;
+using Microsoft.AspNetCore.Connections;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Configuration;
+using SensorForwarder.Buffer;
+using SensorForwarder.Configuration;
+using SensorForwarder.EdgeHub;
+using SensorForwarder.Forwarding;
+using SensorForwarder.Tests.Buffer;
+using SensorForwarder.Tests.EdgeHub;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Net;
+
+/// <summary>Certificates and keys that change on disk, are half written, or are not there yet.</summary>
+public sealed class CertificateRenewalTests : IDisposable
+{
+    readonly RenewedCertificates _tls = new();
+
+    // What the server saw of each request: the client, its issuer, and the connection.
+    readonly ConcurrentQueue<(string Client, string Connection)> _requests = [];
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    public void Dispose() => _tls.Dispose();
+
+    static BootOptions Boot(params (string Name, string Value)[] environment) => BootOptions.Read(
+        new ConfigurationBuilder()
+            .AddInMemoryCollection(environment.Select(pair =>
+                KeyValuePair.Create(pair.Name.Replace("__", ":", StringComparison.Ordinal), (string?)pair.Value)))
+            .Build());
+
+    static Batch Batch { get; } = new BatchEncoder("pi", "module", () => "epoch").Encode(
+        [new BufferedReading(1, BufferFixture.Noon, Encoding.UTF8.GetBytes("\"x\""))], int.MaxValue);
+
+    static Task<SendResult> SendAsync(HttpSink sink, Uri url) =>
+        sink.SendAsync(Batch, new() { HttpEndpoint = url }, Token);
+
+    /// <summary>Closes each connection after its request, so that the next one has a handshake of its own.</summary>
+    Task<Receiver> ReceiveAsync() => _tls.ListenAsync(context =>
+    {
+        var certificate = context.Connection.ClientCertificate!;
+        _requests.Enqueue(($"{certificate.Subject} of {certificate.Issuer}", context.Connection.Id));
+        context.Connection.RequestClose();
+        return Task.CompletedTask;
+    });
+
+    [Theory]
+    [InlineData(nameof(Replacement.InPlace))]
+    [InlineData(nameof(Replacement.Rename))]
+    [InlineData(nameof(Replacement.LinkSwap))]
+    public async Task Files_that_have_changed_are_used_for_the_next_connection(string how)
+    {
+        var replacement = Enum.Parse<Replacement>(how);
+        _tls.Write("pi-7", replacement);
+
+        // A connection that stays open: it has to be left for the new certificate.
+        await using var receiver = await _tls.ListenAsync(context =>
+        {
+            var certificate = context.Connection.ClientCertificate!;
+            _requests.Enqueue(($"{certificate.Subject} of {certificate.Issuer}", context.Connection.Id));
+            return Task.CompletedTask;
+        });
+        using var sink = new HttpSink(Boot(_tls.HttpVariables).Http, TimeProvider.System);
+        for (var i = 0; i < 2; i++) Assert.Equal(new(SendOutcome.Accepted), await SendAsync(sink, receiver.Url));
+        _tls.ReplaceAuthority();
+        _tls.Write("pi-7 renewed", replacement);
+        for (var i = 0; i < 2; i++) Assert.Equal(new(SendOutcome.Accepted), await SendAsync(sink, receiver.Url));
+        Assert.Equal(
+            [
+                "CN=pi-7 of CN=root 1", "CN=pi-7 of CN=root 1",
+                "CN=pi-7 renewed of CN=root 2", "CN=pi-7 renewed of CN=root 2",
+            ],
+            _requests.Select(request => request.Client));
+        Assert.Equal(2, _requests.Select(request => request.Connection).Distinct().Count());
+    }
+
+    [Theory]
+    [InlineData("ca.pem", "gone")]
+    [InlineData("ca.pem", "empty")]
+    [InlineData("ca.pem", "half")]
+    [InlineData("ca.pem", "one and a half")]
+    [InlineData("ca.pem", "a directory")]
+    [InlineData("client.pem", "gone")]
+    [InlineData("client.pem", "half")]
+    [InlineData("client.pem", "of another key")]
+    [InlineData("client.key", "empty")]
+    [InlineData("client.key", "half")]
+    [InlineData("client.key", "of another certificate")]
+    public async Task While_a_file_is_bad_the_last_good_content_is_used_and_then_the_new_one(string name, string wrong)
+    {
+        _tls.Write("pi-7");
+        await using var receiver = await ReceiveAsync();
+        using var sink = new HttpSink(Boot(_tls.HttpVariables).Http, TimeProvider.System);
+        Assert.Equal(new(SendOutcome.Accepted), await SendAsync(sink, receiver.Url));
+
+        var path = Path.Combine(_tls.Directory, name);
+        var text = await File.ReadAllTextAsync(path, Token);
+        var other = _tls.Issue("pi-8");
+        File.Delete(path);
+        if (wrong == "a directory") Directory.CreateDirectory(path);
+        else if (wrong != "gone")
+        {
+            await File.WriteAllTextAsync(path, wrong switch
+            {
+                "empty" => "",
+                "half" => text[..(text.Length / 2)],
+                "one and a half" => Certificates.Pem(other) + text[..(text.Length / 2)],
+                _ => name == "client.pem" ? Certificates.Pem(other) : Certificates.KeyPem(other),
+            }, Token);
+        }
+
+        for (var i = 0; i < 2; i++) Assert.Equal(new(SendOutcome.Accepted), await SendAsync(sink, receiver.Url));
+        Assert.All(_requests, request => Assert.Equal("CN=pi-7 of CN=root 1", request.Client));
+        Assert.Equal(3, _requests.Select(request => request.Connection).Distinct().Count());
+
+        if (wrong == "a directory") Directory.Delete(path);
+        _tls.ReplaceAuthority();
+        _tls.Write("pi-7 renewed");
+        Assert.Equal(new(SendOutcome.Accepted), await SendAsync(sink, receiver.Url));
+        Assert.Equal("CN=pi-7 renewed of CN=root 2", _requests.Last().Client);
+    }
+
+    [Fact]
+    public async Task A_client_certificate_is_renewed_also_while_the_CA_file_is_not_right()
+    {
+        _tls.Write("pi-7");
+        await using var receiver = await ReceiveAsync();
+        using var sink = new HttpSink(Boot(_tls.HttpVariables).Http, TimeProvider.System);
+        Assert.Equal(new(SendOutcome.Accepted), await SendAsync(sink, receiver.Url));
+        _tls.Write("pi-7 renewed");
+        File.Delete(_tls.CaFile);
+        Assert.Equal(new(SendOutcome.Accepted), await SendAsync(sink, receiver.Url));
+        Assert.Equal(
+            ["CN=pi-7 of CN=root 1", "CN=pi-7 renewed of CN=root 1"], _requests.Select(request => request.Client));
+    }
+
+    [Theory]
+    [InlineData("ca.pem", "Http__CaFile", false)]
+    [InlineData("ca.pem", "Http__CaFile", true)]
+    [InlineData("client.pem", "Http__ClientCertificateFile", false)]
+    [InlineData("client.pem", "Http__ClientCertificateFile", true)]
+    [InlineData("client.key", "Http__ClientKeyFile", false)]
+    [InlineData("client.key", "Http__ClientKeyFile", true)]
+    public async Task A_file_that_is_missing_at_the_start_is_named_by_each_send_until_it_is_there(
+        string name, string variable, bool isEmpty)
+    {
+        _tls.Write("pi-7");
+        var path = Path.Combine(_tls.Directory, name);
+        File.Move(path, $"{path}.later");
+        if (isEmpty) await File.WriteAllTextAsync(path, "", Token);
+        await using var receiver = await ReceiveAsync();
+        using var sink = new HttpSink(Boot(_tls.HttpVariables).Http, TimeProvider.System);
+        var result = await SendAsync(sink, receiver.Url);
+        Assert.Equal((SendOutcome.Retry, true), (result.Outcome, result.NotSent));
+        Assert.StartsWith($"{variable}: '{path}' ", result.Reason, StringComparison.Ordinal);
+
+        // TLS concerns nobody who does without.
+        await using var plain = await Receiver.StartAsync(_ => Task.CompletedTask);
+        Assert.Equal(new(SendOutcome.Accepted), await SendAsync(sink, plain.Url));
+
+        File.Move($"{path}.later", path, overwrite: true);
+        Assert.Equal(new(SendOutcome.Accepted), await SendAsync(sink, receiver.Url));
+    }
+
+    [Fact]
+    public async Task A_sink_without_its_files_is_ready_again_as_soon_as_they_are_there()
+    {
+        using var sink = new HttpSink(Boot(_tls.HttpVariables).Http, TimeProvider.System);
+        var settings = new ForwardingSettings { HttpEndpoint = new("https://127.0.0.1:9/") };
+        Assert.True(sink.IsReady(settings));
+        Assert.Equal(SendOutcome.Retry, (await sink.SendAsync(Batch, settings, Token)).Outcome);
+        Assert.False(sink.IsReady(settings));
+        Assert.True(sink.IsReady(settings with { HttpEndpoint = new("http://127.0.0.1:9/") }));
+        _tls.Write("pi-7");
+        await sink.WaitUntilReadyAsync(Token);
+        Assert.True(sink.IsReady(settings));
+    }
+
+    [Fact]
+    public async Task A_path_that_would_block_is_named_like_any_other_that_is_not_right()
+    {
+        _tls.Write("pi-7");
+        File.Delete(_tls.CaFile);
+        using (var mkfifo = Process.Start("mkfifo", [_tls.CaFile])) await mkfifo.WaitForExitAsync(Token);
+        await using var receiver = await ReceiveAsync();
+        using var sink = new HttpSink(Boot(_tls.HttpVariables).Http, TimeProvider.System);
+        var result = await SendAsync(sink, receiver.Url).WaitAsync(Until.Limit, TimeProvider.System, Token);
+        Assert.Equal(SendOutcome.Retry, result.Outcome);
+        Assert.Equal($"Http__CaFile: '{_tls.CaFile}' is not a regular file", result.Reason);
+    }
+
+    // A hub that notes who connects, and keeps the connection.
+    static RawHub Hub(ConcurrentQueue<string?> clients) => new(async connection =>
+    {
+        await connection.WelcomeAsync();
+        clients.Enqueue(connection.ClientCertificateName);
+        await connection.ReadPacketAsync();
+    });
+
+    HubDialer Dialer(RawHub hub, string credentials) => new(
+        Boot(
+            ("EdgeHubConnectionString", $"HostName=stubhub;GatewayHostName={hub.HostName};DeviceId=pi1;{credentials}"),
+            ("EdgeModuleCACertificateFile", _tls.CaFile),
+            (credentials == X509 ? "EdgeHub__ClientCertificateFile" : "unused 1", _tls.CertificateFile),
+            (credentials == X509 ? "EdgeHub__ClientKeyFile" : "unused 2", _tls.KeyFile)).Identity!,
+        new() { Transport = HubTransport.Mqtt }, TimeProvider.System, new Random(1));
+
+    const string X509 = "x509=true";
+
+    static async Task ConnectAsync(HubDialer dialer)
+    {
+        var (session, _) = await dialer.DialAsync(_ => { }, Token);
+        await session.CloseAsync();
+    }
+
+    [Fact]
+    public async Task A_hub_is_shown_the_renewed_certificate_and_the_last_good_one_while_the_new_one_is_half_written()
+    {
+        var clients = new ConcurrentQueue<string?>();
+        await using var hub = Hub(clients);
+        _tls.Write("pi1");
+        File.Copy(hub.CaFile, _tls.CaFile, overwrite: true);
+        using var dialer = Dialer(hub, X509);
+        await ConnectAsync(dialer);
+        await File.WriteAllTextAsync(_tls.KeyFile, "-----BEGIN PRIVATE KEY-----\nMIG", Token);
+        await ConnectAsync(dialer);
+        _tls.Write("pi1 renewed");
+        File.Copy(hub.CaFile, _tls.CaFile, overwrite: true);
+        await ConnectAsync(dialer);
+        Assert.Equal(["pi1", "pi1", "pi1 renewed"], clients);
+    }
+
+    [Theory]
+    [InlineData(X509)]
+    [InlineData($"SharedAccessKey={HubWorld.Key}")]
+    public async Task A_hub_is_trusted_by_the_CA_file_as_it_is_now(string credentials)
+    {
+        var clients = new ConcurrentQueue<string?>();
+        await using var hub = Hub(clients);
+        _tls.Write("pi1");
+        File.Delete(_tls.CaFile);
+        using var dialer = Dialer(hub, credentials);
+        var failure = await Assert.ThrowsAsync<DialException>(() => ConnectAsync(dialer));
+        Assert.Equal(DialFailure.Credentials, failure.Failure);
+        Assert.StartsWith($"EdgeModuleCACertificateFile: '{_tls.CaFile}' ", failure.Message, StringComparison.Ordinal);
+
+        File.Copy(hub.CaFile, _tls.CaFile);
+        await ConnectAsync(dialer);
+
+        // The token is still good; whom it is shown to is decided anew.
+        await File.WriteAllTextAsync(_tls.CaFile, Certificates.Pem(_tls.Issuer.Root), Token);
+        failure = await Assert.ThrowsAsync<DialException>(() => ConnectAsync(dialer));
+        Assert.Equal(DialFailure.Untrusted, failure.Failure);
+        File.Copy(hub.CaFile, _tls.CaFile, overwrite: true);
+        await ConnectAsync(dialer);
+        Assert.Equal(2, clients.Count);
+    }
+}

@@ -1,0 +1,176 @@
+using System.Runtime.Versioning;
+using System.Text;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Configuration;
+using SensorForwarder.Operations;
+using SensorForwarder.Operations.Web;
+using SensorForwarder.Tests.Configuration;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Operations;
+
+/// <summary>What is said of the files of certificates and keys, also while nobody connects.</summary>
+[SupportedOSPlatform("linux")]
+public sealed class CertificateWatchTests : IDisposable
+{
+    const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+
+    readonly RenewedCertificates _tls = new();
+    readonly LogLines _log = new();
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    public void Dispose()
+    {
+        _tls.Dispose();
+        LogLine.Check(_log.All);
+    }
+
+    static BootOptions Boot(params (string Name, string Value)[] environment) => BootOptions.Read(
+        new ConfigurationBuilder()
+            .AddInMemoryCollection(environment.Select(pair =>
+                KeyValuePair.Create(pair.Name.Replace("__", ":", StringComparison.Ordinal), (string?)pair.Value)))
+            .Build());
+
+    async Task<CertificateWatch> WatchAsync(BootOptions boot, TimeProvider clock)
+    {
+        var watch = new CertificateWatch(boot, clock, _log.For<CertificateWatch>());
+        await watch.StartAsync(Token);
+        return watch;
+    }
+
+    int Count(string text) => _log.All.Count(line => line.Contains(text, StringComparison.Ordinal));
+
+    static async Task StopAsync(CertificateWatch watch)
+    {
+        await watch.StopAsync(Token);
+        watch.Dispose();
+    }
+
+    [Fact]
+    public async Task What_is_wrong_with_a_file_is_said_once_and_so_is_the_end_of_it()
+    {
+        var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
+        _tls.Write("pi-7");
+        File.Move(_tls.CaFile, $"{_tls.CaFile}.later");
+        var watch = await WatchAsync(Boot(_tls.HttpVariables), clock);
+        await _log.Waits($"Http__CaFile: '{_tls.CaFile}' is not there. Without it");
+        File.Move($"{_tls.CaFile}.later", _tls.CaFile);
+        await Until.True(() => _log.Has("are good again"), clock, TimeSpan.FromMinutes(1));
+
+        // Missing, then half written, then of another certificate: one episode.
+        var key = await File.ReadAllTextAsync(_tls.KeyFile, Token);
+        File.Delete(_tls.KeyFile);
+        var line = $"Http__ClientKeyFile: '{_tls.KeyFile}' is not there. What was read before stays in use";
+        await Until.True(() => _log.Has(line), clock, TimeSpan.FromMinutes(1));
+        await File.WriteAllTextAsync(_tls.KeyFile, key[..40], Token);
+        clock.Advance(TimeSpan.FromMinutes(1));
+        _tls.Write("pi-7 renewed");
+        await Until.True(() => Count("are good again") == 2, clock, TimeSpan.FromMinutes(1));
+        _tls.Write("pi-7 renewed again");
+        await Until.True(() => _log.Has("the files have changed"), clock, TimeSpan.FromMinutes(1));
+        await StopAsync(watch);
+        Assert.Equal(2, Count("is not there"));
+        Assert.Equal(2, Count("are good again"));
+    }
+
+    [Fact]
+    public async Task A_certificate_is_spoken_of_once_a_day_in_its_last_week_and_when_it_has_expired()
+    {
+        var until = new DateTimeOffset(_tls.Write("pi-7").NotAfter);
+        var clock = new FakeTimeProvider(until.AddDays(-8));
+        var watch = await WatchAsync(Boot(_tls.HttpVariables), clock);
+        await Until.True(() => _log.Has("expires at"), clock, TimeSpan.FromHours(1));
+        Assert.Matches(
+            $@"Http__ClientCertificateFile: '{_tls.CertificateFile}' .* CN=pi-7 .*expires at .*, in (7\.0|6\.\d) days",
+            Assert.Single(_log.All, line => line.Contains("expires at", StringComparison.Ordinal)));
+        await Until.True(() => _log.Has("expired at"), clock, TimeSpan.FromHours(1));
+        Assert.InRange(Count("expires at"), 2, 8);
+
+        _tls.Write("pi-7 renewed", days: 10);
+        clock.SetUtcNow(until);
+        await Until.True(() => _log.Has("CN=pi-7 renewed"), clock, TimeSpan.FromHours(1));
+        Assert.Equal(1, Count("expired at"));
+        await StopAsync(watch);
+    }
+
+    [Fact]
+    public async Task A_certificate_that_is_renewed_in_time_is_not_spoken_of_however_short_it_lives()
+    {
+        _tls.Write("pi-7", days: 2);
+        var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
+        var watch = await WatchAsync(Boot(_tls.HttpVariables), clock);
+        await _log.Waits("CN=pi-7 that expires at");
+        _tls.Write("pi-7 renewed", days: 9);
+        await Until.True(() => _log.Has("CN=pi-7 renewed that expires at"), clock, TimeSpan.FromHours(1));
+        var line = _log.All.First(line => line.Contains("CN=pi-7 renewed", StringComparison.Ordinal));
+        Assert.Matches(@"in (3\.0|2\.\d) days", line);
+        await StopAsync(watch);
+    }
+
+    [Fact]
+    public async Task The_metric_has_the_time_at_which_each_certificate_expires()
+    {
+        await using var parts = await new SettingsFixture().StartAsync("""{"sensors":{}}""");
+        var certificate = _tls.Write("pi-7");
+        var boot = Boot([
+            .. _tls.HttpVariables,
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector"), ("OTEL_EXPORTER_OTLP_CERTIFICATE", _tls.CaFile),
+            ("IotHubConnectionString", "HostName=h;DeviceId=d;x509=true"), ("EdgeHub__ClientCertificateFile", "/none"),
+        ]);
+        using var metrics = new ModuleMetrics(
+            boot, parts.Buffer, parts.Forwarder, parts.Scheduler, TimeProvider.System, new FakeHub());
+        using var text = new MetricsText(metrics);
+        IReadOnlyList<PrometheusSample> Samples() => PrometheusText.Read(Encoding.UTF8.GetString(text.Write()))
+            .Single(family => family.Name == "sensorforwarder_certificate_expiry_timestamp_seconds").Samples;
+
+        Assert.Empty(Samples());
+        var watch = await WatchAsync(boot, TimeProvider.System);
+        await Until.True(() => Samples().Count > 0);
+        var sample = Assert.Single(Samples());
+        Assert.Equal("Http__ClientCertificateFile", sample.Labels["variable"]);
+        Assert.Equal(new DateTimeOffset(certificate.NotAfter).ToUnixTimeSeconds(), sample.Value);
+        await StopAsync(watch);
+    }
+
+    [Fact]
+    public async Task A_key_that_others_can_read_is_named_with_its_mode_and_one_that_is_private_is_not()
+    {
+        string Key(string name, UnixFileMode mode)
+        {
+            var path = Path.Combine(_tls.Directory, name);
+            File.WriteAllText(path, "a key");
+            File.SetUnixFileMode(path, mode);
+            return path;
+        }
+
+        var link = Path.Combine(_tls.Directory, "link");
+        File.CreateSymbolicLink(link, Key("http.key", OwnerOnly));
+        var otlp = Key("otlp.key", OwnerOnly | UnixFileMode.OtherRead);
+        var both = Key("hub.pem", OwnerOnly | UnixFileMode.GroupRead);
+        var buffer = Key("buffer.key", OwnerOnly | UnixFileMode.GroupRead | UnixFileMode.OtherRead);
+        var watch = await WatchAsync(
+            Boot(
+                ("Http__ClientCertificateFile", _tls.CertificateFile), ("Http__ClientKeyFile", link),
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector"),
+                ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", _tls.CertificateFile),
+                ("OTEL_EXPORTER_OTLP_CLIENT_KEY", otlp),
+                ("IotHubConnectionString", "HostName=h;DeviceId=d;x509=true"), ("EdgeHub__ClientCertificateFile", both),
+                ("Buffer__KeyFile", buffer)),
+            TimeProvider.System);
+        await _log.Waits("Buffer__KeyFile");
+        await StopAsync(watch);
+        foreach (var (variable, path, mode) in new[]
+        {
+            ("OTEL_EXPORTER_OTLP_CLIENT_KEY", otlp, "0604"), ("EdgeHub__ClientCertificateFile", both, "0640"),
+            ("Buffer__KeyFile", buffer, "0644"),
+        })
+        {
+            var text = $"{variable}: '{path}' has a key, and others can read it (mode {mode}). Run chmod 600";
+            Assert.Single(_log.All, line => line.Contains(text, StringComparison.Ordinal));
+        }
+
+        Assert.Equal(3, Count("others can read it"));
+    }
+}

@@ -8,10 +8,13 @@ internal sealed class BatchReader : IDisposable
 {
     const int SmallestArray = 4_096;
 
-    // Up to here readings are delivered, or not to be shown yet.
+    // Up to here readings are delivered, or not to be shown yet. Damage can put a text there, which is above all ids.
     const string Shown = $"""
-        max(?1, coalesce((SELECT value FROM meta WHERE name = '{QueueStore.AcknowledgedName}'), 0),
-            coalesce((SELECT value FROM meta WHERE name = '{QueueStore.HiddenName}'), 0))
+        max(?1,
+            coalesce((SELECT value FROM meta
+                WHERE name = '{QueueStore.AcknowledgedName}' AND typeof(value) = 'integer'), 0),
+            coalesce((SELECT value FROM meta
+                WHERE name = '{QueueStore.HiddenName}' AND typeof(value) = 'integer'), 0))
         """;
 
     readonly Lock _gate = new();

@@ -13,6 +13,9 @@ internal sealed class BufferSalvage(
 
     const string KeptPattern = "telemetry.damaged-*.db";
 
+    /// <summary>Records that the last salvage skipped because of a fault of the program.</summary>
+    public int Faults { get; private set; }
+
     /// <summary>Takes over all that reads. Takes time in proportion to the file.</summary>
     /// <param name="reason">What is wrong, for the report.</param>
     /// <param name="minLastId">The highest id that was given out; ids go on behind it.</param>
@@ -75,7 +78,10 @@ internal sealed class BufferSalvage(
             connection.Execute("BEGIN IMMEDIATE");
             using (var records = new SalvagedRecords(connection, cipher))
             using (var damaged = new DamagedFile(files.Database, files.Wal))
+            {
                 report = fill(connection, records, damaged.Scanner, keptAs);
+                Faults = damaged.Scanner.Faults + records.Faults;
+            }
             connection.Execute("COMMIT");
         }
         files.SyncDirectory();

@@ -53,18 +53,37 @@ internal sealed class DatabaseFile(
                 damage = failure.Message;
             }
         }
-        if (VolumeFiles.Length(files.Database) + VolumeFiles.Length(files.Wal) > options.SalvagedAtOnceBytes)
-        {
-            var begun = salvage.SetAside(damage, minLastId);
-            Log.SetAside(logger, files.Database, begun.Reason, begun.KeptAs);
-        }
-        else
-        {
-            var report = salvage.Run(damage, minLastId);
-            Log.Salvaged(logger, files.Database, report.Reason, report.Readings, report.Missing, report.KeptAs);
-        }
+        Replace(salvage, damage, minLastId);
         salvage.DeleteOldEvidence();
         return OpenChecked();
+    }
+
+    void Replace(BufferSalvage salvage, string damage, long minLastId)
+    {
+        try
+        {
+            if (VolumeFiles.Length(files.Database) + VolumeFiles.Length(files.Wal) > options.SalvagedAtOnceBytes)
+            {
+                var begun = salvage.SetAside(damage, minLastId);
+                Log.SetAside(logger, files.Database, begun.Reason, begun.KeptAs);
+            }
+            else
+            {
+                var report = salvage.Run(damage, minLastId);
+                Log.Salvaged(logger, files.Database, report.Reason, report.Readings, report.Missing, report.KeptAs);
+                if (salvage.Faults > 0)
+                    Log.SalvageSkipped(logger, report.KeptAs, salvage.Faults);
+            }
+        }
+        catch (Exception e) when (e is not BufferUnavailableException)
+        {
+            Log.SalvageFailed(logger, files.Database, damage, e.Message);
+            if (e is SqliteFailure or IOException or UnauthorizedAccessException)
+                throw;
+            // A fault of the program: waiting with a reason on the page is better than ending again and again.
+            throw new BufferUnavailableException(
+                $"{files.Database}: is damaged ({damage}) and can't be salvaged ({e.Message}); move the file away", e);
+        }
     }
 
     /// <summary>One a thread; null without a key.</summary>

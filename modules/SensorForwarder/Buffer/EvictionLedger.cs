@@ -134,8 +134,13 @@ internal sealed class EvictionLedger
     static IReadOnlyList<EvictionTotal> Group(IEnumerable<(string Reason, string Sensor, long Count)> rows) =>
     [
         .. rows.GroupBy(r => r.Reason).OrderBy(g => g.Key, StringComparer.Ordinal).Select(g => new EvictionTotal(
-            g.Key, g.Sum(r => r.Count), g.GroupBy(r => r.Sensor).ToDictionary(s => s.Key, s => s.Sum(r => r.Count)))),
+            g.Key, Total(g.Select(r => r.Count)),
+            g.GroupBy(r => r.Sensor).ToDictionary(s => s.Key, s => Total(s.Select(r => r.Count))))),
     ];
+
+    // A damaged record can hold any count, and the sum of two need not fit.
+    static long Total(IEnumerable<long> counts) =>
+        (long)decimal.Clamp(counts.Sum(count => (decimal)count), 0, long.MaxValue);
 
     /// <summary>Adds a <c>gap</c> entry a reason to the queue for what is not announced yet, in the running transaction.
     /// </summary>
@@ -172,7 +177,7 @@ internal sealed class EvictionLedger
         {
             Span<byte> time = stackalloc byte[ReadingEncoder.TimeLength];
             ReadingEncoder.FormatTime(now, time);
-            var count = rows.Sum(r => r.Count);
+            var count = Total(rows.Select(r => r.Count));
             json.WriteStartObject();
             json.WriteString("sensor"u8, "buffer"u8);
             json.WriteString("kind"u8, "gap"u8);

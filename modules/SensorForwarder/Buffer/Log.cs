@@ -57,4 +57,23 @@ internal static partial class Log
     [LoggerMessage(2016, LogLevel.Error,
         "There are {Count} dead letters, and no more are kept: each further one pushes out the oldest for good (counted as undeliverable). See getDeadLetters, retryDeadLetters and purgeDeadLetters")]
     public static partial void GivesUpLetters(ILogger logger, int count);
+
+    [LoggerMessage(2017, LogLevel.Error,
+        "Buffer {Path} is damaged ({Reason}), and copying its readings to a new file failed: {Error}. The damaged "
+        + "file is unchanged. Retrying; check the free space and the permissions of the volume, or move the file away")]
+    public static partial void SalvageFailed(ILogger logger, string path, string reason, string error);
+
+    [LoggerMessage(2018, LogLevel.Error,
+        "Copying the readings of the damaged file {Kept} failed: {Error}. The file is kept. {Readings} readings are "
+        + "copied so far and are forwarded when the rest is. Retrying every {Seconds} s; check that it can be read")]
+    public static partial void SalvageStuck(ILogger logger, string kept, string error, long readings, double seconds);
+
+    [LoggerMessage(2019, LogLevel.Error,
+        "The damaged file {Kept} is gone before all of its readings were copied: {Readings} were, the rest are lost")]
+    public static partial void SalvageSourceGone(ILogger logger, string kept, long readings);
+
+    [LoggerMessage(2020, LogLevel.Error,
+        "{Count} records of {Kept} were skipped because of a fault of the program. The file is kept; please report "
+        + "this")]
+    public static partial void SalvageSkipped(ILogger logger, string kept, int count);
 }

@@ -44,6 +44,10 @@ internal sealed class PageScanner(Stream database, WalFile? wal)
     // Of the database and of the log over it.
     readonly uint _databasePages = CountPages(database, wal);
 
+    /// <summary>Records that were skipped because reading them failed in an unexpected way; 0 unless the program has a
+    /// fault.</summary>
+    public int Faults { get; private set; }
+
     /// <summary>Pages of the database with the log over it, and behind them the images in spoiled frames of the log, which
     /// come last since each of their readings may be there in a better one.</summary>
     public uint Pages => _databasePages + (uint)_doubtful.Length;
@@ -195,10 +199,24 @@ internal sealed class PageScanner(Stream database, WalFile? wal)
         for (var i = 0; i < cells && header + 8 + (2 * i) + 2 <= PageBytes; i++)
         {
             var cell = BinaryPrimitives.ReadUInt16BigEndian(page.AsSpan(header + 8 + (2 * i)));
-            if (cell > header + 8 && cell < PageBytes && ReadCell(page, cell, isTable) is { } record)
+            if (cell > header + 8 && cell < PageBytes && ReadCellSafely(page, cell, isTable) is { } record)
                 records.Add(record);
         }
         return records;
+    }
+
+    // No record may end the salvage of the others: without this, one that is parsed wrongly would cost the whole file.
+    ScannedRecord? ReadCellSafely(byte[] page, int at, bool isTable)
+    {
+        try
+        {
+            return ReadCell(page, at, isTable);
+        }
+        catch (Exception)
+        {
+            Faults++;
+            return null;
+        }
     }
 
     ScannedRecord? ReadCell(byte[] page, int at, bool isTable)
@@ -253,9 +271,13 @@ internal sealed class PageScanner(Stream database, WalFile? wal)
     static ScannedRecord? Parse(long rowId, ReadOnlySpan<byte> record)
     {
         var header = record;
-        if (!TryVarint(ref header, out var headerBytes) || headerBytes > record.Length || headerBytes < 1)
+        if (!TryVarint(ref header, out var headerBytes))
             return null;
-        var types = record[(record.Length - header.Length)..(int)headerBytes];
+        // The header includes this varint, which can be longer than it needs to be.
+        var varintBytes = record.Length - header.Length;
+        if (headerBytes < varintBytes || headerBytes > record.Length)
+            return null;
+        var types = record[varintBytes..(int)headerBytes];
         var body = record[(int)headerBytes..];
         var columns = new List<object?>(8);
         while (types.Length > 0)

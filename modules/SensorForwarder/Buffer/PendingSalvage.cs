@@ -17,6 +17,7 @@ internal sealed class PendingSalvage(
 {
     const int MaxPieceBytes = 256 << 10;
     static readonly TimeSpan RoomRetry = TimeSpan.FromSeconds(10);
+    static readonly TimeSpan FailureRetry = TimeSpan.FromMinutes(1);
 
     internal enum Outcome
     {
@@ -36,7 +37,9 @@ internal sealed class PendingSalvage(
     /// <summary>What one transaction did.</summary>
     /// <param name="Progress">Of this salvage.</param>
     /// <param name="Left">What is to be gone on with, as the file says.</param>
-    internal readonly record struct Step(Outcome Outcome, SalvageProgress Progress, SalvageProgress? Left);
+    /// <param name="Faults">Records that were skipped because of a fault of the program.</param>
+    internal readonly record struct Step(
+        Outcome Outcome, SalvageProgress Progress, SalvageProgress? Left, int Faults = 0);
 
     /// <summary>Returns when nothing is left to be taken over.</summary>
     /// <returns>Whether anything was.</returns>
@@ -51,17 +54,43 @@ internal sealed class PendingSalvage(
         return any;
     }
 
+    // What fails is retried: until all is copied, what was copied so far stays hidden from readers.
     async Task RunAsync(SalvageProgress progress, CancellationToken cancellationToken)
     {
+        var saidFailed = false;
+        while (true)
+        {
+            try
+            {
+                await CopyAsync(progress, cancellationToken);
+                return;
+            }
+            catch (Exception e) when (e is not OperationCanceledException and not BufferUnavailableException)
+            {
+                progress = file.Pending ?? progress;
+                if (!saidFailed)
+                    Log.SalvageStuck(logger, progress.KeptAs, e.Message, progress.Readings, FailureRetry.TotalSeconds);
+                saidFailed = true;
+                await Task.Delay(FailureRetry, timeProvider, cancellationToken);
+            }
+        }
+    }
+
+    async Task CopyAsync(SalvageProgress progress, CancellationToken cancellationToken)
+    {
+        if (!File.Exists(progress.KeptAs))
+            Log.SalvageSourceGone(logger, progress.KeptAs, progress.Readings);
         using var damaged = new DamagedFile(progress.KeptAs, progress.KeptAs + "-wal");
         var scanner = damaged.Scanner;
         var saidFull = false;
+        var faults = 0;
         while (true)
         {
             var piece = Collect(scanner, progress.NextPage, out var nextPage);
             var isLast = nextPage > scanner.Pages;
             var before = progress;
             var step = await submit(store => TakeOver(store, before, piece, nextPage, isLast), cancellationToken);
+            faults += step.Outcome == Outcome.TookOver ? step.Faults : 0;
             file.Pending = step.Left;
             progress = step.Progress;
             switch (step.Outcome)
@@ -77,6 +106,8 @@ internal sealed class PendingSalvage(
                 case Outcome.TookOver when isLast:
                     file.Salvage = (step.Left ?? progress).ToReport(isComplete: step.Left is null);
                     Log.SalvageDone(logger, progress.KeptAs, progress.Readings + progress.DeadLetters, progress.Missing);
+                    if (scanner.Faults + faults > 0)
+                        Log.SalvageSkipped(logger, progress.KeptAs, scanner.Faults + faults);
                     return;
                 default:
                     file.Salvage = progress.ToReport(isComplete: false);
@@ -139,7 +170,8 @@ internal sealed class PendingSalvage(
         else
             store.SetMeta(SalvageProgress.Name, after.Text);
         return new Step(
-            Outcome.TookOver, after, isLast ? SalvageProgress.Parse(store.GetMeta(SalvageProgress.Name)) : after);
+            Outcome.TookOver, after, isLast ? SalvageProgress.Parse(store.GetMeta(SalvageProgress.Name)) : after,
+            records.Faults);
     }
 
     // A volume that is nearly full is left to new readings. What must go goes in a transaction of its own, as ever.

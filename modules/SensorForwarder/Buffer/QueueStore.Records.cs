@@ -80,7 +80,9 @@ internal sealed partial class QueueStore
     public static List<ClockSegment> LoadClocks(SqliteConnection connection)
     {
         var segments = new List<ClockSegment>();
-        using var query = connection.PrepareOnce("SELECT id, boot_id, offset_ms, synchronized FROM clock ORDER BY id");
+        using var query = connection.PrepareOnce(
+            "SELECT id, boot_id, offset_ms, synchronized FROM clock WHERE id BETWEEN 1 AND ?1 ORDER BY id");
+        query.Bind(1, SalvagedRecords.MaxClock);
         while (query.Step())
         {
             segments.Add(new ClockSegment(

@@ -1,3 +1,5 @@
+using SQLitePCL;
+
 namespace SensorForwarder.Buffer;
 
 /// <summary>The tables, as the writer changes them: SQL and the marks that go with it. Owned by the writer's thread.
@@ -201,9 +203,13 @@ internal sealed partial class QueueStore : IDisposable
         var check = _connection.QueryNumber($"SELECT value FROM meta WHERE name = '{AcknowledgedCheckName}'") ?? ~0L;
         if (acknowledged != ~check)
             SaveAcknowledged(acknowledged = 0);
+        var lastId = Math.Max(Math.Max(noted, acknowledged), Math.Max(stored, refused));
+        // The next readings would get ids that no reader looks at.
+        if (lastId >= SalvagedRecords.MaxId)
+            throw new SqliteFailure(raw.SQLITE_CORRUPT, raw.SQLITE_CORRUPT, $"id {lastId} was never given out");
         Marks = new QueueMarks
         {
-            LastId = Math.Max(Math.Max(noted, acknowledged), Math.Max(stored, refused)),
+            LastId = lastId,
             AcknowledgedThrough = acknowledged,
             DeadRows = EstimateDeadRows(acknowledged),
             DeadLetters = _connection.QueryNumber("SELECT count(*) FROM dead_letter") ?? 0,

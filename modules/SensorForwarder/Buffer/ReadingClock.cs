@@ -18,6 +18,9 @@ internal sealed class ReadingClock
     /// <summary>A wall clock that moves further than this against the uptime was set; less is drift.</summary>
     public static readonly TimeSpan Tolerance = TimeSpan.FromMilliseconds(500);
 
+    // 3,000 years.
+    const long MaxAgeMs = 100_000_000_000_000;
+
     readonly Lock _gate = new();
     readonly TimeProvider _timeProvider;
     readonly Func<KernelTime> _kernelTime;
@@ -98,16 +101,19 @@ internal sealed class ReadingClock
         if (segment is null)
             return TimeSpan.Zero;
         if (segment.BootId == kernel.BootId)
-            return NotNegative(kernel.Uptime - TimeSpan.FromMilliseconds(recordedAtMs - segment.OffsetMs));
+            return NotNegative(kernel.Uptime - Milliseconds(recordedAtMs - segment.OffsetMs));
         var now = Current();
         var nowCorrection = CorrectionMs(now.Id);
         if (CorrectionMs(segmentId) is { } correction && nowCorrection is { } known)
         {
             var nowMs = _timeProvider.GetUtcNow().ToUnixTimeMilliseconds() + known;
-            return NotNegative(TimeSpan.FromMilliseconds(nowMs - (recordedAtMs + correction)));
+            return NotNegative(Milliseconds(nowMs - (recordedAtMs + correction)));
         }
         return kernel.Uptime;
     }
+
+    // A damaged record can hold any time, also one that no TimeSpan can.
+    static TimeSpan Milliseconds(long value) => TimeSpan.FromMilliseconds(Math.Clamp(value, -MaxAgeMs, MaxAgeMs));
 
     static TimeSpan NotNegative(TimeSpan age) => age < TimeSpan.Zero ? TimeSpan.Zero : age;
 

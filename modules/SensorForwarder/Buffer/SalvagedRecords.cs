@@ -9,7 +9,8 @@ internal sealed class SalvagedRecords : IDisposable
     /// <summary>A record that claims a higher id was hit: this is a reading each millisecond for 285,000 years.</summary>
     public const long MaxId = 1L << 53;
 
-    const int MaxClock = 1_000_000;
+    /// <summary>The highest segment of the clock; a record that names a higher one was hit.</summary>
+    public const int MaxClock = 1_000_000;
 
     readonly SqliteConnection _connection;
     readonly PayloadCipher? _cipher;
@@ -65,10 +66,42 @@ internal sealed class SalvagedRecords : IDisposable
     /// <summary>The highest clock segment that a record names.</summary>
     public int LastClock { get; private set; }
 
+    /// <summary>Records that were skipped because checking them failed in an unexpected way; 0 unless the program has a
+    /// fault.</summary>
+    public int Faults { get; private set; }
+
     /// <summary>Takes a record over.</summary>
     /// <param name="withReadings">Whether readings and dead letters are put in, or only counted.</param>
     /// <param name="putReading">Told of each reading first; true when there is nothing left to do about it.</param>
+    /// <exception cref="SqliteFailure">The new file can't be written.</exception>
     public void Put(ScannedRecord record, bool withReadings = true, Func<ScannedRecord, bool>? putReading = null)
+    {
+        try
+        {
+            PutRecord(record, withReadings, putReading);
+        }
+        catch (Exception e) when (e is not SqliteFailure)
+        {
+            // No record may end the salvage of the others.
+            Faults++;
+        }
+    }
+
+    /// <summary>The id up to which rows were delivered, if it is certain; 0 otherwise.</summary>
+    public long AcknowledgedThrough() =>
+        Meta.GetValueOrDefault(QueueStore.AcknowledgedName) is long acknowledged
+            && Meta.GetValueOrDefault(QueueStore.AcknowledgedCheckName) is long check && acknowledged == ~check
+            && acknowledged < MaxId
+            ? acknowledged
+            : 0;
+
+    public void Dispose()
+    {
+        foreach (var statement in (SqliteStatement[])[_queue, _letter, _clock, _document, _evicted])
+            statement.Dispose();
+    }
+
+    void PutRecord(ScannedRecord record, bool withReadings, Func<ScannedRecord, bool>? putReading)
     {
         var (id, columns) = record;
         switch (columns)
@@ -98,26 +131,13 @@ internal sealed class SalvagedRecords : IDisposable
             case [string name, string or long]:
                 Meta[name] = columns[1];
                 break;
-            case [string, string, long, long, long or null, long or null]:
+            case [string, string, >= 0L and < MaxId, >= 0L and < MaxId, long or null, long or null]:
                 BindAll(_evicted, columns);
                 break;
             default:
                 // A schema row, or rubble.
                 break;
         }
-    }
-
-    /// <summary>The id up to which rows were delivered, if it is certain; 0 otherwise.</summary>
-    public long AcknowledgedThrough() =>
-        Meta.GetValueOrDefault(QueueStore.AcknowledgedName) is long acknowledged
-            && Meta.GetValueOrDefault(QueueStore.AcknowledgedCheckName) is long check && acknowledged == ~check
-            ? acknowledged
-            : 0;
-
-    public void Dispose()
-    {
-        foreach (var statement in (SqliteStatement[])[_queue, _letter, _clock, _document, _evicted])
-            statement.Dispose();
     }
 
     void Name(long id, long clock)

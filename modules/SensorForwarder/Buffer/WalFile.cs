@@ -58,8 +58,14 @@ internal sealed class WalFile
         var before = ReadSum(header.AsSpan(24));
         var bytes = new byte[FrameBytes];
         var all = new List<(Frame Frame, ulong Salts, bool IsCommit)>();
-        for (var offset = (long)HeaderBytes; ReadAt(_stream, offset, bytes); offset += FrameBytes)
+        for (var offset = (long)HeaderBytes; offset + FrameBytes <= _stream.Length; offset += FrameBytes)
         {
+            // A bad block costs its frame, and the one behind it can't be verified.
+            if (!ReadAt(_stream, offset, bytes))
+            {
+                HasDamage = true;
+                continue;
+            }
             var stored = ReadSum(bytes.AsSpan(16));
             var own = Checksum(Checksum(before, bytes.AsSpan(0, 8), isBigEndian), bytes.AsSpan(FrameHeaderBytes), isBigEndian);
             before = stored;
@@ -117,7 +123,15 @@ internal sealed class WalFile
     {
         if (offset + bytes.Length > stream.Length)
             return false;
-        stream.Position = offset;
-        return stream.ReadAtLeast(bytes, bytes.Length, throwOnEndOfStream: false) == bytes.Length;
+        try
+        {
+            stream.Position = offset;
+            return stream.ReadAtLeast(bytes, bytes.Length, throwOnEndOfStream: false) == bytes.Length;
+        }
+        catch (IOException)
+        {
+            // A bad block: the rest can still be read.
+            return false;
+        }
     }
 }

@@ -1,6 +1,7 @@
 using System.Globalization;
 using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.Buffer;
+using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Buffer;
 
@@ -69,6 +70,44 @@ public sealed class BigSalvageTests : IDisposable
         Assert.Equal(20_000, last.GetStatus().Salvage!.Readings);
         Assert.Equal(19_999, last.GetStatus().Depth);
         Assert.True(runs > 2, $"{runs} runs");
+    }
+
+    [Fact]
+    public async Task A_damaged_file_that_can_not_be_read_is_named_and_tried_again()
+    {
+        await MakeAsync(20_000, acknowledgeThrough: 0);
+        Spoil(page: 1);
+        await (await OpenInPiecesAsync()).DisposeAsync();
+        var kept = Assert.Single(Directory.GetFiles(_fixture.Directory, "telemetry.damaged-*.db"));
+        var log = new LogLines();
+        var time = new FakeTimeProvider(BufferFixture.Noon);
+        var locked = new FileStream(kept, FileMode.Open, FileAccess.ReadWrite, FileShare.None);
+        await using var buffer = await _fixture.OpenAsync(
+            Large, time, o => o with { SalvagedAtOnceBytes = 0 }, log.For<TelemetryBuffer>());
+        await log.Waits($"Copying the readings of the damaged file {kept} failed");
+        Assert.False(buffer.GetStatus().Salvage!.IsComplete);
+        await locked.DisposeAsync();
+        await Until.True(() => buffer.GetStatus().Salvage!.IsComplete, time, TimeSpan.FromSeconds(10));
+        Assert.Equal(19_999, BufferFixture.ReadAll(buffer).Count);
+        Assert.Single(log.All, line => line.Contains("failed", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task A_damaged_file_that_is_gone_before_it_was_copied_ends_the_salvage_and_is_named()
+    {
+        await MakeAsync(20_000, acknowledgeThrough: 0);
+        Spoil(page: 1);
+        await (await OpenInPiecesAsync()).DisposeAsync();
+        var kept = Assert.Single(Directory.GetFiles(_fixture.Directory, "telemetry.damaged-*.db"));
+        File.Delete(kept);
+        var log = new LogLines();
+        await using var buffer = await _fixture.OpenAsync(
+            Large, with: o => o with { SalvagedAtOnceBytes = 0 }, logger: log.For<TelemetryBuffer>());
+        await SalvagedAsync(buffer);
+        Assert.True(log.Has($"The damaged file {kept} is gone"));
+        var salvage = buffer.GetStatus().Salvage!;
+        var shown = BufferFixture.ReadAll(buffer).Count(r => !IsGap(r));
+        Assert.Equal(salvage.Readings, shown + buffer.ListDeadLetters(0, 10).Count);
     }
 
     [Fact]

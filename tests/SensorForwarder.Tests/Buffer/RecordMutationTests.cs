@@ -1,0 +1,332 @@
+using System.Buffers.Binary;
+using System.Globalization;
+using System.Text.RegularExpressions;
+using SensorForwarder.Buffer;
+using SensorForwarder.Sensors;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Buffer;
+
+/// <summary>
+/// Damage to one number of the file format: each varint of a record, cell pointers, overflow pages and page headers,
+/// with numbers of every length, canonical and not. Opening never throws, and only what was hit is lost.
+/// TEST_BUFFER_RECORD_MUTATIONS=100000 tries every number in every place.
+/// </summary>
+public sealed partial class RecordMutationTests
+{
+    const int Readings = 120;
+    const int BigReading = 60;
+    const int PageBytes = 4096;
+
+    static readonly long[] Numbers =
+    [
+        0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 63, 64, 127, 128, 255, 4_000, 16_383, 16_384, 32_767, 65_535,
+        2_097_151, 4 << 20, (4 << 20) + 1, int.MaxValue, int.MaxValue + 1L, uint.MaxValue, 1L << 53, long.MaxValue - 1,
+        long.MaxValue, long.MinValue, -1,
+    ];
+
+    [Fact]
+    public async Task Any_number_in_any_place_of_the_file_costs_only_what_was_hit()
+    {
+        var count = Parameter("TEST_BUFFER_RECORD_MUTATIONS", 250);
+        var seed = Parameter("TEST_SEED", Environment.TickCount);
+        using var original = new BufferFixture(inMemory: true);
+        await MakeAsync(original);
+        var clean = await File.ReadAllBytesAsync(original.DatabasePath, BufferFixture.Token);
+        var layout = new FileLayout(clean);
+        Assert.Equal(Readings, layout.Readings.Select(r => r.Id).Distinct().Count());
+        Assert.Contains(layout.Numbers, n => n.What.StartsWith("overflow", StringComparison.Ordinal));
+        var mutations = layout.Numbers.SelectMany(AllFor).ToArray();
+        new Random(seed).Shuffle(mutations);
+        var taken = mutations.Take(count).ToList();
+        TestContext.Current.TestOutputHelper?.WriteLine(
+            $"TEST_SEED={seed}; {taken.Count} of {mutations.Length} mutations");
+        await Parallel.ForEachAsync(
+            taken.Index(), new ParallelOptions { MaxDegreeOfParallelism = 4 }, async (mutation, _) =>
+            {
+                var (index, (number, _, bytes)) = mutation;
+                var inPieces = index % 2 == 0;
+                try
+                {
+                    await CheckAsync(clean, layout, mutation.Item, inPieces);
+                }
+                catch (Exception e)
+                {
+                    throw new InvalidOperationException(
+                        $"seed {seed}, in pieces: {inPieces}, {number.What} at {number.At}: "
+                        + Convert.ToHexString(bytes), e);
+                }
+            });
+    }
+
+    [Theory]
+    [InlineData(3)]
+    [InlineData(20_000)]
+    public async Task A_header_length_that_ends_before_its_own_varint_costs_its_own_record_only(int more)
+    {
+        // The larger file is salvaged in pieces, and the record is on a page that only the pieces reach. Two ids are
+        // those of dead letters.
+        using var fixture = new BufferFixture(inMemory: true);
+        await MakeAsync(fixture);
+        await using (var buffer = await fixture.OpenAsync())
+            await Task.WhenAll(Enumerable.Range(Readings + 1, more).Select(n =>
+                buffer.EnqueueAsync(BufferFixture.Reading(n), BufferFixture.Token).AsTask()).ToList());
+        var bytes = await File.ReadAllBytesAsync(fixture.DatabasePath, BufferFixture.Token);
+        var layout = new FileLayout(bytes);
+        var id = Readings + 2 + ((more + 1) / 2);
+        var place = layout.Numbers.Single(n => n.What == $"header length of reading {id}");
+        // 5 is written as 0x80 0x01: the header would end inside its own length.
+        new byte[] { 0x80, 0x01 }.CopyTo(bytes, place.At);
+        await File.WriteAllBytesAsync(fixture.DatabasePath, bytes, BufferFixture.Token);
+
+        await using var salvaged = await OpenAsync(fixture, inPieces: more > 3);
+        await Until.True(() => salvaged.GetStatus().Salvage is { IsComplete: true });
+        Assert.Equal(
+            Enumerable.Range(1, Readings + 2 + more).Except([Readings + 1, Readings + 2, id]).Select(i => (long)i),
+            BufferFixture.ReadAll(salvaged).Select(r => r.Id));
+        Assert.Equal(1, salvaged.GetStatus().Salvage!.Missing);
+    }
+
+    // In one or two bytes of big-endian, or as a varint of each length that can say it.
+    static IEnumerable<Mutation> AllFor(Number number)
+    {
+        foreach (var value in Numbers.Append(number.Value - 1).Append(number.Value).Append(number.Value + 1))
+        {
+            if (number.FixedBytes > 0)
+            {
+                var bytes = new byte[8];
+                BinaryPrimitives.WriteInt64BigEndian(bytes, value);
+                yield return new Mutation(number, value, bytes[^number.FixedBytes..]);
+                continue;
+            }
+            for (var length = 1; length <= 9; length++)
+            {
+                if (Varint(value, length) is { } bytes)
+                    yield return new Mutation(number, value, bytes);
+            }
+        }
+    }
+
+    static byte[]? Varint(long value, int length)
+    {
+        var bytes = new byte[length];
+        var rest = (ulong)value;
+        for (var i = length - 1; i >= 0; i--)
+        {
+            // The ninth byte has eight bits.
+            var bits = i == 8 ? 8 : 7;
+            bytes[i] = (byte)((rest & ((1u << bits) - 1)) | (i == length - 1 ? 0u : 0x80u));
+            rest >>= bits;
+        }
+        if (length == 9)
+            bytes[8] = (byte)value;
+        return rest == 0 ? bytes : null;
+    }
+
+    static async Task CheckAsync(byte[] clean, FileLayout layout, Mutation mutation, bool inPieces)
+    {
+        var (number, value, written) = mutation;
+        var bytes = (byte[])clean.Clone();
+        // No write goes over the end of a page.
+        written = written[..Math.Min(written.Length, PageBytes - (number.At % PageBytes))];
+        written.CopyTo(bytes, number.At);
+        using var fixture = new BufferFixture(inMemory: true);
+        await File.WriteAllBytesAsync(fixture.DatabasePath, bytes, CancellationToken.None);
+        await using var buffer = await OpenAsync(fixture, inPieces);
+        var rows = await ReadAsync(buffer);
+        var ids = rows.Select(r => r.Id).ToList();
+        Assert.Equal(ids.Order().Distinct(), ids);
+        await buffer.EnqueueAsync(BufferFixture.Reading(Readings + 1), CancellationToken.None);
+        var added = $"\"number\":{Readings + 1}}}";
+        Assert.Single(await ReadAsync(buffer), r => BufferFixture.Text(r).Contains(added, StringComparison.Ordinal));
+        buffer.ListDeadLetters(0, 100);
+        buffer.LoadDocument("settings");
+
+        var hit = layout.Readings.Where(r => r.From < number.At + written.Length && number.At < r.To).Select(r => r.Id)
+            .Concat(number.Hit).ToHashSet();
+        // A record that claims the id of another one: nobody can tell which of the two is right.
+        if (number.What.StartsWith("rowid", StringComparison.Ordinal))
+            hit.Add(value);
+        var texts = rows.ToDictionary(r => r.Id, r => WithoutTime(BufferFixture.Text(r)));
+        var lost = layout.Readings.Select(r => r.Id).Distinct().Except(hit)
+            .Where(id => texts.GetValueOrDefault(id) != WithoutTime(Text(id))).ToList();
+        Assert.True(
+            lost.Count == 0,
+            $"{lost.Count} readings that were not hit are lost, {lost.FirstOrDefault()} first; "
+            + $"{buffer.GetStatus().Salvage}");
+    }
+
+    static int Parameter(string name, int standard) =>
+        int.Parse(Environment.GetEnvironmentVariable(name) ?? $"{standard}", CultureInfo.InvariantCulture);
+
+    static Task<TelemetryBuffer> OpenAsync(BufferFixture fixture, bool inPieces) =>
+        fixture.OpenAsync(with: o => o with { SalvagedAtOnceBytes = inPieces ? 0 : 1L << 30 });
+
+    // Reading may be what finds the damage; then the buffer mends itself, and what is big comes in piece by piece.
+    static async Task<List<BufferedReading>> ReadAsync(TelemetryBuffer buffer)
+    {
+        for (var attempt = 0; ; attempt++)
+        {
+            await Until.True(() => buffer.GetStatus().Salvage is null or { IsComplete: true });
+            try
+            {
+                return BufferFixture.ReadAll(buffer);
+            }
+            catch (BufferUnavailableException) when (attempt < 1_000)
+            {
+                await buffer.CommitAsync(CancellationToken.None);
+            }
+        }
+    }
+
+    // A segment of the clock that was hit costs the certainty of the time.
+    static string WithoutTime(string text) => Time().Replace(text, "");
+
+    [GeneratedRegex(@"""time"":""[^""]*""(,""timeQuality"":""unsynchronized"")?")]
+    private static partial Regex Time();
+
+    static string Text(long id) => System.Text.Encoding.UTF8.GetString(ReadingEncoder.Encode(Reading((int)id)));
+
+    static Reading Reading(int number) => number == BigReading
+        ? BufferFixture.Reading(number) with { Label = new string('x', 3 * PageBytes) }
+        : BufferFixture.Reading(number);
+
+    // Every table has rows.
+    static async Task MakeAsync(BufferFixture fixture)
+    {
+        await using var buffer = await fixture.OpenAsync();
+        foreach (var chunk in Enumerable.Range(1, Readings + 2).Chunk(10))
+        {
+            await Task.WhenAll(
+                chunk.Select(n => buffer.EnqueueAsync(Reading(n), BufferFixture.Token).AsTask()).ToList());
+        }
+
+        await Assert.ThrowsAsync<BufferRejectedException>(() => buffer.EnqueueAsync(
+            BufferFixture.Reading(1) with { Label = new string('x', 2 << 20) }, BufferFixture.Token).AsTask());
+        await buffer.SaveDocumentAsync("settings", "{\"batchSize\":5}"u8.ToArray(), BufferFixture.Token);
+        await buffer.DeadLetterAsync(Readings + 1, "400", "refused", BufferFixture.Token);
+        await buffer.DeadLetterAsync(Readings + 2, "400", null, BufferFixture.Token);
+    }
+
+    /// <summary>A number in the file.</summary>
+    /// <param name="FixedBytes">0: a varint.</param>
+    /// <param name="Hit">Readings that depend on it, beside those whose bytes are written over.</param>
+    sealed record Number(string What, int At, int FixedBytes, long Value, IReadOnlyList<long> Hit);
+
+    sealed record Mutation(Number Number, long Value, byte[] Bytes);
+
+    /// <summary>Where the numbers of an intact database are. https://www.sqlite.org/fileformat2.html</summary>
+    sealed class FileLayout
+    {
+        readonly byte[] _bytes;
+
+        public FileLayout(byte[] bytes)
+        {
+            _bytes = bytes;
+            for (var page = 1; page <= bytes.Length / PageBytes; page++)
+            {
+                // Page 2 maps pages to their parents.
+                var header = ((page - 1) * PageBytes) + (page == 1 ? 100 : 0);
+                if (page != 2 && bytes[header] is 0x0D or 0x0A or 0x05 or 0x02)
+                    ReadPage(page, header);
+            }
+        }
+
+        public List<Number> Numbers { get; } = [];
+
+        /// <summary>The bytes of each reading that waits: its cell, and its overflow pages.</summary>
+        public List<(long Id, int From, int To)> Readings { get; } = [];
+
+        void ReadPage(int page, int header)
+        {
+            var first = (page - 1) * PageBytes;
+            var type = _bytes[header];
+            var isLeaf = type is 0x0D or 0x0A;
+            var ids = new List<long>();
+            var pointers = header + (isLeaf ? 8 : 12);
+            var cells = ReadUInt16(header + 3);
+            for (var i = 0; i < cells; i++)
+            {
+                var cell = first + ReadUInt16(pointers + (2 * i));
+                var name = $"cell {i} of page {page}";
+                if (!isLeaf)
+                    Numbers.Add(new Number($"child in {name}", cell, 4, ReadUInt32(cell), []));
+                long id = 0;
+                if (type == 0x05)
+                    AddVarint($"key in {name}", cell + 4);
+                else
+                    id = ReadRecord(name, isLeaf ? cell : cell + 4, isTable: type == 0x0D);
+                Numbers.Add(new Number($"pointer to {name}", pointers + (2 * i), 2, cell - first, id > 0 ? [id] : []));
+                if (id > 0)
+                    ids.Add(id);
+            }
+            Numbers.Add(new Number($"type of page {page}", header, 1, type, ids));
+            foreach (var at in (ReadOnlySpan<int>)[1, 3, 5])
+                Numbers.Add(new Number($"header of page {page} at {at}", header + at, 2, ReadUInt16(header + at), ids));
+            if (!isLeaf)
+                Numbers.Add(new Number($"last child of page {page}", header + 8, 4, ReadUInt32(header + 8), []));
+        }
+
+        // Returns the id if it is a waiting reading; 0 otherwise.
+        long ReadRecord(string name, int cell, bool isTable)
+        {
+            var (length, at) = Varint(cell);
+            long rowId = 0;
+            var rowIdAt = at;
+            if (isTable)
+                (rowId, at) = Varint(at);
+            var (headerBytes, typesAt) = Varint(at);
+            var types = new List<(int At, long Type)>();
+            for (var next = typesAt; next < at + headerBytes;)
+            {
+                var typeAt = next;
+                (var type, next) = Varint(next);
+                types.Add((typeAt, type));
+            }
+            // Four columns has also the table of clock segments, with a short text behind the id.
+            var id = isTable && types.Count == 4 && types[3].Type > 100 ? rowId : 0;
+            name = id > 0 ? $"reading {id}" : name;
+            AddVarint($"payload length of {name}", cell);
+            if (isTable)
+                AddVarint($"rowid of {name}", rowIdAt);
+            AddVarint($"header length of {name}", at);
+            foreach (var type in types)
+                AddVarint($"serial type of {name}", type.At);
+            var max = isTable ? PageBytes - 35 : 1002;
+            var local = (int)length;
+            if (length > max)
+            {
+                local = 489 + (((int)length - 489) % (PageBytes - 4));
+                local = local <= max ? local : 489;
+                var link = at + local;
+                for (var left = length - local; left > 0; left -= PageBytes - 4)
+                {
+                    Numbers.Add(new Number($"overflow page of {name}", link, 4, ReadUInt32(link), [id]));
+                    link = (int)(ReadUInt32(link) - 1) * PageBytes;
+                    Readings.Add((id, link, link + PageBytes));
+                }
+                Numbers.Add(new Number($"end of the overflow pages of {name}", link, 4, 0, []));
+            }
+            if (id > 0)
+                Readings.Add((id, cell, at + local));
+            return id;
+        }
+
+        void AddVarint(string what, int at) => Numbers.Add(new Number(what, at, 0, Varint(at).Value, []));
+
+        ushort ReadUInt16(int at) => BinaryPrimitives.ReadUInt16BigEndian(_bytes.AsSpan(at));
+
+        uint ReadUInt32(int at) => BinaryPrimitives.ReadUInt32BigEndian(_bytes.AsSpan(at));
+
+        (long Value, int End) Varint(int at)
+        {
+            long value = 0;
+            for (var i = 0; ; i++)
+            {
+                value = i == 8 ? (value << 8) | _bytes[at + i] : (value << 7) | (_bytes[at + i] & 0x7FL);
+                if (i == 8 || _bytes[at + i] < 0x80)
+                    return (value, at + i + 1);
+            }
+        }
+    }
+}

@@ -54,14 +54,15 @@ internal sealed partial class VolumeFiles(string directory, Action<VolumeOperati
 
     public void Delete(string path)
     {
-        if (!File.Exists(path))
+        // A link to nothing is there too.
+        if (!File.Exists(path) && new FileInfo(path).LinkTarget is null)
             return;
         observer?.Invoke(new VolumeOperation(VolumeOperationKind.Delete, path));
         File.Delete(path);
     }
 
     /// <summary>Makes a file readable by its owner only, before SQLite writes to it. WAL and shared memory take over
-    /// the mode of the database.</summary>
+    /// the mode of the database. A file that exists is left as it is.</summary>
     public void CreatePrivate(string path)
     {
         observer?.Invoke(new VolumeOperation(VolumeOperationKind.Write, path));
@@ -73,7 +74,8 @@ internal sealed partial class VolumeFiles(string directory, Action<VolumeOperati
     public void WritePrivate(string path, ReadOnlySpan<byte> content)
     {
         var unfinished = path + ".new";
-        using (var file = OpenPrivate(unfinished, FileMode.Create))
+        Delete(unfinished);
+        using (var file = OpenPrivate(unfinished, FileMode.CreateNew))
         {
             file.Write(content);
             file.Flush(flushToDisk: true);
@@ -115,8 +117,9 @@ internal sealed partial class VolumeFiles(string directory, Action<VolumeOperati
     /// <summary>Writes real blocks, not a hole, so that deleting the file gives that much room back.</summary>
     public void WriteReserve(int bytes)
     {
+        Delete(Reserve);
         observer?.Invoke(new VolumeOperation(VolumeOperationKind.Write, Reserve));
-        using var file = OpenPrivate(Reserve, FileMode.Create);
+        using var file = OpenPrivate(Reserve, FileMode.CreateNew);
         // A file system that compresses would make zeros free of charge and the reserve worthless.
         var block = new byte[65_536];
         new Random(bytes).NextBytes(block);

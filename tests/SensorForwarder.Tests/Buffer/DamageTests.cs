@@ -1,5 +1,7 @@
+using System.Runtime.Versioning;
 using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.Buffer;
+using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Buffer;
 
@@ -189,6 +191,58 @@ public sealed class DamageTests : IDisposable
                 return;
             }
         }
+    }
+
+    [Fact]
+    public async Task A_salvage_that_fails_is_logged_and_leaves_the_damaged_file_as_it_is()
+    {
+        await MakeAsync();
+        Change(Database, bytes => bytes[..(bytes.Length / 2)]);
+        var before = await File.ReadAllBytesAsync(Database, BufferFixture.Token);
+        var log = new LogLines();
+        await Assert.ThrowsAsync<BufferUnavailableException>(() => _fixture.OpenAsync(
+            logger: log.For<TelemetryBuffer>(),
+            with: o => o with
+            {
+                OnVolumeOperation = operation =>
+                {
+                    var isSalvage = operation.Path.EndsWith("salvage", StringComparison.Ordinal);
+                    if (isSalvage && operation.Kind == VolumeOperationKind.Write)
+                        throw new IOException("no room for it");
+                },
+            }));
+        const string Failed = "copying its readings to a new file failed: no room for it";
+        var line = Assert.Single(log.All, line => line.Contains(Failed, StringComparison.Ordinal));
+        Assert.Contains(Database, line, StringComparison.Ordinal);
+        Assert.Equal(before, await File.ReadAllBytesAsync(Database, BufferFixture.Token));
+        await using var buffer = await _fixture.OpenAsync();
+        Assert.InRange(Check(buffer).Count, Readings / 3, Readings - 1);
+    }
+
+    [Fact]
+    [SupportedOSPlatform("linux")]
+    public async Task Links_in_the_place_of_its_files_are_replaced_and_not_followed()
+    {
+        await MakeAsync();
+        string In(string name) => Path.Combine(_fixture.Directory, name);
+        var (other, nothing, reserve) = (In("other"), In("nothing"), In("telemetry.reserve"));
+        await File.WriteAllTextAsync(other, "other", BufferFixture.Token);
+        File.Delete(reserve);
+        File.CreateSymbolicLink(reserve, other);
+        File.CreateSymbolicLink(In("telemetry.salvage"), nothing);
+        File.CreateSymbolicLink(In("telemetry.key.new"), other);
+        Change(Database, bytes => bytes[..(bytes.Length / 2)]);
+        await using (var buffer = await _fixture.OpenAsync())
+        {
+            Check(buffer);
+            await Until.True(() => new FileInfo(reserve) is { Exists: true, LinkTarget: null, Length: > 10_000 });
+        }
+
+        new VolumeFiles(_fixture.Directory, null).WritePrivate(In("telemetry.key"), "key"u8);
+        Assert.Equal("other", await File.ReadAllTextAsync(other, BufferFixture.Token));
+        Assert.False(File.Exists(nothing));
+        foreach (var file in (string[])["telemetry.db", "telemetry.key"])
+            Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(In(file)));
     }
 
     [Fact]

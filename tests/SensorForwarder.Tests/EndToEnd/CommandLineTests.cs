@@ -1,3 +1,4 @@
+using System.Runtime.Versioning;
 using System.Security.Cryptography;
 using System.Text.Json.Nodes;
 using SensorForwarder.Buffer;
@@ -100,7 +101,7 @@ public sealed class CommandLineTests : IDisposable
         Assert.Single(readings.Select(reading => (string?)reading["epoch"]).Distinct());
 
         // Two were forwarded, and are still in the file.
-        (code, output) = await AskAsync(["--export", lines, "--with-forwarded"]);
+        (code, output) = await AskAsync(["--export", lines, "--with-forwarded", "--force"]);
         Assert.True(code == 0, output);
         readings = [.. (await File.ReadAllLinesAsync(lines, TestContext.Current.CancellationToken)).Select(line => JsonNode.Parse(line)!)];
         Assert.Equal(Enumerable.Range(1, 1205).Select(i => (long)i), readings.Take(1205).Select(reading => (long)reading["id"]!));
@@ -127,6 +128,78 @@ public sealed class CommandLineTests : IDisposable
             Assert.True(code == 0, output);
             Assert.Contains(mark, await File.ReadAllTextAsync(file, TestContext.Current.CancellationToken), StringComparison.Ordinal);
         }
+    }
+
+    [Fact]
+    [SupportedOSPlatform("linux")]
+    public async Task An_export_is_for_its_owner_only_and_follows_no_link()
+    {
+        await FillAsync(3);
+        var other = Path.Combine(_files.Directory, "other");
+        await File.WriteAllTextAsync(other, "other", TestContext.Current.CancellationToken);
+        var file = Path.Combine(_files.Directory, "out.csv");
+        File.CreateSymbolicLink(file + ".part", other);
+        var (code, output) = await AskAsync(["--export", file]);
+        Assert.True(code == 0, output);
+        Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(file));
+        Assert.Null(new FileInfo(file).LinkTarget);
+
+        File.Delete(file);
+        File.CreateSymbolicLink(file, other);
+        (code, output) = await AskAsync(["--export", file, "--force"]);
+        Assert.True(code == 0, output);
+        Assert.Null(new FileInfo(file).LinkTarget);
+        Assert.Equal("other", await File.ReadAllTextAsync(other, TestContext.Current.CancellationToken));
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task An_export_replaces_a_file_only_when_it_is_forced_to(bool isLinkToNothing)
+    {
+        await FillAsync(3);
+        var file = Path.Combine(_files.Directory, "out.csv");
+        var token = TestContext.Current.CancellationToken;
+        if (isLinkToNothing) File.CreateSymbolicLink(file, Path.Combine(_files.Directory, "nothing"));
+        else await File.WriteAllTextAsync(file, "mine", token);
+        var before = Directory.GetFileSystemEntries(_files.Directory, "out.*");
+        var (code, output) = await AskAsync(["--export", file]);
+        Assert.Equal(1, code);
+        Assert.Equal($"{file}: exists already; add --force to replace it, or choose another name", output);
+        Assert.Equal(before, Directory.GetFileSystemEntries(_files.Directory, "out.*"));
+        Assert.False(File.Exists(Path.Combine(_files.Directory, "nothing")));
+        if (!isLinkToNothing) Assert.Equal("mine", await File.ReadAllTextAsync(file, token));
+
+        (code, output) = await AskAsync(["--export", file, "--force", "--with-forwarded"]);
+        Assert.True(code == 0, output);
+        Assert.StartsWith("epoch,id,", await File.ReadAllTextAsync(file, token), StringComparison.Ordinal);
+        Assert.Single(Directory.GetFileSystemEntries(_files.Directory, "out.*"));
+    }
+
+    [Fact]
+    public async Task An_export_that_is_stopped_leaves_nothing_behind()
+    {
+        await using (var buffer = await _files.OpenAsync())
+        {
+            for (var i = 0; i < 100; i++)
+            {
+                await Task.WhenAll(Enumerable.Range(1 + (i * 1000), 1000)
+                    .Select(n => buffer.EnqueueAsync(BufferFixture.Reading(n), BufferFixture.Token).AsTask()).ToList());
+            }
+        }
+
+        // It may have been faster than the signal; then it is tried again.
+        var file = Path.Combine(_files.Directory, "out.csv");
+        for (var code = 0; code == 0;)
+        {
+            File.Delete(file);
+            await using var export = Run(["--export", file]);
+            await Until.True(() => Directory.GetFiles(_files.Directory, "out.*").Length > 0 || !export.IsRunning);
+            code = await export.StopAsync();
+            Assert.True(code == 0 || export.Lines.Contains("ended by a signal"), string.Join('\n', export.Lines));
+        }
+
+        Assert.Empty(Directory.GetFiles(_files.Directory, "out.*"));
     }
 
     [Theory]

@@ -15,7 +15,8 @@ internal static class Commands
           --status               what the running module does, as a page to read
           --health               whether the running module lives; exit code 0 or 1
           --export FILE          readings that wait in the buffer into FILE.csv or FILE.ndjson, also while the module runs;
-                                 with --with-forwarded behind it also those that were forwarded and are still there
+                                 with --with-forwarded behind it also those that were forwarded and are still there;
+                                 a file that exists is replaced only with --force; only its owner can read the file
           --check-buffer         reads the whole buffer in search of damage; exit code 0 or 1
           --doctor               which buses, chips and permissions are here, and the settings that would work
           --version
@@ -40,7 +41,8 @@ internal static class Commands
             case ["--version"]:
                 Console.WriteLine($"SensorForwarder {StatusWriter.Version}");
                 return ExitCode.Ok;
-            case ["--export", var file, .. var more] when more is [] or [ReadingExport.WithForwarded]:
+            case ["--export", var file, .. var more]
+                when more.All(option => option is ReadingExport.WithForwarded or ReadingExport.Force):
                 if (ReadingExport.IsKnownFormat(file)) return null;
                 return Misused($"--export: '{LogText.Clean(file)}' ends neither in .csv nor in .ndjson");
             case ["--export"]: return Misused("--export needs the name of a file that ends in .csv or .ndjson");
@@ -58,7 +60,7 @@ internal static class Commands
             {
                 case "--status": return await RunningModule.ShowStatusAsync(boot, stop);
                 case "--health": return await RunningModule.ShowHealthAsync(boot, timeProvider, stop);
-                case "--export": return await ReadingExport.RunAsync(args[1], withForwarded: args.Length > 2, boot, timeProvider, stop);
+                case "--export": return await ReadingExport.RunAsync(args[1], args[2..], boot, timeProvider, stop);
                 case "--check-buffer": return await BufferCheck.RunAsync(boot, timeProvider, stop);
                 default:
                     Console.Write(Prescription.ToText(Examination.Make(new(boot.Sensors, timeProvider), [])));
@@ -86,7 +88,8 @@ internal static class Commands
     static string Explain(string[] args)
     {
         if (args.FirstOrDefault(arg => !Options.Contains(arg)) is not { } wrong) return "one option at a time";
-        if (args[0] is "--export") return $"--export takes one file, and {ReadingExport.WithForwarded} behind it";
+        if (args[0] is "--export")
+            return $"--export takes one file, and {ReadingExport.WithForwarded} and {ReadingExport.Force} behind it";
         var nearest = NearestName.Find(wrong, Options);
         return $"there is no option '{LogText.Clean(wrong)}'{(nearest.IsNear ? $", did you mean {nearest.Name}?" : "")}";
     }

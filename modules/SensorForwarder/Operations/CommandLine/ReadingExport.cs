@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Globalization;
+using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using SensorForwarder.Buffer;
@@ -9,12 +10,16 @@ namespace SensorForwarder.Operations.CommandLine;
 
 /// <summary>
 /// Writes the readings that wait in the buffer into a file, beside a module that goes on working. <c>.ndjson</c>: a line a
-/// reading, as a receiver gets it; <c>.csv</c>: a line a value. The file appears when it is complete.
+/// reading, as a receiver gets it; <c>.csv</c>: a line a value. The file appears when it is complete, and only its
+/// owner can read it.
 /// </summary>
 internal static class ReadingExport
 {
     /// <summary>Asks for readings that were forwarded too.</summary>
     public const string WithForwarded = "--with-forwarded";
+
+    /// <summary>Allows replacing a file that exists.</summary>
+    public const string Force = "--force";
 
     const int PageReadings = 500;
     const string CsvHeader = "epoch,id,time,sensor,kind,quality,reason,value,number,timeQuality\n";
@@ -22,21 +27,30 @@ internal static class ReadingExport
     public static bool IsKnownFormat(string path) =>
         path.EndsWith(".csv", StringComparison.OrdinalIgnoreCase) || path.EndsWith(".ndjson", StringComparison.OrdinalIgnoreCase);
 
-    public static async Task<int> RunAsync(string path, bool withForwarded, BootOptions boot, TimeProvider timeProvider, CancellationToken cancellationToken)
+    /// <param name="path">The file to write.</param>
+    /// <param name="options">What stands behind it: <see cref="WithForwarded"/>, <see cref="Force"/>.</param>
+    /// <returns>The exit code.</returns>
+    public static async Task<int> RunAsync(
+        string path, string[] options, BootOptions boot, TimeProvider timeProvider, CancellationToken cancellationToken)
     {
-        var unfinished = $"{path}.part";
+        var replaces = options.Contains(Force);
+        if (!replaces && IsTaken(path)) return Commands.Failed(Taken(path));
+
+        // A name that nobody can prepare a link at.
+        var unfinished = $"{path}.{RandomNumberGenerator.GetHexString(16, lowercase: true)}.part";
         try
         {
             using var file = await OpenAsync(boot, timeProvider, cancellationToken);
-            var written = await WriteAsync(file, withForwarded, unfinished, path, cancellationToken);
-            File.Move(unfinished, path, overwrite: true);
+            var written = await WriteAsync(file, options.Contains(WithForwarded), unfinished, path, cancellationToken);
+            File.Move(unfinished, path, overwrite: replaces);
             Console.WriteLine($"{path}: {written} readings of {file.Path}");
             return ExitCode.Ok;
         }
         catch (Exception exception) when (exception is BufferUnavailableException or IOException or UnauthorizedAccessException)
         {
             Discard(unfinished);
-            return Commands.Failed(exception is BufferUnavailableException ? exception.Message : $"{path}: {exception.Message}");
+            if (exception is BufferUnavailableException) return Commands.Failed(exception.Message);
+            return Commands.Failed(!replaces && IsTaken(path) ? Taken(path) : $"{path}: {exception.Message}");
         }
         catch (OperationCanceledException)
         {
@@ -55,6 +69,11 @@ internal static class ReadingExport
         return BufferFile.Open(new BufferOptions { Directory = boot.BufferDirectory, Key = key }, timeProvider);
     }
 
+    // Also a link to nothing.
+    static bool IsTaken(string path) => Path.Exists(path) || new FileInfo(path).LinkTarget is not null;
+
+    static string Taken(string path) => $"{path}: exists already; add {Force} to replace it, or choose another name";
+
     static void Discard(string unfinished)
     {
         try
@@ -71,7 +90,16 @@ internal static class ReadingExport
     {
         var isCsv = path.EndsWith(".csv", StringComparison.OrdinalIgnoreCase);
         var bar = new ProgressBar(file.Count(withForwarded));
-        await using var output = new FileStream(unfinished, FileMode.Create, FileAccess.Write, FileShare.Read, 1 << 16, useAsync: true);
+        var options = new FileStreamOptions
+        {
+            Mode = FileMode.CreateNew,
+            Access = FileAccess.Write,
+            Share = FileShare.Read,
+            BufferSize = 1 << 16,
+            Options = FileOptions.Asynchronous,
+        };
+        if (!OperatingSystem.IsWindows()) options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+        await using var output = new FileStream(unfinished, options);
         if (isCsv) await output.WriteAsync(Encoding.UTF8.GetBytes(CsvHeader), cancellationToken);
         var page = new ArrayBufferWriter<byte>();
         var (written, after) = (0L, 0L);

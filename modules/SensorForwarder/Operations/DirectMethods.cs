@@ -29,6 +29,18 @@ internal sealed class DirectMethods(
     /// <summary>Answers one call. 400: the payload is wrong; 404: no such sensor; 501: no such method.</summary>
     public async Task<MethodAnswer> InvokeAsync(string name, ReadOnlyMemory<byte> payload, CancellationToken cancellationToken)
     {
+        var answer = await AnswerAsync(name, payload, cancellationToken);
+        return answer.Body.Length <= StatusWriter.MaxAnswerBytes
+            ? answer
+            : answer with
+            {
+                Body = AnswerSize.Limit(
+                    answer.Body, StatusWriter.MaxAnswerBytes, json => HowToGetTheRest(name, json)),
+            };
+    }
+
+    async Task<MethodAnswer> AnswerAsync(string name, ReadOnlyMemory<byte> payload, CancellationToken cancellationToken)
+    {
         try
         {
             if (ReadPayload(payload.Span, out var problem) is not { } root) return Error(400, $"the payload is wrong: {problem}");
@@ -59,6 +71,17 @@ internal sealed class DirectMethods(
             return Error(503, LogText.Clean(exception.Message));
         }
     }
+
+    static string HowToGetTheRest(string method, JsonObject shown) => method switch
+    {
+        "getDeadLetters" =>
+            $"call getDeadLetters with afterId {shown["deadLetters"]?.AsArray().LastOrDefault()?["id"] ?? 0}",
+        "readNow" => "call readNow with the name of a sensor",
+        "validateSettings" => "validate fewer settings at once",
+        "getSettings" => "see the page of the module, or the settings where they are kept",
+        "doctor" => "run SensorForwarder --doctor in the container",
+        _ => "see the page of the module",
+    };
 
     static JsonObject? ReadPayload(ReadOnlySpan<byte> payload, out string? problem)
     {

@@ -22,7 +22,7 @@ internal sealed class StatusWriter(
     public static readonly string Version =
         Assembly.GetExecutingAssembly().GetName().Version?.ToString(3) ?? "unknown";
 
-    /// <summary>The answer of a direct method may have 128 KB.</summary>
+    /// <summary>Bytes in the answer of a direct method at most; IoT Hub takes 128 KB, with what it adds.</summary>
     public const int MaxAnswerBytes = 96 << 10;
 
     /// <summary>The hub takes reported properties of 32 KB; the rest is for the acknowledgements.</summary>

@@ -19,17 +19,19 @@ public sealed class DirectMethodTests
          "sensors":{"attic":{"kind":"simulated"}},"maxInFlight":3}
         """;
 
-    static async Task<(int Status, JsonElement Body)> CallAsync(ForwarderFixture fixture, string name, string payload = "")
+    static async Task<(int Status, JsonElement Body)> CallAsync(
+        ForwarderFixture fixture, string name, string payload = "", string settings = Settings)
     {
         var roots = new SensorRoots("/proc", "/sys", Path.GetTempPath());
         using var scheduler = new SensorScheduler(
             new(roots, TimeProvider.System), fixture.Buffer, TimeProvider.System, new Random(1), NullLogger<SensorScheduler>.Instance);
         using var store = SettingsFixture.NewStore(fixture.Buffer, fixture.Forwarder, scheduler);
-        await store.OfferTwinAsync(SettingsFixture.Parse(Settings), 7, ForwarderFixture.Token);
+        await store.OfferTwinAsync(SettingsFixture.Parse(settings), 7, ForwarderFixture.Token);
         using var parts = new OperationParts(fixture.Buffer, fixture.Forwarder, scheduler, store, TimeProvider.System);
         var methods = new DirectMethods(fixture.Buffer, fixture.Forwarder, scheduler, store, parts.Status, TimeProvider.System);
         var answer = await methods.InvokeAsync(name, Encoding.UTF8.GetBytes(payload), ForwarderFixture.Token);
         await scheduler.StopAsync(ForwarderFixture.Token);
+        Assert.InRange(answer.Body.Length, 2, 128 << 10);
         return (answer.Status, JsonDocument.Parse(answer.Body).RootElement);
     }
 
@@ -194,5 +196,52 @@ public sealed class DirectMethodTests
         Assert.Equal(1, (await CallAsync(fixture, "retryDeadLetters")).Body.GetProperty("retried").GetInt32());
         await Until.True(() => fixture.Http.Seen.ToArray().Any(batch => batch.FirstId == 2 && batch.LastId == 2 && fixture.Buffer.GetStatus().Depth <= 1));
         Assert.Equal(0, (await CallAsync(fixture, "purgeDeadLetters")).Body.GetProperty("purged").GetInt32());
+    }
+
+    [Fact]
+    public async Task Dead_letters_that_are_too_large_for_one_answer_are_all_there_in_several()
+    {
+        const int Letters = 130;
+        await using var fixture = await ForwarderFixture.StartAsync();
+        await fixture.StoreAsync(Letters);
+        for (var id = 1; id <= Letters; id++)
+            await fixture.Buffer.DeadLetterAsync(id, "Rejected", new string('"', 4000), ForwarderFixture.Token);
+
+        var ids = new List<long>();
+        while (true)
+        {
+            var after = $$"""{"afterId":{{ids.LastOrDefault()}}}""";
+            var (status, list) = await CallAsync(fixture, "getDeadLetters", after);
+            Assert.Equal((200, Letters), (status, list.GetProperty("count").GetInt32()));
+            var shown = list.GetProperty("deadLetters").EnumerateArray()
+                .Select(letter => letter.GetProperty("id").GetInt64()).ToList();
+            if (shown.Count == 0) break;
+            var before = ids.Count;
+            ids.AddRange(shown);
+            if (!list.TryGetProperty("leftOut", out var leftOut)) continue;
+            Assert.Equal(Math.Min(100, Letters - before), shown.Count + leftOut.GetProperty("deadLetters").GetInt32());
+            Assert.Equal($"call getDeadLetters with afterId {ids[^1]}", list.GetProperty("more").GetString());
+        }
+
+        Assert.Equal(Enumerable.Range(1, Letters).Select(id => (long)id), ids);
+    }
+
+    [Fact]
+    public async Task Readings_of_more_sensors_than_fit_into_one_answer_are_counted()
+    {
+        const int Sensors = 500;
+        var sensors = string.Join(',', Enumerable.Range(1, Sensors).Select(i => $$"""
+            "{{new string('s', 60)}}{{i}}":{"kind":"host"}
+            """));
+        await using var fixture = await ForwarderFixture.StartAsync();
+        var settings = $$$"""
+            {"sink":"http","httpEndpoint":"http://a/","pollIntervalSeconds":86400,"sensors":{{{{sensors}}}}}
+            """;
+        var (status, body) = await CallAsync(fixture, "readNow", settings: settings);
+        Assert.Equal(200, status);
+        var shown = body.GetProperty("readings").EnumerateObject().Count();
+        Assert.InRange(shown, 1, Sensors - 1);
+        Assert.Equal(Sensors, shown + body.GetProperty("leftOut").GetProperty("readings").GetInt32());
+        Assert.Equal("call readNow with the name of a sensor", body.GetProperty("more").GetString());
     }
 }

@@ -70,7 +70,8 @@ internal sealed class StorageHealth(string databasePath, TimeProvider timeProvid
             StorageState.Busy, $"{databasePath}: another process holds the write lock; close it"),
         SqliteFailure { Code: raw.SQLITE_READONLY or raw.SQLITE_CANTOPEN or raw.SQLITE_PERM } => new(
             StorageState.ReadOnly,
-            $"{databasePath}: can't be written ({failure.Message}); check the mount and the owner of the directory"),
+            $"{databasePath}: can't be written ({failure.Message}); "
+            + VolumeAccess.Explain(Path.GetDirectoryName(databasePath)!)),
         _ => new(StorageState.Failing, $"{databasePath}: {failure.Message}; check the volume and the kernel's log"),
     };
 }

@@ -303,7 +303,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         {
             store?.Dispose();
             throw new BufferUnavailableException(
-                $"{files.Database}: can't be opened ({e.Message}); check that the volume is mounted and writable", e);
+                $"{files.Database}: can't be opened ({e.Message}); {VolumeAccess.Explain(files.Directory)}", e);
         }
     }
 

@@ -39,7 +39,8 @@ internal static class BufferKeys
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            throw new BufferUnavailableException($"{path}: {exception.Message}; check that the volume is mounted and writable", exception);
+            throw new BufferUnavailableException(
+                $"{path}: {exception.Message}; {VolumeAccess.Explain(Path.GetDirectoryName(path)!)}", exception);
         }
     }
 

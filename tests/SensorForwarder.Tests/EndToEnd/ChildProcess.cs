@@ -46,6 +46,11 @@ internal sealed class ChildProcess : IAsyncDisposable
 
     public bool IsRunning => !_process.HasExited;
 
+    public int Id => _process.Id;
+
+    /// <summary>The program that <see cref="StartModule(ValueTuple{string, string}[])"/> starts.</summary>
+    public static string ModulePath => PathOf("ModulePath");
+
     public IReadOnlyList<string> Lines
     {
         get { lock (_lines) return [.. _lines]; }

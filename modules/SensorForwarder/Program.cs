@@ -38,6 +38,7 @@ catch (BootValueException exception)
 
 if (args.Length > 0) return await Commands.RunAsync(args, boot, timeProvider, stop.Token);
 CrashLine.Install(timeProvider);
+StopSignal.PrepareThreads();
 
 var logLevel = new LogLevelSwitch(boot.LogLevel);
 var events = new RecentEvents(timeProvider);

@@ -68,10 +68,18 @@ internal sealed class BusWorker(string name, TimeProvider timeProvider)
             _hasThread = true;
         }
 
-        new Thread(Work) { IsBackground = true, Name = name }.Start();
+        try
+        {
+            new Thread(() => Work(IdleThreadEnds)) { IsBackground = true, Name = name }.Start();
+        }
+        catch (Exception exception) when (exception is OutOfMemoryException or ThreadStartException)
+        {
+            // The process may have no more threads (PidsLimit). One of the pool does what waits, and does not stay.
+            ThreadPool.UnsafeQueueUserWorkItem(_ => Work(TimeSpan.Zero), null);
+        }
     }
 
-    void Work()
+    void Work(TimeSpan idleEnds)
     {
         while (true)
         {
@@ -79,7 +87,7 @@ internal sealed class BusWorker(string name, TimeProvider timeProvider)
             lock (_gate)
             {
                 _current = null;
-                if (_jobs.Count == 0) Monitor.Wait(_gate, IdleThreadEnds);
+                if (_jobs.Count == 0) Monitor.Wait(_gate, idleEnds);
                 if (_jobs.Count == 0)
                 {
                     _hasThread = false;

@@ -1,3 +1,8 @@
+using System.ComponentModel;
+using System.Diagnostics;
+using System.Runtime.InteropServices;
+using SensorForwarder.Tests.Support;
+
 namespace SensorForwarder.Tests.EndToEnd;
 
 /// <summary>edgeAgent and Docker stop a module whenever they like, also while it starts.</summary>
@@ -30,4 +35,82 @@ public sealed class EarlyStopTests : IDisposable
             Assert.DoesNotContain(module.Lines, line => line.StartsWith("<3>", StringComparison.Ordinal));
         }
     }
+
+    [Theory]
+    [InlineData(false, "on port")]
+    [InlineData(true, "Waiting for the volume")]
+    public async Task A_stop_while_no_thread_can_be_made_is_a_clean_one(bool isVolumeMissing, string line)
+    {
+        var volume = Path.Combine(_directory, "data");
+        if (isVolumeMissing)
+            await File.WriteAllTextAsync(volume, "a file in the way", TestContext.Current.CancellationToken);
+        await using var module = ChildProcess.StartModule(
+            ("Buffer__Directory", volume), ("Web__Port", $"{FreePort.Find()}"),
+            ("Http__Endpoint", "http://127.0.0.1:9/"));
+        await module.LineAsync(line);
+        using var limit = ThreadLimit.TrySet(module.Id, out var refusal);
+        if (limit is null) Assert.Skip(refusal);
+        var code = await module.StopAsync();
+        Assert.True(code == 0, $"ended with {code}:\n{string.Join('\n', module.Lines)}");
+        if (!isVolumeMissing) await module.LineAsync("Stopped; ");
+    }
+}
+
+/// <summary>Keeps a process from making further threads, as a container's PidsLimit does that is reached.</summary>
+file sealed class ThreadLimit : IDisposable
+{
+    readonly string? _group;
+    readonly int _process;
+
+    ThreadLimit(string? group, int process) => (_group, _process) = (group, process);
+
+    /// <returns>Null where this user can't.</returns>
+    public static ThreadLimit? TrySet(int process, out string refusal)
+    {
+        refusal = "";
+        try
+        {
+            if (!Environment.IsPrivilegedProcess)
+            {
+                // Threads of the user count, but not those of root.
+                using var prlimit = Process.Start("prlimit", ["--pid", $"{process}", "--nproc=1:1"]);
+                prlimit.WaitForExit();
+                return prlimit.ExitCode == 0
+                    ? new(null, process)
+                    : throw new IOException($"prlimit ended with {prlimit.ExitCode}");
+            }
+
+            var root = Directory.Exists("/sys/fs/cgroup/pids") ? "/sys/fs/cgroup/pids" : "/sys/fs/cgroup";
+            var group = Directory.CreateDirectory($"{root}/sensorforwarder-{process}").FullName;
+            var limit = new ThreadLimit(group, process);
+            try
+            {
+                File.WriteAllText($"{group}/pids.max", "1");
+                File.WriteAllText($"{group}/cgroup.procs", $"{process}");
+                return limit;
+            }
+            catch
+            {
+                limit.Dispose();
+                throw;
+            }
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or Win32Exception)
+        {
+            refusal = $"threads can't be limited here: {exception.Message}";
+            return null;
+        }
+    }
+
+    // A group in which nothing runs; Directory.Delete would look into it.
+    public void Dispose()
+    {
+        if (_group is null) return;
+        if (Directory.Exists($"/proc/{_process}"))
+            File.WriteAllText($"{Path.GetDirectoryName(_group)}/cgroup.procs", $"{_process}");
+        _ = RemoveDirectory(_group);
+    }
+
+    [DllImport("libc", EntryPoint = "rmdir")]
+    static extern int RemoveDirectory([MarshalAs(UnmanagedType.LPUTF8Str)] string path);
 }

@@ -1,11 +1,13 @@
 using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
 using SensorForwarder.Configuration;
 using SensorForwarder.Operations;
+using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Tests.Configuration;
 
 /// <summary>What README and the deployment template say about settings and methods is what the code does.</summary>
-public sealed class ReadmeTests
+public sealed partial class ReadmeTests
 {
     [Fact]
     public void The_settings_table_is_the_one_in_the_code() => WrittenFile.CheckTable(
@@ -34,6 +36,19 @@ public sealed class ReadmeTests
         Assert.All(desired, pair => Assert.True(JsonNode.DeepEquals(defaults[pair.Key], JsonNode.Parse(pair.Value!.ToJsonString())),
             $"{pair.Key}: {pair.Value.ToJsonString()} stands in the template, {defaults[pair.Key]?.ToJsonString()} is the default"));
     }
+
+    [Fact]
+    public void The_states_of_sensors_that_the_documentation_names_are_those_of_the_code()
+    {
+        var named = new[] { "README.md", "docs/raspberry-pi.md" }
+            .SelectMany(page => SensorStates().Matches(WrittenFile.Read(page)))
+            .Select(match => match.Groups[1].Value).ToList();
+        Assert.NotEmpty(named);
+        Assert.All(named, state => Assert.Contains(state, Enum.GetNames<SensorState>()));
+    }
+
+    [GeneratedRegex("""(?:sensors? `|"state":"|"sensorStates":\{")([A-Z][A-Za-z]+)""")]
+    private static partial Regex SensorStates();
 
     static string Default(SettingDefinition setting) => setting.DefaultSource ?? $"`{setting.Get(new Settings())}`";
 

@@ -95,6 +95,45 @@ public sealed class BusFaultTests : IDisposable
         }
     }
 
+    [Theory]
+    [InlineData("ina219", 0x40)]
+    [InlineData("ina226", 0x41)]
+    [InlineData("ads1115", 0x48)]
+    [InlineData("bh1750", 0x23)]
+    [InlineData("tmp102", 0x49)]
+    [InlineData("mcp9808", 0x18)]
+    public void A_chip_that_holds_zeros_after_a_reset_never_gives_them_as_good(string kind, int address)
+    {
+        var chips = new Dictionary<string, Func<SimulatedChip>>
+        {
+            ["ina219"] = () => new SimulatedChips.PowerMonitor(is226: false, ohms: 0.1),
+            ["ina226"] = () => new SimulatedChips.PowerMonitor(is226: true, ohms: 0.1),
+            ["ads1115"] = () => new SimulatedChips.Converter(),
+            ["bh1750"] = () => new SimulatedChips.LightSensor(_world.Waits),
+            ["tmp102"] = () => new SimulatedChips.Thermometer(_world.Waits, 0, 0x1940),
+            ["mcp9808"] = () => new SimulatedChips.Thermometer(_world.Waits, 5, 0xC194),
+        };
+        for (var transfer = 0; transfer < 64; transfer++)
+        {
+            _world.Bus.Chips[address] = chips[kind]();
+            using var session = Session(kind, address);
+            _world.Waits.Advance(TimeSpan.FromSeconds(1));
+            var good = Measure(session);
+            Assert.Equal(ReadingQuality.Good, good.Quality);
+            for (var i = 0; i < transfer; i++) _world.Bus.Faults.Enqueue(BusFault.None);
+            _world.Bus.Faults.Enqueue(BusFault.ChipReset);
+            while (_world.Bus.Faults.Count > 0)
+            {
+                _world.Waits.Advance(TimeSpan.FromSeconds(20)); // in which a temperature may have changed
+                var measurement = Measure(session);
+                if (measurement.Quality == ReadingQuality.Good) Assert.Equal(good.Values, measurement.Values);
+            }
+
+            _world.Waits.Advance(TimeSpan.FromMinutes(1));
+            Assert.Equal(good.Values, Measure(session).Values);
+        }
+    }
+
     [Fact]
     public void A_chip_that_is_swapped_between_two_readings_is_read_with_its_own_calibration()
     {

@@ -156,6 +156,91 @@ public sealed class DriverTests : IDisposable
         Assert.Equal(calibration, chip.Words[5]);
     }
 
+    [Theory]
+    [InlineData("ina226", 2, 12)]
+    [InlineData("ina226", 5, 12)]
+    [InlineData("ina226", -5, 12)]
+    [InlineData("ina219", 5, 12)]
+    [InlineData("ina219", -5, 12)]
+    [InlineData("ina219", 2, 12, ",\"maxAmperes\":1")]
+    [InlineData("ina226", 0.5, 12, ",\"maxAmperes\":0.25")]
+    public void A_current_that_the_chip_cannot_measure_is_not_told(
+        string kind, double amperes, double volts, string options = "")
+    {
+        var chip = new SimulatedChips.PowerMonitor(kind == "ina226", ohms: 0.1) { Amperes = amperes, Volts = volts };
+        var measurement = Measure(kind, 0x40, chip, $"\"shuntOhms\":0.1{options}");
+        Assert.Equal((ReadingQuality.Uncertain, FaultReason.OverRange), (measurement.Quality, measurement.Reason));
+        Assert.Equal([KeyValuePair.Create("voltage", volts)], measurement.Values);
+        Assert.Contains(options.Length > 0 ? "maxAmperes" : "shuntOhms", measurement.Detail, StringComparison.Ordinal);
+        chip.Amperes = 0.1;
+        AssertGood(Measure(kind, 0x40, chip, $"\"shuntOhms\":0.1{options}") with { Values = [] });
+    }
+
+    [Theory]
+    [InlineData("ina219", 0.79)]
+    [InlineData("ina226", -0.79)]
+    public void A_current_that_the_chip_can_measure_is_good(string kind, double amperes)
+    {
+        var chip = new SimulatedChips.PowerMonitor(kind == "ina226", ohms: 0.1) { Amperes = amperes };
+        var measurement = Measure(kind, 0x40, chip);
+        Assert.Equal(ReadingQuality.Good, measurement.Quality);
+        Assert.Equal(amperes, measurement.Values[1].Value, 0.001);
+    }
+
+    [Theory]
+    [InlineData("ina219")]
+    [InlineData("ina226")]
+    public void A_voltage_that_the_chip_cannot_measure_is_not_told(string kind)
+    {
+        var chip = new SimulatedChips.PowerMonitor(kind == "ina226", ohms: 0.1) { Volts = 50, Amperes = 5 };
+        var measurement = Measure(kind, 0x40, chip);
+        Assert.Equal((ReadingQuality.Bad, FaultReason.OverRange), (measurement.Quality, measurement.Reason));
+        chip.Amperes = 0.5;
+        Assert.Equal(["current"], Measure(kind, 0x40, chip).Values.Select(value => value.Key));
+    }
+
+    [Fact]
+    public void A_calibration_that_the_ina226_has_no_bits_for_is_refused()
+    {
+        const string Options = "\"shuntOhms\":0.005,\"maxAmperes\":0.8"; // 0xA3D7
+        var exception = Assert.Throws<SensorSettingsException>(
+            () => _world.Factory.Create(SensorFixture.Settings("ina226", Options)));
+        Assert.Contains("their product may be 0.0051..168 V", exception.Message, StringComparison.Ordinal);
+        const string More = "\"shuntOhms\":0.03,\"maxAmperes\":0.8"; // 0xDA74
+        _world.Factory.Create(SensorFixture.Settings("ina219", More)).Dispose();
+    }
+
+    [Fact]
+    public void A_power_monitor_that_another_program_set_up_differently_is_set_up_again()
+    {
+        var chip = new SimulatedChips.PowerMonitor(is226: false, ohms: 0.1);
+        _world.Bus.Chips[0x40] = chip;
+        using var session = _world.Session(SensorFixture.Settings("ina219"));
+        session.Measure(CancellationToken.None);
+        chip.Words[0] = [0x39, 0x98]; // power down: the registers keep what they have
+        Assert.Equal(ReadingQuality.Good, session.Measure(CancellationToken.None).Quality);
+        Assert.Equal([0x39, 0x9F], chip.Words[0]);
+    }
+
+    [Theory]
+    [InlineData("sht3x", "0000")]
+    [InlineData("sht3x", "FFFF")]
+    [InlineData("sht4x", "0000")]
+    [InlineData("sht4x", "FFFF")]
+    [InlineData("scd4x", "FFFF")]
+    public void A_temperature_at_the_end_of_its_register_is_uncertain(string kind, string word)
+    {
+        var bytes = Convert.FromHexString(word);
+        var temperature = Convert.ToHexString([.. bytes, Crc8.Sensirion(bytes)]);
+        var measurement = kind switch
+        {
+            "sht3x" => Measure(kind, 0x44, SimulatedChips.Sht3x(_world.Waits, temperature + "8000A2")),
+            "sht4x" => Measure(kind, 0x44, SimulatedChips.Sht4x(temperature + "8000A2")),
+            _ => Measure(kind, 0x62, SimulatedChips.Scd4x(() => true, $"01F433{temperature}5EB93C")),
+        };
+        Assert.Equal((ReadingQuality.Uncertain, FaultReason.Range), (measurement.Quality, measurement.Reason));
+    }
+
     [Fact]
     public void A_shunt_that_the_chip_cannot_be_calibrated_for_is_refused()
     {

@@ -51,6 +51,116 @@ internal static class SimulatedChips
 
     static byte[] Words(params int[] words) => [.. words.SelectMany(word => new[] { (byte)word, (byte)(word >> 8) })];
 
+    /// <summary>An INA219 or INA226 through which a current flows: data sheets SBOS448 and SBOS547.</summary>
+    public sealed class PowerMonitor : RegisterChip
+    {
+        readonly bool _is226;
+        readonly double _ohms;
+
+        public PowerMonitor(bool is226, double ohms)
+            : base(2)
+        {
+            (_is226, _ohms) = (is226, ohms);
+            Reset();
+        }
+
+        public double Amperes { get; set; } = 0.5;
+
+        public double Volts { get; set; } = 12;
+
+        public override void Reset()
+        {
+            Words.Clear();
+            Set(0, _is226 ? 0x4127 : 0x399F);
+        }
+
+        public override void Read(Span<byte> bytes)
+        {
+            var limit = _is226 ? 0x7FFF : 32_000;
+            var flowing = Math.Round(Amperes * _ohms / (_is226 ? 2.5e-6 : 10e-6));
+            var shunt = (int)Math.Clamp(flowing, _is226 ? short.MinValue : -limit, limit);
+            var current = (long)shunt * Get(5) / (_is226 ? 2048 : 4096);
+            var bus = (int)Math.Min(Math.Round(Volts / (_is226 ? 0.00125 : 0.004)), _is226 ? 0x7FFF : 8000);
+            var power = Math.Abs(current) * bus / (_is226 ? 20_000 : 5000);
+            var overflow = Math.Abs(current) > 0x7FFF || power > 0xFFFF;
+            Set(1, shunt);
+            Set(2, _is226 ? bus : (bus << 3) | 2 | (overflow ? 1 : 0));
+            Set(3, (int)power);
+            Set(4, (int)current);
+            if (_is226) Set(6, overflow ? 4 : 0);
+            base.Read(bytes);
+        }
+
+        int Get(int register) => Words.TryGetValue(register, out var word) ? (word[0] << 8) | word[1] : 0;
+
+        void Set(int register, int word) => Words[register] = [(byte)(word >> 8), (byte)word];
+    }
+
+    /// <summary>An ADS1115 whose inputs all have the same voltage.</summary>
+    public sealed class Converter : RegisterChip
+    {
+        public Converter()
+            : base(2)
+        {
+            Reset();
+            Written = (register, value) =>
+            {
+                if (register == 1 && value[0] >= 0x80) Words[0] = [0x3E, 0x80];
+            };
+        }
+
+        public override void Reset()
+        {
+            Words[0] = [0, 0];
+            Words[1] = [0x85, 0x83];
+        }
+    }
+
+    /// <summary>A BH1750 in the sun: it has no value until it was asked for one and had its time.</summary>
+    public sealed class LightSensor(TimeProvider clock) : SimulatedChip
+    {
+        long? _began;
+
+        public override void Write(ReadOnlySpan<byte> bytes)
+        {
+            if (bytes is [0x20]) _began = clock.GetTimestamp();
+        }
+
+        public override void Read(Span<byte> bytes)
+        {
+            var hasMeasured = _began is { } began && clock.GetElapsedTime(began) >= TimeSpan.FromMilliseconds(180);
+            (hasMeasured ? [0x83, 0x90] : (byte[])[0, 0]).CopyTo(bytes);
+        }
+
+        public override void Reset() => _began = null;
+    }
+
+    /// <summary>A thermometer whose register holds 0 after power-on, until its first conversion ends.</summary>
+    public sealed class Thermometer : RegisterChip
+    {
+        readonly TimeProvider _clock;
+        readonly int _register;
+        readonly int _word;
+        long _began;
+
+        public Thermometer(TimeProvider clock, int register, int word)
+            : base(2)
+        {
+            (_clock, _register, _word) = (clock, register, word);
+            (Words[6], Words[7]) = ([0x00, 0x54], [0x04, 0x00]);
+            Reset();
+        }
+
+        public override void Reset() => _began = _clock.GetTimestamp();
+
+        public override void Read(Span<byte> bytes)
+        {
+            var hasMeasured = _clock.GetElapsedTime(_began) >= TimeSpan.FromMilliseconds(300);
+            Words[_register] = hasMeasured ? [(byte)(_word >> 8), (byte)_word] : [0, 0];
+            base.Read(bytes);
+        }
+    }
+
     /// <summary>Registers, modes and reset of a BME280.</summary>
     public sealed class Bosch : RegisterChip
     {

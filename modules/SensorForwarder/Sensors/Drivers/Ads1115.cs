@@ -53,11 +53,23 @@ internal sealed class Ads1115(I2cPort port, SensorSettings settings) : ISensor
         for (var i = 0; i < Tries; i++)
         {
             var state = port.ReadWord(ConfigRegister);
-            if ((state & ~Ready) != config) throw new SensorFault(FaultReason.Invalid, "the chip does not keep its configuration: was it reset?");
-            if ((state & Ready) != 0) return port.ReadWord(ConversionRegister);
+            CheckConfig(state);
+            if ((state & Ready) != 0)
+            {
+                var raw = port.ReadWord(ConversionRegister);
+                CheckConfig(port.ReadWord(ConfigRegister)); // a reset before the value was read leaves 0 there
+                return raw;
+            }
+
             port.Pause(1, cancellationToken);
         }
 
         throw new SensorFault(FaultReason.Invalid, "the chip does not finish its conversion");
+
+        void CheckConfig(int state)
+        {
+            if ((state & ~Ready) != config)
+                throw new SensorFault(FaultReason.Invalid, "the chip does not keep its configuration: was it reset?");
+        }
     }
 }

@@ -14,11 +14,8 @@ internal sealed class Bh1750(I2cPort port) : ISensor
 
     public ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken)
     {
-        port.Write(PowerOn);
-        port.Write(OneShot);
-        port.Pause(180, cancellationToken); // at most
-        var answer = port.Read(2);
-        var raw = (answer[0] << 8) | answer[1];
+        var raw = MeasureOnce(cancellationToken);
+        if (raw == 0) raw = MeasureOnce(cancellationToken); // dark, or the chip was reset and has not measured
         var value = Measured.Value("illuminance", raw / CountsPerLux, 1);
         return ValueTask.FromResult(raw == 0xFFFF
             ? Measured.Uncertain(FaultReason.OverRange, "brighter than the chip can measure, or no chip at all", value)
@@ -26,4 +23,13 @@ internal sealed class Bh1750(I2cPort port) : ISensor
     }
 
     public void Dispose() => port.Dispose();
+
+    int MeasureOnce(CancellationToken cancellationToken)
+    {
+        port.Write(PowerOn);
+        port.Write(OneShot);
+        port.Pause(180, cancellationToken); // at most
+        var answer = port.Read(2);
+        return (answer[0] << 8) | answer[1];
+    }
 }

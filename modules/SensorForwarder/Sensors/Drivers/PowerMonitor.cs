@@ -6,7 +6,8 @@ namespace SensorForwarder.Sensors.Drivers;
 /// </summary>
 internal sealed class PowerMonitor : ISensor
 {
-    const byte ConfigRegister = 0, BusRegister = 2, PowerRegister = 3, CurrentRegister = 4, CalibrationRegister = 5;
+    const byte ConfigRegister = 0, ShuntRegister = 1, BusRegister = 2, PowerRegister = 3, CurrentRegister = 4;
+    const byte CalibrationRegister = 5, MaskRegister = 6;
     const int CurrentSteps = 32_768;
     static readonly int[] Addresses = [.. Enumerable.Range(0x40, 16)];
     static readonly SensorValue[] Values = [new("voltage", "V"), new("current", "A"), new("power", "W")];
@@ -30,59 +31,103 @@ internal sealed class PowerMonitor : ISensor
 
     /// <summary>What differs from chip to chip.</summary>
     /// <param name="CalibrationScale">The constant in the formula of the calibration register.</param>
+    /// <param name="CalibrationMax">What that register takes.</param>
     /// <param name="PowerSteps">The power's step in steps of the current.</param>
-    sealed record Chip(double CalibrationScale, double PowerSteps, int Config, double ConversionMilliseconds)
+    /// <param name="Config">Both measured continuously, without an average: the value after power-on.</param>
+    /// <param name="ConfigMask">Its bits that have a meaning.</param>
+    /// <param name="ShuntMax">The shunt register at its end.</param>
+    /// <param name="BusMax">The bus register at its end, in steps.</param>
+    sealed record Chip(
+        double CalibrationScale, int CalibrationMax, double PowerSteps, int Config, int ConfigMask,
+        double ConversionMilliseconds, double ShuntStepVolts, int ShuntMax, double BusStepVolts, int BusMax)
     {
-        // Both continuously, 12 bits, 32 V; both continuously, 1.1 ms, no average: the values after power-on.
-        public static readonly Chip Ina219 = new(0.04096, 20, 0x399F, 2), Ina226 = new(0.00512, 25, 0x4127, 4);
+        // 12 bits, 32 V, 320 mV across the shunt.
+        public static readonly Chip Ina219 =
+            new(0.04096, 0xFFFE, 20, 0x399F, 0x3FFF, 2, 10e-6, 32_000, 0.004, 8000);
+
+        // 1.1 ms for each, 81.92 mV across the shunt.
+        public static readonly Chip Ina226 =
+            new(0.00512, 0x7FFF, 25, 0x4127, 0x0FFF, 4, 2.5e-6, 0x7FFF, 0.00125, 0x7FFF);
     }
 
     readonly I2cPort _port;
     readonly Chip _chip;
+    readonly double _ohms;
     readonly double _ampereStep;
     readonly int _calibration;
 
     PowerMonitor(I2cPort port, SensorSettings settings, Chip chip)
     {
         (_port, _chip) = (port, chip);
-        var (ohms, amperes) = (settings.Get(Shunt), settings.Get(MaxAmperes));
+        _ohms = settings.Get(Shunt);
+        var amperes = settings.Get(MaxAmperes);
         _ampereStep = amperes / CurrentSteps;
-        _calibration = (int)Math.Min(Math.Floor((chip.CalibrationScale / (_ampereStep * ohms)) + 1e-6), int.MaxValue);
-        if (_calibration is < 1 or > 0xFFFE)
+        _calibration = (int)Math.Min(Math.Floor((chip.CalibrationScale / (_ampereStep * _ohms)) + 1e-6), int.MaxValue);
+        if (_calibration < 1 || _calibration > chip.CalibrationMax)
         {
-            throw new SensorSettingsException(FormattableString.Invariant(
-                $"maxAmperes: {amperes} with shuntOhms {ohms} is more than the chip can be calibrated for; their product may be {chip.CalibrationScale * CurrentSteps / 0xFFFE:0.####}..{chip.CalibrationScale * CurrentSteps:0} V"));
+            var most = chip.CalibrationScale * CurrentSteps;
+            throw new SensorSettingsException(
+                $"maxAmperes: {amperes} with shuntOhms {_ohms} is not what the chip can be calibrated for; "
+                + $"their product may be {most / chip.CalibrationMax:0.####}..{most:0} V");
         }
     }
 
     public ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken)
     {
         // It forgets its calibration when the supply dips, and would then say 0 A.
-        if (!IsCalibrated())
+        if (!IsSetUp())
         {
             _port.WriteWord(ConfigRegister, _chip.Config);
             _port.WriteWord(CalibrationRegister, _calibration);
             _port.Pause(_chip.ConversionMilliseconds, cancellationToken);
-            if (!IsCalibrated()) throw new SensorFault(FaultReason.Invalid, "the chip does not keep its calibration");
+            if (!IsSetUp()) throw new SensorFault(FaultReason.Invalid, "the chip does not keep its calibration");
         }
 
-        var bus = _port.ReadWord(BusRegister);
         var is219 = _chip == Chip.Ina219;
-        var volts = is219 ? (bus >> 3) * 0.004 : bus * 0.00125;
-        KeyValuePair<string, double>[] values =
-        [
-            Measured.Value("voltage", volts, 4),
-            Measured.Value("current", (short)_port.ReadWord(CurrentRegister) * _ampereStep, 6),
-            Measured.Value("power", _port.ReadWord(PowerRegister) * _chip.PowerSteps * _ampereStep, 6),
-        ];
-        var overflow = is219 && (bus & 1) != 0;
-        return ValueTask.FromResult(overflow
-            ? Measured.Uncertain(FaultReason.OverRange, "the current is above maxAmperes", values)
-            : Measured.Good(values));
+        var bus = _port.ReadWord(BusRegister);
+        var shunt = (short)_port.ReadWord(ShuntRegister);
+        var current = (short)_port.ReadWord(CurrentRegister);
+        var power = _port.ReadWord(PowerRegister);
+        var hasOverflowed = is219 ? (bus & 1) != 0 : (_port.ReadWord(MaskRegister) & 4) != 0;
+        if (!IsSetUp()) throw new SensorFault(FaultReason.Invalid, "the chip was reset while it was read");
+
+        var busSteps = is219 ? bus >> 3 : bus;
+        return ValueTask.FromResult(Judge(busSteps, shunt, current, power, hasOverflowed));
     }
 
     public void Dispose() => _port.Dispose();
 
-    // The lowest bit of the INA219's register is always 0.
-    bool IsCalibrated() => ((_port.ReadWord(CalibrationRegister) ^ _calibration) & 0xFFFE) == 0;
+    /// <summary>What is at the end of a register is more than that, and not told; the rest is.</summary>
+    Measurement Judge(int busSteps, int shunt, int current, int power, bool hasOverflowed)
+    {
+        var values = new List<KeyValuePair<string, double>>(3);
+        string? problem = null;
+        if (busSteps < _chip.BusMax) values.Add(Measured.Value("voltage", busSteps * _chip.BusStepVolts, 4));
+        else problem = $"the voltage is above the {_chip.BusMax * _chip.BusStepVolts:0.##} V that the chip can measure";
+        if (Math.Abs(shunt) >= _chip.ShuntMax)
+        {
+            var most = _chip.ShuntMax * _chip.ShuntStepVolts / _ohms;
+            problem = $"the current is above the {most:0.###} A that the chip can measure with shuntOhms {_ohms}: "
+                + "use a smaller shunt";
+        }
+        else if (hasOverflowed || current is short.MaxValue or short.MinValue)
+        {
+            problem = "the current or power is above what the chip can count with this maxAmperes: set a larger one";
+        }
+        else
+        {
+            values.Add(Measured.Value("current", current * _ampereStep, 6));
+            // The power is the product, and only as good as the voltage.
+            if (problem is null) values.Add(Measured.Value("power", power * _chip.PowerSteps * _ampereStep, 6));
+        }
+
+        if (problem is null) return Measured.Good([.. values]);
+        return values.Count > 0
+            ? Measured.Uncertain(FaultReason.OverRange, problem, [.. values])
+            : Measurement.Bad(FaultReason.OverRange, problem);
+    }
+
+    // The lowest bit of the INA219's calibration is always 0.
+    bool IsSetUp() => ((_port.ReadWord(ConfigRegister) ^ _chip.Config) & _chip.ConfigMask) == 0
+        && ((_port.ReadWord(CalibrationRegister) ^ _calibration) & 0xFFFE) == 0;
 }

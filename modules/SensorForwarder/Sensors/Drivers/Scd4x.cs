@@ -33,7 +33,7 @@ internal sealed class Scd4x(I2cPort port) : ISensor
         [
             new("co2", words[0]), Sensirion.Temperature(words[1]), Measured.Value("humidity", 100.0 * words[2] / 65_535, 2),
         ];
-        if (words[0] is 0 or > 40_000)
+        if (words[0] is 0 or > 40_000 || words[1] is 0 or 0xFFFF)
             return ValueTask.FromResult(Measured.Uncertain(FaultReason.Range, "beyond what the chip can measure", values));
         return ValueTask.FromResult(_flatline.IsFlat(raw)
             ? Measured.Uncertain(FaultReason.Flatline, $"not one bit has changed in {Flatline.Polls} readings", values)

@@ -13,6 +13,13 @@ internal static class Sensirion
         return [.. answer.Chunk(WordLength).Select(word => (word[0] << 8) | word[1])];
     }
 
+    /// <summary>Good values; uncertain ones when the temperature is at an end of its register, where nothing measures.
+    /// </summary>
+    public static Measurement Measurement(int temperature, params KeyValuePair<string, double>[] values) =>
+        temperature is 0 or 0xFFFF
+            ? Measured.Uncertain(FaultReason.Range, "beyond what the chip can measure", values)
+            : Measured.Good(values);
+
     public static bool IsIntact(byte[] answer) => answer.Chunk(WordLength).All(word => Crc8.Sensirion(word.AsSpan(0, 2)) == word[2]);
 
     /// <summary>-45..130 degrees Celsius over 16 bits: SHT3x data sheet, section 4.13; SHT4x, 4.6; SCD4x, 3.5.2.</summary>

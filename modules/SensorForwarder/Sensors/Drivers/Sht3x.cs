@@ -18,8 +18,8 @@ internal sealed class Sht3x(I2cPort port) : ISensor
         port.Write(0x24, 0x00);
         port.Pause(16, cancellationToken); // 15.5 ms at most; it does not acknowledge before
         var words = Sensirion.Words(port.Read(6));
-        return ValueTask.FromResult(Measured.Good(
-            Sensirion.Temperature(words[0]), Measured.Value("humidity", 100.0 * words[1] / 65_535, 2)));
+        return ValueTask.FromResult(Sensirion.Measurement(
+            words[0], Sensirion.Temperature(words[0]), Measured.Value("humidity", 100.0 * words[1] / 65_535, 2)));
     }
 
     public void Dispose() => port.Dispose();

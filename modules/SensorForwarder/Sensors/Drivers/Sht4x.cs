@@ -15,7 +15,8 @@ internal sealed class Sht4x(I2cPort port) : ISensor
         port.Pause(10, cancellationToken); // 8.3 ms at most
         var words = Sensirion.Words(port.Read(6));
         var humidity = Math.Clamp(-6 + (125.0 * words[1] / 65_535), 0, 100);
-        return ValueTask.FromResult(Measured.Good(Sensirion.Temperature(words[0]), Measured.Value("humidity", humidity, 2)));
+        return ValueTask.FromResult(Sensirion.Measurement(
+            words[0], Sensirion.Temperature(words[0]), Measured.Value("humidity", humidity, 2)));
     }
 
     public void Dispose() => port.Dispose();

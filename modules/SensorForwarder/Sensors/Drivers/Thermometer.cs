@@ -35,6 +35,13 @@ internal sealed class Thermometer(I2cPort port, bool isMcp9808) : ISensor
         if (!_isChecked) CheckId();
         _isChecked = true;
         var word = port.ReadWord(isMcp9808 ? McpRegister : Register);
+        if (word == 0)
+        {
+            // Freezing, or what the register holds after power-on until the first conversion ends, in 300 ms at most.
+            port.Pause(300, cancellationToken);
+            word = port.ReadWord(isMcp9808 ? McpRegister : Register);
+        }
+
         if (word == 0xFFFF) return ValueTask.FromResult(Measurement.Bad(FaultReason.Invalid, "only ones on the wire: missing pull-ups or no chip"));
         // MCP9808: 1/16 degrees in 12 bits, bit 12 is the sign; the others: 1/256 degrees in 16 bits.
         var celsius = isMcp9808 ? ((word & 0x0FFF) - (word & 0x1000)) / 16.0 : (short)word / 256.0;

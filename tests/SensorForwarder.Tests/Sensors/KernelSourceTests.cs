@@ -198,6 +198,98 @@ public sealed class KernelSourceTests : IDisposable
     }
 
     [Theory]
+    [InlineData("10", "aa 00 4b 46 ff ff 0c 10", 85000)] // DS18S20, which counts half degrees
+    [InlineData("22", "50 05 4b 46 7f ff 0c 10", 85000)]
+    [InlineData("28", "50 05 4b 46 7f ff 0c 10", 85000)]
+    [InlineData("28", "ff 07 4b 46 7f ff 0c 10", 127937)]
+    [InlineData("3b", "50 05 4b 46 7f ff 0c 10", 85000)]
+    [InlineData("42", "50 05 4b 46 7f ff 0c 10", 85000)]
+    [InlineData("42", "ff 07 4b 46 7f ff 0c 10", 127937)]
+    public void What_a_thermometer_holds_after_power_on_is_no_temperature(
+        string family, string scratchpad, int thousandths)
+    {
+        OneWireOf($"{family}-000000000001", scratchpad, thousandths);
+        Assert.Equal(FaultReason.PowerOn, _world.Measure("w1").Reason);
+    }
+
+    [Theory]
+    [InlineData("10", "aa 00 4b 46 ff ff 10 10", 84750, 84.75)]
+    [InlineData("10", "32 00 4b 46 ff ff 0c 10", 25000, 25)]
+    [InlineData("22", "50 05 4b 46 7f ff 10 10", 85000, 85)]
+    [InlineData("3b", "50 05 4b 46 7f ff 10 10", 85000, 85)]
+    public void Near_it_a_temperature_is_good(string family, string scratchpad, int thousandths, double celsius)
+    {
+        OneWireOf($"{family}-000000000001", scratchpad, thousandths);
+        AssertGood(_world.Measure("w1"), ("temperature", celsius));
+    }
+
+    void OneWireOf(string device, string scratchpad, int thousandths)
+    {
+        var crc = Crc8.Dallas(Convert.FromHexString(scratchpad.Replace(" ", "", StringComparison.Ordinal)));
+        OneWire($"{scratchpad} {crc:x2} : crc={crc:x2} YES\n{scratchpad} {crc:x2} t={thousandths}\n", device);
+    }
+
+    [Fact]
+    public void By_hwmon_eighty_five_degrees_of_a_1_wire_thermometer_are_none()
+    {
+        Hwmon(0, Device, "w1_slave_temp", ("temp1_input", "85000"));
+        var measurement = _world.Measure("hwmon", "\"device\":\"w1_slave_temp\"");
+        Assert.Equal(FaultReason.PowerOn, measurement.Reason);
+        Assert.Contains("kind w1", measurement.Detail, StringComparison.Ordinal);
+        Hwmon(0, Device, "w1_slave_temp", ("temp1_input", "85062"));
+        AssertGood(_world.Measure("hwmon", "\"device\":\"w1_slave_temp\""), ("temperature", 85.062));
+    }
+
+    [Theory]
+    [InlineData("../../secret")]
+    [InlineData("28-1/..")]
+    [InlineData("..")]
+    [InlineData(".")]
+    public void A_1_wire_device_is_a_name_and_no_path(string device)
+    {
+        var exception = Assert.Throws<SensorSettingsException>(
+            () => _world.Factory.Create(SensorFixture.Settings("w1", $"\"device\":\"{device}\"")));
+        Assert.StartsWith("device: '", exception.Message, StringComparison.Ordinal);
+        Assert.EndsWith("is not a name such as 28-0316a2795e1f", exception.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("in_voltage0_scale")]
+    [InlineData("in_voltage_scale")]
+    [InlineData("in_voltage0_offset")]
+    public void A_scale_or_offset_that_cannot_be_read_gives_no_value(string file)
+    {
+        // Empty, as drivers say that a read failed.
+        Iio(0, "1-0048", "ads1015", ("in_voltage0_raw", "1000"), (file, ""));
+        Assert.Equal(FaultReason.Io, _world.Measure("iio", "\"device\":\"ads1015\"").Reason);
+        Iio(0, "1-0048", "ads1015", (file, "two"));
+        Assert.Equal(FaultReason.Invalid, _world.Measure("iio", "\"device\":\"ads1015\"").Reason);
+    }
+
+    [Fact]
+    public void A_kernel_device_that_does_not_answer_in_time_is_a_failed_read_and_no_fault_of_a_bus()
+    {
+        // DHT11 and DHT22: one read in ten ends like this, in good health. Nothing here can make a file do so.
+        var timedOut = new IOException("Connection timed out", 110);
+        Assert.Equal(FaultReason.Io, KernelFile.FaultOf(timedOut, "in_temp_input").Reason);
+        Assert.Equal(FaultReason.BusTimeout, SensorFault.From(timedOut, "chip").Reason);
+        var again = new IOException("Resource temporarily unavailable", 11);
+        Assert.Equal(FaultReason.Io, KernelFile.FaultOf(again, "in_temp_input").Reason);
+    }
+
+    [Fact]
+    public void A_device_that_is_named_after_its_pin_is_found_without_the_pin()
+    {
+        Iio(0, "dht11@4", "dht11@4", ("in_temp_input", "21000"));
+        AssertGood(_world.Measure("iio", "\"device\":\"dht11\""), ("temperature", 21));
+        AssertGood(_world.Measure("iio", "\"device\":\"dht11@4\""), ("temperature", 21));
+        Iio(1, "dht11@17", "dht11@17", ("in_temp_input", "22000"));
+        Assert.Equal(FaultReason.Ambiguous, _world.Measure("iio", "\"device\":\"dht11\"").Reason);
+        AssertGood(_world.Measure("iio", "\"device\":\"dht11@17\""), ("temperature", 22));
+        AssertGood(_world.Measure("iio", "\"device\":\"dht11\",\"parent\":\"dht11@4\""), ("temperature", 21));
+    }
+
+    [Theory]
     [InlineData("", FaultReason.Io)]
     [InlineData("91 01 4b 46 7f ff 0f 10 25 : crc=25 NO\n91 01 t=25062", FaultReason.Crc)]
     [InlineData("91 01 4b 46 7f ff 0f 10 26 : crc=26 YES\n91 01 t=25062", FaultReason.Crc)]

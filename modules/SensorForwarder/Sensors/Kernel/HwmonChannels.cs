@@ -23,6 +23,10 @@ internal static class HwmonChannels
     // The Raspberry Pi's rpi_volt has this alone: 1 while the supply is too low.
     const string UnderVoltage = "in0_lcrit_alarm";
 
+    // The twin in hwmon of a 1-wire thermometer. Its number does not say whether it was measured.
+    const string OneWire = "w1_slave_temp";
+    const double OneWirePowerOn = 85_000;
+
     public static SensorKind Kind { get; } = KernelSensor.MakeKind(
         "hwmon", "a chip with a hwmon driver in the kernel (sht3x, sht4x, aht10, lm75, ina2xx, rpi_volt..)", KernelClass.Hwmon, Enumerate);
 
@@ -40,15 +44,19 @@ internal static class HwmonChannels
             foreach (var (prefix, name, factor, first) in Types)
             {
                 if (channel != prefix + number) continue;
-                yield return new(number == first ? name : name + number, channel, () => Read(device.Directory, channel) * factor);
+                yield return new(number == first ? name : name + number, channel, () => Read(device, channel) * factor);
             }
         }
     }
 
-    static double Read(string directory, string channel)
+    static double Read(KernelDevice device, string channel)
     {
-        if (KernelFile.TryReadNumber(Path.Combine(directory, channel + "_fault")) == 1)
+        if (KernelFile.TryReadNumber(Path.Combine(device.Directory, channel + "_fault")) == 1)
             throw new SensorFault(FaultReason.Invalid, $"{channel}: the chip says that its probe is open or shorted");
-        return KernelFile.ReadNumber(Path.Combine(directory, channel + Input));
+        var number = KernelFile.ReadNumber(Path.Combine(device.Directory, channel + Input));
+        return device.Name == OneWire && number == OneWirePowerOn
+            ? throw new SensorFault(
+                FaultReason.PowerOn, $"{device}: 85 degrees may be what it holds after power-on; kind w1 can tell")
+            : number;
     }
 }

@@ -77,7 +77,9 @@ internal static class IioChannels
         var all = channel.Contains('-', StringComparison.Ordinal) ? $"{type}-{type}" : type;
         foreach (var owner in (string[])[channel, channel.Split('_')[0], all])
         {
-            if (KernelFile.TryReadNumber(Path.Combine(directory, $"in_{owner}_{attribute}")) is { } number) return number;
+            // One that is there and can't be read is a failure: without it the value would be another one.
+            var path = Path.Combine(directory, $"in_{owner}_{attribute}");
+            if (File.Exists(path)) return KernelFile.ReadNumber(path);
         }
 
         return null;

@@ -36,12 +36,14 @@ internal sealed class KernelClass(string directory, string prefix, string nameFi
         }
     }
 
-    /// <summary>The one device of that name and, if given, that parent.</summary>
+    /// <summary>The one device of that name and, if given, that parent. Some drivers add the place: dht11@4.</summary>
     /// <exception cref="SensorFault">There is none, or more than one.</exception>
     public KernelDevice Find(string name, string? parent)
     {
         var all = List();
-        var found = all.Where(device => device.Name == name && (parent is null || device.Parent == parent)).ToList();
+        var found = all.Where(device =>
+            (device.Name == name || device.Name.StartsWith($"{name}@", StringComparison.Ordinal))
+            && (parent is null || device.Parent == parent)).ToList();
         if (found.Count == 1) return found[0];
         var wanted = parent is null ? name : $"{name} at {parent}";
         if (found.Count > 1)

@@ -24,8 +24,16 @@ internal static class KernelFile
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or NotSupportedException)
         {
-            throw SensorFault.From(exception, path);
+            throw FaultOf(exception, path);
         }
+    }
+
+    /// <summary>What an exception of a file of the kernel means. A time-out there is that of one chip (a DHT22 ends one
+    /// read in ten like that), and no sign of a bus that hangs.</summary>
+    public static SensorFault FaultOf(Exception exception, string path)
+    {
+        var fault = SensorFault.From(exception, path);
+        return fault.Reason == FaultReason.BusTimeout ? new(FaultReason.Io, fault.Message) : fault;
     }
 
     /// <summary>The text, or null when there is no such file or it is empty.</summary>
@@ -46,7 +54,7 @@ internal static class KernelFile
         ? number
         : throw new SensorFault(FaultReason.Invalid, $"{path} holds no number");
 
-    /// <summary>The number, or null when there is no such file.</summary>
+    /// <summary>The number, or null when there is none to be had.</summary>
     public static double? TryReadNumber(string path) => TryRead(path) is { } text && TryParse(text, out var number) ? number : null;
 
     static bool TryParse(string text, out double number) =>

@@ -10,8 +10,8 @@ namespace SensorForwarder.Sensors.Kernel;
 internal sealed class OneWireSensor(SensorSettings settings, SensorWorld world) : ISensor
 {
     const int ScratchpadLength = 9;
-    const string Ds18B20Family = "28-";
-    static readonly string[] Families = ["10-", "22-", Ds18B20Family, "3b-", "42-"];
+    const string Ds18S20Family = "10-";
+    static readonly string[] Families = [Ds18S20Family, "22-", "28-", "3b-", "42-"];
 
     static readonly SensorOption<string?> Device = SensorOption.TextOf(
         "device", "Its directory in `/sys/bus/w1/devices`, such as `28-0316a2795e1f`; needed when there are several.", 15);
@@ -25,18 +25,18 @@ internal sealed class OneWireSensor(SensorSettings settings, SensorWorld world) 
         Bus = _ => "w1",
     };
 
-    readonly string? _device = settings.Get(Device);
+    readonly string? _device = CheckName(settings.Get(Device));
     readonly string _directory = Path.Combine(world.Roots.Sysfs, "bus/w1/devices");
 
     public ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken)
     {
-        var device = _device is not null && !_device.Contains('/', StringComparison.Ordinal) ? _device : FindOnly();
+        var device = _device ?? FindOnly();
         var lines = KernelFile.Read(Path.Combine(_directory, device, "w1_slave")).Split('\n');
         var scratchpad = ReadScratchpad(lines[0]);
         var at = lines.Length > 1 ? lines[1].IndexOf("t=", StringComparison.Ordinal) : -1;
         if (at < 0 || !int.TryParse(lines[1].AsSpan(at + 2), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var thousandths))
             throw new SensorFault(FaultReason.Invalid, $"{device}: w1_slave has no temperature");
-        if (device.StartsWith(Ds18B20Family, StringComparison.Ordinal)) CheckConverted(device, scratchpad);
+        CheckConverted(device, scratchpad);
         if (thousandths is < -55_000 or > 125_000)
             return ValueTask.FromResult(Measurement.Bad(FaultReason.Range, $"{device}: {thousandths / 1000.0} degrees is out of its range"));
         return ValueTask.FromResult(new Measurement([new("temperature", thousandths / 1000.0)]));
@@ -89,12 +89,21 @@ internal sealed class OneWireSensor(SensorSettings settings, SensorWorld world) 
         return bytes;
     }
 
+    static string? CheckName(string? device) =>
+        device is null || (!device.Contains('/', StringComparison.Ordinal) && device[0] != '.')
+            ? device
+            : throw new SensorSettingsException(
+                $"device: '{LogText.Clean(device)}' is not a name such as 28-0316a2795e1f");
+
     /// <summary>85 degrees is what the register holds after power-on, and 127.94 what it holds when the supply broke down
-    /// in a conversion. A chip that has converted says so in byte 6, which is 0x10 less the low four bits.</summary>
+    /// in a conversion. A chip that has converted says so in byte 6, which is 0x10 less the low four bits. The DS18S20
+    /// counts half degrees, and its true 85.0 looks the same: that is refused, too.</summary>
     static void CheckConverted(string device, byte[] scratchpad)
     {
         const byte NotConverted = 0x0C;
-        if (scratchpad[6] == NotConverted && (scratchpad[0], scratchpad[1]) is (0x50, 0x05) or (0xFF, 0x07))
+        if (scratchpad[6] != NotConverted) return;
+        var raw = (scratchpad[1] << 8) | scratchpad[0];
+        if (device.StartsWith(Ds18S20Family, StringComparison.Ordinal) ? raw == 0x00AA : raw is 0x0550 or 0x07FF)
             throw new SensorFault(FaultReason.PowerOn, $"{device} has lost its power and has not measured since: check supply and pull-up");
     }
 }

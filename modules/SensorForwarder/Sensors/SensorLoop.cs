@@ -24,6 +24,9 @@ internal sealed class SensorLoop(
     static readonly TimeSpan SampleTimeout = TimeSpan.FromSeconds(10);
     static readonly TimeSpan StartJitterMax = TimeSpan.FromSeconds(1);
 
+    // What a sensor says between its turns can't be read: not asked again before this, since it says so all the while.
+    static readonly TimeSpan NewsRetryAfter = TimeSpan.FromSeconds(1);
+
     readonly CancellationTokenSource _stop = new();
     readonly Deadband _deadband = new(settings, timeProvider);
     readonly TimeSpan _measureTimeout = SampleTimeout * settings.Get(CommonOptions.Samples);
@@ -49,16 +52,27 @@ internal sealed class SensorLoop(
     /// <summary>No reading is taken after this returns; what hangs in a driver is left behind.</summary>
     public async ValueTask DisposeAsync()
     {
+        // Neither is disposed: a call of ReadNowAsync may come late, and what was left behind may look at them.
         await _stop.CancelAsync();
         await _loop;
-        _stop.Dispose();
-        _turn.Dispose();
+        await _turn.WaitAsync(CancellationToken.None); // until a reading that was asked for has ended
+        _turn.Release();
         if (bus is null) session.Dispose();
         else bus.Post(session.Dispose);
     }
 
-    /// <summary>Reads the sensor once, now, and stores the reading.</summary>
-    public Task<Reading> ReadNowAsync() => TakeReadingAsync(isAsked: true);
+    /// <summary>Reads the sensor once, now, and stores the reading; null when the loop was stopped before.</summary>
+    public async Task<Reading?> ReadNowAsync()
+    {
+        try
+        {
+            return await TakeReadingAsync(isAsked: true);
+        }
+        catch (OperationCanceledException) when (_stop.IsCancellationRequested)
+        {
+            return null;
+        }
+    }
 
     async Task RunAsync()
     {
@@ -68,7 +82,8 @@ internal sealed class SensorLoop(
         var first = timeProvider.GetTimestamp();
         for (long turn = 1; ; turn++)
         {
-            if (!await TryTakeReadingAsync()) return;
+            await TryTakeReadingAsync();
+            if (_stop.IsCancellationRequested) return;
             var elapsed = timeProvider.GetElapsedTime(first);
             var due = (long)Math.Ceiling(elapsed / settings.Interval);
             if (due > turn)
@@ -98,29 +113,29 @@ internal sealed class SensorLoop(
             }
 
             if (_stop.IsCancellationRequested) return false;
-            if (news.IsCompleted && !await TryTakeReadingAsync()) return false;
+            if (news.IsCompleted && await TryTakeReadingAsync() is null or { Quality: ReadingQuality.Bad })
+                await DelayAsync(rest < NewsRetryAfter ? rest : NewsRetryAfter);
         }
 
         return await DelayAsync(at - timeProvider.GetElapsedTime(first));
     }
 
-    /// <returns>False when it is time to stop.</returns>
-    async Task<bool> TryTakeReadingAsync()
+    /// <returns>Null: it is time to stop, or taking it failed.</returns>
+    async Task<Reading?> TryTakeReadingAsync()
     {
         try
         {
-            await TakeReadingAsync(isAsked: false);
+            return await TakeReadingAsync(isAsked: false);
         }
         catch (OperationCanceledException) when (_stop.IsCancellationRequested)
         {
-            return false;
+            return null;
         }
         catch (Exception exception)
         {
             Log.SensorLoopFailed(logger, settings.Name, exception);
+            return null;
         }
-
-        return true;
     }
 
     async Task<Reading> TakeReadingAsync(bool isAsked)

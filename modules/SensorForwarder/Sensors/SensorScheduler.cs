@@ -70,8 +70,20 @@ internal sealed class SensorScheduler(
     }
 
     /// <summary>Reads a sensor now; null when there is none of that name, or when sensing has stopped.</summary>
-    public async Task<Reading?> ReadNowAsync(string name) =>
-        !_stopped && _loops.TryGetValue(name, out var loop) ? await loop.ReadNowAsync() : null;
+    public async Task<Reading?> ReadNowAsync(string name)
+    {
+        while (!_stopped && _loops.TryGetValue(name, out var loop))
+        {
+            if (await loop.ReadNowAsync() is { } reading) return reading;
+            if (_stopped) break;
+
+            // Its settings change: once they have, it is read as they say.
+            await _changes.WaitAsync();
+            _changes.Release();
+        }
+
+        return null;
+    }
 
     public Task StartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 

@@ -24,6 +24,9 @@ internal sealed class FakeGpioLine(TimeProvider clock) : IDisposable
 
     public bool IsGone { get; private set; }
 
+    /// <summary>Reading the level times out, as on an expander whose bus is held.</summary>
+    public bool TimesOut { get; set; }
+
     public GpioLine Open(GpioPlace place, GpioRequest request)
     {
         if (IsGone) throw new SensorFault(FaultReason.Absent, "there is no such chip");
@@ -31,7 +34,13 @@ internal sealed class FakeGpioLine(TimeProvider clock) : IDisposable
         (Request, IsTaken, _sequence) = (request, true, 0);
         _pipe?.Dispose();
         _pipe = new AnonymousPipeServerStream(PipeDirection.Out);
-        return new(new Ours(this, _pipe.ClientSafePipeHandle), () => IsGone ? throw new SensorFault(FaultReason.Absent, "the chip is gone") : IsActive, "line 17");
+        return new(new Ours(this, _pipe.ClientSafePipeHandle), ReadLevel, "line 17");
+    }
+
+    bool ReadLevel()
+    {
+        if (IsGone) throw new SensorFault(FaultReason.Absent, "the chip is gone");
+        return TimesOut ? throw new SensorFault(FaultReason.BusTimeout, "no answer") : IsActive;
     }
 
     /// <summary>Edges that came at once.</summary>

@@ -135,6 +135,66 @@ public sealed class GpioTests : IAsyncLifetime
         await Until.True(() => Stored() is var all && Value(all[^1], "state") == 1 && _scheduler.Health.Single().Reason is null);
     }
 
+    [Fact]
+    public async Task Edges_that_cannot_be_read_now_wait_without_keeping_the_loop_busy()
+    {
+        await ApplyAsync(Contact());
+        await StoredAsync(1);
+        _line.TimesOut = true;
+        await Until.True(() => _scheduler.Health.Single().Failures == 2, _world.Clock, TimeSpan.FromMinutes(1));
+
+        // GPIO is left alone now but for a probe every 30 s, and then an edge comes.
+        var at = _world.Clock.GetUtcNow();
+        _line.Change(0, true);
+        await Until.True(() => _scheduler.Health.Single().Failures == 3);
+        for (var asked = 0; asked < 20; asked++)
+            Assert.Equal("bus-timeout", (await _scheduler.ReadNowAsync("door"))!.Reason);
+        Assert.Equal(23, _scheduler.Health.Single().Failures);
+
+        _line.TimesOut = false;
+        await Until.True(
+            () => _scheduler.Health.Single().State == SensorState.Working, _world.Clock, TimeSpan.FromSeconds(1));
+        await Until.True(() => Stored()[^1].GetProperty("quality").GetString() == "good");
+        var edge = Stored().First(reading =>
+            reading.GetProperty("values").TryGetProperty("state", out var state) && state.GetInt32() == 1);
+        Assert.Equal(at, edge.GetProperty("time").GetDateTimeOffset());
+    }
+
+    [Fact]
+    public async Task A_reading_that_is_asked_for_while_settings_change_is_taken_as_they_say_then()
+    {
+        using var gate = new ManualResetEventSlim();
+        using var isOpening = new ManualResetEventSlim();
+        var factory = new SensorFactory(_world.Roots, _world.Clock)
+        {
+            World = new(_world.Roots, _world.Clock)
+            {
+                OpenGpio = (place, request) =>
+                {
+                    isOpening.Set();
+                    gate.Wait(TestContext.Current.CancellationToken);
+                    return _line.Open(place, request);
+                },
+            },
+        };
+        using var scheduler = new SensorScheduler(
+            factory, _buffer, _world.Clock, new NoJitter(), NullLogger<SensorScheduler>.Instance);
+        Task ChangeAsync(params SensorSettings[] sensors) =>
+            scheduler.ApplyAsync(sensors.ToDictionary(sensor => sensor.Name), TestContext.Current.CancellationToken);
+        await ChangeAsync(Contact());
+        isOpening.Wait(TestContext.Current.CancellationToken);
+        var asked = scheduler.ReadNowAsync("door");
+        await ChangeAsync(Contact(",\"label\":\"Front\""));
+        gate.Set();
+        Assert.Equal("Front", (await asked)!.Label);
+
+        var last = scheduler.ReadNowAsync("door");
+        await ChangeAsync();
+        await last; // one or none, and no exception
+        Assert.Null(await scheduler.ReadNowAsync("door"));
+        await scheduler.StopAsync(TestContext.Current.CancellationToken);
+    }
+
     [Theory]
     [InlineData("", GpioRequest.Rising | GpioRequest.Falling)]
     [InlineData(",\"edges\":\"active\"", GpioRequest.Rising)]

@@ -115,6 +115,21 @@ public sealed class SensorLoopTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_sensor_can_be_read_however_often_its_settings_change()
+    {
+        const int Changes = 300;
+        await ApplyAsync(Simulated("attic", 86_400));
+        using var done = new CancellationTokenSource();
+        var readers = Enumerable.Range(0, 4).Select(_ => Task.Run(async () =>
+        {
+            while (!done.IsCancellationRequested) Assert.NotNull(await _scheduler.ReadNowAsync("attic"));
+        })).ToList();
+        for (var change = 0; change < Changes; change++) await ApplyAsync(Simulated("attic", 86_399 - (change % 2)));
+        await done.CancelAsync();
+        await Task.WhenAll(readers);
+    }
+
+    [Fact]
     public async Task After_the_stop_nothing_is_read_and_nothing_starts()
     {
         await ApplyAsync(Simulated("attic", 1));

@@ -14,14 +14,23 @@ internal sealed class Conditioning(SensorSettings settings)
     public int Samples { get; } = settings.Get(CommonOptions.Samples);
 
     /// <param name="samples">At least one. Bad ones are left out, unless they are most of them.</param>
+    /// <returns>Finite values only: one that is not makes its sample bad, or the reading after scale and offset.</returns>
     public Measurement Apply(IReadOnlyList<Measurement> samples)
     {
+        samples = [.. samples.Select(Finite)];
         var measured = samples.Where(sample => sample.Quality != ReadingQuality.Bad).ToList();
         if (measured.Count * 2 <= samples.Count) return samples.Last(sample => sample.Quality == ReadingQuality.Bad);
         var result = measured.Count == 1 ? measured[0] : Median(measured);
         if (_scale is null && _offset is null) return result;
-        return result with { Values = [.. result.Values.Select(value => KeyValuePair.Create(value.Key, Adjust(value.Key, value.Value)))] };
+        return Finite(result with
+        {
+            Values = [.. result.Values.Select(value => KeyValuePair.Create(value.Key, Adjust(value.Key, value.Value)))],
+        });
     }
+
+    static Measurement Finite(Measurement sample) => sample.Values.All(value => double.IsFinite(value.Value))
+        ? sample
+        : Measurement.Bad(FaultReason.Invalid, "a value is no finite number");
 
     static Measurement Median(List<Measurement> samples)
     {

@@ -33,6 +33,8 @@ internal sealed class HostSensor(SensorRoots roots) : ISensor
         AddIfRead(values, AddNetwork);
         AddIfRead(values, AddTemperature);
         AddIfRead(values, AddUptime);
+        // The kernel may say nan, and a file system may have a size of 0.
+        values.RemoveAll(value => !double.IsFinite(value.Value));
         return ValueTask.FromResult(values.Count > 0 ? new Measurement(values) : Measurement.Bad("io"));
     }
 
@@ -73,16 +75,17 @@ internal sealed class HostSensor(SensorRoots roots) : ISensor
 
     void AddMemory(List<KeyValuePair<string, double>> values)
     {
-        long total = 0, available = 0;
+        long total = 0;
+        long? available = null;
         foreach (var line in File.ReadLines(Path.Combine(roots.Proc, "meminfo")))
         {
             if (line.StartsWith("MemTotal:", StringComparison.Ordinal)) total = KibiBytes(line);
             else if (line.StartsWith("MemAvailable:", StringComparison.Ordinal)) available = KibiBytes(line);
         }
 
-        if (total <= 0) return;
-        values.Add(new("memoryUsedPercent", Math.Round(100.0 * (total - available) / total, 1)));
-        values.Add(new("memoryAvailableBytes", available));
+        if (total <= 0 || available is not { } free) return;
+        values.Add(new("memoryUsedPercent", Math.Round(100.0 * (total - free) / total, 1)));
+        values.Add(new("memoryAvailableBytes", free));
     }
 
     void AddDisk(List<KeyValuePair<string, double>> values)

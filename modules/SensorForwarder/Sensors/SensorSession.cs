@@ -40,8 +40,6 @@ internal sealed class SensorSession(
         while (samples.Count < _conditioning.Samples && MayHelpToRepeat(samples[^1]));
 
         var measurement = _conditioning.Apply(samples);
-        if (measurement.Values.Any(value => !double.IsFinite(value.Value)))
-            measurement = Measurement.Bad(FaultReason.Invalid, "a value is no finite number");
         Note(measurement);
         return measurement;
     }

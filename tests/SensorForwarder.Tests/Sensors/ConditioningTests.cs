@@ -46,6 +46,25 @@ public sealed class ConditioningTests
     }
 
     [Fact]
+    public void A_value_that_is_no_finite_number_is_never_good_whatever_the_settings_make_of_it()
+    {
+        using var world = new SensorFixture();
+        world.Write("level", "1e300");
+        var path = $"\"path\":\"{Path.Combine(world.Root, "level")}\"";
+        Assert.Equal(FaultReason.Invalid, world.Measure("file", $"{path},\"scale\":1000000000000").Reason);
+
+        double[] odd = [double.NaN, double.PositiveInfinity, double.NegativeInfinity];
+        foreach (var value in odd)
+        {
+            var conditioning = new Conditioning(Settings("""{"samples":3}"""));
+            var sample = Measured(value);
+            Assert.Equal(FaultReason.Invalid, conditioning.Apply([sample]).Reason);
+            Assert.Equal(FaultReason.Invalid, conditioning.Apply([Measured(20), sample, sample]).Reason);
+            Assert.Equal(Measured(21).Values, conditioning.Apply([sample, Measured(21), Measured(21)]).Values);
+        }
+    }
+
+    [Fact]
     public void A_median_lies_between_the_samples_and_is_one_of_them_when_they_are_odd() =>
         Gen.Double[-1000, 1000].Array[1, 15].Sample(samples =>
         {

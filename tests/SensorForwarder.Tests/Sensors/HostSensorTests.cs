@@ -69,4 +69,19 @@ public sealed class HostSensorTests
         Assert.DoesNotContain("temperature", values.Keys);
         Assert.Equal(0.5, values["load1"]);
     }
+
+    [Theory]
+    [InlineData("nan 0.58 0.59 1/389 12345", "1e999 5")]
+    [InlineData("inf 0.58 0.59 1/389 12345", "NaN 5")]
+    public async Task What_is_no_finite_number_is_left_out(string load, string uptime)
+    {
+        using var fixture = new SensorFixture();
+        fixture.Write("proc/loadavg", load);
+        fixture.Write("proc/uptime", uptime);
+        fixture.Write("proc/meminfo", "MemTotal:        1000 kB\n"); // older than Linux 3.14
+        fixture.Write("sys/class/thermal/thermal_zone0/temp", "48312\n");
+        using var sensor = new HostSensor(fixture.Roots with { DataDirectory = "/proc" }); // of size 0
+        var values = await MeasureAsync(sensor);
+        Assert.Equal(["diskFreeBytes", "temperature"], values.Keys.Order());
+    }
 }

@@ -84,19 +84,39 @@ internal sealed record BootOptions
                 ?.Split([',', ' ', '\t', '\r', '\n'], StringSplitOptions.RemoveEmptyEntries) ?? [],
             WebDashboard = ReadDashboard(configuration),
             Otlp = OtlpBootReader.Read(configuration),
-            Sensors = new(
-                Text(configuration, "Sensors:ProcRoot") ?? "/proc",
-                Text(configuration, "Sensors:SysfsRoot") ?? "/sys",
-                directory)
-            {
-                Dev = Text(configuration, "Sensors:DevRoot") ?? "/dev",
-            },
+            Sensors = ReadSensors(configuration, directory),
             Identity = identity,
             Hub = new() { ModelId = ModelId, Transport = ReadTransport(configuration) },
             Upstream = new(ReadMetricsUrl(configuration, identity)),
             DeviceId = identity?.DeviceId ?? Text(configuration, "Device:Id") ?? Environment.MachineName,
             ModuleId = identity?.ModuleId ?? Text(configuration, "Module:Id") ?? "SensorForwarder",
             LogLevel = ReadLogLevel(configuration),
+        };
+    }
+
+    static SensorRoots ReadSensors(IConfiguration configuration, string dataDirectory)
+    {
+        var roots = new SensorRoots(
+            Text(configuration, "Sensors:ProcRoot") ?? "/proc",
+            Text(configuration, "Sensors:SysfsRoot") ?? "/sys",
+            dataDirectory)
+        {
+            Dev = Text(configuration, "Sensors:DevRoot") ?? "/dev",
+        };
+        if (Text(configuration, "Sensors:FileRoots") is not { } text) return roots;
+        var files = text.Split([':', ','], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
+        foreach (var path in files)
+        {
+            if (!path.StartsWith('/') || path.Split('/').Contains(".."))
+            {
+                throw new BootValueException(
+                    $"Sensors__FileRoots: '{LogText.Clean(path)}' is not an absolute path without '..'.");
+            }
+        }
+
+        return roots with
+        {
+            Files = [.. files.Select(path => Path.TrimEndingDirectorySeparator(Path.GetFullPath(path)))],
         };
     }
 

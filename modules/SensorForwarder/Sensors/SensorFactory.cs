@@ -24,6 +24,11 @@ internal sealed class SensorFactory(SensorRoots roots, TimeProvider timeProvider
 internal sealed record SensorRoots(string Proc, string Sysfs, string DataDirectory)
 {
     public string Dev { get; init; } = "/dev";
+
+    /// <summary>Directories whose files <c>file</c> sensors may read; absolute, without <c>..</c> or a slash at the end.
+    /// </summary>
+    public IReadOnlyList<string> Files { get; init; } =
+        [.. new[] { "/sys", Sysfs, "/proc", Proc, "/run/sensors", "/data/files" }.Distinct()];
 }
 
 /// <summary>What sensors are made of.</summary>

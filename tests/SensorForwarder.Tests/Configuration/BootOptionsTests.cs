@@ -34,6 +34,8 @@ public sealed class BootOptionsTests
     [InlineData("Http__Endpoint", "ftp://example.com")]
     [InlineData("RuntimeLogLevel", "loud")]
     [InlineData("RuntimeLogLevel", "7")]
+    [InlineData("Sensors__FileRoots", "sys")]
+    [InlineData("Sensors__FileRoots", "/srv/../etc")]
     public void A_malformed_one_is_named_with_its_value(string name, string value)
     {
         var message = Assert.Throws<BootValueException>(() => Read((name, value))).Message;
@@ -51,6 +53,18 @@ public sealed class BootOptionsTests
     [InlineData("Information", LogLevel.Information)]
     public void The_log_levels_of_IoT_Edge_are_understood(string name, LogLevel level) =>
         Assert.Equal(level, Read(("RuntimeLogLevel", name)).LogLevel);
+
+    [Theory]
+    [InlineData("/srv/meters", "/srv/meters")]
+    [InlineData("/srv/meters:/run/x/", "/srv/meters", "/run/x")]
+    [InlineData(" /srv/meters , /run//x ,", "/srv/meters", "/run/x")]
+    [InlineData("/", "/")]
+    [InlineData("", "/sys", "/host/sys", "/proc", "/run/sensors", "/data/files")]
+    public void Directories_of_file_sensors_are_separated_by_colons_or_commas(string text, params string[] directories)
+    {
+        var boot = Read(("Sensors__FileRoots", text), ("Sensors__SysfsRoot", "/host/sys"));
+        Assert.Equal(directories, boot.Sensors.Files);
+    }
 
     [Fact]
     public void Headers_are_taken_by_name_and_secrets_are_never_printed()

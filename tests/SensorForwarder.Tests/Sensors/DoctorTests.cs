@@ -110,6 +110,7 @@ public sealed class DoctorTests : IDisposable
         var text = Prescription.ToText(Examine());
         foreach (var part in (string[])["This process is user", "bus 1 0x76  bme280", "\"PathOnHost\"", "\"bme280-1-76\"", "may be lm75 or tmp102", "kernel driver bh1750"])
             Assert.Contains(part, text, StringComparison.Ordinal);
+        Assert.Contains($"(Sensors__FileRoots)\n  {_world.Root}\n", text, StringComparison.Ordinal);
         Assert.Contains("createOptions", Prescription.ToJson(Examine()).ToJsonString(), StringComparison.Ordinal);
     }
 

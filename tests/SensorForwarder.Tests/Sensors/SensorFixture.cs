@@ -9,6 +9,7 @@ internal sealed class SensorFixture : IDisposable
 {
     public SensorFixture()
     {
+        FileRoots = [Root];
         Directory.CreateDirectory(Proc);
         Directory.CreateDirectory(Sysfs);
         Write("dev/i2c-1", "");
@@ -23,7 +24,10 @@ internal sealed class SensorFixture : IDisposable
 
     public FakeTimeProvider Clock { get; } = new SinceBoot();
 
-    public SensorRoots Roots => new(Proc, Sysfs, Root) { Dev = Path.Combine(Root, "dev") };
+    public SensorRoots Roots => new(Proc, Sysfs, Root) { Dev = Path.Combine(Root, "dev"), Files = FileRoots };
+
+    /// <summary>What <c>file</c> sensors may read.</summary>
+    public IReadOnlyList<string> FileRoots { get; set; }
 
     /// <summary>What I2C bus 1 is.</summary>
     public SimulatedI2cBus Bus { get; } = new();

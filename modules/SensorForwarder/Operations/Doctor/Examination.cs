@@ -46,6 +46,9 @@ internal sealed partial class Examination
 
     public required IReadOnlyList<FoundGpio> Gpios { get; init; }
 
+    /// <summary>Where kind <c>file</c> may read.</summary>
+    public required IReadOnlyList<string> FileRoots { get; init; }
+
     /// <param name="world">Where to look.</param>
     /// <param name="running">Sensors that are read at the same time; their chips are left alone.</param>
     public static Examination Make(SensorWorld world, IReadOnlyCollection<SensorSettings> running)
@@ -61,6 +64,7 @@ internal sealed partial class Examination
             Sources = [.. FindSources(world.Roots)],
             Gpios = [.. nodes.Where(node => node.Access == NodeAccess.Usable).Select(node => Path.GetFileName(node.Path))
                 .Intersect(GpioChip.Nodes(world.Roots)).Select(node => TryLook(world.Roots, node)).OfType<FoundGpio>()],
+            FileRoots = world.Roots.Files,
         };
     }
 

@@ -77,6 +77,7 @@ internal static partial class Prescription
             ["used"] = new JsonArray([.. chip.Lines.Where(line => line.User is not null)
                 .Select(line => (JsonNode)new JsonObject { ["line"] = line.Offset, ["name"] = line.Name, ["user"] = line.User })]),
         })]),
+        ["fileRoots"] = Texts(examination.FileRoots),
         ["createOptions"] = CreateOptions(examination),
         ["sensors"] = Sensors(examination),
     };
@@ -92,6 +93,8 @@ internal static partial class Prescription
         Section("Sources of the kernel", examination.Sources.Select(source =>
             $"{source.Kind,-8} {source.Name}{(source.Parent.Length > 0 ? $" at {source.Parent}" : "")}: {string.Join(", ", source.Channels)}"));
         Section("GPIO chips, for kinds gpio and counter", examination.Gpios.SelectMany(Describe));
+        Section("Directories whose files kind file may read (Sensors__FileRoots)", examination.FileRoots.Select(root =>
+            $"{root}{(Directory.Exists(root) ? "" : " (not there)")}"));
         Section("createOptions for the deployment", CreateOptions(examination).ToJsonString(Indented).Split('\n'));
         Section("The setting \"sensors\"", Sensors(examination).ToJsonString(Indented).Split('\n'));
         return text.ToString();

@@ -1,18 +1,20 @@
 using System.Globalization;
 using System.Text;
 using System.Text.RegularExpressions;
+using Microsoft.Win32.SafeHandles;
 
 namespace SensorForwarder.Sensors.Kernel;
 
 /// <summary>
-/// Kind <c>file</c>: the first number in a file, wherever it comes from. Nothing of the file but the number is ever told,
-/// since settings come from far away and files may be secret.
+/// Kind <c>file</c>: the first number in a file of the <see cref="FileRoots"/>, whatever writes it. Nothing of the file
+/// but the number is ever told, since settings come from far away and files may be secret.
 /// </summary>
-internal sealed partial class FileSensor(SensorSettings settings, TimeProvider timeProvider) : ISensor
+internal sealed partial class FileSensor(SensorSettings settings, SensorWorld world) : ISensor
 {
     const int MaxBytes = 4096;
 
-    static readonly SensorOption<string?> PathOption = SensorOption.TextOf("path", "Absolute path of the file.", 1024) with
+    static readonly SensorOption<string?> PathOption = SensorOption.TextOf(
+        "path", "Absolute path of the file, below a directory of the boot value `Sensors__FileRoots`.", 1024) with
     { IsRequired = true };
 
     static readonly SensorOption<string?> ValueName = SensorOption.TextOf("value", "The name of its value in readings; `value` when left out.", 64);
@@ -26,32 +28,31 @@ internal sealed partial class FileSensor(SensorSettings settings, TimeProvider t
         "maxAgeSeconds", 0, 31_536_000, 0, "A file that was last written longer ago is `stale`; 0: it may be of any age.");
 
     public static SensorKind Kind { get; } = new(
-        "file", "the first number in any file", [PathOption, ValueName, Unit, Format, MaxAge],
-        (settings, world) => new FileSensor(settings, world.TimeProvider));
+        "file", "the first number in a file", [PathOption, ValueName, Unit, Format, MaxAge],
+        (settings, world) => new FileSensor(settings, world));
 
     /// <summary>The unit that settings give to a sensor of this kind; null for others, and when they give none.</summary>
     public static string? UnitOf(SensorSettings settings) => settings.Kind == Kind.Name ? settings.Get(Unit) : null;
 
-    readonly string _path = System.IO.Path.IsPathRooted(settings.Get(PathOption))
-        ? settings.Get(PathOption)!
-        : throw new SensorSettingsException($"path: '{LogText.Clean(settings.Get(PathOption) ?? "")}' is not absolute");
-
+    readonly FileRoots _roots = new(world.Roots);
+    readonly string _path = CheckPath(settings.Get(PathOption) ?? "");
     readonly string _valueName = settings.Get(ValueName) ?? "value";
     readonly bool _isHexadecimal = settings.Get(Format) == "hexadecimal";
     readonly TimeSpan _maxAge = TimeSpan.FromSeconds(settings.Get(MaxAge));
 
     public ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken)
     {
+        using var file = _roots.Open(_path);
         try
         {
-            var age = timeProvider.GetUtcNow() - File.GetLastWriteTimeUtc(_path);
-            var text = ReadStart();
+            var age = world.TimeProvider.GetUtcNow() - File.GetLastWriteTimeUtc(file);
+            var text = ReadStart(file);
             if (_maxAge > TimeSpan.Zero && age > _maxAge)
                 return Bad(FaultReason.Stale, $"{_path} was written {age.TotalSeconds:0} s ago");
-            if (text.Length == 0) return Bad(FaultReason.Io, $"{_path} is empty");
+            if (string.IsNullOrWhiteSpace(text)) return Bad(FaultReason.Io, $"{_path} is empty");
             return TryFindNumber(text, out var number)
                 ? ValueTask.FromResult(new Measurement([new(_valueName, number)]))
-                : Bad(FaultReason.Invalid, $"{_path} holds no number");
+                : Bad(FaultReason.Invalid, $"{_path} holds no number such as {(_isHexadecimal ? "0x1f" : "21.5")}");
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or NotSupportedException)
         {
@@ -65,32 +66,57 @@ internal sealed partial class FileSensor(SensorSettings settings, TimeProvider t
 
     static ValueTask<Measurement> Bad(string reason, string detail) => ValueTask.FromResult(Measurement.Bad(reason, detail));
 
-    string ReadStart()
+    static string CheckPath(string path)
     {
-        using var stream = new FileStream(_path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0);
-        var bytes = new byte[MaxBytes];
-        return Encoding.ASCII.GetString(bytes.AsSpan(0, stream.ReadAtLeast(bytes, MaxBytes, throwOnEndOfStream: false))).Trim();
+        if (!Path.IsPathRooted(path))
+            throw new SensorSettingsException($"path: '{LogText.Clean(path)}' is not absolute");
+
+        // After a link they lead elsewhere than they seem to.
+        if (path.Split('/').Contains(".."))
+            throw new SensorSettingsException($"path: '{LogText.Clean(path)}' is not allowed to have '..'");
+        return Path.GetFullPath(path);
     }
 
+    static string ReadStart(SafeFileHandle file)
+    {
+        var bytes = new byte[MaxBytes];
+        var length = 0;
+        while (length < MaxBytes && RandomAccess.Read(file, bytes.AsSpan(length), length) is > 0 and var read)
+            length += read;
+        return Encoding.ASCII.GetString(bytes, 0, length);
+    }
+
+    /// <summary>Finds the first number. It counts as a whole only: not 21 of <c>21,5</c>, nor 2026 of a date.</summary>
     bool TryFindNumber(string text, out double number)
     {
         number = 0;
+        var match = (_isHexadecimal ? HexadecimalNumber() : DecimalNumber()).Match(text);
+        var whole = match.Groups["whole"];
+        // The rest of a number that ends where reading ended is not known.
+        if (!whole.Success || (text.Length == MaxBytes && match.Index + match.Length == MaxBytes)) return false;
         if (!_isHexadecimal)
         {
-            var match = DecimalNumber().Match(text);
-            return match.Success && double.TryParse(match.ValueSpan, NumberStyles.Float, CultureInfo.InvariantCulture, out number)
+            return double.TryParse(whole.ValueSpan, NumberStyles.Float, CultureInfo.InvariantCulture, out number)
                 && double.IsFinite(number);
         }
 
-        var hexadecimal = HexadecimalNumber().Match(text);
-        var isOne = ulong.TryParse(hexadecimal.Groups[1].ValueSpan, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var whole);
-        number = whole;
+        var isOne = ulong.TryParse(
+            whole.ValueSpan, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var integer);
+        number = integer;
         return isOne;
     }
 
-    [GeneratedRegex(@"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", RegexOptions.CultureInvariant)]
+    // The first alternative is a number that nothing follows which would belong to it; the second is where something
+    // begins that should have been one.
+    [GeneratedRegex(
+        @"(?<![\w.,+-])(?:(?<whole>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?!\w|[.,:'/-]\d)"
+            + @"|[-+]?(?:\.?\d|(?:nan|inf|infinity)(?!\w)))",
+        RegexOptions.CultureInvariant | RegexOptions.IgnoreCase)]
     private static partial Regex DecimalNumber();
 
-    [GeneratedRegex(@"\b(?:0[xX])?([0-9a-fA-F]{1,16})\b", RegexOptions.CultureInvariant)]
+    [GeneratedRegex(
+        @"(?<![\w.,+-])(?:(?:0[xX])?(?<whole>[0-9a-fA-F]{1,16})(?!\w|[.,:'/-][0-9a-fA-F])"
+            + @"|[0-9a-fA-F]+(?:[.,:'/-][0-9a-fA-F]+)+(?!\w))",
+        RegexOptions.CultureInvariant)]
     private static partial Regex HexadecimalNumber();
 }

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text.Json;
 
 namespace SensorForwarder;
 
@@ -7,14 +8,26 @@ internal static class LogText
 {
     public const int MaxLength = 200;
 
-    /// <summary>The same without what stands between <c>//</c> and <c>@</c>, and behind <c>?</c>, in a URL: a password, or a key.</summary>
-    public static string WithoutSecrets(string url)
+    // The longest name of a setting has 24 characters. Keys and tokens are longer.
+    const int MaxQuotedLength = 32;
+    const int MaxJsonLength = 60;
+
+    /// <summary>A value as it was given, in quotes, if it is a word. A value that may hold a password or a key, as URLs,
+    /// connection strings and headers do, is only described.</summary>
+    public static string Quote(string text) => IsWord(text) ? $"'{text}'" : Describe(text);
+
+    /// <summary>The same for a value of a JSON document, with JSON's quotes; numbers and words in lists and objects stay.</summary>
+    public static string Quote(JsonElement value) => value.ValueKind switch
     {
-        if (url.IndexOf('?', StringComparison.Ordinal) is var query and >= 0) url = $"{url[..query]}?..";
-        var start = url.IndexOf("//", StringComparison.Ordinal) + 2;
-        var end = url.LastIndexOf('@');
-        return start >= 2 && end > start ? $"{url[..start]}..{url[end..]}" : url;
-    }
+        _ when value.GetRawText() is var raw && raw.Length <= MaxJsonLength && IsOfWords(value) => Clean(raw),
+        JsonValueKind.String => Describe(value.GetString()!),
+        JsonValueKind.Object => "an object",
+        JsonValueKind.Array => "a list",
+        _ => $"a number of {value.GetRawText().Length} characters",
+    };
+
+    /// <summary>A key or a name as it was given, if it is a word.</summary>
+    public static string Name(string text) => text.Length > 0 && IsWord(text) ? text : Describe(text);
 
     /// <summary>A moment, to the second, in UTC.</summary>
     public static string Show(DateTimeOffset time) => time.UtcDateTime.ToString("yyyy-MM-dd HH:mm:ss'Z'", CultureInfo.InvariantCulture);
@@ -32,6 +45,19 @@ internal static class LogText
         // One word without an end is cut where it has to be.
         return (end > maxLength / 2 ? clean[..end] : clean[..^1]).TrimEnd() + More;
     }
+
+    static string Describe(string text) => $"a text of {text.Length} characters";
+
+    static bool IsWord(string text) => text.Length <= MaxQuotedLength
+        && text.All(static c => char.IsLetterOrDigit(c) || c is ' ' or '.' or '_' or '-' or '+');
+
+    static bool IsOfWords(JsonElement value) => value.ValueKind switch
+    {
+        JsonValueKind.String => IsWord(value.GetString()!),
+        JsonValueKind.Array => value.EnumerateArray().All(IsOfWords),
+        JsonValueKind.Object => value.EnumerateObject().All(property => IsWord(property.Name) && IsOfWords(property.Value)),
+        _ => true,
+    };
 
     static string Clean(string text, int length) => string.Create(length, text, static (target, source) =>
     {

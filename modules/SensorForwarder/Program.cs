@@ -79,7 +79,7 @@ services.AddSingleton<Forwarder>();
 // Configuration: the file, and over it the twin
 services.AddSingleton<SensorsParser>().AddSingleton<SettingsApplier>().AddSingleton<SettingsStore>();
 services.AddSingleton(provider => new SettingsParser(
-    Settings.Defaults(boot), boot.Identity is not null, provider.GetRequiredService<SensorsParser>()));
+    Settings.Defaults(boot), boot.Identity is not null, provider.GetRequiredService<SensorsParser>(), boot.Http));
 services.AddSingleton<SettingsFile>().AddSingleton<SettingsTrial>();
 
 // Operations

@@ -168,7 +168,7 @@ public sealed partial class TemplateTests
     {
         var parser = new SettingsParser(
             new Settings { Forwarding = new() { Sink = SinkKind.IotHub } }, hasIdentity: true,
-            new(new(new("/proc", "/sys", "/tmp"), TimeProvider.System)));
+            new(new(new("/proc", "/sys", "/tmp"), TimeProvider.System)), new(null, new Dictionary<string, string>()));
         var parsed = parser.Parse(desired, []);
         Assert.All(parsed.Verdicts, verdict => Assert.Null(verdict.Error));
         Assert.Empty(parsed.UnknownKeys);

@@ -70,15 +70,16 @@ internal sealed record BootOptions
     public static BootOptions Read(IConfiguration configuration)
     {
         var identity = EdgeIdentityReader.Read(configuration);
-        var directory = Text(configuration, "Buffer:Directory") ?? "data";
+        var directory = PathOf(configuration, "Buffer:Directory") ?? "data";
+        var endpoint = ReadEndpoint(configuration);
         return new BootOptions
         {
             BufferDirectory = directory,
-            BufferKeyFile = Text(configuration, "Buffer:KeyFile"),
+            BufferKeyFile = PathOf(configuration, "Buffer:KeyFile"),
             WrapsBufferKey = ReadWrapsBufferKey(configuration, identity),
-            SettingsFile = Text(configuration, "Settings:File"),
-            HttpEndpoint = ReadEndpoint(configuration),
-            Http = HttpBootReader.Read(configuration),
+            SettingsFile = PathOf(configuration, "Settings:File"),
+            HttpEndpoint = endpoint,
+            Http = HttpBootReader.Read(configuration, endpoint),
             WebPort = ReadPort(configuration),
             WebAllowedHosts = Text(configuration, "Web:AllowedHosts")
                 ?.Split([',', ' ', '\t', '\r', '\n'], StringSplitOptions.RemoveEmptyEntries) ?? [],
@@ -125,14 +126,19 @@ internal sealed record BootOptions
         if (Text(configuration, "Http:Endpoint") is not { } text) return null;
         return SettingDefinition.TryReadEndpoint(text, out var endpoint)
             ? endpoint
-            : throw new BootValueException($"Http__Endpoint: '{LogText.Clean(LogText.WithoutSecrets(text))}' is not an absolute http or https URL without user and password (Http__Authorization is for those).");
+            : throw new BootValueException($"Http__Endpoint: {UrlText.Rejected(text)} is not an absolute http or https URL "
+                + "without user and password (Http__Authorization is for those).");
     }
 
     static bool ReadWrapsBufferKey(IConfiguration configuration, EdgeIdentity? identity)
     {
         if (Text(configuration, "Buffer:Encryption") is not { } text) return false;
         if (text != "workload")
-            throw new BootValueException($"Buffer__Encryption: '{LogText.Clean(text)}' is not 'workload', the only value; Buffer__KeyFile encrypts with a key of yours.");
+        {
+            throw new BootValueException("Buffer__Encryption: the value is not 'workload', the only one; "
+                + "Buffer__KeyFile encrypts with a key of yours.");
+        }
+
         if (identity?.Workload is null)
             throw new BootValueException("Buffer__Encryption: 'workload' needs IoT Edge's workload API (IOTEDGE_WORKLOADURI); elsewhere use Buffer__KeyFile.");
         return Text(configuration, "Buffer:KeyFile") is null
@@ -147,7 +153,8 @@ internal sealed record BootOptions
         if (string.IsNullOrWhiteSpace(text)) return null;
         return SettingDefinition.TryReadEndpoint(text.Trim(), out var url)
             ? url
-            : throw new BootValueException($"EdgeHub__MetricsUrl: '{LogText.Clean(LogText.WithoutSecrets(text))}' is not an absolute http or https URL; empty turns it off.");
+            : throw new BootValueException($"EdgeHub__MetricsUrl: {UrlText.Rejected(text.Trim())} is not an absolute http or https "
+                + "URL without user and password; empty turns it off.");
     }
 
     static HubTransport ReadTransport(IConfiguration configuration) =>
@@ -157,7 +164,7 @@ internal sealed record BootOptions
             "mqtt" => HubTransport.Mqtt,
             "mqttws" => HubTransport.MqttWs,
             var text => throw new BootValueException(
-                $"EdgeHub__Transport: '{LogText.Clean(text)}' is not one of auto, mqtt (port 8883), mqttws (WebSocket on port 443)."),
+                $"EdgeHub__Transport: {LogText.Quote(text)} is not one of auto, mqtt (port 8883), mqttws (WebSocket on port 443)."),
         };
 
     static int ReadPort(IConfiguration configuration)
@@ -165,14 +172,14 @@ internal sealed record BootOptions
         if (Text(configuration, "Web:Port") is not { } text) return 9600;
         return int.TryParse(text, out var port) && port is >= 0 and <= 65535
             ? port
-            : throw new BootValueException($"Web__Port: '{text}' is not a port from 1 to 65535, or 0 to turn it off.");
+            : throw new BootValueException($"Web__Port: {LogText.Quote(text)} is not a port from 1 to 65535, or 0 to turn it off.");
     }
 
     static bool ReadDashboard(IConfiguration configuration) => Text(configuration, "Web:Dashboard") switch
     {
         null => true,
         var text when bool.TryParse(text, out var isOn) => isOn,
-        var text => throw new BootValueException($"Web__Dashboard: '{LogText.Clean(text)}' is neither true nor false."),
+        var text => throw new BootValueException($"Web__Dashboard: {LogText.Quote(text)} is neither true nor false."),
     };
 
     /// <summary>The names that IoT Edge uses for <c>RuntimeLogLevel</c>, and .NET's own.</summary>
@@ -187,8 +194,17 @@ internal sealed record BootOptions
             "verbose" => LogLevel.Trace,
             _ when Enum.TryParse<LogLevel>(text, ignoreCase: true, out var level) && Enum.IsDefined(level) => level,
             _ => throw new BootValueException(
-                $"RuntimeLogLevel: '{text}' is not one of fatal, error, warning, info, debug, verbose."),
+                $"RuntimeLogLevel: {LogText.Quote(text)} is not one of fatal, error, warning, info, debug, verbose."),
         };
+    }
+
+    /// <summary>A path, which log lines show. A URL, or what a file holds, in its place may be a secret.</summary>
+    static string? PathOf(IConfiguration configuration, string key)
+    {
+        var path = Text(configuration, key);
+        if (path is null || (!path.Contains("://", StringComparison.Ordinal) && !path.Any(char.IsControl))) return path;
+        var variable = key.Replace(":", "__", StringComparison.Ordinal);
+        throw new BootValueException($"{variable}: the value is a URL or has several lines; it must be a path.");
     }
 
     static string? Text(IConfiguration configuration, string key) =>

@@ -37,9 +37,7 @@ internal static class DocumentReader
         }
         catch (JsonException exception)
         {
-            var text = LogText.Clean(exception.Message);
-            var end = text.IndexOf(". ", StringComparison.Ordinal);
-            var what = end < 0 ? text : text[..end];
+            var what = Describe(exception.Message);
             problem = exception.LineNumber is { } line && exception.BytePositionInLine is { } at
                 ? $"it is not JSON: line {line + 1}, byte {at + 1}: {what}"
                 : $"it is not JSON: {what}";
@@ -50,6 +48,17 @@ internal static class DocumentReader
             problem = "it has text in it that is no Unicode";
             return null;
         }
+    }
+
+    /// <summary>The reader's message without what it quotes of the document, but for single characters and for names.</summary>
+    static string Describe(string message)
+    {
+        const string Duplicate = "Duplicate property '", Literal = "' is an invalid JSON literal";
+        if (message.StartsWith(Duplicate, StringComparison.Ordinal))
+            return $"Duplicate property {LogText.Quote(message[Duplicate.Length..message.LastIndexOf('\'')])}";
+        if (message.Contains(Literal, StringComparison.Ordinal)) return "a word in it is an invalid JSON literal";
+        var end = message.IndexOf(". ", StringComparison.Ordinal);
+        return LogText.Clean(end < 0 ? message : message[..end]);
     }
 
     static void Decode(JsonNode? node)

@@ -46,4 +46,7 @@ internal static partial class Log
 
     [LoggerMessage(4014, LogLevel.Error, "The trial of settings failed; it goes on.")]
     public static partial void TrialFailed(ILogger logger, Exception exception);
+
+    [LoggerMessage(4040, LogLevel.Warning, "{Note}.")]
+    public static partial void SettingNote(ILogger logger, string note);
 }

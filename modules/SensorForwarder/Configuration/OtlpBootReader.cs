@@ -47,7 +47,10 @@ internal static class OtlpBootReader
     static Uri ReadEndpoint((string Variable, string? Text) value, OtlpExportProtocol protocol)
     {
         if (!SettingDefinition.TryReadEndpoint(value.Text!, out var endpoint))
-            throw new BootValueException($"{value.Variable}: '{Show(value.Text!)}' is not an absolute http or https URL without user and password (OTEL_EXPORTER_OTLP_HEADERS is for those).");
+        {
+            throw new BootValueException($"{value.Variable}: {UrlText.Rejected(value.Text!)} is not an absolute http or https URL "
+                + "without user and password (OTEL_EXPORTER_OTLP_HEADERS is for those).");
+        }
 
         // One for all signals is a base URL, one for metrics is meant as it stands; gRPC has paths of its own.
         const string SignalPath = "/v1/metrics";
@@ -60,10 +63,13 @@ internal static class OtlpBootReader
     {
         using var probe = new HttpRequestMessage();
         var headers = ReadPairs(value, StringComparer.OrdinalIgnoreCase);
-        foreach (var (name, text) in headers)
+        foreach (var (index, (name, text)) in headers.Index())
         {
             if (!probe.Headers.TryAddWithoutValidation(name, "") || text.Any(c => c is not '\t' and (< ' ' or > '~')))
-                throw new BootValueException($"{value.Variable}: '{Show(name)}' is no header that can be set, or its value has a character that a header can't have.");
+            {
+                throw new BootValueException($"{value.Variable}: entry {index + 1} is no header that can be set, or its value "
+                    + "has a character that a header can't have.");
+            }
         }
 
         return headers;
@@ -95,7 +101,8 @@ internal static class OtlpBootReader
         if (value.Text is not { } text) return TimeSpan.FromMilliseconds(standard);
         return int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var milliseconds) && milliseconds >= min
             ? TimeSpan.FromMilliseconds(milliseconds)
-            : throw new BootValueException($"{value.Variable}: '{Show(text)}' is not a number of milliseconds from {min} to {int.MaxValue}.");
+            : throw new BootValueException(
+                $"{value.Variable}: {LogText.Quote(text)} is not a number of milliseconds from {min} to {int.MaxValue}.");
     }
 
     static T Choose<T>((string Variable, string? Text) value, string standard, params ReadOnlySpan<(string Name, T Value)> choices)
@@ -107,7 +114,7 @@ internal static class OtlpBootReader
 
         var names = new List<string>();
         foreach (var (name, _) in choices) names.Add(name);
-        throw new BootValueException($"{value.Variable}: '{Show(value.Text!)}' is not one of {string.Join(", ", names)}.");
+        throw new BootValueException($"{value.Variable}: {LogText.Quote(value.Text!)} is not one of {string.Join(", ", names)}.");
     }
 
     /// <summary>A variable of the exporter: that for metrics, else that for all signals.</summary>
@@ -116,6 +123,4 @@ internal static class OtlpBootReader
 
     static (string Variable, string? Text) Find(IConfiguration configuration, string variable) =>
         (variable, configuration[variable] is { } value && !string.IsNullOrWhiteSpace(value) ? value.Trim() : null);
-
-    static string Show(string text) => LogText.Clean(LogText.WithoutSecrets(text));
 }

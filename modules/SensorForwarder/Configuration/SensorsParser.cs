@@ -47,7 +47,8 @@ internal sealed class SensorsParser(SensorFactory factory)
             }
             catch (SensorSettingsException exception)
             {
-                errors.Add($"{LogText.Clean(entry.Name)}: {exception.Message}");
+                var name = IsName(entry.Name) ? LogText.Clean(entry.Name) : LogText.Name(entry.Name);
+                errors.Add($"{name}: {exception.Message}");
                 if (lastGood?[entry.Name] is { } before && TryReadBefore(entry.Name, before, pollInterval, owners) is { } settings)
                 {
                     sensors[entry.Name] = settings;
@@ -58,6 +59,9 @@ internal sealed class SensorsParser(SensorFactory factory)
 
         return sensors;
     }
+
+    static bool IsName(string name) => name.Length is > 0 and <= SensorSettings.MaxNameLength
+        && !name.AsSpan().ContainsAny(ForbiddenInNames) && !name.Any(char.IsControl);
 
     SensorSettings? TryReadBefore(string name, JsonNode before, TimeSpan pollInterval, Dictionary<string, string> owners)
     {
@@ -75,7 +79,7 @@ internal sealed class SensorsParser(SensorFactory factory)
     /// <param name="owners">Which sensor has what only one can have; the new one is added.</param>
     SensorSettings ReadEntry(string name, JsonElement entry, TimeSpan pollInterval, Dictionary<string, string> owners)
     {
-        if (name.Length is 0 or > SensorSettings.MaxNameLength || name.AsSpan().ContainsAny(ForbiddenInNames) || name.Any(char.IsControl))
+        if (!IsName(name))
             throw new SensorSettingsException($"a name has 1 to {SensorSettings.MaxNameLength} characters, and no space . $ # \" \\");
         if (entry.ValueKind != JsonValueKind.Object)
             throw new SensorSettingsException($"{SensorOption.Show(entry)} is not an object such as {DefaultEntry}");

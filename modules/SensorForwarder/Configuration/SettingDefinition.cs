@@ -43,8 +43,6 @@ internal sealed record SettingDefinition(
     /// <summary>Longest URL that is taken.</summary>
     public const int MaxUrlLength = 2048;
 
-    const int MaxShownLength = 60;
-
     // The names of the units in DTDL.
     static readonly (string Suffix, string Unit)[] Units =
     [
@@ -54,6 +52,9 @@ internal sealed record SettingDefinition(
 
     /// <summary>Where the default comes from, if it is no constant.</summary>
     public string? DefaultSource { get; init; }
+
+    /// <summary>The value in force as people and the hub see it, without secrets; null: as <see cref="Get"/> has it.</summary>
+    public Func<Settings, JsonNode?>? Shown { get; init; }
 
     /// <summary>The unit of its number, which its key ends with; null: it counts something, or is no number.</summary>
     public string? Unit => Units.FirstOrDefault(unit => Key.EndsWith(unit.Suffix, StringComparison.Ordinal)).Unit;
@@ -117,9 +118,19 @@ internal sealed record SettingDefinition(
         var definition = new SettingDefinition(key, new SettingShape.HttpUrl(), text, null!, s => get(s)?.ToString());
         return definition with
         {
-            Set = (settings, value) => value.ValueKind == JsonValueKind.String && TryReadEndpoint(value.GetString()!, out var url)
-                ? set(settings, url)
-                : throw new SettingException($"{LogText.WithoutSecrets(Show(value))} is not allowed; allowed is an {definition.Allowed}"),
+            Shown = s => get(s) is { } url ? UrlText.Show(url) : null,
+            Set = (settings, value) =>
+            {
+                var text = value.ValueKind == JsonValueKind.String ? value.GetString() : null;
+                if (text is not null && TryReadEndpoint(text, out var url)) return set(settings, url);
+                var shown = text switch
+                {
+                    null => Show(value),
+                    { Length: > MaxUrlLength } => $"a URL of more than {MaxUrlLength} characters",
+                    _ => UrlText.Rejected(text),
+                };
+                throw new SettingException($"{shown} is not allowed; allowed is an {definition.Allowed}");
+            },
         };
     }
 
@@ -155,12 +166,8 @@ internal sealed record SettingDefinition(
         return number;
     }
 
-    /// <summary>The start of a value as it was given, for messages.</summary>
-    public static string Show(JsonElement value)
-    {
-        var text = LogText.Clean(value.GetRawText());
-        return text.Length > MaxShownLength ? text[..MaxShownLength] + "..." : text;
-    }
+    /// <summary>A value as it was given, for messages.</summary>
+    public static string Show(JsonElement value) => LogText.Quote(value);
 
     static SettingDefinition Time(
         string key, double min, double max, TimeSpan unit, string text, Func<Settings, TimeSpan> get, Func<Settings, TimeSpan, Settings> set)

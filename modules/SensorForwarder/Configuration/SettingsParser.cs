@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using SensorForwarder.Forwarding;
 
 namespace SensorForwarder.Configuration;
 
@@ -8,7 +9,11 @@ namespace SensorForwarder.Configuration;
 /// <param name="Value">The value in force now.</param>
 /// <param name="Error">Why the value in the document was refused; null when it is in force, or when there was none.</param>
 /// <param name="IsDefault">The document has no such key: the default is in force.</param>
-internal sealed record SettingVerdict(string Key, JsonNode? Value, string? Error, bool IsDefault);
+internal sealed record SettingVerdict(string Key, JsonNode? Value, string? Error, bool IsDefault)
+{
+    /// <summary>What a person should know of a value that is in force; null: nothing.</summary>
+    public string? Note { get; init; }
+}
 
 /// <summary>What became of a document.</summary>
 /// <param name="Settings">The effective settings, always valid.</param>
@@ -26,7 +31,8 @@ internal sealed record ParsedSettings(
 /// Turns a document into settings, key by key: a good value is taken, a bad one keeps its last good value, a missing or
 /// null one returns to the default. Never throws, whatever the document says.
 /// </summary>
-internal sealed class SettingsParser(Settings defaults, bool hasIdentity, SensorsParser sensorsParser)
+internal sealed class SettingsParser(
+    Settings defaults, bool hasIdentity, SensorsParser sensorsParser, HttpSinkOptions http)
 {
     static readonly string[] KnownKeys = [.. SettingsTable.All.Select(definition => definition.Key), SettingsTable.SensorsKey];
 
@@ -48,7 +54,12 @@ internal sealed class SettingsParser(Settings defaults, bool hasIdentity, Sensor
             else if (!isDefault) TryTake(definition, value, accepted, ref settings, out error);
             if (error is not null && Has(before, definition.Key, out var old)) TryTake(definition, old, accepted, ref settings, out _);
 
-            verdicts.Add(new(definition.Key, definition.Get(settings), error, isDefault));
+            verdicts.Add(new(definition.Key, (definition.Shown ?? definition.Get)(settings), error, isDefault)
+            {
+                Note = definition.Key == SettingsTable.HttpEndpointKey
+                    ? http.Withheld(settings.Forwarding.HttpEndpoint)
+                    : null,
+            });
         }
 
         settings = ReadSensors(parsed, lastGood, settings, accepted, verdicts);
@@ -56,12 +67,19 @@ internal sealed class SettingsParser(Settings defaults, bool hasIdentity, Sensor
         return new(settings, accepted, verdicts, Unknown(parsed));
     }
 
-    static void TryTake(
+    void TryTake(
         SettingDefinition definition, JsonElement value, JsonObject accepted, ref Settings settings, out string? error)
     {
         try
         {
-            settings = definition.Set(settings, value);
+            var changed = definition.Set(settings, value);
+            if (definition.Key == SettingsTable.HttpEndpointKey
+                && http.Addresses.Objection(changed.Forwarding.HttpEndpoint!) is { } objection)
+            {
+                throw new SettingException(objection);
+            }
+
+            settings = changed;
             accepted[definition.Key] = JsonNode.Parse(value.GetRawText());
             error = null;
         }
@@ -114,16 +132,16 @@ internal sealed class SettingsParser(Settings defaults, bool hasIdentity, Sensor
     {
         var error = settings.Forwarding.Sink switch
         {
-            Forwarding.SinkKind.IotHub when !hasIdentity =>
+            SinkKind.IotHub when !hasIdentity =>
                 "'iothub' needs an edge identity, and the environment has none (IOTEDGE_* or EdgeHubConnectionString)",
-            Forwarding.SinkKind.Http when settings.Forwarding.HttpEndpoint is null && hasIdentity =>
+            SinkKind.Http when settings.Forwarding.HttpEndpoint is null && hasIdentity =>
                 "'http' needs httpEndpoint",
             _ => null,
         };
         if (error is null) return settings;
 
         // With an identity IoT Hub always works; without one only HTTP can.
-        var sink = hasIdentity ? Forwarding.SinkKind.IotHub : Forwarding.SinkKind.Http;
+        var sink = hasIdentity ? SinkKind.IotHub : SinkKind.Http;
         settings = settings with { Forwarding = settings.Forwarding with { Sink = sink } };
         accepted.Remove("sink");
         if (lastGood["sink"] is { } old && old.GetValueKind() == JsonValueKind.String
@@ -143,7 +161,7 @@ internal sealed class SettingsParser(Settings defaults, bool hasIdentity, Sensor
         foreach (var property in document.RootElement.EnumerateObject())
         {
             if (property.Name.StartsWith('$') || KnownKeys.Contains(property.Name)) continue;
-            var name = LogText.Clean(property.Name);
+            var name = LogText.Name(property.Name);
             var nearest = NearestName.Find(property.Name, KnownKeys);
             messages.Add(nearest.IsNear
                 ? $"{name}: did you mean {nearest.Name}?"

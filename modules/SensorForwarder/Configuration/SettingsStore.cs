@@ -154,16 +154,18 @@ internal sealed class SettingsStore(
     void Complain(ParsedSettings parsed)
     {
         var refused = parsed.Verdicts.Where(verdict => verdict.Error is not null).ToList();
-        var complaints = string.Join('\n', [.. refused.Select(verdict => verdict.Key + verdict.Error), .. parsed.UnknownKeys]);
+        var notes = parsed.Verdicts.Select(verdict => verdict.Note).OfType<string>().ToList();
+        var complaints = string.Join(
+            '\n', [.. refused.Select(verdict => verdict.Key + verdict.Error), .. parsed.UnknownKeys, .. notes]);
         if (complaints == _complaints) return;
         _complaints = complaints;
         foreach (var verdict in refused)
         {
             var inForce = verdict.Value?.ToJsonString() ?? "none";
-            if (verdict.Key == SettingsTable.HttpEndpointKey) inForce = LogText.WithoutSecrets(inForce);
             Log.SettingRefused(logger, verdict.Key, verdict.Error!, LogText.Clean(inForce));
         }
 
+        foreach (var note in notes) Log.SettingNote(logger, note);
         foreach (var message in parsed.UnknownKeys) Log.SettingUnknown(logger, message);
     }
 

@@ -7,7 +7,8 @@ namespace SensorForwarder.Configuration;
 
 /// <summary>
 /// The reported properties that acknowledge settings, by the Plug and Play convention: <c>{value, ac, av, ad}</c>, with
-/// 200 for taken, 203 and version 0 for a default, 400 for refused with the reason and the value that stays in force
+/// 200 for taken, 203 and version 0 for a default, 400 for refused with the reason and the value that stays in force.
+/// A value in force can have a note in the place of a reason
 /// (https://learn.microsoft.com/azure/iot/concepts-convention). Whatever the settings are, all of them together leave
 /// room for the status in the 32 KB that the hub takes.
 /// </summary>
@@ -71,7 +72,7 @@ internal static class TwinReport
             entry["value"] = WithoutNulls(value.DeepClone());
         entry["ac"] = verdict.Error is not null ? 400 : verdict.IsDefault ? 203 : 200;
         entry["av"] = verdict is { Error: null, IsDefault: true } ? 0 : version;
-        if (verdict.Error is { } error) entry["ad"] = Shorten(error, isMap ? MaxListBytes : MaxReasonBytes);
+        if ((verdict.Error ?? verdict.Note) is { } text) entry["ad"] = Shorten(text, isMap ? MaxListBytes : MaxReasonBytes);
         return entry;
     }
 

@@ -78,7 +78,10 @@ internal static class EdgeIdentityReader
             }
 
             if (!parts.TryAdd(part[..equals].TrimEnd(), part[(equals + 1)..].TrimStart()))
-                throw new BootValueException($"{variable}: {LogText.Clean(part[..equals])} is in it twice. Copy it whole from IoT Hub.");
+            {
+                var name = IsKnown(part[..equals]) ? part[..equals].TrimEnd() : "a name";
+                throw new BootValueException($"{variable}: {name} is in it twice. Copy it whole from IoT Hub.");
+            }
         }
 
         if (parts.ContainsKey("SharedAccessKeyName"))
@@ -90,13 +93,17 @@ internal static class EdgeIdentityReader
         return parts;
     }
 
+    // What stands in front of a '=' in a string that was not copied whole may be a part of the key.
+    static bool IsKnown(string name) => name.TrimEnd().ToUpperInvariant()
+        is "HOSTNAME" or "GATEWAYHOSTNAME" or "DEVICEID" or "MODULEID" or "SHAREDACCESSKEY" or "X509";
+
     /// <summary>The file of the certificate that stands for a key; null when the string has a key.</summary>
     static NamedFile? ReadCertificate(string variable, Dictionary<string, string> parts, IConfiguration configuration)
     {
         var file = Named(configuration, CertificateVariable);
         var wanted = parts.TryGetValue("x509", out var text);
         if (wanted && !bool.TryParse(text, out wanted))
-            throw new BootValueException($"{variable}: x509={LogText.Clean(text!)} is neither true nor false.");
+            throw new BootValueException($"{variable}: x509 is neither true nor false.");
         if (wanted && file is null)
             throw new BootValueException($"{CertificateVariable}: missing, while {variable} says x509=true. Name the PEM file of the certificate.");
         if (wanted && parts.ContainsKey("SharedAccessKey"))
@@ -124,13 +131,13 @@ internal static class EdgeIdentityReader
         var workload = Need("IOTEDGE_WORKLOADURI");
         if (!Uri.TryCreate(workload, UriKind.Absolute, out var uri) || uri.Scheme != "unix" || uri.AbsolutePath.Length < 2)
         {
-            throw new BootValueException($"IOTEDGE_WORKLOADURI: '{LogText.Clean(workload)}' is not a Unix socket such as "
+            throw new BootValueException($"IOTEDGE_WORKLOADURI: {UrlText.Rejected(workload)} is not a Unix socket such as "
                 + "unix:///var/run/iotedge/workload.sock.");
         }
 
         var scheme = Need("IOTEDGE_AUTHSCHEME");
         if (!scheme.Equals("SasToken", StringComparison.OrdinalIgnoreCase))
-            throw new BootValueException($"IOTEDGE_AUTHSCHEME: '{LogText.Clean(scheme)}' is not supported; it must be 'sasToken'.");
+            throw new BootValueException($"IOTEDGE_AUTHSCHEME: {LogText.Quote(scheme)} is not supported; it must be 'sasToken'.");
 
         var moduleId = Id("IOTEDGE_MODULEID", "", Need("IOTEDGE_MODULEID"));
         var gateway = Text(configuration, "IOTEDGE_GATEWAYHOSTNAME");
@@ -149,13 +156,13 @@ internal static class EdgeIdentityReader
         Uri.CheckHostName(value) is not UriHostNameType.Unknown
             ? value
             : throw new BootValueException(
-                $"{variable}: {part}'{LogText.Clean(value)}' is not a host name. Give the name alone, without scheme and port.");
+                $"{variable}: {part}{LogText.Quote(value)} is not a host name. Give the name alone, without scheme and port.");
 
     /// <summary>An id stands in topics as it is, where '/', '+' and '#' have a meaning of their own.</summary>
     static string Id(string variable, string part, string value) =>
         value.Length <= MaxIdLength && value.All(c => c is > ' ' and < (char)127 and not ('/' or '+' or '#'))
             ? value
-            : throw new BootValueException($"{variable}: {part}'{LogText.Clean(value)}' is not an id: at most {MaxIdLength} "
+            : throw new BootValueException($"{variable}: {part}{LogText.Quote(value)} is not an id: at most {MaxIdLength} "
                 + "printable ASCII characters without blank, '/', '+' and '#'.");
 
     static NamedFile? Named(IConfiguration configuration, string variable) =>

@@ -19,7 +19,9 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, bool acceptHtml,
 
     // White space and comments can stand before a web page.
     const int MaxBeginningBytes = 65_536;
-    const int ShownBytes = 200;
+
+    // What the receiver says is shown to whoever may write the twin: enough for an error, too little to read pages by.
+    const int ShownBytes = 80;
 
     // For the beginning of a body that need not be JSON, and all that is read of an error page.
     static readonly TimeSpan BeginningTimeout = TimeSpan.FromSeconds(5);

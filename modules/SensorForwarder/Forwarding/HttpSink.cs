@@ -36,8 +36,11 @@ internal sealed class HttpSink : ISink, IDisposable
     readonly HttpSinkOptions _options;
     readonly TimeProvider _timeProvider;
     readonly Dialer _dialer;
-    HttpClient _http;
-    ClientTls _tls = new(); // what _http was made with
+    ClientTls _tls = new(); // what the clients were made with
+
+    // A connection shows the client certificate or does not, so receivers that may not get the secrets have their own.
+    HttpClient? _trusted;
+    HttpClient? _others;
 
     // Completed while files of TLS are missing.
     volatile TaskCompletionSource _filesMissing = NewSignal();
@@ -54,7 +57,6 @@ internal sealed class HttpSink : ISink, IDisposable
         _dialer = dialer ?? new(timeProvider);
         _options = options;
         _timeProvider = timeProvider;
-        _http = NewClient();
     }
 
     public bool IsReady(ForwardingSettings settings) =>
@@ -78,11 +80,9 @@ internal sealed class HttpSink : ISink, IDisposable
 
     public int MaxBytes(ForwardingSettings settings) => Math.Min(settings.BatchMaxBytes, LargestBodyBytes);
 
-    // Without user and query: keys stand there.
     public string Describe(ForwardingSettings settings) =>
         settings.HttpEndpoint is { } endpoint
-            ? endpoint.GetComponents(UriComponents.SchemeAndServer | UriComponents.Path, UriFormat.UriEscaped)
-                + EnvironmentProxy.Current.Through(endpoint)
+            ? UrlText.Place(endpoint) + EnvironmentProxy.Current.Through(endpoint)
             : "nowhere (set httpEndpoint)";
 
     public async Task<SendResult> SendAsync(Batch batch, ForwardingSettings settings, CancellationToken cancellationToken)
@@ -98,7 +98,8 @@ internal sealed class HttpSink : ISink, IDisposable
                 + TimeSpan.FromSeconds(body.Length / SlowestBytesPerSecond);
             var phase = "no connection was made";
             var (isBegun, isHalfSent, isSent) = (false, false, false);
-            using var request = Request(target, batch, new BatchContent(body, isGzip,
+            var getsSecrets = _options.GetsSecrets(target);
+            using var request = Request(target, getsSecrets, batch, new BatchContent(body, isGzip,
                 () =>
                 {
                     isBegun = isHalfSent = true;
@@ -119,7 +120,10 @@ internal sealed class HttpSink : ISink, IDisposable
             _connected = () => Allow(HandshakeTimeout, "no TLS connection was made");
             try
             {
-                using var response = await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, deadline.Token);
+                var http = getsSecrets
+                    ? _trusted ??= NewClient(_tls)
+                    : _others ??= NewClient(_tls.WithoutCertificate());
+                using var response = await http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, deadline.Token);
                 if (redirects < MaxRedirects && Follow(target, response) is { } next)
                 {
                     target = next;
@@ -140,8 +144,7 @@ internal sealed class HttpSink : ISink, IDisposable
             catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
             {
                 // Of HTTP/2 that ended the stream only: a connection that is dead, behind a NAT that forgot it say, would be used on.
-                _http.Dispose();
-                _http = NewClient();
+                CloseConnections();
                 return new SendResult(SendOutcome.Retry, phase) { NotSent = !isBegun, IsLate = isSent };
             }
             catch (HttpRequestException exception)
@@ -163,7 +166,7 @@ internal sealed class HttpSink : ISink, IDisposable
         }
     }
 
-    public void Dispose() => _http.Dispose();
+    public void Dispose() => CloseConnections();
 
     /// <summary>Uses the certificates and keys as they are on disk. Connections with others are closed.</summary>
     bool TakeTlsFiles([NotNullWhen(false)] out string? fault)
@@ -171,17 +174,24 @@ internal sealed class HttpSink : ISink, IDisposable
         if (!_options.Tls.TryRead(out var tls, out fault)) return false;
         if (tls == _tls) return true;
         _tls = tls;
-        _http.Dispose();
-        _http = NewClient();
+        CloseConnections();
         return true;
     }
 
-    HttpClient NewClient()
+    /// <summary>The next request opens a new connection.</summary>
+    void CloseConnections()
     {
-        var handler = _dialer.NewHandler(ConnectTimeout, () => _connected?.Invoke());
+        _trusted?.Dispose();
+        _others?.Dispose();
+        (_trusted, _others) = (null, null);
+    }
+
+    HttpClient NewClient(ClientTls tls)
+    {
+        var handler = _dialer.NewHandler(ConnectTimeout, () => _connected?.Invoke(), RuleFor);
         handler.MaxConnectionsPerServer = 1;
         handler.PooledConnectionLifetime = ConnectionLife;
-        handler.SslOptions = _tls.ToOptions();
+        handler.SslOptions = tls.ToOptions();
         return new(handler) { Timeout = Timeout.InfiniteTimeSpan };
     }
 
@@ -192,7 +202,14 @@ internal sealed class HttpSink : ISink, IDisposable
         return TimeSpan.FromSeconds(seconds);
     }
 
-    HttpRequestMessage Request(Uri target, Batch batch, HttpContent content)
+    /// <summary>Which addresses of a receiver are allowed. A proxy is the operator's, and resolves the name itself.</summary>
+    Func<IPAddress, string?>? RuleFor(SocketsHttpConnectionContext context) =>
+        context.InitialRequestMessage.RequestUri is { } url
+        && context.DnsEndPoint.Host.Equals(url.IdnHost, StringComparison.OrdinalIgnoreCase)
+            ? address => _options.Addresses.Objection(AddressRule.HostOf(url), address)
+            : null;
+
+    HttpRequestMessage Request(Uri target, bool getsSecrets, Batch batch, HttpContent content)
     {
         var request = new HttpRequestMessage(HttpMethod.Post, target)
         {
@@ -201,6 +218,7 @@ internal sealed class HttpSink : ISink, IDisposable
             Content = content,
         };
         request.Headers.TryAddWithoutValidation("Idempotency-Key", batch.Id);
+        if (!getsSecrets) return request;
         if (_options.Authorization is { } authorization)
             request.Headers.TryAddWithoutValidation("Authorization", authorization);
         foreach (var (name, value) in _options.Headers) request.Headers.TryAddWithoutValidation(name, value);
@@ -208,7 +226,7 @@ internal sealed class HttpSink : ISink, IDisposable
     }
 
     /// <summary>Where a redirect leads, if it may be followed: only those that keep the method, and never to another host or
-    /// away from TLS, since the secrets go along.</summary>
+    /// away from TLS. An upgrade to TLS is another origin, which may get the secrets or not.</summary>
     static Uri? Follow(Uri from, HttpResponseMessage response)
     {
         if ((int)response.StatusCode is not (307 or 308) || response.Headers.Location is not { } location) return null;

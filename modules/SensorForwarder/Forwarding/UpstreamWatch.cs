@@ -63,7 +63,12 @@ internal sealed class UpstreamWatch(
         var length = page is null ? null : PrometheusPage.Sum(page, "edgehub_queue_length", "endpoint", "iothub");
         Volatile.Write(ref _waiting, length is { } messages ? (long)messages : -1);
         _queue.Look(length, page is null ? null : PrometheusPage.Sum(page, "edgehub_messages_sent_total", "to", "upstream"));
-        if (_isThere != length is not null) Log.UpstreamPage(logger, options.MetricsUrl?.GetLeftPart(UriPartial.Path) ?? "", length is null ? "not there" : "there");
+        if (_isThere != length is not null)
+        {
+            var place = options.MetricsUrl is { } url ? UrlText.Place(url) : "";
+            Log.UpstreamPage(logger, place, length is null ? "not there" : "there");
+        }
+
         _isThere = length is not null;
         if (_queue.IsHolding == _isHolding) return;
         _isHolding = _queue.IsHolding;

@@ -20,6 +20,9 @@ internal sealed class ClientTls
     public X509Certificate2? FirstToExpire =>
         Certificate is null ? null : Chain.Prepend(Certificate).MinBy(certificate => certificate.NotAfter);
 
+    /// <summary>The same, presenting no certificate.</summary>
+    public ClientTls WithoutCertificate() => new() { Roots = Roots };
+
     public SslClientAuthenticationOptions ToOptions()
     {
         var options = new SslClientAuthenticationOptions();

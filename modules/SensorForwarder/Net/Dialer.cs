@@ -30,9 +30,15 @@ internal sealed class Dialer(TimeProvider timeProvider, Func<string, Cancellatio
     /// <param name="cancellationToken">Ends the attempt.</param>
     /// <exception cref="NotConnectedException">The name could not be resolved, or no address accepted the connection.
     /// </exception>
-    public async Task<Socket> ConnectAsync(string host, int port, TimeSpan timeout, CancellationToken cancellationToken)
+    public Task<Socket> ConnectAsync(string host, int port, TimeSpan timeout, CancellationToken cancellationToken) =>
+        ConnectAsync(host, port, timeout, objectTo: null, cancellationToken);
+
+    async Task<Socket> ConnectAsync(
+        string host, int port, TimeSpan timeout, Func<IPAddress, string?>? objectTo, CancellationToken cancellationToken)
     {
-        var (addresses, objection) = await _names.FindAsync(host, cancellationToken);
+        var (found, objection) = await _names.FindAsync(host, cancellationToken);
+        var addresses = found.Where(address => objectTo?.Invoke(address) is null).ToArray();
+        if (addresses.Length == 0) throw new NotConnectedException(objectTo!(found[0])!);
         using var late = new CancellationTokenSource(timeout, timeProvider);
         using var over = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, late.Token);
         var attempts = new List<Attempt>();
@@ -58,13 +64,17 @@ internal sealed class Dialer(TimeProvider timeProvider, Func<string, Cancellatio
     /// one. The caller limits the time for TLS and for a proxy's tunnel.</summary>
     /// <param name="connectTimeout">See <see cref="ConnectAsync(string, int, TimeSpan, CancellationToken)"/>.</param>
     /// <param name="connected">Called whenever a TCP connection is open, before TLS.</param>
-    public SocketsHttpHandler NewHandler(TimeSpan connectTimeout, Action? connected = null) => new()
+    /// <param name="rule">For a connection, why an address of the host is not allowed; null: all are, or this one is.</param>
+    public SocketsHttpHandler NewHandler(
+        TimeSpan connectTimeout,
+        Action? connected = null,
+        Func<SocketsHttpConnectionContext, Func<IPAddress, string?>?>? rule = null) => new()
     {
         AllowAutoRedirect = false,
         ConnectCallback = async (context, cancellationToken) =>
         {
             var (host, port) = (context.DnsEndPoint.Host, context.DnsEndPoint.Port);
-            var socket = await ConnectAsync(host, port, connectTimeout, cancellationToken);
+            var socket = await ConnectAsync(host, port, connectTimeout, rule?.Invoke(context), cancellationToken);
             try
             {
                 connected?.Invoke();

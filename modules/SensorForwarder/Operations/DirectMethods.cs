@@ -97,7 +97,7 @@ internal sealed class DirectMethods(
     {
         var preview = await settings.PreviewAsync(patch, cancellationToken);
         var isRefused = preview.Verdicts.Any(verdict => verdict.Error is not null && patch.ContainsKey(verdict.Key));
-        var unknown = preview.UnknownKeys.Where(message => patch.Any(pair => message.StartsWith($"{LogText.Clean(pair.Key)}:", StringComparison.Ordinal)));
+        var unknown = preview.UnknownKeys.Where(message => patch.Any(pair => message.StartsWith($"{LogText.Name(pair.Key)}:", StringComparison.Ordinal)));
         preview = preview with { UnknownKeys = [.. unknown] };
         return Answer(new JsonObject { ["valid"] = !isRefused && preview.UnknownKeys.Count == 0 }, preview, patch.ContainsKey);
     }
@@ -251,7 +251,7 @@ internal sealed class DirectMethods(
         if (root[name] is not { } value) return standard;
         return value is JsonValue json && json.TryGetValue<double>(out var number) && double.IsFinite(number)
             ? number
-            : throw new FormatException($"{name}: {LogText.Clean(value.ToJsonString())} is not a number");
+            : throw new FormatException($"{name}: {Show(value)} is not a number");
     }
 
     static string? Text(JsonObject root, string name)
@@ -259,6 +259,12 @@ internal sealed class DirectMethods(
         if (root[name] is not { } value) return null;
         return value is JsonValue json && json.TryGetValue<string>(out var text)
             ? text
-            : throw new FormatException($"{name}: {LogText.Clean(value.ToJsonString())} is not a text");
+            : throw new FormatException($"{name}: {Show(value)} is not a text");
+    }
+
+    static string Show(JsonNode value)
+    {
+        using var json = JsonDocument.Parse(value.ToJsonString());
+        return LogText.Quote(json.RootElement);
     }
 }

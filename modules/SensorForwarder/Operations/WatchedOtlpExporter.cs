@@ -42,7 +42,7 @@ internal sealed class WatchedOtlpExporter : OtlpMetricExporter
 
     /// <summary>The endpoint without what may be a secret in it, and the proxy on the way.</summary>
     public static string Show(Uri endpoint) =>
-        LogText.Clean(LogText.WithoutSecrets(endpoint.AbsoluteUri)) + EnvironmentProxy.Current.Through(endpoint);
+        LogText.Clean(UrlText.Show(endpoint)) + EnvironmentProxy.Current.Through(endpoint);
 
     public override ExportResult Export(in Batch<Metric> batch)
     {
@@ -128,8 +128,15 @@ internal sealed class WatchedOtlpExporter : OtlpMetricExporter
         HttpResponseMessage Judge(HttpResponseMessage response)
         {
             if (!response.IsSuccessStatusCode) Objection = $"answered {(int)response.StatusCode}";
-            else if (response.Headers.TryGetValues("grpc-message", out var texts)) Objection = $"answered '{LogText.Clean(string.Join(' ', texts))}'";
+            else if (response.Headers.TryGetValues("grpc-message", out var texts)) Objection = $"answered '{WithoutSecrets(string.Join(' ', texts))}'";
             return response;
+        }
+
+        string WithoutSecrets(string text)
+        {
+            foreach (var secret in options.Headers.Values.Where(value => value.Length > 0))
+                text = text.Replace(secret, "..", StringComparison.Ordinal);
+            return LogText.Clean(text);
         }
 
         // After a failure the next connection is a new one.

@@ -81,7 +81,7 @@ internal sealed record SensorKind(
             {
                 if (names.Contains(name)) continue;
                 var nearest = NearestName.Find(name, names);
-                problems.Add($"{option.Name}: {Name} has no value '{LogText.Clean(name)}'; "
+                problems.Add($"{option.Name}: {Name} has no value {LogText.Quote(name)}; "
                     + (nearest.IsNear ? $"did you mean {nearest.Name}?" : $"it has {string.Join(", ", names)}"));
             }
         }
@@ -89,7 +89,7 @@ internal sealed record SensorKind(
 
     string Unknown(string written, IReadOnlyCollection<string> known)
     {
-        var name = LogText.Clean(written);
+        var name = LogText.Name(written);
         var nearest = NearestName.Find(written, known);
         return nearest.IsNear
             ? $"{name}: there is no such option; did you mean {nearest.Name}?"

@@ -47,7 +47,7 @@ internal static class SensorKinds
     {
         if (TryFind(name, out var kind)) return kind;
         var nearest = NearestName.Find(name, [.. Names]);
-        throw new SensorSettingsException($"kind: '{LogText.Clean(name)}' is not one of {string.Join(", ", Names)}"
+        throw new SensorSettingsException($"kind: {LogText.Quote(name)} is not one of {string.Join(", ", Names)}"
             + (nearest.IsNear ? $"; did you mean {nearest.Name}?" : ""));
     }
 }

@@ -11,7 +11,6 @@ namespace SensorForwarder.Sensors;
 internal abstract record SensorOption(string Name, OptionShape Shape, string Text)
 {
     const int MaxTextLength = 256;
-    const int MaxShownLength = 60;
 
     /// <summary>The entry must have it.</summary>
     public bool IsRequired { get; init; }
@@ -144,12 +143,8 @@ internal abstract record SensorOption(string Name, OptionShape Shape, string Tex
         Default = $"0x{allowed[0]:x2}",
     };
 
-    /// <summary>The start of a value as it was given, for messages.</summary>
-    public static string Show(JsonElement value)
-    {
-        var text = LogText.Clean(value.GetRawText());
-        return text.Length > MaxShownLength ? text[..MaxShownLength] + "..." : text;
-    }
+    /// <summary>A value as it was given, for messages.</summary>
+    public static string Show(JsonElement value) => LogText.Quote(value);
 
     // 50.0 is what some tools make of 50.
     static bool TryInteger(JsonElement value, int min, int max, out int result)

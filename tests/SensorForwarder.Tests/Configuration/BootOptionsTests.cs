@@ -30,8 +30,6 @@ public sealed class BootOptionsTests
     [InlineData("Web__Port", "http")]
     [InlineData("Web__Port", "65536")]
     [InlineData("Web__Port", "-1")]
-    [InlineData("Http__Endpoint", "example.com/in")]
-    [InlineData("Http__Endpoint", "ftp://example.com")]
     [InlineData("RuntimeLogLevel", "loud")]
     [InlineData("RuntimeLogLevel", "7")]
     [InlineData("Sensors__FileRoots", "sys")]

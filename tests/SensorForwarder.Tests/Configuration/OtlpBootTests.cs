@@ -69,10 +69,14 @@ public sealed class OtlpBootTests
         () => name == Endpoint ? Read((name, value)) : Read((Endpoint, "http://a"), (name, value))).Message;
 
     [Theory]
-    [InlineData(Endpoint, "somewhere")]
-    [InlineData(Endpoint, "grpc://collector:4317")]
-    [InlineData("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "collector:4317")]
-    [InlineData("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")]
+    [InlineData(Endpoint, "somewhere", "a text of 9 characters")]
+    [InlineData(Endpoint, "grpc://collector:4317", "grpc://collector")]
+    [InlineData("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "collector:4317", "a text of 14 characters")]
+    [InlineData("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "a text of 9 characters")]
+    public void One_that_may_hold_a_secret_is_named_without_it(string name, string value, string shown) =>
+        Assert.StartsWith($"{name}: {shown} is not ", Refusal(name, value), StringComparison.Ordinal);
+
+    [Theory]
     [InlineData("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "udp")]
     [InlineData("OTEL_EXPORTER_OTLP_COMPRESSION", "zip")]
     [InlineData("OTEL_EXPORTER_OTLP_TIMEOUT", "0")]

@@ -38,7 +38,7 @@ internal sealed class SettingsFixture(bool inMemory = false) : IAsyncDisposable
     public static SettingsParser NewParser(bool hasIdentity = true)
     {
         var defaults = new Settings { Forwarding = new() { Sink = hasIdentity ? SinkKind.IotHub : SinkKind.Http } };
-        return new(defaults, hasIdentity, new(new(new("/proc", "/sys", "/tmp"), TimeProvider.System)));
+        return new(defaults, hasIdentity, new(new(new("/proc", "/sys", "/tmp"), TimeProvider.System)), new(null, new Dictionary<string, string>()));
     }
 
     /// <summary>A store that applies to these parts.</summary>

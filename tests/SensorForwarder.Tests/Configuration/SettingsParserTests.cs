@@ -18,7 +18,7 @@ public sealed class SettingsParserTests
     {
         var roots = new SensorRoots("/proc", "/sys", "/tmp");
         var defaults = new Settings { Forwarding = new() { Sink = hasIdentity ? SinkKind.IotHub : SinkKind.Http } };
-        return new(defaults, hasIdentity, new(new(roots, TimeProvider.System)));
+        return new(defaults, hasIdentity, new(new(roots, TimeProvider.System)), new(null, new Dictionary<string, string>()));
     }
 
     static ParsedSettings Parse(string document, JsonObject? lastGood = null) =>
@@ -95,8 +95,8 @@ public sealed class SettingsParserTests
     [InlineData("batchSize", "[50]", "[50] is not allowed; allowed is an integer from 1 to 10000")]
     [InlineData("batchSize", "true", "true is not allowed; allowed is an integer from 1 to 10000")]
     [InlineData("sink", "\"HTTP\"", "\"HTTP\" is not allowed; allowed is 'iothub', 'http'; did you mean 'http'?")]
-    [InlineData("httpEndpoint", "\"ftp://x/\"", "\"ftp://x/\" is not allowed; allowed is an absolute http or https URL without user and password")]
-    [InlineData("httpEndpoint", "\"http://u:p@x/\"", "\"http://..@x/\" is not allowed; allowed is an absolute http or https URL without user and password")]
+    [InlineData("httpEndpoint", "\"ftp://x/\"", "ftp://x is not allowed; allowed is an absolute http or https URL without user and password")]
+    [InlineData("httpEndpoint", "\"http://u:p@x/\"", "http://x with a user or password is not allowed; allowed is an absolute http or https URL without user and password")]
     [InlineData("httpTimeoutSeconds", "0.5", "0.5 is not allowed; allowed is a number from 1 to 600")]
     [InlineData("httpTimeoutSeconds", "601", "601 is not allowed; allowed is a number from 1 to 600")]
     [InlineData("acceptHtml", "\"true\"", "\"true\" is text; allowed is true or false, without quotes")]

@@ -144,7 +144,7 @@ public sealed class ModuleSoakTests : IDisposable
         services.AddSingleton<Forwarder>();
         services.AddSingleton<SensorsParser>().AddSingleton<SettingsApplier>().AddSingleton<SettingsStore>();
         services.AddSingleton(provider => new SettingsParser(
-            Settings.Defaults(boot), hasIdentity: true, provider.GetRequiredService<SensorsParser>()));
+            Settings.Defaults(boot), hasIdentity: true, provider.GetRequiredService<SensorsParser>(), boot.Http));
         services.AddSingleton<SettingsFile>().AddSingleton<Trends>().AddSingleton<LinkReport>().AddSingleton<StatusWriter>().AddSingleton<DirectMethods>();
         services.AddSingleton<ReportedProperties>().AddSingleton<TwinSynchronizer>();
         services.AddSingleton<StatusReporter>().AddSingleton<HubHandler>();

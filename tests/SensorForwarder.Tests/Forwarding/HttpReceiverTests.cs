@@ -219,7 +219,7 @@ public sealed class HttpReceiverTests
             },
             certificate, asksForClient: true);
         Assert.Equal(SendOutcome.Retry, (await SendAsync(receiver.Url, Plain with { Tls = roots.Files() })).Outcome);
-        var options = Plain with { Tls = roots.Files(client) };
+        var options = Plain with { Tls = roots.Files(client), SecretsFor = [UrlText.Origin(receiver.Url)] };
         Assert.Equal(SendOutcome.Accepted, (await SendAsync(receiver.Url, options)).Outcome);
         Assert.Equal("CN=pi-7 HTTP/2", seen);
     }

@@ -65,7 +65,7 @@ public sealed class HttpSinkTests
             headers = new HeaderDictionary(context.Request.Headers.ToDictionary());
             body = await new StreamReader(context.Request.Body).ReadToEndAsync();
         });
-        var options = new HttpSinkOptions("Bearer secret", new Dictionary<string, string> { ["X-Site"] = "north" });
+        var options = new HttpSinkOptions("Bearer secret", new Dictionary<string, string> { ["X-Site"] = "north" }) { SecretsFor = [UrlText.Origin(receiver.Url)] };
         await SendAsync(receiver.Url, options);
 
         Assert.Equal(Encoding.UTF8.GetString(Batch.Body.Span), body);
@@ -132,7 +132,7 @@ public sealed class HttpSinkTests
         {
             context.Response.StatusCode = 422;
             context.Response.ContentType = type;
-            await context.Response.WriteAsync(string.Format(CultureInfo.InvariantCulture, answer, new string('x', 190)));
+            await context.Response.WriteAsync(string.Format(CultureInfo.InvariantCulture, answer, new string('x', 70)));
         });
         var options = new HttpSinkOptions("Bearer abcdef012345", new Dictionary<string, string> { ["X-Key"] = "0123456789" });
         var result = await SendAsync(receiver.Url, options);

@@ -234,7 +234,7 @@ internal sealed class Dashboard(
     static string Show(SettingVerdict verdict)
     {
         var text = verdict.Value is JsonValue value ? value.ToString() : verdict.Value?.ToJsonString() ?? "";
-        return Shorten(verdict.Key == SettingsTable.HttpEndpointKey ? LogText.WithoutSecrets(text) : text);
+        return Shorten(text);
     }
 
     static string Shorten(string text) => text.Length <= MaxTextLength ? text : $"{text[..(MaxTextLength - 2)]}..";

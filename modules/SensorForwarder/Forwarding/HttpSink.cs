@@ -252,14 +252,15 @@ internal sealed class HttpSink : ISink, IDisposable
     /// <summary>Why nothing came of a request, for a log line.</summary>
     internal static string Explain(Exception exception, TimeProvider timeProvider) =>
         (exception.InnerException ?? exception) switch
-    {
-        HttpRequestException { HttpRequestError: HttpRequestError.ProxyTunnelError } proxy => ProxyText.Describe(proxy),
-        NotConnectedException dial => dial.Message,
-        SocketException socket => socket.Message,
-        AuthenticationException tls => $"TLS: {TlsText.Describe(tls, timeProvider)}",
-        IOException eof
-            when exception is HttpRequestException { HttpRequestError: HttpRequestError.SecureConnectionError } =>
-            $"TLS: {TlsText.Describe(eof)}",
-        var other => LogText.Clean(other.Message),
-    };
+        {
+            HttpRequestException { HttpRequestError: HttpRequestError.ProxyTunnelError } proxy =>
+                ProxyText.Describe(proxy),
+            NotConnectedException dial => dial.Message,
+            SocketException socket => socket.Message,
+            AuthenticationException tls => $"TLS: {TlsText.Describe(tls, timeProvider)}",
+            IOException eof
+                when exception is HttpRequestException { HttpRequestError: HttpRequestError.SecureConnectionError } =>
+                $"TLS: {TlsText.Describe(eof)}",
+            var other => LogText.Clean(other.Message),
+        };
 }

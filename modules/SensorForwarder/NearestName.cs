@@ -5,6 +5,10 @@ namespace SensorForwarder;
 /// <param name="IsNear">It is likely that this was meant.</param>
 internal readonly record struct NearestName(string Name, bool IsNear)
 {
+    /// <summary>A question to put behind a message, in parentheses so that the message may go on or end; empty when no
+    /// name is near.</summary>
+    public string Hint => IsNear ? $" (did you mean {Name}?)" : "";
+
     const int MaxLength = 64;
     const int MinPrefixLength = 4;
 

@@ -40,7 +40,7 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
         await watched.UntilAsync("#sensor-list", "Attic <b>north</b>"); // text stays text
         await watched.UntilAsync("#sensor-list .tag", "failing");
         await watched.UntilAsync("#refused", "Refused: maxInFlightBatches: 900 is not allowed");
-        await watched.UntilAsync("#refused", "batchsize: did you mean batchSize?");
+        await watched.UntilAsync("#refused", "batchsize: there is no such setting (did you mean batchSize?)");
         await watched.UntilAsync("#events", "Sensor boiler (bme280) fails");
         await watched.Page.Locator(".spark path").First.WaitForAsync(new() { State = WaitForSelectorState.Attached });
         await watched.Page.GetByRole(AriaRole.Button, new() { Name = "History of cellar" }).ClickAsync();

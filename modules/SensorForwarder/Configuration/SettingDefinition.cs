@@ -108,7 +108,7 @@ internal sealed record SettingDefinition(
                 if (given == name) return set(settings, choice);
             }
 
-            var hint = given is not null && NearestName.Find(given, names) is { IsNear: true } near ? $"; did you mean '{near.Name}'?" : "";
+            var hint = given is not null ? NearestName.Find(given, names).Hint : "";
             throw new SettingException($"{Show(value)} is not allowed; allowed is {string.Join(", ", names.Select(name => $"'{name}'"))}{hint}");
         }
     }

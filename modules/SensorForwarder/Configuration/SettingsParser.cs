@@ -163,9 +163,8 @@ internal sealed class SettingsParser(
             if (property.Name.StartsWith('$') || KnownKeys.Contains(property.Name)) continue;
             var name = LogText.Name(property.Name);
             var nearest = NearestName.Find(property.Name, KnownKeys);
-            messages.Add(nearest.IsNear
-                ? $"{name}: did you mean {nearest.Name}?"
-                : $"{name}: there is no such setting; the nearest is {nearest.Name}");
+            var hint = nearest.IsNear ? nearest.Hint : $"; the nearest is {nearest.Name}";
+            messages.Add($"{name}: there is no such setting{hint}");
         }
 
         return messages;

@@ -26,7 +26,7 @@ internal static class MethodTable
         new("getSettings", "Every setting as it is in force, as the reported properties acknowledge it.",
             """{"version":7,"settings":{"batchSize":{"value":5,"ac":200,"av":7},..}}"""),
         new("validateSettings", "What would become of a patch of the desired properties, key by key; nothing is changed. The payload is the patch.",
-            """{"valid":false,"settings":{"batchSize":{"value":50,"ac":400,"av":7,"ad":"0 is not allowed;.."}},"unknownSettings":"batchsize: did you mean batchSize?"}"""),
+            """{"valid":false,"settings":{"batchSize":{"value":50,"ac":400,"av":7,"ad":"0 is not allowed;.."}},"unknownSettings":"batchsize: there is no such setting (did you mean batchSize?)"}"""),
         new("flush", "Sends everything that waits, without waiting for full batches. 409 while paused.",
             """{"drained":true,"remaining":0}""", Timeout),
         new("pause", "Stops forwarding; sensing goes on.", "{}"),

@@ -81,8 +81,8 @@ internal sealed record SensorKind(
             {
                 if (names.Contains(name)) continue;
                 var nearest = NearestName.Find(name, names);
-                problems.Add($"{option.Name}: {Name} has no value {LogText.Quote(name)}; "
-                    + (nearest.IsNear ? $"did you mean {nearest.Name}?" : $"it has {string.Join(", ", names)}"));
+                problems.Add($"{option.Name}: {Name} has no value {LogText.Quote(name)}"
+                    + (nearest.IsNear ? nearest.Hint : $"; it has {string.Join(", ", names)}"));
             }
         }
     }
@@ -91,9 +91,8 @@ internal sealed record SensorKind(
     {
         var name = LogText.Name(written);
         var nearest = NearestName.Find(written, known);
-        return nearest.IsNear
-            ? $"{name}: there is no such option; did you mean {nearest.Name}?"
-            : $"{name}: there is no such option; {Name} has {string.Join(", ", known)}";
+        var hint = nearest.IsNear ? nearest.Hint : $"; {Name} has {string.Join(", ", known)}";
+        return $"{name}: there is no such option{hint}";
     }
 }
 

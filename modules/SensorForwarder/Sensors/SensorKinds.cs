@@ -46,8 +46,8 @@ internal static class SensorKinds
     public static SensorKind Find(string name)
     {
         if (TryFind(name, out var kind)) return kind;
-        var nearest = NearestName.Find(name, [.. Names]);
-        throw new SensorSettingsException($"kind: {LogText.Quote(name)} is not one of {string.Join(", ", Names)}"
-            + (nearest.IsNear ? $"; did you mean {nearest.Name}?" : ""));
+        var hint = NearestName.Find(name, [.. Names]).Hint;
+        throw new SensorSettingsException(
+            $"kind: {LogText.Quote(name)} is not one of {string.Join(", ", Names)}{hint}");
     }
 }

@@ -94,7 +94,7 @@ public sealed class SettingsParserTests
     [InlineData("batchSize", "5.5", "5.5 is not an integer; allowed is an integer from 1 to 10000")]
     [InlineData("batchSize", "[50]", "[50] is not allowed; allowed is an integer from 1 to 10000")]
     [InlineData("batchSize", "true", "true is not allowed; allowed is an integer from 1 to 10000")]
-    [InlineData("sink", "\"HTTP\"", "\"HTTP\" is not allowed; allowed is 'iothub', 'http'; did you mean 'http'?")]
+    [InlineData("sink", "\"HTTP\"", "\"HTTP\" is not allowed; allowed is 'iothub', 'http' (did you mean http?)")]
     [InlineData("httpEndpoint", "\"ftp://x/\"", "ftp://x is not allowed; allowed is an absolute http or https URL without user and password")]
     [InlineData("httpEndpoint", "\"http://u:p@x/\"", "http://x with a user or password is not allowed; allowed is an absolute http or https URL without user and password")]
     [InlineData("httpTimeoutSeconds", "0.5", "0.5 is not allowed; allowed is a number from 1 to 600")]
@@ -137,8 +137,8 @@ public sealed class SettingsParserTests
         Assert.Equal(5, Parse("""{"batchSize":5.0}""").Settings.Forwarding.BatchSize);
 
     [Theory]
-    [InlineData("batchsize", "batchsize: did you mean batchSize?")]
-    [InlineData("uploadInterval", "uploadInterval: did you mean uploadIntervalSeconds?")]
+    [InlineData("batchsize", "batchsize: there is no such setting (did you mean batchSize?)")]
+    [InlineData("uploadInterval", "uploadInterval: there is no such setting (did you mean uploadIntervalSeconds?)")]
     [InlineData("colour", "colour: there is no such setting; the nearest is sink")]
     public void An_unknown_key_is_named_with_the_nearest_that_there_is(string key, string message) =>
         Assert.Equal(message, Assert.Single(Parse($$"""{"{{key}}":1}""").UnknownKeys));

@@ -42,7 +42,7 @@ public sealed class CommandLineTests : IDisposable
     }
 
     [Theory]
-    [InlineData("there is no option '--helth', did you mean --health?", "--helth")]
+    [InlineData("there is no option '--helth' (did you mean --health?); --help shows what there is", "--helth")]
     [InlineData("there is no option '--colour'", "--colour")]
     [InlineData("one option at a time", "--status", "--health")]
     [InlineData("--export needs the name of a file", "--export")]

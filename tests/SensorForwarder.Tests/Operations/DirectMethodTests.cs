@@ -90,7 +90,7 @@ public sealed class DirectMethodTests
         await using var fixture = await ForwarderFixture.StartAsync();
         var (status, body) = await CallAsync(fixture, "getstatus");
         Assert.Equal(501, status);
-        Assert.Equal("there is no method 'getstatus'; did you mean getStatus?", body.GetProperty("error").GetString());
+        Assert.Equal("there is no method 'getstatus' (did you mean getStatus?)", body.GetProperty("error").GetString());
     }
 
     [Fact]
@@ -99,7 +99,9 @@ public sealed class DirectMethodTests
         await using var fixture = await ForwarderFixture.StartAsync();
         var (_, body) = await CallAsync(fixture, "getSettings");
         Assert.Equal(7, body.GetProperty("version").GetInt64());
-        Assert.Equal("maxInFlight: did you mean maxInFlightBatches?", body.GetProperty("unknownSettings").GetString());
+        Assert.Equal(
+            "maxInFlight: there is no such setting (did you mean maxInFlightBatches?)",
+            body.GetProperty("unknownSettings").GetString());
         var settings = body.GetProperty("settings");
         Assert.Equal(SettingsTable.All.Count + 1, settings.EnumerateObject().Count());
         Assert.Equal("""{"value":10,"ac":200,"av":7}""", settings.GetProperty("batchSize").GetRawText());
@@ -114,7 +116,9 @@ public sealed class DirectMethodTests
         var (status, body) = await CallAsync(
             fixture, "validateSettings", """{"batchSize":0,"compression":"gzip","uploadIntervalSeconds":null,"batchsize":3,"sensors":{"attic":null,"b":{"kind":"x"},"c":{"kind":"host"}}}""");
         Assert.Equal((200, false), (status, body.GetProperty("valid").GetBoolean()));
-        Assert.Equal("batchsize: did you mean batchSize?", body.GetProperty("unknownSettings").GetString());
+        Assert.Equal(
+            "batchsize: there is no such setting (did you mean batchSize?)",
+            body.GetProperty("unknownSettings").GetString());
         var settings = body.GetProperty("settings");
         Assert.Equal(["batchSize", "uploadIntervalSeconds", "compression", "sensors"], settings.EnumerateObject().Select(setting => setting.Name));
         Assert.Equal(

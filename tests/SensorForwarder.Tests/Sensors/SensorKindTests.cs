@@ -46,8 +46,10 @@ public sealed class SensorKindTests
     }
 
     [Theory]
-    [InlineData("""{"kind":"simulated","sead":1}""", "attic: sead: there is no such option; did you mean seed?")]
-    [InlineData("""{"kind":"simulated","interval":1}""", "attic: interval: there is no such option; did you mean intervalSeconds?")]
+    [InlineData("""{"kind":"simulated","sead":1}""", "attic: sead: there is no such option (did you mean seed?)")]
+    [InlineData(
+        """{"kind":"simulated","interval":1}""",
+        "attic: interval: there is no such option (did you mean intervalSeconds?)")]
     [InlineData("""{"kind":"host","colour":"red"}""", "attic: colour: there is no such option; host has intervalSeconds, enabled, label, scale, offset, deadband, maxSilenceSeconds, samples")]
     [InlineData("""{"kind":"counter","line":17,"samples":3}""", "attic: samples: there is no such option; counter has ")]
     [InlineData("""{"kind":"gpio","line":"GPIO17","samples":3}""", "attic: samples: there is no such option; gpio has ")]
@@ -60,7 +62,9 @@ public sealed class SensorKindTests
     [InlineData("""{"kind":"host","samples":"3"}""", "attic: samples: \"3\" is text; allowed is an integer from 1 to 15, without quotes")]
     [InlineData("""{"kind":"host","samples":2.5,"label":""}""", "attic: samples: 2.5 is not allowed; allowed is an integer from 1 to 15, label: \"\" is not allowed; allowed is a text of 1 to 64 characters")]
     [InlineData("""{"kind":"host","scale":{"load1":"2"}}""", "attic: scale: {\"load1\":\"2\"} is not allowed; allowed is a number from -1000000000000 to 1000000000000, or a map of value to number")]
-    [InlineData("""{"kind":"simulated","deadband":{"temprature":1}}""", "attic: deadband: simulated has no value 'temprature'; did you mean temperature?")]
+    [InlineData(
+        """{"kind":"simulated","deadband":{"temprature":1}}""",
+        "attic: deadband: simulated has no value 'temprature' (did you mean temperature?)")]
     [InlineData("""{"kind":"simulated","offset":{"x":1}}""", "attic: offset: simulated has no value 'x'; it has temperature, humidity, pressure")]
     [InlineData("""{"kind":"host","intervalSeconds":0}""", "attic: intervalSeconds: 0 is not allowed; allowed is a number from 0.01 to 86400")]
     public void What_is_wrong_is_said_with_the_sensor_the_option_its_value_and_what_is_allowed(string entry, string error) =>

@@ -90,7 +90,6 @@ internal static class Commands
         if (args.FirstOrDefault(arg => !Options.Contains(arg)) is not { } wrong) return "one option at a time";
         if (args[0] is "--export")
             return $"--export takes one file, and {ReadingExport.WithForwarded} and {ReadingExport.Force} behind it";
-        var nearest = NearestName.Find(wrong, Options);
-        return $"there is no option '{LogText.Clean(wrong)}'{(nearest.IsNear ? $", did you mean {nearest.Name}?" : "")}";
+        return $"there is no option '{LogText.Clean(wrong)}'{NearestName.Find(wrong, Options).Hint}";
     }
 }

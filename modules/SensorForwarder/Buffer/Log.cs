@@ -8,7 +8,8 @@ internal static partial class Log
     [LoggerMessage(2001, LogLevel.Information, "Buffer {Path} opened: epoch {Epoch}, {Depth} readings wait")]
     public static partial void Opened(ILogger logger, string path, string epoch, long depth);
 
-    [LoggerMessage(2002, LogLevel.Error, "Buffer storage is {State}: {Reason}. Readings wait in memory")]
+    [LoggerMessage(2002, LogLevel.Error,
+        "Buffer storage is {State}: {Reason}. Readings and changed settings wait in memory")]
     public static partial void StorageFailed(ILogger logger, StorageState state, string reason);
 
     [LoggerMessage(2003, LogLevel.Information, "Buffer storage takes readings again")]

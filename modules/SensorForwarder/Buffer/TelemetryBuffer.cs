@@ -191,11 +191,13 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             return true;
         }, cancellationToken);
 
-    /// <summary>Saves a small document with the commit that comes next, at the latest after the commit interval: it costs
-    /// no commit of its own while readings come. It is never committed after a reading that was enqueued later.</summary>
-    public void SaveDocumentWithNextCommit(string name, ReadOnlyMemory<byte> document)
+    /// <summary>Saves small documents, all of them in the next transaction; returns at once. They wait for that as long
+    /// as the commit interval at most, so they cost no commit of their own while readings come, and they are never
+    /// committed after a reading that was enqueued later. While the volume rejects writes they wait in memory, the
+    /// newest under each name.</summary>
+    public void SaveDocumentsWithNextCommit(params ReadOnlySpan<(string Name, ReadOnlyMemory<byte> Content)> documents)
     {
-        _parts.Requests.Add(name, document, out var wake);
+        _parts.Requests.Add(documents, out var wake);
         if (wake)
             _writer.Wake();
     }

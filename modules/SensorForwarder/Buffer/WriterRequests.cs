@@ -86,8 +86,9 @@ internal sealed class WriterRequests(TimeProvider timeProvider)
         }
     }
 
-    /// <summary>Takes a document that waits for company; of several under one name the newest is saved.</summary>
-    public void Add(string name, ReadOnlyMemory<byte> document, out bool wake)
+    /// <summary>Takes documents that wait for company; of several under one name the newest is saved. Those of one call
+    /// are saved in the same transaction.</summary>
+    public void Add(ReadOnlySpan<(string Name, ReadOnlyMemory<byte> Content)> documents, out bool wake)
     {
         lock (_gate)
         {
@@ -96,7 +97,8 @@ internal sealed class WriterRequests(TimeProvider timeProvider)
                 return;
             if (wake)
                 _documentsAt = timeProvider.GetTimestamp();
-            _documents[name] = document;
+            foreach (var (name, content) in documents)
+                _documents[name] = content;
         }
     }
 

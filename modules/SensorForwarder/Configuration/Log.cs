@@ -10,9 +10,6 @@ internal static partial class Log
     [LoggerMessage(4002, LogLevel.Warning, "Setting {Message}.")]
     public static partial void SettingUnknown(ILogger logger, string message);
 
-    [LoggerMessage(4003, LogLevel.Error, "The accepted settings could not be stored; a restart without network would use older ones.")]
-    public static partial void SettingsNotSaved(ILogger logger, Exception exception);
-
     [LoggerMessage(4004, LogLevel.Information, "Settings are taken from {Path}.")]
     public static partial void SettingsFileRead(ILogger logger, string path);
 
@@ -43,6 +40,11 @@ internal static partial class Log
 
     [LoggerMessage(4013, LogLevel.Information, "Changed settings have passed their trial.")]
     public static partial void TrialPassed(ILogger logger);
+
+    [LoggerMessage(4015, LogLevel.Error,
+        "The settings of the last run can't be read ({Reason}). "
+        + "Settings file and defaults are in force until the hub sends the twin.")]
+    public static partial void SettingsNotLoaded(ILogger logger, string reason);
 
     [LoggerMessage(4014, LogLevel.Error, "The trial of settings failed; it goes on.")]
     public static partial void TrialFailed(ILogger logger, Exception exception);

@@ -8,8 +8,9 @@ namespace SensorForwarder.Configuration;
 
 /// <summary>
 /// Holds the documents that settings come from (the file, and over it the twin) and what is in force. What was accepted
-/// is kept in the buffer's database, so that a restart without network goes on with it. Thread-safe; documents are
-/// taken one after the other.
+/// is kept in the buffer's database, so that a restart without network goes on with it. Nothing waits for the volume:
+/// what is in force is saved with the buffer's next commit, all documents in one transaction, so a start finds them as
+/// they were at one time. Thread-safe; documents are taken one after the other.
 /// </summary>
 internal sealed class SettingsStore(
     SettingsParser parser, SettingsApplier applier, TelemetryBuffer buffer, ILogger<SettingsStore> logger) : IDisposable
@@ -18,8 +19,15 @@ internal sealed class SettingsStore(
     const string TwinDocument = "settings.twin";
     const string FileDocument = "settings.file";
     const string RolledBackDocument = "settings.rolledBack";
+    const string TrialDocument = "settings.trial";
 
+    // Of the saved twin. The twin's own name for it: earlier versions of this module read that document, too.
+    const string VersionKey = "$version";
+
+    // All below are changed by whoever has the turn.
     readonly SemaphoreSlim _turn = new(1);
+    readonly Dictionary<string, string> _saved = []; // by document, as the buffer has it or was asked to save it
+    bool _isLoaded;
     JsonObject _file = [];
     JsonObject _twin = [];
     JsonObject _accepted = [];
@@ -27,6 +35,9 @@ internal sealed class SettingsStore(
     long _version;
     long _revision;
     string _complaints = "";
+    volatile bool _isForwarding;
+    volatile string? _fileProblem;
+    volatile ChangeOnTrial? _trial;
     volatile ParsedSettings? _current;
 
     /// <summary>Other settings are in force, or other ones are refused. Handlers only signal.</summary>
@@ -35,21 +46,33 @@ internal sealed class SettingsStore(
     /// <summary>Counts the documents that were taken.</summary>
     public long Revision => Volatile.Read(ref _revision);
 
-    /// <summary>What is in force, and what was refused. Null before <see cref="StartAsync"/>.</summary>
+    /// <summary>What is in force, and what was refused. Null before the first document was taken.</summary>
     public ParsedSettings? Current => _current;
+
+    /// <summary>The change that is on trial; null: none. A new object when a further change was added.</summary>
+    public ChangeOnTrial? Trial => _trial;
+
+    /// <summary>Whether what is forwarded arrives: only then is a change of forwarding put on trial. Set by
+    /// <see cref="SettingsTrial"/>.</summary>
+    public bool IsForwarding
+    {
+        set => _isForwarding = value;
+    }
+
+    /// <summary>Why the settings file changes nothing now; null: it is in force, or there is none. Set by
+    /// <see cref="SettingsFile"/>.</summary>
+    public string? FileProblem
+    {
+        get => _fileProblem;
+        set => _fileProblem = value;
+    }
 
     /// <summary>Goes on with what the last run had accepted, and with the file as it is now.</summary>
     /// <param name="file">The settings file, empty when there is none; null when it can't be read, and the last good
     /// one stands in.</param>
     /// <param name="cancellationToken">Gives up.</param>
-    public async Task StartAsync(JsonObject? file, CancellationToken cancellationToken)
-    {
-        _accepted = Load(AcceptedDocument);
-        _twin = Load(TwinDocument);
-        _file = Load(FileDocument);
-        _rolledBack = RolledBack.FromJson(Load(RolledBackDocument));
-        await TakeAsync(() => _file = file ?? _file, cancellationToken);
-    }
+    public Task StartAsync(JsonObject? file, CancellationToken cancellationToken) =>
+        TakeAsync(() => _file = file ?? _file, cancellationToken);
 
     public Task<ParsedSettings> OfferFileAsync(JsonObject document, CancellationToken cancellationToken) =>
         TakeAsync(() => _file = document, cancellationToken);
@@ -80,8 +103,25 @@ internal sealed class SettingsStore(
                 }
 
                 _accepted = accepted;
+                (_trial, _isForwarding) = (null, false); // what is returned to is not put on trial in turn
             },
             cancellationToken);
+
+    /// <summary>Ends the trial of a change that works, unless a further change was added meanwhile.</summary>
+    public async Task EndTrialAsync(ChangeOnTrial passed, CancellationToken cancellationToken)
+    {
+        await _turn.WaitAsync(cancellationToken);
+        try
+        {
+            if (!ReferenceEquals(_trial, passed)) return;
+            _trial = null;
+            Save();
+        }
+        finally
+        {
+            _turn.Release();
+        }
+    }
 
     /// <summary>What would become of a patch of the desired properties; nothing is changed.</summary>
     public async Task<ParsedSettings> PreviewAsync(JsonObject patch, CancellationToken cancellationToken)
@@ -89,6 +129,7 @@ internal sealed class SettingsStore(
         await _turn.WaitAsync(cancellationToken);
         try
         {
+            Load();
             var twin = _twin.DeepClone().AsObject();
             MergePatch.Apply(twin, patch);
             var document = Merge(_file, twin);
@@ -107,20 +148,18 @@ internal sealed class SettingsStore(
         await _turn.WaitAsync(cancellationToken);
         try
         {
-            var (twinBefore, fileBefore, acceptedBefore, rolledBackBefore) = (_twin, _file, _accepted, _rolledBack);
+            Load();
             replace();
             var document = Merge(_file, _twin);
             _rolledBack = StillRolledBack(document);
             var parsed = parser.Parse(document, _accepted, _rolledBack) with { Version = _version };
             Complain(parsed);
             await applier.ApplyAsync(parsed.Settings, cancellationToken);
+            _trial = TrialAfter(parsed);
+            _accepted = parsed.Accepted;
             _current = parsed;
             Interlocked.Increment(ref _revision);
-            await SaveAsync(AcceptedDocument, acceptedBefore, parsed.Accepted, cancellationToken);
-            await SaveAsync(TwinDocument, twinBefore, _twin, cancellationToken);
-            await SaveAsync(FileDocument, fileBefore, _file, cancellationToken);
-            await SaveAsync(RolledBackDocument, rolledBackBefore?.ToJson() ?? [], _rolledBack?.ToJson() ?? [], cancellationToken);
-            _accepted = parsed.Accepted;
+            Save();
             Changed?.Invoke();
             return parsed;
         }
@@ -131,6 +170,15 @@ internal sealed class SettingsStore(
     }
 
     RolledBack? StillRolledBack(JsonObject document) => _rolledBack?.StillStandsIn(document) == true ? _rolledBack : null;
+
+    /// <summary>The trial that is on after a change to these settings.</summary>
+    ChangeOnTrial? TrialAfter(ParsedSettings now)
+    {
+        if (now.Settings.Trial == TimeSpan.Zero) return null;
+        if (_current is not { } before || (_trial is null && !_isForwarding)) return _trial;
+        var keys = ChangeOnTrial.KeysOf(before.Settings, now.Settings);
+        return keys.Count == 0 ? _trial : (_trial ?? new(before.Accepted, new HashSet<string>())).With(keys);
+    }
 
     /// <summary>The twin over the file, key by key, and sensor by sensor.</summary>
     static JsonObject Merge(JsonObject file, JsonObject twin)
@@ -169,30 +217,58 @@ internal sealed class SettingsStore(
         foreach (var message in parsed.UnknownKeys) Log.SettingUnknown(logger, message);
     }
 
-    JsonObject Load(string name)
+    /// <summary>Loads what the last run left, before the first document is taken: that may be the hub's.</summary>
+    void Load()
     {
+        if (_isLoaded) return;
+        _isLoaded = true;
         try
         {
-            return buffer.LoadDocument(name) is { } bytes && DocumentReader.Read(bytes.Span, out _) is { } document ? document : [];
+            var (accepted, twin, file) = (Load(AcceptedDocument), Load(TwinDocument), Load(FileDocument));
+            var (rolledBack, trial) = (Load(RolledBackDocument), Load(TrialDocument));
+            (_accepted, _twin, _file) = (accepted, twin, file);
+            (_rolledBack, _trial) = (RolledBack.FromJson(rolledBack), ChangeOnTrial.FromJson(trial));
+            if (twin[VersionKey] is JsonValue value && value.TryGetValue<long>(out var version)) _version = version;
+            twin.Remove(VersionKey);
         }
-        catch (BufferUnavailableException)
+        catch (BufferUnavailableException exception)
         {
-            return []; // the hub will tell again
+            _saved.Clear();
+            Log.SettingsNotLoaded(logger, exception.Message);
         }
     }
 
-    // Not written when nothing changed: each write costs flash.
-    async Task SaveAsync(string name, JsonObject before, JsonObject now, CancellationToken cancellationToken)
+    JsonObject Load(string name)
     {
-        var text = now.ToJsonString();
-        if (text == before.ToJsonString()) return;
-        try
+        var document = buffer.LoadDocument(name) is { } bytes ? DocumentReader.Read(bytes.Span, out _) ?? [] : [];
+        _saved[name] = document.ToJsonString();
+        return document;
+    }
+
+    // Together, and only what has changed: each write costs flash.
+    void Save()
+    {
+        var twin = _twin;
+        if (_version > 0)
         {
-            await buffer.SaveDocumentAsync(name, Encoding.UTF8.GetBytes(text), cancellationToken);
+            twin = _twin.DeepClone().AsObject();
+            twin[VersionKey] = _version;
         }
-        catch (Exception exception) when (exception is not OperationCanceledException)
+
+        (string Name, JsonObject Document)[] documents =
+        [
+            (AcceptedDocument, _accepted), (TwinDocument, twin), (FileDocument, _file),
+            (RolledBackDocument, _rolledBack?.ToJson() ?? []), (TrialDocument, _trial?.ToJson() ?? []),
+        ];
+        var changed = new List<(string Name, ReadOnlyMemory<byte> Content)>();
+        foreach (var (name, document) in documents)
         {
-            Log.SettingsNotSaved(logger, exception);
+            var text = document.ToJsonString();
+            if (text == _saved.GetValueOrDefault(name, "{}")) continue;
+            _saved[name] = text;
+            changed.Add((name, Encoding.UTF8.GetBytes(text)));
         }
+
+        if (changed.Count > 0) buffer.SaveDocumentsWithNextCommit([.. changed]);
     }
 }

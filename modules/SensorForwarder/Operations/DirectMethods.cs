@@ -55,8 +55,8 @@ internal sealed class DirectMethods(
                 "resume" => Do(forwarder.Resume),
                 "readNow" => await ReadNowAsync(Text(root, "sensor"), cancellationToken),
                 "getDeadLetters" => ListDeadLetters((long)Number(root, "afterId", 0)),
-                "retryDeadLetters" => Count("retried", await buffer.RetryDeadLettersAsync(cancellationToken)),
-                "purgeDeadLetters" => Count("purged", await buffer.PurgeDeadLettersAsync(cancellationToken)),
+                "retryDeadLetters" => await CountAsync("retried", buffer.RetryDeadLettersAsync(cancellationToken)),
+                "purgeDeadLetters" => await CountAsync("purged", buffer.PurgeDeadLettersAsync(cancellationToken)),
                 "checkBuffer" => await CheckBufferAsync(Seconds(root, "timeoutSeconds"), cancellationToken),
                 "doctor" => new(200, await Task.Run(ExamineAsJson, cancellationToken)),
                 _ => Error(501, NoSuchMethod(name)),
@@ -218,10 +218,24 @@ internal sealed class DirectMethods(
     static string NoSuchMethod(string name)
     {
         var nearest = NearestName.Find(name, [.. MethodTable.All.Select(method => method.Name)]);
-        return $"there is no method '{LogText.Clean(name)}'" + (nearest.IsNear ? $"; did you mean {nearest.Name}?" : "");
+        return $"there is no method '{LogText.Clean(name)}'{nearest.Hint}";
     }
 
-    static MethodAnswer Count(string name, int count) => Answer(json => json.WriteNumber(name, count));
+    /// <summary>The buffer repeats what the volume rejects; the caller does not wait for that.</summary>
+    async Task<MethodAnswer> CountAsync(string name, Task<int> counting)
+    {
+        try
+        {
+            var count = await counting.WaitAsync(TimeSpan.FromSeconds(StandardTimeoutSeconds), timeProvider);
+            return Answer(json => json.WriteNumber(name, count));
+        }
+        catch (TimeoutException)
+        {
+            var stored = buffer.GetStatus();
+            var why = $"{stored.Storage}: {stored.StorageReason ?? "the volume is slow"}";
+            return Error(503, LogText.Clean($"not done yet, and done as soon as it can be: {why}"));
+        }
+    }
 
     static MethodAnswer Error(int code, string text) => Answer(json => json.WriteString("error", text), code);
 

@@ -29,7 +29,8 @@ internal sealed class PulseTotals(TelemetryBuffer? buffer)
         {
             var total = _totals[sensor] += pulses;
             // Handed over before anybody can read it, and in the order in which it grows.
-            buffer?.SaveDocumentWithNextCommit(NameOf(sensor), Encoding.ASCII.GetBytes(total.ToString(CultureInfo.InvariantCulture)));
+            buffer?.SaveDocumentsWithNextCommit(
+                (NameOf(sensor), Encoding.ASCII.GetBytes(total.ToString(CultureInfo.InvariantCulture))));
         }
     }
 

@@ -21,6 +21,9 @@ internal sealed class SettingsFixture(bool inMemory = false) : IAsyncDisposable
     /// <summary>What the forwarder and the trial go by.</summary>
     public TimeProvider Clock { get; init; } = TimeProvider.System;
 
+    /// <summary>What the volume does; recorded, and made to fail.</summary>
+    public Recorder? Volume { get; init; }
+
     public Dictionary<SinkKind, ISink> Sinks { get; } = [];
 
     public string Directory => _files.Directory;
@@ -49,7 +52,10 @@ internal sealed class SettingsFixture(bool inMemory = false) : IAsyncDisposable
     public async Task<SettingsFixture> StartAsync(string? file = null)
     {
         _stopped = false;
-        Buffer = await _files.OpenAsync();
+        if (Volume is not null) RecordingVfs.Attach(Directory, Volume);
+        Buffer = await _files.OpenAsync(with: options => Volume is null
+            ? options
+            : options with { Vfs = RecordingVfs.Name, OnVolumeOperation = Volume.OnVolume });
         Forwarder = new(
             Buffer, Sinks, new("d", "m", () => Buffer.Epoch), Clock, new Random(1), NullLogger<Forwarder>.Instance);
         Scheduler = new(
@@ -74,6 +80,7 @@ internal sealed class SettingsFixture(bool inMemory = false) : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await StopAsync();
+        if (Volume is not null) RecordingVfs.Detach(Directory);
         _files.Dispose();
     }
 

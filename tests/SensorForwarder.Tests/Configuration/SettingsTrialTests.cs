@@ -4,6 +4,7 @@ using SensorForwarder.Configuration;
 using SensorForwarder.Forwarding;
 using SensorForwarder.Tests.Buffer;
 using SensorForwarder.Tests.Support;
+using SQLitePCL;
 
 namespace SensorForwarder.Tests.Configuration;
 
@@ -14,6 +15,7 @@ public sealed class SettingsTrialTests : IAsyncLifetime
 
     readonly FakeTimeProvider _clock = new(BufferFixture.Noon);
     readonly SettingsFixture _parts;
+    readonly Recorder _volume = new() { FailCode = raw.SQLITE_FULL, FailsOn = true };
     readonly FakeSink _http;
     readonly HashSet<string> _answering = ["good"];
     SettingsTrial _trial = null!;
@@ -23,7 +25,7 @@ public sealed class SettingsTrialTests : IAsyncLifetime
     public SettingsTrialTests()
     {
         _http = new FakeSink { Send = (_, settings, _) => Task.FromResult(Answer(settings)) };
-        _parts = new SettingsFixture { Clock = _clock };
+        _parts = new SettingsFixture(inMemory: true) { Clock = _clock, Volume = _volume };
         _parts.Sinks[SinkKind.Http] = _http;
     }
 
@@ -116,6 +118,19 @@ public sealed class SettingsTrialTests : IAsyncLifetime
         await StartAsync();
         Assert.Equal("good", InForce);
         Assert.NotNull(Refused);
+    }
+
+    [Fact]
+    public async Task While_the_volume_rejects_writes_a_change_is_rolled_back_and_another_one_is_taken()
+    {
+        await OfferAsync(Bad);
+        await StoreAsync();
+        (_volume.FailKind, _volume.FailAt) = (FileOperationKind.Write, 1);
+        await RolledBackAsync();
+        Assert.NotNull(Refused);
+        await OfferAsync(Bad.Replace("bad", "other", StringComparison.Ordinal));
+        Assert.Equal("other", InForce);
+        _volume.FailKind = null;
     }
 
     [Fact]

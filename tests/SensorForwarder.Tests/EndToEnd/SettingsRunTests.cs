@@ -135,8 +135,11 @@ public sealed class SettingsRunTests : IDisposable
         await using var running = simulator;
         using var client = http;
         await PatchAsync(http, """{"batchSize":3,"uploadIntervalSeconds":3600,"sensors":{"a":null,"late":{"kind":"simulated","intervalSeconds":0.1}}}""");
-        // What is acknowledged is stored, too.
         await Until.True(async () => (int?)(await PropertiesAsync(http))["reported"]?["batchSize"]?["value"] == 3);
+
+        // What is acknowledged is stored with the next reading.
+        var stored = await LastCommittedAsync();
+        await Until.True(async () => await LastCommittedAsync() > stored);
 
         await FaultAsync(http, """{"blackout":true}""");
         await FaultAsync(http, """{"kill":true}""");
@@ -149,5 +152,8 @@ public sealed class SettingsRunTests : IDisposable
         await Until.True(async () => (double?)(await PropertiesAsync(http))["reported"]?["uploadIntervalSeconds"]?["value"] == 0.3);
         Assert.Equal(3, (int)(await InForceAsync(http, "batchSize"))!);
         Assert.Equal(0, await simulator.StopAsync());
+
+        async Task<long> LastCommittedAsync() =>
+            (long?)(await CallAsync(http, "getStatus"))["payload"]?["lastCommittedId"] ?? 0;
     }
 }

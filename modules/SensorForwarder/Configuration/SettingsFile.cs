@@ -7,21 +7,26 @@ namespace SensorForwarder.Configuration;
 /// <summary>
 /// Watches the settings file by reading it twice a second: that sees a rewrite, an atomic replace, and the symbolic
 /// links that Kubernetes swaps, on every file system, and costs nothing while it is in the page cache. A file that is
-/// missing or no JSON changes nothing; at the start the last good one stands in for it.
+/// missing or no JSON changes nothing; at the start the last good one stands in for it. It is read on a thread of its
+/// own, which may hang in a file system that does not answer: nothing waits longer than <see cref="ReadTimeout"/> for
+/// it, and no second thread is started beside it.
 /// </summary>
 internal sealed class SettingsFile(
     BootOptions boot, SettingsStore store, TimeProvider timeProvider, ILogger<SettingsFile> logger) : BackgroundService
 {
     public const int MaxBytes = 1 << 20;
     static readonly TimeSpan LookEvery = TimeSpan.FromMilliseconds(500);
+    static readonly TimeSpan ReadTimeout = TimeSpan.FromSeconds(5);
 
+    Task<byte[]>? _reading; // has not ended, or not been looked at
     byte[]? _last;
+    string? _problemOfLast;
 
     /// <summary>What was accepted last time comes into force before anything is read.</summary>
     public override async Task StartAsync(CancellationToken cancellationToken)
     {
-        var document = boot.SettingsFile is { } path ? await ReadAsync(path, cancellationToken) : new JsonObject();
-        await store.StartAsync(document, cancellationToken);
+        if (boot.SettingsFile is not { } path) await store.StartAsync([], cancellationToken);
+        else if (!await LookAsync(path, cancellationToken)) await store.StartAsync(file: null, cancellationToken);
         await base.StartAsync(cancellationToken);
     }
 
@@ -29,52 +34,85 @@ internal sealed class SettingsFile(
     {
         if (boot.SettingsFile is not { } path) return;
         using var timer = new PeriodicTimer(LookEvery, timeProvider);
-        while (await timer.WaitForNextTickAsync(stoppingToken))
-        {
-            try
-            {
-                if (await ReadAsync(path, stoppingToken) is { } document) await store.OfferFileAsync(document, stoppingToken);
-            }
-            catch (Exception exception) when (!stoppingToken.IsCancellationRequested)
-            {
-                Log.SettingsFileBad(logger, path, LogText.Clean(exception.Message));
-                _last = null; // so that it is taken at the next look
-            }
-        }
+        while (await timer.WaitForNextTickAsync(stoppingToken)) await LookAsync(path, stoppingToken);
     }
 
-    /// <summary>The document, if the file holds another one than at the last look; null when there is nothing new, or
-    /// nothing that could be taken.</summary>
-    async Task<JsonObject?> ReadAsync(string path, CancellationToken cancellationToken)
+    /// <summary>Takes what the file holds, if that is something else than at the last look.</summary>
+    /// <returns>Whether it was taken.</returns>
+    async Task<bool> LookAsync(string path, CancellationToken cancellationToken)
     {
         try
         {
-            var bytes = await ReadBytesAsync(path, cancellationToken);
-            if (_last is not null && bytes.AsSpan().SequenceEqual(_last)) return null;
+            var bytes = await ReadAsync(path, cancellationToken);
+            var document = _last is not null && bytes.AsSpan().SequenceEqual(_last) ? null : Parse(bytes);
+            if (document is not null) await store.OfferFileAsync(document, cancellationToken);
             _last = bytes;
-            string? problem = null;
-            if (bytes.Length > MaxBytes || DocumentReader.Read(bytes, out problem) is not { } document)
-            {
-                Log.SettingsFileBad(logger, path, problem ?? $"it has more than {MaxBytes} bytes");
-                return null;
-            }
-
-            Log.SettingsFileRead(logger, path);
-            return document;
+            Note(path, _problemOfLast, isTaken: document is not null);
+            return document is not null;
         }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        catch (TimeoutException)
         {
-            Log.SettingsFileBad(logger, path, LogText.Clean(exception.Message));
-            return null;
+            Note(path, $"no answer from its file system for {ReadTimeout.TotalSeconds} s", isTaken: false);
+        }
+        catch (Exception exception) when (!cancellationToken.IsCancellationRequested)
+        {
+            Note(path, LogText.Clean(exception.Message).TrimEnd('.'), isTaken: false);
+            _last = null; // so that it is taken at the next look
+        }
+
+        return false;
+    }
+
+    JsonObject? Parse(byte[] bytes)
+    {
+        _problemOfLast = null;
+        if (bytes.Length > MaxBytes) _problemOfLast = $"it has more than {MaxBytes} bytes";
+        return _problemOfLast is null ? DocumentReader.Read(bytes, out _problemOfLast) : null;
+    }
+
+    /// <summary>Tells what has changed since the last look.</summary>
+    void Note(string path, string? problem, bool isTaken)
+    {
+        var before = store.FileProblem;
+        store.FileProblem = problem;
+        if (problem is null && (isTaken || before is not null)) Log.SettingsFileRead(logger, path);
+        else if (problem is not null && problem != before) Log.SettingsFileBad(logger, path, problem);
+    }
+
+    /// <exception cref="TimeoutException">Reading goes on; the next call waits for its end.</exception>
+    async Task<byte[]> ReadAsync(string path, CancellationToken cancellationToken)
+    {
+        var reading = _reading ??= StartReading(path);
+        await Task.WhenAny(reading).WaitAsync(ReadTimeout, timeProvider, cancellationToken);
+        _reading = null;
+        return await reading;
+    }
+
+    static Task<byte[]> StartReading(string path)
+    {
+        var reading = new TaskCompletionSource<byte[]>(TaskCreationOptions.RunContinuationsAsynchronously);
+        new Thread(Read) { Name = "settings file", IsBackground = true }.Start();
+        return reading.Task;
+
+        void Read()
+        {
+            try
+            {
+                reading.SetResult(ReadBytes(path));
+            }
+            catch (Exception exception)
+            {
+                reading.SetException(exception);
+            }
         }
     }
 
     /// <summary>No more than one byte above <see cref="MaxBytes"/>, whatever the file is.</summary>
-    static async Task<byte[]> ReadBytesAsync(string path, CancellationToken cancellationToken)
+    static byte[] ReadBytes(string path)
     {
-        await using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, bufferSize: 1);
+        using var file = RegularFile.OpenRead(path);
         var bytes = new byte[Math.Clamp(file.Length, 0, MaxBytes) + 1];
-        var length = await file.ReadAtLeastAsync(bytes, bytes.Length, throwOnEndOfStream: false, cancellationToken);
+        var length = file.ReadAtLeast(bytes, bytes.Length, throwOnEndOfStream: false);
         return bytes[..length];
     }
 }

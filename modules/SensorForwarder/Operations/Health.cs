@@ -48,7 +48,7 @@ internal sealed class Health(
         return new("ready", "notReady",
         [
             new("storage", stored.Storage == StorageState.Ok ? null : LogText.Clean($"{stored.Storage}: {stored.StorageReason}")),
-            new("settings", settings.Current is null ? "the settings are not known yet" : null),
+            SettingsCheck(),
             new("sink", FaultOfSink(stored, forwarder.Status)),
         ]);
     }
@@ -64,6 +64,13 @@ internal sealed class Health(
             forwarder.Nudge();
         }
         while (await timer.WaitForNextTickAsync(stoppingToken));
+    }
+
+    HealthCheck SettingsCheck()
+    {
+        if (settings.Current is null) return new("settings", "the settings are not known yet");
+        var problem = settings.FileProblem;
+        return new("settings", problem is null ? null : $"the settings file changes nothing: {problem}", IsMinor: true);
     }
 
     string? FaultOfSink(BufferStatus stored, ForwardingStatus forwarding)

@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Reflection;
 using System.Text.Json;
 using SensorForwarder.Buffer;
+using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
 using SensorForwarder.Forwarding;
 using SensorForwarder.Sensors;
@@ -14,6 +15,7 @@ internal sealed class StatusWriter(
     TelemetryBuffer buffer,
     Forwarder forwarder,
     SensorScheduler scheduler,
+    SettingsStore settings,
     Trends trends,
     LinkReport link,
     TimeProvider timeProvider,
@@ -47,6 +49,7 @@ internal sealed class StatusWriter(
             link.WriteState(json, forwarding);
             json.WriteEndObject();
             if (hub is not null) WriteHub(json, hub.Status);
+            if (settings.FileProblem is { } problem) json.WriteString("settingsFileError", problem);
             WriteSensors(json, maxBytes);
             json.WriteEndObject();
         }
@@ -73,6 +76,7 @@ internal sealed class StatusWriter(
         hash.Add(forwarding.LastError is null ? null : forwarding.LastErrorAnswer);
         hash.Add(forwarding.UpstreamHeldSince is null);
         hash.Add(hub?.Status.State == HubState.Connected);
+        hash.Add(settings.FileProblem);
         foreach (var sensor in scheduler.Health.OrderBy(sensor => sensor.Name, StringComparer.Ordinal))
         {
             hash.Add(sensor.Name);

@@ -32,7 +32,8 @@ internal static class PnpModel
         ("version", "string"), ("uptimeSeconds", "long"), ("epoch", "string"), ("lastCommittedId", "long"), ("queueDepth", "long"),
         ("oldestAgeSeconds", "double"), ("bufferBytes", "long"), ("deadLetters", "long"), ("storage", "string"), ("storageReason", "string"),
         ("clock", "string"), ("sink", "string"), ("paused", "boolean"), ("batchesAccepted", "long"), ("readingsAccepted", "long"),
-        ("sendFailures", "long"), ("lastSuccess", "dateTime"), ("lastError", "string"), ("sensorsLeftOut", "integer"),
+        ("sendFailures", "long"), ("lastSuccess", "dateTime"), ("lastError", "string"), ("settingsFileError", "string"),
+        ("sensorsLeftOut", "integer"),
         ("evicted", MapOf("reason", "count", "long")),
         ("salvage", ObjectOf(
             ("at", "dateTime"), ("reason", "string"), ("readings", "long"), ("missing", "long"), ("complete", "boolean"), ("keptAs", "string"))),

@@ -101,6 +101,8 @@ public sealed class SettingsVolumeTests : IAsyncLifetime
     [InlineData("purgeDeadLetters")]
     public async Task While_the_volume_rejects_writes_a_method_that_writes_says_so(string method)
     {
+        var id = await _parts.Buffer.EnqueueAsync(BufferFixture.Reading(1), Token);
+        await _parts.Buffer.DeadLetterAsync(id, "Rejected", answer: null, Token);
         Reject(raw.SQLITE_FULL);
         using var operations = new OperationParts(_parts, _clock);
         var methods = new DirectMethods(

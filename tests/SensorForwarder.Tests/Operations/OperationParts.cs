@@ -21,7 +21,7 @@ internal sealed class OperationParts : IDisposable
     {
         Trends = new(buffer, forwarder, scheduler, clock, hub);
         var link = new LinkReport(buffer, Trends, clock, hub);
-        Status = new(buffer, forwarder, scheduler, Trends, link, clock, hub);
+        Status = new(buffer, forwarder, scheduler, settings, Trends, link, clock, hub);
         _health = new(buffer, forwarder, scheduler, settings, clock, hub);
         Page = new(
             BootOptions.Read(new ConfigurationBuilder().AddInMemoryCollection([new("Device__Id", "pi")]).Build()), buffer, forwarder, scheduler,

@@ -26,6 +26,8 @@ internal static class StatusPage
         WriteHolds(page, status);
         if (status["hub"] is JsonObject hub)
             Line(page, "hub", With($"{Text(hub["state"])} since {Text(hub["since"])}, {Text(hub["reconnects"])} connections lost", Text(hub["lastError"])));
+        if (Text(status["settingsFileError"]) is { Length: > 0 } problem)
+            Line(page, "settings", $"the file changes nothing: {problem}");
         if (status["sensors"] is JsonObject sensors) WriteSensors(page, sensors);
         if (status["sensorsLeftOut"] is { } leftOut) Line(page, "", $"and {Text(leftOut)} more");
         return page.ToString();

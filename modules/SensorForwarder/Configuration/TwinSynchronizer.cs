@@ -27,6 +27,10 @@ internal sealed class TwinSynchronizer(
         new BoundedChannelOptions(MaxWaitingPatches) { FullMode = BoundedChannelFullMode.DropOldest });
 
     readonly SemaphoreSlim _turn = new(1);
+
+    // Guarded by _turn. Gets in a row that failed: while there are some, another get comes, and with it the whole.
+    int _failedGets;
+    ITimer? _nextGet;
     JsonObject _desired = [];
     JsonObject _reported = [];
     volatile JsonObject _reportedAtGet = [];
@@ -45,7 +49,7 @@ internal sealed class TwinSynchronizer(
         await _turn.WaitAsync(cancellationToken);
         try
         {
-            if (!await GetAsync(cancellationToken)) AskAgain();
+            await GetAsync(cancellationToken);
         }
         finally
         {
@@ -66,20 +70,19 @@ internal sealed class TwinSynchronizer(
     public override void Dispose()
     {
         store.Changed -= ReportSoon;
+        _nextGet?.Dispose();
         _turn.Dispose();
         base.Dispose();
     }
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        var failures = 0;
         await foreach (var errand in _errands.Reader.ReadAllAsync(stoppingToken))
         {
-            var known = true;
             await _turn.WaitAsync(stoppingToken);
             try
             {
-                known = await RunAsync(errand, stoppingToken);
+                await RunAsync(errand, stoppingToken);
             }
             catch (Exception exception) when (exception is not OperationCanceledException)
             {
@@ -89,49 +92,65 @@ internal sealed class TwinSynchronizer(
             {
                 _turn.Release();
             }
-
-            failures = known ? 0 : failures + 1;
-            if (known) continue;
-            await Task.Delay(Backoff.Next(failures, BackoffBase, BackoffMax, random.NextDouble()), timeProvider, stoppingToken);
-            AskAgain();
         }
     }
 
-    void AskAgain() => _errands.Writer.TryWrite(new(ErrandKind.Get));
+    /// <summary>Asks for the whole again after a while. Patches and reports do not wait for that.</summary>
+    void AskLater()
+    {
+        var delay = Backoff.Next(++_failedGets, BackoffBase, BackoffMax, random.NextDouble());
+        _nextGet?.Dispose();
+        _nextGet = timeProvider.CreateTimer(
+            _ => _errands.Writer.TryWrite(new(ErrandKind.Get)), null, delay, Timeout.InfiniteTimeSpan);
+    }
 
     void ReportSoon() => _errands.Writer.TryWrite(new(ErrandKind.Report));
 
-    /// <summary>False when the hub did not give the twin and may do so later.</summary>
-    async Task<bool> RunAsync(Errand errand, CancellationToken cancellationToken)
+    async Task RunAsync(Errand errand, CancellationToken cancellationToken)
     {
         switch (errand.Kind)
         {
             case ErrandKind.Patch:
-                return await TakePatchAsync(errand.Version, errand.Patch, cancellationToken);
+                await TakePatchAsync(errand.Version, errand.Patch, cancellationToken);
+                break;
             case ErrandKind.Get:
-                return await GetAsync(cancellationToken);
+                await GetAsync(cancellationToken);
+                break;
             default:
                 // Before the first get, what is reported already is not known; then that reports.
                 if (_version > 0 && store.Current is { } parsed) Report(parsed);
-                return true;
+                break;
         }
     }
 
-    /// <summary>False when the hub did not give it and may do so later.</summary>
-    async Task<bool> GetAsync(CancellationToken cancellationToken)
+    async Task GetAsync(CancellationToken cancellationToken)
     {
-        if (client.Status.State == HubState.Disconnected) return true; // the next connection begins with it
-        var answer = await client.GetTwinAsync(cancellationToken);
+        if (client.Status.State == HubState.Disconnected) return; // the next connection begins with it
+        HubAnswer answer;
+        try
+        {
+            answer = await client.GetTwinAsync(cancellationToken);
+        }
+        catch (OperationCanceledException)
+        {
+            // The connection does not wait any longer for its first get.
+            AskLater();
+            throw;
+        }
+
         if (!answer.IsSuccess)
         {
             Log.TwinNotRead(logger, answer.Status);
-            return false;
+            AskLater();
+            return;
         }
 
+        _failedGets = 0;
+        _nextGet?.Dispose();
         if (DocumentReader.Read(answer.Body.Span, out var problem) is not { } twin || twin["desired"] is not JsonObject desired)
         {
             Log.TwinUnreadable(logger, problem ?? "it has no desired properties");
-            return true;
+            return;
         }
 
         // An edgeHub that is offline and has never seen the twin answers with an empty one without version: that is not
@@ -139,28 +158,30 @@ internal sealed class TwinSynchronizer(
         if (Integer(desired[VersionKey]) is not { } version)
         {
             Log.TwinEmpty(logger);
-            return true;
+            return;
         }
 
         _desired = desired;
         _reported = twin["reported"] as JsonObject ?? [];
         _reportedAtGet = _reported.DeepClone().AsObject();
         await ApplyAsync(version, cancellationToken);
-        return true;
     }
 
-    async Task<bool> TakePatchAsync(long? topicVersion, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
+    async Task TakePatchAsync(long? topicVersion, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
     {
         var patch = DocumentReader.Read(bytes.Span, out _);
         var version = topicVersion ?? Integer(patch?[VersionKey]);
-        if (version <= _version) return true; // seen already: edgeHub pushes the whole after the first get
+        if (version <= _version) return; // seen already: edgeHub pushes the whole after the first get
 
         // A missing or unreadable link in the chain: ask for the whole.
-        if (patch is null || version is null || version > _version + 1) return await GetAsync(cancellationToken);
+        if (patch is null || version is null || version > _version + 1)
+        {
+            if (_failedGets == 0) await GetAsync(cancellationToken);
+            return;
+        }
 
         MergePatch.Apply(_desired, patch);
         await ApplyAsync(version.Value, cancellationToken);
-        return true;
     }
 
     async Task ApplyAsync(long version, CancellationToken cancellationToken)

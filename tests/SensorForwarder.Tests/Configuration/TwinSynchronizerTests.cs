@@ -156,6 +156,40 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Patches_and_reports_do_not_wait_for_a_get_that_comes_later()
+    {
+        _hub.SetDesired("""{"batchSize":5,"$version":1}""");
+        await _twin.SynchronizeAsync(Token);
+        await Reported(() => _hub.Patches.Count == 1);
+        for (var i = 0; i < 100; i++) _hub.GetStatuses.Enqueue(429);
+        Patch(9, """{"batchSize":97}"""); // there is a gap before it
+        await Reported(() => _hub.Gets == 8);
+
+        // Now the next get is minutes away.
+        Patch(2, """{"batchSize":6}""");
+        await Reported(() => _hub.Reported["batchSize"]?.ToJsonString() == """{"value":6,"ac":200,"av":2}""");
+        await Store.OfferFileAsync(SettingsFixture.Parse("""{"maxInFlightBatches":2}"""), Token);
+        await Reported(() => _hub.Reported["maxInFlightBatches"]?.ToJsonString() == """{"value":2,"ac":200,"av":2}""");
+        Patch(9, """{"batchSize":97}""");
+        Patch(3, """{"batchSize":7}""");
+        await Until.True(() => InForce.BatchSize == 7);
+        Assert.Equal(8, _hub.Gets);
+    }
+
+    [Fact]
+    public async Task A_get_that_the_connection_gave_up_is_made_again()
+    {
+        _hub.GetStatuses.Enqueue(-1);
+        _hub.SetDesired("""{"batchSize":5,"$version":3}""");
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(Token);
+        var synchronizing = _twin.SynchronizeAsync(patience.Token);
+        await Until.True(() => _hub.Gets == 1);
+        await patience.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => synchronizing);
+        await Reported(() => _twin.Version == 3);
+    }
+
+    [Fact]
     public async Task Nothing_is_reported_twice()
     {
         _hub.SetDesired("""{"batchSize":5,"$version":1}""");

@@ -31,7 +31,7 @@ internal sealed class FakeHub : IEdgeHubClient
     /// <summary>How the next patches are answered; then all with 204. 0 is: not at all.</summary>
     public System.Collections.Concurrent.ConcurrentQueue<int> PatchStatuses { get; } = new();
 
-    /// <summary>How the next gets are answered; then all with the twin.</summary>
+    /// <summary>How the next gets are answered; then all with the twin. -1 is: never.</summary>
     public System.Collections.Concurrent.ConcurrentQueue<int> GetStatuses { get; } = new();
 
     public int Gets => Volatile.Read(ref _gets);
@@ -69,10 +69,14 @@ internal sealed class FakeHub : IEdgeHubClient
         return Task.FromResult(new HubSendResult(HubSendStatus.Accepted, ""));
     }
 
-    public Task<HubAnswer> GetTwinAsync(CancellationToken cancellationToken)
+    public async Task<HubAnswer> GetTwinAsync(CancellationToken cancellationToken)
     {
         Interlocked.Increment(ref _gets);
-        if (GetStatuses.TryDequeue(out var status)) return Task.FromResult(new HubAnswer(status, ReadOnlyMemory<byte>.Empty));
+        if (GetStatuses.TryDequeue(out var status))
+        {
+            if (status < 0) await Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, cancellationToken);
+            return new HubAnswer(status, ReadOnlyMemory<byte>.Empty);
+        }
 
         // What was reported since is part of the twin too.
         var twin = Twin;
@@ -89,7 +93,7 @@ internal sealed class FakeHub : IEdgeHubClient
             // the test wants nonsense
         }
 
-        return Task.FromResult(new HubAnswer(200, Encoding.UTF8.GetBytes(twin)));
+        return new HubAnswer(200, Encoding.UTF8.GetBytes(twin));
     }
 
     public Task<HubAnswer> PatchReportedAsync(ReadOnlyMemory<byte> patch, CancellationToken cancellationToken)

@@ -52,7 +52,9 @@ internal sealed class UpstreamWatch(
         };
         while (!stoppingToken.IsCancellationRequested)
         {
-            Look(await ReadAsync(http, url, stoppingToken));
+            var page = await ReadAsync(http, url, stoppingToken);
+            if (stoppingToken.IsCancellationRequested) break; // the stop ended the request: that says nothing of the page
+            Look(page);
             await Task.Delay(UntilNextLook, timeProvider, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }

@@ -125,6 +125,25 @@ public sealed class UpstreamTests
         LogLine.Check(log.All);
     }
 
+    [Fact]
+    public async Task A_stop_during_a_look_says_nothing_of_the_page()
+    {
+        var asked = new TaskCompletionSource();
+        await using var page = await StartPageAsync(async context =>
+        {
+            asked.TrySetResult();
+            await Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, context.RequestAborted);
+        });
+        var log = new LogLines();
+        using var watch = new UpstreamWatch(
+            new(new Uri($"{page.Urls.First()}/metrics")), new FakeTimeProvider(), log.For<UpstreamWatch>());
+        await watch.StartAsync(Token);
+        await asked.Task.WaitAsync(Until.Limit, TimeProvider.System, Token);
+        await watch.StopAsync(Token);
+        Assert.True(watch.ExecuteTask!.IsCompletedSuccessfully);
+        Assert.Empty(log.All);
+    }
+
     static async Task AnswerAsync(HttpContext context, string how)
     {
         context.Response.ContentType = how == "encoding" ? "text/plain; charset=klingon" : "text/plain";

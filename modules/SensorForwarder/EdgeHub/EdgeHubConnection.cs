@@ -18,7 +18,9 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
 
     // A renewal may wait for a hub that is slow to acknowledge; the token still has a fifth of its life.
     static readonly TimeSpan RenewalPatience = TimeSpan.FromMinutes(5);
-    static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(2);
+
+    // Whoever sent it has waited already, or does not wait any longer.
+    static readonly TimeSpan DrainPatience = TimeSpan.FromSeconds(1);
 
     readonly EdgeIdentity _identity;
     readonly TimeProvider _timeProvider;
@@ -51,7 +53,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         _timeProvider = timeProvider;
         _logger = logger;
         _dialer = new(identity, options, timeProvider, random, dialer);
-        _policy = new(random);
+        _policy = new(timeProvider, random);
         _sends = new(identity);
         _twinRequests = new(timeProvider);
         _methods = new(() => Handler, () => _session, WaitUntilConnectedAsync, timeProvider, logger);
@@ -59,6 +61,9 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
     }
 
     public event Action<HubStatus>? StatusChanged;
+
+    /// <summary>How long a stop waits for a hub that does not answer.</summary>
+    public static TimeSpan StopPatience => DrainPatience + Session.GoodbyeTimeout;
 
     public EdgeIdentity Identity => _identity;
 
@@ -136,6 +141,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
     {
         // While a token is renewed the state stays as it was: nobody has to know.
         if (Status.State == HubState.Disconnected) SetStatus(HubState.Connecting);
+        _dialer.OpenTimeout = _policy.OpenTimeout;
         Session session;
         TimeSpan renewIn;
         try
@@ -150,14 +156,15 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
 
         Interlocked.Increment(ref _connects);
         var opened = _timeProvider.GetTimestamp();
-        if (await ServeAsync(session, renewIn, stoppingToken) is not { } end)
+        var end = await ServeAsync(session, renewIn, stoppingToken);
+        stoppingToken.ThrowIfCancellationRequested();
+        var delay = _policy.AfterEnd(_timeProvider.GetElapsedTime(opened), end?.ByPeer == true);
+        if (end is null)
         {
             Interlocked.Increment(ref _renewals);
             return;
         }
 
-        stoppingToken.ThrowIfCancellationRequested();
-        var delay = _policy.AfterEnd(_timeProvider.GetElapsedTime(opened), end.ByPeer);
         if (_policy.ShortLives == ReconnectPolicy.ShortLivesOfARival)
             Log.RivalSuspected(_logger, _identity.ClientId, _policy.ShortLives, ReconnectPolicy.RivalLife.TotalSeconds);
         await PauseAsync(end.Reason, delay, stoppingToken);
@@ -199,7 +206,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
                 _sends.Gate.Close();
             }
 
-            if (session.End is null) await session.DrainAsync(renews ? RenewalPatience : StopPatience);
+            if (session.End is null) await session.DrainAsync(renews ? RenewalPatience : DrainPatience);
             await session.CloseAsync();
             _session = null;
             await watching;

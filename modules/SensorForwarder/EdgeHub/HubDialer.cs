@@ -24,10 +24,6 @@ internal sealed class HubDialer(
     const int MqttPort = 8883;
     const int WebSocketPort = 443;
 
-    // TCP, and then TLS: some round trips, on a line by satellite too.
-    static readonly TimeSpan ConnectTimeout = TimeSpan.FromSeconds(30);
-    static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(30);
-
     // edgeHub can be silent for long before it answers a CONNECT, and can lose one altogether (iotedge #7539).
     static readonly TimeSpan ConnackTimeout = TimeSpan.FromSeconds(60);
     static readonly TimeSpan SubackTimeout = TimeSpan.FromSeconds(60);
@@ -42,6 +38,9 @@ internal sealed class HubDialer(
     readonly Dialer _dialer = dialer ?? new(timeProvider);
     readonly CredentialSource _credentials = new(identity, options.TokenLife, timeProvider, random);
     readonly TransportChoice _transports = new(options.Transport);
+
+    /// <summary>How long TCP, and then TLS, may take in the next attempt.</summary>
+    public TimeSpan OpenTimeout { get; set; } = ReconnectPolicy.OpenTimeoutMax;
 
     /// <summary>A connection that is up and subscribed, and how long its credentials are good.</summary>
     /// <param name="prepare">Attaches to the client before it connects.</param>
@@ -112,7 +111,7 @@ internal sealed class HubDialer(
         try
         {
             prepare(session);
-            void BeginTls() => Await("to answer in TLS", HandshakeTimeout);
+            void BeginTls() => Await("to answer in TLS", OpenTimeout);
             stream = await OpenAsync(transport, Tls(credentials, trust), BeginTls, deadline.Token);
             var answer = await session.Client.ConnectAsync(Options(credentials, stream), deadline.Token);
             if (answer.ResultCode != MqttClientConnectResultCode.Success) throw Refused(answer.ResultCode);
@@ -190,7 +189,7 @@ internal sealed class HubDialer(
         if (transport == HubTransport.MqttWs)
         {
             // Disposing the handler leaves the open WebSocket alone.
-            using var handler = _dialer.NewHandler(ConnectTimeout, connected);
+            using var handler = _dialer.NewHandler(OpenTimeout, connected);
             using var http = new HttpMessageInvoker(handler);
             handler.SslOptions = tls;
             var webSocket = new ClientWebSocket();
@@ -207,7 +206,7 @@ internal sealed class HubDialer(
             }
         }
 
-        var socket = await _dialer.ConnectAsync(identity.DialledHostName, MqttPort, ConnectTimeout, cancellationToken);
+        var socket = await _dialer.ConnectAsync(identity.DialledHostName, MqttPort, OpenTimeout, cancellationToken);
         connected();
 
         // What a lost connection has not sent yet must not arrive after all.

@@ -34,11 +34,13 @@ internal sealed class Session(IMqttClient client, HubTransport transport, TimePr
     /// <summary>A twin request can stall edgeHub for 20 s, and everything behind it on the connection waits.</summary>
     public static readonly TimeSpan AcknowledgeTimeout = TimeSpan.FromSeconds(60);
 
+    /// <summary>How long the hub may take to let a connection go.</summary>
+    public static readonly TimeSpan GoodbyeTimeout = TimeSpan.FromSeconds(1);
+
     // A message gets this much more time for its own bytes: 32 kbit/s is the slowest line that is waited for.
     const double SlowestBytesPerSecond = 4096;
 
     static readonly TimeSpan WatchEvery = TimeSpan.FromSeconds(5);
-    static readonly TimeSpan GoodbyeTimeout = TimeSpan.FromSeconds(1);
 
     readonly CancellationTokenSource _ended = new();
     readonly Lock _gate = new();

@@ -1,9 +1,9 @@
 namespace SensorForwarder.Forwarding;
 
 /// <summary>
-/// When the next attempt may be made, and how much it may risk. After a failure the time doubles, with full jitter; after a
-/// failure, a blackout, a change of the receiver and the start, one small batch goes first, and only when that was
-/// accepted the flood. Used by the forwarder's loop only.
+/// When the next attempt may be made, and how much it may risk. After a failure the time doubles, with full jitter, and while
+/// nobody is reached it stays below a share of the outage; after a failure, a blackout, a change of the receiver and the
+/// start, one small batch is sent first, and the rest when that was accepted. Used by the forwarder's loop only.
 /// </summary>
 internal sealed class Circuit(TimeProvider timeProvider, Random random)
 {
@@ -17,10 +17,9 @@ internal sealed class Circuit(TimeProvider timeProvider, Random random)
     /// <summary>The longest that a device holds back when a blackout is over.</summary>
     public static readonly TimeSpan SpreadMax = TimeSpan.FromSeconds(30);
 
-    // A short outage hits few devices for a short time: a wait in proportion keeps those apart, and is no outage by itself.
-    const double SpreadShare = 0.25;
-
     long _resumeAt;
+    long? _failingSince; // monotonic time of the first failure in a row
+    int _refusals;
     bool _isAskedFor;
 
     /// <summary>Nothing is known to get through: one small batch at a time.</summary>
@@ -38,8 +37,9 @@ internal sealed class Circuit(TimeProvider timeProvider, Random random)
     public void Reopen(TimeSpan outage)
     {
         IsProbing = true;
-        Failures = 0;
-        var spread = TimeSpan.FromSeconds(Math.Min(SpreadMax.TotalSeconds, Math.Max(0, outage.TotalSeconds) * SpreadShare));
+        StartOver();
+        var spread = TimeSpan.FromSeconds(
+            Math.Min(SpreadMax.TotalSeconds, Math.Max(0, outage.TotalSeconds) * Backoff.OutageShare));
         Wait(spread * random.NextDouble());
     }
 
@@ -53,11 +53,19 @@ internal sealed class Circuit(TimeProvider timeProvider, Random random)
         if (Failures > 0 && (isAnotherReceiver || !_isAskedFor)) _resumeAt = 0;
     }
 
+    /// <summary>An attempt failed. One that was refused, or asked to wait, is no outage: refusals alone make the waits after
+    /// refusals longer, however many attempts reached nobody before.</summary>
     /// <returns>How long to wait.</returns>
-    public TimeSpan Failed(TimeSpan? retryAfter)
+    public TimeSpan Failed(SendResult failure)
     {
         IsProbing = true;
-        var delay = Backoff.Next(++Failures, BackoffBase, BackoffMax, random.NextDouble());
+        Failures++;
+        _failingSince ??= timeProvider.GetTimestamp();
+        var retryAfter = failure.RetryAfter;
+        var delay = failure.Outcome == SendOutcome.Retry && retryAfter is null
+            ? Backoff.InOutage(
+                Failures, timeProvider.GetElapsedTime(_failingSince.Value), BackoffBase, BackoffMax, random.NextDouble())
+            : Backoff.Next(++_refusals, BackoffBase, BackoffMax, random.NextDouble());
         _isAskedFor = retryAfter > delay;
         if (_isAskedFor) delay = retryAfter < RetryAfterMax ? retryAfter.Value : RetryAfterMax;
         Wait(delay);
@@ -67,8 +75,10 @@ internal sealed class Circuit(TimeProvider timeProvider, Random random)
     public void Succeeded()
     {
         IsProbing = false;
-        Failures = 0;
+        StartOver();
     }
+
+    void StartOver() => (Failures, _refusals, _failingSince) = (0, 0, null);
 
     void Wait(TimeSpan delay) =>
         _resumeAt = timeProvider.GetTimestamp() + (long)(delay.TotalSeconds * timeProvider.TimestampFrequency);

@@ -143,7 +143,7 @@ internal sealed partial class Dispatcher
 
     void BackOff(SendResult failure, Batch batch)
     {
-        var delay = _circuit.Failed(failure.RetryAfter);
+        var delay = _circuit.Failed(failure);
 
         // What never left can be cut anew: the next attempt risks little. Anything else keeps its id.
         if (!batch.MayHaveArrived && batch.Readings.Count > Circuit.ProbeReadings)

@@ -267,7 +267,7 @@ public sealed class ConnectionTests
     public async Task A_stop_waits_for_what_is_under_way_and_says_good_bye()
     {
         await using var world = await HubWorld.ConnectAsync();
-        world.Faults.Update(faults => faults with { PubackDelayMilliseconds = 300 });
+        world.Faults.Update(faults => faults with { PubackDelayMilliseconds = 100 });
         var sending = world.SendAsync(1);
         await world.Connection.StopAsync(Token);
         Assert.Equal(HubSendStatus.Accepted, (await sending).Status);

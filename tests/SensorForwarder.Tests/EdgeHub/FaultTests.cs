@@ -11,9 +11,10 @@ public abstract class FaultTests
 {
     private protected abstract EdgeIdentity IdentityIn(HubWorld world);
 
-    private protected async Task<HubWorld> OpenAsync(TimeProvider clock)
+    private protected async Task<HubWorld> OpenAsync(TimeProvider clock, Random? random = null)
     {
         var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
+        if (random is not null) world.Random = random;
         world.Use(IdentityIn(world));
         return world;
     }
@@ -106,6 +107,38 @@ public abstract class FaultTests
         world.Faults.Update(faults => faults with { HalfOpen = true });
         await world.StartAsync();
         await Until.True(() => world.Log.Has("waited in vain for it to be connected to"), clock, TimeSpan.FromSeconds(5));
+        await RecoversAsync(world, clock);
+    }
+
+    [Fact]
+    public async Task An_attempt_that_began_in_a_short_outage_is_soon_given_up_for_a_new_one()
+    {
+        var clock = NewClock();
+        await using var world = await OpenAsync(clock);
+        world.Faults.Update(faults => faults with { HalfOpen = true });
+        await world.StartAsync();
+        var began = clock.GetUtcNow();
+        await Until.True(() => clock.GetUtcNow() - began > TimeSpan.FromSeconds(15), clock, TimeSpan.FromSeconds(1));
+        await world.Log.Waits("waited in vain for it to be connected to");
+        await RecoversAsync(world, clock);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task While_the_hub_is_not_reached_no_wait_is_longer_than_a_quarter_of_the_outage(bool beginsWithRenewal)
+    {
+        var clock = NewClock();
+        await using var world = await OpenAsync(clock, new Highest());
+        await world.StartAsync();
+        await world.Connection.WaitUntilConnectedAsync(Token);
+        world.Faults.Update(faults => faults with { Connack = 3 });
+        clock.Advance(beginsWithRenewal ? TimeSpan.FromMinutes(49) : TimeSpan.FromSeconds(20));
+        var began = clock.GetUtcNow();
+        if (!beginsWithRenewal) world.Hub.Cut("test");
+        await Until.True(() => world.Log.Seconds("next attempt in ").Count >= 7, clock, TimeSpan.FromSeconds(0.1));
+        var share = Math.Max(1, (clock.GetUtcNow() - began).TotalSeconds * Backoff.OutageShare);
+        Assert.All(world.Log.Seconds("next attempt in "), wait => Assert.InRange(wait, 1, share + 0.05)); // the log rounds
         await RecoversAsync(world, clock);
     }
 

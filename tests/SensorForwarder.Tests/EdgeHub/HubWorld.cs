@@ -52,6 +52,9 @@ internal sealed class HubWorld : IAsyncDisposable
 
     public LogLines Log { get; } = new();
 
+    /// <summary>What the next connection draws from.</summary>
+    public Random Random { get; set; } = new(1);
+
     /// <summary>The module's; made, not started.</summary>
     public EdgeHubConnection Connection { get; private set; }
 
@@ -114,7 +117,7 @@ internal sealed class HubWorld : IAsyncDisposable
         identity ?? WorkloadIdentity,
         options ?? new() { Transport = HubTransport.Mqtt },
         _moduleTime,
-        new Random(1),
+        Random,
         Log.For<EdgeHubConnection>(),
         dialer)
         {

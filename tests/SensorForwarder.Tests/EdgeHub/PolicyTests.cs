@@ -9,19 +9,50 @@ public sealed class PolicyTests
     static readonly TimeSpan Soon = TimeSpan.FromSeconds(3);
     static readonly TimeSpan Long = TimeSpan.FromHours(1);
 
-    // NextDouble at its upper end: the bound itself is looked at.
-    sealed class Highest : Random
-    {
-        public override double NextDouble() => 1;
-    }
+    readonly FakeTimeProvider _clock = new();
 
     [Fact]
     public void Failures_in_a_row_wait_longer_up_to_a_minute_and_a_long_life_starts_anew()
     {
-        var policy = new ReconnectPolicy(new Highest());
+        var policy = new ReconnectPolicy(_clock, new Highest());
+        _clock.Advance(Long);
         Assert.Equal([1, 2, 4, 8, 16, 32, 60, 60], Enumerable.Range(0, 8).Select(_ => policy.AfterFailure(DialFailure.Unreachable).TotalSeconds));
         Assert.Equal(1, policy.AfterEnd(Long, byPeer: true).TotalSeconds);
+        _clock.Advance(Long);
         Assert.Equal(2, policy.AfterFailure(DialFailure.NotReady).TotalSeconds);
+    }
+
+    [Fact]
+    public void A_short_outage_is_followed_by_a_short_wait_and_refusals_after_it_wait_no_longer_than_without_it()
+    {
+        var policy = new ReconnectPolicy(_clock, new Highest());
+        policy.AfterEnd(Long, byPeer: true);
+        var outage = TimeSpan.Zero;
+        while (outage < TimeSpan.FromMinutes(4))
+        {
+            var delay = policy.AfterFailure(DialFailure.Unreachable);
+            Assert.InRange(delay.TotalSeconds, 0.9, Math.Max(1, outage.TotalSeconds * Backoff.OutageShare) + 1e-6);
+            _clock.Advance(delay);
+            outage += delay;
+        }
+
+        Assert.Equal(60, policy.AfterFailure(DialFailure.NotReady).TotalSeconds);
+        Assert.Equal([10, 20], Enumerable.Range(0, 2).Select(_ => policy.AfterFailure(DialFailure.Refused).TotalSeconds));
+    }
+
+    [Fact]
+    public void An_attempt_to_open_a_connection_is_given_more_time_the_longer_the_outage_lasts()
+    {
+        var policy = new ReconnectPolicy(_clock, new Highest());
+        Assert.Equal(10, policy.OpenTimeout.TotalSeconds);
+        _clock.Advance(TimeSpan.FromSeconds(40));
+        Assert.Equal(20, policy.OpenTimeout.TotalSeconds);
+        _clock.Advance(Long);
+        Assert.Equal(30, policy.OpenTimeout.TotalSeconds);
+        policy.AfterEnd(Soon, byPeer: true);
+        Assert.Equal(30, policy.OpenTimeout.TotalSeconds);
+        policy.AfterEnd(Long, byPeer: true);
+        Assert.Equal(10, policy.OpenTimeout.TotalSeconds);
     }
 
     [Fact]
@@ -29,7 +60,7 @@ public sealed class PolicyTests
     {
         foreach (var failure in (DialFailure[])[DialFailure.Refused, DialFailure.Untrusted, DialFailure.Clock, DialFailure.Unsupported])
         {
-            var policy = new ReconnectPolicy(new Highest());
+            var policy = new ReconnectPolicy(_clock, new Highest());
             Assert.Equal([5, 10, 20, 40, 80, 120], Enumerable.Range(0, 6).Select(_ => policy.AfterFailure(failure).TotalSeconds));
         }
     }
@@ -37,7 +68,7 @@ public sealed class PolicyTests
     [Fact]
     public void Three_short_lives_that_the_other_side_ended_are_a_rival_who_gets_room_but_no_more_than_a_minute()
     {
-        var policy = new ReconnectPolicy(new Highest());
+        var policy = new ReconnectPolicy(_clock, new Highest());
         policy.AfterEnd(Soon, byPeer: true);
         policy.AfterEnd(Soon, byPeer: true);
         Assert.False(policy.RivalSuspected);
@@ -53,7 +84,7 @@ public sealed class PolicyTests
     [Fact]
     public void What_this_side_ended_or_could_not_open_is_no_sign_of_a_rival()
     {
-        var policy = new ReconnectPolicy(new Highest());
+        var policy = new ReconnectPolicy(_clock, new Highest());
         for (var i = 0; i < 10; i++) policy.AfterEnd(Soon, byPeer: false);
         Assert.False(policy.RivalSuspected);
         for (var i = 0; i < 10; i++)

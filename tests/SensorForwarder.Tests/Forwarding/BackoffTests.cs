@@ -24,4 +24,52 @@ public sealed class BackoffTests
             .Select(n => Backoff.Next(5, TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(5), n / 100.0)).Distinct();
         Assert.Equal(100, delays.Count());
     }
+
+    [Fact]
+    public void However_long_an_outage_lasts_the_next_attempt_comes_within_a_share_of_it_and_within_the_cap()
+    {
+        Gen.Select(Gen.Double[0, 6], Gen.Double[2, 300], Gen.Int[0, int.MaxValue]).Sample((exponent, capSeconds, seed) =>
+        {
+            var outage = TimeSpan.FromSeconds(Math.Pow(10, exponent));
+            var wait = WaitAfter(outage, TimeSpan.FromSeconds(capSeconds), new Random(seed));
+            var share = Math.Max(1, outage.TotalSeconds * Backoff.OutageShare);
+            Assert.InRange(wait.TotalSeconds, 0, Math.Min(share, capSeconds) + 1e-6);
+        });
+    }
+
+    [Theory]
+    [InlineData(15)]
+    [InlineData(120)]
+    [InlineData(3600)]
+    public void A_fleet_spreads_over_that_share_after_a_short_outage_and_a_long_one(int outageSeconds)
+    {
+        var cap = TimeSpan.FromMinutes(5);
+        var share = TimeSpan.FromSeconds(Math.Min(outageSeconds * Backoff.OutageShare, cap.TotalSeconds));
+        var random = new Random(1);
+        var waits = Enumerable.Range(0, 5_000).Select(_ => WaitAfter(TimeSpan.FromSeconds(outageSeconds), cap, random)).ToList();
+
+        // Early tenths of the share have more devices than late ones, but none has a quarter of the fleet.
+        var tenths = waits.CountBy(wait => (int)(10 * wait / share)).ToDictionary();
+        Assert.All(Enumerable.Range(0, 8), tenth => Assert.InRange(tenths[tenth], 50, waits.Count / 4));
+    }
+
+    [Fact]
+    public void In_an_outage_nobody_waits_longer_than_after_as_many_failures_of_another_kind()
+    {
+        Gen.Select(Gen.Int[1, 40], Gen.Double[0, 100_000], Gen.Double[0, 0.999999]).Sample((attempt, outageSeconds, random) =>
+        {
+            var (first, cap) = (TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(5));
+            var outage = TimeSpan.FromSeconds(outageSeconds);
+            Assert.True(Backoff.InOutage(attempt, outage, first, cap, random) <= Backoff.Next(attempt, first, cap, random));
+        });
+    }
+
+    /// <summary>How long a device waits on when an outage is over, if its attempts themselves take no time.</summary>
+    static TimeSpan WaitAfter(TimeSpan outage, TimeSpan cap, Random random)
+    {
+        var now = TimeSpan.Zero;
+        for (var attempt = 1; now < outage; attempt++)
+            now += Backoff.InOutage(attempt, now, TimeSpan.FromSeconds(1), cap, random.NextDouble());
+        return now - outage;
+    }
 }

@@ -32,7 +32,8 @@ internal sealed class ForwarderFixture : IAsyncDisposable
 
     /// <summary>Starts with everything sent at once, in batches of 10.</summary>
     public static async Task<ForwarderFixture> StartAsync(
-        FakeSink? http = null, FakeSink? hub = null, ForwardingSettings? settings = null, LogLines? log = null)
+        FakeSink? http = null, FakeSink? hub = null, ForwardingSettings? settings = null, LogLines? log = null,
+        Random? random = null)
     {
         var fixture = new ForwarderFixture(http ?? new FakeSink(), hub ?? new FakeSink());
         fixture.Buffer = await fixture._files.OpenAsync();
@@ -41,7 +42,7 @@ internal sealed class ForwarderFixture : IAsyncDisposable
             new Dictionary<SinkKind, ISink> { [SinkKind.Http] = fixture.Http, [SinkKind.IotHub] = fixture.Hub },
             new BatchEncoder("pi", "module", () => fixture.Buffer.Epoch),
             fixture.Clock,
-            new Random(1),
+            random ?? new Random(1),
             log?.For<Forwarder>() ?? NullLogger<Forwarder>.Instance);
         fixture.Forwarder.Apply(settings ?? new ForwardingSettings { BatchSize = 10, UploadInterval = TimeSpan.Zero });
         return fixture;

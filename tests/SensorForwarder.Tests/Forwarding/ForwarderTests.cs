@@ -68,6 +68,25 @@ public sealed class ForwarderTests
         await fixture.UntilDepthAsync(0);
     }
 
+    [Fact]
+    public async Task While_nobody_is_reached_no_wait_is_longer_than_a_quarter_of_the_outage_and_a_refusal_waits_as_ever()
+    {
+        var log = new LogLines();
+        await using var fixture = await ForwarderFixture.StartAsync(log: log, random: new Highest());
+        var began = fixture.Clock.GetUtcNow();
+        fixture.Http.Rule = _ => new(SendOutcome.Retry, "away");
+        await fixture.StoreAsync(1);
+        await fixture.RunAsync();
+        await Until.True(() => log.Seconds("sent again in ").Count >= 7, fixture.Clock, TimeSpan.FromSeconds(0.1));
+        var share = Math.Max(1, (fixture.Clock.GetUtcNow() - began).TotalSeconds * Backoff.OutageShare);
+        Assert.All(log.Seconds("sent again in "), wait => Assert.InRange(wait, 1, share + 0.05)); // the log rounds
+
+        fixture.Http.Rule = _ => new(SendOutcome.Denied, "who are you?");
+        await Until.True(() => log.Seconds("next attempt in ").Count >= 4, fixture.Clock, TimeSpan.FromSeconds(0.1));
+        Assert.Equal([1, 2, 4, 8], log.Seconds("next attempt in ").Take(4));
+        fixture.Http.Rule = _ => SendResult.Accepted;
+    }
+
     [Theory]
     [InlineData(nameof(SendOutcome.Retry))]
     [InlineData(nameof(SendOutcome.Denied))]

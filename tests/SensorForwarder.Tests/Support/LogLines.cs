@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Globalization;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using SensorForwarder.Operations;
@@ -14,6 +15,10 @@ internal sealed class LogLines
     public IEnumerable<string> All => _lines;
 
     public bool Has(string part) => _lines.Any(line => line.Contains(part, StringComparison.Ordinal));
+
+    /// <summary>The seconds that stand behind these words, in the order of the lines.</summary>
+    public IReadOnlyList<double> Seconds(string words) => [.. All.Where(line => line.Contains(words, StringComparison.Ordinal))
+        .Select(line => double.Parse(line.Split(words)[1].Split(' ')[0], CultureInfo.InvariantCulture))];
 
     public Task Waits(string part) => Until.True(() => Has(part));
 

@@ -58,7 +58,11 @@ var services = builder.Services;
 services.AddSingleton<ILoggerFactory>(loggers);
 services.AddSingleton(boot).AddSingleton(timeProvider).AddSingleton(logLevel).AddSingleton(buffer);
 services.AddTransient(_ => new Random());
-services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(5));
+
+// edgeAgent and Docker kill what has not stopped within 10 s. This is enough for each part that may have to wait for somebody at the end,
+// and leaves 2 s for the buffer; the readings are committed as soon as sensing has stopped.
+services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(1)
+    + WebServer.StopPatience + Forwarder.StopPatience + EdgeHubConnection.StopPatience + OtlpExport.StopPatience);
 
 // Sensors -> Buffer
 services.AddSingleton(boot.Sensors).AddSingleton<SensorFactory>();
@@ -125,6 +129,8 @@ var started = host.Services.GetRequiredService<IHostApplicationLifetime>().Appli
 try
 {
     await host.RunAsync(stop.Token);
+    var late = hosted.OfType<BackgroundService>().Where(service => service.ExecuteTask is { IsCompleted: false }).ToList();
+    if (late.Count > 0) Log.StillRuns(log, string.Join(", ", late.Select(service => service.GetType().Name)));
 }
 catch (OperationCanceledException) when (!started.IsCancellationRequested)
 {
@@ -137,7 +143,7 @@ catch (OperationCanceledException exception)
 
 try
 {
-    await buffer.CommitAsync(CancellationToken.None).WaitAsync(TimeSpan.FromSeconds(2), timeProvider);
+    await buffer.CommitAsync(CancellationToken.None).WaitAsync(TimeSpan.FromSeconds(1), timeProvider);
 }
 catch (Exception exception) when (exception is TimeoutException or BufferUnavailableException)
 {

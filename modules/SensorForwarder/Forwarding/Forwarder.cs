@@ -11,7 +11,8 @@ namespace SensorForwarder.Forwarding;
 /// </summary>
 internal sealed class Forwarder : BackgroundService
 {
-    static readonly TimeSpan ShutdownPatience = TimeSpan.FromSeconds(3);
+    /// <summary>How long the answers to batches that are under way are waited for at the end.</summary>
+    public static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(3);
 
     readonly TelemetryBuffer _buffer;
     readonly TimeProvider _timeProvider;
@@ -167,7 +168,7 @@ internal sealed class Forwarder : BackgroundService
             }
         }
 
-        await Task.WhenAny(_dispatcher.UnderWay, Task.Delay(ShutdownPatience, _timeProvider, CancellationToken.None));
+        await Task.WhenAny(_dispatcher.UnderWay, Task.Delay(StopPatience, _timeProvider, CancellationToken.None));
         await sends.CancelAsync();
         _dispatcher.Close();
     }

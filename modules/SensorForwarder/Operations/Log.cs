@@ -27,6 +27,9 @@ internal static partial class Log
     [LoggerMessage(9007, LogLevel.Error, "Not everything stopped in time; what is committed is safe.")]
     public static partial void StoppedLate(ILogger logger, Exception exception);
 
+    [LoggerMessage(9028, LogLevel.Error, "{Parts} did not stop in time; what is committed is safe.")]
+    public static partial void StillRuns(ILogger logger, string parts);
+
     [LoggerMessage(9008, LogLevel.Error, "A request could not be answered.")]
     public static partial void RequestFailed(ILogger logger, Exception exception);
 

@@ -17,7 +17,8 @@ internal sealed class OtlpExport(
     OtlpOptions options, ModuleMetrics metrics, Dialer dialer, TimeProvider timeProvider, ILogger<OtlpExport> logger)
     : IHostedService, IDisposable
 {
-    static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(1);
+    /// <summary>How long the last push may take.</summary>
+    public static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(1);
 
     // What the SDK keeps room for, for each instrument. Sensors that were taken away count on.
     const int MaxSeriesOfSensors = 4 * ModuleMetrics.MaxSensors;

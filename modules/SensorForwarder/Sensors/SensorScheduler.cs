@@ -94,10 +94,30 @@ internal sealed class SensorScheduler(
         _stopped = true;
         _changes.Release();
         if (stoppedBefore) return;
-        await Task.WhenAll(_loops.Values.Select(loop => loop.DisposeAsync().AsTask())).WaitAsync(cancellationToken);
+        try
+        {
+            await Task.WhenAll(_loops.Values.Select(loop => loop.DisposeAsync().AsTask())).WaitAsync(cancellationToken);
+        }
+        finally
+        {
+            // Before anything waits for a receiver: who stops the module may lose patience and kill it.
+            _ = CommitAsync();
+        }
     }
 
     public void Dispose() => _changes.Dispose();
+
+    async Task CommitAsync()
+    {
+        try
+        {
+            await buffer.CommitAsync(CancellationToken.None);
+        }
+        catch (BufferUnavailableException)
+        {
+            // The buffer was closed, which commits too, or the volume takes nothing.
+        }
+    }
 
     SensorLoop NewLoop(SensorSettings settings)
     {

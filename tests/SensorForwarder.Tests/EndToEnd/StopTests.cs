@@ -1,0 +1,81 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Runtime.InteropServices;
+using System.Text.Json;
+using Microsoft.Data.Sqlite;
+using SensorForwarder.Tests.Simulator;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.EndToEnd;
+
+/// <summary>edgeAgent and Docker wait 10 s after SIGTERM, whoever the module itself has to wait for.</summary>
+public sealed class StopTests : IDisposable
+{
+    readonly string _directory = Directory.CreateTempSubdirectory("stop-").FullName;
+    readonly TcpListener _silent = new(IPAddress.Loopback, 0);
+
+    public StopTests()
+    {
+        // Connections are made by the kernel; nobody accepts them.
+        _silent.Start();
+        _ = MkFifo(Path.Combine(_directory, "stat"), 0b110_000_000);
+    }
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    public void Dispose()
+    {
+        _silent.Dispose();
+        Directory.Delete(_directory, recursive: true);
+    }
+
+    [Theory]
+    [InlineData("http")]
+    [InlineData("iotHub")]
+    public async Task A_receiver_a_hub_a_collector_and_a_sensor_that_hang_do_not_make_a_stop_late_and_every_reading_is_committed(string sink)
+    {
+        await using var hub = await SimulatedHub.StartAsync();
+        var authority = Path.Combine(_directory, "ca.pem");
+        await File.WriteAllTextAsync(authority, hub.TrustBundle, Token);
+        await using var web = await WebProcess.StartAsync(
+            $$$"""
+            {"sink":"{{{sink}}}","httpEndpoint":"http://{{{_silent.LocalEndpoint}}}/","uploadIntervalSeconds":0.2,"commitIntervalMs":1000,
+            "sensors":{"a":{"kind":"simulated","intervalSeconds":0.05},"b":{"kind":"host","intervalSeconds":1}}
+            }
+            """,
+            ("EdgeHubConnectionString", $"HostName={hub.Identity.HubHost};GatewayHostName={hub.Identity.GatewayHost};"
+                + $"DeviceId={hub.Identity.DeviceId};ModuleId={hub.Identity.ModuleId};SharedAccessKey={SimulatedHub.Key}"),
+            ("EdgeModuleCACertificateFile", authority),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", $"http://{_silent.LocalEndpoint}/"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+            ("Sensors__ProcRoot", _directory)); // reading a FIFO without a writer hangs
+        await web.Module.LineAsync("Connected to");
+        hub.Faults.Update(faults => faults with { HalfOpen = true });
+
+        // From here on nothing is answered any more: what is taken from now on is in the file at the end.
+        var before = await TakenAsync(web);
+        var taken = 0L;
+        await Until.True(async () => (taken = await TakenAsync(web)) >= before + 50);
+        Assert.Equal(0, await web.Module.StopAsync());
+        Assert.DoesNotContain(web.Module.Lines, line => line.StartsWith("<3>", StringComparison.Ordinal));
+
+        using var database = new SqliteConnection($"Data Source={web.DataDirectory}/telemetry.db;Mode=ReadOnly;Pooling=False");
+        database.Open();
+        using var command = database.CreateCommand();
+        command.CommandText = "select max(id), max(id) - min(id) + 1 - count(*) from queue";
+        using var row = command.ExecuteReader();
+        Assert.True(row.Read());
+        Assert.InRange(row.GetInt64(0), taken, long.MaxValue);
+        Assert.Equal(0, row.GetInt64(1));
+    }
+
+    /// <summary>How many readings the sensor that works has taken.</summary>
+    static async Task<long> TakenAsync(WebProcess web)
+    {
+        using var status = JsonDocument.Parse(await web.Http.GetStringAsync("/status", Token));
+        return status.RootElement.GetProperty("sensors").GetProperty("a").GetProperty("readings").GetInt64();
+    }
+
+    [DllImport("libc", EntryPoint = "mkfifo", SetLastError = true)]
+    static extern int MkFifo(string path, uint mode);
+}

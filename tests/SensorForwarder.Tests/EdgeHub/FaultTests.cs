@@ -137,7 +137,7 @@ public abstract class FaultTests
         var began = clock.GetUtcNow();
         if (!beginsWithRenewal) world.Hub.Cut("test");
         await Until.True(() => world.Log.Seconds("next attempt in ").Count >= 7, clock, TimeSpan.FromSeconds(0.1));
-        var share = Math.Max(1, (clock.GetUtcNow() - began).TotalSeconds * Backoff.OutageShare);
+        var share = Math.Max(1, (clock.GetUtcNow() - began).TotalSeconds / 4);
         Assert.All(world.Log.Seconds("next attempt in "), wait => Assert.InRange(wait, 1, share + 0.05)); // the log rounds
         await RecoversAsync(world, clock);
     }

@@ -53,10 +53,10 @@ public sealed class SettingsVolumeTests : IAsyncLifetime
     Task Acknowledged(string key, string acknowledgement) =>
         Until.True(() => _hub.Reported[key]?.ToJsonString() == acknowledgement, _clock, TimeSpan.FromSeconds(1));
 
-    static Task OfferTwinAsync(SettingsStore store, string desired, long version) =>
+    static Task<ParsedSettings> OfferTwinAsync(SettingsStore store, string desired, long version) =>
         store.OfferTwinAsync(SettingsFixture.Parse(desired), version, Token);
 
-    static Task OfferFileAsync(SettingsStore store, string document) =>
+    static Task<ParsedSettings> OfferFileAsync(SettingsStore store, string document) =>
         store.OfferFileAsync(SettingsFixture.Parse(document), Token);
 
     static JsonObject Saved(TelemetryBuffer buffer, string name) =>

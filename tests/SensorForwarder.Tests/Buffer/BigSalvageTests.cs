@@ -1,4 +1,3 @@
-using System.Globalization;
 using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.Buffer;
 using SensorForwarder.Tests.Support;
@@ -10,8 +9,7 @@ namespace SensorForwarder.Tests.Buffer;
 public sealed class BigSalvageTests : IDisposable
 {
     // As large as a file must be by default to be salvaged so; TEST_BUFFER_DAMAGED_MEGABYTES=2048 runs one that takes minutes.
-    static readonly int Megabytes = int.Parse(
-        Environment.GetEnvironmentVariable("TEST_BUFFER_DAMAGED_MEGABYTES") ?? "20", CultureInfo.InvariantCulture);
+    static readonly int Megabytes = Tier.Size("TEST_BUFFER_DAMAGED_MEGABYTES", quick: 20, full: 20, deep: 512);
 
     readonly BufferFixture _fixture = new();
 

@@ -1,6 +1,7 @@
 using Microsoft.Extensions.Time.Testing;
-using SensorForwarder.Buffer;
 using SQLitePCL;
+using SensorForwarder.Buffer;
+using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Buffer;
 
@@ -47,7 +48,7 @@ public sealed class FaultTests
         foreach (var atOnceBytes in new[] { 16L << 20, 0 })
         {
             var places = 0;
-            while (await SalvageAsync(Enum.Parse<FileOperationKind>(kind), code, places + 1, atOnceBytes))
+            for (var at = 1; await SalvageAsync(Enum.Parse<FileOperationKind>(kind), code, at, atOnceBytes); at = Next(at, quickShare: 2))
                 places++;
             TestContext.Current.TestOutputHelper?.WriteLine(
                 $"{kind} with {code}, salvage {(atOnceBytes > 0 ? "at once" : "in pieces")}: {places} places, nothing lost");
@@ -110,23 +111,26 @@ public sealed class FaultTests
     [MemberData(nameof(Faults))]
     public async Task No_single_fault_costs_a_completed_reading_or_stops_the_buffer(string kind, int code)
     {
-        var everywhere = Environment.GetEnvironmentVariable("TEST_BUFFER_ALL_FAULTS") == "1";
         var (small, retained, large) = (0, 0, 0);
         // Each place of a short life, and of one that keeps what was delivered for a while; then one with thinning, whose
         // places are many and alike, in growing steps.
-        for (var at = 1; await RunAsync(Enum.Parse<FileOperationKind>(kind), code, at, groups: 1, size: 40); at++)
+        for (var at = 1; await RunAsync(Enum.Parse<FileOperationKind>(kind), code, at, groups: 1, size: 40); at = Next(at, quickShare: 4))
             small++;
-        for (var at = 1; await RunAsync(Enum.Parse<FileOperationKind>(kind), code, at, groups: 1, size: 40, retainSeconds: 20); at++)
+        for (var at = 1; await RunAsync(Enum.Parse<FileOperationKind>(kind), code, at, groups: 1, size: 40, retainSeconds: 20); at = Next(at, quickShare: 2))
             retained++;
         for (var at = 1;
             await RunAsync(Enum.Parse<FileOperationKind>(kind), code, at, groups: 9, size: 700);
-            at += 1 + (everywhere ? 0 : at / 4))
+            at = Next(at, quickShare: 1, fullShare: 4))
         {
             large++;
         }
         TestContext.Current.TestOutputHelper?.WriteLine($"{kind} with {code}: {small} + {retained} + {large} places, nothing lost");
         Assert.True(small > (kind == nameof(FileOperationKind.Delete) ? 0 : 2));
     }
+
+    /// <summary>The next place: each of them, or in steps that grow by a share of what is behind.</summary>
+    static int Next(int at, int quickShare, int fullShare = int.MaxValue) =>
+        at + 1 + (at / Tier.Size("TEST_BUFFER_FAULT_SHARE", quickShare, fullShare, deep: int.MaxValue));
 
     /// <returns>Whether there was an operation of that number.</returns>
     static async Task<bool> RunAsync(FileOperationKind kind, int code, int at, int groups, int size, int retainSeconds = 0)

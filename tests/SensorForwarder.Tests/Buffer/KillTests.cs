@@ -3,6 +3,7 @@ using System.Globalization;
 using System.IO.Pipes;
 using System.Text.Json;
 using SensorForwarder.Buffer;
+using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Buffer;
 
@@ -15,11 +16,8 @@ public sealed class KillTests
     [Fact]
     public async Task Every_reading_that_was_reported_is_there_once_and_in_order_after_each_kill()
     {
-        var kills = int.Parse(
-            Environment.GetEnvironmentVariable("TEST_BUFFER_KILLS") ?? "200", CultureInfo.InvariantCulture);
-        var seed = Environment.GetEnvironmentVariable("TEST_SEED") is { } given
-            ? int.Parse(given, CultureInfo.InvariantCulture)
-            : Environment.TickCount;
+        var kills = Tier.Size("TEST_BUFFER_KILLS", quick: 8, full: 60, deep: 200);
+        var seed = Tier.Seed ?? Environment.TickCount;
         TestContext.Current.TestOutputHelper?.WriteLine($"TEST_SEED={seed}");
         var reported = await Task.WhenAll(Enumerable.Range(0, Lanes).Select(async lane =>
         {

@@ -1,7 +1,7 @@
-using System.Globalization;
 using CsCheck;
 using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.Buffer;
+using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Buffer;
 
@@ -48,8 +48,7 @@ public sealed class ModelTests
         public sealed record Save(string Text) : Step;
     }
 
-    static long Runs => long.Parse(
-        Environment.GetEnvironmentVariable("TEST_BUFFER_MODEL_RUNS") ?? "200", CultureInfo.InvariantCulture);
+    static long Runs => Tier.Size("TEST_BUFFER_MODEL_RUNS", quick: 25, full: 200, deep: 2_000);
 
     [Theory]
     [InlineData(0)]

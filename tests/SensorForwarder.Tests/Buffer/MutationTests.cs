@@ -1,5 +1,5 @@
-using System.Globalization;
 using SensorForwarder.Buffer;
+using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Buffer;
 
@@ -9,10 +9,8 @@ public sealed class MutationTests
     [Fact]
     public async Task Random_mutations_open_without_an_exception_and_keep_every_page_that_was_not_hit()
     {
-        var count = int.Parse(
-            Environment.GetEnvironmentVariable("TEST_BUFFER_MUTATIONS") ?? "2000", CultureInfo.InvariantCulture);
-        var seed = int.Parse(
-            Environment.GetEnvironmentVariable("TEST_SEED") ?? $"{Environment.TickCount}", CultureInfo.InvariantCulture);
+        var count = Tier.Size("TEST_BUFFER_MUTATIONS", quick: 150, full: 1_000, deep: 2_000);
+        var seed = Tier.Seed ?? Environment.TickCount;
         TestContext.Current.TestOutputHelper?.WriteLine($"TEST_SEED={seed}");
         using var closed = new BufferFixture();
         await DamageTests.MakeAsync(closed, readings: 300);

@@ -20,8 +20,8 @@ public sealed class PowerCutTests
     [Fact]
     public async Task No_power_cut_costs_a_reading_that_was_reported_as_committed()
     {
-        var perFault = Number("TEST_BUFFER_CUTS", 100);
-        var seed = Number("TEST_SEED", Environment.TickCount);
+        var perFault = Tier.Size("TEST_BUFFER_CUTS", quick: 4, full: 50, deep: 1_000);
+        var seed = Tier.Seed ?? Environment.TickCount;
         var table = new StringBuilder($"TEST_SEED={seed}\n")
             .AppendLine("| settings | fault | images | reported readings looked for | lost | salvaged |")
             .AppendLine("| --- | --- | --- | --- | --- | --- |");
@@ -180,9 +180,4 @@ public sealed class PowerCutTests
     }
 
     static IEnumerable<int> Range(long first, long last) => Enumerable.Range((int)first, (int)(last - first + 1));
-
-    static int Number(string variable, int otherwise) =>
-        int.TryParse(Environment.GetEnvironmentVariable(variable), CultureInfo.InvariantCulture, out var number)
-            ? number
-            : otherwise;
 }

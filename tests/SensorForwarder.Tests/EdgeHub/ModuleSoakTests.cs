@@ -18,8 +18,8 @@ namespace SensorForwarder.Tests.EdgeHub;
 /// twin and methods all the time, the connection cut every 25 minutes, no network for 4 minutes of every 90.</summary>
 public sealed class ModuleSoakTests : IDisposable
 {
-    // SOAK_HOURS=10 is the long one: about a minute.
-    static readonly double Hours = double.Parse(Environment.GetEnvironmentVariable("SOAK_HOURS") ?? "2", CultureInfo.InvariantCulture);
+    // The quick one has one blackout; ten hours take about a minute.
+    static readonly double Hours = Tier.Size("SOAK_MINUTES", quick: 95, full: 120, deep: 600) / 60.0;
 
     static readonly TimeSpan Step = TimeSpan.FromSeconds(5);
 

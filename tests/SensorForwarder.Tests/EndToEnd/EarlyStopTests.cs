@@ -8,9 +8,10 @@ namespace SensorForwarder.Tests.EndToEnd;
 /// <summary>edgeAgent and Docker stop a module whenever they like, also while it starts.</summary>
 public sealed class EarlyStopTests : IDisposable
 {
-    const int Starts = 30;
     const int LatestMilliseconds = 300;
     const int EndedByTheSignal = 143;
+
+    static readonly int Starts = Tier.Size("TEST_EARLY_STOPS", quick: 8, full: 30, deep: 100);
 
     readonly string _directory = Directory.CreateTempSubdirectory("stop-").FullName;
 

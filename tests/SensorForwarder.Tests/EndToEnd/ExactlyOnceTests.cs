@@ -7,7 +7,7 @@ namespace SensorForwarder.Tests.EndToEnd;
 /// <summary>At least once, and a receiver that knows (device, module, epoch, id): together exactly once, whoever is killed.</summary>
 public sealed class ExactlyOnceTests(ITestOutputHelper output) : IDisposable
 {
-    const int Rounds = 8;
+    static readonly int Rounds = Tier.Size("TEST_KILL_ROUNDS", quick: 3, full: 8, deep: 40);
 
     readonly string _directory = Directory.CreateTempSubdirectory("once-").FullName;
 
@@ -20,7 +20,7 @@ public sealed class ExactlyOnceTests(ITestOutputHelper output) : IDisposable
     [Fact]
     public async Task A_receiver_that_knows_its_readings_ends_with_each_of_them_once_after_kills_on_both_sides()
     {
-        var seed = int.Parse(Environment.GetEnvironmentVariable("TEST_SEED") ?? "7", CultureInfo.InvariantCulture);
+        var seed = Tier.Seed ?? 7;
         output.WriteLine($"TEST_SEED={seed}");
         var random = new Random(seed);
         await File.WriteAllTextAsync(

@@ -10,15 +10,16 @@ public sealed class SimulatorRunTests : IDisposable
 {
     readonly string _directory = Directory.CreateTempSubdirectory("run-").FullName;
 
+    public static TheoryData<string> Runs => Tier.IsQuick
+        ? new("--kill-every 4")
+        : new("", "--http", "--kill-every 4", "--http --kill-every 4");
+
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
     [Theory]
-    [InlineData("")]
-    [InlineData("--http")]
-    [InlineData("--kill-every 4")]
-    [InlineData("--http --kill-every 4")]
+    [MemberData(nameof(Runs))]
     public async Task Every_committed_reading_arrives_through_a_blackout(string options)
     {
         var report = Path.Combine(_directory, "report.json");

@@ -1,8 +1,8 @@
-using System.Globalization;
+using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Forwarding;
 
-/// <summary>Simulated months. <c>TEST_MONTHS</c> says how many (default 200), <c>TEST_SEED</c> repeats one.</summary>
+/// <summary>Simulated months. <c>TEST_MONTHS</c> says how many, <c>TEST_SEED</c> repeats one.</summary>
 public sealed class MonthTests(ITestOutputHelper output)
 {
     const int FirstSeed = 1;
@@ -10,9 +10,8 @@ public sealed class MonthTests(ITestOutputHelper output)
     [Fact]
     public async Task Nothing_is_lost_disordered_flooded_or_billed_beyond_its_limit_in_months_of_trouble()
     {
-        var seed = Environment.GetEnvironmentVariable("TEST_SEED");
-        var count = int.Parse(Environment.GetEnvironmentVariable("TEST_MONTHS") ?? "200", CultureInfo.InvariantCulture);
-        var seeds = seed is null ? Enumerable.Range(FirstSeed, count) : [int.Parse(seed, CultureInfo.InvariantCulture)];
+        var count = Tier.Size("TEST_MONTHS", quick: 12, full: 100, deep: 1_000);
+        var seeds = Tier.Seed is { } given ? [given] : Enumerable.Range(FirstSeed, count);
         var failures = new List<string>();
         var counts = new MonthCounts();
         await Parallel.ForEachAsync(seeds, TestContext.Current.CancellationToken, async (seed, _) =>
@@ -32,6 +31,6 @@ public sealed class MonthTests(ITestOutputHelper output)
         output.WriteLine(
             $"{counts.Sends} sends, {counts.WhileHeld} of them to an edgeHub that was held; {counts.Timed} readings timed, {counts.TimedMetered} with a daily limit");
         Assert.True(failures.Count == 0, string.Join('\n', failures));
-        if (seed is null) Assert.All([counts.WhileHeld, counts.Timed, counts.TimedMetered], count => Assert.True(count > 0, "nothing of it came about"));
+        if (Tier.Seed is null) Assert.All([counts.WhileHeld, counts.Timed, counts.TimedMetered], count => Assert.True(count > 0, "nothing of it came about"));
     }
 }

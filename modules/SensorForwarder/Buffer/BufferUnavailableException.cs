@@ -4,7 +4,3 @@ namespace SensorForwarder.Buffer;
 /// What made it may go away, so the caller waits and tries again.</summary>
 internal sealed class BufferUnavailableException(string message, Exception? innerException = null)
     : Exception(message, innerException);
-
-/// <summary>The reading was not stored and will not be: refused (<see cref="WhenFull.RejectNew"/>), given up because
-/// the volume took nothing for too long, or larger than <see cref="ReadingEncoder.MaxPayloadBytes"/>.</summary>
-internal sealed class BufferRejectedException(string message) : Exception(message);

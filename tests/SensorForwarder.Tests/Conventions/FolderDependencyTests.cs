@@ -1,0 +1,83 @@
+using System.Text.RegularExpressions;
+
+namespace SensorForwarder.Tests.Conventions;
+
+/// <summary>Which folder of the module may use which, read off the namespaces that its files name.</summary>
+public sealed class FolderDependencyTests
+{
+    // A folder may use those in the lines above its own.
+    static readonly string[][] Layers =
+    [
+        ["Net", "Options", "Text", "Time"],
+        ["Readings"],
+        ["Buffer"],
+        ["EdgeHub", "Sensors"],
+        ["Forwarding", "Intake"],
+        ["Configuration"],
+        ["Operations"],
+    ];
+
+    // What still has to go. This list may only become shorter.
+    static readonly string[] Exceptions =
+    [
+        "Buffer/ReadingEncoder.cs uses Sensors",
+        "Buffer/TelemetryBuffer.cs uses Sensors",
+        "Operations/DirectMethods.cs uses Operations.Doctor",
+        "Operations/VolumeWait.cs uses Operations.Web",
+        "Sensors/SensorFactory.cs uses Sensors.Kernel",
+        "Sensors/SensorKind.cs uses Sensors.Drivers",
+        "Sensors/SensorKinds.cs uses Sensors.Drivers",
+        "Sensors/SensorKinds.cs uses Sensors.Kernel",
+        "Sensors/SensorLoop.cs uses Sensors.Kernel",
+    ];
+
+    [Fact]
+    public void A_folder_uses_only_folders_of_lower_layers_and_none_of_its_own_subfolders()
+    {
+        var violations = SourceFiles.CSharp
+            .Where(path => path.StartsWith(SourceFiles.Module, StringComparison.Ordinal))
+            .Select(path => path[SourceFiles.Module.Length..])
+            .SelectMany(path => Namespaces(path).Where(used => !IsAllowed(path, used)).Select(used => $"{path} uses {used}"))
+            .Order(StringComparer.Ordinal);
+        Assert.Equal(Exceptions, violations);
+    }
+
+    [Theory]
+    [InlineData("Forwarding/A.cs", "Buffer", true)]
+    [InlineData("Forwarding/A.cs", "EdgeHub.Upstream", true)]
+    [InlineData("Forwarding/A.cs", "Intake", false)]
+    [InlineData("Forwarding/A.cs", "Configuration", false)]
+    [InlineData("Sensors/Drivers/A.cs", "Sensors", true)]
+    [InlineData("Sensors/A.cs", "Sensors.Drivers", false)]
+    [InlineData("A.cs", "Buffer", false)]
+    [InlineData("Program.cs", "Operations", true)]
+    [InlineData("Elsewhere/A.cs", "Text", false)]
+    public void The_layers_are_those_of_the_design(string path, string used, bool isAllowed) =>
+        Assert.Equal(isAllowed, IsAllowed(path, used));
+
+    static IEnumerable<string> Namespaces(string path) => SourceFiles.Lines(SourceFiles.Module + path)
+        .SelectMany(line => Regex.Matches(line, @"^using (?:static |\w+ = )?SensorForwarder\.([\w.]+);|[^.\w]SensorForwarder\.([A-Z]\w+)\.[A-Z]"))
+        .Select(match => Trim(match.Groups[1].Success ? match.Groups[1].Value : match.Groups[2].Value))
+        .Distinct();
+
+    // "using static" and aliases name a type behind the namespace.
+    static string Trim(string name)
+    {
+        var parts = name.Split('.');
+        var folder = Path.Combine(Configuration.WrittenFile.Root, SourceFiles.Module);
+        var count = 0;
+        while (count < parts.Length && Directory.Exists(folder = Path.Combine(folder, parts[count]))) count++;
+        return string.Join('.', parts[..Math.Max(1, count)]);
+    }
+
+    static bool IsAllowed(string path, string used)
+    {
+        if (path is "Program.cs" or "Module.cs") return true;
+        var own = (Path.GetDirectoryName(path) ?? "").Replace('/', '.');
+        var (ownTop, usedTop) = (own.Split('.')[0], used.Split('.')[0]);
+        if (ownTop == usedTop) return !used.StartsWith(own + ".", StringComparison.Ordinal);
+        return ownTop.Length > 0 && Layer(usedTop) >= 0 && Layer(usedTop) < Layer(ownTop);
+    }
+
+    static int Layer(string folder) => Array.FindIndex(Layers, layer => layer.Contains(folder));
+}

@@ -52,10 +52,11 @@ internal static partial class VolumeAccess
             return null;
         if (Marshal.GetLastPInvokeError() == ReadOnlyFileSystem)
             return $"{path} is mounted read-only; mount it read-write (docker: without ':ro')";
-        var (user, group) = FileOwner.OfProcess();
-        var (ownerUser, ownerGroup, mode) = FileOwner.Of(path) ?? default;
-        return $"{path} has owner {ownerUser}:{ownerGroup} and mode {Convert.ToString(mode, 8).PadLeft(4, '0')}, "
-            + $"and this process runs as {user}:{group}; run 'chown -R {user}:{group}' on that directory of the host, "
+        var (user, group) = FileStatus.OfProcess();
+        var owner = FileStatus.Of(path) is { } status
+            ? $"has owner {status.User}:{status.Group} and mode {status.Mode}"
+            : "can't be used";
+        return $"{path} {owner}, and this process runs as {user}:{group}; run 'chown -R {user}:{group}' on that directory of the host, "
             + "or run the container as its owner";
     }
 

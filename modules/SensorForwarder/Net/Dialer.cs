@@ -34,7 +34,8 @@ internal sealed class Dialer(TimeProvider timeProvider, Func<string, Cancellatio
         ConnectAsync(host, port, timeout, objectTo: null, cancellationToken);
 
     async Task<Socket> ConnectAsync(
-        string host, int port, TimeSpan timeout, Func<IPAddress, string?>? objectTo, CancellationToken cancellationToken)
+        string host, int port, TimeSpan timeout, Func<IPAddress, string?>? objectTo,
+        CancellationToken cancellationToken)
     {
         var (found, objection) = await _names.FindAsync(host, cancellationToken);
         var addresses = found.Where(address => objectTo?.Invoke(address) is null).ToArray();
@@ -64,7 +65,8 @@ internal sealed class Dialer(TimeProvider timeProvider, Func<string, Cancellatio
     /// one. The caller limits the time for TLS and for a proxy's tunnel.</summary>
     /// <param name="connectTimeout">See <see cref="ConnectAsync(string, int, TimeSpan, CancellationToken)"/>.</param>
     /// <param name="connected">Called whenever a TCP connection is open, before TLS.</param>
-    /// <param name="rule">For a connection, why an address of the host is not allowed; null: all are, or this one is.</param>
+    /// <param name="rule">For a connection, why an address of the host is not allowed; null: all are,
+    /// or this one is.</param>
     public SocketsHttpHandler NewHandler(
         TimeSpan connectTimeout,
         Action? connected = null,

@@ -153,7 +153,7 @@ internal sealed class TlsFiles
     sealed class Part<T>
         where T : class
     {
-        FileStamp?[] _stamps = [];
+        FileStatus?[] _stamps = [];
         byte[][] _contents = [];
 
         /// <summary>What was read last that was good.</summary>
@@ -165,7 +165,7 @@ internal sealed class TlsFiles
         /// <summary>Whether there is a new value.</summary>
         public bool Look(NamedFile[] files, Func<byte[][], T> read)
         {
-            FileStamp?[] stamps = [.. files.Select(file => FileStamp.Of(file.Path))];
+            FileStatus?[] stamps = [.. files.Select(file => FileStatus.Of(file.Path))];
             if (Fault is null && !stamps.Contains(null) && stamps.SequenceEqual(_stamps)) return false;
             _stamps = stamps;
             try
@@ -184,7 +184,7 @@ internal sealed class TlsFiles
             }
         }
 
-        static byte[] ReadAll(NamedFile file, FileStamp? stamp)
+        static byte[] ReadAll(NamedFile file, FileStatus? stamp)
         {
             // A pipe, say, would hold up whoever opens it.
             if (stamp?.IsRegularFile == false) throw new BadFileException($"{file} is not a regular file");

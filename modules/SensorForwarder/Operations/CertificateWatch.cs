@@ -56,8 +56,8 @@ internal sealed class CertificateWatch : BackgroundService
     {
         foreach (var key in _keys)
         {
-            if (FileStamp.Of(key.Path) is { IsReadByOthers: true } stamp && _exposed.Add(key.Path))
-                Log.KeyExposed(_logger, key, stamp.Mode, FileStamp.ProcessUser);
+            if (FileStatus.Of(key.Path) is { IsReadByOthers: true } stamp && _exposed.Add(key.Path))
+                Log.KeyExposed(_logger, key, stamp.Mode, FileStatus.OfProcess().User);
         }
 
         foreach (var (files, expiry) in _tls)

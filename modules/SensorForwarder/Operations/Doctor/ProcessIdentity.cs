@@ -10,12 +10,12 @@ internal sealed partial record ProcessIdentity(uint User, IReadOnlyList<uint> Gr
         var count = getgroups(0, []);
         var groups = new uint[Math.Max(count, 0)];
         if (count > 0) _ = getgroups(count, groups);
-        var (user, group) = FileOwner.OfProcess();
+        var (user, group) = FileStatus.OfProcess();
         return new(user, [.. groups.Append(group).Distinct().Order()]);
     }
 
     /// <summary>The group that a file belongs to; null when it can't be asked.</summary>
-    public static uint? GroupOf(string path) => FileOwner.Of(path)?.Group;
+    public static uint? GroupOf(string path) => FileStatus.Of(path)?.Group;
 
     [LibraryImport("libc")]
     private static partial int getgroups(int size, [Out] uint[] list);

@@ -30,7 +30,7 @@ internal sealed partial class FileRoots(SensorRoots roots)
         using var place = Open(path, PathOnly, out var error);
         if (place.IsInvalid) throw LeadsOutside(path) ? Outside(path) : FaultOf(error, path);
         if (!IsInside(place)) throw Outside(path);
-        if (!IsRegular(place))
+        if (FileStatus.Of(place) is not { IsRegularFile: true })
         {
             throw new SensorFault(
                 FaultReason.Denied, $"{path} is a directory, FIFO, socket or device; only regular files are read");
@@ -69,7 +69,8 @@ internal sealed partial class FileRoots(SensorRoots roots)
     /// </summary>
     bool IsOfProcess(string path) => OfProcess().IsMatch(path)
         || ((string[])[roots.Proc, RealPath(roots.Proc) ?? roots.Proc]).Any(proc =>
-            path.StartsWith($"{proc}/", StringComparison.Ordinal) && OfProcess().IsMatch($"/proc{path[proc.Length..]}"));
+            path.StartsWith($"{proc}/", StringComparison.Ordinal)
+                && OfProcess().IsMatch($"/proc{path[proc.Length..]}"));
 
     static bool IsBelow(string path, IEnumerable<string> directories) => directories.Any(
         directory => $"{path}/".StartsWith($"{directory.TrimEnd('/')}/", StringComparison.Ordinal));
@@ -92,16 +93,6 @@ internal sealed partial class FileRoots(SensorRoots roots)
         return new(handle, ownsHandle: true);
     }
 
-    /// <summary>statx(2) has the same layout everywhere.</summary>
-    static bool IsRegular(SafeFileHandle place)
-    {
-        const int EmptyPath = 0x1000, StatxBytes = 256, Mode = 28, TypeMask = 0xF000, Regular = 0x8000;
-        const uint Type = 1;
-        var buffer = new byte[StatxBytes];
-        return statx((int)place.DangerousGetHandle(), "", EmptyPath, Type, buffer) == 0
-            && (BitConverter.ToUInt16(buffer, Mode) & TypeMask) == Regular;
-    }
-
     static SensorFault FaultOf(int error, string path) => error == AccessDenied
         ? new(FaultReason.Denied, $"{path}: this process may not read it; its mode and group decide that")
         : SensorFault.From(new IOException(new Win32Exception(error).Message, error), path);
@@ -111,7 +102,4 @@ internal sealed partial class FileRoots(SensorRoots roots)
 
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int open(string path, int flags);
-
-    [LibraryImport("libc", StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int statx(int directory, string path, int flags, uint mask, [Out] byte[] buffer);
 }

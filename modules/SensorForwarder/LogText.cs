@@ -8,15 +8,17 @@ internal static class LogText
 {
     public const int MaxLength = 200;
 
-    // The longest name of a setting has 24 characters. Keys and tokens are longer.
+    // Keys and tokens are longer than any word that a value may be.
+    const int MaxWordLength = 12;
     const int MaxQuotedLength = 32;
     const int MaxJsonLength = 60;
 
-    /// <summary>A value as it was given, in quotes, if it is a word. A value that may hold a password or a key, as URLs,
-    /// connection strings and headers do, is only described.</summary>
+    /// <summary>A value as it was given, in quotes, if it is a word. A value that may hold a password or a key, as
+    /// URLs, connection strings and headers do, is only described.</summary>
     public static string Quote(string text) => IsWord(text) ? $"'{text}'" : Describe(text);
 
-    /// <summary>The same for a value of a JSON document, with JSON's quotes; numbers and words in lists and objects stay.</summary>
+    /// <summary>The same for a value of a JSON document, with JSON's quotes; numbers and words in
+    /// lists and objects stay.</summary>
     public static string Quote(JsonElement value) => value.ValueKind switch
     {
         _ when value.GetRawText() is var raw && raw.Length <= MaxJsonLength && IsOfWords(value) => Clean(raw),
@@ -27,14 +29,19 @@ internal static class LogText
     };
 
     /// <summary>A key or a name as it was given, if it is a word.</summary>
-    public static string Name(string text) => text.Length > 0 && IsWord(text) ? text : Describe(text);
+    public static string Name(string text) =>
+        text.Length > 0 && (IsWord(text) || (text.Length <= MaxQuotedLength && text.All(char.IsAsciiLetter)))
+            ? text
+            : Describe(text);
 
     /// <summary>A moment, to the second, in UTC.</summary>
-    public static string Show(DateTimeOffset time) => time.UtcDateTime.ToString("yyyy-MM-dd HH:mm:ss'Z'", CultureInfo.InvariantCulture);
+    public static string Show(DateTimeOffset time) =>
+        time.UtcDateTime.ToString("yyyy-MM-dd HH:mm:ss'Z'", CultureInfo.InvariantCulture);
 
     public static string Clean(string text) => Clean(text, Math.Min(text.Length, MaxLength));
 
-    /// <summary>A text of several sentences: what is too long ends with a whole word, and says that there is more.</summary>
+    /// <summary>A text of several sentences: what is too long ends with a whole word, and says
+    /// that there is more.</summary>
     public static string CleanSentences(string text, int maxLength)
     {
         const string More = " ..";
@@ -49,22 +56,27 @@ internal static class LogText
     static string Describe(string text) => $"a text of {text.Length} characters";
 
     static bool IsWord(string text) => text.Length <= MaxQuotedLength
-        && text.All(static c => char.IsLetterOrDigit(c) || c is ' ' or '.' or '_' or '-' or '+');
+        && text.Split([' ', '.', '_', '-', '+']).All(
+            static part => part.Length <= MaxWordLength && part.All(char.IsLetterOrDigit));
 
     static bool IsOfWords(JsonElement value) => value.ValueKind switch
     {
         JsonValueKind.String => IsWord(value.GetString()!),
         JsonValueKind.Array => value.EnumerateArray().All(IsOfWords),
-        JsonValueKind.Object => value.EnumerateObject().All(property => IsWord(property.Name) && IsOfWords(property.Value)),
+        JsonValueKind.Object =>
+            value.EnumerateObject().All(property => IsWord(property.Name) && IsOfWords(property.Value)),
         _ => true,
     };
 
     static string Clean(string text, int length) => string.Create(length, text, static (target, source) =>
     {
         for (var i = 0; i < target.Length; i++)
-            target[i] = char.IsControl(source[i]) || char.IsSurrogate(source[i]) || Reorders(source[i]) ? ' ' : source[i];
+            target[i] = char.IsControl(source[i]) || char.IsSurrogate(source[i]) || Reorders(source[i])
+                ? ' '
+                : source[i];
     });
 
     /// <summary>Whether it lets what follows look as if it stood elsewhere, or on another line.</summary>
-    static bool Reorders(char c) => c is '\u061C' or '\u200E' or '\u200F' or (>= '\u2028' and <= '\u202E') or (>= '\u2066' and <= '\u2069');
+    static bool Reorders(char c) =>
+        c is '\u061C' or '\u200E' or '\u200F' or (>= '\u2028' and <= '\u202E') or (>= '\u2066' and <= '\u2069');
 }

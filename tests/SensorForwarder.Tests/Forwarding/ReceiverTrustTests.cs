@@ -1,3 +1,4 @@
+using System.Net;
 using System.Security.Cryptography.X509Certificates;
 using System.Text.Json.Nodes;
 using Microsoft.AspNetCore.Builder;
@@ -10,6 +11,7 @@ using SensorForwarder.Buffer;
 using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
 using SensorForwarder.Forwarding;
+using SensorForwarder.Net;
 using SensorForwarder.Tests.Buffer;
 using SensorForwarder.Tests.Configuration;
 using SensorForwarder.Tests.Support;
@@ -229,6 +231,17 @@ public sealed class ReceiverTrustTests
         var result = await SendAsync(Boot(), new("http://169.254.169.254:1/"));
         Assert.Equal((SendOutcome.Retry, true), (result.Outcome, result.NotSent));
         Assert.Contains("169.254.169.254 is a link-local address", result.Reason, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_name_that_leads_to_a_link_local_address_is_not_connected_to()
+    {
+        IPAddress[] addresses = [IPAddress.Parse("169.254.1.1"), IPAddress.Parse("::ffff:169.254.1.1")];
+        var dialer = new Dialer(TimeProvider.System, (_, _) => Task.FromResult(addresses));
+        using var sink = new HttpSink(Boot().Http, TimeProvider.System, dialer);
+        var result = await sink.SendAsync(Batch, new() { HttpEndpoint = new("http://rebound.test:1/") }, Token);
+        Assert.True(result is { Outcome: SendOutcome.Retry, NotSent: true }, result.ToString());
+        Assert.Contains("169.254.1.1 is a link-local address", result.Reason, StringComparison.Ordinal);
     }
 
     [Fact]

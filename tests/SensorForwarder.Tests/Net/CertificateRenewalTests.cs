@@ -35,6 +35,9 @@ public sealed class CertificateRenewalTests : IDisposable
     static Batch Batch { get; } = new BatchEncoder("pi", "module", () => "epoch").Encode(
         [new BufferedReading(1, BufferFixture.Noon, Encoding.UTF8.GetBytes("\"x\""))], int.MaxValue);
 
+    HttpSink NewSink(Uri url) => new(
+        Boot([.. _tls.HttpVariables, ("Http__SecretsFor", url.GetLeftPart(UriPartial.Authority))]).Http, TimeProvider.System);
+
     static Task<SendResult> SendAsync(HttpSink sink, Uri url) =>
         sink.SendAsync(Batch, new() { HttpEndpoint = url }, Token);
 
@@ -63,7 +66,7 @@ public sealed class CertificateRenewalTests : IDisposable
             _requests.Enqueue(($"{certificate.Subject} of {certificate.Issuer}", context.Connection.Id));
             return Task.CompletedTask;
         });
-        using var sink = new HttpSink(Boot(_tls.HttpVariables).Http, TimeProvider.System);
+        using var sink = NewSink(receiver.Url);
         for (var i = 0; i < 2; i++) Assert.Equal(new(SendOutcome.Accepted), await SendAsync(sink, receiver.Url));
         _tls.ReplaceAuthority();
         _tls.Write("pi-7 renewed", replacement);
@@ -93,7 +96,7 @@ public sealed class CertificateRenewalTests : IDisposable
     {
         _tls.Write("pi-7");
         await using var receiver = await ReceiveAsync();
-        using var sink = new HttpSink(Boot(_tls.HttpVariables).Http, TimeProvider.System);
+        using var sink = NewSink(receiver.Url);
         Assert.Equal(new(SendOutcome.Accepted), await SendAsync(sink, receiver.Url));
 
         var path = Path.Combine(_tls.Directory, name);
@@ -128,7 +131,7 @@ public sealed class CertificateRenewalTests : IDisposable
     {
         _tls.Write("pi-7");
         await using var receiver = await ReceiveAsync();
-        using var sink = new HttpSink(Boot(_tls.HttpVariables).Http, TimeProvider.System);
+        using var sink = NewSink(receiver.Url);
         Assert.Equal(new(SendOutcome.Accepted), await SendAsync(sink, receiver.Url));
         _tls.Write("pi-7 renewed");
         File.Delete(_tls.CaFile);
@@ -152,7 +155,7 @@ public sealed class CertificateRenewalTests : IDisposable
         File.Move(path, $"{path}.later");
         if (isEmpty) await File.WriteAllTextAsync(path, "", Token);
         await using var receiver = await ReceiveAsync();
-        using var sink = new HttpSink(Boot(_tls.HttpVariables).Http, TimeProvider.System);
+        using var sink = NewSink(receiver.Url);
         var result = await SendAsync(sink, receiver.Url);
         Assert.Equal((SendOutcome.Retry, true), (result.Outcome, result.NotSent));
         Assert.StartsWith($"{variable}: '{path}' ", result.Reason, StringComparison.Ordinal);
@@ -168,7 +171,7 @@ public sealed class CertificateRenewalTests : IDisposable
     [Fact]
     public async Task A_sink_without_its_files_is_ready_again_as_soon_as_they_are_there()
     {
-        using var sink = new HttpSink(Boot(_tls.HttpVariables).Http, TimeProvider.System);
+        using var sink = NewSink(new("https://127.0.0.1:9/"));
         var settings = new ForwardingSettings { HttpEndpoint = new("https://127.0.0.1:9/") };
         Assert.True(sink.IsReady(settings));
         Assert.Equal(SendOutcome.Retry, (await sink.SendAsync(Batch, settings, Token)).Outcome);
@@ -186,7 +189,7 @@ public sealed class CertificateRenewalTests : IDisposable
         File.Delete(_tls.CaFile);
         using (var mkfifo = Process.Start("mkfifo", [_tls.CaFile])) await mkfifo.WaitForExitAsync(Token);
         await using var receiver = await ReceiveAsync();
-        using var sink = new HttpSink(Boot(_tls.HttpVariables).Http, TimeProvider.System);
+        using var sink = NewSink(receiver.Url);
         var result = await SendAsync(sink, receiver.Url).WaitAsync(Until.Limit, TimeProvider.System, Token);
         Assert.Equal(SendOutcome.Retry, result.Outcome);
         Assert.Equal($"Http__CaFile: '{_tls.CaFile}' is not a regular file", result.Reason);

@@ -23,7 +23,7 @@ internal sealed record MalformedUrl(string Text, string Secret)
     /// <summary>Any of them: of any length, with one character too many or too few, and passwords that end a part of a URL.</summary>
     public static Gen<MalformedUrl> Any { get; } =
         from form in Gen.Int[0, Forms.Length - 1]
-        from secret in Gen.Int[0, Letters.Length - 1].Array[SecretLength].Select(indexes => string.Concat(indexes.Select(i => Letters[i])))
+        from secret in Gen.Int[0, Letters.Length - 1].Array[SecretLength].Select(Spell)
         from before in OneOf(Breaks)
         from after in OneOf(Breaks)
         from padding in Gen.OneOf(Gen.Const(0), Gen.Int[0, 300], Gen.Const(3_000))
@@ -46,6 +46,9 @@ internal sealed record MalformedUrl(string Text, string Secret)
         if (padding.Length > 0) text = inFront && at >= 0 ? text.Insert(at + 2, padding) : text + padding;
         return new(text, secret);
     }
+
+    // With a digit in it: a word of letters may be a misspelled name, which is shown.
+    static string Spell(int[] indexes) => string.Concat(indexes.Select((index, i) => i == SecretLength / 2 ? '7' : Letters[index]));
 
     static Gen<string> OneOf(string[] choices) => Gen.Int[0, choices.Length - 1].Select(i => choices[i]);
 }

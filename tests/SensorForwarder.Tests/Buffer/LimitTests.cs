@@ -16,7 +16,7 @@ public sealed class LimitTests : IDisposable
     public async Task Thinning_keeps_the_whole_time_span_and_every_peak_within_the_bytes()
     {
         // A year at regular steps; 64 MB is the size that the documentation promises.
-        var megabytes = Tier.Size("TEST_BUFFER_YEAR_MEGABYTES", quick: 2, full: 4, deep: 64);
+        var megabytes = Tier.Size("TEST_BUFFER_YEAR_MEGABYTES", quick: 4, full: 4, deep: 64);
         var readings = megabytes * 60_000;
         var step = TimeSpan.FromDays(365) / readings;
         await using var buffer = await _fixture.OpenAsync(Small with { MaxBytes = (long)megabytes << 20 });

@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using System.Globalization;
 using System.Text.RegularExpressions;
 using SensorForwarder.Buffer;
 using SensorForwarder.Sensors;
@@ -10,7 +9,7 @@ namespace SensorForwarder.Tests.Buffer;
 /// <summary>
 /// Damage to one number of the file format: each varint of a record, cell pointers, overflow pages and page headers,
 /// with numbers of every length, canonical and not. Opening never throws, and only what was hit is lost.
-/// TEST_BUFFER_RECORD_MUTATIONS=100000 tries every number in every place.
+/// TEST_BUFFER_RECORD_MUTATIONS=1000000 tries every number in every place.
 /// </summary>
 public sealed partial class RecordMutationTests
 {
@@ -28,8 +27,8 @@ public sealed partial class RecordMutationTests
     [Fact]
     public async Task Any_number_in_any_place_of_the_file_costs_only_what_was_hit()
     {
-        var count = Parameter("TEST_BUFFER_RECORD_MUTATIONS", 250);
-        var seed = Parameter("TEST_SEED", Environment.TickCount);
+        var count = Tier.Size("TEST_BUFFER_RECORD_MUTATIONS", quick: 250, full: 1_000, deep: 20_000);
+        var seed = Tier.Seed ?? Environment.TickCount;
         using var original = new BufferFixture(inMemory: true);
         await MakeAsync(original);
         var clean = await File.ReadAllBytesAsync(original.DatabasePath, BufferFixture.Token);
@@ -155,9 +154,6 @@ public sealed partial class RecordMutationTests
             $"{lost.Count} readings that were not hit are lost, {lost.FirstOrDefault()} first; "
             + $"{buffer.GetStatus().Salvage}");
     }
-
-    static int Parameter(string name, int standard) =>
-        int.Parse(Environment.GetEnvironmentVariable(name) ?? $"{standard}", CultureInfo.InvariantCulture);
 
     static Task<TelemetryBuffer> OpenAsync(BufferFixture fixture, bool inPieces) =>
         fixture.OpenAsync(with: o => o with { SalvagedAtOnceBytes = inPieces ? 0 : 1L << 30 });

@@ -10,8 +10,8 @@ internal static class Backoff
     /// <summary>The shortest delay, so that a draw near zero is not a busy loop.</summary>
     public static readonly TimeSpan Floor = TimeSpan.FromMilliseconds(100);
 
-    /// <summary>The largest part of an outage that a device waits once it is over: long enough to keep a fleet apart, which
-    /// spreads over it, and short enough to be no outage itself.</summary>
+    /// <summary>The largest part of an outage that a device waits once it is over: long enough to keep a fleet apart,
+    /// which spreads over it, and short enough to be no outage itself.</summary>
     public const double OutageShare = 0.25;
 
     // So that a short outage is no reason to hurry either.
@@ -31,9 +31,9 @@ internal static class Backoff
         return TimeSpan.FromSeconds(floor + ((bound - floor) * random));
     }
 
-    /// <summary>How long to wait before the next attempt while nobody is reached: no longer than after as many failures of
-    /// another kind, and no longer than <see cref="OutageShare"/> of the outage so far, or 1 s. Whenever the outage ends,
-    /// the next attempt comes within that share of it.</summary>
+    /// <summary>How long to wait before the next attempt while nobody is reached: no longer than after as many failures
+    /// of another kind, and no longer than <see cref="OutageShare"/> of the outage so far, or 1 s. Whenever the outage
+    /// ends, the next attempt comes within that share of it.</summary>
     /// <param name="attempt">Failures in a row so far, from 1.</param>
     /// <param name="outage">How long nobody has been reached.</param>
     /// <param name="baseDelay">Bound of the first delay.</param>

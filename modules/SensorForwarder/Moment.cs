@@ -1,8 +1,9 @@
 namespace SensorForwarder;
 
 /// <summary>
-/// A moment since the start, by a clock that never steps. The wall clock may have been wrong then and be set since, by decades
-/// on a device without a battery for it: the time of a moment is that of the clock as it is now, and so fits to it.
+/// A moment since the start, by a clock that never steps. The wall clock may have been wrong then and be set since, by
+/// decades on a device without a battery for it: the time of a moment is that of the clock as it is now, and so fits to
+/// it.
 /// </summary>
 internal readonly record struct Moment(long Timestamp)
 {
@@ -15,6 +16,7 @@ internal readonly record struct Moment(long Timestamp)
     public DateTimeOffset Time(TimeProvider timeProvider)
     {
         var time = timeProvider.GetUtcNow() - Age(timeProvider);
-        return DateTimeOffset.FromUnixTimeMilliseconds((long)Math.Round((time - DateTimeOffset.UnixEpoch).TotalMilliseconds));
+        return DateTimeOffset.FromUnixTimeMilliseconds(
+            (long)Math.Round((time - DateTimeOffset.UnixEpoch).TotalMilliseconds));
     }
 }

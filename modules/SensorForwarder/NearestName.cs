@@ -1,7 +1,8 @@
 namespace SensorForwarder;
 
 /// <summary>Finds what somebody may have meant who wrote a name that there is not.</summary>
-/// <param name="Name">The known name with the fewest edits from what was written, case left aside, or one that begins so.</param>
+/// <param name="Name">The known name with the fewest edits from what was written, case left aside, or
+/// one that begins so.</param>
 /// <param name="IsNear">It is likely that this was meant.</param>
 internal readonly record struct NearestName(string Name, bool IsNear)
 {
@@ -17,7 +18,8 @@ internal readonly record struct NearestName(string Name, bool IsNear)
     public static NearestName Find(string written, IReadOnlyCollection<string> known)
     {
         var name = written.Length > MaxLength ? written[..MaxLength] : written;
-        if (name.Length >= MinPrefixLength && known.FirstOrDefault(candidate => candidate.StartsWith(name, StringComparison.OrdinalIgnoreCase)) is { } longer)
+        if (name.Length >= MinPrefixLength && known.FirstOrDefault(
+            candidate => candidate.StartsWith(name, StringComparison.OrdinalIgnoreCase)) is { } longer)
             return new(longer, true);
         var nearest = known.MinBy(candidate => Distance(candidate, name))!;
         return new(nearest, written.Length <= MaxLength && Distance(nearest, name) <= Math.Max(2, nearest.Length / 3));

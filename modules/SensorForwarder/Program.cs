@@ -50,7 +50,8 @@ foreach (var entry in EnvironmentProxy.Current.Problems) Log.NoProxyEntry(log, e
 
 // Nothing works without the buffer, so it comes first, however long the volume takes.
 var guard = new RequestGuard([Environment.MachineName, .. boot.WebAllowedHosts]);
-if (await VolumeWait.OpenBufferAsync(boot, guard, timeProvider, loggers, stop.Token) is not { } buffer) return ExitCode.Ok;
+if (await VolumeWait.OpenBufferAsync(
+    boot, guard, timeProvider, loggers, stop.Token) is not { } buffer) return ExitCode.Ok;
 await using var opened = buffer;
 
 var builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
@@ -59,8 +60,8 @@ services.AddSingleton<ILoggerFactory>(loggers);
 services.AddSingleton(boot).AddSingleton(timeProvider).AddSingleton(logLevel).AddSingleton(buffer);
 services.AddTransient(_ => new Random());
 
-// edgeAgent and Docker kill what has not stopped within 10 s. This is enough for each part that may have to wait for somebody at the end,
-// and leaves 2 s for the buffer; the readings are committed as soon as sensing has stopped.
+// edgeAgent and Docker kill what has not stopped within 10 s. This is enough for each part that may have to wait for
+// somebody at the end, and leaves 2 s for the buffer; the readings are committed as soon as sensing has stopped.
 services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(1)
     + WebServer.StopPatience + Forwarder.StopPatience + EdgeHubConnection.StopPatience + OtlpExport.StopPatience);
 
@@ -75,7 +76,8 @@ services.AddSingleton(boot.Http).AddSingleton<HttpSink>();
 services.AddSingleton<IReadOnlyDictionary<SinkKind, ISink>>(provider =>
 {
     var sinks = new Dictionary<SinkKind, ISink> { [SinkKind.Http] = provider.GetRequiredService<HttpSink>() };
-    if (provider.GetService<IEdgeHubClient>() is { } client) sinks[SinkKind.IotHub] = new IotHubSink(client, provider.GetRequiredService<UpstreamWatch>());
+    if (provider.GetService<IEdgeHubClient>() is { } client) sinks[SinkKind.IotHub] = new IotHubSink(
+        client, provider.GetRequiredService<UpstreamWatch>());
     return sinks;
 });
 services.AddSingleton<Forwarder>();
@@ -89,10 +91,12 @@ services.AddSingleton<SettingsFile>().AddSingleton<SettingsTrial>();
 // Operations
 services.AddSingleton<StatusWriter>().AddSingleton<DirectMethods>().AddSingleton<Health>();
 services.AddSingleton<ModuleMetrics>().AddSingleton<MetricsText>();
-services.AddSingleton(events).AddSingleton<Trends>().AddSingleton<LinkReport>().AddSingleton<ReadingHistory>().AddSingleton<Dashboard>();
+services.AddSingleton(events).AddSingleton<Trends>().AddSingleton<LinkReport>().AddSingleton<ReadingHistory>()
+    .AddSingleton<Dashboard>();
 services.AddSingleton(guard).AddSingleton<Endpoints>();
 
-// What runs, in this order; it stops in the reverse one: first sensing, then forwarding, then the connection, and last what tells of it.
+// What runs, in this order; it stops in the reverse one: first sensing, then forwarding, then the
+// connection, and last what tells of it.
 services.AddHostedService<CertificateWatch>();
 if (boot.Otlp is { } otlp) services.AddSingleton(otlp).AddHostedService<OtlpExport>();
 if (boot.Identity is { } identity)
@@ -129,7 +133,8 @@ var started = host.Services.GetRequiredService<IHostApplicationLifetime>().Appli
 try
 {
     await host.RunAsync(stop.Token);
-    var late = hosted.OfType<BackgroundService>().Where(service => service.ExecuteTask is { IsCompleted: false }).ToList();
+    var late = hosted.OfType<BackgroundService>().Where(service => service.ExecuteTask is { IsCompleted: false })
+        .ToList();
     if (late.Count > 0) Log.StillRuns(log, string.Join(", ", late.Select(service => service.GetType().Name)));
 }
 catch (OperationCanceledException) when (!started.IsCancellationRequested)

@@ -1,15 +1,16 @@
 namespace SensorForwarder;
 
 /// <summary>
-/// What may be shown of a URL. A password or a key can be in the user part, the query, the fragment and, when the URL is
-/// malformed, anywhere else. Every log line, page and answer shows a URL through this.
+/// What may be shown of a URL. A password or a key can be in the user part, the query, the fragment and, when the URL
+/// is malformed, anywhere else. Every log line, page and answer shows a URL through this.
 /// </summary>
 internal static class UrlText
 {
     // Anything else in front of the first colon may be a user.
     static readonly string[] KnownSchemes =
     [
-        "http", "https", "ftp", "ftps", "sftp", "ws", "wss", "tcp", "tls", "mqtt", "mqtts", "amqp", "amqps", "coap", "coaps",
+        "http", "https", "ftp", "ftps", "sftp", "ws", "wss", "tcp", "tls", "mqtt", "mqtts", "amqp", "amqps", "coap",
+        "coaps",
         "grpc", "unix", "file",
     ];
 
@@ -22,12 +23,14 @@ internal static class UrlText
     public static string Show(Uri url) => url.Query.Length > 1 ? $"{Place(url)}?.." : Place(url);
 
     /// <summary>Scheme, host and port, which say who gets a request: the same text for the same three.</summary>
-    public static string Origin(Uri url) => $"{url.Scheme}://{Bracket(url.IdnHost)}{(url.IsDefaultPort ? "" : $":{url.Port}")}";
+    public static string Origin(Uri url) =>
+        $"{url.Scheme}://{Bracket(url.IdnHost)}{(url.IsDefaultPort ? "" : $":{url.Port}")}";
 
     /// <summary>The origin, to be shown.</summary>
     public static string ShowOrigin(Uri url) => HasSignBehindHost(url) ? $"{url.Scheme}://.." : Origin(url);
 
-    /// <summary>Scheme and host of a URL that was rejected, or a description if they can't be told from its secrets.</summary>
+    /// <summary>Scheme and host of a URL that was rejected, or a description if they can't be
+    /// told from its secrets.</summary>
     public static string Rejected(string text)
     {
         if (!Uri.TryCreate(text, UriKind.Absolute, out var url) || !KnownSchemes.Contains(url.Scheme)

@@ -79,7 +79,8 @@ internal sealed class BatchReader : IDisposable
         _any = connection.Prepare(Any("recorded_at, clock, payload"));
         // The payload is as the encoder made it; what is sealed tells its sensor when it was unsealed.
         _ofSensor = connection.Prepare(Any(
-            "recorded_at, clock, CASE WHEN typeof(payload) = 'blob' OR substr(payload, 1, length(?3)) = ?3 THEN payload END"));
+            "recorded_at, clock, CASE WHEN typeof(payload) = 'blob' OR substr(payload, 1, length(?3)) = ?3 THEN "
+            + "payload END"));
         _time = connection.Prepare(Any("recorded_at, clock"));
         _deadLetters = connection.Prepare("""
             SELECT id, recorded_at, clock, payload, reason, answer, refused_at FROM dead_letter
@@ -96,7 +97,8 @@ internal sealed class BatchReader : IDisposable
     public IReadOnlyList<BufferedReading> PeekAny(long afterId, int maxCount, int maxBytes) =>
         Read(() => ReadBatch(_any, afterId, maxCount, maxBytes));
 
-    /// <summary>Those of one sensor among the rows that <see cref="PeekAny"/> finds, without the cost of the others.</summary>
+    /// <summary>Those of one sensor among the rows that <see cref="PeekAny"/> finds, without the
+    /// cost of the others.</summary>
     /// <param name="maxRows">Rows that are looked at at most, whosever they are.</param>
     public SensorRows PeekSensor(string sensor, long afterId, int maxRows, int maxBytes) => Read(() =>
     {
@@ -116,8 +118,8 @@ internal sealed class BatchReader : IDisposable
     /// <summary>Whether each row has to be unsealed to tell whose it is.</summary>
     public bool IsSealed => _cipher is not null;
 
-    /// <summary>When the first reading after an id was recorded, and in which of <see cref="ClockStretches"/>; of those that
-    /// <see cref="PeekAny"/> finds.</summary>
+    /// <summary>When the first reading after an id was recorded, and in which of <see cref="ClockStretches"/>; of those
+    /// that <see cref="PeekAny"/> finds.</summary>
     public ReadingTime? PeekTime(long afterId) => Read(() =>
     {
         _time.Bind(1, afterId).Bind(2, 1);

@@ -35,7 +35,8 @@ internal sealed class BufferFile : IDisposable
             }
 
             var epoch = connection.QueryText("SELECT value FROM meta WHERE name = 'epoch'") ?? "";
-            var clock = new ReadingClock(timeProvider, options.KernelTime ?? KernelTime.For(timeProvider), QueueStore.LoadClocks(connection));
+            var clock = new ReadingClock(
+                timeProvider, options.KernelTime ?? KernelTime.For(timeProvider), QueueStore.LoadClocks(connection));
             return new(file, epoch, new BatchReader(clock, file.OpenReader, static _ => { }, file.NewCipher()));
         }
         catch (SqliteFailure failure)

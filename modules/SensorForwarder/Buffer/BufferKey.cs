@@ -21,7 +21,8 @@ internal sealed record BufferKey(ReadOnlyMemory<byte> Bytes, string Source)
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new BufferUnavailableException($"{path}: the key can't be read ({e.Message}); check Buffer__KeyFile", e);
+            throw new BufferUnavailableException(
+                $"{path}: the key can't be read ({e.Message}); check Buffer__KeyFile", e);
         }
         if (content.Length == Length)
             return new BufferKey(content, path);

@@ -13,7 +13,8 @@ internal enum WhenFull
     RejectNew,
 }
 
-/// <summary>The tuning that can change while the buffer is open; see <see cref="TelemetryBuffer.ApplyLimits"/>.</summary>
+/// <summary>The tuning that can change while the buffer is open; see
+/// <see cref="TelemetryBuffer.ApplyLimits"/>.</summary>
 internal sealed record BufferLimits
 {
     /// <summary>The smallest <see cref="MaxBytes"/> that still leaves room for the tables and the WAL.</summary>
@@ -31,8 +32,8 @@ internal sealed record BufferLimits
     /// step: setting the wall clock evicts nothing.</summary>
     public TimeSpan MaxAge { get; init; } = TimeSpan.Zero;
 
-    /// <summary>Readings that were delivered stay until they are so old, by the same clock, and go in pieces of an eighth of
-    /// it; earlier when room is needed. 0 (default) keeps none on purpose.</summary>
+    /// <summary>Readings that were delivered stay until they are so old, by the same clock, and go in pieces of an
+    /// eighth of it; earlier when room is needed. 0 (default) keeps none on purpose.</summary>
     public TimeSpan RetainForwarded { get; init; } = TimeSpan.Zero;
 
     /// <summary>What gives way when <see cref="MaxBytes"/> is reached. Default <see cref="WhenFull.Thin"/>.</summary>

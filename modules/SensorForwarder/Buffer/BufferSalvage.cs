@@ -35,9 +35,12 @@ internal sealed class BufferSalvage(
         foreach (var record in scanner.Sketch())
             records.Put(record, withReadings: false);
         CheckKey(records);
-        var lastId = Math.Max(Math.Max(minLastId, Noted(records)), Math.Max(records.LastGivenId, records.AcknowledgedThrough()));
+        var lastId = Math.Max(
+            Math.Max(minLastId, Noted(records)), Math.Max(records.LastGivenId, records.AcknowledgedThrough()));
         // The next segment must not get a number that readings of the damaged file may name.
-        connection.Execute($"INSERT OR IGNORE INTO clock(id, boot_id, offset_ms, synchronized) VALUES({Math.Max(1, records.LastClock)}, '?', 0, 0)");
+        connection.Execute(
+            "INSERT OR IGNORE INTO clock(id, boot_id, offset_ms, synchronized) "
+            + $"VALUES({Math.Max(1, records.LastClock)}, '?', 0, 0)");
         var report = new SalvageReport(timeProvider.GetUtcNow(), reason, 0, 0, keptAs) { IsComplete = false };
         KeepMeta(connection, records, lastId);
         SetMeta(connection, QueueStore.HiddenName, lastId);
@@ -94,7 +97,8 @@ internal sealed class BufferSalvage(
     {
         if (records.Sealed > records.Unopened)
             return;
-        var check = records.Meta.GetValueOrDefault("key_check") as string ?? (records.Unopened > records.Plain ? "?" : null);
+        var check = records.Meta.GetValueOrDefault("key_check") as string
+            ?? (records.Unopened > records.Plain ? "?" : null);
         if (check is not null && DatabaseFile.FaultOfKey(files.Database, options.Key, cipher, check) is { } fault)
             throw new BufferUnavailableException(fault + " (it is damaged as well)");
     }

@@ -29,8 +29,8 @@ internal enum StorageState
 }
 
 /// <summary>What was evicted for one reason since the file was made.</summary>
-/// <param name="Reason"><c>thinned</c>, <c>dropped</c>, <c>expired</c>, <c>rejected</c>, <c>overflow</c>, <c>damaged</c>,
-/// <c>undeliverable</c>.</param>
+/// <param name="Reason"><c>thinned</c>, <c>dropped</c>, <c>expired</c>, <c>rejected</c>, <c>overflow</c>,
+/// <c>damaged</c>, <c>undeliverable</c>.</param>
 /// <param name="Count">Readings.</param>
 /// <param name="BySensor">Readings by sensor name.</param>
 internal sealed record EvictionTotal(string Reason, long Count, IReadOnlyDictionary<string, long> BySensor);
@@ -77,7 +77,8 @@ internal sealed record BufferStatus
     /// <summary>Bytes of all files on the volume, WAL and reserve included.</summary>
     public required long FileBytes { get; init; }
 
-    /// <summary>What all files may take: <c>bufferMaxMegabytes</c>, or what they take and the volume has free, if that is less.</summary>
+    /// <summary>What all files may take: <c>bufferMaxMegabytes</c>, or what they take and the volume has
+    /// free, if that is less.</summary>
     public required long MaxBytes { get; init; }
 
     /// <summary>Bytes of the write-ahead log alone.</summary>
@@ -88,7 +89,8 @@ internal sealed record BufferStatus
     /// <summary>One line on why <see cref="Storage"/> is not Ok, or what is given up; null when all is well.</summary>
     public required string? StorageReason { get; init; }
 
-    /// <summary>What gives way since the bound was reached, until there is clearly more room again; null: nothing.</summary>
+    /// <summary>What gives way since the bound was reached, until there is clearly more
+    /// room again; null: nothing.</summary>
     public required WhenFull? GivesUp { get; init; }
 
     /// <summary>Whether a time service disciplines the wall clock.</summary>

@@ -78,7 +78,8 @@ internal sealed partial class BufferWriter
         Log.GivesUp(_logger, limits.MaxBytes >> 20, BufferStatus.Describe(limits.WhenFull));
     }
 
-    // Giving up itself leaves it so full; when it is clearly less, readings were delivered. Another bound is looked at by itself.
+    // Giving up itself leaves it so full; when it is clearly less, readings were delivered. Another bound
+    // is looked at by itself.
     void EndGivingUp()
     {
         if (Snapshot.GivesUp is null || IsRejecting)
@@ -94,7 +95,8 @@ internal sealed partial class BufferWriter
     double FillOf(StorageBudget budget)
     {
         var (marks, (pages, free)) = (_store!.Marks, _store.CountPages());
-        return (double)(pages - free) * BufferSchema.PageBytes / budget.DatabaseBytes * marks.Depth / Math.Max(1, marks.Depth + marks.DeadRows);
+        return (double)(pages - free) * BufferSchema.PageBytes / budget.DatabaseBytes * marks.Depth
+            / Math.Max(1, marks.Depth + marks.DeadRows);
     }
 
     void Reject(List<IntakeGroup> groups)
@@ -129,14 +131,16 @@ internal sealed partial class BufferWriter
         _upkeep.AfterCommit(store, budget);
     }
 
-    // At once, as long as there is the room that the reserve has left: a database that has to grow could not. Deleting takes a
-    // little room itself, which may not be there; what waits is tried in any case.
+    // At once, as long as there is the room that the reserve has left: a database that has to grow could not. Deleting
+    // takes a little room itself, which may not be there; what waits is tried in any case.
     void ReclaimOnFullVolume(QueueStore store)
     {
         try
         {
             while (store.Marks.DeadRows > 0 && StorageUpkeep.HasFewFreePages(store)
-                && Transact(store => store.IsCheapToReclaim ? ReclaimForRoom(store) : ReclaimPiece(store), isProof: false))
+                && Transact(store => store.IsCheapToReclaim
+                    ? ReclaimForRoom(store)
+                    : ReclaimPiece(store), isProof: false))
             {
                 StorageUpkeep.TryCopyBack(store);
             }

@@ -37,14 +37,16 @@ internal sealed partial class BufferWriter
             AcknowledgeOnFullVolume(budget);
         for (var piece = 1; ; piece++)
         {
-            var note = _requests.Note?.Invoke() ?? _writtenNote; // taken first, so that it never runs ahead of the acknowledgements
+            // taken first, so that it never runs ahead of the acknowledgements
+            var note = _requests.Note?.Invoke() ?? _writtenNote;
             var groups = _intake.Take(budget.TransactionBytes);
             var isLast = piece >= MaxPiecesBeforeCommands || !_intake.TryPeek(out _, out _);
             var (acknowledgements, commands) = _requests.Take(withCommands: isLast);
             var documents = _requests.TakeDocuments(); // after the readings: never older than what they say
             try
             {
-                var (bytes, readings, keptBytes) = (groups.Sum(g => (long)g.LiveBytes), groups.Sum(g => g.Live), KeptBytes(acknowledgements));
+                var (bytes, readings, keptBytes) = (
+                    groups.Sum(g => (long)g.LiveBytes), groups.Sum(g => g.Live), KeptBytes(acknowledgements));
                 if (_upkeep.IsReserveInUse(budget) && !Evictor.FitsFreePages(_store!, bytes, readings))
                     throw new SqliteFailure(raw.SQLITE_FULL, raw.SQLITE_FULL, "what room is left is for deletions");
                 if (!MakeRoom(budget, bytes, readings, keptBytes))
@@ -68,7 +70,8 @@ internal sealed partial class BufferWriter
     }
 
     void CommitPiece(
-        List<IntakeGroup> groups, List<Acknowledgement> acknowledgements, bool keeps, Dictionary<string, ReadOnlyMemory<byte>> documents,
+        List<IntakeGroup> groups, List<Acknowledgement> acknowledgements, bool keeps,
+        Dictionary<string, ReadOnlyMemory<byte>> documents,
         List<WriterCommand> commands, string note)
     {
         var store = _store!;

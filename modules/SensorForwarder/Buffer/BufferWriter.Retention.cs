@@ -44,7 +44,8 @@ internal sealed partial class BufferWriter
     long RowBytes()
     {
         var (marks, (pages, free)) = (_store!.Marks, _store.CountPages());
-        return Math.Max(AssumedRowBytes, (pages - free) * BufferSchema.PageBytes / Math.Max(1, marks.Depth + marks.DeadRows));
+        return Math.Max(AssumedRowBytes, (pages - free) * BufferSchema.PageBytes
+            / Math.Max(1, marks.Depth + marks.DeadRows));
     }
 
     // In pieces of an eighth of their time: the fewer times rows are deleted, the fewer pages are written for it.

@@ -44,7 +44,8 @@ internal sealed partial class BufferWriter : IDisposable
         _timeProvider = timeProvider;
         _logger = logger;
         _timer = timeProvider.CreateTimer(
-            static writer => ((BufferWriter)writer!)._wake.Set(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+            static writer =>
+                ((BufferWriter)writer!)._wake.Set(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         _ledger.Reload(store);
         Snapshot = new WriterSnapshot(store.Marks, 0, 0, 0);
         _thread = new Thread(Run) { Name = "buffer writer", IsBackground = true };

@@ -2,7 +2,8 @@ namespace SensorForwarder.Buffer;
 
 /// <summary>One reading as it waits in the buffer.</summary>
 /// <param name="Id">Counts up from 1 inside an epoch; never names two readings.</param>
-/// <param name="RecordedAt">When it was measured, UTC; already repaired where the clock was set after the reading.</param>
+/// <param name="RecordedAt">When it was measured, UTC; already repaired where the clock was
+/// set after the reading.</param>
 /// <param name="Payload">The UTF-8 JSON of <c>data</c>. Valid as long as it is referenced; shares its array with the
 /// other readings of the batch.</param>
 internal readonly record struct BufferedReading(long Id, DateTimeOffset RecordedAt, ReadOnlyMemory<byte> Payload);

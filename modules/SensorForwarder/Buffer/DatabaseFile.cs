@@ -5,8 +5,8 @@ using SQLitePCL;
 namespace SensorForwarder.Buffer;
 
 /// <summary>
-/// Opens the database whatever state it is in: new, whole, left behind by a crash, damaged, foreign, or in the middle of
-/// a salvage. Never deletes a readable row, never fails for the same damage twice. Owned by the writer.
+/// Opens the database whatever state it is in: new, whole, left behind by a crash, damaged, foreign, or in the middle
+/// of a salvage. Never deletes a readable row, never fails for the same damage twice. Owned by the writer.
 /// </summary>
 internal sealed class DatabaseFile(
     VolumeFiles files, BufferOptions options, TimeProvider timeProvider, ILogger logger)
@@ -108,7 +108,8 @@ internal sealed class DatabaseFile(
 
     /// <summary>Why an encrypted file can't be used with this key; null when it can.</summary>
     public static string? FaultOfKey(string path, BufferKey? key, PayloadCipher? cipher, string check) => cipher is null
-        ? $"{path}: is encrypted and no key is given; set Buffer__KeyFile or Buffer__Encryption as it was, or move the file away"
+        ? $"{path}: is encrypted and no key is given; set Buffer__KeyFile or Buffer__Encryption as it was, or move the "
+            + "file away"
         : cipher.Fits(check)
             ? null
             : $"{path}: {key} is not the key that it was made with; put the right one there, or move the file away";
@@ -178,7 +179,8 @@ internal sealed class DatabaseFile(
             VerifyKey(connection);
             var store = new QueueStore(connection, NewCipher());
             Pending = SalvageProgress.Parse(store.GetMeta(SalvageProgress.Name));
-            Salvage = Pending?.ToReport(isComplete: false) ?? SalvageReport.Parse(store.GetMeta(SalvageReport.MetaName));
+            Salvage = Pending?.ToReport(isComplete: false)
+                ?? SalvageReport.Parse(store.GetMeta(SalvageReport.MetaName));
             return store;
         }
         catch

@@ -20,7 +20,8 @@ internal sealed class EvictionLedger
 
     readonly Lock _gate = new();
 
-    // Guarded by _gate: what was counted, what the running transaction writes of it, and the file's own as it was read back.
+    // Guarded by _gate: what was counted, what the running transaction writes of it, and the file's own as
+    // it was read back.
     Dictionary<(string Reason, string Sensor), long> _noted = [];
     Dictionary<(string Reason, string Sensor), long> _writing = [];
     IReadOnlyList<EvictionTotal> _totals = [];
@@ -60,12 +61,14 @@ internal sealed class EvictionLedger
     /// <summary>Counts evicted rows, in the running transaction.</summary>
     /// <param name="isAnnounced">The receiver need not be told.</param>
     public static void Add(
-        QueueStore store, string reason, IReadOnlyDictionary<string, long> bySensor, long? firstId, long? lastId, bool isAnnounced = false)
+        QueueStore store, string reason, IReadOnlyDictionary<string, long> bySensor, long? firstId, long? lastId,
+        bool isAnnounced = false)
     {
         store.HasEvicted = true;
         using var upsert = store.Connection.PrepareOnce("""
             INSERT INTO evicted(reason, sensor, total, announced, first_id, last_id) VALUES(?1, ?2, ?3, ?6, ?4, ?5)
-            ON CONFLICT(reason, sensor) DO UPDATE SET total = total + excluded.total, announced = announced + excluded.announced,
+            ON CONFLICT(reason, sensor) DO UPDATE SET
+              total = total + excluded.total, announced = announced + excluded.announced,
                 first_id = min(coalesce(first_id, excluded.first_id), coalesce(excluded.first_id, first_id)),
                 last_id = max(coalesce(last_id, excluded.last_id), coalesce(excluded.last_id, last_id))
             """);
@@ -142,7 +145,8 @@ internal sealed class EvictionLedger
     static long Total(IEnumerable<long> counts) =>
         (long)decimal.Clamp(counts.Sum(count => (decimal)count), 0, long.MaxValue);
 
-    /// <summary>Adds a <c>gap</c> entry a reason to the queue for what is not announced yet, in the running transaction.
+    /// <summary>Adds a <c>gap</c> entry a reason to the queue for what is not announced yet, in the running
+    /// transaction.
     /// </summary>
     public static int Announce(QueueStore store, string epoch, DateTimeOffset now, int clock)
     {

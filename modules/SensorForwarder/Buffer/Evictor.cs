@@ -26,7 +26,8 @@ internal sealed class Evictor(ReadingClock clock)
 
     /// <summary>Deletes a piece of the oldest readings, in the running transaction.</summary>
     /// <returns>How many.</returns>
-    public static int DropOldest(QueueStore store) => Evict(store, EvictionLedger.Dropped, PieceRows, static (_, _) => true);
+    public static int DropOldest(QueueStore store) =>
+        Evict(store, EvictionLedger.Dropped, PieceRows, static (_, _) => true);
 
     /// <summary>Halves the resolution of a piece of the old readings, in the running transaction.</summary>
     /// <returns>How many went; 0 when thinning no longer helps.</returns>
@@ -35,7 +36,8 @@ internal sealed class Evictor(ReadingClock clock)
         var levels = ThinningLevels.Load(store);
         // The newest quarter stays whole.
         var wholeFromId = store.Marks.LastId - (store.Marks.Depth / 4) + 1;
-        // A level may have fewer readings than its ids let one think, or hardly two a sensor, and so nothing left to give.
+        // A level may have fewer readings than its ids let one think, or hardly two a sensor, and so
+        // nothing left to give.
         return levels.Choose(store.Marks, wholeFromId).ToList()
             .Select(piece => Thin(store, levels, piece)).FirstOrDefault(gone => gone > 0);
     }
@@ -71,9 +73,11 @@ internal sealed class Evictor(ReadingClock clock)
         if (excess == 0)
             return 0;
         var (bySensor, _, _, count) = CountBySensor(
-            store, "SELECT id, recorded_at, clock, payload FROM dead_letter WHERE id > ?1 ORDER BY id LIMIT ?2", 0, excess, static (_, _) => true);
+            store, "SELECT id, recorded_at, clock, payload FROM dead_letter WHERE id > ?1 ORDER BY id LIMIT ?2", 0,
+            excess, static (_, _) => true);
         store.RemoveDeadLetters(count);
-        // The receiver refused each of them itself. One that refuses gap entries too would make a letter of each, and push out one more.
+        // The receiver refused each of them itself. One that refuses gap entries too would make a letter
+        // of each, and push out one more.
         EvictionLedger.Add(store, EvictionLedger.Undeliverable, bySensor, null, null, isAnnounced: true);
         return count;
     }

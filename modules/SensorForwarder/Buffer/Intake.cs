@@ -68,7 +68,8 @@ internal sealed class Intake(int maxReadings, long maxBytes, TimeProvider timePr
         }
     }
 
-    /// <summary>Hands groups to the writer: at least one when any waits, more while they stay below the bytes.</summary>
+    /// <summary>Hands groups to the writer: at least one when any waits, more while they
+    /// stay below the bytes.</summary>
     public List<IntakeGroup> Take(long bytes)
     {
         var taken = new List<IntakeGroup>();

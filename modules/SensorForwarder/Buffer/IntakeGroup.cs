@@ -124,7 +124,8 @@ internal sealed class IntakeGroup(long startedAt) : IValueTaskSource<long>
             return StatusOf(index) switch
             {
                 ValueTaskSourceStatus.Succeeded => _firstId + (index - _givenUp),
-                ValueTaskSourceStatus.Pending => throw new InvalidOperationException("The reading is not committed yet."),
+                ValueTaskSourceStatus.Pending =>
+                    throw new InvalidOperationException("The reading is not committed yet."),
                 _ => throw _failure!,
             };
         }
@@ -188,7 +189,8 @@ internal sealed class IntakeGroup(long startedAt) : IValueTaskSource<long>
                     break;
                 case TaskScheduler scheduler:
                     _ = Task.Factory.StartNew(
-                        static w => Run((Waiter)w!), waiter, CancellationToken.None, TaskCreationOptions.DenyChildAttach,
+                        static w =>
+                            Run((Waiter)w!), waiter, CancellationToken.None, TaskCreationOptions.DenyChildAttach,
                         scheduler);
                     break;
                 default:

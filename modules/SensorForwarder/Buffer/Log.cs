@@ -25,7 +25,8 @@ internal static partial class Log
     public static partial void LostAtClose(ILogger logger, int count);
 
     [LoggerMessage(2007, LogLevel.Error,
-        "Buffer {Path} was damaged ({Reason}): {Readings} readings salvaged, {Missing} missing, old file kept as {Kept}")]
+        "Buffer {Path} was damaged ({Reason}): {Readings} readings salvaged, {Missing} missing, old file kept as "
+        + "{Kept}")]
     public static partial void Salvaged(
         ILogger logger, string path, string reason, long readings, long missing, string kept);
 
@@ -39,24 +40,29 @@ internal static partial class Log
     public static partial void CheckedWhole(ILogger logger, string path);
 
     [LoggerMessage(2011, LogLevel.Error,
-        "Buffer {Path} is damaged ({Reason}) and big: new readings go to a new file; those in {Kept} are salvaged beside the work")]
+        "Buffer {Path} is damaged ({Reason}) and big: new readings go to a new file; those in {Kept} are salvaged "
+        + "beside the work")]
     public static partial void SetAside(ILogger logger, string path, string reason, string kept);
 
     [LoggerMessage(2012, LogLevel.Warning,
         "The salvage of {Kept} is done: {Readings} readings salvaged, {Missing} missing")]
     public static partial void SalvageDone(ILogger logger, string kept, long readings, long missing);
 
-    [LoggerMessage(2013, LogLevel.Warning, "The salvage of {Kept} waits for room after {Readings} readings: free some on the volume, or raise bufferMaxMegabytes")]
+    [LoggerMessage(2013, LogLevel.Warning,
+        "The salvage of {Kept} waits for room after {Readings} readings: free some on the volume, or raise "
+        + "bufferMaxMegabytes")]
     public static partial void SalvageWaits(ILogger logger, string kept, long readings);
 
-    [LoggerMessage(2014, LogLevel.Warning, "The buffer has reached its {Megabytes} MB: {What}, until enough was sent or there is more room")]
+    [LoggerMessage(2014, LogLevel.Warning,
+        "The buffer has reached its {Megabytes} MB: {What}, until enough was sent or there is more room")]
     public static partial void GivesUp(ILogger logger, long megabytes, string what);
 
     [LoggerMessage(2015, LogLevel.Information, "The buffer has room again: no reading is given up any more")]
     public static partial void HasRoomAgain(ILogger logger);
 
     [LoggerMessage(2016, LogLevel.Error,
-        "There are {Count} dead letters, and no more are kept: each further one pushes out the oldest for good (counted as undeliverable). See getDeadLetters, retryDeadLetters and purgeDeadLetters")]
+        "There are {Count} dead letters, and no more are kept: each further one pushes out the oldest for good "
+        + "(counted as undeliverable). See getDeadLetters, retryDeadLetters and purgeDeadLetters")]
     public static partial void GivesUpLetters(ILogger logger, int count);
 
     [LoggerMessage(2017, LogLevel.Error,

@@ -8,8 +8,8 @@ namespace SensorForwarder.Buffer;
 internal readonly record struct ScannedRecord(long RowId, object?[] Columns);
 
 /// <summary>
-/// Reads records out of the leaf pages of a damaged database, page by page, trusting nothing: neither the header nor the
-/// tree above the leaves. The write-ahead log lies over the database as SQLite would see it, and behind its
+/// Reads records out of the leaf pages of a damaged database, page by page, trusting nothing: neither the header nor
+/// the tree above the leaves. The write-ahead log lies over the database as SQLite would see it, and behind its
 /// first fault as far as it goes. Format: https://www.sqlite.org/fileformat2.html
 /// </summary>
 internal sealed class PageScanner(Stream database, WalFile? wal)
@@ -48,8 +48,8 @@ internal sealed class PageScanner(Stream database, WalFile? wal)
     /// fault.</summary>
     public int Faults { get; private set; }
 
-    /// <summary>Pages of the database with the log over it, and behind them the images in spoiled frames of the log, which
-    /// come last since each of their readings may be there in a better one.</summary>
+    /// <summary>Pages of the database with the log over it, and behind them the images in spoiled frames of the log,
+    /// which come last since each of their readings may be there in a better one.</summary>
     public uint Pages => _databasePages + (uint)_doubtful.Length;
 
     /// <summary>All records of the file. Takes time in proportion to it.</summary>
@@ -131,7 +131,8 @@ internal sealed class PageScanner(Stream database, WalFile? wal)
     uint Rightmost(uint number)
     {
         var at = number;
-        for (var depth = 0; depth < MaxDepth && at > 0 && at <= Pages && Children(at) is { Count: > 0 } children; depth++)
+        for (var depth = 0; depth < MaxDepth && at > 0 && at <= Pages
+            && Children(at) is { Count: > 0 } children; depth++)
             at = children[^1];
         return at;
     }
@@ -292,7 +293,8 @@ internal sealed class PageScanner(Stream database, WalFile? wal)
     static bool TryValue(ref ReadOnlySpan<byte> body, long type, out object? value)
     {
         value = null;
-        var bytes = type switch { 0 or 8 or 9 => 0, >= 1 and <= 4 => (int)type, 5 => 6, 6 or 7 => 8, >= 12 => -1, _ => -2 };
+        var bytes =
+            type switch { 0 or 8 or 9 => 0, >= 1 and <= 4 => (int)type, 5 => 6, 6 or 7 => 8, >= 12 => -1, _ => -2 };
         if (bytes == -2)
             return false;
         if (bytes == -1)

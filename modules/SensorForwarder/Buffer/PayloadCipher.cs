@@ -20,8 +20,8 @@ internal sealed class PayloadCipher(ReadOnlySpan<byte> key) : IDisposable
 
     readonly AesGcm _aes = new(key, TagBytes);
 
-    /// <summary>Whether a stored payload was sealed. The type of the column says it as a rule, but one flipped bit makes
-    /// a BLOB of a TEXT of the same length; a sealed payload begins at random.</summary>
+    /// <summary>Whether a stored payload was sealed. The type of the column says it as a rule, but one flipped bit
+    /// makes a BLOB of a TEXT of the same length; a sealed payload begins at random.</summary>
     public static bool IsSealed(ReadOnlySpan<byte> stored, bool isBlob) =>
         isBlob && !stored.StartsWith("{\"sensor\":\""u8);
 
@@ -84,7 +84,8 @@ internal sealed class PayloadCipher(ReadOnlySpan<byte> key) : IDisposable
         try
         {
             _aes.Decrypt(
-                stored[..NonceBytes], stored[(NonceBytes + TagBytes)..], stored.Slice(NonceBytes, TagBytes), plain, bound);
+                stored[..NonceBytes], stored[(NonceBytes + TagBytes)
+                    ..], stored.Slice(NonceBytes, TagBytes), plain, bound);
             return plain;
         }
         catch (AuthenticationTagMismatchException)

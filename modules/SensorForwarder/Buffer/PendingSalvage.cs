@@ -4,9 +4,9 @@ using Microsoft.Extensions.Logging;
 namespace SensorForwarder.Buffer;
 
 /// <summary>
-/// Takes the readings of a big damaged file over into the new one beside the work: piece by piece, each a command of the
-/// writer. Readers see them when all are there, since an acknowledgement names a range of ids and would take those with
-/// it that came in between. One task.
+/// Takes the readings of a big damaged file over into the new one beside the work: piece by piece, each a command of
+/// the writer. Readers see them when all are there, since an acknowledgement names a range of ids and would take those
+/// with it that came in between. One task.
 /// </summary>
 /// <param name="limits">Those in force.</param>
 /// <param name="submit">Runs a change inside a transaction of the writer.</param>
@@ -105,7 +105,8 @@ internal sealed class PendingSalvage(
                     break;
                 case Outcome.TookOver when isLast:
                     file.Salvage = (step.Left ?? progress).ToReport(isComplete: step.Left is null);
-                    Log.SalvageDone(logger, progress.KeptAs, progress.Readings + progress.DeadLetters, progress.Missing);
+                    Log.SalvageDone(logger, progress.KeptAs, progress.Readings
+                        + progress.DeadLetters, progress.Missing);
                     if (scanner.Faults + faults > 0)
                         Log.SalvageSkipped(logger, progress.KeptAs, scanner.Faults + faults);
                     return;

@@ -7,8 +7,8 @@ internal readonly record struct QueueMarks
     /// <summary>The highest id ever given; 0 before the first.</summary>
     public long LastId { get; init; }
 
-    /// <summary>Rows up to this id were delivered. They may still be in the file: taking them out row by row would write
-    /// each of their pages once more.</summary>
+    /// <summary>Rows up to this id were delivered. They may still be in the file: taking them out row by row would
+    /// write each of their pages once more.</summary>
     public long AcknowledgedThrough { get; init; }
 
     /// <summary>Delivered rows that are still in the file; about, after a start.</summary>

@@ -1,11 +1,12 @@
 namespace SensorForwarder.Buffer;
 
-/// <summary>The part of the store that deals with delivered rows. At the old end of the queue they stay where they are, and
-/// only an id tells that they are dead. Those that overtook older ones are deleted, or moved out of the queue when they are to
-/// be kept.</summary>
+/// <summary>The part of the store that deals with delivered rows. At the old end of the queue they stay where they are,
+/// and only an id tells that they are dead. Those that overtook older ones are deleted, or moved out of the queue when
+/// they are to be kept.</summary>
 internal sealed partial class QueueStore
 {
-    /// <summary>A row that overtook older ones and is kept stands at its id minus this: below all that wait, in order.</summary>
+    /// <summary>A row that overtook older ones and is kept stands at its id minus this: below all
+    /// that wait, in order.</summary>
     public const long KeptOffset = SalvagedRecords.MaxId;
 
     // Rows that are deleted in one transaction.
@@ -55,7 +56,8 @@ internal sealed partial class QueueStore
     }
 
     /// <summary>Takes a piece of the oldest delivered rows out of the file.</summary>
-    /// <param name="goes">Told when a row was recorded, and in which segment of the clock; the first that stays ends it.</param>
+    /// <param name="goes">Told when a row was recorded, and in which segment of the clock; the first
+    /// that stays ends it.</param>
     /// <returns>Whether there were any.</returns>
     public bool Reclaim(int maxRows, Func<long, int, bool> goes)
     {
@@ -84,7 +86,8 @@ internal sealed partial class QueueStore
         return true;
     }
 
-    /// <summary>Takes delivered rows from an id on out of the queue, so that rows may come back at ids that lie among them.
+    /// <summary>Takes delivered rows from an id on out of the queue, so that rows may come back at ids that lie among
+    /// them.
     /// </summary>
     public void ForgetAcknowledged(long firstId)
     {
@@ -142,7 +145,8 @@ internal sealed partial class QueueStore
 
     long? Oldest(long firstId, long lastId)
     {
-        using var query = _connection.PrepareOnce("SELECT id FROM queue WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT 1");
+        using var query = _connection.PrepareOnce(
+            "SELECT id FROM queue WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT 1");
         return query.Bind(1, firstId).Bind(2, lastId).Step() ? query.Number(0) : null;
     }
 

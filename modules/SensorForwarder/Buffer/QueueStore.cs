@@ -34,7 +34,8 @@ internal sealed partial class QueueStore : IDisposable
     int _savedClock;
     int _transactionSavedClock;
 
-    /// <param name="cipher">Seals payloads, answers and documents; null stores them plain. Disposed with the store.</param>
+    /// <param name="cipher">Seals payloads, answers and documents; null stores them plain.
+    /// Disposed with the store.</param>
     public QueueStore(SqliteConnection connection, PayloadCipher? cipher)
     {
         _connection = connection;
@@ -45,7 +46,8 @@ internal sealed partial class QueueStore : IDisposable
         _insert = connection.Prepare(
             "INSERT OR IGNORE INTO queue(id, recorded_at, clock, payload) VALUES(?1, ?2, ?3, ?4)");
         _delete = connection.Prepare("DELETE FROM queue WHERE id BETWEEN ?1 AND ?2");
-        _keepOvertaker = connection.Prepare($"UPDATE OR REPLACE queue SET id = id - {KeptOffset} WHERE id BETWEEN ?1 AND ?2");
+        _keepOvertaker = connection.Prepare(
+            $"UPDATE OR REPLACE queue SET id = id - {KeptOffset} WHERE id BETWEEN ?1 AND ?2");
         _first = connection.Prepare("SELECT id, recorded_at, clock FROM queue WHERE id > ?1 ORDER BY id LIMIT 1");
         _setMeta = connection.Prepare("INSERT OR REPLACE INTO meta(name, value) VALUES(?1, ?2)");
         _saveClock = connection.Prepare(

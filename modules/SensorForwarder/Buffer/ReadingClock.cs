@@ -72,8 +72,8 @@ internal sealed class ReadingClock
         return null;
     }
 
-    /// <summary>Segments in which time goes on from one to the next: the number of the first of them, by the number of each.
-    /// Where the true time is known it does; a segment without it is by itself.</summary>
+    /// <summary>Segments in which time goes on from one to the next: the number of the first of them, by the number of
+    /// each. Where the true time is known it does; a segment without it is by itself.</summary>
     public IReadOnlyDictionary<int, int> Stretches()
     {
         var segments = _segments;

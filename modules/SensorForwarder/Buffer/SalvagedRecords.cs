@@ -6,7 +6,8 @@ namespace SensorForwarder.Buffer;
 /// <summary>Puts records of a damaged file into the tables of a new one, if they are what they seem to be.</summary>
 internal sealed class SalvagedRecords : IDisposable
 {
-    /// <summary>A record that claims a higher id was hit: this is a reading each millisecond for 285,000 years.</summary>
+    /// <summary>A record that claims a higher id was hit: this is a reading each
+    /// millisecond for 285,000 years.</summary>
     public const long MaxId = 1L << 53;
 
     /// <summary>The highest segment of the clock; a record that names a higher one was hit.</summary>
@@ -106,9 +107,11 @@ internal sealed class SalvagedRecords : IDisposable
         var (id, columns) = record;
         switch (columns)
         {
-            case [null, long at, long segment, string or byte[]] when id is > 0 and < MaxId && IsPayload(id, columns[3]):
+            case [null, long at, long segment, string or byte[]] when id is > 0 and < MaxId
+                && IsPayload(id, columns[3]):
                 Name(id, segment);
-                if (withReadings && putReading?.Invoke(record) != true && BindAll(_queue, id, at, segment, columns[3]) > 0)
+                if (withReadings && putReading?.Invoke(record) != true
+                    && BindAll(_queue, id, at, segment, columns[3]) > 0)
                 {
                     Readings++;
                     FirstId = FirstId == 0 ? id : Math.Min(FirstId, id);

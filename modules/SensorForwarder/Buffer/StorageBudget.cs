@@ -14,8 +14,8 @@ internal readonly record struct StorageBudget(long DatabaseBytes, long WalBytes,
     {
         var total = Math.Max(limits.MaxBytes, BufferLimits.MinMaxBytes);
         var wal = Math.Clamp(total / 16, 128L << 10, 8L << 20);
-        // On a full volume the log must still fit into the database, else nothing ever gets smaller again: it is copied back
-        // at half its share, plus what the transaction at hand has added.
+        // On a full volume the log must still fit into the database, else nothing ever gets smaller again: it is copied
+        // back at half its share, plus what the transaction at hand has added.
         var reserve = (int)(wal / 4 * 3);
         return new StorageBudget(total - wal - reserve - SharedMemoryBytes, wal, (int)wal / 4, reserve);
     }

@@ -90,7 +90,8 @@ internal sealed class StorageUpkeep(VolumeFiles files, TimeProvider timeProvider
         var isTooLarge = pages * BufferSchema.PageBytes > budget.DatabaseBytes;
         if (free == 0 || (!isTooLarge && (free <= KeptFreePages || free < pages / 2)))
             return false;
-        store.Connection.Execute($"PRAGMA incremental_vacuum({Math.Min(VacuumStepPages, isTooLarge ? free : free - KeptFreePages)})");
+        store.Connection.Execute(
+            $"PRAGMA incremental_vacuum({Math.Min(VacuumStepPages, isTooLarge ? free : free - KeptFreePages)})");
         return true;
     }
 
@@ -106,8 +107,8 @@ internal sealed class StorageUpkeep(VolumeFiles files, TimeProvider timeProvider
         return left > TimeSpan.Zero ? left : TimeSpan.Zero;
     }
 
-    /// <summary>Whether the room that is left on the volume is what the reserve gave back: it is for deletions, and for the log,
-    /// which can only start over while the database needs not grow.</summary>
+    /// <summary>Whether the room that is left on the volume is what the reserve gave back: it is for deletions, and for
+    /// the log, which can only start over while the database needs not grow.</summary>
     public bool IsReserveInUse(StorageBudget budget) => _reserveGivenUp && files.FreeBytes < budget.ReserveBytes;
 
     /// <summary>Makes the reserve when it is due, unless the volume is nearly full.</summary>

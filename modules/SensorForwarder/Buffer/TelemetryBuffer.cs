@@ -90,7 +90,8 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         Task.Run(() => Open(options, timeProvider, logger), cancellationToken);
 
     /// <summary>Whether the directory holds a file that was made with a key; not when it can't be told.</summary>
-    public static bool IsEncrypted(string directory) => DatabaseFile.IsEncrypted(new VolumeFiles(Path.GetFullPath(directory), null));
+    public static bool IsEncrypted(string directory) =>
+        DatabaseFile.IsEncrypted(new VolumeFiles(Path.GetFullPath(directory), null));
 
     /// <summary>Stores a reading. Completes with its id when it is on the medium.</summary>
     /// <param name="cancellationToken">Ends the waiting; the reading itself stays in line.</param>
@@ -144,8 +145,8 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     }
 
     /// <summary>Takes a reading that a receiver refused for good out of the queue, and keeps it with the answer.
-    /// A row that is not there is left alone. Beyond the bound the oldest letter is given up: a queue that could not get
-    /// rid of what nobody takes would stand still.</summary>
+    /// A row that is not there is left alone. Beyond the bound the oldest letter is given up: a queue that could not
+    /// get rid of what nobody takes would stand still.</summary>
     public async Task DeadLetterAsync(long id, string reason, string? answer, CancellationToken cancellationToken)
     {
         var givenUp = await Submit(
@@ -167,7 +168,8 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     public Task<int> RetryDeadLettersAsync(CancellationToken cancellationToken)
     {
         Volatile.Write(ref _givesUpLetters, 0);
-        return InPieces(store => store.ReturnDeadLetters(DeadLetterPiece), cancellationToken, () => ReadingsReturned?.Invoke());
+        return InPieces(store => store.ReturnDeadLetters(DeadLetterPiece), cancellationToken,
+            () => ReadingsReturned?.Invoke());
     }
 
     /// <summary>Deletes all dead letters.</summary>
@@ -202,9 +204,9 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             _writer.Wake();
     }
 
-    /// <summary>Keeps a short text without secrets, in place of the one before. It is written with the next transaction that
-    /// comes anyway, on a page that acknowledgements write too, and never before those that were asked for earlier;
-    /// <see cref="CommitAsync"/> writes it at once.</summary>
+    /// <summary>Keeps a short text without secrets, in place of the one before. It is written with the next transaction
+    /// that comes anyway, on a page that acknowledgements write too, and never before those that were asked for
+    /// earlier; <see cref="CommitAsync"/> writes it at once.</summary>
     /// <param name="note">Called on the writer's thread.</param>
     public void KeepNote(Func<string> note) => _parts.Requests.Note = note;
 
@@ -231,7 +233,8 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         }
         catch (SqliteFailure failure)
         {
-            throw new BufferUnavailableException($"{_file.Files.Database}: can't be checked ({failure.Message})", failure);
+            throw new BufferUnavailableException(
+                $"{_file.Files.Database}: can't be checked ({failure.Message})", failure);
         }
     });
 
@@ -255,7 +258,9 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             WalBytes = walBytes,
             Storage = isRefusing ? StorageState.Refusing : _parts.Health.State,
             StorageReason = _parts.Health.Reason
-                ?? (givesUp is { } what ? $"the buffer has reached its {_writer.Limits.MaxBytes >> 20} MB: {BufferStatus.Describe(what)}" : null),
+                ?? (givesUp is { } what
+                    ? $"the buffer has reached its {_writer.Limits.MaxBytes >> 20} MB: {BufferStatus.Describe(what)}"
+                    : null),
             GivesUp = givesUp,
             ClockSynchronized = _parts.Clock.Current().Synchronized,
             Evicted = _parts.Ledger.Totals,

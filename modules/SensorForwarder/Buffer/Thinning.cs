@@ -101,7 +101,8 @@ internal static class Thinning
         return ranges;
     }
 
-    /// <summary>The numbers of a payload by their place in <c>values</c>, which is fixed for a kind of sensor.</summary>
+    /// <summary>The numbers of a payload by their place in <c>values</c>, which is fixed for
+    /// a kind of sensor.</summary>
     readonly record struct Sample(double[] Values, int Quality)
     {
         public double Value(int index) => index < Values.Length ? Values[index] : double.NaN;

@@ -69,8 +69,8 @@ internal sealed partial class VolumeFiles(string directory, Action<VolumeOperati
         OpenPrivate(path, FileMode.OpenOrCreate).Dispose();
     }
 
-    /// <summary>Writes a whole small file, readable by its owner only, and makes it durable: after a power cut it is there
-    /// as it was or as it is now.</summary>
+    /// <summary>Writes a whole small file, readable by its owner only, and makes it durable: after a power cut it is
+    /// there as it was or as it is now.</summary>
     public void WritePrivate(string path, ReadOnlySpan<byte> content)
     {
         var unfinished = path + ".new";
@@ -84,7 +84,8 @@ internal sealed partial class VolumeFiles(string directory, Action<VolumeOperati
         SyncDirectory();
     }
 
-    /// <summary>The limits, with no more room than the volume has: the log and the reserve take their share of what is there.</summary>
+    /// <summary>The limits, with no more room than the volume has: the log and the reserve take their share
+    /// of what is there.</summary>
     public BufferLimits OnItsVolume(BufferLimits limits)
     {
         try

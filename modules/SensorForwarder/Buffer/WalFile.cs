@@ -67,7 +67,8 @@ internal sealed class WalFile
                 continue;
             }
             var stored = ReadSum(bytes.AsSpan(16));
-            var own = Checksum(Checksum(before, bytes.AsSpan(0, 8), isBigEndian), bytes.AsSpan(FrameHeaderBytes), isBigEndian);
+            var own = Checksum(Checksum(
+                before, bytes.AsSpan(0, 8), isBigEndian), bytes.AsSpan(FrameHeaderBytes), isBigEndian);
             before = stored;
             // Zeros have a sum of zero, but no page has that number.
             var page = BinaryPrimitives.ReadUInt32BigEndian(bytes);

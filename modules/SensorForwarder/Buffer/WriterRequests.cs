@@ -47,7 +47,8 @@ internal sealed class WriterRequests(TimeProvider timeProvider)
     Exception? _closed;
     volatile Func<string>? _note;
 
-    /// <summary>A text that goes into the file with the next transaction that comes anyway; null: what stands there stays.
+    /// <summary>A text that goes into the file with the next transaction that comes anyway; null: what stands there
+    /// stays.
     /// </summary>
     public Func<string>? Note
     {
@@ -102,7 +103,8 @@ internal sealed class WriterRequests(TimeProvider timeProvider)
         }
     }
 
-    /// <summary>Whether something must be committed now, and else since when something that can wait has waited.</summary>
+    /// <summary>Whether something must be committed now, and else since when something that
+    /// can wait has waited.</summary>
     public bool IsUrgent(out long? waitingSince)
     {
         lock (_gate)

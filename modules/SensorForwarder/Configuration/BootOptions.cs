@@ -126,7 +126,8 @@ internal sealed record BootOptions
         if (Text(configuration, "Http:Endpoint") is not { } text) return null;
         return SettingDefinition.TryReadEndpoint(text, out var endpoint)
             ? endpoint
-            : throw new BootValueException($"Http__Endpoint: {UrlText.Rejected(text)} is not an absolute http or https URL "
+            : throw new BootValueException(
+                $"Http__Endpoint: {UrlText.Rejected(text)} is not an absolute http or https URL "
                 + "without user and password (Http__Authorization is for those).");
     }
 
@@ -140,20 +141,27 @@ internal sealed record BootOptions
         }
 
         if (identity?.Workload is null)
-            throw new BootValueException("Buffer__Encryption: 'workload' needs IoT Edge's workload API (IOTEDGE_WORKLOADURI); elsewhere use Buffer__KeyFile.");
+            throw new BootValueException(
+                "Buffer__Encryption: 'workload' needs IoT Edge's workload API (IOTEDGE_WORKLOADURI); elsewhere use "
+                + "Buffer__KeyFile.");
         return Text(configuration, "Buffer:KeyFile") is null
             ? true
-            : throw new BootValueException("Buffer__Encryption: 'workload' makes its own key, and Buffer__KeyFile names one; unset one of the two.");
+            : throw new BootValueException(
+                "Buffer__Encryption: 'workload' makes its own key, and Buffer__KeyFile names one; unset one of the "
+                + "two.");
     }
 
     /// <summary>Inside IoT Edge edgeHub's page has a known name; an empty value turns it off.</summary>
     static Uri? ReadMetricsUrl(IConfiguration configuration, EdgeIdentity? identity)
     {
-        if (configuration["EdgeHub:MetricsUrl"] is not { } text) return identity?.GatewayHostName is null ? null : new("http://edgeHub:9600/metrics");
+        if (configuration["EdgeHub:MetricsUrl"] is not { } text) return identity?.GatewayHostName is null
+            ? null
+            : new("http://edgeHub:9600/metrics");
         if (string.IsNullOrWhiteSpace(text)) return null;
         return SettingDefinition.TryReadEndpoint(text.Trim(), out var url)
             ? url
-            : throw new BootValueException($"EdgeHub__MetricsUrl: {UrlText.Rejected(text.Trim())} is not an absolute http or https "
+            : throw new BootValueException(
+                $"EdgeHub__MetricsUrl: {UrlText.Rejected(text.Trim())} is not an absolute http or https "
                 + "URL without user and password; empty turns it off.");
     }
 
@@ -164,7 +172,8 @@ internal sealed record BootOptions
             "mqtt" => HubTransport.Mqtt,
             "mqttws" => HubTransport.MqttWs,
             var text => throw new BootValueException(
-                $"EdgeHub__Transport: {LogText.Quote(text)} is not one of auto, mqtt (port 8883), mqttws (WebSocket on port 443)."),
+                $"EdgeHub__Transport: {LogText.Quote(text)} is not one of auto, mqtt (port 8883), mqttws (WebSocket on "
+                + "port 443)."),
         };
 
     static int ReadPort(IConfiguration configuration)
@@ -172,7 +181,8 @@ internal sealed record BootOptions
         if (Text(configuration, "Web:Port") is not { } text) return 9600;
         return int.TryParse(text, out var port) && port is >= 0 and <= 65535
             ? port
-            : throw new BootValueException($"Web__Port: {LogText.Quote(text)} is not a port from 1 to 65535, or 0 to turn it off.");
+            : throw new BootValueException(
+                $"Web__Port: {LogText.Quote(text)} is not a port from 1 to 65535, or 0 to turn it off.");
     }
 
     static bool ReadDashboard(IConfiguration configuration) => Text(configuration, "Web:Dashboard") switch

@@ -50,7 +50,8 @@ internal static class DocumentReader
         }
     }
 
-    /// <summary>The reader's message without what it quotes of the document, but for single characters and for names.</summary>
+    /// <summary>The reader's message without what it quotes of the document, but for single
+    /// characters and for names.</summary>
     static string Describe(string message)
     {
         const string Duplicate = "Duplicate property '", Literal = "' is an invalid JSON literal";

@@ -8,7 +8,8 @@ namespace SensorForwarder.Configuration;
 internal static class HttpBootReader
 {
     // The sink sets these itself.
-    static readonly string[] Reserved = ["Idempotency-Key", "Authorization", "Host", "Connection", "Transfer-Encoding", "Expect"];
+    static readonly string[] Reserved =
+        ["Idempotency-Key", "Authorization", "Host", "Connection", "Transfer-Encoding", "Expect"];
 
     /// <param name="configuration">All boot values.</param>
     /// <param name="endpoint"><c>Http__Endpoint</c>; null: none.</param>
@@ -43,7 +44,8 @@ internal static class HttpBootReader
         var origins = new List<string>();
         foreach (var entry in Entries(text))
         {
-            if (!SettingDefinition.TryReadEndpoint(entry, out var url) || url.PathAndQuery != "/" || url.Fragment.Length > 0)
+            if (!SettingDefinition.TryReadEndpoint(entry, out var url) || url.PathAndQuery != "/"
+                || url.Fragment.Length > 0)
             {
                 throw new BootValueException($"Http__SecretsFor: entry {origins.Count + 1} is not an origin such as "
                     + "https://receiver.example:8443 (scheme, host and port, without user, path and query); "
@@ -64,7 +66,8 @@ internal static class HttpBootReader
             var name = entry.StartsWith("*.", StringComparison.Ordinal) ? entry[2..] : entry;
             if (Uri.CheckHostName(name) == UriHostNameType.Unknown)
             {
-                throw new BootValueException($"Http__AllowedHosts: entry {hosts.Count + 1} is not a host name, an address, or "
+                throw new BootValueException(
+                    $"Http__AllowedHosts: entry {hosts.Count + 1} is not a host name, an address, or "
                     + "*.example.com; it has no scheme and no port, and entries are separated by commas.");
             }
 
@@ -81,15 +84,19 @@ internal static class HttpBootReader
     {
         var variable = $"Http__Headers__{LogText.Clean(name)}";
         using var probe = new HttpRequestMessage();
-        if (Reserved.Contains(name, StringComparer.OrdinalIgnoreCase) || !probe.Headers.TryAddWithoutValidation(name, ""))
-            throw new BootValueException($"{variable}: there is no such header to set; it must be a name such as X-Api-Key, and none that the module sets itself.");
+        if (Reserved.Contains(name, StringComparer.OrdinalIgnoreCase)
+            || !probe.Headers.TryAddWithoutValidation(name, ""))
+            throw new BootValueException(
+                $"{variable}: there is no such header to set; it must be a name such as X-Api-Key, and none that the "
+                + "module sets itself.");
         CheckHeaderValue(variable, value);
     }
 
     static void CheckHeaderValue(string variable, string value)
     {
         if (value.Any(c => c is not '\t' and (< ' ' or > '~')))
-            throw new BootValueException($"{variable}: the value has a character that a header can't have (a line break, or one beyond ASCII).");
+            throw new BootValueException(
+                $"{variable}: the value has a character that a header can't have (a line break, or one beyond ASCII).");
     }
 
     static string? Text(IConfiguration configuration, string key) =>

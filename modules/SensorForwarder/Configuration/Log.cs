@@ -20,13 +20,16 @@ internal static partial class Log
     [LoggerMessage(4006, LogLevel.Information, "Desired properties version {Version} are in force.")]
     public static partial void TwinApplied(ILogger logger, long version);
 
-    [LoggerMessage(4007, LogLevel.Warning, "The twin could not be read (status {Status}); the last good settings stay in force.")]
+    [LoggerMessage(4007, LogLevel.Warning,
+        "The twin could not be read (status {Status}); the last good settings stay in force.")]
     public static partial void TwinNotRead(ILogger logger, int status);
 
-    [LoggerMessage(4008, LogLevel.Warning, "The twin is not what it should be: {Reason}; the last good settings stay in force.")]
+    [LoggerMessage(4008, LogLevel.Warning,
+        "The twin is not what it should be: {Reason}; the last good settings stay in force.")]
     public static partial void TwinUnreadable(ILogger logger, string reason);
 
-    [LoggerMessage(4009, LogLevel.Information, "The hub does not know the twin yet; the last good settings stay in force.")]
+    [LoggerMessage(4009, LogLevel.Information,
+        "The hub does not know the twin yet; the last good settings stay in force.")]
     public static partial void TwinEmpty(ILogger logger);
 
     [LoggerMessage(4010, LogLevel.Error, "Settings are rolled back ({Keys}): {Reason}.")]

@@ -4,7 +4,8 @@ using SensorForwarder.Net;
 
 namespace SensorForwarder.Configuration;
 
-/// <summary>Where metrics are pushed by the OpenTelemetry protocol (OTLP), and how. Boot values; the headers are secrets, and never logged.</summary>
+/// <summary>Where metrics are pushed by the OpenTelemetry protocol (OTLP), and how. Boot values; the headers are
+/// secrets, and never logged.</summary>
 /// <param name="Endpoint">With the path of the signal, where the protocol is HTTP.</param>
 internal sealed record OtlpOptions(Uri Endpoint, OtlpExportProtocol Protocol)
 {
@@ -22,7 +23,8 @@ internal sealed record OtlpOptions(Uri Endpoint, OtlpExportProtocol Protocol)
 
     public TlsFiles Tls { get; init; } = new();
 
-    /// <summary>What the receiver is told about the module beside what the module knows, and rather than that.</summary>
+    /// <summary>What the receiver is told about the module beside what the module knows,
+    /// and rather than that.</summary>
     public required IReadOnlyDictionary<string, string> ResourceAttributes { get; init; }
 
     public override string ToString() => $"{Endpoint} {Protocol}";

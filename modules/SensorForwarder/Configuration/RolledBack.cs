@@ -20,7 +20,8 @@ internal sealed record RolledBack(string Reason, JsonObject Values)
 
     /// <summary>What <see cref="ToJson"/> wrote; null for anything else.</summary>
     public static RolledBack? FromJson(JsonObject saved) =>
-        (saved["reason"], saved["values"]) is (JsonValue reason, JsonObject { Count: > 0 } values) && reason.TryGetValue<string>(out var text)
+        (saved["reason"], saved["values"]) is (JsonValue reason, JsonObject { Count: > 0 } values)
+            && reason.TryGetValue<string>(out var text)
             ? new(text, values.DeepClone().AsObject())
             : null;
 }

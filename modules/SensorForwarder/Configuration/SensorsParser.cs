@@ -49,7 +49,8 @@ internal sealed class SensorsParser(SensorFactory factory)
             {
                 var name = IsName(entry.Name) ? LogText.Clean(entry.Name) : LogText.Name(entry.Name);
                 errors.Add($"{name}: {exception.Message}");
-                if (lastGood?[entry.Name] is { } before && TryReadBefore(entry.Name, before, pollInterval, owners) is { } settings)
+                if (lastGood?[entry.Name] is { } before
+                    && TryReadBefore(entry.Name, before, pollInterval, owners) is { } settings)
                 {
                     sensors[entry.Name] = settings;
                     accepted[entry.Name] = before.DeepClone();
@@ -63,7 +64,8 @@ internal sealed class SensorsParser(SensorFactory factory)
     static bool IsName(string name) => name.Length is > 0 and <= SensorSettings.MaxNameLength
         && !name.AsSpan().ContainsAny(ForbiddenInNames) && !name.Any(char.IsControl);
 
-    SensorSettings? TryReadBefore(string name, JsonNode before, TimeSpan pollInterval, Dictionary<string, string> owners)
+    SensorSettings? TryReadBefore(
+        string name, JsonNode before, TimeSpan pollInterval, Dictionary<string, string> owners)
     {
         try
         {
@@ -80,12 +82,14 @@ internal sealed class SensorsParser(SensorFactory factory)
     SensorSettings ReadEntry(string name, JsonElement entry, TimeSpan pollInterval, Dictionary<string, string> owners)
     {
         if (!IsName(name))
-            throw new SensorSettingsException($"a name has 1 to {SensorSettings.MaxNameLength} characters, and no space . $ # \" \\");
+            throw new SensorSettingsException(
+                $"a name has 1 to {SensorSettings.MaxNameLength} characters, and no space . $ # \" \\");
         if (entry.ValueKind != JsonValueKind.Object)
             throw new SensorSettingsException($"{SensorOption.Show(entry)} is not an object such as {DefaultEntry}");
         var settings = SensorSettings.Read(name, entry, pollInterval);
         factory.Create(settings).Dispose(); // says what else is wrong
-        if (settings.IsEnabled && SensorKinds.Find(settings.Kind).Claims(settings) is { } claim && !owners.TryAdd(claim, name))
+        if (settings.IsEnabled && SensorKinds.Find(settings.Kind).Claims(settings) is { } claim
+            && !owners.TryAdd(claim, name))
             throw new SensorSettingsException($"{claim} is that of sensor {owners[claim]} already");
         return settings;
     }

@@ -26,8 +26,8 @@ internal abstract record SettingShape
     public sealed record Flag : SettingShape;
 }
 
-/// <summary>One setting: everything that the parser, the acknowledgements, README, the JSON Schema and the Plug and Play
-/// model know about it.</summary>
+/// <summary>One setting: everything that the parser, the acknowledgements, README, the JSON Schema and the Plug and
+/// Play model know about it.</summary>
 /// <param name="Key">Its name at the root of the document.</param>
 /// <param name="Shape">Which values it takes.</param>
 /// <param name="Text">What it does.</param>
@@ -53,7 +53,8 @@ internal sealed record SettingDefinition(
     /// <summary>Where the default comes from, if it is no constant.</summary>
     public string? DefaultSource { get; init; }
 
-    /// <summary>The value in force as people and the hub see it, without secrets; null: as <see cref="Get"/> has it.</summary>
+    /// <summary>The value in force as people and the hub see it, without secrets; null:
+    /// as <see cref="Get"/> has it.</summary>
     public Func<Settings, JsonNode?>? Shown { get; init; }
 
     /// <summary>The unit of its number, which its key ends with; null: it counts something, or is no number.</summary>
@@ -81,24 +82,29 @@ internal sealed record SettingDefinition(
             // 50.0 is what some tools make of 50.
             return number == Math.Floor(number)
                 ? set(settings, (int)number)
-                : throw new SettingException($"{Show(value)} is not an integer; allowed is an integer from {min} to {max}");
+                : throw new SettingException(
+                    $"{Show(value)} is not an integer; allowed is an integer from {min} to {max}");
         }
     }
 
     public static SettingDefinition Seconds(
-        string key, double min, double max, string text, Func<Settings, TimeSpan> get, Func<Settings, TimeSpan, Settings> set) =>
+        string key, double min, double max, string text, Func<Settings, TimeSpan> get,
+        Func<Settings, TimeSpan, Settings> set) =>
         Time(key, min, max, TimeSpan.FromSeconds(1), text, get, set);
 
     public static SettingDefinition Minutes(
-        string key, double min, double max, string text, Func<Settings, TimeSpan> get, Func<Settings, TimeSpan, Settings> set) =>
+        string key, double min, double max, string text, Func<Settings, TimeSpan> get,
+        Func<Settings, TimeSpan, Settings> set) =>
         Time(key, min, max, TimeSpan.FromMinutes(1), text, get, set);
 
     public static SettingDefinition Choice<T>(
-        string key, string text, (string Name, T Value)[] choices, Func<Settings, T> get, Func<Settings, T, Settings> set)
+        string key, string text, (string Name, T Value)[] choices, Func<Settings, T> get,
+        Func<Settings, T, Settings> set)
         where T : struct, Enum
     {
         var names = choices.Select(choice => choice.Name).ToArray();
-        return new(key, new SettingShape.Choice(names), text, Set, s => choices.First(c => c.Value.Equals(get(s))).Name);
+        return new(key, new SettingShape.Choice(names), text, Set, s => choices.First(c => c.Value.Equals(get(s)))
+            .Name);
 
         Settings Set(Settings settings, JsonElement value)
         {
@@ -109,11 +115,13 @@ internal sealed record SettingDefinition(
             }
 
             var hint = given is not null ? NearestName.Find(given, names).Hint : "";
-            throw new SettingException($"{Show(value)} is not allowed; allowed is {string.Join(", ", names.Select(name => $"'{name}'"))}{hint}");
+            throw new SettingException($"{Show(value)} is not allowed; allowed is {string.Join(
+                ", ", names.Select(name => $"'{name}'"))}{hint}");
         }
     }
 
-    public static SettingDefinition Url(string key, string text, Func<Settings, Uri?> get, Func<Settings, Uri, Settings> set)
+    public static SettingDefinition Url(
+        string key, string text, Func<Settings, Uri?> get, Func<Settings, Uri, Settings> set)
     {
         var definition = new SettingDefinition(key, new SettingShape.HttpUrl(), text, null!, s => get(s)?.ToString());
         return definition with
@@ -150,7 +158,8 @@ internal sealed record SettingDefinition(
 
     public static bool TryReadEndpoint(string text, [NotNullWhen(true)] out Uri? endpoint) =>
         Uri.TryCreate(text, UriKind.Absolute, out endpoint)
-        && endpoint.Scheme is "http" or "https" && endpoint.UserInfo.Length == 0 && endpoint.Host.Length > 0 && text.Length <= MaxUrlLength;
+        && endpoint.Scheme is "http" or "https" && endpoint.UserInfo.Length == 0 && endpoint.Host.Length > 0
+            && text.Length <= MaxUrlLength;
 
     /// <summary>A number within bounds, or a <see cref="SettingException"/> that tells them.</summary>
     public static double ReadNumber(JsonElement value, double min, double max, string allowed)
@@ -170,7 +179,8 @@ internal sealed record SettingDefinition(
     public static string Show(JsonElement value) => LogText.Quote(value);
 
     static SettingDefinition Time(
-        string key, double min, double max, TimeSpan unit, string text, Func<Settings, TimeSpan> get, Func<Settings, TimeSpan, Settings> set)
+        string key, double min, double max, TimeSpan unit, string text, Func<Settings, TimeSpan> get,
+        Func<Settings, TimeSpan, Settings> set)
     {
         var allowed = string.Create(CultureInfo.InvariantCulture, $"a number from {min} to {max}");
         return new(

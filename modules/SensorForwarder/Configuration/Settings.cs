@@ -15,7 +15,8 @@ internal sealed record Settings
     /// <summary>Interval of sensors that name none, 10 ms to a day.</summary>
     public TimeSpan PollInterval { get; init; } = TimeSpan.FromSeconds(5);
 
-    public IReadOnlyDictionary<string, SensorSettings> Sensors { get; init; } = new Dictionary<string, SensorSettings>();
+    public IReadOnlyDictionary<string, SensorSettings> Sensors { get; init; } =
+        new Dictionary<string, SensorSettings>();
 
     /// <summary>How often the status is reported, 10 s to a day.</summary>
     public TimeSpan StatusInterval { get; init; } = TimeSpan.FromSeconds(300);

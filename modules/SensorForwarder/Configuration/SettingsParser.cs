@@ -7,7 +7,8 @@ namespace SensorForwarder.Configuration;
 /// <summary>What became of one key of a document.</summary>
 /// <param name="Key">The key.</param>
 /// <param name="Value">The value in force now.</param>
-/// <param name="Error">Why the value in the document was refused; null when it is in force, or when there was none.</param>
+/// <param name="Error">Why the value in the document was refused; null when it is in force, or
+/// when there was none.</param>
 /// <param name="IsDefault">The document has no such key: the default is in force.</param>
 internal sealed record SettingVerdict(string Key, JsonNode? Value, string? Error, bool IsDefault)
 {
@@ -34,9 +35,11 @@ internal sealed record ParsedSettings(
 internal sealed class SettingsParser(
     Settings defaults, bool hasIdentity, SensorsParser sensorsParser, HttpSinkOptions http)
 {
-    static readonly string[] KnownKeys = [.. SettingsTable.All.Select(definition => definition.Key), SettingsTable.SensorsKey];
+    static readonly string[] KnownKeys =
+        [.. SettingsTable.All.Select(definition => definition.Key), SettingsTable.SensorsKey];
 
-    /// <param name="document">The whole document. Keys that begin with <c>$</c> are the hub's and are passed over.</param>
+    /// <param name="document">The whole document. Keys that begin with <c>$</c> are the hub's
+    /// and are passed over.</param>
     /// <param name="lastGood"><see cref="ParsedSettings.Accepted"/> of the time before.</param>
     /// <param name="rolledBack">What was taken before and did not work; null: nothing.</param>
     public ParsedSettings Parse(JsonObject document, JsonObject lastGood, RolledBack? rolledBack = null)
@@ -52,7 +55,8 @@ internal sealed class SettingsParser(
             var error = rolledBack?.Refuses(definition.Key) == true ? rolledBack.Reason : null;
             if (error is not null) isDefault = false;
             else if (!isDefault) TryTake(definition, value, accepted, ref settings, out error);
-            if (error is not null && Has(before, definition.Key, out var old)) TryTake(definition, old, accepted, ref settings, out _);
+            if (error is not null && Has(before, definition.Key, out var old)) TryTake(
+                definition, old, accepted, ref settings, out _);
 
             verdicts.Add(new(definition.Key, (definition.Shown ?? definition.Get)(settings), error, isDefault)
             {
@@ -90,7 +94,8 @@ internal sealed class SettingsParser(
     }
 
     Settings ReadSensors(
-        JsonDocument document, JsonObject lastGood, Settings settings, JsonObject accepted, List<SettingVerdict> verdicts)
+        JsonDocument document, JsonObject lastGood, Settings settings, JsonObject accepted,
+        List<SettingVerdict> verdicts)
     {
         string? error = null;
         var isDefault = !Has(document, SettingsTable.SensorsKey, out var map);

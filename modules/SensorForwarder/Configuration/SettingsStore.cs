@@ -83,7 +83,8 @@ internal sealed class SettingsStore(
     public Task<ParsedSettings> OfferTwinAsync(JsonObject desired, long version, CancellationToken cancellationToken) =>
         TakeAsync(() => (_twin, _version) = (desired, version), cancellationToken);
 
-    /// <summary>Returns to the values that some keys had before, and refuses what the documents say for them now.</summary>
+    /// <summary>Returns to the values that some keys had before, and refuses what the documents
+    /// say for them now.</summary>
     /// <param name="keys">The keys that were changed.</param>
     /// <param name="before">What was accepted before the change.</param>
     /// <param name="reason">Why, for the acknowledgement.</param>
@@ -94,7 +95,8 @@ internal sealed class SettingsStore(
             () =>
             {
                 var document = Merge(_file, _twin);
-                _rolledBack = new(reason, new(keys.Select(key => KeyValuePair.Create(key, document[key]?.DeepClone()))));
+                _rolledBack =
+                    new(reason, new(keys.Select(key => KeyValuePair.Create(key, document[key]?.DeepClone()))));
                 var accepted = _accepted.DeepClone().AsObject();
                 foreach (var key in keys)
                 {
@@ -169,7 +171,9 @@ internal sealed class SettingsStore(
         }
     }
 
-    RolledBack? StillRolledBack(JsonObject document) => _rolledBack?.StillStandsIn(document) == true ? _rolledBack : null;
+    RolledBack? StillRolledBack(JsonObject document) => _rolledBack?.StillStandsIn(document) == true
+        ? _rolledBack
+        : null;
 
     /// <summary>The trial that is on after a change to these settings.</summary>
     ChangeOnTrial? TrialAfter(ParsedSettings now)

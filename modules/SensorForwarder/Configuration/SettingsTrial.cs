@@ -84,13 +84,15 @@ internal sealed class SettingsTrial(
         }
 
         var status = forwarder.Status;
-        var canNot = buffer.GetStatus().Depth > 0 && !status.Paused && (status.LastError is not null || !IsReachable(current.Settings));
+        var canNot = buffer.GetStatus().Depth > 0 && !status.Paused
+            && (status.LastError is not null || !IsReachable(current.Settings));
         if (hasForwarded || !canNot) _failingSince = null;
         else _failingSince ??= timeProvider.GetTimestamp();
         if (_failingSince is not { } since || timeProvider.GetElapsedTime(since) < current.Settings.Trial) return;
 
         var keys = trial.Keys.Where(key => !JsonNode.DeepEquals(trial.Before[key], current.Accepted[key])).ToList();
-        var reason = $"rolled back, since nothing could be forwarded for {current.Settings.Trial.TotalMinutes:0.##} minutes after the change"
+        var reason = $"rolled back, since nothing could be forwarded for {current.Settings.Trial.TotalMinutes:0.##} "
+            + "minutes after the change"
             + (status.LastError is { } error ? $" ({LogText.Clean(error)})" : "") + "; another value is taken";
         Log.RolledBack(logger, string.Join(", ", keys), reason);
         await store.RollBackAsync(keys, trial.Before, reason, cancellationToken);

@@ -68,11 +68,13 @@ internal static class TwinReport
     {
         var isMap = verdict.Key == SettingsTable.SensorsKey;
         var entry = new JsonObject();
-        if (verdict.Value is { } value && Bytes(value) <= (isMap ? MaxMapBytes : MaxValueBytes) && HubTakes(value, MaxDepth))
+        if (verdict.Value is { } value && Bytes(value) <= (isMap ? MaxMapBytes : MaxValueBytes)
+            && HubTakes(value, MaxDepth))
             entry["value"] = WithoutNulls(value.DeepClone());
         entry["ac"] = verdict.Error is not null ? 400 : verdict.IsDefault ? 203 : 200;
         entry["av"] = verdict is { Error: null, IsDefault: true } ? 0 : version;
-        if ((verdict.Error ?? verdict.Note) is { } text) entry["ad"] = Shorten(text, isMap ? MaxListBytes : MaxReasonBytes);
+        if ((verdict.Error ?? verdict.Note) is { } text) entry["ad"] = Shorten(
+            text, isMap ? MaxListBytes : MaxReasonBytes);
         return entry;
     }
 
@@ -99,15 +101,19 @@ internal static class TwinReport
         }
     }
 
-    /// <summary>Whether the hub takes it as a reported value; one that it does not would cost the whole patch.</summary>
+    /// <summary>Whether the hub takes it as a reported value; one that it does not would
+    /// cost the whole patch.</summary>
     static bool HubTakes(JsonNode? node, int depth) => node switch
     {
         null => false,
-        JsonObject inner => depth > 0 && inner.All(pair => IsName(pair.Key) && (pair.Value is null || HubTakes(pair.Value, depth - 1))),
+        JsonObject inner =>
+            depth > 0 && inner.All(pair => IsName(pair.Key) && (pair.Value is null || HubTakes(pair.Value, depth - 1))),
         JsonArray list => list.All(item => HubTakes(item, depth)),
-        JsonValue value when value.GetValueKind() == JsonValueKind.String => Encoding.UTF8.GetByteCount(value.GetValue<string>()) <= MaxTextBytes,
+        JsonValue value when value.GetValueKind() == JsonValueKind.String =>
+            Encoding.UTF8.GetByteCount(value.GetValue<string>()) <= MaxTextBytes,
         JsonValue value when value.GetValueKind() == JsonValueKind.Number =>
-            double.TryParse(value.ToJsonString(), CultureInfo.InvariantCulture, out var number) && Math.Abs(number) <= MaxNumber,
+            double.TryParse(value.ToJsonString(), CultureInfo.InvariantCulture, out var number)
+                && Math.Abs(number) <= MaxNumber,
         _ => true,
     };
 

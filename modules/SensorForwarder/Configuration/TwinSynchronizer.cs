@@ -42,8 +42,8 @@ internal sealed class TwinSynchronizer(
     /// <summary>A section of the reported properties as the last get had it; empty when there was none.</summary>
     public JsonObject ReportedBefore(string section) => _reportedAtGet[section]?.DeepClone() as JsonObject ?? [];
 
-    /// <summary>Gets the whole twin and puts it into force. Called after each connection. When the hub does not give it,
-    /// it is asked again later: telemetry does not wait for that.</summary>
+    /// <summary>Gets the whole twin and puts it into force. Called after each connection. When the hub does not give
+    /// it, it is asked again later: telemetry does not wait for that.</summary>
     public async Task SynchronizeAsync(CancellationToken cancellationToken)
     {
         await _turn.WaitAsync(cancellationToken);
@@ -147,7 +147,8 @@ internal sealed class TwinSynchronizer(
 
         _failedGets = 0;
         _nextGet?.Dispose();
-        if (DocumentReader.Read(answer.Body.Span, out var problem) is not { } twin || twin["desired"] is not JsonObject desired)
+        if (DocumentReader.Read(answer.Body.Span, out var problem) is not { } twin
+            || twin["desired"] is not JsonObject desired)
         {
             Log.TwinUnreadable(logger, problem ?? "it has no desired properties");
             return;

@@ -14,7 +14,8 @@ internal sealed record HubCredentials(
 /// Makes tokens and fetches roots. What is good is used again for the next connection, so that a line that comes and
 /// goes does not need the workload API each time. Not thread-safe: used by the connection's loop alone.
 /// </summary>
-internal sealed class CredentialSource(EdgeIdentity identity, TimeSpan tokenLife, TimeProvider timeProvider, Random random)
+internal sealed class CredentialSource(
+    EdgeIdentity identity, TimeSpan tokenLife, TimeProvider timeProvider, Random random)
     : IDisposable
 {
     readonly WorkloadApi? _workload =

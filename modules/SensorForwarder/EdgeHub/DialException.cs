@@ -15,7 +15,8 @@ internal enum DialFailure
     /// <summary>CONNACK 3: the hub is there and will take us, later.</summary>
     NotReady,
 
-    /// <summary>CONNACK 4, 5: the hub does not take this identity; a person has to act, or the clock has to be set.</summary>
+    /// <summary>CONNACK 4, 5: the hub does not take this identity; a person has to act, or the clock
+    /// has to be set.</summary>
     Refused,
 
     /// <summary>CONNACK 1, 2 and other answers that this module can't do anything about.</summary>
@@ -58,7 +59,8 @@ internal static class NetworkText
             HttpRequestError: HttpRequestError.SecureConnectionError,
             InnerException: IOException { InnerException: null } eof,
         } => TlsText.Describe(eof),
-        WebSocketException or AuthenticationException or IOException or HttpRequestException or MqttCommunicationException
+        WebSocketException or AuthenticationException or IOException or HttpRequestException
+            or MqttCommunicationException
             when exception.InnerException is { } inner => Describe(inner),
         NotConnectedException dial => dial.Message,
         AuthenticationException tls => $"TLS: {TlsText.Describe(tls)}",

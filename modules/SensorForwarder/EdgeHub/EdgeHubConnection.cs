@@ -6,8 +6,8 @@ using SensorForwarder.Net;
 namespace SensorForwarder.EdgeHub;
 
 /// <summary>
-/// <see cref="IEdgeHubClient"/> over MQTT 3.1.1 and TLS. One loop connects, waits, and connects again, for as long as it
-/// takes; each connection is a new MQTT client, since edgeHub can lose a CONNECT (iotedge #7539).
+/// <see cref="IEdgeHubClient"/> over MQTT 3.1.1 and TLS. One loop connects, waits, and connects again, for as long as
+/// it takes; each connection is a new MQTT client, since edgeHub can lose a CONNECT (iotedge #7539).
 /// </summary>
 internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
 {
@@ -129,7 +129,8 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
             {
                 // A mistake of ours: it must not end the loop, but it must be seen.
                 Log.ConnectionFailed(_logger, exception);
-                await PauseAsync(exception.GetType().Name, _policy.AfterFailure(DialFailure.Unsupported), stoppingToken);
+                await PauseAsync(exception.GetType()
+                    .Name, _policy.AfterFailure(DialFailure.Unsupported), stoppingToken);
             }
         }
 
@@ -170,7 +171,8 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         await PauseAsync(end.Reason, delay, stoppingToken);
     }
 
-    /// <summary>Uses the connection until it ends. Returns why it ended; null when only the token is to be renewed.</summary>
+    /// <summary>Uses the connection until it ends. Returns why it ended; null when only the token
+    /// is to be renewed.</summary>
     async Task<SessionEnd?> ServeAsync(Session session, TimeSpan renewIn, CancellationToken stoppingToken)
     {
         using var over = CancellationTokenSource.CreateLinkedTokenSource(stoppingToken, session.Ended);
@@ -184,7 +186,8 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
             {
                 Open(session);
                 if (renewIn < TimeSpan.Zero && renewIn != Timeout.InfiniteTimeSpan) renewIn = TimeSpan.Zero;
-                await Task.Delay(renewIn, _timeProvider, over.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                await Task.Delay(renewIn, _timeProvider, over.Token)
+                    .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
                 renews = !over.IsCancellationRequested;
             }
         }
@@ -215,8 +218,8 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         return renews ? null : session.End;
     }
 
-    /// <summary>Lets the module look at the twin before telemetry flows. It can't hold the connection up for ever: without
-    /// an answer the last good settings do.</summary>
+    /// <summary>Lets the module look at the twin before telemetry flows. It can't hold the connection up for ever:
+    /// without an answer the last good settings do.</summary>
     async Task SynchronizeAsync(CancellationToken cancellationToken)
     {
         if (Handler is not { } handler) return;
@@ -231,7 +234,9 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         }
         catch (Exception exception)
         {
-            Log.NotSynchronized(_logger, exception is TimeoutException ? "no answer in time" : NetworkText.Describe(exception));
+            Log.NotSynchronized(_logger, exception is TimeoutException
+                ? "no answer in time"
+                : NetworkText.Describe(exception));
         }
         finally
         {
@@ -269,7 +274,9 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         session.Client.ApplicationMessageReceivedAsync += message => OnMessageAsync(message, stoppingToken);
         session.Client.DisconnectedAsync += args =>
         {
-            session.Finish(new(args.Exception is null ? "closed by the hub" : NetworkText.Describe(args.Exception), ByPeer: true));
+            session.Finish(new(args.Exception is null
+                ? "closed by the hub"
+                : NetworkText.Describe(args.Exception), ByPeer: true));
             return Task.CompletedTask;
         };
     }

@@ -3,7 +3,8 @@ using SensorForwarder.Net;
 
 namespace SensorForwarder.EdgeHub;
 
-/// <summary>A boot value is missing or malformed. The message is one line: the variable, its value, the remedy.</summary>
+/// <summary>A boot value is missing or malformed. The message is one line: the variable,
+/// its value, the remedy.</summary>
 internal sealed class BootValueException(string message) : Exception(message);
 
 /// <summary>
@@ -33,7 +34,9 @@ internal static class EdgeIdentityReader
             if (Text(configuration, name) is { } text) return ReadConnectionString(name, text, configuration);
         }
 
-        return EdgeAgentVariables.Any(name => Text(configuration, name) is not null) ? ReadFromEdgeAgent(configuration) : null;
+        return EdgeAgentVariables.Any(name => Text(configuration, name) is not null)
+            ? ReadFromEdgeAgent(configuration)
+            : null;
     }
 
     static EdgeIdentity ReadConnectionString(string variable, string text, IConfiguration configuration)
@@ -44,16 +47,21 @@ internal static class EdgeIdentityReader
             : throw new BootValueException($"{variable}: {name} is empty. Copy the connection string whole.");
 
         string Need(string name) =>
-            Part(name) ?? throw new BootValueException($"{variable}: {name} is missing. Copy the connection string whole.");
+            Part(name)
+                ?? throw new BootValueException($"{variable}: {name} is missing. Copy the connection string whole.");
 
         var certificate = ReadCertificate(variable, parts, configuration);
         return new EdgeIdentity
         {
             HubHostName = HostName(variable, "HostName ", Need("HostName")),
-            GatewayHostName = Part("GatewayHostName") is { } gateway ? HostName(variable, "GatewayHostName ", gateway) : null,
+            GatewayHostName = Part("GatewayHostName") is { } gateway
+                ? HostName(variable, "GatewayHostName ", gateway)
+                : null,
             DeviceId = Id(variable, "DeviceId ", Need("DeviceId")),
             ModuleId = Part("ModuleId") is { } module ? Id(variable, "ModuleId ", module) : null,
-            SharedAccessKey = certificate is null ? Key(variable, Need("SharedAccessKey")) : default(ReadOnlyMemory<byte>?),
+            SharedAccessKey = certificate is null
+                ? Key(variable, Need("SharedAccessKey"))
+                : default(ReadOnlyMemory<byte>?),
             Tls = new()
             {
                 Roots = Named(configuration, CaVariable),
@@ -87,7 +95,8 @@ internal static class EdgeIdentityReader
         if (parts.ContainsKey("SharedAccessKeyName"))
         {
             throw new BootValueException(
-                $"{variable}: SharedAccessKeyName belongs to the service. Use the connection string of the device or module.");
+                $"{variable}: SharedAccessKeyName belongs to the service. Use the connection string of the device or "
+                + "module.");
         }
 
         return parts;
@@ -105,11 +114,14 @@ internal static class EdgeIdentityReader
         if (wanted && !bool.TryParse(text, out wanted))
             throw new BootValueException($"{variable}: x509 is neither true nor false.");
         if (wanted && file is null)
-            throw new BootValueException($"{CertificateVariable}: missing, while {variable} says x509=true. Name the PEM file of the certificate.");
+            throw new BootValueException(
+                $"{CertificateVariable}: missing, while {variable} says x509=true. Name the PEM file of the "
+                + "certificate.");
         if (wanted && parts.ContainsKey("SharedAccessKey"))
             throw new BootValueException($"{variable}: has both SharedAccessKey and x509=true. Leave one of them out.");
         if (!wanted && file is not null)
-            throw new BootValueException($"{CertificateVariable}: set, but {variable} does not say x509=true. Add that, or unset the variable.");
+            throw new BootValueException(
+                $"{CertificateVariable}: set, but {variable} does not say x509=true. Add that, or unset the variable.");
         if (file is null && Named(configuration, KeyVariable) is { } key)
             throw new BootValueException($"{key} is the key of no certificate; set {CertificateVariable} too.");
         return file;
@@ -120,24 +132,29 @@ internal static class EdgeIdentityReader
         var key = new byte[512];
         return Convert.TryFromBase64String(text, key, out var length) && length > 0
             ? key.AsMemory(0, length)
-            : throw new BootValueException($"{variable}: SharedAccessKey is not Base64. Copy the connection string whole.");
+            : throw new BootValueException(
+                $"{variable}: SharedAccessKey is not Base64. Copy the connection string whole.");
     }
 
     static EdgeIdentity ReadFromEdgeAgent(IConfiguration configuration)
     {
         string Need(string name) => Text(configuration, name) ?? throw new BootValueException(
-            $"{name}: missing, while other IOTEDGE_ variables are set. edgeAgent sets them all; outside IoT Edge unset the others.");
+            $"{name}: missing, while other IOTEDGE_ variables are set. edgeAgent sets them all; outside IoT Edge unset "
+            + "the others.");
 
         var workload = Need("IOTEDGE_WORKLOADURI");
-        if (!Uri.TryCreate(workload, UriKind.Absolute, out var uri) || uri.Scheme != "unix" || uri.AbsolutePath.Length < 2)
+        if (!Uri.TryCreate(workload, UriKind.Absolute, out var uri) || uri.Scheme != "unix"
+            || uri.AbsolutePath.Length < 2)
         {
-            throw new BootValueException($"IOTEDGE_WORKLOADURI: {UrlText.Rejected(workload)} is not a Unix socket such as "
+            throw new BootValueException(
+                $"IOTEDGE_WORKLOADURI: {UrlText.Rejected(workload)} is not a Unix socket such as "
                 + "unix:///var/run/iotedge/workload.sock.");
         }
 
         var scheme = Need("IOTEDGE_AUTHSCHEME");
         if (!scheme.Equals("SasToken", StringComparison.OrdinalIgnoreCase))
-            throw new BootValueException($"IOTEDGE_AUTHSCHEME: {LogText.Quote(scheme)} is not supported; it must be 'sasToken'.");
+            throw new BootValueException(
+                $"IOTEDGE_AUTHSCHEME: {LogText.Quote(scheme)} is not supported; it must be 'sasToken'.");
 
         var moduleId = Id("IOTEDGE_MODULEID", "", Need("IOTEDGE_MODULEID"));
         var gateway = Text(configuration, "IOTEDGE_GATEWAYHOSTNAME");
@@ -156,13 +173,15 @@ internal static class EdgeIdentityReader
         Uri.CheckHostName(value) is not UriHostNameType.Unknown
             ? value
             : throw new BootValueException(
-                $"{variable}: {part}{LogText.Quote(value)} is not a host name. Give the name alone, without scheme and port.");
+                $"{variable}: {part}{LogText.Quote(value)} is not a host name. Give the name alone, without scheme and "
+                + "port.");
 
     /// <summary>An id stands in topics as it is, where '/', '+' and '#' have a meaning of their own.</summary>
     static string Id(string variable, string part, string value) =>
         value.Length <= MaxIdLength && value.All(c => c is > ' ' and < (char)127 and not ('/' or '+' or '#'))
             ? value
-            : throw new BootValueException($"{variable}: {part}{LogText.Quote(value)} is not an id: at most {MaxIdLength} "
+            : throw new BootValueException(
+                $"{variable}: {part}{LogText.Quote(value)} is not an id: at most {MaxIdLength} "
                 + "printable ASCII characters without blank, '/', '+' and '#'.");
 
     static NamedFile? Named(IConfiguration configuration, string variable) =>

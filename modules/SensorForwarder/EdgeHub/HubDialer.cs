@@ -14,8 +14,8 @@ using SensorForwarder.Net;
 namespace SensorForwarder.EdgeHub;
 
 /// <summary>
-/// Opens one MQTT 3.1.1 connection over TLS: token, roots, CONNECT, subscriptions, each with a time-out of its own. Says
-/// in plain words why it can't. Not thread-safe: used by the connection's loop alone.
+/// Opens one MQTT 3.1.1 connection over TLS: token, roots, CONNECT, subscriptions, each with a time-out of its own.
+/// Says in plain words why it can't. Not thread-safe: used by the connection's loop alone.
 /// </summary>
 internal sealed class HubDialer(
     EdgeIdentity identity, HubOptions options, TimeProvider timeProvider, Random random, Dialer? dialer = null)
@@ -46,7 +46,8 @@ internal sealed class HubDialer(
     /// <param name="prepare">Attaches to the client before it connects.</param>
     /// <param name="cancellationToken">Ends the attempt.</param>
     /// <exception cref="DialException">It could not be opened.</exception>
-    public async Task<(Session Session, TimeSpan RenewIn)> DialAsync(Action<Session> prepare, CancellationToken cancellationToken)
+    public async Task<(Session Session, TimeSpan RenewIn)> DialAsync(
+        Action<Session> prepare, CancellationToken cancellationToken)
     {
         var credentials = await _credentials.GetAsync(cancellationToken);
         DialException? unreachable = null;
@@ -90,7 +91,8 @@ internal sealed class HubDialer(
     Uri WebSocketUrl => new($"wss://{identity.DialledHostName}:{WebSocketPort}/$iothub/websocket");
 
     async Task<Session> DialAsync(
-        HubTransport transport, HubCredentials credentials, Action<Session> prepare, CancellationToken cancellationToken)
+        HubTransport transport, HubCredentials credentials, Action<Session> prepare,
+        CancellationToken cancellationToken)
     {
         // The TCP connection has timeouts of its own.
         var step = "to be connected to";
@@ -145,7 +147,8 @@ internal sealed class HubDialer(
                 .WithTopicFilter(HubTopics.MethodCalls, MqttQualityOfServiceLevel.AtLeastOnce)
                 .Build(),
             cancellationToken);
-        if (result.Items.FirstOrDefault(item => item.ResultCode > MqttClientSubscribeResultCode.GrantedQoS2) is { } refused)
+        if (result.Items.FirstOrDefault(
+            item => item.ResultCode > MqttClientSubscribeResultCode.GrantedQoS2) is { } refused)
         {
             throw new DialException(DialFailure.Unsupported,
                 $"{identity.DialledHostName} refuses the subscription to {refused.TopicFilter.Topic}: is it a hub?");
@@ -158,11 +161,13 @@ internal sealed class HubDialer(
             $"{identity.DialledHostName} is there, but not ready (CONNACK 3)"),
         MqttClientConnectResultCode.BadUserNameOrPassword => NotTaken(4),
         MqttClientConnectResultCode.NotAuthorized => NotTaken(5),
-        _ => new(DialFailure.Unsupported, $"{identity.DialledHostName} does not take the connection ({code}): is it a hub?"),
+        _ => new(DialFailure.Unsupported, $"{identity.DialledHostName} does not take the connection ({code}): is it a "
+            + "hub?"),
     };
 
     DialException NotTaken(int code) => new(DialFailure.Refused,
-        $"{identity.DialledHostName} refuses the identity {identity.ClientId} from {identity.Source} (CONNACK {code}). Is it "
+        $"{identity.DialledHostName} refuses the identity {identity.ClientId} from {identity.Source} (CONNACK {code}). "
+        + "Is it "
         + "registered and enabled, and its key the right one? This machine's clock says "
         + $"{timeProvider.GetUtcNow():u}: is that right?");
 

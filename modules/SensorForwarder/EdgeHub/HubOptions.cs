@@ -22,8 +22,8 @@ internal sealed record HubOptions
     /// <summary>The Plug and Play model (a DTMI) to announce; null: none.</summary>
     public string? ModelId { get; init; }
 
-    /// <summary>How long a token is good. MQTT can't renew it inside a connection; at <see cref="RenewAt"/> of this time
-    /// the module connects anew.</summary>
+    /// <summary>How long a token is good. MQTT can't renew it inside a connection; at <see cref="RenewAt"/> of this
+    /// time the module connects anew.</summary>
     public TimeSpan TokenLife { get; init; } = TimeSpan.FromHours(1);
 
     /// <summary>The part of a token's life after which it is replaced.</summary>

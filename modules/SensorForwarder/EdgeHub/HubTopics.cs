@@ -3,7 +3,8 @@ using System.Runtime.CompilerServices;
 
 namespace SensorForwarder.EdgeHub;
 
-/// <summary>Topics of IoT Hub's MQTT dialect, built and taken apart. Source: iothub-mqtt, MqttIotHubAdapter.cs.</summary>
+/// <summary>Topics of IoT Hub's MQTT dialect, built and taken apart. Source: iothub-mqtt,
+/// MqttIotHubAdapter.cs.</summary>
 internal static class HubTopics
 {
     public const string TwinAnswers = "$iothub/twin/res/#";
@@ -47,7 +48,8 @@ internal static class HubTopics
 
     public static string ReportedPatch(string requestId) => $"$iothub/twin/PATCH/properties/reported/?$rid={requestId}";
 
-    public static string MethodAnswer(int status, string requestId) => $"$iothub/methods/res/{status}/?$rid={requestId}";
+    public static string MethodAnswer(int status, string requestId) =>
+        $"$iothub/methods/res/{status}/?$rid={requestId}";
 
     /// <summary>An answer to a twin request: <c>$iothub/twin/res/STATUS/?$rid=RID[&amp;$version=N]</c>.</summary>
     public static bool TryParseTwinAnswer(string topic, out int status, out string requestId)
@@ -56,12 +58,14 @@ internal static class HubTopics
         if (!topic.StartsWith(TwinAnswerPrefix, StringComparison.Ordinal)) return false;
         var rest = topic.AsSpan(TwinAnswerPrefix.Length);
         var slash = rest.IndexOf('/');
-        if (slash <= 0 || !int.TryParse(rest[..slash], NumberStyles.None, CultureInfo.InvariantCulture, out status)) return false;
+        if (slash <= 0
+            || !int.TryParse(rest[..slash], NumberStyles.None, CultureInfo.InvariantCulture, out status)) return false;
         requestId = QueryValue(rest[(slash + 1)..], "$rid") ?? "";
         return requestId.Length > 0;
     }
 
-    /// <summary>A change of the desired properties; <paramref name="version"/> is null when the topic names none.</summary>
+    /// <summary>A change of the desired properties; <paramref name="version"/> is null when
+    /// the topic names none.</summary>
     public static bool TryParseDesiredPatch(string topic, out long? version)
     {
         version = null;
@@ -76,15 +80,16 @@ internal static class HubTopics
         return true;
     }
 
-    /// <summary>A direct method: <c>$iothub/methods/POST/NAME/?$rid=RID</c>. The request id is opaque: as in Microsoft's
-    /// SDK (MqttTransportHandler.cs:561) it is all that follows.</summary>
+    /// <summary>A direct method: <c>$iothub/methods/POST/NAME/?$rid=RID</c>. The request id is opaque: as in
+    /// Microsoft's SDK (MqttTransportHandler.cs:561) it is all that follows.</summary>
     public static bool TryParseMethodCall(string topic, out string name, out string requestId)
     {
         (name, requestId) = ("", "");
         if (!topic.StartsWith(MethodCallPrefix, StringComparison.Ordinal)) return false;
         var rest = topic.AsSpan(MethodCallPrefix.Length);
         var slash = rest.IndexOf('/');
-        if (slash <= 0 || !rest[(slash + 1)..].StartsWith(RequestIdPrefix, StringComparison.OrdinalIgnoreCase)) return false;
+        if (slash <= 0
+            || !rest[(slash + 1)..].StartsWith(RequestIdPrefix, StringComparison.OrdinalIgnoreCase)) return false;
         name = rest[..slash].ToString();
         requestId = rest[(slash + 1 + RequestIdPrefix.Length)..].ToString();
         return requestId.Length > 0;

@@ -23,7 +23,8 @@ internal interface IEdgeHubClient
     Task WaitUntilConnectedAsync(CancellationToken cancellationToken);
 
     /// <summary>Sends one message and waits until the hub has acknowledged it. Never throws for what the network does.
-    /// Calls that overlap are sent in the order in which they were made. While the token is renewed they wait.</summary>
+    /// Calls that overlap are sent in the order in which they were made. While the token
+    /// is renewed they wait.</summary>
     Task<HubSendResult> SendAsync(HubMessage message, CancellationToken cancellationToken);
 
     /// <summary>The whole twin: <c>{"desired":{..},"reported":{..}}</c> when the status is 200.</summary>
@@ -50,8 +51,10 @@ internal interface IEdgeHubHandler
 }
 
 /// <summary>A telemetry message.</summary>
-/// <param name="Body">The body; not copied: it must never change, since a send goes on when its caller has given up.</param>
-/// <param name="Properties">System properties (<c>$.mid</c>, <c>$.ct</c>...) and application properties, in order.</param>
+/// <param name="Body">The body; not copied: it must never change, since a send goes on when its
+/// caller has given up.</param>
+/// <param name="Properties">System properties (<c>$.mid</c>, <c>$.ct</c>...) and
+/// application properties, in order.</param>
 internal sealed record HubMessage(ReadOnlyMemory<byte> Body, IReadOnlyList<KeyValuePair<string, string>> Properties);
 
 /// <summary>How a send ended.</summary>
@@ -82,7 +85,8 @@ internal readonly record struct HubAnswer(int Status, ReadOnlyMemory<byte> Body)
 }
 
 /// <summary>The answer to a direct method.</summary>
-/// <param name="Status">200 done, 400 the request is wrong, 404 no such thing, 501 no such method, 500 it failed.</param>
+/// <param name="Status">200 done, 400 the request is wrong, 404 no such thing, 501 no such
+/// method, 500 it failed.</param>
 /// <param name="Body">UTF-8 JSON.</param>
 internal readonly record struct MethodAnswer(int Status, ReadOnlyMemory<byte> Body);
 
@@ -114,4 +118,5 @@ internal sealed record HubStatus(HubState State, Moment Since, string? LastError
 /// <param name="AcknowledgedBytes">Bytes on the wire of those acknowledged, topic and header included.</param>
 /// <param name="MethodCalls">Direct methods that were called.</param>
 internal readonly record struct HubCounters(
-    long Connects, long Renewals, long Sent, long Acknowledged, long TimedOut, long AcknowledgedBytes, long MethodCalls);
+    long Connects, long Renewals, long Sent, long Acknowledged, long TimedOut, long AcknowledgedBytes,
+    long MethodCalls);

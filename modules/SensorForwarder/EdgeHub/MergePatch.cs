@@ -26,8 +26,8 @@ internal static class MergePatch
         }
     }
 
-    /// <summary>Makes <paramref name="first"/> mean: itself, and then <paramref name="second"/>. False when no single patch
-    /// means that; <paramref name="first"/> is then as it was.</summary>
+    /// <summary>Makes <paramref name="first"/> mean: itself, and then <paramref name="second"/>. False when no single
+    /// patch means that; <paramref name="first"/> is then as it was.</summary>
     public static bool TryCompose(JsonObject first, JsonObject second)
     {
         if (!CanCompose(first, second)) return false;

@@ -10,7 +10,8 @@ namespace SensorForwarder.EdgeHub;
 /// many at once that a caller does not notice, and the rest in line. An answer goes over the connection that there is
 /// when it is ready: the token may have been renewed meanwhile. Thread-safe.
 /// </summary>
-#pragma warning disable CA1001 // A call may end after everything else: what it waits on has no handle and needs no disposal.
+// A call may end after everything else: what it waits on has no handle and needs no disposal.
+#pragma warning disable CA1001
 internal sealed class MethodCalls(
 #pragma warning restore CA1001
     Func<IEdgeHubHandler?> handler,
@@ -47,7 +48,8 @@ internal sealed class MethodCalls(
         Interlocked.Increment(ref _calls);
         if (Interlocked.Increment(ref _open) > AtOnceMax + WaitingMax)
         {
-            _ = Task.Run(() => AnswerAsync(requestId, Error(429, "too many methods at once; try again")), CancellationToken.None);
+            _ = Task.Run(() => AnswerAsync(
+                requestId, Error(429, "too many methods at once; try again")), CancellationToken.None);
             return;
         }
 
@@ -134,7 +136,8 @@ internal sealed class MethodCalls(
         {
             if (session() is not { } current) return false;
             await current.Client.PublishAsync(
-                new MqttApplicationMessage { Topic = HubTopics.MethodAnswer(answer.Status, requestId), Payload = new(answer.Body) },
+                new MqttApplicationMessage { Topic = HubTopics.MethodAnswer(
+                    answer.Status, requestId), Payload = new(answer.Body) },
                 current.Ended);
             return true;
         }
@@ -145,7 +148,8 @@ internal sealed class MethodCalls(
         }
     }
 
-    /// <summary>Empty, or one JSON value in UTF-8 all through: strings are not looked at before they are used.</summary>
+    /// <summary>Empty, or one JSON value in UTF-8 all through: strings are not looked at
+    /// before they are used.</summary>
     static bool IsJson(ReadOnlySpan<byte> payload)
     {
         if (payload.IsEmpty) return true;

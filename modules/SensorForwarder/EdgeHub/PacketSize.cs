@@ -4,8 +4,8 @@ namespace SensorForwarder.EdgeHub;
 
 /// <summary>
 /// What a message takes on the wire, to the byte, and whether the hub takes it. edgeHub closes the connection above
-/// 262144 bytes with the fixed header (DotNetty MqttDecoder.cs:219), so that a message that is too large would come back
-/// for ever; and it acknowledges and drops what its own count, system properties included, finds too large
+/// 262144 bytes with the fixed header (DotNetty MqttDecoder.cs:219), so that a message that is too large would come
+/// back for ever; and it acknowledges and drops what its own count, system properties included, finds too large
 /// (RoutingEdgeHub.ValidateMessageSize), so that it would be lost.
 /// </summary>
 internal static class PacketSize
@@ -31,7 +31,8 @@ internal static class PacketSize
         if (packetBytes - message.Body.Length > ushort.MaxValue) return "the properties do not fit into an MQTT topic";
         if (identity.GatewayHostName is null) return null;
 
-        var counted = message.Body.Length + GatewayReserve + identity.DeviceId.Length + (identity.ModuleId?.Length ?? 0);
+        var counted = message.Body.Length + GatewayReserve + identity.DeviceId.Length
+            + (identity.ModuleId?.Length ?? 0);
         foreach (var (key, value) in message.Properties) counted += key.Length + value.Length;
         return counted <= Max ? null : $"{counted} bytes as edgeHub counts them are more than its {Max}";
     }

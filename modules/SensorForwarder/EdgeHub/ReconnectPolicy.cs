@@ -10,7 +10,8 @@ namespace SensorForwarder.EdgeHub;
 /// </summary>
 internal sealed class ReconnectPolicy(TimeProvider timeProvider, Random random)
 {
-    /// <summary>Connections in a row that the other side closes before <see cref="RivalLife"/> is over: a rival.</summary>
+    /// <summary>Connections in a row that the other side closes before <see cref="RivalLife"/>
+    /// is over: a rival.</summary>
     public const int ShortLivesOfARival = 3;
 
     /// <summary>A rival comes back within its own back-off, at most; a connection that lives longer has none.</summary>
@@ -22,11 +23,13 @@ internal sealed class ReconnectPolicy(TimeProvider timeProvider, Random random)
     /// <summary>Some round trips for TCP and TLS, on a line by satellite too.</summary>
     public static readonly TimeSpan OpenTimeoutMax = TimeSpan.FromSeconds(30);
 
-    // An attempt that begins in an outage repeats its lost SYN after 1, 3, 7 and 15 s: after some seconds a new one is faster.
+    // An attempt that begins in an outage repeats its lost SYN after 1, 3, 7 and 15 s: after some seconds a
+    // new one is faster.
     static readonly TimeSpan OpenTimeoutMin = TimeSpan.FromSeconds(10);
     const double OpenShare = 0.5;
 
-    // Attempts in a row that reached nobody. What follows them may be refused: those waits do not become longer by them.
+    // Attempts in a row that reached nobody. What follows them may be refused: those waits do not
+    // become longer by them.
     int _failures;
 
     // In a row too: refusals, and connections that ended soon.
@@ -40,8 +43,8 @@ internal sealed class ReconnectPolicy(TimeProvider timeProvider, Random random)
 
     public bool RivalSuspected => _shortLives >= ShortLivesOfARival;
 
-    /// <summary>How long TCP and TLS may take in the next attempt: a part of the outage so far, so that a slow line is given
-    /// more time with each attempt.</summary>
+    /// <summary>How long TCP and TLS may take in the next attempt: a part of the outage so far, so that a slow line is
+    /// given more time with each attempt.</summary>
     public TimeSpan OpenTimeout =>
         TimeSpan.FromTicks(Math.Clamp((Outage * OpenShare).Ticks, OpenTimeoutMin.Ticks, OpenTimeoutMax.Ticks));
 
@@ -72,8 +75,8 @@ internal sealed class ReconnectPolicy(TimeProvider timeProvider, Random random)
         _refusals = life < ShortLife || RivalSuspected ? _refusals + 1 : 1;
         if (life >= ShortLife) (_downSince, _failures) = (timeProvider.GetTimestamp(), 0);
 
-        // Against a rival only leaving the field helps. A line that drops every minute looks the same, though, and must not
-        // keep the module away for long.
+        // Against a rival only leaving the field helps. A line that drops every minute looks the same, though, and must
+        // not keep the module away for long.
         return RivalSuspected ? Refused(_refusals, 60) : InOutage();
     }
 

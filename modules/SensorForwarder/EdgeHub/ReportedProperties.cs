@@ -9,16 +9,18 @@ namespace SensorForwarder.EdgeHub;
 /// <summary>
 /// What the module reports in its twin, on the way to the hub. Patches are merged while they wait, for a connection or
 /// for their turn; at most one is under way, at most one every <see cref="Interval"/>, none above 32 KB. A patch counts
-/// when the hub has confirmed it: one that was throttled, failed or went unanswered comes again, under what was reported
-/// since. Nothing is kept across a restart: the twin is compared with the settings after every connection.
+/// when the hub has confirmed it: one that was throttled, failed or went unanswered comes again, under what was
+/// reported since. Nothing is kept across a restart: the twin is compared with the settings after every connection.
 /// </summary>
 internal sealed class ReportedProperties(
-    IEdgeHubClient client, TimeProvider timeProvider, Random random, ILogger<ReportedProperties> logger) : BackgroundService
+    IEdgeHubClient client, TimeProvider timeProvider, Random random,
+    ILogger<ReportedProperties> logger) : BackgroundService
 {
     /// <summary>What the hub takes as one document.</summary>
     public const int MaxBytes = 32 << 10;
 
-    /// <summary>edgeHub collects for this long before it tells the cloud, and every patch costs one operation there.</summary>
+    /// <summary>edgeHub collects for this long before it tells the cloud, and every patch
+    /// costs one operation there.</summary>
     public static readonly TimeSpan Interval = TimeSpan.FromSeconds(5);
 
     // Patches that can't be merged with one another; beyond that the oldest is given up.
@@ -78,7 +80,8 @@ internal sealed class ReportedProperties(
     {
         try
         {
-            return (await client.PatchReportedAsync(Encoding.UTF8.GetBytes(patch.ToJsonString()), cancellationToken)).Status;
+            return (await client.PatchReportedAsync(Encoding.UTF8.GetBytes(patch.ToJsonString()), cancellationToken))
+                .Status;
         }
         catch (Exception exception) when (!cancellationToken.IsCancellationRequested)
         {

@@ -1,8 +1,8 @@
 namespace SensorForwarder.EdgeHub;
 
 /// <summary>
-/// Lets messages onto the connection. While the token is renewed they wait in line, and go on in the order in which they
-/// came: a renewal is no failure. Without a connection nobody waits. Thread-safe.
+/// Lets messages onto the connection. While the token is renewed they wait in line, and go on in the order in which
+/// they came: a renewal is no failure. Without a connection nobody waits. Thread-safe.
 /// </summary>
 internal sealed class SendGate
 {
@@ -21,7 +21,8 @@ internal sealed class SendGate
         Waiter waiter;
         lock (_lock)
         {
-            if (_session is not null && _line.Count == 0 && !_passing) return new(_session.Begin(bytes, fromLine: false));
+            if (_session is not null && _line.Count == 0 && !_passing) return new(
+                _session.Begin(bytes, fromLine: false));
             if (_session is null && !_paused) return new((Flight?)null);
             waiter = new(bytes);
             _line.Enqueue(waiter);

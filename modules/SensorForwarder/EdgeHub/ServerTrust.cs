@@ -7,8 +7,8 @@ namespace SensorForwarder.EdgeHub;
 
 /// <summary>
 /// Decides about the server's certificate in one TLS handshake: the host name must fit, and the chain must end in one
-/// of the given roots (gateway: the trust bundle and nothing else) or of the system's (IoT Hub). Nothing is written to a
-/// store. It also says what is wrong, and notices when it is rather this machine's clock.
+/// of the given roots (gateway: the trust bundle and nothing else) or of the system's (IoT Hub). Nothing is written to
+/// a store. It also says what is wrong, and notices when it is rather this machine's clock.
 /// </summary>
 internal sealed class ServerTrust(string host, X509Certificate2Collection? roots, TimeProvider timeProvider)
 {
@@ -55,7 +55,8 @@ internal sealed class ServerTrust(string host, X509Certificate2Collection? roots
 
         if (chain.Build(leaf)) return null;
         if (chain.ChainElements.FirstOrDefault(element =>
-            element.ChainElementStatus.Any(status => status.Status == X509ChainStatusFlags.NotTimeValid)) is { } element)
+            element.ChainElementStatus.Any(
+                status => status.Status == X509ChainStatusFlags.NotTimeValid)) is { } element)
         {
             return OutOfTime(element.Certificate, now);
         }
@@ -70,9 +71,11 @@ internal sealed class ServerTrust(string host, X509Certificate2Collection? roots
         var clock = now.UtcDateTime.ToString("u", CultureInfo.InvariantCulture);
         var (from, to) = (certificate.NotBefore.ToUniversalTime(), certificate.NotAfter.ToUniversalTime());
         return now.UtcDateTime < from
-            ? new(DialFailure.Clock, $"the certificate of {host} is not valid before {from:u}, and this machine's clock "
+            ? new(DialFailure.Clock, $"the certificate of {host} is not valid before {from:u}, and this machine's "
+                + "clock "
                 + $"says {clock}: the clock is behind. Set it; the connection is tried again when it steps")
-            : new(DialFailure.Clock, $"the certificate of {host} expired at {to:u}, and this machine's clock says {clock}: "
+            : new(DialFailure.Clock, $"the certificate of {host} expired at {to:u}, and this machine's clock says "
+                + $"{clock}: "
                 + "renew the certificate, or set the clock if it is ahead");
     }
 }

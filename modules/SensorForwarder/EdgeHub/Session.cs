@@ -152,7 +152,8 @@ internal sealed class Session(IMqttClient client, HubTransport transport, TimePr
         {
             // Bounded from outside: over a dead WebSocket the client waits longer than its token says.
             if (client.IsConnected)
-                await client.DisconnectAsync(new MqttClientDisconnectOptions(), Ended).WaitAsync(GoodbyeTimeout, timeProvider);
+                await client.DisconnectAsync(new MqttClientDisconnectOptions(), Ended)
+                    .WaitAsync(GoodbyeTimeout, timeProvider);
         }
         catch (Exception)
         {

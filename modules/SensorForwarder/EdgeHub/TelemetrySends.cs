@@ -3,8 +3,8 @@ using MQTTnet.Protocol;
 
 namespace SensorForwarder.EdgeHub;
 
-/// <summary>Sends telemetry at QoS 1 and counts it. Thread-safe; knows no back-off: a send ends in one way or the other, and
-/// whoever made it decides.</summary>
+/// <summary>Sends telemetry at QoS 1 and counts it. Thread-safe; knows no back-off: a send ends in one way or the
+/// other, and whoever made it decides.</summary>
 internal sealed class TelemetrySends(EdgeIdentity identity)
 {
     long _sent;
@@ -23,7 +23,8 @@ internal sealed class TelemetrySends(EdgeIdentity identity)
 
     public long Bytes => Interlocked.Read(ref _bytes);
 
-    /// <summary>Sends one message. Throws only when <paramref name="cancellationToken"/> gives up the waiting.</summary>
+    /// <summary>Sends one message. Throws only when <paramref name="cancellationToken"/>
+    /// gives up the waiting.</summary>
     public Task<HubSendResult> SendAsync(HubMessage message, CancellationToken cancellationToken)
     {
         var topic = HubTopics.Telemetry(identity, message.Properties);
@@ -42,7 +43,8 @@ internal sealed class TelemetrySends(EdgeIdentity identity)
         ValueTask<Flight?> entering, string topic, ReadOnlyMemory<byte> body, CancellationToken cancellationToken) =>
         await SendAsync(await entering, topic, body, cancellationToken);
 
-    Task<HubSendResult> SendAsync(Flight? flight, string topic, ReadOnlyMemory<byte> body, CancellationToken cancellationToken) =>
+    Task<HubSendResult> SendAsync(
+        Flight? flight, string topic, ReadOnlyMemory<byte> body, CancellationToken cancellationToken) =>
         flight is null
             ? Task.FromResult(new HubSendResult(HubSendStatus.NotConnected, "not connected"))
 
@@ -85,8 +87,8 @@ internal sealed class TelemetrySends(EdgeIdentity identity)
     {
         try
         {
-            // Without a token, which MQTTnet would register several times a message: the session's end closes its client, and
-            // that ends every send.
+            // Without a token, which MQTTnet would register several times a message: the session's end closes its
+            // client, and that ends every send.
             return flight.Session.Client.PublishAsync(
                 new MqttApplicationMessage
                 {

@@ -27,7 +27,8 @@ internal sealed class TwinRequests(TimeProvider timeProvider)
         _waiting[requestId] = answer;
         using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, session.Ended);
         await using var timer = timeProvider.CreateTimer(
-            static state => ((CancellationTokenSource)state!).Cancel(), deadline, AnswerTimeout, Timeout.InfiniteTimeSpan);
+            static state =>
+                ((CancellationTokenSource)state!).Cancel(), deadline, AnswerTimeout, Timeout.InfiniteTimeSpan);
         try
         {
             // The time-out covers the sending too: a connection that is half-open takes bytes until its buffer is full.

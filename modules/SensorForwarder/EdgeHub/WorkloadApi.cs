@@ -20,13 +20,14 @@ internal sealed class WorkloadApiException(string message, Exception? inner = nu
 internal sealed record WrappedBytes(string GenerationId, byte[] InitializationVector, byte[] Ciphertext);
 
 /// <summary>
-/// The part of IoT Edge's workload API that a module needs: signing, wrapping a key, and the trust bundle. HTTP/1.1 over a Unix
-/// socket, one connection a request, one request at a time: the daemon closes the socket of the 11th at once. What may
-/// pass (a status from 500 on, a closed socket) is tried again before it counts, unless the caller does that. Source: edgelet-http-workload, and
-/// HttpHsmClient.cs of the device SDK.
+/// The part of IoT Edge's workload API that a module needs: signing, wrapping a key, and the trust bundle. HTTP/1.1
+/// over a Unix socket, one connection a request, one request at a time: the daemon closes the socket of the 11th at
+/// once. What may pass (a status from 500 on, a closed socket) is tried again before it counts, unless the caller does
+/// that. Source: edgelet-http-workload, and HttpHsmClient.cs of the device SDK.
 /// </summary>
 internal sealed class WorkloadApi(
-    WorkloadEndpoint endpoint, TimeProvider timeProvider, Random random, int retriesMax = WorkloadApi.RetriesMax) : IDisposable
+    WorkloadEndpoint endpoint, TimeProvider timeProvider, Random random, int retriesMax =
+        WorkloadApi.RetriesMax) : IDisposable
 {
     // Accepted by every runtime since 1.0; later versions change nothing in these calls.
     const string ApiVersion = "2018-06-28";
@@ -66,28 +67,29 @@ internal sealed class WorkloadApi(
     /// <summary>HMAC-SHA256 of <paramref name="data"/> with the module's key, which never leaves the daemon.</summary>
     /// <exception cref="WorkloadApiException">The daemon does not answer, or refuses.</exception>
     public Task<byte[]> SignAsync(byte[] data, CancellationToken cancellationToken) =>
-        PostAsync("sign", endpoint.GenerationId, $$"""{"keyId":"primary","algo":"HMACSHA256","data":"{{Convert.ToBase64String(data)}}"}""",
+        PostAsync("sign", endpoint.GenerationId,
+        $$"""{"keyId":"primary","algo":"HMACSHA256","data":"{{Convert.ToBase64String(data)}}"}""",
             "digest", ReadDigest, cancellationToken);
 
-    /// <summary>Encrypts with the device's own key, which never leaves the daemon. The module and its present generation
-    /// are part of what only <see cref="DecryptAsync"/> undoes.</summary>
+    /// <summary>Encrypts with the device's own key, which never leaves the daemon. The module and its present
+    /// generation are part of what only <see cref="DecryptAsync"/> undoes.</summary>
     /// <exception cref="WorkloadApiException">The daemon does not answer, or refuses.</exception>
     public async Task<WrappedBytes> EncryptAsync(byte[] plain, CancellationToken cancellationToken)
     {
         var vector = RandomNumberGenerator.GetBytes(AesGcm.NonceByteSizes.MaxSize);
         var cipher = await PostAsync("encrypt", endpoint.GenerationId,
-            $$"""{"plaintext":"{{Convert.ToBase64String(plain)}}","initializationVector":"{{Convert.ToBase64String(vector)}}"}""",
-            "ciphertext", Convert.FromBase64String, cancellationToken);
+            Document("plaintext", plain, vector), "ciphertext", Convert.FromBase64String, cancellationToken);
         return new(endpoint.GenerationId, vector, cipher);
     }
 
-    /// <summary>Undoes <see cref="EncryptAsync"/>, also when the module has got another generation since then.</summary>
+    /// <summary>Undoes <see cref="EncryptAsync"/>, also when the module has got
+    /// another generation since then.</summary>
     /// <exception cref="WorkloadApiException">The daemon does not answer, or refuses: this device did not encrypt it.
     /// </exception>
     public Task<byte[]> DecryptAsync(WrappedBytes wrapped, CancellationToken cancellationToken) =>
         PostAsync("decrypt", wrapped.GenerationId,
-            $$"""{"ciphertext":"{{Convert.ToBase64String(wrapped.Ciphertext)}}","initializationVector":"{{Convert.ToBase64String(wrapped.InitializationVector)}}"}""",
-            "plaintext", Convert.FromBase64String, cancellationToken);
+            Document("ciphertext", wrapped.Ciphertext, wrapped.InitializationVector), "plaintext",
+            Convert.FromBase64String, cancellationToken);
 
     /// <summary>The certificates that edgeHub's server certificate may end in.</summary>
     /// <exception cref="WorkloadApiException">The daemon does not answer, or has no bundle.</exception>
@@ -110,12 +112,21 @@ internal sealed class WorkloadApi(
     static byte[] ReadDigest(string base64)
     {
         var digest = Convert.FromBase64String(base64);
-        return digest.Length == SHA256.HashSizeInBytes ? digest : throw new FormatException($"{digest.Length} bytes are no HMAC-SHA256");
+        return digest.Length == SHA256.HashSizeInBytes
+            ? digest
+            : throw new FormatException($"{digest.Length} bytes are no HMAC-SHA256");
     }
 
     // The bodies are written by hand: Base64 needs no escaping.
+    static string Document(string name, byte[] bytes, byte[] vector)
+    {
+        var (content, initializationVector) = (Convert.ToBase64String(bytes), Convert.ToBase64String(vector));
+        return $$"""{"{{name}}":"{{content}}","initializationVector":"{{initializationVector}}"}""";
+    }
+
     Task<byte[]> PostAsync(
-        string what, string generationId, string body, string property, Func<string, byte[]> read, CancellationToken cancellationToken)
+        string what, string generationId, string body, string property, Func<string, byte[]> read,
+        CancellationToken cancellationToken)
     {
         var module = Uri.EscapeDataString(endpoint.ModuleId);
         var generation = Uri.EscapeDataString(generationId);
@@ -129,7 +140,8 @@ internal sealed class WorkloadApi(
     }
 
     async Task<T> AskAsync<T>(
-        Func<HttpRequestMessage> request, string what, string property, Func<string, T> read, CancellationToken cancellationToken)
+        Func<HttpRequestMessage> request, string what, string property, Func<string, T> read,
+        CancellationToken cancellationToken)
     {
         for (var attempt = 1; ; attempt++)
         {
@@ -146,7 +158,8 @@ internal sealed class WorkloadApi(
     }
 
     async Task<T> AskOnceAsync<T>(
-        Func<HttpRequestMessage> makeRequest, string what, string property, Func<string, T> read, CancellationToken cancellationToken)
+        Func<HttpRequestMessage> makeRequest, string what, string property, Func<string, T> read,
+        CancellationToken cancellationToken)
     {
         using var request = makeRequest();
         request.Headers.ConnectionClose = true;
@@ -159,7 +172,8 @@ internal sealed class WorkloadApi(
             if (response.StatusCode != HttpStatusCode.OK)
             {
                 throw new WorkloadApiException(
-                    $"The workload API refuses {what}: {(int)response.StatusCode} {Shorten(body)}. {Remedy(response.StatusCode)}")
+                    $"The workload API refuses {what}: {(int)response.StatusCode} {Shorten(body)}. "
+                    + $"{Remedy(response.StatusCode)}")
                 {
                     MayPass = response.StatusCode >= HttpStatusCode.InternalServerError,
                 };
@@ -171,7 +185,8 @@ internal sealed class WorkloadApi(
         catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
         {
             throw new WorkloadApiException(
-                $"The workload API at {endpoint.SocketPath} did not answer {what} in {AnswerTimeout.TotalSeconds:0} s.");
+                $"The workload API at {endpoint.SocketPath} did not answer {what} in "
+                + $"{AnswerTimeout.TotalSeconds:0} s.");
         }
         catch (HttpRequestException exception)
         {
@@ -194,13 +209,15 @@ internal sealed class WorkloadApi(
         catch (Exception exception) when (exception is JsonException or KeyNotFoundException or FormatException
             or InvalidOperationException or CryptographicException)
         {
-            throw new WorkloadApiException($"The workload API answered {what} with something else: {exception.Message}", exception);
+            throw new WorkloadApiException(
+                $"The workload API answered {what} with something else: {exception.Message}", exception);
         }
     }
 
     static string Remedy(HttpStatusCode status) => status switch
     {
-        HttpStatusCode.Forbidden => "It answers only processes of this module's container: is IOTEDGE_MODULEID changed by hand?",
+        HttpStatusCode.Forbidden =>
+            "It answers only processes of this module's container: is IOTEDGE_MODULEID changed by hand?",
         HttpStatusCode.NotFound => "Restart the module, so that edgeAgent gives it its present identity.",
         _ => "See 'iotedge check' and the log of aziot-edged.",
     };

@@ -5,8 +5,8 @@ namespace SensorForwarder.Forwarding;
 
 /// <summary>
 /// Where an <c>httpEndpoint</c> from the twin or the settings file may lead: whoever may write those must not obtain
-/// what belongs to the network of the host. Link-local addresses, with the metadata service of cloud machines among them, are
-/// reached only under a host that the operator has listed. Immutable.
+/// what belongs to the network of the host. Link-local addresses, with the metadata service of cloud machines among
+/// them, are reached only under a host that the operator has listed. Immutable.
 /// </summary>
 /// <param name="Hosts">The only hosts that are allowed: names, addresses, <c>*.suffix</c>. Empty: any.</param>
 /// <param name="BootHost">The host of <c>Http__Endpoint</c>, which is always allowed; null: there is none.</param>
@@ -27,12 +27,13 @@ internal sealed record AddressRule(IReadOnlyList<string> Hosts, string? BootHost
         return IPAddress.TryParse(host, out var address) ? Objection(host, address) : null;
     }
 
-    /// <summary>The host of a URL as <see cref="Objection(string, IPAddress)"/> takes it: an address without its zone.</summary>
+    /// <summary>The host of a URL as <see cref="Objection(string, IPAddress)"/> takes it: an
+    /// address without its zone.</summary>
     public static string HostOf(Uri url) =>
         url.HostNameType == UriHostNameType.IPv6 ? url.Host.Trim('[', ']') : url.IdnHost;
 
-    /// <summary>Why a host that has this address is not connected to; null: it is. Names are checked at each connection,
-    /// since a name may resolve to another address each time.</summary>
+    /// <summary>Why a host that has this address is not connected to; null: it is. Names are checked at each
+    /// connection, since a name may resolve to another address each time.</summary>
     public string? Objection(string host, IPAddress address) => IsLinkLocal(address) && !IsListed(host)
         ? $"{address} is a link-local address, which is not allowed unless Http__AllowedHosts lists the host"
         : null;

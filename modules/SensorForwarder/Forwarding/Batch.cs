@@ -27,8 +27,8 @@ internal enum ConflictMeaning
 }
 
 /// <summary>
-/// Consecutive readings, encoded once. Its boundaries and its id stay the same until the receiver has told what becomes of
-/// it; only one that has certainly not arrived may be cut anew.
+/// Consecutive readings, encoded once. Its boundaries and its id stay the same until the receiver has told what becomes
+/// of it; only one that has certainly not arrived may be cut anew.
 /// </summary>
 /// <param name="Epoch">The epoch of the buffer that the readings come from.</param>
 /// <param name="Readings">At least one, in id order; their payloads are slices of <paramref name="Body"/>.</param>
@@ -56,12 +56,13 @@ internal sealed record Batch(string Epoch, IReadOnlyList<BufferedReading> Readin
     /// <summary>Names this batch to receivers: <c>Idempotency-Key</c> and <c>$.mid</c>.</summary>
     public string Id => $"{Epoch}:{FirstId}-{LastId}";
 
-    /// <summary>When its newest reading was taken, as far as is known: a restart, or a clock that is right at last, may know
-    /// better.</summary>
+    /// <summary>When its newest reading was taken, as far as is known: a restart, or a clock that is right at last, may
+    /// know better.</summary>
     public DateTimeOffset CreatedAt => Readings[^1].RecordedAt;
 
-    /// <summary>The ids of readings as ranges without holes. An id in a hole belongs to a reading that was not sent (one
-    /// that came back from the dead letters meanwhile, say) and must not be acknowledged with the others.</summary>
+    /// <summary>The ids of readings as ranges without holes. An id in a hole belongs to a reading that was not sent
+    /// (one that came back from the dead letters meanwhile, say) and must not be
+    /// acknowledged with the others.</summary>
     public static IEnumerable<(long First, long Last)> Ranges(IReadOnlyList<BufferedReading> readings)
     {
         for (var (start, i) = (0, 1); i <= readings.Count; i++)

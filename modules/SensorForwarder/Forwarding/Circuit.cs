@@ -1,9 +1,10 @@
 namespace SensorForwarder.Forwarding;
 
 /// <summary>
-/// When the next attempt may be made, and how much it may risk. After a failure the time doubles, with full jitter, and while
-/// nobody is reached it stays below a share of the outage; after a failure, a blackout, a change of the receiver and the
-/// start, one small batch is sent first, and the rest when that was accepted. Used by the forwarder's loop only.
+/// When the next attempt may be made, and how much it may risk. After a failure the time doubles, with full jitter, and
+/// while nobody is reached it stays below a share of the outage; after a failure, a blackout, a change of the receiver
+/// and the start, one small batch is sent first, and the rest when that was accepted. Used by the forwarder's loop
+/// only.
 /// </summary>
 internal sealed class Circuit(TimeProvider timeProvider, Random random)
 {
@@ -32,8 +33,8 @@ internal sealed class Circuit(TimeProvider timeProvider, Random random)
     public TimeSpan UntilNext =>
         _resumeAt == 0 ? TimeSpan.Zero : timeProvider.GetElapsedTime(timeProvider.GetTimestamp(), _resumeAt);
 
-    /// <summary>A blackout is over. Many devices see that in the same second: they spread evenly over a quarter of the time
-    /// that it lasted, at most <see cref="SpreadMax"/>.</summary>
+    /// <summary>A blackout is over. Many devices see that in the same second: they spread evenly over a quarter of the
+    /// time that it lasted, at most <see cref="SpreadMax"/>.</summary>
     public void Reopen(TimeSpan outage)
     {
         IsProbing = true;
@@ -46,15 +47,15 @@ internal sealed class Circuit(TimeProvider timeProvider, Random random)
     /// <summary>Somebody wants an attempt now.</summary>
     public void TryNow() => _resumeAt = 0;
 
-    /// <summary>What failed may be mended. What the receiver asked for holds until it is another one, and so does the spread
-    /// after a blackout: changes reach many devices in the same second.</summary>
+    /// <summary>What failed may be mended. What the receiver asked for holds until it is another one, and so does the
+    /// spread after a blackout: changes reach many devices in the same second.</summary>
     public void MayBeMended(bool isAnotherReceiver)
     {
         if (Failures > 0 && (isAnotherReceiver || !_isAskedFor)) _resumeAt = 0;
     }
 
-    /// <summary>An attempt failed. One that was refused, or asked to wait, is no outage: refusals alone make the waits after
-    /// refusals longer, however many attempts reached nobody before.</summary>
+    /// <summary>An attempt failed. One that was refused, or asked to wait, is no outage: refusals alone make the waits
+    /// after refusals longer, however many attempts reached nobody before.</summary>
     /// <returns>How long to wait.</returns>
     public TimeSpan Failed(SendResult failure)
     {
@@ -64,7 +65,8 @@ internal sealed class Circuit(TimeProvider timeProvider, Random random)
         var retryAfter = failure.RetryAfter;
         var delay = failure.Outcome == SendOutcome.Retry && retryAfter is null
             ? Backoff.InOutage(
-                Failures, timeProvider.GetElapsedTime(_failingSince.Value), BackoffBase, BackoffMax, random.NextDouble())
+                Failures, timeProvider.GetElapsedTime(_failingSince.Value), BackoffBase, BackoffMax,
+                random.NextDouble())
             : Backoff.Next(++_refusals, BackoffBase, BackoffMax, random.NextDouble());
         _isAskedFor = retryAfter > delay;
         if (_isAskedFor) delay = retryAfter < RetryAfterMax ? retryAfter.Value : RetryAfterMax;

@@ -5,9 +5,11 @@ namespace SensorForwarder.Forwarding;
 /// <summary>The part of the dispatcher that makes of each answer what becomes of its batch.</summary>
 internal sealed partial class Dispatcher
 {
-    /// <summary>Whether a refused reading may go to the dead letters. Those that go stay away until a person fetches them.
+    /// <summary>Whether a refused reading may go to the dead letters. Those that go stay away until a person fetches
+    /// them.
     /// </summary>
-    bool MayPutAside => _rejectedInARow < RejectedInARowMax || timeProvider.GetElapsedTime(_putAsideAt) >= OneMoreAsideEvery;
+    bool MayPutAside =>
+        _rejectedInARow < RejectedInARowMax || timeProvider.GetElapsedTime(_putAsideAt) >= OneMoreAsideEvery;
 
     void Settle(Batch batch, SendResult result)
     {
@@ -22,10 +24,12 @@ internal sealed partial class Dispatcher
         else if (!IsRefusal(result))
             Fail(batch, result);
         else if (!TryPutAside(batch.Readings[0], result.Outcome.ToString(), result.Reason))
-            Fail(batch, result with { Reason = $"{result.Reason}; it refused those before, too: they stay in the queue, and only one an hour goes to the dead letters, until it takes one" });
+            Fail(batch, result with { Reason = $"{result.Reason}; it refused those before, too: they stay in the "
+                + "queue, and only one an hour goes to the dead letters, until it takes one" });
 
         if (result.Outcome != SendOutcome.Accepted)
-            Status = Status with { LastFailure = new(result.Reason, Moment.Now(timeProvider)), Failures = Status.Failures + 1 };
+            Status = Status with { LastFailure = new(
+                result.Reason, Moment.Now(timeProvider)), Failures = Status.Failures + 1 };
     }
 
     void Accept(Batch batch, IReadOnlyList<BufferedReading> readings, int bytes)
@@ -47,8 +51,8 @@ internal sealed partial class Dispatcher
         _lastAccepted[(int)batch.Lane] = Status.LastSuccess;
     }
 
-    /// <summary>A receiver that speaks of single readings: what it has is acknowledged, what it will never take is put aside,
-    /// and the rest comes again.</summary>
+    /// <summary>A receiver that speaks of single readings: what it has is acknowledged, what it will never take is put
+    /// aside, and the rest comes again.</summary>
     /// <returns>What the answer comes to.</returns>
     SendResult SettleParts(Batch batch, SendResult result, PartialAnswer partial)
     {
@@ -82,9 +86,11 @@ internal sealed partial class Dispatcher
         }
     }
 
-    /// <summary>Those that come again, without a gap where one does not: else what is left could have the first and the last
-    /// id of the whole, and so its id, and a receiver that knows batches by their id would take it for that.</summary>
-    static List<List<BufferedReading>> Runs(IReadOnlyList<BufferedReading> readings, Func<BufferedReading, bool> comesAgain)
+    /// <summary>Those that come again, without a gap where one does not: else what is left could have the first and the
+    /// last id of the whole, and so its id, and a receiver that knows batches by their id would
+    /// take it for that.</summary>
+    static List<List<BufferedReading>> Runs(
+        IReadOnlyList<BufferedReading> readings, Func<BufferedReading, bool> comesAgain)
     {
         var runs = new List<List<BufferedReading>>();
         var isOpen = false;

@@ -4,9 +4,10 @@ using SensorForwarder.Buffer;
 namespace SensorForwarder.Forwarding;
 
 /// <summary>
-/// Sends batches and decides what their ends mean. It acts only in <see cref="Step"/>, one caller at a time, and knows time
-/// only from its provider: <see cref="Forwarder"/> steps it when something happens, a simulation steps it through a month.
-/// A batch keeps its boundaries until it is accepted; what failed is sent again, oldest first, before anything new.
+/// Sends batches and decides what their ends mean. It acts only in <see cref="Step"/>, one caller at a time, and knows
+/// time only from its provider: <see cref="Forwarder"/> steps it when something happens, a simulation steps it through
+/// a month. A batch keeps its boundaries until it is accepted; what failed is sent again, oldest first, before anything
+/// new.
 /// </summary>
 internal sealed partial class Dispatcher(
     TelemetryBuffer buffer,
@@ -17,8 +18,8 @@ internal sealed partial class Dispatcher(
     ILogger logger,
     Action wake)
 {
-    // A receiver that rejects this many single readings one after the other may be broken rather than they are: until it
-    // takes one, any one of those that wait is tried, and only now and then one more goes to the dead letters.
+    // A receiver that rejects this many single readings one after the other may be broken rather than they are: until
+    // it takes one, any one of those that wait is tried, and only now and then one more goes to the dead letters.
     const int RejectedInARowMax = 5;
 
     static readonly TimeSpan OneMoreAsideEvery = TimeSpan.FromHours(1);
@@ -64,7 +65,8 @@ internal sealed partial class Dispatcher(
     /// <summary>The batches that were taken out of the buffer and have not left for good: those in memory.</summary>
     public IReadOnlyList<Batch> Held => [.. _window.Select(flight => flight.Batch), .. _failed, .. _lanes.Again];
 
-    /// <summary>Ends when the buffer has taken note of everything that was accepted, put aside, or is to be billed.</summary>
+    /// <summary>Ends when the buffer has taken note of everything that was accepted, put aside, or
+    /// is to be billed.</summary>
     public Task Settling => Task.WhenAll(_settling, _meter.Quota.Reserving);
 
     /// <summary>Readings went back into the queue below the place that was reached.</summary>
@@ -96,7 +98,8 @@ internal sealed partial class Dispatcher(
         return wait;
     }
 
-    /// <summary>Takes the ends of sends into account for the last time, and hands over what the next run has to know.</summary>
+    /// <summary>Takes the ends of sends into account for the last time, and hands over what the next
+    /// run has to know.</summary>
     public void Close()
     {
         // Without a word of what is given up now: there is no next attempt to tell of.
@@ -182,7 +185,8 @@ internal sealed partial class Dispatcher(
             if (_window.Count > 0) return null;
             if (!_settling.IsCompleted)
             {
-                _ = _settling.ContinueWith(_ => wake(), CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
+                _ = _settling.ContinueWith(
+                    _ => wake(), CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
                 return null;
             }
 
@@ -202,10 +206,11 @@ internal sealed partial class Dispatcher(
         Status = Status with { UpstreamHeldSince = sink.IsHeld ? Moment.Now(timeProvider) : null };
     }
 
-    /// <summary>While edgeHub has no cloud a batch a minute goes all the same: edgeHub tries harder with something to send, and
-    /// numbers that mean something else must not stop everything. A flush goes through.</summary>
+    /// <summary>While edgeHub has no cloud a batch a minute goes all the same: edgeHub tries harder with something to
+    /// send, and numbers that mean something else must not stop everything. A flush goes through.</summary>
     bool KeepHere(ISink sink, long flushThrough) =>
-        sink.IsHeld && SettledThrough >= flushThrough && (_window.Count > 0 || timeProvider.GetElapsedTime(_lastSent) < TrickleEvery);
+        sink.IsHeld && SettledThrough >= flushThrough
+            && (_window.Count > 0 || timeProvider.GetElapsedTime(_lastSent) < TrickleEvery);
 
     void Enter(ISink sink, ForwardingSettings settings)
     {
@@ -244,14 +249,16 @@ internal sealed partial class Dispatcher(
             _window.Add(new(batch, sending));
             // Not before the task has ended: a loop that is quicker would find it under way, and sleep on.
             _ = sending.ContinueWith(
-                _ => wake(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+                _ => wake(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously,
+                TaskScheduler.Default);
         }
 
         return wait;
 
         Batch? NextOf(Lane lane, ref TimeSpan? wait)
         {
-            if (lane == Lane.Backfill && !isFlushing && _backfillRate.UntilNext(settings.BackfillBatchesPerMinute) is var left && left > TimeSpan.Zero)
+            if (lane == Lane.Backfill && !isFlushing
+                && _backfillRate.UntilNext(settings.BackfillBatchesPerMinute) is var left && left > TimeSpan.Zero)
             {
                 if (_lanes.HasBacklog && (wait is null || left < wait)) wait = left;
                 return null;
@@ -263,8 +270,8 @@ internal sealed partial class Dispatcher(
         }
     }
 
-    /// <summary>One place stays free for new readings where there are several. But they can fill a slow line by themselves:
-    /// then the backlog has one place in turn with them.</summary>
+    /// <summary>One place stays free for new readings where there are several. But they can fill a slow line by
+    /// themselves: then the backlog has one place in turn with them.</summary>
     bool IsBacklogsTurn(ForwardingSettings settings) =>
         settings.DrainOrder == DrainOrder.LiveFirst && _lastLane == Lane.Live && _lanes.HasBacklog
         && _window.All(flight => flight.Batch.Lane == Lane.Live);

@@ -7,7 +7,8 @@ namespace SensorForwarder.Forwarding;
 
 /// <summary>
 /// Takes batches out of the buffer and through the sink. One loop owns all of it: everything from outside (a commit, a
-/// send that ended, new settings, a method) only wakes the loop, and <see cref="Dispatcher"/> looks at the world and acts.
+/// send that ended, new settings, a method) only wakes the loop, and <see cref="Dispatcher"/> looks at the world and
+/// acts.
 /// </summary>
 internal sealed class Forwarder : BackgroundService
 {
@@ -56,7 +57,8 @@ internal sealed class Forwarder : BackgroundService
         _timeProvider = timeProvider;
         _random = random;
         _logger = logger;
-        _dispatcher = new(buffer, sinks, encoder, timeProvider, random, logger, Wake) { SendTook = took => SendTook?.Invoke(took) };
+        _dispatcher = new(buffer, sinks, encoder, timeProvider, random, logger, Wake) { SendTook =
+            took => SendTook?.Invoke(took) };
         _buffer.Committed += Wake;
         _buffer.ReadingsReturned += Rewind;
     }
@@ -76,7 +78,8 @@ internal sealed class Forwarder : BackgroundService
     public void Apply(ForwardingSettings settings)
     {
         // A message holds one reading then, so there is nothing to wait for either.
-        if (settings is { Sink: SinkKind.IotHub, MessageFormat: MessageFormat.Pnp }) settings = settings with { BatchSize = 1 };
+        if (settings is { Sink: SinkKind.IotHub, MessageFormat: MessageFormat.Pnp }) settings =
+            settings with { BatchSize = 1 };
         if (settings == _settings) return;
         _settings = settings;
         Wake();
@@ -96,8 +99,8 @@ internal sealed class Forwarder : BackgroundService
         Wake();
     }
 
-    /// <summary>Sends everything that is there now without waiting for full batches, a rate or the day's quota, until the time
-    /// is over.</summary>
+    /// <summary>Sends everything that is there now without waiting for full batches, a rate or the day's quota, until
+    /// the time is over.</summary>
     /// <returns>Whether all of it was accepted in time.</returns>
     public async Task<bool> FlushAsync(TimeSpan timeout, CancellationToken cancellationToken)
     {
@@ -124,7 +127,8 @@ internal sealed class Forwarder : BackgroundService
                 var left = timeout - _timeProvider.GetElapsedTime(started);
                 if (left <= TimeSpan.Zero) return false;
                 await progress.WaitAsync(left, _timeProvider, cancellationToken)
-                    .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
+                    .ConfigureAwait(
+                        ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
                 cancellationToken.ThrowIfCancellationRequested();
             }
         }
@@ -164,7 +168,8 @@ internal sealed class Forwarder : BackgroundService
                 // The buffer could not be read, say: look again later.
                 var delay = Backoff.Next(++_stumbles, Circuit.BackoffBase, Circuit.BackoffMax, _random.NextDouble());
                 Log.ForwarderFailed(_logger, delay.TotalSeconds, exception);
-                await Task.Delay(delay, _timeProvider, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                await Task.Delay(delay, _timeProvider, stoppingToken)
+                    .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
         }
 
@@ -219,7 +224,8 @@ internal sealed class Forwarder : BackgroundService
             await timer.CancelAsync();
         }
 
-        await ((Task)woken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
+        await ((Task)woken).ConfigureAwait(
+            ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
         cancellationToken.ThrowIfCancellationRequested();
     }
 

@@ -26,14 +26,16 @@ internal enum MessageFormat
 /// <summary>What goes first when there is a backlog.</summary>
 internal enum DrainOrder
 {
-    /// <summary>Strictly in the order of ids; only a receiver that refuses everything is tried with any of them.</summary>
+    /// <summary>Strictly in the order of ids; only a receiver that refuses everything is tried
+    /// with any of them.</summary>
     OldestFirst,
 
     /// <summary>New readings at once, the backlog in a lane of its own.</summary>
     LiveFirst,
 }
 
-/// <summary>The part of the settings that tunes forwarding. Immutable; ranges are those of the settings table.</summary>
+/// <summary>The part of the settings that tunes forwarding. Immutable; ranges are those
+/// of the settings table.</summary>
 internal sealed record ForwardingSettings
 {
     public SinkKind Sink { get; init; } = SinkKind.Http;

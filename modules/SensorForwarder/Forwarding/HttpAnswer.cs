@@ -47,7 +47,8 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, bool acceptHtml,
     static ReadOnlySpan<byte> ByteOrderMark => [0xEF, 0xBB, 0xBF];
 
     /// <summary>Reads of the answer what is of use, and no more. Throws what reading it throws.</summary>
-    public async Task<SendResult> JudgeAsync(HttpResponseMessage response, Batch batch, CancellationToken cancellationToken)
+    public async Task<SendResult> JudgeAsync(
+        HttpResponseMessage response, Batch batch, CancellationToken cancellationToken)
     {
         if (response.IsSuccessStatusCode) return await JudgeSuccessAsync(response, batch, cancellationToken);
         var status = (int)response.StatusCode;
@@ -62,7 +63,8 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, bool acceptHtml,
             407 => new SendResult(SendOutcome.Denied, ProxyText.PasswordWanted) with { IsReached = false },
             409 => JudgeConflict(response, batch, reason),
             511 => new(SendOutcome.Retry, $"{WebPage.Reason} (511: somebody has to sign in to the network)"),
-            408 or 429 or >= 500 => new SendResult(SendOutcome.Retry, reason, RetryAfter(response.Headers)) with { IsReached = true },
+            408 or 429 or >= 500 =>
+                new SendResult(SendOutcome.Retry, reason, RetryAfter(response.Headers)) with { IsReached = true },
             413 => new(SendOutcome.TooLarge, reason),
             400 or 422 when maySpeakOfReadings => new(SendOutcome.Rejected, reason)
             {
@@ -75,7 +77,8 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, bool acceptHtml,
                 IsReached = false,
             },
             >= 300 and < 400 => new(
-                SendOutcome.Denied, $"{reason} (redirects are followed only with 307 or 308 on the same host: give the final URL as httpEndpoint)"),
+                SendOutcome.Denied, $"{reason} (redirects are followed only with 307 or 308 on the same host: give the "
+                    + "final URL as httpEndpoint)"),
             _ => new(SendOutcome.Denied, reason),
         };
     }
@@ -102,8 +105,8 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, bool acceptHtml,
         return new(SendOutcome.Retry, $"{WebPage.Reason} ({(int)response.StatusCode}; {hint})");
     }
 
-    /// <summary>The receiver knows the <c>Idempotency-Key</c>, if it may have had the batch before. One that asks to wait is
-    /// still at work on it.</summary>
+    /// <summary>The receiver knows the <c>Idempotency-Key</c>, if it may have had the batch before. One that asks to
+    /// wait is still at work on it.</summary>
     SendResult JudgeConflict(HttpResponseMessage response, Batch batch, string reason)
     {
         if (!batch.MayHaveArrived || batch.Conflict != ConflictMeaning.Stored)
@@ -163,7 +166,8 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, bool acceptHtml,
             var read = await stream.ReadAtLeastAsync(bytes, bytes.Length, throwOnEndOfStream: false, deadline.Token);
             return bytes.AsMemory(0, read);
         }
-        catch (Exception exception) when (exception is HttpRequestException or IOException or OperationCanceledException)
+        catch (Exception exception) when (
+            exception is HttpRequestException or IOException or OperationCanceledException)
         {
             return default;
         }

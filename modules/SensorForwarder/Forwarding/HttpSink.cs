@@ -7,8 +7,8 @@ using SensorForwarder.Net;
 
 namespace SensorForwarder.Forwarding;
 
-/// <summary>Posts a batch to an HTTP endpoint. One request at a time over one pooled connection, HTTP/1.1 or HTTP/2, which
-/// keeps the order. A proxy is taken from the environment (<c>https_proxy</c>, <c>no_proxy</c>..).</summary>
+/// <summary>Posts a batch to an HTTP endpoint. One request at a time over one pooled connection, HTTP/1.1 or HTTP/2,
+/// which keeps the order. A proxy is taken from the environment (<c>https_proxy</c>, <c>no_proxy</c>..).</summary>
 internal sealed class HttpSink : ISink, IDisposable
 {
     public const int LargestBodyBytes = 16 << 20;
@@ -48,8 +48,8 @@ internal sealed class HttpSink : ISink, IDisposable
     // Of the request under way: it has a new TCP connection.
     Action? _connected;
 
-    // Bodies from this size on are announced first (Expect: 100-continue). A receiver that finds one too large may answer 413 and
-    // reset the connection under the rest of it, and then nobody reads the answer.
+    // Bodies from this size on are announced first (Expect: 100-continue). A receiver that finds one too large may
+    // answer 413 and reset the connection under the rest of it, and then nobody reads the answer.
     int _announceFrom = int.MaxValue;
 
     public HttpSink(HttpSinkOptions options, TimeProvider timeProvider, Dialer? dialer = null)
@@ -85,7 +85,8 @@ internal sealed class HttpSink : ISink, IDisposable
             ? UrlText.Place(endpoint) + EnvironmentProxy.Current.Through(endpoint)
             : "nowhere (set httpEndpoint)";
 
-    public async Task<SendResult> SendAsync(Batch batch, ForwardingSettings settings, CancellationToken cancellationToken)
+    public async Task<SendResult> SendAsync(
+        Batch batch, ForwardingSettings settings, CancellationToken cancellationToken)
     {
         var isGzip = settings.Compression == BatchCompression.Gzip;
         var body = isGzip ? Pack(batch.Body) : batch.Body;
@@ -123,7 +124,8 @@ internal sealed class HttpSink : ISink, IDisposable
                 var http = getsSecrets
                     ? _trusted ??= NewClient(_tls)
                     : _others ??= NewClient(_tls.WithoutCertificate());
-                using var response = await http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, deadline.Token);
+                using var response = await http.SendAsync(
+                    request, HttpCompletionOption.ResponseHeadersRead, deadline.Token);
                 if (redirects < MaxRedirects && Follow(target, response) is { } next)
                 {
                     target = next;
@@ -138,12 +140,14 @@ internal sealed class HttpSink : ISink, IDisposable
 
                 var answer = new HttpAnswer(_options.Secrets(target), settings.AcceptHtml, _timeProvider);
                 var result = await answer.JudgeAsync(response, batch, deadline.Token);
-                if (result.Outcome == SendOutcome.Accepted && body.Length >= _announceFrom) _announceFrom = int.MaxValue;
+                if (result.Outcome == SendOutcome.Accepted && body.Length >= _announceFrom) _announceFrom =
+                    int.MaxValue;
                 return result;
             }
             catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
             {
-                // Of HTTP/2 that ended the stream only: a connection that is dead, behind a NAT that forgot it say, would be used on.
+                // Of HTTP/2 that ended the stream only: a connection that is dead, behind a NAT that
+                // forgot it say, would be used on.
                 CloseConnections();
                 return new SendResult(SendOutcome.Retry, phase) { NotSent = !isBegun, IsLate = isSent };
             }
@@ -151,7 +155,8 @@ internal sealed class HttpSink : ISink, IDisposable
             {
                 if (isHalfSent) _announceFrom = Math.Min(_announceFrom, body.Length);
                 var reason = Explain(exception, _timeProvider);
-                return new SendResult(SendOutcome.Retry, reason) { NotSent = IsBeforeRequest(exception.HttpRequestError) };
+                return new SendResult(
+                    SendOutcome.Retry, reason) { NotSent = IsBeforeRequest(exception.HttpRequestError) };
             }
             catch (IOException exception)
             {
@@ -202,7 +207,8 @@ internal sealed class HttpSink : ISink, IDisposable
         return TimeSpan.FromSeconds(seconds);
     }
 
-    /// <summary>Which addresses of a receiver are allowed. A proxy is the operator's, and resolves the name itself.</summary>
+    /// <summary>Which addresses of a receiver are allowed. A proxy is the operator's, and
+    /// resolves the name itself.</summary>
     Func<IPAddress, string?>? RuleFor(SocketsHttpConnectionContext context) =>
         context.InitialRequestMessage.RequestUri is { } url
         && context.DnsEndPoint.Host.Equals(url.IdnHost, StringComparison.OrdinalIgnoreCase)
@@ -225,8 +231,8 @@ internal sealed class HttpSink : ISink, IDisposable
         return request;
     }
 
-    /// <summary>Where a redirect leads, if it may be followed: only those that keep the method, and never to another host or
-    /// away from TLS. An upgrade to TLS is another origin, which may get the secrets or not.</summary>
+    /// <summary>Where a redirect leads, if it may be followed: only those that keep the method, and never to another
+    /// host or away from TLS. An upgrade to TLS is another origin, which may get the secrets or not.</summary>
     static Uri? Follow(Uri from, HttpResponseMessage response)
     {
         if ((int)response.StatusCode is not (307 or 308) || response.Headers.Location is not { } location) return null;

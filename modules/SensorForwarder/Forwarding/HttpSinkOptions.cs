@@ -13,7 +13,8 @@ internal sealed record HttpSinkOptions(string? Authorization, IReadOnlyDictionar
 
     public TlsFiles Tls { get; init; } = new();
 
-    /// <summary>The origins that get the headers and the client certificate, as <see cref="UrlText.Origin"/> writes them.</summary>
+    /// <summary>The origins that get the headers and the client certificate,
+    /// as <see cref="UrlText.Origin"/> writes them.</summary>
     public IReadOnlyList<string> SecretsFor { get; init; } = [];
 
     public AddressRule Addresses { get; init; } = AddressRule.Any;
@@ -29,15 +30,19 @@ internal sealed record HttpSinkOptions(string? Authorization, IReadOnlyDictionar
         const string What = "Http__Authorization, Http__Headers__* and Http__ClientCertificateFile are";
         if (!HasSecrets) return null;
         if (endpoint is not null && !GetsSecrets(endpoint))
-            return $"{What} not sent to {UrlText.ShowOrigin(endpoint)}: set Http__SecretsFor to this origin if it may get them";
-        return SecretsFor.Count > 0 ? null : $"{What} not sent to anybody: set Http__SecretsFor to the origin that may get them";
+            return $"{What} not sent to {UrlText.ShowOrigin(endpoint)}: set Http__SecretsFor to this origin if it may "
+                + "get them";
+        return SecretsFor.Count > 0
+            ? null
+            : $"{What} not sent to anybody: set Http__SecretsFor to the origin that may get them";
     }
 
-    /// <summary>What must not be shown, the longest first: the credentials, and values of headers and of the query long enough
-    /// for a key.</summary>
+    /// <summary>What must not be shown, the longest first: the credentials, and values of headers and of the query long
+    /// enough for a key.</summary>
     public IReadOnlyList<string> Secrets(Uri endpoint) =>
     [
-        .. new[] { Authorization, Authorization?[(Authorization.IndexOf(' ', StringComparison.Ordinal) + 1)..] }.OfType<string>()
+        .. new[] { Authorization, Authorization?[(Authorization.IndexOf(' ', StringComparison.Ordinal) + 1)
+            ..] }.OfType<string>()
             .Concat(Headers.Values)
             .Concat(QueryOf(endpoint))
             .Where(value => value.Length >= ShortestSecret)

@@ -9,7 +9,8 @@ internal interface ISink
     /// <summary>Where it sends to, for people.</summary>
     string Describe(ForwardingSettings settings);
 
-    /// <summary>Whether a send has a chance now; when not, <see cref="WaitUntilReadyAsync"/> tells when it has.</summary>
+    /// <summary>Whether a send has a chance now; when not, <see cref="WaitUntilReadyAsync"/>
+    /// tells when it has.</summary>
     bool IsReady(ForwardingSettings settings);
 
     /// <summary>Whether what it is given goes no further now, and is better kept here.</summary>
@@ -20,7 +21,8 @@ internal interface ISink
     /// <summary>Batches that may be under way at once, given the setting.</summary>
     int MaxInFlight(ForwardingSettings settings);
 
-    /// <summary>Whether the receiver bills messages by size: then <see cref="ForwardingSettings.DailyMessageLimit"/> counts.
+    /// <summary>Whether the receiver bills messages by size: then <see cref="ForwardingSettings.DailyMessageLimit"/>
+    /// counts.
     /// </summary>
     bool IsMetered { get; }
 
@@ -72,7 +74,8 @@ internal readonly record struct SendResult(SendOutcome Outcome, string Reason = 
 }
 
 /// <summary>What a receiver said about single readings of a batch.</summary>
-/// <param name="Accepted">The ids that it has; null: all that it did not reject, if the outcome is accepted, and else none.
+/// <param name="Accepted">The ids that it has; null: all that it did not reject, if the outcome is accepted, and else
+/// none.
 /// </param>
 /// <param name="Rejected">The ids that it will never take, and why.</param>
 internal sealed record PartialAnswer(IReadOnlySet<long>? Accepted, IReadOnlyDictionary<long, string> Rejected);

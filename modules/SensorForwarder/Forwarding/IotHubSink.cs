@@ -12,7 +12,8 @@ internal sealed class IotHubSink(IEdgeHubClient client, UpstreamWatch? upstream 
 
     public bool IsReady(ForwardingSettings settings) => client.Status.State == HubState.Connected;
 
-    public Task WaitUntilReadyAsync(CancellationToken cancellationToken) => client.WaitUntilConnectedAsync(cancellationToken);
+    public Task WaitUntilReadyAsync(CancellationToken cancellationToken) =>
+        client.WaitUntilConnectedAsync(cancellationToken);
 
     public bool IsMetered => true;
 
@@ -24,10 +25,14 @@ internal sealed class IotHubSink(IEdgeHubClient client, UpstreamWatch? upstream 
 
     public string Describe(ForwardingSettings settings) => client.Identity.DialledHostName;
 
-    public async Task<SendResult> SendAsync(Batch batch, ForwardingSettings settings, CancellationToken cancellationToken)
+    public async Task<SendResult> SendAsync(
+        Batch batch, ForwardingSettings settings, CancellationToken cancellationToken)
     {
-        // Several readings are a batch that was made before the format was changed; it keeps its boundaries and its form.
-        var pnp = settings.MessageFormat == MessageFormat.Pnp && batch.Readings.Count == 1 ? PnpEncoder.Encode(batch.Readings[0]) : null;
+        // Several readings are a batch that was made before the format was changed; it keeps its
+        // boundaries and its form.
+        var pnp = settings.MessageFormat == MessageFormat.Pnp && batch.Readings.Count == 1
+            ? PnpEncoder.Encode(batch.Readings[0])
+            : null;
         List<KeyValuePair<string, string>> properties =
         [
             new("$.on", batch.Lane == Lane.Live ? "live" : "backfill"),

@@ -7,7 +7,8 @@ namespace SensorForwarder.Forwarding;
 /// <param name="MaxBytes">Bytes that the sink takes.</param>
 /// <param name="FlushThrough">Readings up to this id do not wait for a full batch.</param>
 /// <param name="Cut">Readings that are taken at most once a batch may leave, fewer than fill it: for a probe.</param>
-/// <param name="IsPacked">A batch of more than one chunk that is billed is cut to whole ones, where the rest can wait.</param>
+/// <param name="IsPacked">A batch of more than one chunk that is billed is cut to whole ones, where
+/// the rest can wait.</param>
 internal readonly record struct Closing(
     ForwardingSettings Settings, int MaxBytes, long FlushThrough, int Cut = int.MaxValue, bool IsPacked = false)
 {
@@ -17,13 +18,14 @@ internal readonly record struct Closing(
 
 /// <summary>
 /// Decides what the next batch of a lane is, and when it is due. With <see cref="DrainOrder.OldestFirst"/> there is one
-/// lane, in the order of ids. With <see cref="DrainOrder.LiveFirst"/> the live lane passes over what it can't send in time,
-/// and the backfill lane follows through what was passed over, oldest first. Batches that were given back come again with
-/// the boundaries that they had. Used by the forwarder's loop only.
+/// lane, in the order of ids. With <see cref="DrainOrder.LiveFirst"/> the live lane passes over what it can't send in
+/// time, and the backfill lane follows through what was passed over, oldest first. Batches that were given back come
+/// again with the boundaries that they had. Used by the forwarder's loop only.
 /// </summary>
 internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimeProvider timeProvider)
 {
-    // How far the live lane may lag behind before it passes over the backlog: two intervals, and a few requests on a slow line.
+    // How far the live lane may lag behind before it passes over the backlog: two intervals, and a few
+    // requests on a slow line.
     static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
 
     readonly CommitAges _ages = new(timeProvider);
@@ -47,7 +49,8 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
     /// <summary>Batches that wait to be sent again.</summary>
     public IEnumerable<Batch> Again => _again.Values;
 
-    /// <summary>Something was passed over that the backfill lane has not taken yet, or waits to be sent again in it.</summary>
+    /// <summary>Something was passed over that the backfill lane has not taken yet, or waits to be
+    /// sent again in it.</summary>
     public bool HasBacklog => _passedOver.Count > 0 || FirstAgain(Lane.Backfill) is not null;
 
     /// <summary>Every id up to here has left for good, or is under way.</summary>
@@ -66,7 +69,8 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
     /// <summary>Something waits that was not taken yet.</summary>
     public bool HasWaiting => _again.Count > 0 || _cursor < buffer.LastCommittedId;
 
-    /// <summary>What a lane has not taken out yet: how many ids, and the id behind which the oldest of them is.</summary>
+    /// <summary>What a lane has not taken out yet: how many ids, and the id behind which the
+    /// oldest of them is.</summary>
     public (long Count, long After) Waiting(Lane lane, DrainOrder order)
     {
         var isOneLane = order == DrainOrder.OldestFirst;
@@ -74,7 +78,8 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
         var takesPassedOver = isOneLane || lane == Lane.Backfill;
         var (count, after) = lane == Lane.Live ? (buffer.LastCommittedId - _cursor, _cursor) : (0, long.MaxValue);
         if (takesPassedOver && _passedOver.Count > 0)
-            (count, after) = (count + _passedOver.Sum(range => range.Through - range.After), Math.Min(after, _passedOver[0].After));
+            (count, after) =
+                (count + _passedOver.Sum(range => range.Through - range.After), Math.Min(after, _passedOver[0].After));
         foreach (var batch in _again.Values.Where(batch => isOneLane || batch.Lane == lane))
             (count, after) = (count + batch.Readings.Count, Math.Min(after, batch.FirstId - 1));
         return (Math.Max(0, count), after);
@@ -114,7 +119,8 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
         PassOver(0, _cursor);
     }
 
-    /// <summary>The next batch of a lane, or null and how long until there may be one without anything new (null: never).
+    /// <summary>The next batch of a lane, or null and how long until there may be one without anything new (null:
+    /// never).
     /// </summary>
     public Batch? Next(Lane lane, in Closing closing, out TimeSpan? due)
     {
@@ -174,8 +180,8 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
         return null;
     }
 
-    /// <summary>One of all that were not tried yet, each as likely as the next, and the others stay passed over; where new
-    /// readings have a lane of their own, one of the backlog. Null when there is none, or it is gone.</summary>
+    /// <summary>One of all that were not tried yet, each as likely as the next, and the others stay passed over; where
+    /// new readings have a lane of their own, one of the backlog. Null when there is none, or it is gone.</summary>
     Batch? AnyOne(Random random, Lane lane, in Closing closing)
     {
         if (closing.Settings.DrainOrder == DrainOrder.OldestFirst)
@@ -194,7 +200,8 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
         if (waiting == 0) return null;
         var skipped = random.NextInt64(waiting);
         var i = 0;
-        for (; skipped >= _passedOver[i].Through - _passedOver[i].After; i++) skipped -= _passedOver[i].Through - _passedOver[i].After;
+        for (; skipped >= _passedOver[i].Through - _passedOver[i].After; i++) skipped -= _passedOver[i].Through
+            - _passedOver[i].After;
         var range = _passedOver[i];
         var readings = buffer.PeekBatch(range.After + skipped, 1, closing.MaxBytes);
         if (readings.Count == 0 || readings[0].Id > range.Through) return null;
@@ -233,7 +240,8 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
                 // What is cut off is less than a chunk: it waits for company, but no longer than its own time.
                 var packed = Pack(batch, closing);
                 var mayWait = isFull || packed.Readings.Count == batch.Readings.Count
-                    || timeProvider.GetUtcNow() - batch.Readings[packed.Readings.Count].RecordedAt < settings.UploadInterval;
+                    || timeProvider.GetUtcNow()
+                        - batch.Readings[packed.Readings.Count].RecordedAt < settings.UploadInterval;
                 batch = Cut(mayWait && _cursor >= closing.FlushThrough ? packed : batch, closing);
                 _cursor = batch.LastId;
                 _pending = null;
@@ -248,7 +256,9 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
     Batch Pack(Batch batch, in Closing closing)
     {
         var whole = (batch.Body.Length + Quota.PropertyBytes) / Quota.ChunkBytes * Quota.ChunkBytes;
-        return closing.IsPacked && whole > 0 ? encoder.Encode(batch.Readings, whole - Quota.PropertyBytes, batch.Lane) : batch;
+        return closing.IsPacked && whole > 0
+            ? encoder.Encode(batch.Readings, whole - Quota.PropertyBytes, batch.Lane)
+            : batch;
     }
 
     Batch Cut(Batch batch, in Closing closing) =>
@@ -303,7 +313,8 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
         _started = true;
     }
 
-    /// <summary>What was sent and not acknowledged comes first, as it was; what lies between was passed over, or is gone.
+    /// <summary>What was sent and not acknowledged comes first, as it was; what lies between was passed over, or is
+    /// gone.
     /// </summary>
     void Restore(IReadOnlyList<(IReadOnlyList<BufferedReading> Readings, Lane Lane, ConflictMeaning Conflict)> left)
     {

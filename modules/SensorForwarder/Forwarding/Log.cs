@@ -12,7 +12,8 @@ internal static partial class Log
     public static partial void SendFailed(ILogger logger, string where, string batch, string reason, double seconds);
 
     [LoggerMessage(3003, LogLevel.Error,
-        "{Where} denies batch {Batch}: {Reason}. Nothing is dropped, but somebody has to act; next attempt in {Seconds:0.0} s.")]
+        "{Where} denies batch {Batch}: {Reason}. Nothing is dropped, but somebody has to act; next attempt in "
+        + "{Seconds:0.0} s.")]
     public static partial void Denied(ILogger logger, string where, string batch, string reason, double seconds);
 
     [LoggerMessage(3004, LogLevel.Information, "{Where} takes batches again, after {Failures} failed attempts.")]
@@ -28,7 +29,8 @@ internal static partial class Log
     [LoggerMessage(3007, LogLevel.Error, "The forwarder failed and starts over in {Seconds:0.0} s; nothing is lost.")]
     public static partial void ForwarderFailed(ILogger logger, double seconds, Exception exception);
 
-    [LoggerMessage(3008, LogLevel.Warning, "An acknowledgement could not be stored; its readings will be sent again after a restart.")]
+    [LoggerMessage(3008, LogLevel.Warning,
+        "An acknowledgement could not be stored; its readings will be sent again after a restart.")]
     public static partial void AcknowledgeFailed(ILogger logger, Exception exception);
 
     [LoggerMessage(3009, LogLevel.Information, "Forwarding is {State}.")]
@@ -38,9 +40,11 @@ internal static partial class Log
     public static partial void UpstreamPage(ILogger logger, string url, string state);
 
     [LoggerMessage(3011, LogLevel.Warning,
-        "edgeHub does not get rid of what it has ({Messages:0} messages wait in it): readings are kept here, one batch a minute goes.")]
+        "edgeHub does not get rid of what it has ({Messages:0} messages wait in it): readings are kept here, one batch "
+        + "a minute goes.")]
     public static partial void UpstreamHeld(ILogger logger, double messages);
 
-    [LoggerMessage(3012, LogLevel.Information, "edgeHub gets through to the cloud again: readings are no longer kept back.")]
+    [LoggerMessage(3012, LogLevel.Information,
+        "edgeHub gets through to the cloud again: readings are no longer kept back.")]
     public static partial void UpstreamReleased(ILogger logger);
 }

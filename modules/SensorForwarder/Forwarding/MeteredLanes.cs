@@ -1,7 +1,7 @@
 namespace SensorForwarder.Forwarding;
 
-/// <summary>Takes batches out of the lanes as far as the day's quota allows; where nothing is metered, just takes them. Used by
-/// the forwarder's loop only.</summary>
+/// <summary>Takes batches out of the lanes as far as the day's quota allows; where nothing is metered, just takes them.
+/// Used by the forwarder's loop only.</summary>
 internal sealed class MeteredLanes(Quota quota)
 {
     public Quota Quota => quota;
@@ -21,8 +21,8 @@ internal sealed class MeteredLanes(Quota quota)
             ? $"it is billed as {chunks} messages, and dailyMessageLimit is {limit}: raise it"
             : null;
 
-    /// <summary>The next batch of a lane, or null and, in <paramref name="wait"/>, how long until there may be one if that is
-    /// sooner.</summary>
+    /// <summary>The next batch of a lane, or null and, in <paramref name="wait"/>, how long until there may be one if
+    /// that is sooner.</summary>
     public Batch? Next(Lanes lanes, Lane lane, ISink sink, Closing closing, bool isFlushing, ref TimeSpan? wait)
     {
         var limit = LimitOf(sink, closing.Settings);
@@ -35,7 +35,8 @@ internal sealed class MeteredLanes(Quota quota)
 
         if (lane == Lane.Live ? !lanes.HasWaiting && !lanes.HasBacklog : !lanes.HasBacklog) return null;
 
-        var isBehind = lane == Lane.Backfill || (closing.Settings.DrainOrder == DrainOrder.OldestFirst && lanes.IsBehind(closing.Settings));
+        var isBehind = lane == Lane.Backfill
+            || (closing.Settings.DrainOrder == DrainOrder.OldestFirst && lanes.IsBehind(closing.Settings));
         var share = isFlushing ? QuotaShare.Everything : isBehind ? QuotaShare.Backlog : QuotaShare.Live;
         var allowance = quota.Allowance(limit, share);
         if (allowance < 1)
@@ -45,7 +46,8 @@ internal sealed class MeteredLanes(Quota quota)
         }
 
         var most = (int)Math.Min(closing.MaxBytes, (allowance * Quota.ChunkBytes) - Quota.PropertyBytes);
-        if (Take(lanes, lane, closing with { MaxBytes = most, IsPacked = true }, ref wait) is not { } batch) return null;
+        if (Take(lanes, lane, closing with { MaxBytes =
+            most, IsPacked = true }, ref wait) is not { } batch) return null;
         var chunks = Quota.Chunks(batch.Body.Length);
         if (chunks > limit) return batch; // it will never go, and comes back with an objection
         if (chunks > allowance)

@@ -5,9 +5,9 @@ using System.Text.Json;
 namespace SensorForwarder.Forwarding;
 
 /// <summary>
-/// Reads what a receiver says about single readings, in <c>accepted</c> and <c>rejected</c> at the root of a JSON answer.
-/// Many receivers use these words for something else. An answer that may leave a reading out is never an acceptance: what
-/// can't be understood is reported, and the batch is sent again.
+/// Reads what a receiver says about single readings, in <c>accepted</c> and <c>rejected</c> at the root of a JSON
+/// answer. Many receivers use these words for something else. An answer that may leave a reading out is never an
+/// acceptance: what can't be understood is reported, and the batch is sent again.
 /// </summary>
 internal static class PartialAnswerReader
 {
@@ -36,7 +36,8 @@ internal static class PartialAnswerReader
         return null;
     }
 
-    /// <summary>Reads the answer to a batch that was refused: the readings that it names, and why; null: none.</summary>
+    /// <summary>Reads the answer to a batch that was refused: the readings that it names,
+    /// and why; null: none.</summary>
     public static PartialAnswer? ReadRefused(ReadOnlySpan<byte> answer, IReadOnlySet<long> ids)
     {
         using var document = Parse(answer);
@@ -163,7 +164,8 @@ internal static class PartialAnswerReader
         return true;
     }
 
-    // JSON parses with bytes that are no UTF-8, and with half a character: such a name is another, such a text no number.
+    // JSON parses with bytes that are no UTF-8, and with half a character: such a name is another, such
+    // a text no number.
     static string? ReadName(JsonProperty property)
     {
         try

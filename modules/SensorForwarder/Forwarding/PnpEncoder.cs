@@ -7,12 +7,13 @@ namespace SensorForwarder.Forwarding;
 
 /// <summary>A reading as a Plug and Play message.</summary>
 /// <param name="Body">One JSON object whose keys are the telemetry names of the model in <c>model/</c>.</param>
-/// <param name="Component">The component of the model that it belongs to (<c>$.sub</c>); null: the model itself.</param>
+/// <param name="Component">The component of the model that it belongs to (<c>$.sub</c>);
+/// null: the model itself.</param>
 internal sealed record PnpMessage(ReadOnlyMemory<byte> Body, string? Component);
 
 /// <summary>
-/// Writes one reading as <c>{"sensor":"attic","time":"..","quality":"good","temperature":21.43}</c>, so that IoT Central
-/// and Azure IoT Explorer show it without mapping. Thread-safe.
+/// Writes one reading as <c>{"sensor":"attic","time":"..","quality":"good","temperature":21.43}</c>, so that IoT
+/// Central and Azure IoT Explorer show it without mapping. Thread-safe.
 /// </summary>
 internal static class PnpEncoder
 {
@@ -22,7 +23,8 @@ internal static class PnpEncoder
     const int MaxNameLength = 64;
     static readonly JsonWriterOptions Options = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    /// <summary>Kinds whose values are a component of their own in the model; those of every other kind are the model's.
+    /// <summary>Kinds whose values are a component of their own in the model; those of every other kind are the
+    /// model's.
     /// </summary>
     public static string? ComponentOf(string kind) => kind switch
     {
@@ -87,7 +89,8 @@ internal static class PnpEncoder
     /// last.</summary>
     public static string TelemetryName(string name)
     {
-        var letters = string.Concat(name.Take(MaxNameLength).Select(c => char.IsAsciiLetterOrDigit(c) ? c : '_')).TrimEnd('_');
+        var letters = string.Concat(name.Take(MaxNameLength).Select(c => char.IsAsciiLetterOrDigit(c) ? c : '_'))
+            .TrimEnd('_');
         if (letters.Length == 0 || !char.IsAsciiLetter(letters[0])) letters = $"v{letters}";
         if (CommonNames.Contains(letters)) letters += "Value";
         return letters.Length <= MaxNameLength ? letters : letters[..MaxNameLength].TrimEnd('_');

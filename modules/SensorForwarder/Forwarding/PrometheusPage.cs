@@ -5,7 +5,8 @@ namespace SensorForwarder.Forwarding;
 /// <summary>Finds a metric in a page of Prometheus text.</summary>
 internal static class PrometheusPage
 {
-    /// <summary>The sum of all series of a metric that have a label with that value; null when there are none.</summary>
+    /// <summary>The sum of all series of a metric that have a label with that value; null
+    /// when there are none.</summary>
     public static double? Sum(string page, string metric, string label, string value)
     {
         double? sum = null;
@@ -19,7 +20,8 @@ internal static class PrometheusPage
             var rest = line[(end + 1)..].Trim();
             var space = rest.IndexOf(' ');
             if (space >= 0) rest = rest[..space]; // a time stamp follows
-            if (double.TryParse(rest, NumberStyles.Float, CultureInfo.InvariantCulture, out var number) && double.IsFinite(number))
+            if (double.TryParse(rest, NumberStyles.Float, CultureInfo.InvariantCulture, out var number)
+                && double.IsFinite(number))
                 sum = (sum ?? 0) + number;
         }
 

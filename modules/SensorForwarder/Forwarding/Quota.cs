@@ -7,8 +7,8 @@ namespace SensorForwarder.Forwarding;
 /// <summary>What of the day's messages something may take.</summary>
 internal enum QuotaShare
 {
-    /// <summary>What the part of the day that has passed would have had, if the messages were spread evenly: what is left
-    /// always has its even part for new readings.</summary>
+    /// <summary>What the part of the day that has passed would have had, if the messages were spread evenly: what is
+    /// left always has its even part for new readings.</summary>
     Backlog,
 
     /// <summary>That, and an eighth of the day ahead of it.</summary>
@@ -19,12 +19,13 @@ internal enum QuotaShare
 }
 
 /// <summary>
-/// Counts what IoT Hub bills, chunks of 4 KB in a day of UTC, and says what may still go. The count survives restarts and
-/// kills: what is sent was reserved in the buffer's file before, in blocks, so that it is not a write a message. Days are
-/// those of the module's clock; when that is set, what may have been sent on the right date counts for it too.
+/// Counts what IoT Hub bills, chunks of 4 KB in a day of UTC, and says what may still go. The count survives restarts
+/// and kills: what is sent was reserved in the buffer's file before, in blocks, so that it is not a write a message.
+/// Days are those of the module's clock; when that is set, what may have been sent on the right date counts for it too.
 /// Used by the forwarder's loop only.
 /// </summary>
-internal sealed class Quota(TelemetryBuffer buffer, TimeProvider timeProvider, Action wake, Func<KernelTime>? kernelTime = null)
+internal sealed class Quota(
+    TelemetryBuffer buffer, TimeProvider timeProvider, Action wake, Func<KernelTime>? kernelTime = null)
 {
     public const int ChunkBytes = 4_096;
 
@@ -51,8 +52,8 @@ internal sealed class Quota(TelemetryBuffer buffer, TimeProvider timeProvider, A
     readonly Func<KernelTime> _kernelTime = kernelTime ?? KernelTime.For(timeProvider);
     readonly List<DayCount> _days = [];
 
-    // What went on this date, by the hour of uptime in which it went: of a clock that is set later, only the end may have been
-    // of the day that it is set to.
+    // What went on this date, by the hour of uptime in which it went: of a clock that is set later, only the end may
+    // have been of the day that it is set to.
     readonly List<(long Hour, long Chunks)> _recent = [];
     DayCount? _today;
     DateTimeOffset _seenAt;
@@ -93,8 +94,8 @@ internal sealed class Quota(TelemetryBuffer buffer, TimeProvider timeProvider, A
         return TimeSpan.FromTicks(Math.Clamp(wait.Ticks, 0, LongestWait.Ticks));
     }
 
-    /// <summary>Counts what goes while there is no limit: one that is set later in the day has to know. It is written when a limit
-    /// reserves, and at the stop.</summary>
+    /// <summary>Counts what goes while there is no limit: one that is set later in the day has to know. It is written
+    /// when a limit reserves, and at the stop.</summary>
     public void Count(int chunks)
     {
         Today().Used += chunks;
@@ -104,8 +105,8 @@ internal sealed class Quota(TelemetryBuffer buffer, TimeProvider timeProvider, A
         if (_recent.Count > HoursKept) _recent.RemoveAt(0);
     }
 
-    /// <summary>Takes so many chunks, if they are reserved on the medium; if not, begins to reserve them, and wakes when that
-    /// is done.</summary>
+    /// <summary>Takes so many chunks, if they are reserved on the medium; if not, begins to reserve them, and wakes
+    /// when that is done.</summary>
     public bool TryTake(int limit, int chunks, out TimeSpan? wait)
     {
         var today = Today();
@@ -117,7 +118,8 @@ internal sealed class Quota(TelemetryBuffer buffer, TimeProvider timeProvider, A
         }
 
         wait = SaveAgain;
-        if (!_isSaving) Reserving = ReserveAsync(today, Math.Max(today.Used + chunks, Math.Min(limit, today.Used + chunks + (limit / BlocksInDay))));
+        if (!_isSaving) Reserving = ReserveAsync(
+            today, Math.Max(today.Used + chunks, Math.Min(limit, today.Used + chunks + (limit / BlocksInDay))));
         return false;
     }
 
@@ -156,7 +158,8 @@ internal sealed class Quota(TelemetryBuffer buffer, TimeProvider timeProvider, A
             var moved = now - _seenAt - (uptime - _seenUptime);
             var wasSet = _today is not null && moved.Duration() > Step;
             var day = _days.Find(day => day.Date == date) ?? new DayCount(date);
-            if (wasSet) day.Used += _recent.Where(part => TimeSpan.FromHours(part.Hour + 1) > uptime - now.TimeOfDay).Sum(part => part.Chunks);
+            if (wasSet) day.Used += _recent.Where(part => TimeSpan.FromHours(part.Hour + 1) > uptime - now.TimeOfDay)
+                .Sum(part => part.Chunks);
             _recent.Clear();
             _days.Remove(day);
             _days.Add(day);
@@ -168,8 +171,10 @@ internal sealed class Quota(TelemetryBuffer buffer, TimeProvider timeProvider, A
         return _today;
     }
 
-    ReadOnlyMemory<byte> Write(DayCount? reserving, long reserve) => Encoding.ASCII.GetBytes(string.Join('\n', _days.Select(day =>
-        string.Create(CultureInfo.InvariantCulture, $"{day.Date:yyyy-MM-dd} {(day == reserving ? reserve : day.Reserved)}"))));
+    ReadOnlyMemory<byte> Write(DayCount? reserving, long reserve) =>
+        Encoding.ASCII.GetBytes(string.Join('\n', _days.Select(day =>
+        string.Create(CultureInfo.InvariantCulture, $"{day.Date:yyyy-MM-dd} {(
+            day == reserving ? reserve : day.Reserved)}"))));
 
     // All that was reserved counts as sent: nobody knows how much of it was.
     void Load()
@@ -178,7 +183,8 @@ internal sealed class Quota(TelemetryBuffer buffer, TimeProvider timeProvider, A
         foreach (var line in Encoding.ASCII.GetString(document.Span).Split('\n'))
         {
             if (line.Split(' ') is [var date, var count]
-                && DateOnly.TryParseExact(date, "yyyy-MM-dd", CultureInfo.InvariantCulture, DateTimeStyles.None, out var day)
+                && DateOnly.TryParseExact(
+                    date, "yyyy-MM-dd", CultureInfo.InvariantCulture, DateTimeStyles.None, out var day)
                 && long.TryParse(count, NumberStyles.None, CultureInfo.InvariantCulture, out var chunks))
             {
                 _days.Add(new(day) { Used = chunks, Reserved = chunks });

@@ -6,8 +6,9 @@ namespace SensorForwarder.Forwarding;
 
 /// <summary>
 /// Remembers the batches that were sent or tried and not acknowledged, so that they keep their boundaries and ids also
-/// across a restart. It stands in the buffer's file, and is written with commits that come anyway, so it costs no write of
-/// its own; only after a failure, before the batch can go again, one is asked for. Used by the forwarder's loop only.
+/// across a restart. It stands in the buffer's file, and is written with commits that come anyway, so it costs no write
+/// of its own; only after a failure, before the batch can go again, one is asked for. Used by the forwarder's loop
+/// only.
 /// </summary>
 internal sealed class SentRecord(TelemetryBuffer buffer)
 {
@@ -35,8 +36,8 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
         buffer.KeepNote(() => Write(now));
     }
 
-    /// <summary>What is kept must be on the medium soon, since a batch will go again. Nothing is written for one that is
-    /// there already.</summary>
+    /// <summary>What is kept must be on the medium soon, since a batch will go again. Nothing is written for one that
+    /// is there already.</summary>
     public async Task CommitAsync(CancellationToken cancellationToken)
     {
         var (kept, committed) = (_kept, _committed);
@@ -45,8 +46,8 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
         _committed = kept;
     }
 
-    /// <summary>The batches that the last run left, as they were, in the order of ids. One is left out when the rows in its
-    /// range are not the same any more: its id would name something else.</summary>
+    /// <summary>The batches that the last run left, as they were, in the order of ids. One is left out when the rows in
+    /// its range are not the same any more: its id would name something else.</summary>
     /// <exception cref="BufferUnavailableException">The volume can't be read now.</exception>
     public IReadOnlyList<(IReadOnlyList<BufferedReading> Readings, Lane Lane, ConflictMeaning Conflict)> Load()
     {
@@ -57,7 +58,8 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
         {
             if (entry.First <= through) continue;
             var readings = buffer.PeekBatch(entry.First - 1, entry.Count, int.MaxValue);
-            if (readings.Count != entry.Count || readings[0].Id != entry.First || readings[^1].Id != entry.Last) continue;
+            if (readings.Count != entry.Count || readings[0].Id != entry.First
+                || readings[^1].Id != entry.Last) continue;
             found.Add((readings, entry.Lane, entry.Conflict));
             through = entry.Last;
         }
@@ -87,7 +89,8 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
             if (line.Split(' ') is [var epoch, var first, var last, var count, [>= '0' and <= '5' and var digit]]
                 && long.TryParse(first, NumberStyles.None, CultureInfo.InvariantCulture, out var firstId) && firstId > 0
                 && long.TryParse(last, NumberStyles.None, CultureInfo.InvariantCulture, out var lastId)
-                && int.TryParse(count, NumberStyles.None, CultureInfo.InvariantCulture, out var readings) && readings is > 0 and <= MaxReadings)
+                && int.TryParse(count, NumberStyles.None, CultureInfo.InvariantCulture, out var readings)
+                    && readings is > 0 and <= MaxReadings)
             {
                 var (conflict, lane) = Math.DivRem(digit - '0', LaneCount);
                 yield return new(epoch, firstId, lastId, readings, (Lane)lane, (ConflictMeaning)conflict);

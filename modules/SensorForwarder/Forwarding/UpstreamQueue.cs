@@ -1,8 +1,8 @@
 namespace SensorForwarder.Forwarding;
 
 /// <summary>
-/// Decides from edgeHub's own numbers whether what it gets still reaches the cloud. edgeHub acknowledges what it has stored,
-/// also while it is offline; only its queue tells.
+/// Decides from edgeHub's own numbers whether what it gets still reaches the cloud. edgeHub acknowledges what it has
+/// stored, also while it is offline; only its queue tells.
 /// </summary>
 internal sealed class UpstreamQueue
 {

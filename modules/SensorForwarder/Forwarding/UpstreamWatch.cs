@@ -8,8 +8,9 @@ namespace SensorForwarder.Forwarding;
 /// <summary>Where edgeHub's metrics page is; null: nobody looks.</summary>
 internal sealed record UpstreamWatchOptions(Uri? MetricsUrl);
 
-/// <summary>Looks at edgeHub's metrics page every few seconds, so that readings wait in our buffer rather than in edgeHub's store
-/// while that has no cloud. Whatever is wrong with the page, forwarding goes on as without it.</summary>
+/// <summary>Looks at edgeHub's metrics page every few seconds, so that readings wait in our buffer rather than in
+/// edgeHub's store while that has no cloud. Whatever is wrong with the page, forwarding goes
+/// on as without it.</summary>
 internal sealed class UpstreamWatch(
     UpstreamWatchOptions options, TimeProvider timeProvider, ILogger<UpstreamWatch> logger, Dialer? dialer = null)
     : BackgroundService
@@ -30,7 +31,8 @@ internal sealed class UpstreamWatch(
     /// <summary>edgeHub gets rid of nothing: what is not sent yet is better kept here. Any thread.</summary>
     public bool IsHolding => _isHolding;
 
-    /// <summary>Messages that wait in edgeHub for the cloud, at the last look; null: its page does not say. Any thread.</summary>
+    /// <summary>Messages that wait in edgeHub for the cloud, at the last look; null: its page does
+    /// not say. Any thread.</summary>
     public long? Waiting => Volatile.Read(ref _waiting) is >= 0 and var waiting ? waiting : null;
 
     /// <summary>How long until the page is worth another look.</summary>
@@ -53,9 +55,11 @@ internal sealed class UpstreamWatch(
         while (!stoppingToken.IsCancellationRequested)
         {
             var page = await ReadAsync(http, url, stoppingToken);
-            if (stoppingToken.IsCancellationRequested) break; // the stop ended the request: that says nothing of the page
+            // the stop ended the request: that says nothing of the page
+            if (stoppingToken.IsCancellationRequested) break;
             Look(page);
-            await Task.Delay(UntilNextLook, timeProvider, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await Task.Delay(UntilNextLook, timeProvider, stoppingToken)
+                .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }
 
@@ -64,7 +68,9 @@ internal sealed class UpstreamWatch(
     {
         var length = page is null ? null : PrometheusPage.Sum(page, "edgehub_queue_length", "endpoint", "iothub");
         Volatile.Write(ref _waiting, length is { } messages ? (long)messages : -1);
-        _queue.Look(length, page is null ? null : PrometheusPage.Sum(page, "edgehub_messages_sent_total", "to", "upstream"));
+        _queue.Look(length, page is null
+            ? null
+            : PrometheusPage.Sum(page, "edgehub_messages_sent_total", "to", "upstream"));
         if (_isThere != length is not null)
         {
             var place = options.MetricsUrl is { } url ? UrlText.Place(url) : "";
@@ -86,9 +92,12 @@ internal sealed class UpstreamWatch(
         try
         {
             using var response = await http.GetAsync(url, either.Token);
-            return response.StatusCode == HttpStatusCode.OK ? await response.Content.ReadAsStringAsync(either.Token) : null;
+            return response.StatusCode == HttpStatusCode.OK
+                ? await response.Content.ReadAsStringAsync(either.Token)
+                : null;
         }
-        catch (Exception exception) when (exception is HttpRequestException or IOException or OperationCanceledException or InvalidOperationException)
+        catch (Exception exception) when (
+            exception is HttpRequestException or IOException or OperationCanceledException or InvalidOperationException)
         {
             return null; // a content type with an unknown encoding is an InvalidOperationException
         }

@@ -3,7 +3,8 @@ using System.Text;
 
 namespace SensorForwarder.Forwarding;
 
-/// <summary>Tells web pages from answers of a receiver. A captive portal, or a wrong URL, answers any request with a page.
+/// <summary>Tells web pages from answers of a receiver. A captive portal, or a wrong URL, answers any request with a
+/// page.
 /// </summary>
 internal static class WebPage
 {

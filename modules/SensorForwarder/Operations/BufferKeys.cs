@@ -7,8 +7,8 @@ using SensorForwarder.EdgeHub;
 namespace SensorForwarder.Operations;
 
 /// <summary>
-/// Where the buffer's key comes from: a file of the user's, or one that IoT Edge's workload API wraps. The wrapped one is
-/// made at the first start and kept beside the database; only the same device unwraps it.
+/// Where the buffer's key comes from: a file of the user's, or one that IoT Edge's workload API wraps. The wrapped one
+/// is made at the first start and kept beside the database; only the same device unwraps it.
 /// </summary>
 internal static class BufferKeys
 {
@@ -31,7 +31,8 @@ internal static class BufferKeys
                 : await MakeAsync(workload, path, cancellationToken);
             return key.Length == BufferKey.Length
                 ? new(key, path)
-                : throw new BufferUnavailableException($"{path}: holds {key.Length} bytes, a key has {BufferKey.Length}; {Remedy}");
+                : throw new BufferUnavailableException(
+                    $"{path}: holds {key.Length} bytes, a key has {BufferKey.Length}; {Remedy}");
         }
         catch (WorkloadApiException exception)
         {
@@ -55,9 +56,11 @@ internal static class BufferKeys
                 json.RootElement.GetProperty("initializationVector").GetBytesFromBase64(),
                 json.RootElement.GetProperty("ciphertext").GetBytesFromBase64());
         }
-        catch (Exception exception) when (exception is JsonException or KeyNotFoundException or FormatException or InvalidOperationException)
+        catch (Exception exception) when (
+            exception is JsonException or KeyNotFoundException or FormatException or InvalidOperationException)
         {
-            throw new BufferUnavailableException($"{path}: is no wrapped key ({exception.Message}); {Remedy}", exception);
+            throw new BufferUnavailableException(
+                $"{path}: is no wrapped key ({exception.Message}); {Remedy}", exception);
         }
     }
 

@@ -2,8 +2,9 @@ using Microsoft.Extensions.Logging;
 
 namespace SensorForwarder.Operations;
 
-/// <summary>The last line of a process that ends because of a fault of the program: what happened, and what it costs. It
-/// ends at once, so that edgeAgent starts it again, and everything that is committed goes on from the medium.</summary>
+/// <summary>The last line of a process that ends because of a fault of the program: what happened, and what it costs.
+/// It ends at once, so that edgeAgent starts it again, and everything that is committed goes
+/// on from the medium.</summary>
 internal static class CrashLine
 {
     const int MaxLength = 2000;
@@ -21,7 +22,8 @@ internal static class CrashLine
     /// <summary>One line, whatever the exception says.</summary>
     public static string Write(object fault, DateTimeOffset now)
     {
-        var text = string.Join(' ', (fault.ToString() ?? "").Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
+        var text = string.Join(
+            ' ', (fault.ToString() ?? "").Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
         if (text.Length > MaxLength) text = text[..MaxLength];
         return LogLineFormatter.Line(
             LogLevel.Critical, now, "SensorForwarder ends because of a fault of its own. "

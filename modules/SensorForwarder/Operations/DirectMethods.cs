@@ -12,11 +12,12 @@ using SensorForwarder.Sensors;
 namespace SensorForwarder.Operations;
 
 /// <summary>
-/// What somebody far away can ask for; <see cref="MethodTable"/> describes it. Every answer is a JSON object; one that is
-/// no success has <c>error</c>, a sentence. Payloads are objects; none or null is an empty one.
+/// What somebody far away can ask for; <see cref="MethodTable"/> describes it. Every answer is a JSON object; one that
+/// is no success has <c>error</c>, a sentence. Payloads are objects; none or null is an empty one.
 /// </summary>
 internal sealed class DirectMethods(
-    TelemetryBuffer buffer, Forwarder forwarder, SensorScheduler scheduler, SettingsStore settings, StatusWriter status, TimeProvider timeProvider)
+    TelemetryBuffer buffer, Forwarder forwarder, SensorScheduler scheduler, SettingsStore settings, StatusWriter status,
+    TimeProvider timeProvider)
 {
     const double MaxTimeoutSeconds = 300;
     const double StandardTimeoutSeconds = 20;
@@ -24,10 +25,12 @@ internal sealed class DirectMethods(
     const int MaxBodyShownLength = 1000;
 
     readonly Lock _lock = new();
-    Task<(string? Fault, TimeSpan Took)>? _check; // guarded by _lock; the one that runs, or has ended and was not asked for
+    // guarded by _lock; the one that runs, or has ended and was not asked for
+    Task<(string? Fault, TimeSpan Took)>? _check;
 
     /// <summary>Answers one call. 400: the payload is wrong; 404: no such sensor; 501: no such method.</summary>
-    public async Task<MethodAnswer> InvokeAsync(string name, ReadOnlyMemory<byte> payload, CancellationToken cancellationToken)
+    public async Task<MethodAnswer> InvokeAsync(
+        string name, ReadOnlyMemory<byte> payload, CancellationToken cancellationToken)
     {
         var answer = await AnswerAsync(name, payload, cancellationToken);
         return answer.Body.Length <= StatusWriter.MaxAnswerBytes
@@ -43,7 +46,8 @@ internal sealed class DirectMethods(
     {
         try
         {
-            if (ReadPayload(payload.Span, out var problem) is not { } root) return Error(400, $"the payload is wrong: {problem}");
+            if (ReadPayload(payload.Span, out var problem) is not { } root) return Error(
+                400, $"the payload is wrong: {problem}");
             return name switch
             {
                 "ping" => new(200, "{}"u8.ToArray()),
@@ -86,7 +90,9 @@ internal sealed class DirectMethods(
     static JsonObject? ReadPayload(ReadOnlySpan<byte> payload, out string? problem)
     {
         problem = null;
-        return payload.IsEmpty || payload.Trim(" \t\r\n"u8).SequenceEqual("null"u8) ? [] : DocumentReader.Read(payload, out problem);
+        return payload.IsEmpty || payload.Trim(" \t\r\n"u8).SequenceEqual("null"u8)
+            ? []
+            : DocumentReader.Read(payload, out problem);
     }
 
     MethodAnswer GetSettings() => settings.Current is { } current
@@ -97,9 +103,11 @@ internal sealed class DirectMethods(
     {
         var preview = await settings.PreviewAsync(patch, cancellationToken);
         var isRefused = preview.Verdicts.Any(verdict => verdict.Error is not null && patch.ContainsKey(verdict.Key));
-        var unknown = preview.UnknownKeys.Where(message => patch.Any(pair => message.StartsWith($"{LogText.Name(pair.Key)}:", StringComparison.Ordinal)));
+        var unknown = preview.UnknownKeys.Where(
+            message => patch.Any(pair => message.StartsWith($"{LogText.Name(pair.Key)}:", StringComparison.Ordinal)));
         preview = preview with { UnknownKeys = [.. unknown] };
-        return Answer(new JsonObject { ["valid"] = !isRefused && preview.UnknownKeys.Count == 0 }, preview, patch.ContainsKey);
+        return Answer(new JsonObject { ["valid"] = !isRefused
+            && preview.UnknownKeys.Count == 0 }, preview, patch.ContainsKey);
     }
 
     static MethodAnswer Answer(JsonObject answer, ParsedSettings parsed, Func<string, bool> isWanted)
@@ -122,7 +130,8 @@ internal sealed class DirectMethods(
 
     async Task<MethodAnswer> ReadNowAsync(string? sensor, CancellationToken cancellationToken)
     {
-        var names = scheduler.Health.Select(health => health.Name).Where(name => sensor is null || name == sensor).ToList();
+        var names = scheduler.Health.Select(health => health.Name).Where(name => sensor is null || name == sensor)
+            .ToList();
         if (names.Count == 0 && sensor is not null) return Error(404, $"there is no sensor '{LogText.Clean(sensor)}'");
         var readings = await Task.WhenAll(names.Select(scheduler.ReadNowAsync)).WaitAsync(cancellationToken);
         return Answer(json =>
@@ -146,7 +155,8 @@ internal sealed class DirectMethods(
     }
 
     byte[] ExamineAsJson() =>
-        Encoding.UTF8.GetBytes(Prescription.ToJson(Examination.Make(scheduler.World, scheduler.Running)).ToJsonString());
+        Encoding.UTF8.GetBytes(
+            Prescription.ToJson(Examination.Make(scheduler.World, scheduler.Running)).ToJsonString());
 
     MethodAnswer ListDeadLetters(long afterId)
     {
@@ -162,7 +172,8 @@ internal sealed class DirectMethods(
                 json.WriteString("reason", letter.Reason);
                 if (letter.Answer is { } answer) json.WriteString("answer", answer);
                 json.WritePropertyName("data");
-                if (letter.Payload.Length <= MaxBodyShownLength) json.WriteRawValue(letter.Payload.Span, skipInputValidation: true);
+                if (letter.Payload.Length <= MaxBodyShownLength) json.WriteRawValue(
+                    letter.Payload.Span, skipInputValidation: true);
                 else json.WriteStringValue($"{letter.Payload.Length} bytes");
                 json.WriteEndObject();
             }

@@ -8,8 +8,8 @@ using SensorForwarder.Sensors;
 namespace SensorForwarder.Operations;
 
 /// <summary>
-/// Whether the module lives (its loops turn) and whether it is ready (storage writes, the sink takes what waits). A loop
-/// that has nothing to do sleeps, so each is nudged now and then, and has to turn.
+/// Whether the module lives (its loops turn) and whether it is ready (storage writes, the sink takes what waits). A
+/// loop that has nothing to do sleeps, so each is nudged now and then, and has to turn.
 /// </summary>
 internal sealed class Health(
     TelemetryBuffer buffer,
@@ -19,7 +19,8 @@ internal sealed class Health(
     TimeProvider timeProvider,
     IEdgeHubClient? hub = null) : BackgroundService
 {
-    /// <summary>A loop that has not turned for so long hangs. Making room in a big buffer on a slow card takes its time.</summary>
+    /// <summary>A loop that has not turned for so long hangs. Making room in a big buffer on a slow
+    /// card takes its time.</summary>
     public static readonly TimeSpan TurnPatience = TimeSpan.FromMinutes(2);
 
     /// <summary>What waits longer than this beyond the upload interval should have been sent.</summary>
@@ -38,7 +39,9 @@ internal sealed class Health(
     [
         new("buffer", Stands(_writer, "the writer of the buffer")),
         new("forwarder", Stands(_forwarder, "the loop that forwards")),
-        new("sensors", scheduler.FindStuck(TurnPatience) is { } name ? $"the loop of the sensor '{LogText.Clean(name)}' does not turn" : null),
+        new("sensors", scheduler.FindStuck(TurnPatience) is { } name
+            ? $"the loop of the sensor '{LogText.Clean(name)}' does not turn"
+            : null),
     ]);
 
     /// <summary>503 means that readings do not get where they should; restarting will not help as a rule.</summary>
@@ -47,7 +50,9 @@ internal sealed class Health(
         var stored = buffer.GetStatus();
         return new("ready", "notReady",
         [
-            new("storage", stored.Storage == StorageState.Ok ? null : LogText.Clean($"{stored.Storage}: {stored.StorageReason}")),
+            new("storage", stored.Storage == StorageState.Ok
+                ? null
+                : LogText.Clean($"{stored.Storage}: {stored.StorageReason}")),
             SettingsCheck(),
             new("sink", FaultOfSink(stored, forwarder.Status)),
         ]);

@@ -5,10 +5,12 @@ using SensorForwarder.Configuration;
 
 namespace SensorForwarder.Operations;
 
-/// <summary>Tells the container's health check, over a Unix socket in the buffer's directory, what <c>/healthz</c> says:
-/// whoever connects is sent the JSON and disconnected. Clients of the web port can't get in its way. Where the socket can't
-/// be created (a file system without sockets, a path that is too long), the health check asks the port.</summary>
-internal sealed class HealthSocket(BootOptions boot, Health health, TimeProvider timeProvider, ILogger<HealthSocket> logger)
+/// <summary>Tells the container's health check, over a Unix socket in the buffer's directory, what <c>/healthz</c>
+/// says: whoever connects is sent the JSON and disconnected. Clients of the web port can't get in its way. Where the
+/// socket can't be created (a file system without sockets, a path that is too long), the health
+/// check asks the port.</summary>
+internal sealed class HealthSocket(
+    BootOptions boot, Health health, TimeProvider timeProvider, ILogger<HealthSocket> logger)
     : BackgroundService
 {
     const int Backlog = 8;
@@ -16,7 +18,8 @@ internal sealed class HealthSocket(BootOptions boot, Health health, TimeProvider
     static readonly TimeSpan AskTimeout = TimeSpan.FromSeconds(5);
 
     /// <summary>What the running module answers; null when no module listens on the socket.</summary>
-    public static async Task<byte[]?> AskAsync(BootOptions boot, TimeProvider timeProvider, CancellationToken cancellationToken)
+    public static async Task<byte[]?> AskAsync(
+        BootOptions boot, TimeProvider timeProvider, CancellationToken cancellationToken)
     {
         using var timeout = new CancellationTokenSource(AskTimeout, timeProvider);
         using var deadline = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, cancellationToken);
@@ -61,7 +64,8 @@ internal sealed class HealthSocket(BootOptions boot, Health health, TimeProvider
         listener.Bind(new UnixDomainSocketEndPoint(path));
         try
         {
-            if (!OperatingSystem.IsWindows()) File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+            if (!OperatingSystem.IsWindows()) File.SetUnixFileMode(
+                path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
             listener.Listen(Backlog);
             while (true)
             {

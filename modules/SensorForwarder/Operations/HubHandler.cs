@@ -4,7 +4,8 @@ using SensorForwarder.EdgeHub;
 namespace SensorForwarder.Operations;
 
 /// <summary>Hands what the hub asks to the part that knows the answer.</summary>
-internal sealed class HubHandler(TwinSynchronizer twin, DirectMethods methods, StatusReporter reporter) : IEdgeHubHandler
+internal sealed class HubHandler(
+    TwinSynchronizer twin, DirectMethods methods, StatusReporter reporter) : IEdgeHubHandler
 {
     public async Task OnConnectedAsync(CancellationToken cancellationToken)
     {
@@ -14,6 +15,7 @@ internal sealed class HubHandler(TwinSynchronizer twin, DirectMethods methods, S
 
     public void OnDesiredPatch(long? version, ReadOnlyMemory<byte> patch) => twin.Offer(version, patch);
 
-    public Task<MethodAnswer> OnMethodAsync(string name, ReadOnlyMemory<byte> payload, CancellationToken cancellationToken) =>
+    public Task<MethodAnswer> OnMethodAsync(
+        string name, ReadOnlyMemory<byte> payload, CancellationToken cancellationToken) =>
         methods.InvokeAsync(name, payload, cancellationToken);
 }

@@ -5,10 +5,11 @@ using SensorForwarder.Forwarding;
 
 namespace SensorForwarder.Operations;
 
-/// <summary>Writes what the status and the page both say of the way to the receiver: since when it is as it is, the last error,
-/// the lanes, the day's quota, and what edgeHub holds. No secret is in it.</summary>
+/// <summary>Writes what the status and the page both say of the way to the receiver: since when it is as it is, the
+/// last error, the lanes, the day's quota, and what edgeHub holds. No secret is in it.</summary>
 internal sealed class LinkReport(
-    TelemetryBuffer buffer, Trends trends, TimeProvider timeProvider, IEdgeHubClient? hub = null, UpstreamWatch? upstream = null)
+    TelemetryBuffer buffer, Trends trends, TimeProvider timeProvider, IEdgeHubClient? hub =
+        null, UpstreamWatch? upstream = null)
 {
     /// <summary>Into an object that is open.</summary>
     public void WriteState(Utf8JsonWriter json, ForwardingStatus forwarding)
@@ -30,14 +31,15 @@ internal sealed class LinkReport(
         json.WriteEndObject();
     }
 
-    /// <summary>What is held back, here for the quota and since edgeHub has no cloud, as properties of an object that is open;
-    /// nothing where there is neither a limit nor a metrics page.</summary>
+    /// <summary>What is held back, here for the quota and since edgeHub has no cloud, as properties of an object that
+    /// is open; nothing where there is neither a limit nor a metrics page.</summary>
     public void WriteHolds(Utf8JsonWriter json, ForwardingStatus forwarding)
     {
         if (forwarding.DailyMessageLimit > 0) WriteQuota(json, forwarding);
         if (forwarding.UpstreamHeldSince is null && upstream?.Waiting is null) return;
         json.WriteStartObject("upstream");
-        if (forwarding.UpstreamHeldSince is { } since) json.WriteString("heldSince", since.Time(timeProvider).UtcDateTime);
+        if (forwarding.UpstreamHeldSince is { } since) json.WriteString(
+            "heldSince", since.Time(timeProvider).UtcDateTime);
         if (upstream?.Waiting is { } waiting) json.WriteNumber("messages", waiting);
         json.WriteEndObject();
     }
@@ -60,7 +62,9 @@ internal sealed class LinkReport(
 
     SendFailure? LastError(ForwardingStatus forwarding)
     {
-        var ofHub = trends.GoesToHub(forwarding) && hub?.Status is { LastError: { } reason, LastErrorAt: { } at } ? new SendFailure(reason, at) : null;
+        var ofHub = trends.GoesToHub(forwarding) && hub?.Status is { LastError: { } reason, LastErrorAt: { } at }
+            ? new SendFailure(reason, at)
+            : null;
         return forwarding.LastFailure is { } ofSend && !(ofHub?.At.Timestamp > ofSend.At.Timestamp) ? ofSend : ofHub;
     }
 
@@ -70,7 +74,8 @@ internal sealed class LinkReport(
         var waiting = Math.Min(lane.Waiting, stored.Depth);
         json.WriteStartObject(name);
         json.WriteNumber("waiting", waiting);
-        if (waiting > 0 && OldestAge(lane) is { } age) json.WriteNumber("oldestAgeSeconds", Math.Round(age.TotalSeconds, 1));
+        if (waiting > 0 && OldestAge(lane) is { } age) json.WriteNumber(
+            "oldestAgeSeconds", Math.Round(age.TotalSeconds, 1));
         json.WriteNumber("inFlightBatches", lane.InFlightBatches);
         json.WriteNumber("inFlightReadings", lane.InFlightReadings);
         json.WriteNumber("batchesAccepted", batches);

@@ -9,13 +9,15 @@ internal static partial class Log
     public static partial void WebListens(ILogger logger, int port);
 
     [LoggerMessage(9002, LogLevel.Warning,
-        "Web__Port: {Port} can't be used ({Reason}). Everything else works; it is tried again every {Seconds} s. Choose another port, or 0 to turn it off.")]
+        "Web__Port: {Port} can't be used ({Reason}). Everything else works; it is tried again every {Seconds} s. "
+        + "Choose another port, or 0 to turn it off.")]
     public static partial void WebPortTaken(ILogger logger, int port, string reason, double seconds);
 
     [LoggerMessage(9003, LogLevel.Warning, "The status could not be reported.")]
     public static partial void StatusNotReported(ILogger logger, Exception exception);
 
-    [LoggerMessage(9004, LogLevel.Information, "SensorForwarder {Version} starts as {Identity}; buffer in {Directory}.")]
+    [LoggerMessage(9004, LogLevel.Information,
+        "SensorForwarder {Version} starts as {Identity}; buffer in {Directory}.")]
     public static partial void Starting(ILogger logger, string version, string identity, string directory);
 
     [LoggerMessage(9005, LogLevel.Warning, "Waiting for the volume: {Reason}")]
@@ -36,14 +38,17 @@ internal static partial class Log
     [LoggerMessage(9010, LogLevel.Information, "Metrics go to {Endpoint} by OTLP every {Seconds} s.")]
     public static partial void OtlpStarts(ILogger logger, string endpoint, double seconds);
 
-    [LoggerMessage(9011, LogLevel.Warning, "Metrics do not reach {Endpoint} by OTLP: {Reason}. Nothing else depends on it; it is tried again every {Seconds} s.")]
+    [LoggerMessage(9011, LogLevel.Warning,
+        "Metrics do not reach {Endpoint} by OTLP: {Reason}. Nothing else depends on it; it is tried again every "
+        + "{Seconds} s.")]
     public static partial void OtlpFails(ILogger logger, string endpoint, string reason, double seconds);
 
     [LoggerMessage(9012, LogLevel.Information, "Metrics reach {Endpoint} by OTLP again.")]
     public static partial void OtlpWorksAgain(ILogger logger, string endpoint);
 
     [LoggerMessage(9013, LogLevel.Warning,
-        "The health socket {Path} can't be used ({Reason}). The health check asks Web__Port instead; the socket is retried every {Seconds} s.")]
+        "The health socket {Path} can't be used ({Reason}). The health check asks Web__Port instead; the socket is "
+        + "retried every {Seconds} s.")]
     public static partial void HealthSocketFailed(ILogger logger, string path, string reason, double seconds);
 
     [LoggerMessage(9014, LogLevel.Warning,

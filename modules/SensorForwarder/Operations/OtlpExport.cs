@@ -10,8 +10,9 @@ using SensorForwarder.Net;
 namespace SensorForwarder.Operations;
 
 /// <summary>
-/// Pushes the instruments of <see cref="ModuleMetrics"/> to an OpenTelemetry collector, where one is configured. The SDK does it on a thread
-/// of its own: a collector that is slow, or not there, costs nobody else anything, and what was not pushed is in the next push.
+/// Pushes the instruments of <see cref="ModuleMetrics"/> to an OpenTelemetry collector, where one is configured. The
+/// SDK does it on a thread of its own: a collector that is slow, or not there, costs nobody else anything, and what was
+/// not pushed is in the next push.
 /// </summary>
 internal sealed class OtlpExport(
     OtlpOptions options, ModuleMetrics metrics, Dialer dialer, TimeProvider timeProvider, ILogger<OtlpExport> logger)
@@ -38,7 +39,9 @@ internal sealed class OtlpExport(
             .AddMeter(ModuleMetrics.MeterName)
             .AddView(instrument => new MetricStreamConfiguration
             {
-                CardinalityLimit = instrument.Name.StartsWith(ModuleMetrics.SensorPrefix, StringComparison.Ordinal) ? MaxSeriesOfSensors : MaxSeries,
+                CardinalityLimit = instrument.Name.StartsWith(ModuleMetrics.SensorPrefix, StringComparison.Ordinal)
+                    ? MaxSeriesOfSensors
+                    : MaxSeries,
             })
             .AddReader(reader)
             .Build();

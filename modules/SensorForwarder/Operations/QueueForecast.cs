@@ -4,7 +4,8 @@ using SensorForwarder.Buffer;
 namespace SensorForwarder.Operations;
 
 /// <summary>What becomes of the queue if the last minute goes on like this.</summary>
-/// <param name="FullInSeconds">Until the buffer is full; null: it does not grow, it is full, or there is no trend yet.</param>
+/// <param name="FullInSeconds">Until the buffer is full; null: it does not grow, it is full, or there
+/// is no trend yet.</param>
 /// <param name="DrainedInSeconds">Until nothing waits; null: the receiver does not take more than comes.</param>
 internal readonly record struct QueueForecast(double? FullInSeconds, double? DrainedInSeconds)
 {
@@ -20,7 +21,8 @@ internal readonly record struct QueueForecast(double? FullInSeconds, double? Dra
 
     /// <param name="rates">Readings a second: how many more wait, how many were accepted, how many came.</param>
     /// <param name="isUp">Whether the receiver takes what it gets.</param>
-    public static QueueForecast Of(BufferStatus stored, (double Growth, double Accepted, double Committed) rates, bool isUp)
+    public static QueueForecast Of(
+        BufferStatus stored, (double Growth, double Accepted, double Committed) rates, bool isUp)
     {
         // Between two uploads a queue that is well grows and shrinks; that is no trend.
         if (stored.Depth <= FewReadings && isUp) return default;
@@ -28,9 +30,12 @@ internal readonly record struct QueueForecast(double? FullInSeconds, double? Dra
         // What is given up makes the queue smaller too, and ends before it is empty: only what is accepted counts.
         var sent = Math.Min(rates.Accepted - rates.Committed, -rates.Growth);
         if (isUp && sent > LeastPerSecond) return new(null, Math.Round(stored.Depth / sent));
-        if (rates.Growth < LeastPerSecond || stored.CommittedReadings == 0 || stored.GivesUp is not null) return default;
+        if (rates.Growth < LeastPerSecond || stored.CommittedReadings == 0
+            || stored.GivesUp is not null) return default;
         var row = RowBytes + ((double)stored.CommittedBytes / stored.CommittedReadings);
-        var bytes = row <= UsableBytes ? PageBytes / Math.Floor(UsableBytes / row) : PageBytes * Math.Ceiling(row / UsableBytes);
+        var bytes = row <= UsableBytes
+            ? PageBytes / Math.Floor(UsableBytes / row)
+            : PageBytes * Math.Ceiling(row / UsableBytes);
         var room = StorageBudget.Of(new() { MaxBytes = stored.MaxBytes }).DatabaseBytes - (stored.Depth * bytes);
         return new(Math.Max(0, Math.Round(room / (rates.Growth * bytes))), null);
     }

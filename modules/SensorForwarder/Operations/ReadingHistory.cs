@@ -8,18 +8,21 @@ namespace SensorForwarder.Operations;
 /// <param name="Sensor">Whose readings.</param>
 /// <param name="From">From this time on; null: from the oldest reading of the buffer on.</param>
 /// <param name="To">Up to this time.</param>
-/// <param name="Points">Pieces of equal length, of which each has one answer at most; 1..<see cref="ReadingHistory.MaxPoints"/>.</param>
+/// <param name="Points">Pieces of equal length, of which each has one answer at most;
+/// 1..<see cref="ReadingHistory.MaxPoints"/>.</param>
 /// <param name="Value">Only the values of this name; null: all.</param>
-internal sealed record HistoryQuery(string Sensor, DateTimeOffset? From, DateTimeOffset To, int Points, string? Value = null)
+internal sealed record HistoryQuery(
+    string Sensor, DateTimeOffset? From, DateTimeOffset To, int Points, string? Value = null)
 {
     /// <summary>Also what was recorded by a clock that was ahead of the one at <see cref="To"/>.</summary>
     public bool WithLater { get; init; }
 }
 
 /// <summary>
-/// The readings of one sensor that are in the buffer, waiting or forwarded and not yet deleted, thinned to a number of points with the least, the greatest and the last
-/// value of each. <see cref="TimeStretches"/> find them, and of a very long time each piece is read in
-/// part: the work is bounded whatever the queue holds. It reads on a connection of its own; one question at a time.
+/// The readings of one sensor that are in the buffer, waiting or forwarded and not yet deleted, thinned to a number of
+/// points with the least, the greatest and the last value of each. <see cref="TimeStretches"/> find them, and of a very
+/// long time each piece is read in part: the work is bounded whatever the queue holds. It reads on a connection of its
+/// own; one question at a time.
 /// </summary>
 internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
 {
@@ -28,7 +31,8 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
     /// <summary>Changes of a wrong clock that are told apart, the newest.</summary>
     public const int MaxStretches = 100;
 
-    // A sensor that is seldom read among fast ones is found by looking at many rows; few pieces would leave out long times.
+    // A sensor that is seldom read among fast ones is found by looking at many rows; few pieces would
+    // leave out long times.
     const int LeastPieces = 200;
     const int PageRows = 5_000;
     const int LeastPageRows = 100;
@@ -39,7 +43,8 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
 
     readonly SemaphoreSlim _turn = new(1);
 
-    /// <summary>Rows of all sensors that one question looks at at most; a tenth of them where each has to be unsealed.</summary>
+    /// <summary>Rows of all sensors that one question looks at at most; a tenth of them where each
+    /// has to be unsealed.</summary>
     public int MaxRows { get; init; } = 1_000_000;
 
     /// <summary>Readings of the sensor that one question takes at most.</summary>
@@ -48,8 +53,10 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
     /// <summary>How many times the last question looked at a row.</summary>
     public long RowsOfLastQuestion { get; private set; }
 
-    /// <returns>JSON: <c>{"sensor","from","to","readings","isPartlyRead","points":[{"time","unreadBefore","values":{"temperature":{"min","max","last"}}}]}</c>;
-    /// <c>unreadBefore</c>, where it is true, says that between this point and the one before there are readings that were not read.</returns>
+    /// <returns>JSON:
+    /// <c>{"sensor","from","to","readings","isPartlyRead","points":[{"time","unreadBefore","values":
+    /// {"temperature":{"min","max","last"}}}]}</c>; where <c>unreadBefore</c> is true, readings between this point and
+    /// the one before it were not read.</returns>
     public async Task<byte[]> WriteAsync(HistoryQuery query, CancellationToken cancellationToken)
     {
         await _turn.WaitAsync(cancellationToken);
@@ -72,7 +79,8 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
         var stretches = times.Find(MaxStretches);
         var to = query.WithLater ? stretches.Select(stretch => stretch.To).Append(query.To).Max() : query.To;
         var from = query.From ?? Oldest(stretches, to);
-        var ranges = stretches.Select(stretch => times.Within(stretch, from, to)).OfType<(long First, long Last)>().ToList();
+        var ranges = stretches.Select(stretch => times.Within(stretch, from, to)).OfType<(long First, long Last)>()
+            .ToList();
         RowsOfLastQuestion = times.Looks;
 
         var buckets = new SortedDictionary<long, Bucket>();
@@ -83,7 +91,8 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
             foreach (var reading in Read(reader, query.Sensor, piece, unread, cancellationToken))
             {
                 if (reading.RecordedAt < from || reading.RecordedAt > to) continue;
-                var index = Math.Min((long)((reading.RecordedAt - from) / (to - from) * query.Points), query.Points - 1);
+                var index = Math.Min(
+                    (long)((reading.RecordedAt - from) / (to - from) * query.Points), query.Points - 1);
                 if (!buckets.TryGetValue(index, out var bucket)) buckets[index] = bucket = new(query.Value);
                 bucket.Add(reading);
                 readings++;
@@ -125,13 +134,15 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
 
     // What is left of a piece is unread.
     IEnumerable<BufferedReading> Read(
-        BatchReader reader, string sensor, Piece piece, List<(DateTimeOffset From, DateTimeOffset To)> unread, CancellationToken cancellationToken)
+        BatchReader reader, string sensor, Piece piece, List<(
+            DateTimeOffset From, DateTimeOffset To)> unread, CancellationToken cancellationToken)
     {
         var (rowsLeft, readingsLeft) = (piece.MaxRows, piece.MaxReadings);
         for (var after = piece.First - 1; after < piece.Last;)
         {
             cancellationToken.ThrowIfCancellationRequested();
-            var page = Math.Min(piece.Last - after, Math.Min(rowsLeft, Math.Clamp(readingsLeft, LeastPageRows, PageRows)));
+            var page =
+                Math.Min(piece.Last - after, Math.Min(rowsLeft, Math.Clamp(readingsLeft, LeastPageRows, PageRows)));
             var found = reader.PeekSensor(sensor, after, (int)page, PageBytes);
             RowsOfLastQuestion += found.Looks;
             if (found.Last is not { } last) yield break;
@@ -197,7 +208,8 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
             if (isLast) Last = reading.RecordedAt;
             if (reading.RecordedAt < First) First = reading.RecordedAt;
             using var json = JsonDocument.Parse(reading.Payload);
-            if (!json.RootElement.TryGetProperty("values", out var values) || values.ValueKind != JsonValueKind.Object) return;
+            if (!json.RootElement.TryGetProperty("values", out var values)
+                || values.ValueKind != JsonValueKind.Object) return;
             foreach (var value in values.EnumerateObject())
             {
                 if (value.Value.ValueKind != JsonValueKind.Number || (only is not null && value.Name != only)) continue;

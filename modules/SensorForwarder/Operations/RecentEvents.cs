@@ -51,9 +51,11 @@ internal sealed class RecentEvents(TimeProvider timeProvider) : ILoggerProvider
 
         public bool IsEnabled(LogLevel logLevel) => logLevel >= LogLevel.Information;
 
-        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception,
+            Func<TState, Exception?, string> formatter)
         {
-            if (IsEnabled(logLevel)) events.Add(logLevel, exception is null ? formatter(state, null) : $"{formatter(state, null)} {exception.Message}");
+            if (IsEnabled(logLevel)) events.Add(
+                logLevel, exception is null ? formatter(state, null) : $"{formatter(state, null)} {exception.Message}");
         }
     }
 }

@@ -4,20 +4,22 @@ using Microsoft.Extensions.Logging;
 namespace SensorForwarder.Operations;
 
 /// <summary>
-/// Sums up what repeats, in front of everything that takes log lines: a warning is told once, and then how often it came again and
-/// since when, every <see cref="Period"/> and when its state ends. Lines are the same when their event, their texts and their exceptions
-/// are; numbers in them may differ. A state ends with the next line of information of its category: "Connected" after "No connection".
-/// What goes to and fro is told <see cref="LinesInPeriod"/> times in a period, and then summed up, too; of many sensors once each.
-/// Memory is bounded. Thread-safe.
+/// Sums up what repeats, in front of everything that takes log lines: a warning is told once, and then how often it
+/// came again and since when, every <see cref="Period"/> and when its state ends. Lines are the same when their event,
+/// their texts and their exceptions are; numbers in them may differ. A state ends with the next line of information of
+/// its category: "Connected" after "No connection". What goes to and fro is told <see cref="LinesInPeriod"/> times in a
+/// period, and then summed up, too; of many sensors once each. Memory is bounded. Thread-safe.
 /// </summary>
 internal sealed class RepeatedLines : ILoggerFactory
 {
     public const int LinesInPeriod = 5;
 
-    /// <summary>Different lines of one event, and of one sensor, that are told apart; of a receiver that names a reading in each answer, say.</summary>
+    /// <summary>Different lines of one event, and of one sensor, that are told apart; of a receiver that names a
+    /// reading in each answer, say.</summary>
     public const int KindsOfEvent = 20;
 
-    // As many sensors as there may be with a line each of their start, their failure and their recovery, and what else there is.
+    // As many sensors as there may be with a line each of their start, their failure and their recovery,
+    // and what else there is.
     const int MaxKinds = 2000;
 
     public static readonly TimeSpan Period = TimeSpan.FromMinutes(5);
@@ -38,7 +40,8 @@ internal sealed class RepeatedLines : ILoggerFactory
         _timer = timeProvider.CreateTimer(_ => EndPeriods(), null, LookEvery, LookEvery);
     }
 
-    public ILogger CreateLogger(string categoryName) => new Summing(this, categoryName, _inner.CreateLogger(categoryName));
+    public ILogger CreateLogger(string categoryName) =>
+        new Summing(this, categoryName, _inner.CreateLogger(categoryName));
 
     public void AddProvider(ILoggerProvider provider) => _inner.AddProvider(provider);
 
@@ -61,7 +64,8 @@ internal sealed class RepeatedLines : ILoggerFactory
         lock (_gate)
         {
             if (level == LogLevel.Information) EndStates(kind.Category);
-            if (!_runs.ContainsKey(kind) && _runs.Keys.Count(other => other.IsOfEvent(kind) && other.Name == kind.Name) >= KindsOfEvent)
+            if (!_runs.ContainsKey(kind)
+                && _runs.Keys.Count(other => other.IsOfEvent(kind) && other.Name == kind.Name) >= KindsOfEvent)
                 kind = kind with { Texts = "" };
             if (!_runs.TryGetValue(kind, out var run))
             {
@@ -125,7 +129,9 @@ internal sealed class RepeatedLines : ILoggerFactory
         if (run.HeldBack == 0) return;
         if (run.Logger.IsEnabled(run.Level))
         {
-            var times = run.HeldBack == 1 ? "once" : string.Create(CultureInfo.InvariantCulture, $"{run.HeldBack} times");
+            var times = run.HeldBack == 1
+                ? "once"
+                : string.Create(CultureInfo.InvariantCulture, $"{run.HeldBack} times");
             var first = run.ToldAt == run.FirstAt ? "" : $", first at {LogText.Show(run.FirstAt.Time(_timeProvider))}";
             var sum = $"Again {times} since {LogText.Show(run.ToldAt.Time(_timeProvider))}{first}: {run.Text}";
             run.Logger.Log(run.Level, run.Event, sum, null, static (text, _) => text);
@@ -148,9 +154,12 @@ internal sealed class RepeatedLines : ILoggerFactory
 
         public static Kind Of<TState>(string category, EventId eventId, TState state, string text, string? exception)
         {
-            if (state is not IReadOnlyList<KeyValuePair<string, object?>> parts) return new(category, eventId, "", $"{text}\n{exception}");
-            var texts = parts.Where(part => part is { Key: not BatchName, Value: string or Enum }).Select(part => part.Value).Append(exception);
-            return new(category, eventId, parts.FirstOrDefault(part => part.Key == NameOfSensor).Value as string ?? "", string.Join('\n', texts));
+            if (state is not IReadOnlyList<KeyValuePair<string, object?>> parts) return new(
+                category, eventId, "", $"{text}\n{exception}");
+            var texts = parts.Where(part => part is { Key: not BatchName, Value: string or Enum })
+                .Select(part => part.Value).Append(exception);
+            return new(category, eventId, parts.FirstOrDefault(part => part.Key == NameOfSensor).Value as string
+                ?? "", string.Join('\n', texts));
         }
 
         public bool IsOfEvent(Kind other) => Category == other.Category && Event == other.Event;
@@ -189,7 +198,8 @@ internal sealed class RepeatedLines : ILoggerFactory
 
         public bool IsEnabled(LogLevel logLevel) => inner.IsEnabled(logLevel);
 
-        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception,
+            Func<TState, Exception?, string> formatter)
         {
             if (!inner.IsEnabled(logLevel)) return;
             if (logLevel >= LogLevel.Information)

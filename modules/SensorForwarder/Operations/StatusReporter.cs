@@ -6,8 +6,9 @@ using SensorForwarder.EdgeHub;
 
 namespace SensorForwarder.Operations;
 
-/// <summary>Keeps the <c>status</c> section of the reported properties up to date: after each connection, when something
-/// changes its state, and else every <c>statusIntervalSeconds</c>, since every update costs the hub and the line.</summary>
+/// <summary>Keeps the <c>status</c> section of the reported properties up to date: after each connection, when
+/// something changes its state, and else every <c>statusIntervalSeconds</c>, since every update costs the
+/// hub and the line.</summary>
 internal sealed class StatusReporter(
     IEdgeHubClient client,
     ReportedProperties reported,

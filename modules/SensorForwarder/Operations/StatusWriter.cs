@@ -156,7 +156,8 @@ internal sealed class StatusWriter(
         // Those that fail first: they are why somebody looks.
         var leftOut = 0;
         json.WriteStartObject("sensors");
-        foreach (var sensor in health.OrderBy(sensor => sensor.State != SensorState.Failing).ThenBy(sensor => sensor.Name, StringComparer.Ordinal))
+        foreach (var sensor in health.OrderBy(sensor => sensor.State != SensorState.Failing)
+            .ThenBy(sensor => sensor.Name, StringComparer.Ordinal))
         {
             if (json.BytesCommitted + json.BytesPending + RoomForOne > maxBytes)
             {

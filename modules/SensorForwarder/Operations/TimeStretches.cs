@@ -8,9 +8,9 @@ namespace SensorForwarder.Operations;
 internal readonly record struct TimeStretch(long FirstId, long LastId, DateTimeOffset From, DateTimeOffset To);
 
 /// <summary>
-/// Finds readings by their time, by bisection. Ids go with time but for a clock that was wrong: a device without a battery for
-/// it comes back from a power cut with a time that has been already, and in a blackout nobody sets it right. So what
-/// lies between two such changes of the clock is looked at by itself. One thread.
+/// Finds readings by their time, by bisection. Ids go with time but for a clock that was wrong: a device without a
+/// battery for it comes back from a power cut with a time that has been already, and in a blackout nobody sets it
+/// right. So what lies between two such changes of the clock is looked at by itself. One thread.
 /// </summary>
 internal sealed class TimeStretches(BatchReader reader, long lastId)
 {
@@ -22,7 +22,8 @@ internal sealed class TimeStretches(BatchReader reader, long lastId)
     /// <summary>Readings that were looked at to find others.</summary>
     public long Looks { get; private set; }
 
-    /// <summary>All stretches that have readings, the newest first; beyond the last of <paramref name="most"/> all that is older counts as one.</summary>
+    /// <summary>All stretches that have readings, the newest first; beyond the last of <paramref name="most"/> all that
+    /// is older counts as one.</summary>
     public List<TimeStretch> Find(int most)
     {
         var found = new List<TimeStretch>();
@@ -31,7 +32,8 @@ internal sealed class TimeStretches(BatchReader reader, long lastId)
         while (true)
         {
             var (first, before) = found.Count == most ? (1, null) : FindFirst(1, end, row => StretchOf(row) >= stretch);
-            if (last is not null && Look(first) is { } row) found.Add(new(first, end - 1, row.RecordedAt, last.Value.RecordedAt));
+            if (last is not null && Look(first) is { } row) found.Add(
+                new(first, end - 1, row.RecordedAt, last.Value.RecordedAt));
             if (before is null) return found;
             (end, last, stretch) = (first, before, StretchOf(before.Value));
         }
@@ -42,12 +44,17 @@ internal sealed class TimeStretches(BatchReader reader, long lastId)
     public (long First, long Last)? Within(TimeStretch stretch, DateTimeOffset from, DateTimeOffset to)
     {
         if (stretch.To < from - Slack || stretch.From > to + Slack) return null;
-        var first = stretch.From >= from ? stretch.FirstId : FindFirst(stretch.FirstId, stretch.LastId + 1, row => row.RecordedAt >= from - Slack).Id;
-        var last = stretch.To <= to ? stretch.LastId : FindFirst(first, stretch.LastId + 1, row => row.RecordedAt > to + Slack).Id - 1;
+        var first = stretch.From >= from
+            ? stretch.FirstId
+            : FindFirst(stretch.FirstId, stretch.LastId + 1, row => row.RecordedAt >= from - Slack).Id;
+        var last = stretch.To <= to
+            ? stretch.LastId
+            : FindFirst(first, stretch.LastId + 1, row => row.RecordedAt > to + Slack).Id - 1;
         return first <= last ? (first, last) : null;
     }
 
-    /// <summary>The first id of a range whose reading fulfils what all later ones do; <paramref name="end"/> when none does.</summary>
+    /// <summary>The first id of a range whose reading fulfils what all later ones do;
+    /// <paramref name="end"/> when none does.</summary>
     /// <returns>The reading before it too, if there is one in the range.</returns>
     (long Id, ReadingTime? Before) FindFirst(long low, long end, Func<ReadingTime, bool> isBehind)
     {

@@ -29,11 +29,12 @@ internal enum LinkState
 }
 
 /// <summary>
-/// What changes over time and no part keeps: how fast the queue grows, since when the link is as it is, and the last hour
-/// of each sensor. Looks once a second; what it keeps is bounded whatever the settings are.
+/// What changes over time and no part keeps: how fast the queue grows, since when the link is as it is, and the last
+/// hour of each sensor. Looks once a second; what it keeps is bounded whatever the settings are.
 /// </summary>
 internal sealed class Trends(
-    TelemetryBuffer buffer, Forwarder forwarder, SensorScheduler scheduler, TimeProvider timeProvider, IEdgeHubClient? hub = null)
+    TelemetryBuffer buffer, Forwarder forwarder, SensorScheduler scheduler, TimeProvider timeProvider,
+    IEdgeHubClient? hub = null)
     : BackgroundService
 {
     /// <summary>Values of sensors whose last hour is kept: half a kilobyte each.</summary>
@@ -69,7 +70,8 @@ internal sealed class Trends(
         get { lock (_gate) return (_link, _linkSince.Time(timeProvider)); }
     }
 
-    /// <summary>Readings a second over the last minute: how many more wait, how many were accepted, how many came.</summary>
+    /// <summary>Readings a second over the last minute: how many more wait, how many were
+    /// accepted, how many came.</summary>
     public (double Growth, double Accepted, double Committed) Rates
     {
         get
@@ -80,12 +82,14 @@ internal sealed class Trends(
                 var (first, last) = (_depths.Peek(), _depths.Last());
                 var seconds = timeProvider.GetElapsedTime(first.At, last.At).TotalSeconds;
                 if (seconds <= 0) return default;
-                return ((last.Depth - first.Depth) / seconds, (last.Accepted - first.Accepted) / seconds, (last.Committed - first.Committed) / seconds);
+                return ((last.Depth - first.Depth) / seconds, (last.Accepted - first.Accepted)
+                    / seconds, (last.Committed - first.Committed) / seconds);
             }
         }
     }
 
-    public bool GoesToHub(ForwardingStatus forwarding) => hub is not null && forwarding.Sink == hub.Identity.DialledHostName;
+    public bool GoesToHub(ForwardingStatus forwarding) =>
+        hub is not null && forwarding.Sink == hub.Identity.DialledHostName;
 
     public QueueForecast Forecast(BufferStatus stored) => QueueForecast.Of(stored, Rates, Link.State == LinkState.Up);
 
@@ -95,7 +99,8 @@ internal sealed class Trends(
         lock (_gate)
         {
             var next = (int)((_point + 1) % Points);
-            return [.. _hour.Select(entry => (entry.Key.Sensor, entry.Key.Value, (float[])[.. entry.Value[next..], .. entry.Value[..next]]))];
+            return [.. _hour.Select(entry => (
+                entry.Key.Sensor, entry.Key.Value, (float[])[.. entry.Value[next..], .. entry.Value[..next]]))];
         }
     }
 

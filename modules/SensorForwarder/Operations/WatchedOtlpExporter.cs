@@ -9,8 +9,8 @@ using SensorForwarder.Net;
 namespace SensorForwarder.Operations;
 
 /// <summary>
-/// The SDK's exporter, which keeps to itself what does not work. This one says so, once when it begins and once when it is over. Used by one
-/// thread: that of the SDK's reader.
+/// The SDK's exporter, which keeps to itself what does not work. This one says so, once when it begins and once when it
+/// is over. Used by one thread: that of the SDK's reader.
 /// </summary>
 internal sealed class WatchedOtlpExporter : OtlpMetricExporter
 {
@@ -50,7 +50,8 @@ internal sealed class WatchedOtlpExporter : OtlpMetricExporter
         var result = base.Export(batch);
         var fails = result != ExportResult.Success;
         if (fails && !_isFailing)
-            Log.OtlpFails(_logger, Show(_options.Endpoint), _line.Objection ?? "they were not taken", _options.Interval.TotalSeconds);
+            Log.OtlpFails(_logger, Show(_options.Endpoint), _line.Objection
+                ?? "they were not taken", _options.Interval.TotalSeconds);
         else if (!fails && _isFailing)
             Log.OtlpWorksAgain(_logger, Show(_options.Endpoint));
         _isFailing = fails;
@@ -88,7 +89,8 @@ internal sealed class WatchedOtlpExporter : OtlpMetricExporter
             }
         }
 
-        protected override async Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken)
+        protected override async Task<HttpResponseMessage> SendAsync(
+            HttpRequestMessage request, CancellationToken cancellationToken)
         {
             try
             {
@@ -128,7 +130,8 @@ internal sealed class WatchedOtlpExporter : OtlpMetricExporter
         HttpResponseMessage Judge(HttpResponseMessage response)
         {
             if (!response.IsSuccessStatusCode) Objection = $"answered {(int)response.StatusCode}";
-            else if (response.Headers.TryGetValues("grpc-message", out var texts)) Objection = $"answered '{WithoutSecrets(string.Join(' ', texts))}'";
+            else if (response.Headers.TryGetValues("grpc-message", out var texts)) Objection =
+                $"answered '{WithoutSecrets(string.Join(' ', texts))}'";
             return response;
         }
 

@@ -21,7 +21,8 @@ internal sealed class BusWorker(string name, TimeProvider timeProvider)
     /// <param name="cancellationToken">Gives up waiting; what has begun goes on.</param>
     /// <returns>Bad with <see cref="FaultReason.Timeout"/> when it took too long, and with
     /// <see cref="FaultReason.BusTimeout"/> when another job holds the bus for that long.</returns>
-    public async Task<Measurement> RunAsync(Func<Measurement> measure, TimeSpan timeout, CancellationToken cancellationToken)
+    public async Task<Measurement> RunAsync(
+        Func<Measurement> measure, TimeSpan timeout, CancellationToken cancellationToken)
     {
         if (IsStuck(timeout)) return Stuck();
         var job = new Job(measure, timeProvider);
@@ -117,7 +118,8 @@ internal sealed class BusWorker(string name, TimeProvider timeProvider)
         int _state;
         long _started;
 
-        public TaskCompletionSource<Measurement> Done { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        public TaskCompletionSource<Measurement> Done { get; } = new(
+            TaskCreationOptions.RunContinuationsAsynchronously);
 
         public long? Started => Volatile.Read(ref _state) == Begun ? Volatile.Read(ref _started) : null;
 

@@ -22,13 +22,15 @@ internal static class CommonOptions
         "offset", -Huge, Huge, "This is added to each value, after `scale`.");
 
     public static readonly SensorOption<NumberByValue?> Deadband = SensorOption.ByValue(
-        "deadband", 0, Huge, "A reading is stored only when one of these values moved by more than this since the last one that was stored, or the quality changed.");
+        "deadband", 0, Huge, "A reading is stored only when one of these values moved by more than this since the last "
+            + "one that was stored, or the quality changed.");
 
     public static readonly SensorOption<double> MaxSilence = SensorOption.Number(
         "maxSilenceSeconds", 1, 86_400, 300, "With `deadband`: one is stored at least this often.");
 
     public static readonly SensorOption<int> Samples = SensorOption.Integer(
-        "samples", 1, 15, 1, "It is measured this many times at once, and the median of each value is taken. Not for `gpio` and `counter`.");
+        "samples", 1, 15, 1, "It is measured this many times at once, and the median of each value is taken. Not for "
+            + "`gpio` and `counter`.");
 
     public static IReadOnlyList<SensorOption> All { get; } =
         [Interval, Enabled, Label, Scale, Offset, Deadband, MaxSilence, Samples];

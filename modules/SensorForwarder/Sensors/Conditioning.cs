@@ -14,7 +14,8 @@ internal sealed class Conditioning(SensorSettings settings)
     public int Samples { get; } = settings.Get(CommonOptions.Samples);
 
     /// <param name="samples">At least one. Bad ones are left out, unless they are most of them.</param>
-    /// <returns>Finite values only: one that is not makes its sample bad, or the reading after scale and offset.</returns>
+    /// <returns>Finite values only: one that is not makes its sample bad, or the reading
+    /// after scale and offset.</returns>
     public Measurement Apply(IReadOnlyList<Measurement> samples)
     {
         samples = [.. samples.Select(Finite)];

@@ -3,7 +3,8 @@ namespace SensorForwarder.Sensors;
 /// <summary>The two CRC-8 that sensor chips use.</summary>
 internal static class Crc8
 {
-    /// <summary>Polynomial 0x31, initial value 0xFF, most significant bit first: SHT3x data sheet, section 4.12.</summary>
+    /// <summary>Polynomial 0x31, initial value 0xFF, most significant bit first: SHT3x
+    /// data sheet, section 4.12.</summary>
     public static byte Sensirion(ReadOnlySpan<byte> bytes)
     {
         byte crc = 0xFF;

@@ -16,7 +16,8 @@ internal sealed class HostSensor(SensorRoots roots) : ISensor
         [
             new("cpuPercent", "percent"), new("load1", "processes"), new("memoryUsedPercent", "percent"),
             new("memoryAvailableBytes", "bytes"), new("diskUsedPercent", "percent"), new("diskFreeBytes", "bytes"),
-            new("networkReceivedBytes", "bytes"), new("networkSentBytes", "bytes"), new("temperature", "degrees Celsius"),
+            new("networkReceivedBytes", "bytes"), new(
+                "networkSentBytes", "bytes"), new("temperature", "degrees Celsius"),
             new("uptimeSeconds", "seconds"),
         ],
     };
@@ -67,7 +68,8 @@ internal sealed class HostSensor(SensorRoots roots) : ISensor
         var last = _lastCpu ?? (0, 0);
         _lastCpu = (busy, total);
         if (total > last.Total)
-            values.Add(new("cpuPercent", Math.Clamp(Math.Round(100.0 * (busy - last.Busy) / (total - last.Total), 1), 0, 100)));
+            values.Add(new("cpuPercent", Math.Clamp(
+                Math.Round(100.0 * (busy - last.Busy) / (total - last.Total), 1), 0, 100)));
     }
 
     void AddLoad(List<KeyValuePair<string, double>> values) =>
@@ -91,11 +93,13 @@ internal sealed class HostSensor(SensorRoots roots) : ISensor
     void AddDisk(List<KeyValuePair<string, double>> values)
     {
         var drive = new DriveInfo(Path.GetFullPath(roots.DataDirectory));
-        values.Add(new("diskUsedPercent", Math.Round(100.0 * (drive.TotalSize - drive.AvailableFreeSpace) / drive.TotalSize, 1)));
+        values.Add(new("diskUsedPercent", Math.Round(
+            100.0 * (drive.TotalSize - drive.AvailableFreeSpace) / drive.TotalSize, 1)));
         values.Add(new("diskFreeBytes", drive.AvailableFreeSpace));
     }
 
-    /// <summary>proc(5), /proc/net/dev: after the colon the first field is bytes received, the ninth bytes sent.</summary>
+    /// <summary>proc(5), /proc/net/dev: after the colon the first field is bytes received,
+    /// the ninth bytes sent.</summary>
     void AddNetwork(List<KeyValuePair<string, double>> values)
     {
         double received = 0, sent = 0;

@@ -11,13 +11,14 @@ internal interface ISensor : IDisposable
     /// block when its kind names a <see cref="SensorKind.Bus"/>.</summary>
     ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken);
 
-    /// <summary>Completed when there is something to say before the next turn, such as an edge, and until all of that was
-    /// measured. Null: there never is. Any thread.</summary>
+    /// <summary>Completed when there is something to say before the next turn, such as an edge, and until all of that
+    /// was measured. Null: there never is. Any thread.</summary>
     Task? News => null;
 }
 
 /// <summary>What a sensor measured: the part of a <see cref="Reading"/> that the driver knows.</summary>
-/// <param name="Values">Finite values by name; empty when the quality is bad. Good and empty: there is nothing new.</param>
+/// <param name="Values">Finite values by name; empty when the quality is bad. Good and empty:
+/// there is nothing new.</param>
 /// <param name="Quality">How far they can be trusted.</param>
 /// <param name="Reason">One of <see cref="FaultReason"/> when the quality is not good.</param>
 /// <param name="Detail">The reason for people: what is wrong, and what to do.</param>

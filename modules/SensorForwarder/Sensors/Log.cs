@@ -10,7 +10,8 @@ internal static partial class Log
     [LoggerMessage(1006, LogLevel.Information, "Sensor {Name} is no longer read.")]
     public static partial void SensorStopped(ILogger logger, string name);
 
-    [LoggerMessage(1002, LogLevel.Warning, "Sensor {Name} ({Kind}) fails: {Reason}{Detail}. It is tried again on its schedule.")]
+    [LoggerMessage(1002, LogLevel.Warning,
+        "Sensor {Name} ({Kind}) fails: {Reason}{Detail}. It is tried again on its schedule.")]
     public static partial void SensorFails(ILogger logger, string name, string kind, string reason, string detail);
 
     [LoggerMessage(1003, LogLevel.Information, "Sensor {Name} works again, after {Failures} failed readings.")]

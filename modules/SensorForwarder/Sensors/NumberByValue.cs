@@ -32,7 +32,8 @@ internal sealed class NumberByValue
         foreach (var property in value.EnumerateObject())
         {
             if (property.Value.ValueKind == JsonValueKind.Null) continue;
-            if (!SensorOption.TryNumber(property.Value, min, max, out var number) || byName.Count == MaxValues) return false;
+            if (!SensorOption.TryNumber(property.Value, min, max, out var number)
+                || byName.Count == MaxValues) return false;
             byName[property.Name] = number;
         }
 

@@ -33,7 +33,8 @@ internal abstract record OptionShape
     /// <summary>One number for every value of the sensor, or a map of the value's name to a number.</summary>
     public sealed record NumberByValue(double Min, double Max) : OptionShape;
 
-    /// <summary>An address on an I2C bus: a number, or a text such as <c>"0x76"</c>, which JSON has no number for.</summary>
+    /// <summary>An address on an I2C bus: a number, or a text such as <c>"0x76"</c>, which JSON
+    /// has no number for.</summary>
     public sealed record Address(IReadOnlyList<int> Addresses) : OptionShape;
 
     /// <summary>What is allowed, for people.</summary>
@@ -43,7 +44,8 @@ internal abstract record OptionShape
         WholeNumber(var min, var max) => $"an integer from {min} to {max}",
         Number(var min, var max) => $"a number from {Show(min)} to {Show(max)}",
         Text(var length) => $"a text of 1 to {length} characters",
-        NameOrNumber(var min, var max, var length) => $"a text of 1 to {length} characters, or an integer from {min} to {max}",
+        NameOrNumber(var min, var max, var length) =>
+            $"a text of 1 to {length} characters, or an integer from {min} to {max}",
         Choice(var names) => $"one of {string.Join(", ", names.Select(name => $"\"{name}\""))}",
         Texts(var count) => $"a list of 1 to {count} texts",
         WholeNumbers(var min, var max) => $"a list of different integers from {min} to {max}",

@@ -5,9 +5,9 @@ using SensorForwarder.Buffer;
 namespace SensorForwarder.Sensors;
 
 /// <summary>
-/// What counters have counted since they were first set up, by the sensor's name. Kept in the buffer's database: a total
-/// goes with the commit that comes next and costs none of its own, so that a power cut costs the pulses of one commit
-/// interval; and it is never committed after a reading that tells it. Thread-safe.
+/// What counters have counted since they were first set up, by the sensor's name. Kept in the buffer's database: a
+/// total goes with the commit that comes next and costs none of its own, so that a power cut costs the pulses of one
+/// commit interval; and it is never committed after a reading that tells it. Thread-safe.
 /// </summary>
 /// <param name="buffer">Null: they are forgotten when the process ends.</param>
 internal sealed class PulseTotals(TelemetryBuffer? buffer)
@@ -15,7 +15,8 @@ internal sealed class PulseTotals(TelemetryBuffer? buffer)
     readonly Lock _gate = new();
     readonly Dictionary<string, long> _totals = new(StringComparer.Ordinal);
 
-    /// <exception cref="SensorFault">It can't be read now, so that counting would begin with a wrong number.</exception>
+    /// <exception cref="SensorFault">It can't be read now, so that counting would begin
+    /// with a wrong number.</exception>
     public long Of(string sensor)
     {
         lock (_gate) return _totals.TryGetValue(sensor, out var total) ? total : _totals[sensor] = Load(sensor);
@@ -41,9 +42,11 @@ internal sealed class PulseTotals(TelemetryBuffer? buffer)
         try
         {
             if (buffer?.LoadDocument(NameOf(sensor)) is not { } saved) return 0;
-            return long.TryParse(Encoding.ASCII.GetString(saved.Span), NumberStyles.None, CultureInfo.InvariantCulture, out var total)
+            return long.TryParse(
+                Encoding.ASCII.GetString(saved.Span), NumberStyles.None, CultureInfo.InvariantCulture, out var total)
                 ? total
-                : throw new SensorFault(FaultReason.Error, $"the document '{NameOf(sensor)}' in the buffer's database holds no number: correct or delete it");
+                : throw new SensorFault(FaultReason.Error, $"the document '{NameOf(sensor)}' in the buffer's database "
+                    + "holds no number: correct or delete it");
         }
         catch (BufferUnavailableException exception)
         {

@@ -9,7 +9,8 @@ internal enum ReadingQuality
     /// <summary>Measured, but something speaks against it; <see cref="Reading.Reason"/> says what.</summary>
     Uncertain,
 
-    /// <summary>Not measured; <see cref="Reading.Values"/> is empty and <see cref="Reading.Reason"/> says why.</summary>
+    /// <summary>Not measured; <see cref="Reading.Values"/> is empty and
+    /// <see cref="Reading.Reason"/> says why.</summary>
     Bad,
 }
 
@@ -33,7 +34,8 @@ internal sealed record Reading
 
     public ReadingQuality Quality { get; init; } = ReadingQuality.Good;
 
-    /// <summary>Why the quality is not good: a short word of a bounded set, such as <c>io</c> or <c>timeout</c>.</summary>
+    /// <summary>Why the quality is not good: a short word of a bounded set, such as <c>io</c> or
+    /// <c>timeout</c>.</summary>
     public string? Reason { get; init; }
 
     /// <summary>Values by name, in the order in which they are published. Finite numbers; units are those of the kind's

@@ -25,7 +25,8 @@ internal sealed record SensorRoots(string Proc, string Sysfs, string DataDirecto
 {
     public string Dev { get; init; } = "/dev";
 
-    /// <summary>Directories whose files <c>file</c> sensors may read; absolute, without <c>..</c> or a slash at the end.
+    /// <summary>Directories whose files <c>file</c> sensors may read; absolute, without <c>..</c> or a slash at the
+    /// end.
     /// </summary>
     public IReadOnlyList<string> Files { get; init; } =
         [.. new[] { "/sys", Sysfs, "/proc", Proc, "/run/sensors", "/data/files" }.Distinct()];
@@ -35,12 +36,14 @@ internal sealed record SensorRoots(string Proc, string Sysfs, string DataDirecto
 internal sealed record SensorWorld(SensorRoots Roots, TimeProvider TimeProvider)
 {
     /// <summary>Opens a chip by bus and address.</summary>
-    public Func<int, int, I2cDevice> OpenI2c { get; init; } = static (bus, address) => I2cDevice.Create(new(bus, address));
+    public Func<int, int, I2cDevice> OpenI2c { get; init; } = static (bus, address) =>
+        I2cDevice.Create(new(bus, address));
 
     public Func<SpiConnectionSettings, SpiDevice> OpenSpi { get; init; } = SpiDevice.Create;
 
     /// <summary>Takes a GPIO line as an input.</summary>
-    public Func<GpioPlace, GpioRequest, GpioLine> OpenGpio { get; init; } = (place, request) => place.Open(Roots, request);
+    public Func<GpioPlace, GpioRequest, GpioLine> OpenGpio { get; init; } = (place, request) =>
+        place.Open(Roots, request);
 
     /// <summary>What counters have counted.</summary>
     public PulseTotals Totals { get; init; } = new(null);
@@ -48,7 +51,8 @@ internal sealed record SensorWorld(SensorRoots Roots, TimeProvider TimeProvider)
     /// <summary>The wall clock's time of a moment that the kernel tells by its monotonic clock.</summary>
     public DateTimeOffset TimeOf(ulong monotonicNanoseconds)
     {
-        var timestamp = (long)((UInt128)monotonicNanoseconds * (UInt128)TimeProvider.TimestampFrequency / 1_000_000_000);
+        var timestamp = (long)(
+            (UInt128)monotonicNanoseconds * (UInt128)TimeProvider.TimestampFrequency / 1_000_000_000);
         return TimeProvider.GetUtcNow() - TimeProvider.GetElapsedTime(timestamp);
     }
 }

@@ -62,7 +62,8 @@ internal static class FaultReason
 /// <param name="reason">One of <see cref="FaultReason"/>.</param>
 internal sealed class SensorFault(string reason, string message) : Exception(message)
 {
-    const int NotPermitted = 1, NoEntry = 2, NoDeviceOrAddress = 6, AccessDenied = 13, DeviceBusy = 16, NoDevice = 19, TimedOut = 110;
+    const int NotPermitted =
+        1, NoEntry = 2, NoDeviceOrAddress = 6, AccessDenied = 13, DeviceBusy = 16, NoDevice = 19, TimedOut = 110;
 
     public string Reason => reason;
 
@@ -79,7 +80,8 @@ internal sealed class SensorFault(string reason, string message) : Exception(mes
         _ => new(FaultReason.Error, $"{what}: {LogText.Clean(exception.Message)}"),
     };
 
-    static SensorFault Denied(string what) => new(FaultReason.Denied, $"{what}: access denied; --doctor says what would allow it");
+    static SensorFault Denied(string what) =>
+        new(FaultReason.Denied, $"{what}: access denied; --doctor says what would allow it");
 
     static string ReasonOf(int errorNumber) => errorNumber switch
     {
@@ -90,7 +92,8 @@ internal sealed class SensorFault(string reason, string message) : Exception(mes
         _ => FaultReason.Io,
     };
 
-    /// <summary>System.IO has it as HResult; System.Device.Gpio only in the text: "Error 121 (Remote I/O error)..".</summary>
+    /// <summary>System.IO has it as HResult; System.Device.Gpio only in the text: "Error
+    /// 121 (Remote I/O error)..".</summary>
     static int ErrorNumber(IOException exception)
     {
         const int Largest = 4095;

@@ -20,10 +20,12 @@ internal enum SensorState
 /// <param name="Reason">Why it fails, or why its last reading is uncertain; null when all is well.</param>
 /// <param name="Readings">Good and uncertain readings since it was started.</param>
 /// <param name="Failures">Bad readings since it was started.</param>
-/// <param name="Missed">Times at which it should have been read and was not, since the one before took too long.</param>
+/// <param name="Missed">Times at which it should have been read and was not, since the one
+/// before took too long.</param>
 /// <param name="Last">The last reading that has values.</param>
 internal sealed record SensorHealth(
-    string Name, string Kind, SensorState State, string? Reason, long Readings, long Failures, long Missed, Reading? Last)
+    string Name, string Kind, SensorState State, string? Reason, long Readings, long Failures, long Missed,
+    Reading? Last)
 {
     /// <summary>The reason for people: what is wrong, and what to do; null when there is no more to say.</summary>
     public string? Detail { get; init; }

@@ -29,11 +29,12 @@ internal sealed record SensorKind(
     /// <summary>How the doctor recognises it on an I2C bus.</summary>
     public I2cProbe? Probe { get; init; }
 
-    /// <summary>It can be measured several times for one reading. Not so where each measurement takes something away, such
-    /// as an edge that it tells.</summary>
+    /// <summary>It can be measured several times for one reading. Not so where each measurement takes something away,
+    /// such as an edge that it tells.</summary>
     public bool HasSamples { get; init; } = true;
 
-    public IEnumerable<SensorOption> AllOptions => CommonOptions.All.Where(option => HasSamples || option != CommonOptions.Samples).Concat(Options);
+    public IEnumerable<SensorOption> AllOptions =>
+        CommonOptions.All.Where(option => HasSamples || option != CommonOptions.Samples).Concat(Options);
 
     /// <summary>Finds everything that is wrong with an entry: options that there are not, and values that are not
     /// allowed.</summary>
@@ -75,7 +76,8 @@ internal sealed record SensorKind(
     {
         if (Values.Count == 0) return;
         var names = Values.Select(value => value.Name).ToList();
-        foreach (var option in (SensorOption<NumberByValue?>[])[CommonOptions.Scale, CommonOptions.Offset, CommonOptions.Deadband])
+        foreach (var option in (
+            SensorOption<NumberByValue?>[])[CommonOptions.Scale, CommonOptions.Offset, CommonOptions.Deadband])
         {
             foreach (var name in option.Read(entry)?.Names ?? [])
             {

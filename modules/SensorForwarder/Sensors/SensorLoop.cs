@@ -6,8 +6,8 @@ namespace SensorForwarder.Sensors;
 
 /// <summary>
 /// Reads one sensor on its schedule and hands every reading to the buffer. The schedule does not drift: times are
-/// multiples of the interval after the first. What a sensor says between its turns is read when it comes. It never waits
-/// for storage or network, and nothing that the sensor does ends it.
+/// multiples of the interval after the first. What a sensor says between its turns is read when it comes. It never
+/// waits for storage or network, and nothing that the sensor does ends it.
 /// </summary>
 internal sealed class SensorLoop(
     SensorSettings settings,
@@ -18,7 +18,8 @@ internal sealed class SensorLoop(
     double startJitter,
     ILogger logger) : IAsyncDisposable
 {
-    /// <summary>A bad sensor says so at once and then this often, not at every turn: that would only cost money.</summary>
+    /// <summary>A bad sensor says so at once and then this often, not at every turn: that
+    /// would only cost money.</summary>
     public static readonly TimeSpan RepeatBadEvery = TimeSpan.FromMinutes(5);
 
     static readonly TimeSpan SampleTimeout = TimeSpan.FromSeconds(10);
@@ -45,7 +46,8 @@ internal sealed class SensorLoop(
     public SensorHealth Health => _health;
 
     /// <summary>Whether a turn is overdue by more than a measurement may take and this.</summary>
-    public bool IsStuck(TimeSpan patience) => timeProvider.GetElapsedTime(Volatile.Read(ref _due)) > patience + _measureTimeout;
+    public bool IsStuck(TimeSpan patience) =>
+        timeProvider.GetElapsedTime(Volatile.Read(ref _due)) > patience + _measureTimeout;
 
     public void Start() => _loop = Task.Run(RunAsync);
 
@@ -96,7 +98,8 @@ internal sealed class SensorLoop(
         }
     }
 
-    /// <summary>Waits until a time after the first reading, and meanwhile takes what the sensor says by itself.</summary>
+    /// <summary>Waits until a time after the first reading, and meanwhile takes what the
+    /// sensor says by itself.</summary>
     async Task<bool> WaitForTurnAsync(long first, TimeSpan at)
     {
         var untilThen = Math.Max(0, (at - timeProvider.GetElapsedTime(first)).TotalSeconds);
@@ -196,7 +199,9 @@ internal sealed class SensorLoop(
         if (health.State != SensorState.Failing || health.Reason != reading.Reason)
         {
             Log.SensorFails(
-                logger, settings.Name, settings.Kind, reading.Reason ?? "", detail is null ? "" : $": {LogText.Clean(detail)}");
+                logger, settings.Name, settings.Kind, reading.Reason ?? "", detail is null
+                    ? ""
+                    : $": {LogText.Clean(detail)}");
         }
 
         _health = health with
@@ -221,7 +226,8 @@ internal sealed class SensorLoop(
         }
         catch (Exception exception) when (exception is BufferRejectedException or BufferUnavailableException)
         {
-            // What the buffer refuses it counts and reports; after it was closed, at the very end, nothing is counted any more.
+            // What the buffer refuses it counts and reports; after it was closed, at the very end,
+            // nothing is counted any more.
         }
     }
 

@@ -93,14 +93,17 @@ internal abstract record SensorOption(string Name, OptionShape Shape, string Tex
         (value, out result) =>
         {
             result = null;
-            if (value.ValueKind != JsonValueKind.Array || value.GetArrayLength() is var count && (count == 0 || count > maxCount))
+            if (value.ValueKind != JsonValueKind.Array || value.GetArrayLength() is var count
+                && (count == 0 || count > maxCount))
                 return false;
-            if (value.EnumerateArray().Any(item => item.ValueKind != JsonValueKind.String || item.GetString() is "")) return false;
+            if (value.EnumerateArray().Any(
+                item => item.ValueKind != JsonValueKind.String || item.GetString() is "")) return false;
             result = [.. value.EnumerateArray().Select(item => item.GetString()!)];
             return true;
         });
 
-    public static SensorOption<IReadOnlyList<int>> Integers(string name, int min, int max, int[] standard, string text) => new(
+    public static SensorOption<IReadOnlyList<int>> Integers(
+        string name, int min, int max, int[] standard, string text) => new(
         name, new OptionShape.WholeNumbers(min, max), text, standard,
         (value, out result) =>
         {
@@ -134,7 +137,8 @@ internal abstract record SensorOption(string Name, OptionShape Shape, string Tex
                 var text = value.GetString()!;
                 return int.TryParse(
                     text.StartsWith("0x", StringComparison.OrdinalIgnoreCase) ? text.AsSpan(2) : "?",
-                    NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out result) && allowed.Contains(result);
+                    NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out result)
+                        && allowed.Contains(result);
             }
 
             return TryInteger(value, 0, 0x7F, out result) && allowed.Contains(result);
@@ -157,7 +161,8 @@ internal abstract record SensorOption(string Name, OptionShape Shape, string Tex
     public static bool TryNumber(JsonElement value, double min, double max, out double result)
     {
         result = 0;
-        return value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out result) && result >= min && result <= max;
+        return value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out result) && result >= min
+            && result <= max;
     }
 }
 
@@ -165,7 +170,8 @@ internal abstract record SensorOption(string Name, OptionShape Shape, string Tex
 /// <param name="Standard">The value when the entry has none.</param>
 /// <param name="TryRead">Takes the value out of JSON, if it is allowed.</param>
 internal sealed record SensorOption<T>(
-    string Name, OptionShape Shape, string Text, T Standard, SensorOption<T>.Reader TryRead) : SensorOption(Name, Shape, Text)
+    string Name, OptionShape Shape, string Text, T Standard, SensorOption<T>.Reader TryRead) : SensorOption(Name, Shape,
+    Text)
 {
     public delegate bool Reader(JsonElement value, out T result);
 
@@ -175,7 +181,8 @@ internal sealed record SensorOption<T>(
     {
         if (!entry.TryGetProperty(Name, out var value) || value.ValueKind == JsonValueKind.Null) return Standard;
         if (TryRead(value, out var result)) return result;
-        var isQuoted = value.ValueKind == JsonValueKind.String && Shape is OptionShape.Number or OptionShape.WholeNumber;
+        var isQuoted = value.ValueKind == JsonValueKind.String
+            && Shape is OptionShape.Number or OptionShape.WholeNumber;
         throw new SensorSettingsException(isQuoted
             ? $"{Name}: {Show(value)} is text; allowed is {Shape.Allowed}, without quotes"
             : $"{Name}: {Show(value)} is not allowed; allowed is {Shape.Allowed}");

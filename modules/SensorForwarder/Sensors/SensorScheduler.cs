@@ -9,7 +9,8 @@ namespace SensorForwarder.Sensors;
 /// are applied one after the other.
 /// </summary>
 internal sealed class SensorScheduler(
-    SensorFactory factory, TelemetryBuffer buffer, TimeProvider timeProvider, Random random, ILogger<SensorScheduler> logger)
+    SensorFactory factory, TelemetryBuffer buffer, TimeProvider timeProvider, Random random,
+    ILogger<SensorScheduler> logger)
     : IHostedService, IDisposable
 {
     readonly SemaphoreSlim _changes = new(1);
@@ -23,7 +24,9 @@ internal sealed class SensorScheduler(
     public IReadOnlyList<SensorHealth> Health => [.. _loops.Values.Select(loop => loop.Health)];
 
     /// <summary>A sensor whose loop does not turn any more; null when all do.</summary>
-    public string? FindStuck(TimeSpan patience) => _stopped ? null : _loops.FirstOrDefault(loop => loop.Value.IsStuck(patience)).Key;
+    public string? FindStuck(TimeSpan patience) => _stopped
+        ? null
+        : _loops.FirstOrDefault(loop => loop.Value.IsStuck(patience)).Key;
 
     /// <summary>What the sensors that are read were made from.</summary>
     public IReadOnlyCollection<SensorSettings> Running => [.. _loops.Values.Select(loop => loop.Settings)];
@@ -31,8 +34,10 @@ internal sealed class SensorScheduler(
     /// <summary>What they are made of.</summary>
     public SensorWorld World => factory.World;
 
-    /// <summary>Starts what is new, stops what is gone, restarts what is different, and leaves the rest alone.</summary>
-    public async Task ApplyAsync(IReadOnlyDictionary<string, SensorSettings> sensors, CancellationToken cancellationToken)
+    /// <summary>Starts what is new, stops what is gone, restarts what is different, and
+    /// leaves the rest alone.</summary>
+    public async Task ApplyAsync(
+        IReadOnlyDictionary<string, SensorSettings> sensors, CancellationToken cancellationToken)
     {
         await _changes.WaitAsync(cancellationToken);
         try

@@ -3,8 +3,8 @@ using Microsoft.Extensions.Logging;
 namespace SensorForwarder.Sensors;
 
 /// <summary>
-/// One sensor, opened as often as it takes: repeats what may work at once, and after failures in a row closes the device
-/// and opens it anew after a while, since it may have been reset or replaced. Used by one thread at a time.
+/// One sensor, opened as often as it takes: repeats what may work at once, and after failures in a row closes the
+/// device and opens it anew after a while, since it may have been reset or replaced. Used by one thread at a time.
 /// </summary>
 internal sealed class SensorSession(
     SensorSettings settings, SensorFactory factory, BusBreaker? breaker, double jitter, ILogger logger) : IDisposable
@@ -30,7 +30,8 @@ internal sealed class SensorSession(
     {
         if (IsResting) return _failure;
         if (breaker?.MayTry() == false)
-            return Measurement.Bad(FaultReason.BusTimeout, "the bus has timed out; it is probed every 30 s. A sensor may hold its lines: power-cycle it");
+            return Measurement.Bad(FaultReason.BusTimeout, "the bus has timed out; it is probed every 30 s. A sensor "
+                + "may hold its lines: power-cycle it");
 
         var samples = new List<Measurement>(_conditioning.Samples);
         do
@@ -48,7 +49,8 @@ internal sealed class SensorSession(
 
     /// <summary>The device is closed and left alone for a while.</summary>
     bool IsResting => _failedPolls >= PollsBeforeReopen
-        && _timeProvider.GetElapsedTime(_closedAt) < Backoff.Next(_failedPolls - PollsBeforeReopen + 1, ReopenBase, ReopenMax, jitter);
+        && _timeProvider.GetElapsedTime(_closedAt) < Backoff.Next(
+            _failedPolls - PollsBeforeReopen + 1, ReopenBase, ReopenMax, jitter);
 
     Measurement Sample(CancellationToken cancellationToken)
     {
@@ -101,10 +103,12 @@ internal sealed class SensorSession(
     }
 
     static bool HasUsedBus(string? reason) =>
-        reason is not (FaultReason.KernelDriver or FaultReason.Absent or FaultReason.Denied or FaultReason.Busy or FaultReason.Error);
+        reason is not (FaultReason.KernelDriver or FaultReason.Absent or FaultReason.Denied or FaultReason.Busy
+            or FaultReason.Error);
 
     static bool MayHelpToRepeat(Measurement sample) =>
-        sample.Quality != ReadingQuality.Bad || sample.Reason is FaultReason.Io or FaultReason.Crc or FaultReason.Invalid;
+        sample.Quality != ReadingQuality.Bad
+            || sample.Reason is FaultReason.Io or FaultReason.Crc or FaultReason.Invalid;
 
     void Note(Measurement measurement)
     {

@@ -33,7 +33,9 @@ internal sealed record SensorSettings(string Name, string Kind, TimeSpan Interva
             throw new SensorSettingsException($"kind is missing; it is one of {string.Join(", ", SensorKinds.Names)}");
         var description = SensorKinds.Find(kind.GetString()!);
         description.Check(entry);
-        var interval = CommonOptions.Interval.Read(entry) is { } seconds ? TimeSpan.FromSeconds(seconds) : standardInterval;
+        var interval = CommonOptions.Interval.Read(entry) is { } seconds
+            ? TimeSpan.FromSeconds(seconds)
+            : standardInterval;
         return new(name, description.Name, interval, entry.GetRawText());
     }
 }

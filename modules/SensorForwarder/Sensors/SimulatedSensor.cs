@@ -50,7 +50,8 @@ internal sealed class SimulatedSensor : ISensor
     {
     }
 
-    /// <summary>-1..1, the same for the same seed and step: the finalizer of SplitMix64 (Steele, Lea, Flood 2014).</summary>
+    /// <summary>-1..1, the same for the same seed and step: the finalizer of SplitMix64
+    /// (Steele, Lea, Flood 2014).</summary>
     double Noise(long step)
     {
         var z = unchecked(((ulong)_seed << 32) + (ulong)step + 0x9E3779B97F4A7C15);

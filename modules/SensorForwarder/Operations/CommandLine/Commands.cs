@@ -3,8 +3,8 @@ using SensorForwarder.Operations.Doctor;
 
 namespace SensorForwarder.Operations.CommandLine;
 
-/// <summary>What the program does instead of being the module. One option at a time; the answer goes to standard output,
-/// what is wrong to standard error.</summary>
+/// <summary>What the program does instead of being the module. One option at a time; the answer goes to standard
+/// output, what is wrong to standard error.</summary>
 internal static class Commands
 {
     const string Usage = """
@@ -14,19 +14,22 @@ internal static class Commands
 
           --status               what the running module does, as a page to read
           --health               whether the running module lives; exit code 0 or 1
-          --export FILE          readings that wait in the buffer into FILE.csv or FILE.ndjson, also while the module runs;
-                                 with --with-forwarded behind it also those that were forwarded and are still there;
+          --export FILE          readings that wait in the buffer into FILE.csv or FILE.ndjson, also while the module
+                                 runs; with --with-forwarded behind it also those that were forwarded and are still
+                                 there;
                                  a file that exists is replaced only with --force; only its owner can read the file
           --check-buffer         reads the whole buffer in search of damage; exit code 0 or 1
           --doctor               which buses, chips and permissions are here, and the settings that would work
           --version
           --help
 
-        Boot values are environment variables: README.md has them all. --status and --health ask port Web__Port (9600) of
-        this machine; --export and --check-buffer read Buffer__Directory, with its key where it is encrypted.
+        Boot values are environment variables: README.md has them all. --status asks port Web__Port (9600) of this
+        machine, --health a socket in Buffer__Directory, or that port; --export and --check-buffer read
+        Buffer__Directory, with its key where it is encrypted.
         """;
 
-    static readonly string[] Options = ["--status", "--health", "--export", "--check-buffer", "--doctor", "--version", "--help"];
+    static readonly string[] Options =
+        ["--status", "--health", "--export", "--check-buffer", "--doctor", "--version", "--help"];
 
     /// <summary>What needs no boot values.</summary>
     /// <returns>The exit code; null when there is more to do.</returns>
@@ -52,7 +55,8 @@ internal static class Commands
     }
 
     /// <summary>Does what <see cref="AnswerAtOnce"/> left.</summary>
-    public static async Task<int> RunAsync(string[] args, BootOptions boot, TimeProvider timeProvider, CancellationToken stop)
+    public static async Task<int> RunAsync(
+        string[] args, BootOptions boot, TimeProvider timeProvider, CancellationToken stop)
     {
         try
         {

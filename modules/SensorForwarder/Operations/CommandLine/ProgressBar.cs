@@ -1,6 +1,7 @@
 namespace SensorForwarder.Operations.CommandLine;
 
-/// <summary>How far something is, in one line of standard error that is written over; nothing where that is no terminal.</summary>
+/// <summary>How far something is, in one line of standard error that is written over; nothing where
+/// that is no terminal.</summary>
 /// <param name="total">What will be done at the end; more may come meanwhile.</param>
 internal sealed class ProgressBar(long total)
 {

@@ -9,9 +9,9 @@ using SensorForwarder.Configuration;
 namespace SensorForwarder.Operations.CommandLine;
 
 /// <summary>
-/// Writes the readings that wait in the buffer into a file, beside a module that goes on working. <c>.ndjson</c>: a line a
-/// reading, as a receiver gets it; <c>.csv</c>: a line a value. The file appears when it is complete, and only its
-/// owner can read it.
+/// Writes the readings that wait in the buffer into a file, beside a module that goes on working. <c>.ndjson</c>: a
+/// line a reading, as a receiver gets it; <c>.csv</c>: a line a value. The file appears when it is complete, and only
+/// its owner can read it.
 /// </summary>
 internal static class ReadingExport
 {
@@ -25,7 +25,8 @@ internal static class ReadingExport
     const string CsvHeader = "epoch,id,time,sensor,kind,quality,reason,value,number,timeQuality\n";
 
     public static bool IsKnownFormat(string path) =>
-        path.EndsWith(".csv", StringComparison.OrdinalIgnoreCase) || path.EndsWith(".ndjson", StringComparison.OrdinalIgnoreCase);
+        path.EndsWith(".csv", StringComparison.OrdinalIgnoreCase)
+            || path.EndsWith(".ndjson", StringComparison.OrdinalIgnoreCase);
 
     /// <param name="path">The file to write.</param>
     /// <param name="options">What stands behind it: <see cref="WithForwarded"/>, <see cref="Force"/>.</param>
@@ -46,7 +47,8 @@ internal static class ReadingExport
             Console.WriteLine($"{path}: {written} readings of {file.Path}");
             return ExitCode.Ok;
         }
-        catch (Exception exception) when (exception is BufferUnavailableException or IOException or UnauthorizedAccessException)
+        catch (Exception exception) when (
+            exception is BufferUnavailableException or IOException or UnauthorizedAccessException)
         {
             Discard(unfinished);
             if (exception is BufferUnavailableException) return Commands.Failed(exception.Message);
@@ -61,10 +63,13 @@ internal static class ReadingExport
 
     /// <summary>Opens the database for reading, with its key.</summary>
     /// <exception cref="BufferUnavailableException">It is not there, or the key does not fit.</exception>
-    public static async Task<BufferFile> OpenAsync(BootOptions boot, TimeProvider timeProvider, CancellationToken cancellationToken)
+    public static async Task<BufferFile> OpenAsync(
+        BootOptions boot, TimeProvider timeProvider, CancellationToken cancellationToken)
     {
         if (!File.Exists(Path.Combine(boot.BufferDirectory, VolumeFiles.DatabaseName)))
-            throw new BufferUnavailableException($"{Path.GetFullPath(boot.BufferDirectory)}: no {VolumeFiles.DatabaseName} is there; set Buffer__Directory to where it is");
+            throw new BufferUnavailableException(
+                $"{Path.GetFullPath(boot.BufferDirectory)}: no {VolumeFiles.DatabaseName} is there; set "
+                + "Buffer__Directory to where it is");
         var key = await BufferKeys.GetAsync(boot, timeProvider, new Random(), cancellationToken);
         return BufferFile.Open(new BufferOptions { Directory = boot.BufferDirectory, Key = key }, timeProvider);
     }
@@ -86,7 +91,8 @@ internal static class ReadingExport
         }
     }
 
-    static async Task<long> WriteAsync(BufferFile file, bool withForwarded, string unfinished, string path, CancellationToken cancellationToken)
+    static async Task<long> WriteAsync(
+        BufferFile file, bool withForwarded, string unfinished, string path, CancellationToken cancellationToken)
     {
         var isCsv = path.EndsWith(".csv", StringComparison.OrdinalIgnoreCase);
         var bar = new ProgressBar(file.Count(withForwarded));
@@ -124,7 +130,8 @@ internal static class ReadingExport
 
     static void WriteLine(ArrayBufferWriter<byte> page, string epoch, BufferedReading reading)
     {
-        Append(page, string.Create(CultureInfo.InvariantCulture, $"{{\"epoch\":\"{epoch}\",\"id\":{reading.Id},\"data\":"));
+        Append(page, string.Create(
+            CultureInfo.InvariantCulture, $"{{\"epoch\":\"{epoch}\",\"id\":{reading.Id},\"data\":"));
         page.Write(reading.Payload.Span);
         page.Write("}\n"u8);
     }
@@ -135,7 +142,8 @@ internal static class ReadingExport
         var data = json.RootElement;
         var start = string.Create(
             CultureInfo.InvariantCulture,
-            $"{epoch},{reading.Id},{Cell(data, "time")},{Cell(data, "sensor")},{Cell(data, "kind")},{Cell(data, "quality")},{Cell(data, "reason")}");
+            $"{epoch},{reading.Id},{Cell(data, "time")},{Cell(data, "sensor")},{Cell(data, "kind")},"
+            + $"{Cell(data, "quality")},{Cell(data, "reason")}");
         var end = Cell(data, "timeQuality");
         var isEmpty = true;
         if (data.TryGetProperty("values", out var values) && values.ValueKind == JsonValueKind.Object)
@@ -159,18 +167,24 @@ internal static class ReadingExport
         }
         catch (JsonException exception)
         {
-            throw new BufferUnavailableException($"reading {reading.Id} is no JSON ({LogText.Clean(exception.Message)}); an export to .ndjson takes it as it is", exception);
+            throw new BufferUnavailableException(
+                $"reading {reading.Id} is no JSON ({LogText.Clean(exception.Message)}); an export to .ndjson takes it "
+                + "as it is", exception);
         }
     }
 
     static string Cell(JsonElement data, string name) =>
-        data.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String ? Quote(value.GetString()!) : "";
+        data.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String
+            ? Quote(value.GetString()!)
+            : "";
 
     // RFC 4180. A spreadsheet takes what begins with one of these for a formula.
     static string Quote(string text)
     {
         if (text.Length > 0 && text[0] is '=' or '+' or '-' or '@' or '\t' or '\r') text = $"'{text}";
-        return text.AsSpan().ContainsAny(",\"\r\n") ? $"\"{text.Replace("\"", "\"\"", StringComparison.Ordinal)}\"" : text;
+        return text.AsSpan().ContainsAny(",\"\r\n")
+            ? $"\"{text.Replace("\"", "\"\"", StringComparison.Ordinal)}\""
+            : text;
     }
 
     static void Append(ArrayBufferWriter<byte> page, string text) => Encoding.UTF8.GetBytes(text, page);

@@ -13,7 +13,8 @@ internal static class RunningModule
     // A module that many ask at once turns connections away; a moment later there is room.
     static readonly TimeSpan BetweenAttempts = TimeSpan.FromSeconds(1);
 
-    public static async Task<int> ShowHealthAsync(BootOptions boot, TimeProvider timeProvider, CancellationToken cancellationToken)
+    public static async Task<int> ShowHealthAsync(
+        BootOptions boot, TimeProvider timeProvider, CancellationToken cancellationToken)
     {
         if (await HealthSocket.AskAsync(boot, timeProvider, cancellationToken) is { } answer
             && DocumentReader.Read(answer, out _) is { } health)
@@ -48,12 +49,14 @@ internal static class RunningModule
     {
         var (isOk, status, problem) = await AskAsync(boot, "/status", cancellationToken);
         if (status is null) return Commands.Failed(problem!);
-        if (!isOk) return Commands.Failed($"SensorForwarder waits for its volume: {LogText.Clean($"{status["checks"]?["storage"]?["reason"]}")}");
+        if (!isOk) return Commands.Failed(
+            $"SensorForwarder waits for its volume: {LogText.Clean($"{status["checks"]?["storage"]?["reason"]}")}");
         Console.Write(StatusPage.Write(status));
         return ExitCode.Ok;
     }
 
-    static async Task<(bool IsOk, JsonObject? Json, string? Problem)> AskAsync(BootOptions boot, string path, CancellationToken cancellationToken)
+    static async Task<(bool IsOk, JsonObject? Json, string? Problem)> AskAsync(
+        BootOptions boot, string path, CancellationToken cancellationToken)
     {
         if (boot.WebPort == 0) return (false, null, NotServed);
         var url = $"http://127.0.0.1:{boot.WebPort}{path}";
@@ -66,9 +69,11 @@ internal static class RunningModule
                 ? (answer.IsSuccessStatusCode, json, null)
                 : (false, null, $"{url}: {(int)answer.StatusCode}, and {fault}: another program may have the port");
         }
-        catch (Exception exception) when (exception is HttpRequestException or TaskCanceledException && !cancellationToken.IsCancellationRequested)
+        catch (Exception exception) when (
+            exception is HttpRequestException or TaskCanceledException && !cancellationToken.IsCancellationRequested)
         {
-            return (false, null, $"{url}: no answer ({LogText.Clean(exception.Message)}); it does not run, or Web__Port is another");
+            return (false, null, $"{url}: no answer ({LogText.Clean(exception.Message)}); it does not run, or "
+                + "Web__Port is another");
         }
     }
 }

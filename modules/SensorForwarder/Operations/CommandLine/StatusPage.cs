@@ -11,12 +11,17 @@ internal static class StatusPage
     {
         var page = new StringBuilder();
         Line(page, "SensorForwarder", $"{Text(status["version"])}, up {Duration(Number(status["uptimeSeconds"]))}");
-        Line(page, "queue", $"{Text(status["queueDepth"])} readings wait, the oldest for {Duration(Number(status["oldestAgeSeconds"]))}; "
+        Line(page, "queue", $"{Text(status["queueDepth"])} readings wait, the oldest for {Duration(
+            Number(status["oldestAgeSeconds"]))}; "
             + $"{Bytes(Number(status["bufferBytes"]))} on the volume; {Text(status["deadLetters"])} refused for good");
-        if (status["forecast"]?["fullInSeconds"] is { } full) Line(page, "", $"full in about {Duration(Number(full))} at this rate");
-        if (status["forecast"]?["drainedInSeconds"] is { } drained) Line(page, "", $"sent in about {Duration(Number(drained))} at this rate");
+        if (status["forecast"]?["fullInSeconds"] is { } full) Line(
+            page, "", $"full in about {Duration(Number(full))} at this rate");
+        if (status["forecast"]?["drainedInSeconds"] is { } drained) Line(
+            page, "", $"sent in about {Duration(Number(drained))} at this rate");
         Line(page, "storage", With(Text(status["storage"]), Text(status["storageReason"])));
-        Line(page, "clock", Text(status["clock"]) == "Synchronized" ? "set by a time service" : "not set by a time service: times are repaired when it is");
+        Line(page, "clock", Text(status["clock"]) == "Synchronized"
+            ? "set by a time service"
+            : "not set by a time service: times are repaired when it is");
         var paused = status["paused"]?.GetValue<bool>() == true ? ", paused" : "";
         Line(page, "forwarding", $"to {Text(status["sink"])}{paused}; {Text(status["batchesAccepted"])} batches, "
             + $"{Text(status["readingsAccepted"])} readings accepted, {Text(status["sendFailures"])} attempts failed");
@@ -25,7 +30,11 @@ internal static class StatusPage
         if (status["lanes"] is JsonObject lanes) WriteLanes(page, lanes);
         WriteHolds(page, status);
         if (status["hub"] is JsonObject hub)
-            Line(page, "hub", With($"{Text(hub["state"])} since {Text(hub["since"])}, {Text(hub["reconnects"])} connections lost", Text(hub["lastError"])));
+        {
+            var state = $"{Text(hub["state"])} since {Text(hub["since"])}, {Text(hub["reconnects"])} connections lost";
+            Line(page, "hub", With(state, Text(hub["lastError"])));
+        }
+
         if (Text(status["settingsFileError"]) is { Length: > 0 } problem)
             Line(page, "settings", $"the file changes nothing: {problem}");
         if (status["sensors"] is JsonObject sensors) WriteSensors(page, sensors);
@@ -45,7 +54,8 @@ internal static class StatusPage
             _ => "nothing was sent yet",
         };
         Line(page, "link", $"{state} since {Text(link["since"])}");
-        if (Text(link["lastError"]) is { Length: > 0 } error) Line(page, "", $"last error {Text(link["lastErrorAt"])}: {error}");
+        if (Text(link["lastError"]) is { Length: > 0 } error) Line(
+            page, "", $"last error {Text(link["lastErrorAt"])}: {error}");
     }
 
     static void WriteLanes(StringBuilder page, JsonObject lanes)
@@ -54,9 +64,13 @@ internal static class StatusPage
         {
             if (lanes[name] is not JsonObject lane) continue;
             var oldest = lane["oldestAgeSeconds"] is { } age ? $", the oldest for {Duration(Number(age))}" : "";
-            var accepted = Text(lane["lastAccepted"]) is { Length: > 0 } at ? $"last accepted {at}" : "none accepted yet";
-            Line(page, text, $"{Text(lane["waiting"])} readings wait{oldest}; {Text(lane["inFlightBatches"])} batches with "
-                + $"{Text(lane["inFlightReadings"])} readings under way; {Text(lane["batchesAccepted"])} batches, {accepted}");
+            var accepted = Text(lane["lastAccepted"]) is { Length: > 0 } at
+                ? $"last accepted {at}"
+                : "none accepted yet";
+            Line(page, text,
+                $"{Text(lane["waiting"])} readings wait{oldest}; {Text(lane["inFlightBatches"])} batches with "
+                + $"{Text(lane["inFlightReadings"])} readings under way; "
+                + $"{Text(lane["batchesAccepted"])} batches, {accepted}");
         }
     }
 
@@ -66,7 +80,8 @@ internal static class StatusPage
         {
             var what = quota["isOnlyBacklogHeldBack"]?.GetValue<bool>() == true ? "the backlog is" : "readings are";
             var held = Text(quota["heldBackUntil"]) is { Length: > 0 } until ? $"; {what} held back until {until}" : "";
-            Line(page, "quota", $"{Text(quota["messagesToday"])} of {Text(quota["dailyMessageLimit"])} messages today{held}");
+            Line(page, "quota", $"{Text(quota["messagesToday"])} of {Text(
+                quota["dailyMessageLimit"])} messages today{held}");
         }
 
         if (status["upstream"] is not JsonObject upstream) return;
@@ -80,16 +95,19 @@ internal static class StatusPage
     {
         page.Append('\n');
         var width = sensors.Select(sensor => sensor.Key.Length).Append(6).Max();
-        page.AppendLine(CultureInfo.InvariantCulture, $"{"sensor".PadRight(width)}  {"kind",-10} {"state",-9} {"readings",9} {"failures",9}  reason");
+        page.AppendLine(CultureInfo.InvariantCulture,
+            $"{"sensor".PadRight(width)}  {"kind",-10} {"state",-9} {"readings",9} {"failures",9}  reason");
         foreach (var (name, sensor) in sensors)
         {
-            var line = $"{Text(name).PadRight(width)}  {Text(sensor!["kind"]),-10} {Text(sensor["state"]),-9} {Text(sensor["readings"]),9} {Text(sensor["failures"]),9}  "
+            var line = $"{Text(name).PadRight(width)}  {Text(sensor!["kind"]),-10} {Text(sensor["state"]),-9} "
+                + $"{Text(sensor["readings"]),9} {Text(sensor["failures"]),9}  "
                 + With(Text(sensor["reason"]), Text(sensor["detail"]));
             page.AppendLine(line.TrimEnd());
         }
     }
 
-    static void Line(StringBuilder page, string name, string text) => page.AppendLine(CultureInfo.InvariantCulture, $"{name,-16}{text}");
+    static void Line(StringBuilder page, string name, string text) =>
+        page.AppendLine(CultureInfo.InvariantCulture, $"{name,-16}{text}");
 
     static string With(string text, string detail) => detail.Length == 0 ? text : $"{text}: {detail}";
 
@@ -101,7 +119,9 @@ internal static class StatusPage
         _ => node.ToJsonString(),
     });
 
-    static double Number(JsonNode? node) => node is JsonValue value && value.TryGetValue<double>(out var number) ? number : 0;
+    static double Number(JsonNode? node) => node is JsonValue value && value.TryGetValue<double>(out var number)
+        ? number
+        : 0;
 
     static string Duration(double seconds)
     {

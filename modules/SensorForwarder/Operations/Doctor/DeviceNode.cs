@@ -29,10 +29,12 @@ internal sealed record DeviceNode(string Path, string About, NodeAccess Access, 
     public string Advice(ProcessIdentity process) => Access switch
     {
         NodeAccess.Usable => "",
-        NodeAccess.Missing => $"not in this container: add it to createOptions' Devices (on the host, `stat -c %g {Path}` tells the number for GroupAdd)",
+        NodeAccess.Missing => "not in this container: add it to createOptions' Devices (on the host, `stat -c %g "
+            + $"{Path}` tells the number for GroupAdd)",
         NodeAccess.Denied when Group is { } group && !process.Groups.Contains(group) && !MayOthers =>
             $"denied: it belongs to group {group}, which this process is not in: \"GroupAdd\":[\"{group}\"]",
-        NodeAccess.Denied => "denied, though its group would do: add it to createOptions' Devices with CgroupPermissions rw",
+        NodeAccess.Denied =>
+            "denied, though its group would do: add it to createOptions' Devices with CgroupPermissions rw",
         _ => "it can't be opened: is its driver loaded?",
     };
 

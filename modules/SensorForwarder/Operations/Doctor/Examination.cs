@@ -16,7 +16,8 @@ internal sealed record FoundChip(int Bus, int Address, IReadOnlyList<string> Kin
 
 /// <summary>A GPIO chip.</summary>
 /// <param name="Node">Such as gpiochip0.</param>
-/// <param name="Label">What its driver calls it, which kinds <c>gpio</c> and <c>counter</c> take as <c>chip</c>.</param>
+/// <param name="Label">What its driver calls it, which kinds <c>gpio</c> and
+/// <c>counter</c> take as <c>chip</c>.</param>
 /// <param name="Lines">All its lines: names, and who uses them.</param>
 internal sealed record FoundGpio(string Node, string Label, IReadOnlyList<GpioLineInfo> Lines);
 
@@ -62,7 +63,8 @@ internal sealed partial class Examination
             Nodes = nodes,
             Chips = [.. nodes.SelectMany(node => FindChips(world, node, owners))],
             Sources = [.. FindSources(world.Roots)],
-            Gpios = [.. nodes.Where(node => node.Access == NodeAccess.Usable).Select(node => Path.GetFileName(node.Path))
+            Gpios =
+                [.. nodes.Where(node => node.Access == NodeAccess.Usable).Select(node => Path.GetFileName(node.Path))
                 .Intersect(GpioChip.Nodes(world.Roots)).Select(node => TryLook(world.Roots, node)).OfType<FoundGpio>()],
             FileRoots = world.Roots.Files,
         };
@@ -72,10 +74,12 @@ internal sealed partial class Examination
     static List<DeviceNode> FindNodes(SensorRoots roots)
     {
         var paths = new SortedSet<string>(StringComparer.Ordinal);
-        foreach (var (inDev, inSysfs) in ((string, string)[])[("i2c-*", "class/i2c-dev"), ("spidev*", "class/spidev"), ("gpiochip*", "bus/gpio/devices")])
+        foreach (var (inDev, inSysfs) in ((string, string)[])[(
+            "i2c-*", "class/i2c-dev"), ("spidev*", "class/spidev"), ("gpiochip*", "bus/gpio/devices")])
         {
             foreach (var path in Entries(roots.Dev, inDev)) paths.Add(path);
-            foreach (var path in Entries(Path.Combine(roots.Sysfs, inSysfs), inDev)) paths.Add(Path.Combine(roots.Dev, Path.GetFileName(path)));
+            foreach (var path in Entries(Path.Combine(roots.Sysfs, inSysfs), inDev)) paths.Add(
+                Path.Combine(roots.Dev, Path.GetFileName(path)));
         }
 
         return [.. paths.Select(path => DeviceNode.Examine(path, About(roots, Path.GetFileName(path))))];
@@ -90,7 +94,8 @@ internal sealed partial class Examination
         return chip.LinkTarget is { } target ? $"GPIO of {Path.GetFileName(Path.GetDirectoryName(target))}" : "GPIO";
     }
 
-    static IEnumerable<FoundChip> FindChips(SensorWorld world, DeviceNode node, Dictionary<string, SensorSettings> owners)
+    static IEnumerable<FoundChip> FindChips(
+        SensorWorld world, DeviceNode node, Dictionary<string, SensorSettings> owners)
     {
         var match = I2cNode().Match(node.Path);
         if (!match.Success) yield break;
@@ -98,7 +103,8 @@ internal sealed partial class Examination
         var timeouts = 0;
         for (var address = 0; address <= LastI2cAddress; address++)
         {
-            var kinds = SensorKinds.All.Where(kind => kind.Probe is not null && kind.I2cAddresses.Contains(address)).ToList();
+            var kinds = SensorKinds.All.Where(kind => kind.Probe is not null && kind.I2cAddresses.Contains(address))
+                .ToList();
             if (I2cPort.KernelDriver(world.Roots, bus, address) is { } driver)
                 yield return new(bus, address, [], $"kernel driver {driver}");
             else if (owners.TryGetValue(I2cPort.Place(bus, address), out var sensor))
@@ -109,7 +115,8 @@ internal sealed partial class Examination
         }
     }
 
-    /// <summary>The kinds whose question the chip answers; those that have an id go before those that are guessed.</summary>
+    /// <summary>The kinds whose question the chip answers; those that have an id go before
+    /// those that are guessed.</summary>
     static List<string> Ask(SensorWorld world, int bus, int address, List<SensorKind> kinds, ref int timeouts)
     {
         using var chip = TryOpen(world, bus, address);
@@ -137,7 +144,8 @@ internal sealed partial class Examination
             catch (IOException exception)
             {
                 // Nothing there, or not this kind.
-                if (SensorFault.From(exception, kind.Name).Reason == FaultReason.BusTimeout && ++timeouts >= TimeoutsToGiveUp) break;
+                if (SensorFault.From(exception, kind.Name).Reason == FaultReason.BusTimeout
+                    && ++timeouts >= TimeoutsToGiveUp) break;
             }
         }
 
@@ -159,9 +167,11 @@ internal sealed partial class Examination
     static IEnumerable<FoundSource> FindSources(SensorRoots roots)
     {
         foreach (var device in KernelClass.Iio(roots).List())
-            yield return new(IioChannels.Kind.Name, device.Name, device.Parent, Channels(device, IioChannels.Enumerate));
+            yield return new(IioChannels.Kind.Name, device.Name, device.Parent, Channels(
+                device, IioChannels.Enumerate));
         foreach (var device in KernelClass.Hwmon(roots).List())
-            yield return new(HwmonChannels.Kind.Name, device.Name, device.Parent, Channels(device, HwmonChannels.Enumerate));
+            yield return new(HwmonChannels.Kind.Name, device.Name, device.Parent, Channels(
+                device, HwmonChannels.Enumerate));
         foreach (var zone in KernelClass.Thermal(roots).List())
             yield return new(ThermalZone.Kind.Name, zone.Name, "", ["temp"]);
         foreach (var device in OneWireSensor.List(roots))

@@ -14,8 +14,8 @@ namespace SensorForwarder.Operations.Web;
 internal sealed record PageFile(string Type, byte[] Content);
 
 /// <summary>
-/// What the page for people is made of: its files, and the JSON that it shows. What changes each second comes in one piece
-/// that all open pages share; what seldom changes is asked for when its revision moves.
+/// What the page for people is made of: its files, and the JSON that it shows. What changes each second comes in one
+/// piece that all open pages share; what seldom changes is asked for when its revision moves.
 /// </summary>
 internal sealed class Dashboard(
     BootOptions boot,
@@ -134,7 +134,9 @@ internal sealed class Dashboard(
         json.WriteNumber("eventsRevision", events.Revision);
         json.WriteNumber("hourRevision", trends.Revision);
         json.WriteNumber("settingsRevision", settings.Revision);
-        json.WriteNumber("settingsRefused", settings.Current is { } parsed ? parsed.Verdicts.Count(verdict => verdict.Error is not null) + parsed.UnknownKeys.Count : 0);
+        json.WriteNumber("settingsRefused", settings.Current is { } parsed
+            ? parsed.Verdicts.Count(verdict => verdict.Error is not null) + parsed.UnknownKeys.Count
+            : 0);
         json.WriteStartArray("faults");
         foreach (var check in health.Live().Checks.Concat(health.Ready().Checks))
         {
@@ -175,10 +177,12 @@ internal sealed class Dashboard(
         json.WriteStartObject("link");
         link.WriteState(json, forwarding);
         json.WriteString("sink", LogText.Clean(forwarding.Sink));
-        if (forwarding.LastSuccess is { } success) json.WriteString("lastSuccess", success.Time(timeProvider).UtcDateTime);
+        if (forwarding.LastSuccess is { } success) json.WriteString(
+            "lastSuccess", success.Time(timeProvider).UtcDateTime);
         json.WriteNumber("failures", forwarding.Failures);
         json.WriteNumber("readings", forwarding.Readings);
-        json.WriteString("drainOrder", (settings.Current?.Settings.Forwarding.DrainOrder ?? DrainOrder.OldestFirst).ToString());
+        json.WriteString("drainOrder", (settings.Current?.Settings.Forwarding.DrainOrder ?? DrainOrder.OldestFirst)
+            .ToString());
         link.WriteLanes(json, forwarding, stored);
         link.WriteHolds(json, forwarding);
         if (hub is not null) json.WriteNumber("reconnects", hub.Status.Reconnects);
@@ -194,7 +198,8 @@ internal sealed class Dashboard(
         json.WriteNumber("committedReadings", stored.CommittedReadings);
         json.WriteNumber("writeFailures", stored.WriteFailures);
         json.WriteNumber("flashBytesPerYear", ProcessIo.PerYear(trends.Uptime));
-        if (stored.Salvage is { } salvage) json.WriteString("salvaged", LogText.Clean($"{salvage.At:yyyy-MM-dd HH:mm}: {salvage.Reason}; {salvage.Readings} readings saved"));
+        if (stored.Salvage is { } salvage) json.WriteString("salvaged", LogText.Clean(
+            $"{salvage.At:yyyy-MM-dd HH:mm}: {salvage.Reason}; {salvage.Readings} readings saved"));
         json.WriteBoolean("clockSynchronized", stored.ClockSynchronized);
         json.WriteEndObject();
     }
@@ -203,7 +208,8 @@ internal sealed class Dashboard(
     {
         var sensors = scheduler.Health;
         json.WriteStartArray("sensors");
-        foreach (var sensor in sensors.OrderBy(s => s.State != SensorState.Failing).ThenBy(s => s.Name, StringComparer.Ordinal).Take(MaxSensors))
+        foreach (var sensor in sensors.OrderBy(s => s.State != SensorState.Failing)
+            .ThenBy(s => s.Name, StringComparer.Ordinal).Take(MaxSensors))
         {
             json.WriteStartObject();
             json.WriteString("name", sensor.Name);

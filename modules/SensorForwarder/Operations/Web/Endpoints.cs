@@ -50,7 +50,8 @@ internal sealed class Endpoints(
     {
         if (HttpMethods.IsHead(context.Request.Method) || await _stream.TryServeAsync(context, Stopping)) return;
         context.Response.Headers.RetryAfter = "10";
-        await AnswerAsync(context, "text/plain", "too many pages are open\n"u8.ToArray(), StatusCodes.Status503ServiceUnavailable);
+        await AnswerAsync(context, "text/plain", "too many pages are open\n"u8.ToArray(),
+            StatusCodes.Status503ServiceUnavailable);
     }
 
     async Task ReadingsAsync(HttpContext context)
@@ -62,7 +63,11 @@ internal sealed class Endpoints(
             || !TryTime(query["to"], now, out var to) || !TryFrom(query["from"], to, out var from) || from >= to
             || !TryPoints(query["points"], out var points))
         {
-            await AnswerAsync(context, "text/plain", "/api/readings?sensor=NAME&value=NAME&from=2026-11-24T14:00:00Z&to=2026-11-24T15:00:00Z&points=200: from and to are times (the last hour), from may be 'oldest', points is 1..1000, without value all values\n"u8.ToArray(), StatusCodes.Status400BadRequest);
+            const string Usage =
+                "/api/readings?sensor=NAME&value=NAME&from=2026-11-24T14:00:00Z&to=2026-11-24T15:00:00Z&points=200: "
+                + "from and to are times (the last hour), from may be 'oldest', points is 1..1000, "
+                + "without value all values\n";
+            await AnswerAsync(context, "text/plain", Encoding.UTF8.GetBytes(Usage), StatusCodes.Status400BadRequest);
             return;
         }
 
@@ -71,12 +76,14 @@ internal sealed class Endpoints(
 
         try
         {
-            await AnswerAsync(context, Json, await history.WriteAsync(new(sensor, from, to, points, value) { WithLater = isAll }, context.RequestAborted));
+            await AnswerAsync(context, Json, await history.WriteAsync(
+                new(sensor, from, to, points, value) { WithLater = isAll }, context.RequestAborted));
         }
         catch (BufferUnavailableException exception)
         {
             var reason = JsonEncodedText.Encode(LogText.Clean(exception.Message));
-            await AnswerAsync(context, Json, Encoding.UTF8.GetBytes($$"""{"error":"{{reason}}"}"""), StatusCodes.Status503ServiceUnavailable);
+            await AnswerAsync(context, Json, Encoding.UTF8.GetBytes(
+                $$"""{"error":"{{reason}}"}"""), StatusCodes.Status503ServiceUnavailable);
         }
     }
 
@@ -96,13 +103,15 @@ internal sealed class Endpoints(
         if (string.IsNullOrEmpty(text)) return true;
 
         // Near the ends of the calendar there is no hour before, and no minute after.
-        return DateTimeOffset.TryParse(text, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal | DateTimeStyles.AdjustToUniversal, out time)
+        return DateTimeOffset.TryParse(text, CultureInfo.InvariantCulture,
+            DateTimeStyles.AssumeUniversal | DateTimeStyles.AdjustToUniversal, out time)
             && time.Year is >= 1970 and < 9999;
     }
 
     static bool TryPoints(string? text, out int points)
     {
         points = 200;
-        return string.IsNullOrEmpty(text) || (int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out points) && points is >= 1 and <= ReadingHistory.MaxPoints);
+        return string.IsNullOrEmpty(text) || (int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture,
+            out points) && points is >= 1 and <= ReadingHistory.MaxPoints);
     }
 }

@@ -8,8 +8,8 @@ using Microsoft.Net.Http.Headers;
 
 namespace SensorForwarder.Operations.Web;
 
-/// <summary>Answers one request after the other: a path, a GET, an answer. Nothing that a client does ends more than its
-/// own request.</summary>
+/// <summary>Answers one request after the other: a path, a GET, an answer. Nothing that a client does ends more than
+/// its own request.</summary>
 internal abstract class GuardedRequests(RequestGuard guard, ILogger logger) : IHttpApplication<HttpContext>
 {
     protected const string Json = "application/json";
@@ -56,12 +56,16 @@ internal abstract class GuardedRequests(RequestGuard guard, ILogger logger) : IH
 
     /// <param name="hasPage">Whether the page for people is there as well.</param>
     protected static Task NotFoundAsync(HttpContext context, bool hasPage) => AnswerAsync(
-        context, "text/plain", Encoding.UTF8.GetBytes($"There is {(hasPage ? "/, " : "")}/metrics, /status, /healthz and /readyz.\n"), StatusCodes.Status404NotFound);
+        context, "text/plain", Encoding.UTF8.GetBytes($"There is {(hasPage ? "/, " : "")}/metrics, /status, /healthz "
+            + "and /readyz.\n"), StatusCodes.Status404NotFound);
 
     protected static Task AnswerAsync(HttpContext context, HealthReport report) => AnswerAsync(
-        context, Json, report.ToJson(), report.IsOk ? StatusCodes.Status200OK : StatusCodes.Status503ServiceUnavailable);
+        context, Json, report.ToJson(), report.IsOk
+            ? StatusCodes.Status200OK
+            : StatusCodes.Status503ServiceUnavailable);
 
-    protected static Task AnswerAsync(HttpContext context, string type, ReadOnlyMemory<byte> body, int code = StatusCodes.Status200OK)
+    protected static Task AnswerAsync(
+        HttpContext context, string type, ReadOnlyMemory<byte> body, int code = StatusCodes.Status200OK)
     {
         var response = context.Response;
         response.StatusCode = code;
@@ -74,12 +78,15 @@ internal abstract class GuardedRequests(RequestGuard guard, ILogger logger) : IH
         }
 
         response.ContentLength = body.Length;
-        return HttpMethods.IsHead(context.Request.Method) ? Task.CompletedTask : response.Body.WriteAsync(body, context.RequestAborted).AsTask();
+        return HttpMethods.IsHead(context.Request.Method)
+            ? Task.CompletedTask
+            : response.Body.WriteAsync(body, context.RequestAborted).AsTask();
     }
 
     static bool TakesGzip(HttpRequest request) =>
         StringWithQualityHeaderValue.TryParseList(request.Headers.AcceptEncoding, out var encodings)
-        && encodings.Any(encoding => encoding.Value.Equals("gzip", StringComparison.OrdinalIgnoreCase) && encoding.Quality != 0);
+        && encodings.Any(encoding => encoding.Value.Equals("gzip", StringComparison.OrdinalIgnoreCase)
+            && encoding.Quality != 0);
 
     static ReadOnlyMemory<byte> Compress(ReadOnlySpan<byte> body)
     {

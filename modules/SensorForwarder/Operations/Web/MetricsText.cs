@@ -27,8 +27,10 @@ internal sealed class MetricsText : IDisposable
             _families.Add(family);
             listener.EnableMeasurementEvents(instrument, family);
         };
-        _listener.SetMeasurementEventCallback<long>(static (_, value, tags, family) => ((Family)family!).Add(value, tags));
-        _listener.SetMeasurementEventCallback<double>(static (_, value, tags, family) => ((Family)family!).Add(value, tags));
+        _listener.SetMeasurementEventCallback<long>(
+            static (_, value, tags, family) => ((Family)family!).Add(value, tags));
+        _listener.SetMeasurementEventCallback<double>(
+            static (_, value, tags, family) => ((Family)family!).Add(value, tags));
         _listener.Start();
     }
 
@@ -135,7 +137,8 @@ internal sealed class MetricsText : IDisposable
                 for (var i = 0; i < _counts.Length; i++)
                 {
                     sum += _counts[i];
-                    AppendSample(text, "_bucket", $"{_labels}le=\"{(i < _bounds.Length ? Format(_bounds[i]) : "+Inf")}\",", sum);
+                    AppendSample(text, "_bucket", $"{_labels}le=\"{(
+                        i < _bounds.Length ? Format(_bounds[i]) : "+Inf")}\",", sum);
                 }
 
                 AppendSample(text, "_sum", _labels, _sum);
@@ -144,6 +147,7 @@ internal sealed class MetricsText : IDisposable
         }
 
         void AppendSample(StringBuilder text, string suffix, string labels, double value) =>
-            text.Append(_name).Append(suffix).Append('{').Append(labels.AsSpan().TrimEnd(',')).Append("} ").Append(Format(value)).Append('\n');
+            text.Append(_name).Append(suffix).Append('{').Append(labels.AsSpan().TrimEnd(',')).Append("} ")
+                .Append(Format(value)).Append('\n');
     }
 }

@@ -21,10 +21,12 @@ internal sealed class RequestGuard(params IReadOnlyCollection<string> ownNames)
         if (request.ContentLength > 0 || request.Headers.TransferEncoding.Count > 0)
             return (StatusCodes.Status400BadRequest, "a GET has no body here");
         if (IsCrossSite(request))
-            return (StatusCodes.Status403Forbidden, "a web page of another site can't load this; open it in the browser");
+            return (StatusCodes.Status403Forbidden, "a web page of another site can't load this; open it in the "
+                + "browser");
         return IsOwn(request.Host.Host)
             ? null
-            : (StatusCodes.Status421MisdirectedRequest, "this name is not served here; use the address or the name of the machine");
+            : (StatusCodes.Status421MisdirectedRequest, "this name is not served here; use the address or the name of "
+                + "the machine");
     }
 
     /// <summary>A name without a dot can't be in the public DNS: Docker's, a service's, or the machine's.</summary>
@@ -32,21 +34,24 @@ internal sealed class RequestGuard(params IReadOnlyCollection<string> ownNames)
     {
         var name = host.TrimEnd('.');
         if (name.Length == 0) return false;
-        if (!name.Contains('.', StringComparison.Ordinal) || IPAddress.TryParse(name.Trim('[', ']'), out _)) return true;
+        if (!name.Contains('.', StringComparison.Ordinal)
+            || IPAddress.TryParse(name.Trim('[', ']'), out _)) return true;
         return LocalDomains.Any(domain => name.EndsWith(domain, StringComparison.OrdinalIgnoreCase))
             || ownNames.Contains(name, StringComparer.OrdinalIgnoreCase);
     }
 
-    /// <summary>Whether a web page of another site asks, which could also keep connections busy. Following a link to the page
-    /// is allowed. (https://www.w3.org/TR/fetch-metadata/)</summary>
+    /// <summary>Whether a web page of another site asks, which could also keep connections busy. Following a link to
+    /// the page is allowed. (https://www.w3.org/TR/fetch-metadata/)</summary>
     static bool IsCrossSite(HttpRequest request)
     {
         var headers = request.Headers;
-        var isLink = request.Path == "/" && headers["Sec-Fetch-Mode"] == "navigate" && headers["Sec-Fetch-Dest"] == "document";
+        var isLink = request.Path == "/" && headers["Sec-Fetch-Mode"] == "navigate"
+            && headers["Sec-Fetch-Dest"] == "document";
         return headers["Sec-Fetch-Site"] == "cross-site" && !isLink;
     }
 
-    /// <summary>The page loads its own style, script and data, and nothing else; everything else loads nothing.</summary>
+    /// <summary>The page loads its own style, script and data, and nothing else;
+    /// everything else loads nothing.</summary>
     public static void AddHeaders(HttpResponse response)
     {
         var headers = response.Headers;

@@ -2,9 +2,10 @@ using Microsoft.AspNetCore.Http;
 
 namespace SensorForwarder.Operations.Web;
 
-/// <summary>Server-sent events: what changes, once a second, to a bounded number of open pages. A client that takes nothing any
-/// more loses its place: each event has its time to get out, and what is out its time to arrive (see
-/// <see cref="WebServer"/>). Kestrel's least data rate is no such bound: each write adds to the time of those after it.</summary>
+/// <summary>Server-sent events: what changes, once a second, to a bounded number of open pages. A client that takes
+/// nothing any more loses its place: each event has its time to get out, and what is out its time to arrive (see
+/// <see cref="WebServer"/>). Kestrel's least data rate is no such bound: each write adds to the time
+/// of those after it.</summary>
 internal sealed class StatusStream(Dashboard dashboard, TimeProvider timeProvider)
 {
     public const int MaxStreams = 8;

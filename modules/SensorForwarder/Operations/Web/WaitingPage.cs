@@ -7,8 +7,8 @@ using SensorForwarder.Configuration;
 
 namespace SensorForwarder.Operations.Web;
 
-/// <summary>What the port answers while there is no buffer, and therefore nothing else of the module: why. Disposed, it has left the
-/// port to <see cref="WebServer"/>.</summary>
+/// <summary>What the port answers while there is no buffer, and therefore nothing else of the module: why. Disposed, it
+/// has left the port to <see cref="WebServer"/>.</summary>
 internal sealed class WaitingPage(BootOptions boot, RequestGuard guard, TimeProvider timeProvider, ILogger logger)
     : GuardedRequests(guard, logger), IAsyncDisposable
 {
@@ -32,7 +32,8 @@ internal sealed class WaitingPage(BootOptions boot, RequestGuard guard, TimeProv
         catch (Exception exception)
         {
             server.Dispose();
-            if (!cancellationToken.IsCancellationRequested) Log.WebPortTaken(_logger, boot.WebPort, LogText.Clean(exception.Message), tryAgain.TotalSeconds);
+            if (!cancellationToken.IsCancellationRequested) Log.WebPortTaken(
+                _logger, boot.WebPort, LogText.Clean(exception.Message), tryAgain.TotalSeconds);
         }
     }
 
@@ -48,8 +49,10 @@ internal sealed class WaitingPage(BootOptions boot, RequestGuard guard, TimeProv
     {
         "/healthz" => AnswerAsync(context, Report("live", "notLive")),
         "/readyz" or "/status" => AnswerAsync(context, Report("ready", "notReady")),
-        "/" when boot.WebDashboard => AnswerAsync(context, "text/html; charset=utf-8", Page(), StatusCodes.Status503ServiceUnavailable),
-        "/metrics" => AnswerAsync(context, "text/plain; charset=utf-8", Encoding.UTF8.GetBytes($"Waiting for the volume: {_reason}\n"), StatusCodes.Status503ServiceUnavailable),
+        "/" when boot.WebDashboard =>
+            AnswerAsync(context, "text/html; charset=utf-8", Page(), StatusCodes.Status503ServiceUnavailable),
+        "/metrics" => AnswerAsync(context, "text/plain; charset=utf-8", Encoding.UTF8.GetBytes(
+            $"Waiting for the volume: {_reason}\n"), StatusCodes.Status503ServiceUnavailable),
         _ => NotFoundAsync(context, boot.WebDashboard),
     };
 
@@ -59,12 +62,15 @@ internal sealed class WaitingPage(BootOptions boot, RequestGuard guard, TimeProv
     byte[] Page() => Encoding.UTF8.GetBytes($"""
         <!DOCTYPE html>
         <html lang="en">
-        <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><meta http-equiv="refresh" content="5">
+        <head>
+        <meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+        <meta http-equiv="refresh" content="5">
         <title>SensorForwarder waits for its volume</title></head>
         <body>
         <h1>SensorForwarder waits for its volume</h1>
         <p>{WebUtility.HtmlEncode(_reason)}</p>
-        <p>Nothing is read and nothing is sent until then. It is tried again every few seconds. Device {WebUtility.HtmlEncode(boot.DeviceId)}, module {WebUtility.HtmlEncode(boot.ModuleId)}.</p>
+        <p>Nothing is read and nothing is sent until then. It is tried again every few seconds.
+        Device {WebUtility.HtmlEncode(boot.DeviceId)}, module {WebUtility.HtmlEncode(boot.ModuleId)}.</p>
         </body>
         </html>
 

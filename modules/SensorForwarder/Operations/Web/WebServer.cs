@@ -36,8 +36,8 @@ internal sealed class WebServer(
     static readonly TimeSpan HeaderTimeout = TimeSpan.FromSeconds(5);
     static readonly TimeSpan KeepAliveTimeout = TimeSpan.FromSeconds(30);
 
-    // What a client does not acknowledge, or has no room for, for so long ends its connection. TCP itself takes a quarter of an
-    // hour for a phone that has left the network, and never ends one that acknowledges without reading.
+    // What a client does not acknowledge, or has no room for, for so long ends its connection. TCP itself takes a
+    // quarter of an hour for a phone that has left the network, and never ends one that acknowledges without reading.
     static readonly TimeSpan ArrivalTimeout = TimeSpan.FromSeconds(20);
 
     /// <summary>A server with the bounds that all have.</summary>
@@ -101,7 +101,8 @@ internal sealed class WebServer(
         var socket = SocketTransportOptions.CreateDefaultBoundListenSocket(endPoint);
 
         // Those that are accepted inherit it.
-        if (OperatingSystem.IsLinux()) socket.SetRawSocketOption((int)SocketOptionLevel.Tcp, TcpUserTimeout, BitConverter.GetBytes((int)ArrivalTimeout.TotalMilliseconds));
+        if (OperatingSystem.IsLinux()) socket.SetRawSocketOption(
+            (int)SocketOptionLevel.Tcp, TcpUserTimeout, BitConverter.GetBytes((int)ArrivalTimeout.TotalMilliseconds));
         return socket;
     }
 }

@@ -13,7 +13,8 @@ internal sealed class Ads1115(I2cPort port, SensorSettings settings) : ISensor
         "channels", 0, 3, [0, 1, 2, 3], "The inputs to measure, against ground.");
 
     static readonly SensorOption<string> FullScale = SensorOption.Choice(
-        "fullScaleVolts", FullScales, "4.096", "The largest voltage to measure; no input may be above the chip's supply.");
+        "fullScaleVolts", FullScales, "4.096", "The largest voltage to measure; no input may be above the chip's "
+            + "supply.");
 
     public static SensorKind Kind { get; } = I2cPort.Kind(
         "ads1115", "TI ADS1115: four voltages (soil moisture, potentiometers, 4..20 mA)", [0x48, 0x49, 0x4A, 0x4B],
@@ -24,7 +25,8 @@ internal sealed class Ads1115(I2cPort port, SensorSettings settings) : ISensor
 
     readonly IReadOnlyList<int> _channels = settings.Get(Channels);
     readonly int _gain = Array.IndexOf(FullScales, settings.Get(FullScale));
-    readonly double _fullScale = double.Parse(settings.Get(FullScale), System.Globalization.CultureInfo.InvariantCulture);
+    readonly double _fullScale = double.Parse(
+        settings.Get(FullScale), System.Globalization.CultureInfo.InvariantCulture);
 
     public ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken)
     {

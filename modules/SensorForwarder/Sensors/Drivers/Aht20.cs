@@ -27,7 +27,8 @@ internal sealed class Aht20(I2cPort port) : ISensor
         var humidity = (frame[1] << 12) | (frame[2] << 4) | (frame[3] >> 4);
         var temperature = ((frame[3] & 0x0F) << 16) | (frame[4] << 8) | frame[5];
         return ValueTask.FromResult(Measured.Good(
-            Measured.Value("temperature", (temperature / Span * 200) - 50, 2), Measured.Value("humidity", humidity / Span * 100, 2)));
+            Measured.Value("temperature", (temperature / Span * 200) - 50, 2), Measured.Value(
+                "humidity", humidity / Span * 100, 2)));
     }
 
     public void Dispose() => port.Dispose();

@@ -8,13 +8,17 @@ namespace SensorForwarder.Sensors.Drivers;
 /// </summary>
 internal sealed class Bme280(I2cPort port, bool hasHumidity) : ISensor
 {
-    const byte IdRegister = 0xD0, ResetRegister = 0xE0, HumidityControl = 0xF2, Status = 0xF3, Control = 0xF4, Config = 0xF5, Data = 0xF7;
-    const byte Reset = 0xB6, HumidityOnce = 1, ForcedOnce = 0x25, ControlAfterwards = 0x24, Measuring = 0x08, CopyingCalibration = 0x01;
+    const byte IdRegister =
+        0xD0, ResetRegister = 0xE0, HumidityControl = 0xF2, Status = 0xF3, Control = 0xF4, Config = 0xF5, Data = 0xF7;
+    const byte Reset = 0xB6, HumidityOnce = 1, ForcedOnce = 0x25, ControlAfterwards = 0x24, Measuring = 0x08,
+        CopyingCalibration = 0x01;
     const int BmeId = 0x60, BmpId = 0x58, Skipped20Bits = 0x80000, Skipped16Bits = 0x8000, All20Bits = 0xFFFFF;
 
-    public static SensorKind Bme { get; } = Describe("bme280", "Bosch BME280: temperature, humidity, pressure", hasHumidity: true);
+    public static SensorKind Bme { get; } = Describe(
+        "bme280", "Bosch BME280: temperature, humidity, pressure", hasHumidity: true);
 
-    public static SensorKind Bmp { get; } = Describe("bmp280", "Bosch BMP280: temperature, pressure", hasHumidity: false);
+    public static SensorKind Bmp { get; } = Describe(
+        "bmp280", "Bosch BMP280: temperature, pressure", hasHumidity: false);
 
     // A window that opens, a breath, a lift: faster than these nothing moves.
     readonly Plausibility _plausibility = new(
@@ -23,7 +27,8 @@ internal sealed class Bme280(I2cPort port, bool hasHumidity) : ISensor
     readonly Flatline _flatline = new();
     Calibration? _calibration;
 
-    public ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken) => ValueTask.FromResult(Measure(cancellationToken));
+    public ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken) =>
+        ValueTask.FromResult(Measure(cancellationToken));
 
     public void Dispose() => port.Dispose();
 
@@ -50,7 +55,8 @@ internal sealed class Bme280(I2cPort port, bool hasHumidity) : ISensor
         var rawPressure = (raw[0] << 12) | (raw[1] << 4) | (raw[2] >> 4);
         var rawTemperature = (raw[3] << 12) | (raw[4] << 4) | (raw[5] >> 4);
         if (rawTemperature is Skipped20Bits or All20Bits or 0 || rawPressure is Skipped20Bits or All20Bits or 0)
-            return Measurement.Bad(FaultReason.Invalid, "the chip has not measured: was it reset? Check supply and wires");
+            return Measurement.Bad(
+                FaultReason.Invalid, "the chip has not measured: was it reset? Check supply and wires");
         var fine = _calibration.FineTemperature(rawTemperature);
         var values = new List<KeyValuePair<string, double>>
         {
@@ -61,14 +67,16 @@ internal sealed class Bme280(I2cPort port, bool hasHumidity) : ISensor
         if (hasHumidity)
         {
             var rawHumidity = (raw[6] << 8) | raw[7];
-            if (rawHumidity == Skipped16Bits) return Measurement.Bad(FaultReason.Invalid, "the chip has not measured humidity: was it reset?");
+            if (rawHumidity == Skipped16Bits) return Measurement.Bad(
+                FaultReason.Invalid, "the chip has not measured humidity: was it reset?");
             values.Add(Measured.Value("humidity", _calibration.Humidity(rawHumidity, fine) / 1024.0, 2));
         }
 
         if (!inRange) return Measured.Uncertain(FaultReason.Range, "beyond what the chip can measure", [.. values]);
         if (_plausibility.FindJump(values) is { } jump) return Measured.Uncertain(FaultReason.Range, jump, [.. values]);
         return _flatline.IsFlat(raw)
-            ? Measured.Uncertain(FaultReason.Flatline, $"not one bit has changed in {Flatline.Polls} readings", [.. values])
+            ? Measured.Uncertain(
+                FaultReason.Flatline, $"not one bit has changed in {Flatline.Polls} readings", [.. values])
             : Measured.Good([.. values]);
     }
 

@@ -1,6 +1,7 @@
 namespace SensorForwarder.Sensors.Drivers;
 
-/// <summary>Notices raw data of a noisy chip that is bit for bit the same for too long: it no longer measures.</summary>
+/// <summary>Notices raw data of a noisy chip that is bit for bit the same for too long:
+/// it no longer measures.</summary>
 internal sealed class Flatline
 {
     public const int Polls = 20;

@@ -8,7 +8,8 @@ namespace SensorForwarder.Sensors.Drivers;
 /// </summary>
 internal sealed class I2cPort(SensorWorld world, int bus, int address) : IDisposable
 {
-    static readonly SensorOption<int> BusOption = SensorOption.Integer("bus", 0, 255, 1, "Number of the I2C bus: `/dev/i2c-1` is 1.");
+    static readonly SensorOption<int> BusOption = SensorOption.Integer(
+        "bus", 0, 255, 1, "Number of the I2C bus: `/dev/i2c-1` is 1.");
 
     readonly string _name = Place(bus, address);
     I2cDevice? _device;
@@ -111,12 +112,14 @@ internal sealed class I2cPort(SensorWorld world, int bus, int address) : IDispos
         if (KernelDriver(world.Roots, bus, address) is { } driver)
         {
             throw new SensorFault(FaultReason.KernelDriver,
-                $"{_name} belongs to the kernel's driver {driver}: use kind iio or hwmon with parent {bus}-{address:x4}, or unbind the driver");
+                $"{_name} belongs to the kernel's driver {driver}: use kind iio or hwmon with parent "
+                + $"{bus}-{address:x4}, or unbind the driver");
         }
 
         var node = Path.Combine(world.Roots.Dev, $"i2c-{bus}");
         if (!File.Exists(node))
-            throw new SensorFault(FaultReason.Absent, $"{node} is not there: dtparam=i2c_arm=on in config.txt, and the node in createOptions' Devices");
+            throw new SensorFault(FaultReason.Absent, $"{node} is not there: dtparam=i2c_arm=on in config.txt, and the "
+                + "node in createOptions' Devices");
         return _device = world.OpenI2c(bus, address);
     }
 }

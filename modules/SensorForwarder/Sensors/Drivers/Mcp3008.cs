@@ -10,7 +10,8 @@ internal sealed class Mcp3008(SpiPort port, SensorSettings settings) : ISensor
     static readonly SensorOption<IReadOnlyList<int>> Channels = SensorOption.Integers(
         "channels", 0, 7, [0, 1, 2, 3, 4, 5, 6, 7], "The inputs to measure, against ground.");
 
-    static readonly SensorOption<double> Reference = SensorOption.Number("referenceVolts", 0.25, 5.5, 3.3, "The voltage at its pin VREF.");
+    static readonly SensorOption<double> Reference = SensorOption.Number(
+        "referenceVolts", 0.25, 5.5, 3.3, "The voltage at its pin VREF.");
 
     public static SensorKind Kind { get; } = SpiPort.Kind(
         "mcp3008", "Microchip MCP3008: eight voltages", ClockHertz,
@@ -29,7 +30,8 @@ internal sealed class Mcp3008(SpiPort port, SensorSettings settings) : ISensor
             var answer = port.Transfer(0x01, (byte)((8 | channel) << 4), 0);
             // A null bit stands before the value; without a chip the line floats, mostly up.
             if ((answer[1] & 0x04) != 0)
-                return ValueTask.FromResult(Measurement.Bad(FaultReason.Invalid, "no null bit before the value: no chip at this chip select?"));
+                return ValueTask.FromResult(
+                    Measurement.Bad(FaultReason.Invalid, "no null bit before the value: no chip at this chip select?"));
             var raw = ((answer[1] & 3) << 8) | answer[2];
             isSaturated |= raw == Steps - 1;
             values.Add(Measured.Value($"voltage{channel}", raw * _reference / Steps, 4));

@@ -8,5 +8,6 @@ internal static class Measured
     public static Measurement Uncertain(string reason, string detail, params KeyValuePair<string, double>[] values) =>
         new(values, ReadingQuality.Uncertain, reason, detail);
 
-    public static KeyValuePair<string, double> Value(string name, double value, int decimals) => new(name, Math.Round(value, decimals));
+    public static KeyValuePair<string, double> Value(string name, double value, int decimals) =>
+        new(name, Math.Round(value, decimals));
 }

@@ -7,9 +7,9 @@ namespace SensorForwarder.Sensors.Drivers;
 internal sealed record Pace(string Name, double AtOnce, double PerSecond);
 
 /// <summary>
-/// Notices a value that jumps further than the world does. A chip without a checksum can be misread and nobody is told: a
-/// clock that is stretched is cut short by the Raspberry Pi's controller, up to model 3 at least. A jump that the next
-/// reading confirms is believed.
+/// Notices a value that jumps further than the world does. A chip without a checksum can be misread and nobody is told:
+/// a clock that is stretched is cut short by the Raspberry Pi's controller, up to model 3 at least. A jump that the
+/// next reading confirms is believed.
 /// </summary>
 internal sealed class Plausibility(TimeProvider timeProvider, params Pace[] paces)
 {
@@ -24,14 +24,16 @@ internal sealed class Plausibility(TimeProvider timeProvider, params Pace[] pace
         {
             if (Array.Find(paces, pace => pace.Name == name) is not { } pace) continue;
             var now = new Seen(value, timeProvider.GetTimestamp());
-            if (!_seen.TryGetValue(name, out var before) || IsNear(pace, before.Believed, now) || IsNear(pace, before.Last, now))
+            if (!_seen.TryGetValue(name, out var before) || IsNear(pace, before.Believed, now)
+                || IsNear(pace, before.Last, now))
             {
                 _seen[name] = (now, now);
                 continue;
             }
 
             _seen[name] = (before.Believed, now);
-            jump ??= FormattableString.Invariant($"{name} jumped from {before.Believed.Value} to {value}: misread? If the chip stretches the clock, lower i2c_arm_baudrate");
+            jump ??= FormattableString.Invariant($"{name} jumped from {before.Believed.Value} to {value}: misread? ")
+                + "If the chip stretches the clock, lower i2c_arm_baudrate";
         }
 
         return jump;

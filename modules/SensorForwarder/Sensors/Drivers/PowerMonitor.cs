@@ -1,8 +1,8 @@
 namespace SensorForwarder.Sensors.Drivers;
 
 /// <summary>
-/// Kinds <c>ina219</c> and <c>ina226</c>: TI's current and power monitors, measuring all the time. Registers and formulas:
-/// data sheets SBOS448 section 8.5 and SBOS547 section 7.5.
+/// Kinds <c>ina219</c> and <c>ina226</c>: TI's current and power monitors, measuring all the time. Registers and
+/// formulas: data sheets SBOS448 section 8.5 and SBOS547 section 7.5.
 /// </summary>
 internal sealed class PowerMonitor : ISensor
 {
@@ -12,7 +12,8 @@ internal sealed class PowerMonitor : ISensor
     static readonly int[] Addresses = [.. Enumerable.Range(0x40, 16)];
     static readonly SensorValue[] Values = [new("voltage", "V"), new("current", "A"), new("power", "W")];
 
-    static readonly SensorOption<double> Shunt = SensorOption.Number("shuntOhms", 0.0001, 100, 0.1, "Resistance of the shunt, in ohms.");
+    static readonly SensorOption<double> Shunt = SensorOption.Number(
+        "shuntOhms", 0.0001, 100, 0.1, "Resistance of the shunt, in ohms.");
 
     static readonly SensorOption<double> MaxAmperes = SensorOption.Number(
         "maxAmperes", 0.001, 1000, 3.2, "The largest current to measure; the resolution is 1/32768 of it.");

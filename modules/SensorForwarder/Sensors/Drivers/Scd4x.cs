@@ -1,8 +1,8 @@
 namespace SensorForwarder.Sensors.Drivers;
 
 /// <summary>
-/// Kind <c>scd4x</c>: Sensirion SCD40, SCD41. It measures by itself every 5 s; a turn at which it has nothing new gives no
-/// reading. Data sheet SCD4x, sections 3.5 and 3.8.
+/// Kind <c>scd4x</c>: Sensirion SCD40, SCD41. It measures by itself every 5 s; a turn at which it has nothing new gives
+/// no reading. Data sheet SCD4x, sections 3.5 and 3.8.
 /// </summary>
 internal sealed class Scd4x(I2cPort port) : ISensor
 {
@@ -10,7 +10,8 @@ internal sealed class Scd4x(I2cPort port) : ISensor
 
     public static SensorKind Kind { get; } = I2cPort.Kind(
         "scd4x", "Sensirion SCD40, SCD41: CO2, temperature, humidity; new values every 5 s", [0x62],
-        [new("co2", "ppm"), new("temperature", "degrees Celsius"), new("humidity", "percent")], (port, _) => new Scd4x(port))
+        [new("co2", "ppm"), new("temperature", "degrees Celsius"), new("humidity", "percent")], (port, _) =>
+            new Scd4x(port))
         with
     { Probe = new([0xE4, 0xB8], 3, Sensirion.IsIntact) };
 
@@ -31,10 +32,12 @@ internal sealed class Scd4x(I2cPort port) : ISensor
         _lastNews = port.TimeProvider.GetTimestamp();
         KeyValuePair<string, double>[] values =
         [
-            new("co2", words[0]), Sensirion.Temperature(words[1]), Measured.Value("humidity", 100.0 * words[2] / 65_535, 2),
+            new("co2", words[0]), Sensirion.Temperature(words[1]), Measured.Value(
+                "humidity", 100.0 * words[2] / 65_535, 2),
         ];
         if (words[0] is 0 or > 40_000 || words[1] is 0 or 0xFFFF)
-            return ValueTask.FromResult(Measured.Uncertain(FaultReason.Range, "beyond what the chip can measure", values));
+            return ValueTask.FromResult(
+                Measured.Uncertain(FaultReason.Range, "beyond what the chip can measure", values));
         return ValueTask.FromResult(_flatline.IsFlat(raw)
             ? Measured.Uncertain(FaultReason.Flatline, $"not one bit has changed in {Flatline.Polls} readings", values)
             : Measured.Good(values));

@@ -20,8 +20,11 @@ internal static class Sensirion
             ? Measured.Uncertain(FaultReason.Range, "beyond what the chip can measure", values)
             : Measured.Good(values);
 
-    public static bool IsIntact(byte[] answer) => answer.Chunk(WordLength).All(word => Crc8.Sensirion(word.AsSpan(0, 2)) == word[2]);
+    public static bool IsIntact(byte[] answer) =>
+        answer.Chunk(WordLength).All(word => Crc8.Sensirion(word.AsSpan(0, 2)) == word[2]);
 
-    /// <summary>-45..130 degrees Celsius over 16 bits: SHT3x data sheet, section 4.13; SHT4x, 4.6; SCD4x, 3.5.2.</summary>
-    public static KeyValuePair<string, double> Temperature(int word) => Measured.Value("temperature", -45 + (175.0 * word / 65_535), 2);
+    /// <summary>-45..130 degrees Celsius over 16 bits: SHT3x data sheet, section 4.13;
+    /// SHT4x, 4.6; SCD4x, 3.5.2.</summary>
+    public static KeyValuePair<string, double> Temperature(int word) =>
+        Measured.Value("temperature", -45 + (175.0 * word / 65_535), 2);
 }

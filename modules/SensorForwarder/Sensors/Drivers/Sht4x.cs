@@ -1,6 +1,7 @@
 namespace SensorForwarder.Sensors.Drivers;
 
-/// <summary>Kind <c>sht4x</c>: Sensirion SHT40, SHT41, SHT45, high precision: data sheet, sections 4.5 and 4.6.</summary>
+/// <summary>Kind <c>sht4x</c>: Sensirion SHT40, SHT41, SHT45, high precision: data sheet,
+/// sections 4.5 and 4.6.</summary>
 internal sealed class Sht4x(I2cPort port) : ISensor
 {
     public static SensorKind Kind { get; } = I2cPort.Kind(

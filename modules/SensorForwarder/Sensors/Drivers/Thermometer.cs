@@ -11,12 +11,14 @@ internal sealed class Thermometer(I2cPort port, bool isMcp9808) : ISensor
     static readonly SensorValue[] Values = [new("temperature", "degrees Celsius")];
 
     public static SensorKind Mcp9808 { get; } = I2cPort.Kind(
-        "mcp9808", "Microchip MCP9808: temperature", [.. Enumerable.Range(0x18, 8)], Values, (port, _) => new Thermometer(port, true))
+        "mcp9808", "Microchip MCP9808: temperature", [.. Enumerable.Range(0x18, 8)], Values, (port, _) =>
+            new Thermometer(port, true))
         with
     { Probe = new([MakerRegister], 2, answer => answer is [0x00, 0x54]) };
 
     public static SensorKind Lm75 { get; } = I2cPort.Kind(
-        "lm75", "LM75 and its relatives: temperature", [.. Enumerable.Range(0x48, 8)], Values, (port, _) => new Thermometer(port, false))
+        "lm75", "LM75 and its relatives: temperature", [.. Enumerable.Range(0x48, 8)], Values, (port, _) =>
+            new Thermometer(port, false))
         with
     { Probe = new([Register], 2, _ => true) { IsGuess = true } };
 
@@ -42,7 +44,8 @@ internal sealed class Thermometer(I2cPort port, bool isMcp9808) : ISensor
             word = port.ReadWord(isMcp9808 ? McpRegister : Register);
         }
 
-        if (word == 0xFFFF) return ValueTask.FromResult(Measurement.Bad(FaultReason.Invalid, "only ones on the wire: missing pull-ups or no chip"));
+        if (word == 0xFFFF) return ValueTask.FromResult(
+            Measurement.Bad(FaultReason.Invalid, "only ones on the wire: missing pull-ups or no chip"));
         // MCP9808: 1/16 degrees in 12 bits, bit 12 is the sign; the others: 1/256 degrees in 16 bits.
         var celsius = isMcp9808 ? ((word & 0x0FFF) - (word & 0x1000)) / 16.0 : (short)word / 256.0;
         var value = Measured.Value("temperature", celsius, 4);
@@ -59,6 +62,7 @@ internal sealed class Thermometer(I2cPort port, bool isMcp9808) : ISensor
     {
         var (maker, device) = (port.ReadWord(MakerRegister), port.ReadWord(DeviceRegister));
         if (maker != Microchip || device >> 8 != Mcp9808Device)
-            throw new SensorFault(FaultReason.Invalid, $"ids 0x{maker:x4} and 0x{device:x4} are not those of an MCP9808");
+            throw new SensorFault(
+                FaultReason.Invalid, $"ids 0x{maker:x4} and 0x{device:x4} are not those of an MCP9808");
     }
 }

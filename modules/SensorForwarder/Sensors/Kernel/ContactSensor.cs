@@ -1,8 +1,8 @@
 namespace SensorForwarder.Sensors.Kernel;
 
 /// <summary>
-/// Kind <c>gpio</c>: a contact, a button, a motion detector. Says the level on its schedule, and each edge when it comes,
-/// with the time at which the kernel saw it.
+/// Kind <c>gpio</c>: a contact, a button, a motion detector. Says the level on its schedule, and each edge when it
+/// comes, with the time at which the kernel saw it.
 /// </summary>
 internal sealed class ContactSensor : ISensor
 {
@@ -12,7 +12,8 @@ internal sealed class ContactSensor : ISensor
     const string State = "state";
 
     static readonly SensorOption<string> Edges = SensorOption.Choice(
-        "edges", [Both, Active, Inactive, None], Both, "Which changes are told at once, besides the level at each interval: to active, to inactive, or both.");
+        "edges", [Both, Active, Inactive, None], Both, "Which changes are told at once, besides the level at each "
+            + "interval: to active, to inactive, or both.");
 
     public static SensorKind Kind { get; } = new(
         "gpio", "a contact, button or motion detector on a GPIO line", [.. GpioPlace.Options, Edges],
@@ -65,7 +66,8 @@ internal sealed class ContactSensor : ISensor
             if (_edges.TryDequeue(out var edge))
             {
                 if (_edges.Count == 0) _news = NewSource();
-                return ValueTask.FromResult(Tell(edge.IsRising) with { Time = _world.TimeOf(edge.TimestampNanoseconds) });
+                return ValueTask.FromResult(
+                    Tell(edge.IsRising) with { Time = _world.TimeOf(edge.TimestampNanoseconds) });
             }
 
             if (_hasEnded) throw new SensorFault(FaultReason.Absent, $"{_place} is gone");

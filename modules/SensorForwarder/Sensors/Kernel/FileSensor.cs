@@ -17,21 +17,25 @@ internal sealed partial class FileSensor(SensorSettings settings, SensorWorld wo
         "path", "Absolute path of the file, below a directory of the boot value `Sensors__FileRoots`.", 1024) with
     { IsRequired = true };
 
-    static readonly SensorOption<string?> ValueName = SensorOption.TextOf("value", "The name of its value in readings; `value` when left out.", 64);
+    static readonly SensorOption<string?> ValueName = SensorOption.TextOf(
+        "value", "The name of its value in readings; `value` when left out.", 64);
 
-    static readonly SensorOption<string?> Unit = SensorOption.TextOf("unit", "The unit of the value after `scale` and `offset`; it stands in every reading.", 32);
+    static readonly SensorOption<string?> Unit = SensorOption.TextOf(
+        "unit", "The unit of the value after `scale` and `offset`; it stands in every reading.", 32);
 
     static readonly SensorOption<string> Format = SensorOption.Choice(
         "format", ["decimal", "hexadecimal"], "decimal", "How the number is written.");
 
     static readonly SensorOption<double> MaxAge = SensorOption.Number(
-        "maxAgeSeconds", 0, 31_536_000, 0, "A file that was last written longer ago is `stale`; 0: it may be of any age.");
+        "maxAgeSeconds", 0, 31_536_000, 0, "A file that was last written longer ago is `stale`; 0: it may be of any "
+            + "age.");
 
     public static SensorKind Kind { get; } = new(
         "file", "the first number in a file", [PathOption, ValueName, Unit, Format, MaxAge],
         (settings, world) => new FileSensor(settings, world));
 
-    /// <summary>The unit that settings give to a sensor of this kind; null for others, and when they give none.</summary>
+    /// <summary>The unit that settings give to a sensor of this kind; null for others, and
+    /// when they give none.</summary>
     public static string? UnitOf(SensorSettings settings) => settings.Kind == Kind.Name ? settings.Get(Unit) : null;
 
     readonly FileRoots _roots = new(world.Roots);
@@ -54,7 +58,8 @@ internal sealed partial class FileSensor(SensorSettings settings, SensorWorld wo
                 ? ValueTask.FromResult(new Measurement([new(_valueName, number)]))
                 : Bad(FaultReason.Invalid, $"{_path} holds no number such as {(_isHexadecimal ? "0x1f" : "21.5")}");
         }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or NotSupportedException)
+        catch (Exception exception) when (
+            exception is IOException or UnauthorizedAccessException or NotSupportedException)
         {
             throw SensorFault.From(exception, _path);
         }
@@ -64,7 +69,8 @@ internal sealed partial class FileSensor(SensorSettings settings, SensorWorld wo
     {
     }
 
-    static ValueTask<Measurement> Bad(string reason, string detail) => ValueTask.FromResult(Measurement.Bad(reason, detail));
+    static ValueTask<Measurement> Bad(string reason, string detail) =>
+        ValueTask.FromResult(Measurement.Bad(reason, detail));
 
     static string CheckPath(string path)
     {

@@ -18,8 +18,8 @@ internal sealed record GpioLineInfo(int Offset, string Name, string? User)
 
 /// <summary>
 /// A GPIO chip by the kernel's character device, ABI version 2: needs neither a library nor /dev/gpiomem. Layouts and
-/// numbers: include/uapi/linux/gpio.h of Linux 5.10 and later; they are the same on all machines, which are little-endian
-/// here.
+/// numbers: include/uapi/linux/gpio.h of Linux 5.10 and later; they are the same on all machines, which are
+/// little-endian here.
 /// </summary>
 internal sealed partial class GpioChip : IDisposable
 {
@@ -30,7 +30,8 @@ internal sealed partial class GpioChip : IDisposable
 
     readonly SafeFileHandle _handle;
 
-    GpioChip(SafeFileHandle handle, string node, string label, int lines) => (_handle, Node, Label, Lines) = (handle, node, label, lines);
+    GpioChip(SafeFileHandle handle, string node, string label, int lines) =>
+        (_handle, Node, Label, Lines) = (handle, node, label, lines);
 
     /// <summary>Such as gpiochip0. May be another one after the next start.</summary>
     public string Node { get; }
@@ -65,7 +66,8 @@ internal sealed partial class GpioChip : IDisposable
             handle = File.OpenHandle(path, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite);
             var info = new byte[ChipInfoBytes];
             Control(handle, GetChipInfo, info, path);
-            return new(handle, node, Text(info.AsSpan(NameLength, NameLength)), BinaryPrimitives.ReadInt32LittleEndian(info.AsSpan(2 * NameLength)));
+            return new(handle, node, Text(info.AsSpan(NameLength, NameLength)), BinaryPrimitives.ReadInt32LittleEndian(
+                info.AsSpan(2 * NameLength)));
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or SensorFault)
         {
@@ -90,7 +92,8 @@ internal sealed partial class GpioChip : IDisposable
     public GpioLine Request(GpioLineInfo line, GpioRequest wanted)
     {
         // struct gpio_v2_line_request
-        const int Consumer = 256, Config = 288, AttributeCount = 296, FirstAttribute = 320, LineCount = 560, EventBufferSize = 564, File = 588;
+        const int Consumer = 256, Config = 288, AttributeCount = 296, FirstAttribute = 320, LineCount = 560,
+            EventBufferSize = 564, File = 588;
         const int DebounceAttribute = 3, AttributeValue = 8, AttributeMask = 16, LargestEventBuffer = 1024;
         var request = new byte[RequestBytes];
         var span = request.AsSpan();
@@ -101,7 +104,8 @@ internal sealed partial class GpioChip : IDisposable
         {
             BinaryPrimitives.WriteInt32LittleEndian(span[AttributeCount..], 1);
             BinaryPrimitives.WriteInt32LittleEndian(span[FirstAttribute..], DebounceAttribute);
-            BinaryPrimitives.WriteUInt32LittleEndian(span[(FirstAttribute + AttributeValue)..], (uint)wanted.Debounce.TotalMicroseconds);
+            BinaryPrimitives.WriteUInt32LittleEndian(
+                span[(FirstAttribute + AttributeValue)..], (uint)wanted.Debounce.TotalMicroseconds);
             BinaryPrimitives.WriteUInt64LittleEndian(span[(FirstAttribute + AttributeMask)..], 1);
         }
 
@@ -112,9 +116,12 @@ internal sealed partial class GpioChip : IDisposable
         {
             throw error switch
             {
-                Busy => new SensorFault(FaultReason.Busy, $"{what} is used by {InfoOf(line.Offset).User ?? "somebody who let go of it just now"}"),
-                NotPossible or InvalidArgument or NotSupported or NotSupportedInKernel => new SensorFault(FaultReason.Error,
-                    $"{what} can't be an input with what is set for edges, bias and debounce: the chip has no {(wanted.HasEdges ? "interrupt or no " : "")}such bias ({Describe(error)})"),
+                Busy => new SensorFault(FaultReason.Busy,
+                $"{what} is used by {InfoOf(line.Offset).User ?? "somebody who let go of it just now"}"),
+                NotPossible or InvalidArgument or NotSupported or NotSupportedInKernel =>
+                    new SensorFault(FaultReason.Error,
+                    $"{what} can't be an input with what is set for edges, bias and debounce: the chip has no {(
+                        wanted.HasEdges ? "interrupt or no " : "")}such bias ({Describe(error)})"),
                 _ => FaultOf(error, what),
             };
         }
@@ -151,9 +158,11 @@ internal sealed partial class GpioChip : IDisposable
         return 0;
     }
 
-    static SensorFault FaultOf(int error, string what) => SensorFault.From(new IOException(Describe(error), error), what);
+    static SensorFault FaultOf(int error, string what) =>
+        SensorFault.From(new IOException(Describe(error), error), what);
 
-    static string Describe(int error) => string.Create(CultureInfo.InvariantCulture, $"error {error}, {new Win32Exception(error).Message}");
+    static string Describe(int error) =>
+        string.Create(CultureInfo.InvariantCulture, $"error {error}, {new Win32Exception(error).Message}");
 
     static string Text(ReadOnlySpan<byte> bytes) =>
         LogText.Clean(Encoding.ASCII.GetString(bytes.IndexOf((byte)0) is var end and >= 0 ? bytes[..end] : bytes));

@@ -14,11 +14,12 @@ internal sealed record GpioRequest(ulong Flags, TimeSpan Debounce)
 }
 
 /// <summary>
-/// An input that belongs to this process. Its file gives an event for each edge, and the kernel keeps the newest 1024 that
-/// were not read.
+/// An input that belongs to this process. Its file gives an event for each edge, and the kernel keeps the newest 1024
+/// that were not read.
 /// </summary>
 /// <param name="events">The file of the request.</param>
-/// <param name="isActive">Reads the level, after debouncing; throws a <see cref="SensorFault"/> when the chip is gone.</param>
+/// <param name="isActive">Reads the level, after debouncing; throws a <see cref="SensorFault"/> when
+/// the chip is gone.</param>
 /// <param name="what">Chip and line, for messages.</param>
 internal sealed class GpioLine(SafeHandle events, Func<bool> isActive, string what) : IDisposable
 {
@@ -46,7 +47,8 @@ internal struct GpioEdge
 
     public uint Sequence;
 
-    /// <summary>Counts the edges of the line from 1 on, those as well that were lost since nobody read them in time.</summary>
+    /// <summary>Counts the edges of the line from 1 on, those as well that were lost since nobody
+    /// read them in time.</summary>
     public uint LineSequence;
 
     /// <summary>The line became active.</summary>

@@ -2,14 +2,16 @@ using System.Globalization;
 
 namespace SensorForwarder.Sensors.Kernel;
 
-/// <summary>Where an input is and how it is to be read: what kinds <c>gpio</c> and <c>counter</c> have in common.</summary>
+/// <summary>Where an input is and how it is to be read: what kinds <c>gpio</c> and
+/// <c>counter</c> have in common.</summary>
 internal sealed class GpioPlace(SensorSettings settings)
 {
     // The header's chip on a Raspberry Pi 5, 4 and earlier; the number of its node differs from kernel to kernel.
     static readonly string[] HeaderLabels = ["pinctrl-rp1", "pinctrl-bcm2711", "pinctrl-bcm2835"];
 
     static readonly SensorOption<string?> Chip = SensorOption.TextOf(
-        "chip", "The chip's label, such as `pinctrl-bcm2711`; when left out: the only chip that has a line of the name, or that of a Raspberry Pi's header.", 31);
+        "chip", "The chip's label, such as `pinctrl-bcm2711`; when left out: the only chip that has a line of the "
+            + "name, or that of a Raspberry Pi's header.", 31);
 
     static readonly SensorOption<string?> Line = SensorOption.NameOrNumber(
         "line", 0, 1023, 31, "The line's name, such as `GPIO17`, or its offset on the chip, such as 17.") with
@@ -22,7 +24,8 @@ internal sealed class GpioPlace(SensorSettings settings)
         "bias", ["asIs", "pullUp", "pullDown", "disabled"], "asIs", "The chip's own resistor on the line.");
 
     static readonly SensorOption<double> Debounce = SensorOption.Number(
-        "debounceMilliseconds", 0, 60_000, 0, "The kernel believes a change when the line has been still for this long.");
+        "debounceMilliseconds", 0, 60_000, 0, "The kernel believes a change when the line has been still for this "
+            + "long.");
 
     public static IReadOnlyList<SensorOption> Options { get; } = [Chip, Line, ActiveLow, Bias, Debounce];
 
@@ -82,32 +85,41 @@ internal sealed class GpioPlace(SensorSettings settings)
         }
 
         if (chips.Count == 0)
-            throw fault ?? new SensorFault(FaultReason.Absent, $"{roots.Dev} has no gpiochip: it must be in createOptions' Devices");
+            throw fault ?? new SensorFault(
+                FaultReason.Absent, $"{roots.Dev} has no gpiochip: it must be in createOptions' Devices");
         if (_chip is null) return chips;
         var named = chips.FindAll(chip => chip.Label == _chip || chip.Node == _chip);
         chips.Except(named).ToList().ForEach(chip => chip.Dispose());
         return named.Count > 0
             ? named
-            : throw fault ?? new SensorFault(FaultReason.Absent, $"there is no GPIO chip {_chip}; there is {Labels(chips)}");
+            : throw fault
+                ?? new SensorFault(FaultReason.Absent, $"there is no GPIO chip {_chip}; there is {Labels(chips)}");
     }
 
     static (GpioChip Chip, GpioLineInfo Line) FindOffset(List<GpioChip> chips, int offset)
     {
-        var chip = chips.Count == 1 ? chips[0] : HeaderLabels.Select(label => chips.Find(chip => chip.Label == label)).FirstOrDefault(chip => chip is not null);
-        if (chip is null) throw new SensorFault(FaultReason.Ambiguous, $"there are several GPIO chips: {Labels(chips)}; name one as chip");
-        if (offset >= chip.Lines) throw new SensorFault(FaultReason.Absent, $"{chip.Label} has lines 0 to {chip.Lines - 1}, and no {offset}");
+        var chip = chips.Count == 1
+            ? chips[0]
+            : HeaderLabels.Select(label => chips.Find(chip => chip.Label == label))
+                .FirstOrDefault(chip => chip is not null);
+        if (chip is null) throw new SensorFault(
+            FaultReason.Ambiguous, $"there are several GPIO chips: {Labels(chips)}; name one as chip");
+        if (offset >= chip.Lines) throw new SensorFault(
+            FaultReason.Absent, $"{chip.Label} has lines 0 to {chip.Lines - 1}, and no {offset}");
         return (chip, chip.InfoOf(offset));
     }
 
     (GpioChip Chip, GpioLineInfo Line) FindLine(List<GpioChip> chips)
     {
-        var found = chips.SelectMany(chip => Enumerable.Range(0, chip.Lines).Select(offset => (Chip: chip, Line: chip.InfoOf(offset))))
+        var found = chips.SelectMany(
+            chip => Enumerable.Range(0, chip.Lines).Select(offset => (Chip: chip, Line: chip.InfoOf(offset))))
             .Where(place => place.Line.Name == _line).ToList();
         return found.Count switch
         {
             1 => found[0],
             0 => throw new SensorFault(FaultReason.Absent, $"{Labels(chips)} has no line {_line}; --doctor lists them"),
-            _ => throw new SensorFault(FaultReason.Ambiguous, $"there are several lines {_line}, on {Labels(found.ConvertAll(place => place.Chip))}: give the offset, and name the chip"),
+            _ => throw new SensorFault(FaultReason.Ambiguous, $"there are several lines {_line}, on {Labels(
+                found.ConvertAll(place => place.Chip))}: give the offset, and name the chip"),
         };
     }
 

@@ -1,8 +1,8 @@
 namespace SensorForwarder.Sensors.Kernel;
 
 /// <summary>
-/// Kind <c>hwmon</c>: hardware monitoring, the kernel's class for temperatures, voltages, currents and fans, and for some
-/// humidity chips. Files and units: Documentation/hwmon/sysfs-interface.rst of Linux.
+/// Kind <c>hwmon</c>: hardware monitoring, the kernel's class for temperatures, voltages, currents and fans, and for
+/// some humidity chips. Files and units: Documentation/hwmon/sysfs-interface.rst of Linux.
 /// </summary>
 internal static class HwmonChannels
 {
@@ -28,16 +28,19 @@ internal static class HwmonChannels
     const double OneWirePowerOn = 85_000;
 
     public static SensorKind Kind { get; } = KernelSensor.MakeKind(
-        "hwmon", "a chip with a hwmon driver in the kernel (sht3x, sht4x, aht10, lm75, ina2xx, rpi_volt..)", KernelClass.Hwmon, Enumerate);
+        "hwmon", "a chip with a hwmon driver in the kernel (sht3x, sht4x, aht10, lm75, ina2xx, rpi_volt..)",
+        KernelClass.Hwmon, Enumerate);
 
     /// <summary>The channels of a device that have a value to read.</summary>
     public static IEnumerable<KernelChannel> Enumerate(KernelDevice device)
     {
-        var files = Directory.EnumerateFiles(device.Directory).Select(Path.GetFileName).OfType<string>().Order(StringComparer.Ordinal);
+        var files = Directory.EnumerateFiles(device.Directory).Select(Path.GetFileName).OfType<string>()
+            .Order(StringComparer.Ordinal);
         foreach (var file in files)
         {
             if (file == UnderVoltage)
-                yield return new("undervoltage", "in0", () => KernelFile.ReadNumber(Path.Combine(device.Directory, UnderVoltage)));
+                yield return new("undervoltage", "in0", () => KernelFile.ReadNumber(
+                    Path.Combine(device.Directory, UnderVoltage)));
             if (!file.EndsWith(Input, StringComparison.Ordinal)) continue;
             var channel = file[..^Input.Length];
             var number = channel.TrimStart("abcdefghijklmnopqrstuvwxyz".ToCharArray());

@@ -35,9 +35,11 @@ internal static class IioChannels
     public static IEnumerable<KernelChannel> Enumerate(KernelDevice device)
     {
         const string Prefix = "in_", Processed = "_input", Raw = "_raw";
-        var files = Directory.EnumerateFiles(device.Directory, Prefix + "*").Select(Path.GetFileName).OfType<string>().Order(StringComparer.Ordinal);
+        var files = Directory.EnumerateFiles(device.Directory, Prefix + "*").Select(Path.GetFileName).OfType<string>()
+            .Order(StringComparer.Ordinal);
         var channels = files
-            .Where(file => file.EndsWith(Processed, StringComparison.Ordinal) || file.EndsWith(Raw, StringComparison.Ordinal))
+            .Where(file => file.EndsWith(Processed, StringComparison.Ordinal)
+                || file.EndsWith(Raw, StringComparison.Ordinal))
             .Select(file => file[Prefix.Length..file.LastIndexOf('_')])
             .Distinct();
         foreach (var channel in channels)

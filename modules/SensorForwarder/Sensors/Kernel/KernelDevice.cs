@@ -15,11 +15,14 @@ internal sealed record KernelDevice(string Directory, string Name, string Parent
 /// <param name="nameFile">The file that says what a device is.</param>
 internal sealed class KernelClass(string directory, string prefix, string nameFile)
 {
-    public static KernelClass Iio(SensorRoots roots) => new(Path.Combine(roots.Sysfs, "bus/iio/devices"), "iio:device", "name");
+    public static KernelClass Iio(SensorRoots roots) =>
+        new(Path.Combine(roots.Sysfs, "bus/iio/devices"), "iio:device", "name");
 
-    public static KernelClass Hwmon(SensorRoots roots) => new(Path.Combine(roots.Sysfs, "class/hwmon"), "hwmon", "name");
+    public static KernelClass Hwmon(SensorRoots roots) =>
+        new(Path.Combine(roots.Sysfs, "class/hwmon"), "hwmon", "name");
 
-    public static KernelClass Thermal(SensorRoots roots) => new(Path.Combine(roots.Sysfs, "class/thermal"), "thermal_zone", "type");
+    public static KernelClass Thermal(SensorRoots roots) =>
+        new(Path.Combine(roots.Sysfs, "class/thermal"), "thermal_zone", "type");
 
     /// <summary>All that there are now, by number.</summary>
     public IReadOnlyList<KernelDevice> List()
@@ -49,11 +52,13 @@ internal sealed class KernelClass(string directory, string prefix, string nameFi
         if (found.Count > 1)
         {
             throw new SensorFault(
-                FaultReason.Ambiguous, $"there are several: {string.Join(", ", found)}; name the parent of the one that is meant");
+                FaultReason.Ambiguous, $"there are several: {string.Join(", ", found)}; name the parent of the one "
+                    + "that is meant");
         }
 
         throw new SensorFault(
-            FaultReason.Absent, $"{directory} has no {wanted}; it has {(all.Count > 0 ? string.Join(", ", all) : "nothing")}");
+            FaultReason.Absent, $"{directory} has no {wanted}; it has {(
+                all.Count > 0 ? string.Join(", ", all) : "nothing")}");
     }
 
     /// <summary>The device is still what it was: directories are numbered anew when devices come and go.</summary>
@@ -67,8 +72,11 @@ internal sealed class KernelClass(string directory, string prefix, string nameFi
     {
         try
         {
-            if (new DirectoryInfo(Path.Combine(path, "device")).LinkTarget is { } parent) return Path.GetFileName(parent.TrimEnd('/'));
-            return new DirectoryInfo(path).LinkTarget is { } target ? Path.GetFileName(Path.GetDirectoryName(target)) ?? "" : "";
+            if (new DirectoryInfo(Path.Combine(path, "device"))
+                .LinkTarget is { } parent) return Path.GetFileName(parent.TrimEnd('/'));
+            return new DirectoryInfo(path).LinkTarget is { } target
+                ? Path.GetFileName(Path.GetDirectoryName(target)) ?? ""
+                : "";
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {

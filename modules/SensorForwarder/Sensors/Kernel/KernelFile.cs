@@ -9,7 +9,8 @@ internal static class KernelFile
     const int MaxBytes = 4096;
 
     /// <summary>The text of a file, trimmed.</summary>
-    /// <exception cref="SensorFault">It can't be read, or it is empty, which is how some drivers say that reading failed.
+    /// <exception cref="SensorFault">It can't be read, or it is empty, which is how some drivers say that reading
+    /// failed.
     /// </exception>
     public static string Read(string path)
     {
@@ -18,11 +19,15 @@ internal static class KernelFile
             using var file = File.OpenHandle(path);
             Span<byte> bytes = stackalloc byte[MaxBytes];
             var length = 0;
-            while (length < MaxBytes && RandomAccess.Read(file, bytes[length..], length) is > 0 and var read) length += read;
+            while (length < MaxBytes
+                && RandomAccess.Read(file, bytes[length..], length) is > 0 and var read) length += read;
             var text = Encoding.ASCII.GetString(bytes[..length]).Trim();
-            return text.Length > 0 ? text : throw new SensorFault(FaultReason.Io, $"{path} is empty: the read failed in the kernel");
+            return text.Length > 0
+                ? text
+                : throw new SensorFault(FaultReason.Io, $"{path} is empty: the read failed in the kernel");
         }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or NotSupportedException)
+        catch (Exception exception) when (
+            exception is IOException or UnauthorizedAccessException or NotSupportedException)
         {
             throw FaultOf(exception, path);
         }
@@ -55,7 +60,9 @@ internal static class KernelFile
         : throw new SensorFault(FaultReason.Invalid, $"{path} holds no number");
 
     /// <summary>The number, or null when there is none to be had.</summary>
-    public static double? TryReadNumber(string path) => TryRead(path) is { } text && TryParse(text, out var number) ? number : null;
+    public static double? TryReadNumber(string path) => TryRead(path) is { } text && TryParse(text, out var number)
+        ? number
+        : null;
 
     static bool TryParse(string text, out double number) =>
         double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out number) && double.IsFinite(number);

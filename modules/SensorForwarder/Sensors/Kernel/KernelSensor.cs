@@ -7,8 +7,8 @@ namespace SensorForwarder.Sensors.Kernel;
 internal sealed record KernelChannel(string Name, string Channel, Func<double> Read);
 
 /// <summary>
-/// Kinds <c>iio</c>, <c>hwmon</c> and <c>thermal</c>: the channels of one device whose driver is in the kernel. It is found by
-/// name and parent, and found anew when it has another number than before.
+/// Kinds <c>iio</c>, <c>hwmon</c> and <c>thermal</c>: the channels of one device whose driver is in the kernel. It is
+/// found by name and parent, and found anew when it has another number than before.
 /// </summary>
 internal sealed class KernelSensor(
     KernelClass devices, string device, string? parent, IReadOnlyList<string>? channels,
@@ -23,17 +23,20 @@ internal sealed class KernelSensor(
     { IsRequired = true };
 
     public static readonly SensorOption<string?> Parent = SensorOption.TextOf(
-        "parent", "The chip that it belongs to, such as `1-0076` (I2C bus 1, address 0x76); needed when there are several of the name.", 64);
+        "parent", "The chip that it belongs to, such as `1-0076` (I2C bus 1, address 0x76); needed when there are "
+            + "several of the name.", 64);
 
     public static readonly SensorOption<IReadOnlyList<string>?> Channels = SensorOption.Texts(
-        "channels", 64, "The channels to read, as the kernel calls them, such as `temp1` or `voltage0`; all when left out.");
+        "channels", 64, "The channels to read, as the kernel calls them, such as `temp1` or `voltage0`; all when left "
+            + "out.");
 
     KernelDevice? _device;
     List<KernelChannel> _channels = [];
 
     /// <summary>A kind whose sensors are devices of a class of the kernel, found by name and parent.</summary>
     public static SensorKind MakeKind(
-        string name, string text, Func<SensorRoots, KernelClass> find, Func<KernelDevice, IEnumerable<KernelChannel>> enumerate) => new(
+        string name, string text, Func<SensorRoots, KernelClass> find,
+            Func<KernelDevice, IEnumerable<KernelChannel>> enumerate) => new(
         name, text, [Device, Parent, Channels],
         (settings, world) => new KernelSensor(
             find(world.Roots), settings.Get(Device)!, settings.Get(Parent), settings.Get(Channels), enumerate));
@@ -58,7 +61,8 @@ internal sealed class KernelSensor(
         if (fault is null) return ValueTask.FromResult(new Measurement(values));
         _device = null; // look for it anew
         if (values.Count == 0) throw fault;
-        return ValueTask.FromResult(new Measurement(values, ReadingQuality.Uncertain, FaultReason.Partial, fault.Message));
+        return ValueTask.FromResult(
+            new Measurement(values, ReadingQuality.Uncertain, FaultReason.Partial, fault.Message));
     }
 
     public void Dispose()
@@ -77,7 +81,9 @@ internal sealed class KernelSensor(
                 + (all.Count > 0 ? string.Join(", ", all.Select(channel => channel.Channel)) : "none"));
         }
 
-        _channels = channels is null ? all : [.. channels.Select(wanted => all.First(channel => channel.Channel == wanted))];
+        _channels = channels is null
+            ? all
+            : [.. channels.Select(wanted => all.First(channel => channel.Channel == wanted))];
         _device = found;
     }
 }

@@ -14,7 +14,8 @@ internal sealed class OneWireSensor(SensorSettings settings, SensorWorld world) 
     static readonly string[] Families = [Ds18S20Family, "22-", "28-", "3b-", "42-"];
 
     static readonly SensorOption<string?> Device = SensorOption.TextOf(
-        "device", "Its directory in `/sys/bus/w1/devices`, such as `28-0316a2795e1f`; needed when there are several.", 15);
+        "device", "Its directory in `/sys/bus/w1/devices`, such as `28-0316a2795e1f`; needed when there are several.",
+        15);
 
     public static SensorKind Kind { get; } = new(
         "w1", "a 1-wire thermometer: DS18B20, DS18S20, DS1822, DS1825", [Device],
@@ -34,11 +35,13 @@ internal sealed class OneWireSensor(SensorSettings settings, SensorWorld world) 
         var lines = KernelFile.Read(Path.Combine(_directory, device, "w1_slave")).Split('\n');
         var scratchpad = ReadScratchpad(lines[0]);
         var at = lines.Length > 1 ? lines[1].IndexOf("t=", StringComparison.Ordinal) : -1;
-        if (at < 0 || !int.TryParse(lines[1].AsSpan(at + 2), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var thousandths))
+        if (at < 0 || !int.TryParse(
+            lines[1].AsSpan(at + 2), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var thousandths))
             throw new SensorFault(FaultReason.Invalid, $"{device}: w1_slave has no temperature");
         CheckConverted(device, scratchpad);
         if (thousandths is < -55_000 or > 125_000)
-            return ValueTask.FromResult(Measurement.Bad(FaultReason.Range, $"{device}: {thousandths / 1000.0} degrees is out of its range"));
+            return ValueTask.FromResult(
+                Measurement.Bad(FaultReason.Range, $"{device}: {thousandths / 1000.0} degrees is out of its range"));
         return ValueTask.FromResult(new Measurement([new("temperature", thousandths / 1000.0)]));
     }
 
@@ -51,8 +54,10 @@ internal sealed class OneWireSensor(SensorSettings settings, SensorWorld world) 
     {
         try
         {
-            return [.. Directory.EnumerateFileSystemEntries(Path.Combine(roots.Sysfs, "bus/w1/devices")).Select(Path.GetFileName).OfType<string>()
-                .Where(name => Families.Any(family => name.StartsWith(family, StringComparison.Ordinal))).Order(StringComparer.Ordinal)];
+            return [.. Directory.EnumerateFileSystemEntries(Path.Combine(roots.Sysfs, "bus/w1/devices"))
+                .Select(Path.GetFileName).OfType<string>()
+                .Where(name => Families.Any(family => name.StartsWith(family, StringComparison.Ordinal)))
+                    .Order(StringComparer.Ordinal)];
         }
         catch (IOException)
         {
@@ -66,8 +71,10 @@ internal sealed class OneWireSensor(SensorSettings settings, SensorWorld world) 
         return all.Count switch
         {
             1 => all[0],
-            0 => throw new SensorFault(FaultReason.Absent, $"{_directory} has no thermometer; is dtoverlay=w1-gpio set?"),
-            _ => throw new SensorFault(FaultReason.Ambiguous, $"there are several: {string.Join(", ", all)}; name one as device"),
+            0 => throw new SensorFault(
+                FaultReason.Absent, $"{_directory} has no thermometer; is dtoverlay=w1-gpio set?"),
+            _ => throw new SensorFault(
+                FaultReason.Ambiguous, $"there are several: {string.Join(", ", all)}; name one as device"),
         };
     }
 
@@ -78,7 +85,8 @@ internal sealed class OneWireSensor(SensorSettings settings, SensorWorld world) 
         var bytes = new byte[ScratchpadLength];
         for (var i = 0; i < ScratchpadLength; i++)
         {
-            if (i >= words.Length || !byte.TryParse(words[i], NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out bytes[i]))
+            if (i >= words.Length
+                || !byte.TryParse(words[i], NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out bytes[i]))
                 throw new SensorFault(FaultReason.Invalid, "w1_slave does not begin with nine bytes");
         }
 
@@ -95,15 +103,16 @@ internal sealed class OneWireSensor(SensorSettings settings, SensorWorld world) 
             : throw new SensorSettingsException(
                 $"device: '{LogText.Clean(device)}' is not a name such as 28-0316a2795e1f");
 
-    /// <summary>85 degrees is what the register holds after power-on, and 127.94 what it holds when the supply broke down
-    /// in a conversion. A chip that has converted says so in byte 6, which is 0x10 less the low four bits. The DS18S20
-    /// counts half degrees, and its true 85.0 looks the same: that is refused, too.</summary>
+    /// <summary>85 degrees is what the register holds after power-on, and 127.94 what it holds when the supply broke
+    /// down in a conversion. A chip that has converted says so in byte 6, which is 0x10 less the low four bits. The
+    /// DS18S20 counts half degrees, and its true 85.0 looks the same: that is refused, too.</summary>
     static void CheckConverted(string device, byte[] scratchpad)
     {
         const byte NotConverted = 0x0C;
         if (scratchpad[6] != NotConverted) return;
         var raw = (scratchpad[1] << 8) | scratchpad[0];
         if (device.StartsWith(Ds18S20Family, StringComparison.Ordinal) ? raw == 0x00AA : raw is 0x0550 or 0x07FF)
-            throw new SensorFault(FaultReason.PowerOn, $"{device} has lost its power and has not measured since: check supply and pull-up");
+            throw new SensorFault(FaultReason.PowerOn, $"{device} has lost its power and has not measured since: check "
+                + "supply and pull-up");
     }
 }

@@ -1,8 +1,8 @@
 namespace SensorForwarder.Sensors.Kernel;
 
 /// <summary>
-/// Kind <c>counter</c>: pulses of a meter on a GPIO line. Counts by the kernel's own numbers, so that what came faster than
-/// it could be read counts too; the total goes on after a restart.
+/// Kind <c>counter</c>: pulses of a meter on a GPIO line. Counts by the kernel's own numbers, so that what came faster
+/// than it could be read counts too; the total goes on after a restart.
 /// </summary>
 internal sealed class PulseCounter : ISensor
 {
@@ -12,7 +12,8 @@ internal sealed class PulseCounter : ISensor
         "edge", [Rising, Falling, Both], Rising, "Which edges count: to active, to inactive, or both.");
 
     public static SensorKind Kind { get; } = new(
-        "counter", "pulses of a meter on a GPIO line", [.. GpioPlace.Options, Edge], (settings, world) => new PulseCounter(settings, world))
+        "counter", "pulses of a meter on a GPIO line", [.. GpioPlace.Options, Edge], (settings, world) =>
+            new PulseCounter(settings, world))
     {
         Values = [new("total", "pulses"), new("rate", "pulses a second")],
         Claims = GpioPlace.Claim,
@@ -53,7 +54,8 @@ internal sealed class PulseCounter : ISensor
 
         var (total, now) = (_world.Totals.Of(_name), _world.TimeProvider.GetTimestamp());
         var values = new List<KeyValuePair<string, double>> { new("total", total) };
-        if (_lastTotal is { } before && _world.TimeProvider.GetElapsedTime(_lastTime, now).TotalSeconds is var seconds and > 0.001)
+        if (_lastTotal is { } before
+            && _world.TimeProvider.GetElapsedTime(_lastTime, now).TotalSeconds is var seconds and > 0.001)
             values.Add(new("rate", Math.Round((total - before) / seconds, 4)));
         (_lastTotal, _lastTime) = (total, now);
 
@@ -61,7 +63,8 @@ internal sealed class PulseCounter : ISensor
         _hasLost = false;
         return ValueTask.FromResult(hasLost
             ? new Measurement(values, ReadingQuality.Uncertain, FaultReason.Overrun,
-                $"pulses on {_place} came faster than they could be read; they are counted by the kernel's numbers. Noise? Set debounceMilliseconds")
+                $"pulses on {_place} came faster than they could be read; they are counted by the kernel's numbers. "
+                + "Noise? Set debounceMilliseconds")
             : new Measurement(values));
     }
 

@@ -84,8 +84,8 @@ internal sealed class PayloadCipher(ReadOnlySpan<byte> key) : IDisposable
         try
         {
             _aes.Decrypt(
-                stored[..NonceBytes], stored[(NonceBytes + TagBytes)
-                    ..], stored.Slice(NonceBytes, TagBytes), plain, bound);
+                stored[..NonceBytes], stored[(NonceBytes + TagBytes)..],
+                stored.Slice(NonceBytes, TagBytes), plain, bound);
             return plain;
         }
         catch (AuthenticationTagMismatchException)

@@ -56,8 +56,8 @@ internal static partial class VolumeAccess
         var owner = FileStatus.Of(path) is { } status
             ? $"has owner {status.User}:{status.Group} and mode {status.Mode}"
             : "can't be used";
-        return $"{path} {owner}, and this process runs as {user}:{group}; run 'chown -R {user}:{group}' on that directory of the host, "
-            + "or run the container as its owner";
+        return $"{path} {owner}, and this process runs as {user}:{group}; run 'chown -R {user}:{group}' on that "
+            + "directory of the host, or run the container as its owner";
     }
 
 #pragma warning disable IDE1006 // The function has the C library's name.

@@ -45,7 +45,13 @@ internal sealed class SettingsFile(
         {
             var bytes = await ReadAsync(path, cancellationToken);
             var document = _last is not null && bytes.AsSpan().SequenceEqual(_last) ? null : Parse(bytes);
-            if (document is not null) await store.OfferFileAsync(document, cancellationToken);
+            if (document is not null)
+            {
+                // First, since the document may turn such lines off.
+                Log.SettingsFileRead(logger, path);
+                await store.OfferFileAsync(document, cancellationToken);
+            }
+
             _last = bytes;
             Note(path, _problemOfLast, isTaken: document is not null);
             return document is not null;
@@ -75,7 +81,7 @@ internal sealed class SettingsFile(
     {
         var before = store.FileProblem;
         store.FileProblem = problem;
-        if (problem is null && (isTaken || before is not null)) Log.SettingsFileRead(logger, path);
+        if (problem is null && before is not null && !isTaken) Log.SettingsFileRead(logger, path);
         else if (problem is not null && problem != before) Log.SettingsFileBad(logger, path, problem);
     }
 

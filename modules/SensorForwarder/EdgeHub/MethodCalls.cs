@@ -136,8 +136,12 @@ internal sealed class MethodCalls(
         {
             if (session() is not { } current) return false;
             await current.Client.PublishAsync(
-                new MqttApplicationMessage { Topic = HubTopics.MethodAnswer(
-                    answer.Status, requestId), Payload = new(answer.Body) },
+                new MqttApplicationMessage
+                {
+                    Topic = HubTopics.MethodAnswer(
+                    answer.Status, requestId),
+                    Payload = new(answer.Body)
+                },
                 current.Ended);
             return true;
         }

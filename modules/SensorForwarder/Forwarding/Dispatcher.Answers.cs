@@ -24,12 +24,19 @@ internal sealed partial class Dispatcher
         else if (!IsRefusal(result))
             Fail(batch, result);
         else if (!TryPutAside(batch.Readings[0], result.Outcome.ToString(), result.Reason))
-            Fail(batch, result with { Reason = $"{result.Reason}; it refused those before, too: they stay in the "
-                + "queue, and only one an hour goes to the dead letters, until it takes one" });
+            Fail(batch, result with
+            {
+                Reason = $"{result.Reason}; it refused those before, too: they stay in the "
+                + "queue, and only one an hour goes to the dead letters, until it takes one"
+            });
 
         if (result.Outcome != SendOutcome.Accepted)
-            Status = Status with { LastFailure = new(
-                result.Reason, Moment.Now(timeProvider)), Failures = Status.Failures + 1 };
+            Status = Status with
+            {
+                LastFailure = new(
+                result.Reason, Moment.Now(timeProvider)),
+                Failures = Status.Failures + 1
+            };
     }
 
     void Accept(Batch batch, IReadOnlyList<BufferedReading> readings, int bytes)

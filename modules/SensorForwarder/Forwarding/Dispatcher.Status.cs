@@ -7,8 +7,12 @@ internal sealed partial class Dispatcher
     {
         if (settings is null) return;
         if (_sink is { } sink) Status = _meter.Describe(Status, sink, settings);
-        Status = Status with { Live = DescribeLane(
-            Lane.Live, settings.DrainOrder), Backfill = DescribeLane(Lane.Backfill, settings.DrainOrder) };
+        Status = Status with
+        {
+            Live = DescribeLane(
+            Lane.Live, settings.DrainOrder),
+            Backfill = DescribeLane(Lane.Backfill, settings.DrainOrder)
+        };
     }
 
     LaneStatus DescribeLane(Lane lane, DrainOrder order)

@@ -57,8 +57,11 @@ internal sealed class Forwarder : BackgroundService
         _timeProvider = timeProvider;
         _random = random;
         _logger = logger;
-        _dispatcher = new(buffer, sinks, encoder, timeProvider, random, logger, Wake) { SendTook =
-            took => SendTook?.Invoke(took) };
+        _dispatcher = new(buffer, sinks, encoder, timeProvider, random, logger, Wake)
+        {
+            SendTook =
+            took => SendTook?.Invoke(took)
+        };
         _buffer.Committed += Wake;
         _buffer.ReadingsReturned += Rewind;
     }

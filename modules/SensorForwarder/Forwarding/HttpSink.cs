@@ -156,7 +156,8 @@ internal sealed class HttpSink : ISink, IDisposable
                 if (isHalfSent) _announceFrom = Math.Min(_announceFrom, body.Length);
                 var reason = Explain(exception, _timeProvider);
                 return new SendResult(
-                    SendOutcome.Retry, reason) { NotSent = IsBeforeRequest(exception.HttpRequestError) };
+                    SendOutcome.Retry, reason)
+                { NotSent = IsBeforeRequest(exception.HttpRequestError) };
             }
             catch (IOException exception)
             {

@@ -46,8 +46,12 @@ internal sealed class MeteredLanes(Quota quota)
         }
 
         var most = (int)Math.Min(closing.MaxBytes, (allowance * Quota.ChunkBytes) - Quota.PropertyBytes);
-        if (Take(lanes, lane, closing with { MaxBytes =
-            most, IsPacked = true }, ref wait) is not { } batch) return null;
+        if (Take(lanes, lane, closing with
+        {
+            MaxBytes =
+            most,
+            IsPacked = true
+        }, ref wait) is not { } batch) return null;
         var chunks = Quota.Chunks(batch.Body.Length);
         if (chunks > limit) return batch; // it will never go, and comes back with an objection
         if (chunks > allowance)

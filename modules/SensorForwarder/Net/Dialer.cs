@@ -71,26 +71,26 @@ internal sealed class Dialer(TimeProvider timeProvider, Func<string, Cancellatio
         TimeSpan connectTimeout,
         Action? connected = null,
         Func<SocketsHttpConnectionContext, Func<IPAddress, string?>?>? rule = null) => new()
-    {
-        AllowAutoRedirect = false,
-        ConnectCallback = async (context, cancellationToken) =>
         {
-            var (host, port) = (context.DnsEndPoint.Host, context.DnsEndPoint.Port);
-            var socket = await ConnectAsync(host, port, connectTimeout, rule?.Invoke(context), cancellationToken);
-            try
+            AllowAutoRedirect = false,
+            ConnectCallback = async (context, cancellationToken) =>
             {
-                connected?.Invoke();
-            }
-            catch (ObjectDisposedException)
-            {
-                // Whoever waited for it has given up; the connection may serve the next request.
-            }
+                var (host, port) = (context.DnsEndPoint.Host, context.DnsEndPoint.Port);
+                var socket = await ConnectAsync(host, port, connectTimeout, rule?.Invoke(context), cancellationToken);
+                try
+                {
+                    connected?.Invoke();
+                }
+                catch (ObjectDisposedException)
+                {
+                    // Whoever waited for it has given up; the connection may serve the next request.
+                }
 
-            return new NetworkStream(socket, ownsSocket: true);
-        },
-        Proxy = EnvironmentProxy.Current,
-        UseCookies = false,
-    };
+                return new NetworkStream(socket, ownsSocket: true);
+            },
+            Proxy = EnvironmentProxy.Current,
+            UseCookies = false,
+        };
 
     /// <summary>The two families in turn, beginning with the resolver's first choice (RFC 8305, section 4).</summary>
     static IEnumerable<IPAddress> Interleave(IPAddress[] addresses)

@@ -106,8 +106,11 @@ internal sealed class DirectMethods(
         var unknown = preview.UnknownKeys.Where(
             message => patch.Any(pair => message.StartsWith($"{LogText.Name(pair.Key)}:", StringComparison.Ordinal)));
         preview = preview with { UnknownKeys = [.. unknown] };
-        return Answer(new JsonObject { ["valid"] = !isRefused
-            && preview.UnknownKeys.Count == 0 }, preview, patch.ContainsKey);
+        return Answer(new JsonObject
+        {
+            ["valid"] = !isRefused
+            && preview.UnknownKeys.Count == 0
+        }, preview, patch.ContainsKey);
     }
 
     static MethodAnswer Answer(JsonObject answer, ParsedSettings parsed, Func<string, bool> isWanted)

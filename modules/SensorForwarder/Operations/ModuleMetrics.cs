@@ -182,6 +182,9 @@ internal sealed class ModuleMetrics : IDisposable
         Meter.CreateObservableCounter($"{Prefix}{name}", () => new Measurement<long>(value()), description: text);
 
     Histogram<double> Histogram(string name, string text, double[] bounds) => Meter.CreateHistogram(
-        $"{Prefix}{name}", description: text, advice: new InstrumentAdvice<double> { HistogramBucketBoundaries =
-            bounds });
+        $"{Prefix}{name}", description: text, advice: new InstrumentAdvice<double>
+        {
+            HistogramBucketBoundaries =
+            bounds
+        });
 }

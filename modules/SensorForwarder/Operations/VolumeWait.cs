@@ -24,8 +24,12 @@ internal static class VolumeWait
             {
                 var key = await BufferKeys.GetAsync(boot, timeProvider, random, stop);
                 return await TelemetryBuffer.OpenAsync(
-                    new BufferOptions { Directory =
-                        boot.BufferDirectory, Key = key }, timeProvider, loggers.CreateLogger<TelemetryBuffer>(), stop);
+                    new BufferOptions
+                    {
+                        Directory =
+                        boot.BufferDirectory,
+                        Key = key
+                    }, timeProvider, loggers.CreateLogger<TelemetryBuffer>(), stop);
             }
             catch (BufferUnavailableException exception)
             {

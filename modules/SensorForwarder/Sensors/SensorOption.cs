@@ -119,9 +119,9 @@ internal abstract record SensorOption(string Name, OptionShape Shape, string Tex
             result = numbers;
             return numbers.Count > 0;
         })
-    {
-        Default = new JsonArray([.. standard.Select(number => (JsonNode)number)]),
-    };
+        {
+            Default = new JsonArray([.. standard.Select(number => (JsonNode)number)]),
+        };
 
     public static SensorOption<NumberByValue?> ByValue(string name, double min, double max, string text) => new(
         name, new OptionShape.NumberByValue(min, max), text, null,

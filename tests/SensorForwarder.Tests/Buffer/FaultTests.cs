@@ -1,7 +1,7 @@
 using Microsoft.Extensions.Time.Testing;
-using SQLitePCL;
 using SensorForwarder.Buffer;
 using SensorForwarder.Tests.Support;
+using SQLitePCL;
 
 namespace SensorForwarder.Tests.Buffer;
 

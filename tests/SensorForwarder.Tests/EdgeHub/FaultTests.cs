@@ -106,7 +106,7 @@ public abstract class FaultTests
         await using var world = await OpenAsync(clock);
         world.Faults.Update(faults => faults with { HalfOpen = true });
         await world.StartAsync();
-        await Until.True(() => world.Log.Has("waited in vain for it to be connected to"), clock, TimeSpan.FromSeconds(5));
+        await Until.True(() => world.Log.Has("waited in vain for it to answer in TLS"), clock, TimeSpan.FromSeconds(5));
         await RecoversAsync(world, clock);
     }
 
@@ -119,7 +119,7 @@ public abstract class FaultTests
         await world.StartAsync();
         var began = clock.GetUtcNow();
         await Until.True(() => clock.GetUtcNow() - began > TimeSpan.FromSeconds(15), clock, TimeSpan.FromSeconds(1));
-        await world.Log.Waits("waited in vain for it to be connected to");
+        await world.Log.Waits("waited in vain for it to answer in TLS");
         await RecoversAsync(world, clock);
     }
 

@@ -114,7 +114,7 @@ public sealed class WebTests
         Assert.Equal(0, await web.Module.StopAsync());
     }
 
-    [Fact]
+    [Fact(Explicit = true)]
     public async Task Pages_that_take_nothing_any_more_lose_their_places()
     {
         await using var web = await WebProcess.StartAsync(Fast);
@@ -287,7 +287,7 @@ public sealed class WebTests
         Assert.StartsWith($"HTTP/1.1 {status} ", answer, StringComparison.Ordinal);
     }
 
-    [Fact]
+    [Fact(Explicit = true)]
     public async Task A_thousand_slow_and_broken_clients_slow_nothing_and_cost_bounded_memory()
     {
         await using var web = await WebProcess.StartAsync(Fast);

@@ -52,13 +52,21 @@ public sealed class HttpTimeoutTests
     [InlineData(600, new[] { 600, 600 })]
     public async Task After_a_timeout_the_same_batch_gets_twice_the_time_up_to_the_maximum(int setting, int[] seconds)
     {
-        await using var receiver = await Receiver.StartAsync(context => WaitAsync(context));
+        var arrived = 0;
+        await using var receiver = await Receiver.StartAsync(context =>
+        {
+            Interlocked.Increment(ref arrived);
+            return WaitAsync(context);
+        });
         await using var http = await HttpFixture.RunAsync(
             receiver.Url, readings: 10, settings => settings with { HttpTimeout = TimeSpan.FromSeconds(setting) });
         var fixture = http.Forwarding;
         var batches = new HashSet<string>();
         foreach (var time in seconds)
         {
+            // In small steps up to the request: connecting has its time from the same clock.
+            var arrivedBefore = arrived;
+            await http.UntilAsync(() => Volatile.Read(ref arrived) > arrivedBefore);
             var before = fixture.Forwarder.Status.Failures;
             await http.UntilAsync(() => fixture.Forwarder.Status.Failures > before, 0.5 * setting);
             var error = fixture.Forwarder.Status.LastError;

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Text.Json.Nodes;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
@@ -17,6 +18,10 @@ internal sealed class SettingsFile(
     public const int MaxBytes = 1 << 20;
     static readonly TimeSpan LookEvery = TimeSpan.FromMilliseconds(500);
     static readonly TimeSpan ReadTimeout = TimeSpan.FromSeconds(5);
+
+    // For the thread that reads, which is the only one that may hang.
+    readonly BlockingCollection<(string Path, TaskCompletionSource<byte[]> Reading)> _requests = [];
+    bool _hasThread;
 
     Task<byte[]>? _reading; // has not ended, or not been looked at
     byte[]? _last;
@@ -94,13 +99,18 @@ internal sealed class SettingsFile(
         return await reading;
     }
 
-    static Task<byte[]> StartReading(string path)
+    Task<byte[]> StartReading(string path)
     {
+        if (!_hasThread) new Thread(ReadRequests) { Name = "settings file", IsBackground = true }.Start();
+        _hasThread = true;
         var reading = new TaskCompletionSource<byte[]>(TaskCreationOptions.RunContinuationsAsynchronously);
-        new Thread(Read) { Name = "settings file", IsBackground = true }.Start();
+        _requests.Add((path, reading));
         return reading.Task;
+    }
 
-        void Read()
+    void ReadRequests()
+    {
+        foreach (var (path, reading) in _requests.GetConsumingEnumerable())
         {
             try
             {

@@ -24,10 +24,15 @@ internal sealed class SettingsStore(
     // Of the saved twin. The twin's own name for it: earlier versions of this module read that document, too.
     const string VersionKey = "$version";
 
+    const int LoadAttempts = 4;
+    static readonly TimeSpan BetweenLoads = TimeSpan.FromMilliseconds(500);
+
     // All below are changed by whoever has the turn.
     readonly SemaphoreSlim _turn = new(1);
     readonly Dictionary<string, string> _saved = []; // by document, as the buffer has it or was asked to save it
     bool _isLoaded;
+    bool _hasFile; // of this run, as the next one: what was loaded stands in until then
+    bool _hasTwin;
     JsonObject _file = [];
     JsonObject _twin = [];
     JsonObject _accepted = [];
@@ -72,16 +77,16 @@ internal sealed class SettingsStore(
     /// one stands in.</param>
     /// <param name="cancellationToken">Gives up.</param>
     public Task StartAsync(JsonObject? file, CancellationToken cancellationToken) =>
-        TakeAsync(() => _file = file ?? _file, cancellationToken);
+        TakeAsync(() => (_file, _hasFile) = (file ?? _file, file is not null), cancellationToken);
 
     public Task<ParsedSettings> OfferFileAsync(JsonObject document, CancellationToken cancellationToken) =>
-        TakeAsync(() => _file = document, cancellationToken);
+        TakeAsync(() => (_file, _hasFile) = (document, true), cancellationToken);
 
     /// <param name="desired">All desired properties, without the hub's own.</param>
     /// <param name="version">Their version.</param>
     /// <param name="cancellationToken">Gives up.</param>
     public Task<ParsedSettings> OfferTwinAsync(JsonObject desired, long version, CancellationToken cancellationToken) =>
-        TakeAsync(() => (_twin, _version) = (desired, version), cancellationToken);
+        TakeAsync(() => (_twin, _version, _hasTwin) = (desired, version, true), cancellationToken);
 
     /// <summary>Returns to the values that some keys had before, and refuses what the documents
     /// say for them now.</summary>
@@ -131,7 +136,7 @@ internal sealed class SettingsStore(
         await _turn.WaitAsync(cancellationToken);
         try
         {
-            Load();
+            await LoadAsync(cancellationToken);
             var twin = _twin.DeepClone().AsObject();
             MergePatch.Apply(twin, patch);
             var document = Merge(_file, twin);
@@ -150,7 +155,7 @@ internal sealed class SettingsStore(
         await _turn.WaitAsync(cancellationToken);
         try
         {
-            Load();
+            await LoadAsync(cancellationToken);
             replace();
             var document = Merge(_file, _twin);
             _rolledBack = StillRolledBack(document);
@@ -221,24 +226,37 @@ internal sealed class SettingsStore(
         foreach (var message in parsed.UnknownKeys) Log.SettingUnknown(logger, message);
     }
 
-    /// <summary>Loads what the last run left, before the first document is taken: that may be the hub's.</summary>
-    void Load()
+    /// <summary>Loads what the last run left, before the first document is taken: that may be the hub's. While it can't
+    /// be read it is tried again with each document, and nothing is saved over it.</summary>
+    async Task LoadAsync(CancellationToken cancellationToken)
     {
-        if (_isLoaded) return;
-        _isLoaded = true;
-        try
+        for (var attempt = 1; !_isLoaded; attempt++)
         {
-            var (accepted, twin, file) = (Load(AcceptedDocument), Load(TwinDocument), Load(FileDocument));
-            var (rolledBack, trial) = (Load(RolledBackDocument), Load(TrialDocument));
-            (_accepted, _twin, _file) = (accepted, twin, file);
-            (_rolledBack, _trial) = (RolledBack.FromJson(rolledBack), ChangeOnTrial.FromJson(trial));
-            if (twin[VersionKey] is JsonValue value && value.TryGetValue<long>(out var version)) _version = version;
-            twin.Remove(VersionKey);
-        }
-        catch (BufferUnavailableException exception)
-        {
-            _saved.Clear();
-            Log.SettingsNotLoaded(logger, exception.Message);
+            try
+            {
+                var (accepted, twin, file) = (Load(AcceptedDocument), Load(TwinDocument), Load(FileDocument));
+                var (rolledBack, trial) = (Load(RolledBackDocument), Load(TrialDocument));
+                _isLoaded = true;
+                (_accepted, _rolledBack, _trial) =
+                    (accepted, RolledBack.FromJson(rolledBack), ChangeOnTrial.FromJson(trial));
+                if (!_hasFile) _file = file;
+                if (_hasTwin) return;
+                if (twin[VersionKey] is JsonValue value && value.TryGetValue<long>(out var version)) _version = version;
+                twin.Remove(VersionKey);
+                _twin = twin;
+            }
+            catch (BufferUnavailableException exception)
+            {
+                if (_current is null && attempt < LoadAttempts)
+                {
+                    // A damaged file is salvaged meanwhile.
+                    await Task.Delay(BetweenLoads, TimeProvider.System, cancellationToken);
+                    continue;
+                }
+
+                if (_current is null) Log.SettingsNotLoaded(logger, exception.Message);
+                return;
+            }
         }
     }
 
@@ -252,6 +270,7 @@ internal sealed class SettingsStore(
     // Together, and only what has changed: each write costs flash.
     void Save()
     {
+        if (!_isLoaded) return;
         var twin = _twin;
         if (_version > 0)
         {

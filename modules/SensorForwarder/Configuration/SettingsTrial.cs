@@ -20,7 +20,6 @@ internal sealed class SettingsTrial(
     ILogger<SettingsTrial> logger,
     IEdgeHubClient? hub = null) : BackgroundService
 {
-    const string TrialDocument = "settings.trial";
     static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(1);
 
     // A batch that was under way when the change came may be accepted this much later, and proves nothing for it.

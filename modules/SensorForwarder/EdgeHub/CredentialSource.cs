@@ -5,10 +5,15 @@ namespace SensorForwarder.EdgeHub;
 /// <summary>What a connection is opened with.</summary>
 /// <param name="Token">The password; null when <paramref name="ClientCertificate"/> proves who this is.</param>
 /// <param name="Roots">The only roots to trust; null: the system's.</param>
-/// <param name="ClientCertificate">Shown in the TLS handshake.</param>
+/// <param name="ClientCertificate">Presented in the TLS handshake.</param>
+/// <param name="Chain">The certificates between that one and its root.</param>
 /// <param name="MadeAt">Monotonic time at which this was made.</param>
 internal sealed record HubCredentials(
-    SasToken? Token, X509Certificate2Collection? Roots, X509Certificate2? ClientCertificate, long MadeAt);
+    SasToken? Token,
+    X509Certificate2Collection? Roots,
+    X509Certificate2? ClientCertificate,
+    X509Certificate2Collection Chain,
+    long MadeAt);
 
 /// <summary>
 /// Makes tokens and fetches roots. What is good is used again for the next connection, so that a line that comes and
@@ -35,7 +40,8 @@ internal sealed class CredentialSource(
         {
             var made = timeProvider.GetTimestamp();
             var token = tls.Certificate is null ? await MakeTokenAsync(cancellationToken) : null;
-            return _held = new(token, tls.Roots ?? await GetBundleAsync(cancellationToken), tls.Certificate, made);
+            var roots = tls.Roots ?? await GetBundleAsync(cancellationToken);
+            return _held = new(token, roots, tls.Certificate, tls.Chain, made);
         }
         catch (WorkloadApiException exception)
         {

@@ -180,7 +180,12 @@ internal sealed class HubDialer(
             CertificateRevocationCheckMode = X509RevocationMode.NoCheck,
             RemoteCertificateValidationCallback = trust.Validate,
         };
-        if (credentials.ClientCertificate is { } certificate) tls.ClientCertificates = [certificate];
+        if (credentials.ClientCertificate is { } certificate)
+        {
+            tls.ClientCertificateContext =
+                SslStreamCertificateContext.Create(certificate, credentials.Chain, offline: true);
+        }
+
         return tls;
     }
 

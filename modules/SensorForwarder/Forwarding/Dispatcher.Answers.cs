@@ -133,6 +133,7 @@ internal sealed partial class Dispatcher
     static ConflictMeaning ConflictAfter(Batch batch, SendResult result) => result switch
     {
         { IsConflict: true } => ConflictMeaning.Other,
+        { IsFromElsewhere: true } => batch.MayHaveArrived ? batch.Conflict : ConflictMeaning.Denied,
         { Outcome: SendOutcome.Denied } when !batch.MayHaveArrived => ConflictMeaning.Denied,
         { Outcome: SendOutcome.Retry } when batch.Conflict == ConflictMeaning.Denied => ConflictMeaning.Stored,
         _ => batch.Conflict,

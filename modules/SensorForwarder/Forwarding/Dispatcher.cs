@@ -115,11 +115,23 @@ internal sealed partial class Dispatcher(
         var before = _settings ?? now;
         _settings = now;
         if (before.Sink != now.Sink || before.HttpEndpoint != now.HttpEndpoint)
+        {
+            ForgetReceiver();
             _circuit.MayBeMended(isAnotherReceiver: true);
+        }
         else if ((before.BatchSize, before.BatchMaxBytes, before.Compression, before.MessageFormat)
             != (now.BatchSize, now.BatchMaxBytes, now.Compression, now.MessageFormat)
             || (before.HttpTimeout, before.AcceptHtml) != (now.HttpTimeout, now.AcceptHtml))
             _circuit.MayBeMended(isAnotherReceiver: false);
+    }
+
+    /// <summary>Another receiver does not have what was sent to the one before: its 409 means something else.</summary>
+    void ForgetReceiver()
+    {
+        for (var i = 0; i < _failed.Count; i++) _failed[i] = _failed[i] with { Conflict = ConflictMeaning.Other };
+        for (var i = 0; i < _window.Count; i++)
+            _window[i] = _window[i] with { Batch = _window[i].Batch with { Conflict = ConflictMeaning.Other } };
+        _lanes.ForgetReceiver();
     }
 
     void Reap()
@@ -147,13 +159,15 @@ internal sealed partial class Dispatcher(
         }
     }
 
-    // Of what is under way a kill hides the answer: the receiver may have it then.
+    // Of what is under way a kill hides the answer: the receiver may have it then. What certainly did not arrive, it can't
+    // have: the next run takes every batch here for one that may have arrived.
     void Remember() => _lanes.Sent.Keep(
     [
         .. _window.Select(flight => flight.Batch.Conflict == ConflictMeaning.Denied
             ? flight.Batch with { Conflict = ConflictMeaning.Stored }
             : flight.Batch),
-        .. _failed, .. _lanes.Again,
+        .. _failed.Concat(_lanes.Again).Select(batch =>
+            batch.MayHaveArrived ? batch : batch with { Conflict = ConflictMeaning.Denied }),
     ]);
 
     TimeSpan? Fill(ForwardingSettings settings, long flushThrough, CancellationToken sendToken)

@@ -62,7 +62,10 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, bool acceptHtml,
         {
             407 => new SendResult(SendOutcome.Denied, ProxyText.PasswordWanted) with { IsReached = false },
             409 => JudgeConflict(response, batch, reason),
-            511 => new(SendOutcome.Retry, $"{WebPage.Reason} (511: somebody has to sign in to the network)"),
+            511 => new(SendOutcome.Retry, $"{WebPage.Reason} (511: somebody has to sign in to the network)")
+            {
+                IsFromElsewhere = true,
+            },
             408 or 429 or >= 500 =>
                 new SendResult(SendOutcome.Retry, reason, RetryAfter(response.Headers)) with { IsReached = true },
             413 => new(SendOutcome.TooLarge, reason),
@@ -102,7 +105,10 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, bool acceptHtml,
     static SendResult Page(HttpResponseMessage response)
     {
         var hint = "if the receiver itself answers so, set acceptHtml";
-        return new(SendOutcome.Retry, $"{WebPage.Reason} ({(int)response.StatusCode}; {hint})");
+        return new(SendOutcome.Retry, $"{WebPage.Reason} ({(int)response.StatusCode}; {hint})")
+        {
+            IsFromElsewhere = true,
+        };
     }
 
     /// <summary>The receiver knows the <c>Idempotency-Key</c>, if it may have had the batch before. One that asks to
@@ -196,7 +202,8 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, bool acceptHtml,
                 {
                     timeout.CancelAfter(Timeout.InfiniteTimeSpan);
                     if (end.IsReached(WithoutMark(bytes.AsSpan(0, length)))) break;
-                    if (read == 0 && EndsWithConnection(response)) throw new IOException("half an answer came");
+                    if (read == 0 && !end.IsBroken && EndsWithConnection(response))
+                        throw new IOException("half an answer came");
                 }
 
                 var max = kind == BodyKind.Open ? MaxBeginningBytes : MaxJsonBytes;
@@ -253,11 +260,13 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, bool acceptHtml,
     {
         JsonReaderState _state;
         int _consumed;
-        bool _isBroken;
+
+        /// <summary>It is no JSON, so it has no end.</summary>
+        public bool IsBroken { get; private set; }
 
         public bool IsReached(ReadOnlySpan<byte> body)
         {
-            if (_isBroken) return false;
+            if (IsBroken) return false;
             try
             {
                 var reader = new Utf8JsonReader(body[_consumed..], isFinalBlock: false, _state);
@@ -271,7 +280,7 @@ internal sealed class HttpAnswer(IReadOnlyList<string> secrets, bool acceptHtml,
             }
             catch (JsonException)
             {
-                _isBroken = true;
+                IsBroken = true;
             }
 
             return false;

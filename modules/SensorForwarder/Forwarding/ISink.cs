@@ -65,6 +65,9 @@ internal readonly record struct SendResult(SendOutcome Outcome, string Reason = 
     /// <summary>The receiver had the whole batch, and did not answer in time.</summary>
     public bool IsLate { get; init; }
 
+    /// <summary>The answer seems to be that of a captive portal.</summary>
+    public bool IsFromElsewhere { get; init; }
+
     /// <summary>For <see cref="SendOutcome.Denied"/>: the answer was 409, to a batch that the receiver can't have had.
     /// </summary>
     public bool IsConflict { get; init; }

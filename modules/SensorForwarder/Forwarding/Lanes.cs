@@ -313,6 +313,13 @@ internal sealed class Lanes(TelemetryBuffer buffer, BatchEncoder encoder, TimePr
         _started = true;
     }
 
+    /// <summary>Another receiver does not have the batches that are to be sent again.</summary>
+    public void ForgetReceiver()
+    {
+        foreach (var (first, batch) in _again.ToList())
+            _again[first] = batch with { Conflict = ConflictMeaning.Other };
+    }
+
     /// <summary>What was sent and not acknowledged comes first, as it was; what lies between was passed over, or is
     /// gone.
     /// </summary>

@@ -17,7 +17,8 @@ internal sealed class HealthSocket(
     static readonly TimeSpan RetryEvery = TimeSpan.FromSeconds(10);
     static readonly TimeSpan AskTimeout = TimeSpan.FromSeconds(5);
 
-    /// <summary>What the running module answers; null when no module listens on the socket.</summary>
+    /// <summary>What the running module answers, empty when it does not within 5 s; null when no module listens on the
+    /// socket.</summary>
     public static async Task<byte[]?> AskAsync(
         BootOptions boot, TimeProvider timeProvider, CancellationToken cancellationToken)
     {
@@ -27,16 +28,25 @@ internal sealed class HealthSocket(
         try
         {
             await socket.ConnectAsync(new UnixDomainSocketEndPoint(PathOf(boot)), deadline.Token);
-            await using var stream = new NetworkStream(socket);
-            using var answer = new MemoryStream();
-            await stream.CopyToAsync(answer, deadline.Token);
-            return answer.Length > 0 ? answer.ToArray() : null;
         }
-        catch (Exception exception) when (IsNoSocket(exception)
-            || (exception is OperationCanceledException && !cancellationToken.IsCancellationRequested))
+        catch (Exception exception) when (IsNoSocket(exception))
         {
             return null;
         }
+
+        using var answer = new MemoryStream();
+        try
+        {
+            await using var stream = new NetworkStream(socket);
+            await stream.CopyToAsync(answer, deadline.Token);
+        }
+        catch (Exception exception) when (exception is IOException
+            || (exception is OperationCanceledException && !cancellationToken.IsCancellationRequested))
+        {
+            return [];
+        }
+
+        return answer.ToArray();
     }
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)

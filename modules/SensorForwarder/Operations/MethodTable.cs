@@ -25,21 +25,21 @@ internal static class MethodTable
         new("ping", "Answers.", "{}"),
         new("getStatus", "Queue, storage, clock, forwarding, connection, sensors; the answer of `/status` and the "
             + "`status` section of the reported properties.",
-            """{"version":"0.1.0","epoch":"0197..","queueDepth":12,"sensorStates":{"Working":1},"""
-            + """ "sensors":{"attic":{"state":"Working"}},..}"""),
+            """{"version":"0.1.0","epoch":"0197..","queueDepth":12,"sensorStates":{"Working":1}"""
+            + ""","sensors":{"attic":{"state":"Working"}},..}"""),
         new("getSettings", "Every setting as it is in force, as the reported properties acknowledge it.",
             """{"version":7,"settings":{"batchSize":{"value":5,"ac":200,"av":7},..}}"""),
         new("validateSettings", "What would become of a patch of the desired properties, key by key; nothing is "
             + "changed. The payload is the patch.",
-            """{"valid":false,"settings":{"batchSize":{"value":50,"ac":400,"av":7,"ad":"0 is not allowed;.."}},"""
-            + """ "unknownSettings":"batchsize: there is no such setting (did you mean batchSize?)"}"""),
+            """{"valid":false,"settings":{"batchSize":{"value":50,"ac":400,"av":7,"ad":"0 is not allowed;.."}}"""
+            + ""","unknownSettings":"batchsize: there is no such setting (did you mean batchSize?)"}"""),
         new("flush", "Sends everything that waits, without waiting for full batches. 409 while paused.",
             """{"drained":true,"remaining":0}""", Timeout),
         new("pause", "Stops forwarding; sensing goes on.", "{}"),
         new("resume", "Forwards again.", "{}"),
         new("readNow", "Reads sensors now, and stores what they say. 404: there is no such sensor.",
             """{"readings":{"attic":{"time":"2026-11-24T14:20:31.123Z","quality":"good","""
-            + """ "values":{"temperature":21.43}}}}""",
+            + "\"values\":{\"temperature\":21.43}}}}",
             new MethodParameter("sensor", "string", "The name of one; all.")),
         new("getDeadLetters", "The first 100 readings that the receiver refused for good, and how many there are.",
             """{"count":1,"deadLetters":[{"id":2,"reason":"Rejected","answer":"answered 400: no","data":{..}}]}""",
@@ -51,7 +51,7 @@ internal static class MethodTable
             """{"done":true,"whole":true,"seconds":0.4}""", Timeout),
         new("doctor", "Lists buses, chips that answer, kernel channels and permissions, and the `createOptions` and "
             + "`sensors` that would work; nothing is changed.",
-            """{"user":1654,"groups":[998],"nodes":[..],"chips":[..],"sources":[..],"""
-            + """ "createOptions":{..},"sensors":{..}}"""),
+            """{"user":1654,"groups":[998],"nodes":[..],"chips":[..],"sources":[..]"""
+            + ""","createOptions":{..},"sensors":{..}}"""),
     ];
 }

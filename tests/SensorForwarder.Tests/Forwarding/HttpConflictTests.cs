@@ -81,6 +81,8 @@ public sealed class HttpConflictTests
     [InlineData(409, 10)] // it answers so to everything: nothing may be dropped
     [InlineData(403, 10)]
     [InlineData(503, 0)] // it may have had the batch all the time
+    [InlineData(0, 10)] // nobody was reached
+    [InlineData(511, 10)] // that was somebody else
     public async Task What_409_means_for_a_batch_is_known_after_a_restart(int status, int left)
     {
         using var files = new BufferFixture();
@@ -95,6 +97,30 @@ public sealed class HttpConflictTests
             await RunAsync(buffer, () => 409, run => run.Failures + run.Batches >= 3 || run.Batches >= 1);
             Assert.Equal(left, buffer.GetStatus().Depth);
         }
+    }
+
+    [Fact]
+    public async Task Another_receiver_that_answers_409_does_not_have_what_was_sent_to_the_first()
+    {
+        await using var first = await Receiver.StartAsync(context =>
+        {
+            context.Response.StatusCode = 503;
+            return Task.CompletedTask;
+        });
+        var requests = 0;
+        await using var second = await Receiver.StartAsync(context =>
+        {
+            Interlocked.Increment(ref requests);
+            context.Response.StatusCode = 409;
+            return Task.CompletedTask;
+        });
+        await using var http = await HttpFixture.RunAsync(first.Url, readings: 10);
+        var fixture = http.Forwarding;
+        await http.UntilAsync(() => fixture.Forwarder.Status.Failures >= 1);
+        fixture.Forwarder.Apply(new() { HttpEndpoint = second.Url, BatchSize = 10, UploadInterval = TimeSpan.Zero });
+        await http.UntilAsync(() => Volatile.Read(ref requests) >= 3);
+        Assert.Equal(0, fixture.Forwarder.Status.Batches);
+        Assert.Equal(10, fixture.Buffer.GetStatus().Depth);
     }
 
     [Fact]
@@ -128,7 +154,8 @@ public sealed class HttpConflictTests
         using var forwarder = new Forwarder(
             buffer, new Dictionary<SinkKind, ISink> { [SinkKind.Http] = sink },
             new BatchEncoder("pi", "module", () => buffer.Epoch), clock, new Random(1), NullLogger<Forwarder>.Instance);
-        forwarder.Apply(new() { HttpEndpoint = receiver.Url, BatchSize = 10, UploadInterval = TimeSpan.Zero });
+        var endpoint = status() == 0 ? new($"http://127.0.0.1:{FreePort.Find()}/") : receiver.Url;
+        forwarder.Apply(new() { HttpEndpoint = endpoint, BatchSize = 10, UploadInterval = TimeSpan.Zero });
         await forwarder.StartAsync(Token);
         await Until.True(() => until(forwarder.Status), clock, TimeSpan.FromSeconds(1));
         var stopping = forwarder.StopAsync(CancellationToken.None);

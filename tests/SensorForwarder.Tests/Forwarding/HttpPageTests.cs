@@ -165,6 +165,8 @@ public sealed class HttpPageTests
 
     [Theory]
     [InlineData("{\"status\":\"ok\"}", true)]
+    [InlineData("{'status': 'ok'}", true)] // no JSON, so there is nothing to wait for
+    [InlineData("{'accepted': [1]}", false)]
     [InlineData("", true)]
     [InlineData("{\"accepted\":[1,2,3],\"rejec", false)]
     [InlineData("{\"stat", false)]

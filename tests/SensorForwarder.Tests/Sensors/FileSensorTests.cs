@@ -58,6 +58,13 @@ public sealed class FileSensorTests : IDisposable
     [InlineData("0-3")]
     [InlineData("1/2")]
     [InlineData("--5")]
+    [InlineData("--5 7")]
+    [InlineData("- 5")]
+    [InlineData("\u22125")]
+    [InlineData("0x1.8 7", ",\"format\":\"hexadecimal\"")]
+    [InlineData("12G 5", ",\"format\":\"hexadecimal\"")]
+    [InlineData("-5 7", ",\"format\":\"hexadecimal\"")]
+    [InlineData("11111111111111111 5", ",\"format\":\"hexadecimal\"")]
     [InlineData("-")]
     [InlineData("ff,5", ",\"format\":\"hexadecimal\"")]
     [InlineData("-ff", ",\"format\":\"hexadecimal\"")]
@@ -83,8 +90,9 @@ public sealed class FileSensorTests : IDisposable
     [InlineData("sensor-1: 45.2", 45.2)]
     [InlineData("+.5e1.", 5)]
     [InlineData("0.52 0.58 0.59 1/389 12345", 0.52)]
-    public void A_number_may_have_a_name_and_a_unit(string content, double number) =>
-        Assert.Equal(number, Assert.Single(MeasureContent(content).Values).Value);
+    [InlineData("ADC: 0x3ff", 1023, ",\"format\":\"hexadecimal\"")]
+    public void A_number_may_have_a_name_and_a_unit(string content, double number, string options = "") =>
+        Assert.Equal(number, Assert.Single(MeasureContent(content, options).Values).Value);
 
     [Theory]
     [InlineData("")]

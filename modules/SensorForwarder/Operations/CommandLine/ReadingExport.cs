@@ -50,14 +50,12 @@ internal static class ReadingExport
         catch (Exception exception) when (
             exception is BufferUnavailableException or IOException or UnauthorizedAccessException)
         {
-            Discard(unfinished);
             if (exception is BufferUnavailableException) return Commands.Failed(exception.Message);
             return Commands.Failed(!replaces && IsTaken(path) ? Taken(path) : $"{path}: {exception.Message}");
         }
-        catch (OperationCanceledException)
+        finally
         {
-            Discard(unfinished);
-            throw;
+            Discard(unfinished); // it has its name only if something went wrong
         }
     }
 

@@ -16,9 +16,10 @@ internal static class RunningModule
     public static async Task<int> ShowHealthAsync(
         BootOptions boot, TimeProvider timeProvider, CancellationToken cancellationToken)
     {
-        if (await HealthSocket.AskAsync(boot, timeProvider, cancellationToken) is { } answer
-            && DocumentReader.Read(answer, out _) is { } health)
+        if (await HealthSocket.AskAsync(boot, timeProvider, cancellationToken) is { } answer)
         {
+            if (DocumentReader.Read(answer, out _) is not { } health)
+                return Commands.Failed("the module runs, but does not answer its health socket within 5 s");
             Console.WriteLine(health.ToJsonString());
             return (string?)health["status"] == Health.LiveStatus ? ExitCode.Ok : ExitCode.Failed;
         }

@@ -89,6 +89,10 @@ internal sealed class PowerMonitor : ISensor
         var shunt = (short)_port.ReadWord(ShuntRegister);
         var current = (short)_port.ReadWord(CurrentRegister);
         var power = _port.ReadWord(PowerRegister);
+
+        // The chip measures on while it is read: the words may be of different conversions.
+        var after = (short)_port.ReadWord(ShuntRegister);
+        if (Math.Abs((int)after) > Math.Abs((int)shunt)) shunt = after;
         var hasOverflowed = is219 ? (bus & 1) != 0 : (_port.ReadWord(MaskRegister) & 4) != 0;
         if (!IsSetUp()) throw new SensorFault(FaultReason.Invalid, "the chip was reset while it was read");
 

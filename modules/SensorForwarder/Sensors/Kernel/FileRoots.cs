@@ -30,7 +30,13 @@ internal sealed partial class FileRoots(SensorRoots roots)
         using var place = Open(path, PathOnly, out var error);
         if (place.IsInvalid) throw LeadsOutside(path) ? Outside(path) : FaultOf(error, path);
         if (!IsInside(place)) throw Outside(path);
-        if (FileStatus.Of(place) is not { IsRegularFile: true })
+        if (FileStatus.Of(place) is not { } status)
+        {
+            throw new SensorFault(
+                FaultReason.Denied, $"{path} can't be examined: the container runtime forbids statx; update it");
+        }
+
+        if (!status.IsRegularFile)
         {
             throw new SensorFault(
                 FaultReason.Denied, $"{path} is a directory, FIFO, socket or device; only regular files are read");

@@ -50,11 +50,11 @@ internal sealed partial class FileSensor(SensorSettings settings, SensorWorld wo
         try
         {
             var age = world.TimeProvider.GetUtcNow() - File.GetLastWriteTimeUtc(file);
-            var text = ReadStart(file);
+            var (text, isCut) = ReadStart(file);
             if (_maxAge > TimeSpan.Zero && age > _maxAge)
                 return Bad(FaultReason.Stale, $"{_path} was written {age.TotalSeconds:0} s ago");
             if (string.IsNullOrWhiteSpace(text)) return Bad(FaultReason.Io, $"{_path} is empty");
-            return TryFindNumber(text, out var number)
+            return TryFindNumber(text, isCut, out var number)
                 ? ValueTask.FromResult(new Measurement([new(_valueName, number)]))
                 : Bad(FaultReason.Invalid, $"{_path} holds no number such as {(_isHexadecimal ? "0x1f" : "21.5")}");
         }
@@ -83,23 +83,25 @@ internal sealed partial class FileSensor(SensorSettings settings, SensorWorld wo
         return Path.GetFullPath(path);
     }
 
-    static string ReadStart(SafeFileHandle file)
+    static (string Text, bool IsCut) ReadStart(SafeFileHandle file)
     {
         var bytes = new byte[MaxBytes];
         var length = 0;
         while (length < MaxBytes && RandomAccess.Read(file, bytes.AsSpan(length), length) is > 0 and var read)
             length += read;
-        return Encoding.ASCII.GetString(bytes, 0, length);
+        return (Encoding.UTF8.GetString(bytes, 0, length), length == MaxBytes);
     }
 
     /// <summary>Finds the first number. It counts as a whole only: not 21 of <c>21,5</c>, nor 2026 of a date.</summary>
-    bool TryFindNumber(string text, out double number)
+    bool TryFindNumber(string text, bool isCut, out double number)
     {
         number = 0;
-        var match = (_isHexadecimal ? HexadecimalNumber() : DecimalNumber()).Match(text);
+        var match = !_isHexadecimal ? DecimalNumber().Match(text)
+            : PrefixedNumber().Match(text) is { Success: true } prefixed ? prefixed
+            : HexadecimalNumber().Match(text);
         var whole = match.Groups["whole"];
         // The rest of a number that ends where reading ended is not known.
-        if (!whole.Success || (text.Length == MaxBytes && match.Index + match.Length == MaxBytes)) return false;
+        if (!whole.Success || (isCut && match.Index + match.Length == text.Length)) return false;
         if (!_isHexadecimal)
         {
             return double.TryParse(whole.ValueSpan, NumberStyles.Float, CultureInfo.InvariantCulture, out number)
@@ -113,16 +115,22 @@ internal sealed partial class FileSensor(SensorSettings settings, SensorWorld wo
     }
 
     // The first alternative is a number that nothing follows which would belong to it; the second is where something
-    // begins that should have been one.
+    // begins that should have been one. U+2212 is the minus sign of typesetters.
     [GeneratedRegex(
-        @"(?<![\w.,+-])(?:(?<whole>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?!\w|[.,:'/-]\d)"
-            + @"|[-+]?(?:\.?\d|(?:nan|inf|infinity)(?!\w)))",
+        @"(?<![\w.,+\-\u2212])(?:(?<whole>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?!\w|[.,:'/-]\d)"
+            + @"|[-+\u2212]+\s*\.?\d|\.?\d|[-+]?(?:nan|inf|infinity)(?!\w))",
         RegexOptions.CultureInvariant | RegexOptions.IgnoreCase)]
     private static partial Regex DecimalNumber();
 
+    // One with 0x is meant, whatever stands before it: in "ADC: 0x3ff" the name is no number.
     [GeneratedRegex(
-        @"(?<![\w.,+-])(?:(?:0[xX])?(?<whole>[0-9a-fA-F]{1,16})(?!\w|[.,:'/-][0-9a-fA-F])"
-            + @"|[0-9a-fA-F]+(?:[.,:'/-][0-9a-fA-F]+)+(?!\w))",
+        @"(?<![\w.,+\-\u2212])0[xX](?:(?<whole>[0-9a-fA-F]{1,16})(?!\w|[.,:'/-][0-9a-fA-F])|)",
+        RegexOptions.CultureInvariant)]
+    private static partial Regex PrefixedNumber();
+
+    [GeneratedRegex(
+        @"(?<![\w.,+\-\u2212])(?:(?<whole>[0-9a-fA-F]{1,16})(?!\w|[.,:'/-][0-9a-fA-F])"
+            + @"|[0-9a-fA-F]+(?:[.,:'/-][0-9a-fA-F]+)+(?!\w)|[-+\u2212]+\s*[0-9]|[0-9]|[0-9a-fA-F]{17})",
         RegexOptions.CultureInvariant)]
     private static partial Regex HexadecimalNumber();
 }

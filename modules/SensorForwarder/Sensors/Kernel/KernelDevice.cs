@@ -44,16 +44,17 @@ internal sealed class KernelClass(string directory, string prefix, string nameFi
     public KernelDevice Find(string name, string? parent)
     {
         var all = List();
-        var found = all.Where(device =>
-            (device.Name == name || device.Name.StartsWith($"{name}@", StringComparison.Ordinal))
-            && (parent is null || device.Parent == parent)).ToList();
+        var there = all.Where(device => parent is null || device.Parent == parent).ToList();
+        var found = there.Where(device => device.Name == name).ToList();
+        if (found.Count == 0)
+            found = there.Where(device => device.Name.StartsWith($"{name}@", StringComparison.Ordinal)).ToList();
         if (found.Count == 1) return found[0];
         var wanted = parent is null ? name : $"{name} at {parent}";
         if (found.Count > 1)
         {
             throw new SensorFault(
-                FaultReason.Ambiguous, $"there are several: {string.Join(", ", found)}; name the parent of the one "
-                    + "that is meant");
+                FaultReason.Ambiguous, $"there are several: {string.Join(", ", found)}; write its full name, or "
+                    + "name its parent");
         }
 
         throw new SensorFault(

@@ -159,8 +159,8 @@ internal sealed partial class Dispatcher(
         }
     }
 
-    // Of what is under way a kill hides the answer: the receiver may have it then. What certainly did not arrive, it can't
-    // have: the next run takes every batch here for one that may have arrived.
+    // Of what is under way a kill hides the answer: the receiver may have it then. What certainly did not arrive, it
+    // can't have: the next run takes every batch here for one that may have arrived.
     void Remember() => _lanes.Sent.Keep(
     [
         .. _window.Select(flight => flight.Batch.Conflict == ConflictMeaning.Denied

@@ -5,7 +5,7 @@ namespace EdgeSimulator.Hub;
 
 /// <summary>
 /// A loopback address whose port 8883 is this simulator's. edgeHub's port cannot be told to a module, so simulators that run side
-/// by side differ by address. A lock file holds the address also while a blackout has closed the listener.
+/// by side differ by address. A socket name holds the address also while a blackout has closed the listener.
 /// </summary>
 internal sealed class GatewayAddress : IDisposable
 {
@@ -14,9 +14,9 @@ internal sealed class GatewayAddress : IDisposable
     /// <summary>MQTT over a WebSocket; a port that as a rule only root may open.</summary>
     public const int WebSocketPort = 443;
 
-    readonly FileStream _lock;
+    readonly Socket _lock;
 
-    GatewayAddress(IPAddress address, FileStream held)
+    GatewayAddress(IPAddress address, Socket held)
     {
         Address = address;
         _lock = held;
@@ -52,12 +52,11 @@ internal sealed class GatewayAddress : IDisposable
 
     static GatewayAddress? TryReserve(IPAddress address)
     {
-        FileStream? held = null;
+        // An abstract socket name can be bound once, and is free again when the process ends, however it does.
+        var held = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         try
         {
-            held = new FileStream(
-                Path.Combine(Path.GetTempPath(), $"edge-simulator-{address}.lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite,
-                FileShare.None);
+            held.Bind(new UnixDomainSocketEndPoint($"\0edge-simulator-{address}"));
             using var probe = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
             probe.Bind(new IPEndPoint(address, Port));
             probe.Listen(1);
@@ -65,7 +64,7 @@ internal sealed class GatewayAddress : IDisposable
         }
         catch (Exception exception) when (exception is IOException or SocketException or UnauthorizedAccessException)
         {
-            held?.Dispose();
+            held.Dispose();
             return null;
         }
     }

@@ -65,6 +65,9 @@ internal sealed class Killer(int seed) : IDisposable
         var start = new ProcessStartInfo(Path.Combine(AppContext.BaseDirectory, "SensorForwarder.Tests.Victim"))
         {
             RedirectStandardError = true,
+
+            // Killed, it would leave the files of the runtime's debugging behind.
+            Environment = { ["DOTNET_EnableDiagnostics"] = "0" },
             ArgumentList =
             {
                 _fixture.Directory, pipe.GetClientHandleAsString(), childSeed.ToString(CultureInfo.InvariantCulture),

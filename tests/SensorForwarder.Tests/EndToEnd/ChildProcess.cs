@@ -74,6 +74,9 @@ internal sealed class ChildProcess : IAsyncDisposable
     {
         var start = new ProcessStartInfo(path, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
         foreach (var name in Unwanted) start.Environment.Remove(name);
+
+        // A process that is killed leaves the files of the runtime's debugging behind.
+        start.Environment["DOTNET_EnableDiagnostics"] = "0";
         foreach (var (name, value) in environment) start.Environment[name] = value;
         return new(Process.Start(start) ?? throw new InvalidOperationException($"{path} could not be started"), logLine ?? (_ => null));
     }

@@ -36,7 +36,8 @@ public sealed class World : IAsyncDisposable
         {
             var path = Path.Combine(world._directory, "settings.json");
             await File.WriteAllTextAsync(path, settings.ToJsonString(), Token);
-            world._simulator = Start(Browser.Metadata("EdgeSimulatorPath"), ["--no-module", "--settings", path, "--api", $"{world._api}"], []);
+            world._simulator = Start(Browser.Metadata("EdgeSimulatorPath"), ["--no-module", "--settings", path, "--api", $"{world._api}"],
+                new() { ["TMPDIR"] = world._directory }); // killed, it leaves its files
             world._environment = await ReadExportsAsync(world._simulator);
             world._environment["Buffer__Directory"] = Path.Combine(world._directory, "data");
             world._environment["Web__Port"] = $"{world.Port}";

@@ -156,6 +156,9 @@ catch (Exception exception) when (exception is TimeoutException or BufferUnavail
 }
 
 Log.Stopped(log, buffer.GetStatus().Depth);
-return hosted.Any(service => service is BackgroundService { ExecuteTask.IsFaulted: true })
+
+// What fails because everything stops (a port that is taken while the signal comes, say) is no crash.
+return !stop.Token.IsCancellationRequested
+    && hosted.Any(service => service is BackgroundService { ExecuteTask.IsFaulted: true })
     ? ExitCode.Crash
     : ExitCode.Ok;

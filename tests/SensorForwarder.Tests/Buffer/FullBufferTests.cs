@@ -69,20 +69,24 @@ public sealed class FullBufferTests : IDisposable
             if (i > 3) await AcknowledgeAsync(buffer, 100);
         }
 
-        Assert.Equal(1, Lines("<4>", $"The buffer has reached its {megabytes} MB: {what}"));
-        Assert.Equal(0, Lines(RoomAgain));
+        // In 1 MB a dropped piece is a large part: on a slow machine an episode can end there and begin again. Each has one
+        // line at its start and one at its end.
+        var episodes = Lines("<4>", $"The buffer has reached its {megabytes} MB: {what}");
+        Assert.InRange(episodes, 1, 3);
+        Assert.Equal(episodes - 1, Lines(RoomAgain));
         var status = buffer.GetStatus();
         Assert.Equal((StorageState.Ok, $"the buffer has reached its {megabytes} MB: {what}"), (status.Storage, status.StorageReason));
 
         await AcknowledgeAsync(buffer, buffer.GetStatus().Depth - 100);
-        await _log.Waits(RoomAgain);
+        await Until.True(() => Lines(RoomAgain) == episodes);
         Assert.Null(buffer.GetStatus().StorageReason);
         Assert.Equal(0, await FillAsync(buffer, megabytes * 10_000));
-        Assert.Equal((2, 1), (Lines("<4>", what), Lines("<6>", RoomAgain)));
+        Assert.Equal(Lines("<4>", what) - 1, Lines("<6>", RoomAgain));
+        var ended = Lines(RoomAgain);
 
         // There is twice the room: it is over before anything is sent.
         buffer.ApplyLimits(Limits(Enum.Parse<WhenFull>(whenFull), 2 * megabytes));
-        await Until.True(() => Lines(RoomAgain) == 2);
+        await Until.True(() => Lines(RoomAgain) == ended + 1);
     }
 
     public void Dispose() => _fixture.Dispose();

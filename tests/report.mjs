@@ -1,5 +1,5 @@
-// Sums up the reports of a run of tests/run: time per project, the slowest tests, coverage by folder, what was left behind
-// (a browser or a coverage tool that was killed leaves something too, so that is no failure).
+// Summarizes the reports of tests/run: time per project, the slowest tests, coverage by folder, and processes and files
+// left behind, which count as a failure.
 // The last line is "N passed, N failed"; the exit code is 1 when anything failed.
 // node tests/report.mjs FOLDER_WITH_REPORTS PROJECTS_THAT_FAILED LEFTOVERS
 import { readdirSync, readFileSync } from 'node:fs';
@@ -49,7 +49,7 @@ for (const { text } of read('.cobertura.xml').concat(read('.xml').filter(({ file
     if (!path || path.includes('/obj/') || path.startsWith('obj/')) continue;
     const name = path.includes('/') ? path.slice(0, path.indexOf('/')) : '.';
     const sum = coverage.get(name) ?? { lines: 0, hit: 0, branches: 0, taken: 0 };
-    // The lines of a class stand twice: once under its methods.
+    // The lines of a class are listed twice: the first time under its methods.
     for (const line of elements(body.slice(body.lastIndexOf('</methods>')), 'line')) {
       sum.lines++;
       if (Number(line.hits) > 0) sum.hit++;
@@ -66,8 +66,16 @@ if (coverage.size > 0) console.log('== coverage of modules/SensorForwarder by th
 for (const [name, sum] of [...coverage].sort((a, b) => a[0].localeCompare(b[0])))
   console.log(`${percent(sum.hit, sum.lines)} ${percent(sum.taken, sum.branches)}  ${name}`);
 
+// A test that hangs or crashes ends its project. The end of the project's output shows which test.
+const reported = new Set(projects.map(([, name]) => name));
+for (const { file, text } of read('.log')) {
+  const name = basename(file, '.log');
+  if (!reported.has(name)) console.log(`== ${name} ended without a report: ${text.trimEnd().split('\n').slice(-40).join('\n')}`);
+}
+
 if (leftovers) {
-  console.log(`== left behind\n${leftovers}`);
+  console.log(`== left behind, which counts as one failure\n${leftovers}`);
+  failed++;
 }
 if (Number(failedProjects) > 0 && failed === 0) failed = Number(failedProjects);
 console.log(`${passed} passed, ${failed} failed`);

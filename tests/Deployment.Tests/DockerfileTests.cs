@@ -2,7 +2,8 @@ using System.Text.RegularExpressions;
 
 namespace Deployment.Tests;
 
-/// <summary>Docker can't share a stage between files without BuildKit: what may differ between ours is written here.</summary>
+/// <summary>Without BuildKit, Dockerfiles cannot share stages, so they repeat them. Checks that they differ only where
+/// they may.</summary>
 public sealed partial class DockerfileTests
 {
     const string Module = "modules/SensorForwarder/";
@@ -10,7 +11,7 @@ public sealed partial class DockerfileTests
     static JsonNode Image { get; } = Repository.ReadJson(Module + "module.json")["image"]!;
 
     [Theory, InlineData(""), InlineData(".debug")]
-    public void The_Dockerfiles_of_a_kind_differ_in_their_values_only(string kind)
+    public void The_Dockerfiles_of_a_kind_differ_only_in_their_values(string kind)
     {
         string[] platforms = ["amd64", "arm64v8", "arm32v7"];
         var texts = platforms.Select(platform => Different().Replace(Repository.Read($"{Module}Dockerfile.{platform}{kind}"), "")).ToList();
@@ -19,7 +20,7 @@ public sealed partial class DockerfileTests
     }
 
     [Fact]
-    public void Each_platform_of_the_module_has_its_Dockerfile()
+    public void Each_platform_of_the_module_has_a_Dockerfile()
     {
         var files = Image["tag"]!["platforms"]!.AsObject().Select(p => Path.GetFileName((string)p.Value!)).Order();
         var there = Directory.GetFiles(Path.Combine(Repository.Root, Module), "Dockerfile.*").Select(Path.GetFileName).Order();
@@ -28,19 +29,19 @@ public sealed partial class DockerfileTests
     }
 
     [Fact]
-    public void The_context_of_the_image_is_the_root_of_the_repository() =>
+    public void The_build_context_is_the_repository_root() =>
         Assert.Equal(Repository.Root, Path.GetFullPath(Path.Combine(Repository.Root, Module, (string)Image["contextPath"]!)).TrimEnd('/'));
 
     [Fact]
-    public void The_repository_of_the_image_is_in_lower_case() =>
+    public void The_image_repository_is_in_lower_case() =>
         Assert.Equal("sensorforwarder", ((string)Image["repository"]!).Split('/')[^1]);
 
     [Fact]
-    public void The_version_of_the_image_is_that_of_the_build() =>
+    public void The_image_has_the_version_of_the_build() =>
         Assert.Contains($"<Version>{Image["tag"]!["version"]}</Version>", Repository.Read("Directory.Build.props"), StringComparison.Ordinal);
 
     [Theory, InlineData("amd64"), InlineData("arm64v8"), InlineData("arm32v7"), InlineData("amd64.debug")]
-    public void An_image_runs_as_nobody_special_and_gets_signals_itself(string platform)
+    public void An_image_runs_without_root_and_receives_signals_directly(string platform)
     {
         var lines = Repository.Read($"{Module}Dockerfile.{platform}").Split('\n');
         Assert.Contains("USER 1654", lines);
@@ -48,7 +49,7 @@ public sealed partial class DockerfileTests
         Assert.Contains("EXPOSE 9600", lines);
         var entryPoint = Assert.Single(lines, line => line.StartsWith("ENTRYPOINT [\"", StringComparison.Ordinal));
 
-        // There is no shell in the image: the binary asks itself.
+        // The image has no shell, so the health check runs the module's own binary.
         var check = entryPoint.Replace("ENTRYPOINT [", "CMD [", StringComparison.Ordinal).Replace("]", ", \"--health\"]", StringComparison.Ordinal);
         Assert.Single(lines, line => line.StartsWith("HEALTHCHECK ", StringComparison.Ordinal) && line.EndsWith(check, StringComparison.Ordinal));
     }

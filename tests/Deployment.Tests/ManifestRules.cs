@@ -3,8 +3,9 @@ using System.Text.RegularExpressions;
 namespace Deployment.Tests;
 
 /// <summary>
-/// What IoT Hub, the az command and edgeAgent refuse in a manifest: the rules of azure-iot-edgeagent-deployment-1.1.json
-/// and azure-iot-edgehub-deployment-1.2.json (azure-iot-cli-extension, azext_iot/assets) and the limits of twins.
+/// Rules that IoT Hub, the az command and edgeAgent enforce on a manifest: those of
+/// azure-iot-edgeagent-deployment-1.1.json and azure-iot-edgehub-deployment-1.2.json (azure-iot-cli-extension,
+/// azext_iot/assets), and the limits of twins.
 /// </summary>
 static partial class ManifestRules
 {
@@ -15,7 +16,7 @@ static partial class ManifestRules
         ["version", "type", "status", "restartPolicy", "imagePullPolicy", "env", "settings", "startupOrder"];
     static readonly string[] EdgeAgentKeys = ["version", "type", "imagePullPolicy", "env", "settings"];
 
-    /// <summary>One sentence for each rule that is broken.</summary>
+    /// <summary>One message for each violated rule.</summary>
     public static IEnumerable<string> Violations(JsonObject manifest)
     {
         if (manifest["modulesContent"] is not JsonObject content) return ["modulesContent is missing"];
@@ -30,12 +31,12 @@ static partial class ManifestRules
     static IEnumerable<string> AgentViolations(JsonObject agent)
     {
         foreach (var v in OnlyKeys(agent, "$edgeAgent", "schemaVersion", "runtime", "systemModules", "modules")) yield return v;
-        // startupOrder needs 1.1.
+        // startupOrder requires schema version 1.1.
         if ((string?)agent["schemaVersion"] != "1.1") yield return $"$edgeAgent schemaVersion is {agent["schemaVersion"]}, not 1.1";
         if ((string?)agent["runtime"]?["type"] != "docker") yield return "runtime.type is not docker";
         if (agent["systemModules"] is not JsonObject system || system["edgeAgent"] is not JsonObject edgeAgent || system["edgeHub"] is not JsonObject edgeHub)
         {
-            yield return "systemModules lacks edgeAgent or edgeHub";
+            yield return "systemModules has no edgeAgent or no edgeHub";
             yield break;
         }
 
@@ -44,9 +45,9 @@ static partial class ManifestRules
         foreach (var v in ModuleViolations("edgeHub", edgeHub)) yield return v;
         foreach (var (name, module) in agent["modules"] as JsonObject ?? [])
         {
-            if (!ModuleName().IsMatch(name)) yield return $"'{name}' is no name for a module";
+            if (!ModuleName().IsMatch(name)) yield return $"'{name}' is not a valid module name";
             foreach (var v in ModuleViolations(name, module!.AsObject())) yield return v;
-            // edgeHub has to be there first, else the first minutes are spent on a refused port.
+            // If edgeHub starts later, the module's connection attempts are refused for the first minutes.
             if (((long?)module["startupOrder"] ?? uint.MaxValue) <= ((long?)edgeHub["startupOrder"] ?? uint.MaxValue))
                 yield return $"{name} starts no later than edgeHub";
         }
@@ -66,7 +67,7 @@ static partial class ManifestRules
     {
         foreach (var (key, entry) in module["env"] as JsonObject ?? [])
         {
-            if (!EnvironmentName().IsMatch(key)) yield return $"{name}: '{key}' is no name for a variable; use __ instead of a dot";
+            if (!EnvironmentName().IsMatch(key)) yield return $"{name}: '{key}' is not a valid variable name; use __ instead of a dot";
             if (entry is not JsonObject { Count: 1 } pair || pair["value"] is not JsonValue) yield return $"{name}: env {key} has no value";
         }
     }
@@ -77,7 +78,7 @@ static partial class ManifestRules
         return settings.Where(p => p.Key.StartsWith("createOptions", StringComparison.Ordinal) && ((string)p.Value!).Length > 512)
             .Select(p => $"{name}: {p.Key} has more than 512 characters")
             .Concat(settings.Where(p => p.Key != "image" && !CreateOptionsKey().IsMatch(p.Key)).Select(p => $"{name}: unknown key {p.Key} in settings"))
-            .Concat(settings.Where(p => Unexpanded().IsMatch(p.Value!.ToJsonString())).Select(p => $"{name}: a placeholder is left in {p.Key}"));
+            .Concat(settings.Where(p => Unexpanded().IsMatch(p.Value!.ToJsonString())).Select(p => $"{name}: unresolved placeholder in {p.Key}"));
     }
 
     static IEnumerable<string> HubViolations(JsonObject hub, JsonObject modules)
@@ -88,7 +89,7 @@ static partial class ManifestRules
             yield return v;
         foreach (var (name, value) in hub["routes"] as JsonObject ?? [])
         {
-            if (!RouteName().IsMatch(name)) yield return $"'{name}' is no name for a route";
+            if (!RouteName().IsMatch(name)) yield return $"'{name}' is not a valid route name";
             var text = value is JsonObject entry ? (string?)entry["route"] : (string?)value;
             if (value is JsonObject route)
             {
@@ -97,7 +98,7 @@ static partial class ManifestRules
                 if ((long?)route["timeToLiveSecs"] is < 0 or > uint.MaxValue) yield return $"route {name}: timeToLiveSecs is out of range";
             }
 
-            if (RouteText().Match(text ?? "") is not { Success: true } match) yield return $"route {name} is no route: {text}";
+            if (RouteText().Match(text ?? "") is not { Success: true } match) yield return $"route {name} is invalid: {text}";
             else if (match.Groups["module"] is { Success: true } module && !modules.ContainsKey(module.Value))
                 yield return $"route {name} names the module {module.Value}, which is not in the manifest";
         }
@@ -106,7 +107,7 @@ static partial class ManifestRules
     static IEnumerable<string> TwinViolations(string module, JsonNode? content, JsonObject agent)
     {
         if (content?["properties.desired"] is not JsonObject desired) return [$"{module} has no properties.desired"];
-        return Keys(desired).Where(key => !TwinKey().IsMatch(key)).Select(key => $"{module}: '{key}' is no name for a twin property")
+        return Keys(desired).Where(key => !TwinKey().IsMatch(key)).Select(key => $"{module}: '{key}' is not a valid twin property name")
             .Concat(Depth(desired) > MaxTwinDepth ? [$"{module}: desired properties are nested more than {MaxTwinDepth} deep"] : [])
             .Concat(desired.ToJsonString().Length > MaxTwinBytes ? [$"{module}: desired properties are larger than 32 KB"] : [])
             .Concat(agent["modules"] is JsonObject modules && !modules.ContainsKey(module) ? [$"{module} has a twin but no module"] : []);
@@ -124,7 +125,7 @@ static partial class ManifestRules
     static IEnumerable<string> NotIn(string name, JsonObject map, string key, params string[] allowed) =>
         allowed.Contains((string?)map[key]) ? [] : [$"{name}: {key} is '{map[key]}', not one of {string.Join(", ", allowed)}"];
 
-    // iotedgedev wants \w only, IoT Hub would take a hyphen, too.
+    // iotedgedev accepts only \w, IoT Hub also a hyphen.
     [GeneratedRegex("^[a-zA-Z0-9][a-zA-Z0-9_]*[a-zA-Z0-9]$")]
     private static partial Regex ModuleName();
 

@@ -2,7 +2,7 @@ using System.Reflection;
 
 namespace Deployment.Tests;
 
-/// <summary>The files of this repository that deployment tools read.</summary>
+/// <summary>Reads files of this repository.</summary>
 static class Repository
 {
     public static string Root { get; } =
@@ -12,7 +12,7 @@ static class Repository
 
     public static JsonObject ReadJson(string path) => JsonNode.Parse(Read(path))!.AsObject();
 
-    /// <summary>What <c>.env</c> holds when <c>.env.template</c> was copied as it is.</summary>
+    /// <summary>The variables of <c>.env.template</c>.</summary>
     public static Dictionary<string, string> Environment() => Read(".env.template").Split('\n')
         .Where(line => line.Contains('=', StringComparison.Ordinal) && !line.StartsWith('#'))
         .Select(line => line.Split('=', 2))

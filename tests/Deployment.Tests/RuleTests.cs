@@ -1,6 +1,6 @@
 namespace Deployment.Tests;
 
-/// <summary>The rules find what is wrong: one change to a good manifest, one sentence about it.</summary>
+/// <summary>Tests of the rules themselves: each change to a valid manifest must cause the expected message.</summary>
 public sealed class RuleTests
 {
     const string Agent = "$edgeAgent/properties.desired";
@@ -14,18 +14,18 @@ public sealed class RuleTests
     [InlineData($"{Module}/status", "null", "status")]
     [InlineData($"{Module}/startupOrder", "-1", "startupOrder")]
     [InlineData($"{Module}/startupOrder", "0", "no later than edgeHub")]
-    [InlineData($"{Module}/env", """{"Web.Port":{"value":1}}""", "no name for a variable")]
+    [InlineData($"{Module}/env", """{"Web.Port":{"value":1}}""", "not a valid variable name")]
     [InlineData($"{Module}/env", """{"Web__Port":9600}""", "has no value")]
     [InlineData($"{Module}/settings/image", "\"\"", "no image")]
-    [InlineData($"{Module}/settings/image", "\"${REGISTRY}/x\"", "placeholder is left")]
-    [InlineData($"{Agent}/modules/sensor-forwarder!", "{}", "no name for a module")]
+    [InlineData($"{Module}/settings/image", "\"${REGISTRY}/x\"", "unresolved placeholder")]
+    [InlineData($"{Agent}/modules/sensor-forwarder!", "{}", "not a valid module name")]
     [InlineData($"{Hub}/schemaVersion", "\"1.4\"", "schemaVersion")]
-    [InlineData($"{Hub}/routes/a.b", "\"FROM /* INTO $upstream\"", "no name for a route")]
+    [InlineData($"{Hub}/routes/a.b", "\"FROM /* INTO $upstream\"", "not a valid route name")]
     [InlineData($"{Hub}/routes/live/priority", "10", "priority")]
-    [InlineData($"{Hub}/routes/live/route", "\"FROM /messages/modules/SensorForwarder/outputs/live\"", "is no route")]
+    [InlineData($"{Hub}/routes/live/route", "\"FROM /messages/modules/SensorForwarder/outputs/live\"", "is invalid")]
     [InlineData($"{Hub}/routes/live/route", "\"FROM /messages/modules/Other/outputs/live INTO $upstream\"", "not in the manifest")]
     [InlineData($"{Hub}/storeAndForwardConfiguration/storeLimits", "{}", "unknown key storeLimits")]
-    [InlineData("SensorForwarder/properties.desired/a.b", "1", "no name for a twin property")]
+    [InlineData("SensorForwarder/properties.desired/a.b", "1", "not a valid twin property name")]
     [InlineData("SensorForwarder/properties.desired/a", """{"b":{"c":{"d":{"e":{"f":{"g":{"h":{"i":{"j":{}}}}}}}}}}""", "nested")]
     [InlineData("Other", """{"properties.desired":{}}""", "no module")]
     public void A_wrong_manifest_is_refused_with_the_reason(string path, string json, string expected)
@@ -40,18 +40,18 @@ public sealed class RuleTests
     [Theory]
     [InlineData("""{"HostConfig":{"GroupAdd":["1"],"Tmpfs":{}},"Volumes":{}}""", "Volumes HostConfig.GroupAdd HostConfig.Tmpfs")]
     [InlineData("""{"HostConfig":{"Binds":["/a:/b"]}}""", "")]
-    public void What_iotedgehubdev_drops_is_known(string createOptions, string expected) =>
+    public void Keys_that_iotedgehubdev_ignores_are_found(string createOptions, string expected) =>
         Assert.Equal(expected, string.Join(' ', Hubdev.Dropped(JsonNode.Parse(createOptions)!.AsObject())));
 
     [Theory]
     [InlineData("""{"HostConfig":{"Devices":[{"PathOnHost":"/dev/a","PathInContainer":"/dev/a"}]}}""", "Devices: CgroupPermissions is missing")]
     [InlineData("""{"HostConfig":{"LogConfig":{"Type":"json-file"}}}""", "LogConfig: Config is missing")]
     [InlineData("""{"Healthcheck":{"Test":["CMD","x"],"Interval":1,"Timeout":1,"Retries":1}}""", "Healthcheck: StartPeriod is missing")]
-    public void Where_iotedgehubdev_fails_is_known(string createOptions, string expected) =>
+    public void Missing_keys_that_break_iotedgehubdev_are_found(string createOptions, string expected) =>
         Assert.Equal([expected], Hubdev.Failures(JsonNode.Parse(createOptions)!.AsObject()));
 
     [Fact]
-    public void Long_createOptions_are_cut_and_joined_again()
+    public void Long_createOptions_are_split_and_joined()
     {
         var options = new JsonObject { ["Labels"] = new JsonObject { ["a"] = new string('x', 1200) } };
         const string Text = """{"modulesContent":{"$edgeAgent":{"properties.desired":{"systemModules":{},"modules":{"M":{"settings":{"createOptions":HERE}}}}}}}""";
@@ -62,6 +62,6 @@ public sealed class RuleTests
     }
 
     [Theory, InlineData("$A/${A}/${B}/$edgeAgent", "1/1/${B}/$edgeAgent")]
-    public void Variables_that_are_not_known_are_left_alone(string text, string expected) =>
+    public void Unknown_variables_are_not_expanded(string text, string expected) =>
         Assert.Equal(expected, Template.ExpandVariables(text, new Dictionary<string, string> { ["A"] = "1" }));
 }

@@ -10,12 +10,12 @@ static partial class Template
 {
     const int MaxPieceChars = 512;
 
-    /// <summary>The tool gives up at more than 8 pieces.</summary>
+    /// <summary>iotedgedev fails with more than 8 pieces.</summary>
     const int MaxPieces = 8;
 
     /// <param name="text">The template.</param>
     /// <param name="platform">As in module.json: <c>amd64</c>, <c>arm64v8</c>, <c>arm32v7</c>.</param>
-    /// <param name="environment">What <c>.env</c> holds.</param>
+    /// <param name="environment">The variables of <c>.env</c>.</param>
     public static JsonObject Expand(string text, string platform, IReadOnlyDictionary<string, string> environment)
     {
         var withImages = ModulePlaceholder().Replace(text, match => Image(match, platform, environment));
@@ -25,11 +25,11 @@ static partial class Template
         return manifest;
     }
 
-    /// <summary>Unknown names stay as they are, like Python's os.path.expandvars leaves them.</summary>
+    /// <summary>Expands variables like Python's os.path.expandvars: unknown names stay unchanged.</summary>
     public static string ExpandVariables(string text, IReadOnlyDictionary<string, string> environment) =>
         Variable().Replace(text, match => environment.GetValueOrDefault(match.Groups["name"].Value, match.Value));
 
-    /// <summary>The pieces put together again, as edgeAgent and iotedgehubdev read them.</summary>
+    /// <summary>Joins the pieces of createOptions, as edgeAgent and iotedgehubdev do.</summary>
     public static JsonObject JoinCreateOptions(JsonObject settings)
     {
         var pieces = settings.Where(p => p.Key.StartsWith("createOptions", StringComparison.Ordinal)).OrderBy(p => p.Key, StringComparer.Ordinal);
@@ -57,7 +57,7 @@ static partial class Template
     {
         var text = settings["createOptions"]!.ToJsonString();
         var pieces = text.Chunk(MaxPieceChars).Select(piece => new string(piece)).ToList();
-        Assert.True(pieces.Count <= MaxPieces, $"createOptions has {text.Length} characters; iotedgedev takes {MaxPieces * MaxPieceChars}");
+        Assert.True(pieces.Count <= MaxPieces, $"createOptions has {text.Length} characters; the limit is {MaxPieces * MaxPieceChars}");
         settings.Remove("createOptions");
         for (var i = 0; i < pieces.Count; i++) settings[i == 0 ? "createOptions" : $"createOptions{i:00}"] = pieces[i];
     }

@@ -4,7 +4,8 @@ using SensorForwarder.Forwarding;
 
 namespace Deployment.Tests;
 
-/// <summary>Each template, expanded with <c>.env.template</c> as it stands, is what IoT Hub, edgeAgent and the module take.</summary>
+/// <summary>Each template, expanded with <c>.env.template</c>, is valid for IoT Hub, edgeAgent and the
+/// module.</summary>
 public sealed partial class TemplateTests
 {
     const string Pi = "deployment.template.json";
@@ -15,18 +16,18 @@ public sealed partial class TemplateTests
         new MatrixTheoryData<string, string>([Pi, Debug], ["amd64", "arm64v8", "arm32v7"]);
 
     [Theory, MemberData(nameof(Manifests))]
-    public void A_template_expands_to_a_manifest_that_breaks_no_rule(string file, string platform) =>
+    public void A_template_expands_to_a_valid_manifest(string file, string platform) =>
         Assert.Empty(ManifestRules.Violations(Expand(file, platform)));
 
     [Theory, MemberData(nameof(Manifests))]
-    public void The_image_is_that_of_the_platform(string file, string platform)
+    public void The_image_matches_the_platform(string file, string platform)
     {
         var image = (string)Module(Expand(file, platform), "SensorForwarder")["settings"]!["image"]!;
         Assert.Equal($"myregistry.azurecr.io/sensorforwarder:0.1.0-{platform}{(file == Debug ? ".debug" : "")}", image);
     }
 
     [Theory, InlineData(Pi), InlineData(Debug), InlineData(Layered)]
-    public void Every_placeholder_is_in_the_environment_template(string file)
+    public void Every_placeholder_is_defined_in_the_environment_template(string file)
     {
         var names = Placeholder().Matches(Repository.Read(file) + Repository.Read("modules/SensorForwarder/module.json"))
             .Select(match => match.Groups[1].Value).Where(name => name != "MODULES");
@@ -41,7 +42,7 @@ public sealed partial class TemplateTests
     }
 
     [Theory, InlineData(Pi), InlineData(Debug), InlineData(Layered), InlineData(".env.template")]
-    public void No_secret_stands_in_a_template(string file) => Assert.Empty(Secrets(Repository.Read(file)));
+    public void No_template_contains_a_secret(string file) => Assert.Empty(Secrets(Repository.Read(file)));
 
     [Theory]
     [InlineData("\"password\": \"${CONTAINER_REGISTRY_PASSWORD}\"", 0)]
@@ -49,13 +50,13 @@ public sealed partial class TemplateTests
     [InlineData("CONTAINER_REGISTRY_PASSWORD=hunter2", 1)]
     [InlineData("\"value\": \"HostName=h;DeviceId=d;SharedAccessKey=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"", 1)]
     [InlineData("\"Http__Authorization\": { \"value\": \"Bearer abc\" }", 1)]
-    public void A_secret_would_be_found(string text, int expected) => Assert.Equal(expected, Secrets(text).Count());
+    public void A_secret_in_a_template_is_detected(string text, int expected) => Assert.Equal(expected, Secrets(text).Count());
 
     [Theory, InlineData(Pi), InlineData(Debug)]
-    public void The_module_takes_every_setting(string file) => AssertAccepted(Desired(Expand(file, "arm64v8")));
+    public void The_module_accepts_every_setting(string file) => AssertAccepted(Desired(Expand(file, "arm64v8")));
 
     [Fact]
-    public void The_layers_change_what_they_name_and_leave_the_rest()
+    public void Layers_change_only_the_properties_that_they_name()
     {
         var desired = Desired(Expand(Pi, "arm64v8"));
         var layer = Expand(Layered, "arm64v8");
@@ -64,7 +65,7 @@ public sealed partial class TemplateTests
         Assert.Contains(content, p => p.Key.StartsWith("properties.desired.sensors.", StringComparison.Ordinal));
         foreach (var (path, value) in content)
         {
-            // The whole "properties.desired" in a layer would replace what is below.
+            // A layer with the whole "properties.desired" would replace the layers below.
             Assert.StartsWith("properties.desired.", path, StringComparison.Ordinal);
             var keys = path.Split('.')[2..];
             var parent = keys[..^1].Aggregate(desired, (map, key) => map[key]!.AsObject());
@@ -77,7 +78,7 @@ public sealed partial class TemplateTests
     }
 
     [Fact]
-    public void Each_output_of_the_module_has_a_route_and_live_goes_first()
+    public void Each_output_of_the_module_has_a_route_and_live_has_priority()
     {
         var routes = Expand(Pi, "arm64v8")["modulesContent"]!["$edgeHub"]!["properties.desired"]!["routes"]!.AsObject();
         Assert.Equal(
@@ -86,7 +87,7 @@ public sealed partial class TemplateTests
     }
 
     [Fact]
-    public void The_module_runs_without_rights_that_it_does_not_need()
+    public void The_module_has_only_the_rights_that_it_needs()
     {
         var options = Options(Expand(Pi, "arm64v8"), "SensorForwarder");
         var host = options["HostConfig"]!.AsObject();
@@ -100,7 +101,7 @@ public sealed partial class TemplateTests
     }
 
     [Theory, InlineData(Pi), InlineData(Debug)]
-    public void Every_container_has_a_bound_for_its_log(string file)
+    public void Every_container_limits_its_log(string file)
     {
         foreach (var module in (string[])["edgeAgent", "edgeHub", "SensorForwarder"])
         {
@@ -111,14 +112,20 @@ public sealed partial class TemplateTests
     }
 
     [Theory, InlineData("edgeHub", "/iotedge/storage"), InlineData("SensorForwarder", "/data")]
-    public void What_must_outlive_a_container_is_on_a_volume(string module, string folder)
+    public void Data_that_must_outlive_a_container_is_on_a_volume(string module, string folder)
     {
         var mounts = Options(Expand(Pi, "arm64v8"), module)["HostConfig"]!["Mounts"]!.AsArray();
         Assert.Contains(mounts, mount => (string)mount!["Target"]! == folder && (string)mount["Type"]! == "volume");
     }
 
     [Fact]
-    public void EdgeHub_keeps_what_it_acknowledged_for_a_month()
+    public void EdgeHub_keeps_acknowledged_messages_while_the_cloud_refuses_connections() => Assert.Equal(
+        "false",
+        (string?)Expand(Pi, "arm64v8")["modulesContent"]!["$edgeAgent"]!["properties.desired"]!["systemModules"]!["edgeHub"]!
+            ["env"]!["TrackDeviceState"]!["value"]);
+
+    [Fact]
+    public void EdgeHub_keeps_acknowledged_messages_for_a_month()
     {
         const long month = 30 * 24 * 3600;
         var hub = Expand(Pi, "arm64v8")["modulesContent"]!["$edgeHub"]!["properties.desired"]!;
@@ -127,7 +134,7 @@ public sealed partial class TemplateTests
     }
 
     [Fact]
-    public void Iotedgehubdev_runs_the_debug_manifest_as_it_stands()
+    public void Iotedgehubdev_runs_the_debug_manifest_unchanged()
     {
         var manifest = Expand(Debug, "amd64");
         foreach (var module in (string[])["edgeHub", "SensorForwarder"])
@@ -135,7 +142,7 @@ public sealed partial class TemplateTests
             var options = Options(manifest, module);
             Assert.Empty(Hubdev.Failures(options));
             Assert.Empty(Hubdev.Dropped(options));
-            // A developer's machine has none, and docker-compose would not start.
+            // docker-compose does not start with devices that a developer's machine does not have.
             Assert.Null(options["HostConfig"]!["Devices"]);
         }
 
@@ -144,7 +151,7 @@ public sealed partial class TemplateTests
     }
 
     [Fact]
-    public void Iotedgehubdev_starts_the_manifest_of_the_Pi_without_what_only_a_Pi_needs()
+    public void Iotedgehubdev_runs_the_Pi_manifest_without_the_options_for_a_Pi()
     {
         var options = Options(Expand(Pi, "amd64"), "SensorForwarder");
         Assert.Empty(Hubdev.Failures(options));
@@ -168,7 +175,7 @@ public sealed partial class TemplateTests
     {
         var parser = new SettingsParser(
             new Settings { Forwarding = new() { Sink = SinkKind.IotHub } }, hasIdentity: true,
-            new(new(new("/proc", "/sys", "/tmp"), TimeProvider.System)), new(null, new Dictionary<string, string>()));
+            new(SensorForwarder.Module.SensorKinds, new(new("/proc", "/sys", "/tmp"), TimeProvider.System)), new(null, new Dictionary<string, string>()));
         var parsed = parser.Parse(desired, []);
         Assert.All(parsed.Verdicts, verdict => Assert.Null(verdict.Error));
         Assert.Empty(parsed.UnknownKeys);
@@ -179,7 +186,8 @@ public sealed partial class TemplateTests
     [GeneratedRegex(@"\$\{(\w+)[.}]")]
     private static partial Regex Placeholder();
 
-    // A value after a name that means a secret, unless it is a placeholder or nothing at all; keys as IoT Hub makes them.
+    // Matches a value after the name of a secret, unless it is a placeholder or empty, and keys as generated by IoT
+    // Hub.
     [GeneratedRegex(
         """(password|authorization|secret|token|sharedaccesskey)\w*"?[ \t]*[:=][ \t]*(\{[ \t]*"value"[ \t]*:[ \t]*)?(?!"?\$\{)(?!"")"?[^\s"{,]+|[A-Za-z0-9+/]{43}=""",
         RegexOptions.IgnoreCase)]

@@ -1,4 +1,4 @@
-// What a module does with its hub, by Microsoft's own client. The same for both ways of learning who it is, and over both transports.
+// Tests of the simulator with Microsoft's own client. The same for both identity sources and both transports.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import device from 'azure-iot-device';
@@ -18,7 +18,7 @@ export function conversation(title, transport, { options, expectedVariables }) {
       Object.assign(process.env, simulator.environment);
       client = await ModuleClient.fromEnvironment(transport);
       client.on('error', error => console.error(`the client reports: ${error.message}`));
-      // Options that are set later forget the CA.
+      // setOptions replaces earlier options, so the CA has to be included in every call.
       client.setOptions({ ca: await simulator.trustBundle(), modelId });
       await client.open();
     });
@@ -57,7 +57,7 @@ export function conversation(title, transport, { options, expectedVariables }) {
       assert.deepEqual(ids, ids.toSorted((left, right) => left - right));
     });
 
-    test('the twin is got, a desired patch is pushed, a reported patch is taken', async () => {
+    test('the twin can be read, a desired patch is pushed, a reported patch is accepted', async () => {
       const twin = await client.getTwin();
       assert.equal(twin.properties.desired.batchSize, 5);
       assert.equal((await simulator.twin()).modelId, modelId);
@@ -68,7 +68,7 @@ export function conversation(title, transport, { options, expectedVariables }) {
           resolve(patch);
         }
       }));
-      // The subscription comes with the listener; a patch from before it would not come twice.
+      // The listener above starts the subscription. A patch sent before it is active is lost, so patches are repeated.
       while (twin.properties.desired.batchSize !== 7) {
         await simulator.patchDesired({ batchSize: 7 });
         await Promise.race([pushed, new Promise(resolve => setTimeout(resolve, 200))]);
@@ -85,7 +85,7 @@ export function conversation(title, transport, { options, expectedVariables }) {
       client.onMethod('ping', (request, response) => response.send(201, { heard: request.payload }, error => assert.ifError(error)));
       let answer;
       while (!answer) {
-        // The client says when it has a handler, not when it has subscribed.
+        // The client does not report when its subscription is active, so the call is repeated until then.
         answer = await simulator.invoke('ping', { hello: [1] }).catch(error => assert.match(error.message, /404/));
       }
 
@@ -103,9 +103,9 @@ export function conversation(title, transport, { options, expectedVariables }) {
       await client.complete(message);
     });
 
-    test('a token is renewed by connecting anew, and nothing is lost', async () => {
+    test('a token is renewed by reconnecting, and nothing is lost', async () => {
       const connections = simulator.count(/module connected/);
-      // Valid for 10 s, renewed after 1 s: at once, and again and again. The client forgets the CA when other options are set.
+      // Valid for 10 s with a margin of 9 s: the client renews the token every second.
       const ca = await simulator.trustBundle();
       client.setOptions({ ca, tokenRenewal: { tokenValidTimeInSeconds: 10, tokenRenewalMarginInSeconds: 9 } });
       let sent = 1000;
@@ -120,7 +120,7 @@ export function conversation(title, transport, { options, expectedVariables }) {
       assert.equal(epochs[0].maxId, sent - 1);
     });
 
-    test('a cut connection is made anew, and what was in flight arrives', async () => {
+    test('after a connection reset the client reconnects, and messages in flight arrive', async () => {
       const before = await simulator.report();
       const connections = simulator.count(/module connected/);
       const sending = Array.from({ length: 20 }, (_, index) => client.sendOutputEvent('live', batch(5001 + index, 5001 + index)));

@@ -1,9 +1,11 @@
-// Starts the built simulator without a module, and talks to its cloud side.
+// Starts the built simulator without a module, and calls its REST API.
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { get } from 'node:http';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
@@ -19,19 +21,22 @@ export class Simulator {
   #waiting = [];
   #url;
 
-  /** What a module gets into its environment. */
+  /** The module's environment variables, as printed by the simulator. */
   environment = {};
 
   static async start(...options) {
     if (!existsSync(executable)) {
-      throw new Error(`there is no '${executable}': build it first (dotnet build), or name it in EDGE_SIMULATOR`);
+      throw new Error(`'${executable}' not found: build it (dotnet build), or set EDGE_SIMULATOR to its path`);
     }
 
     const simulator = new Simulator();
     const port = await freePort();
     simulator.#url = `http://127.0.0.1:${port}`;
+    // A killed process leaves its temporary files and the runtime's diagnostic files behind.
+    const temporary = mkdtempSync(join(tmpdir(), 'conformance-'));
     simulator.#process = spawn(
-      executable, ['--no-module', '--api', port, '--device', deviceId, '--module-id', moduleId, ...options]);
+      executable, ['--no-module', '--api', port, '--device', deviceId, '--module-id', moduleId, ...options],
+      { env: { ...process.env, TMPDIR: temporary, DOTNET_EnableDiagnostics: '0' } });
     createInterface(simulator.#process.stdout).on('line', line => {
       const [, name, value] = /^export (\w+)='(.*)'$/.exec(line) ?? [];
       if (name) {
@@ -41,28 +46,31 @@ export class Simulator {
     });
     createInterface(simulator.#process.stderr).on('line', line => simulator.#heard(line));
     simulator.#process.on('exit', code => simulator.#heard(`the simulator exited with code ${code}`));
-    process.on('exit', () => simulator.#process.kill('SIGKILL'));
-    await simulator.line(/no module is started/);
-    await simulator.#until(() => 'Web__Port' in simulator.environment, 'the last variable');
+    process.on('exit', () => {
+      simulator.#process.kill('SIGKILL');
+      rmSync(temporary, { recursive: true, force: true, maxRetries: 3 });
+    });
+    await simulator.line(/no module started/);
+    await simulator.#until(() => 'Web__Port' in simulator.environment, 'the variable Web__Port');
     return simulator;
   }
 
-  /** The log so far, for what a test has to say when it fails. */
+  /** The log so far, for error messages. */
   get log() {
     return this.#log.join('\n');
   }
 
-  /** How many lines match. */
+  /** Number of log lines that match. */
   count(pattern) {
     return this.#log.filter(line => pattern.test(line)).length;
   }
 
-  /** Waits until so many lines match. The test runner's time limit is the patience. */
+  /** Waits until the given number of lines match, limited only by the test runner's timeout. */
   async line(pattern, times = 1) {
     await this.#until(() => this.count(pattern) >= times, pattern);
   }
 
-  /** The CA that a module is to trust, from where its environment says. */
+  /** The CA that the module has to trust, from the source that its environment names. */
   async trustBundle() {
     const { EdgeModuleCACertificateFile: file, IOTEDGE_WORKLOADURI: workload } = this.environment;
     if (file) {
@@ -102,7 +110,7 @@ export class Simulator {
     return await this.#request('POST', '/api/v1/messages', { inputName, data });
   }
 
-  /** Ends it in order, or else: the second signal does not wait for readings, the last one for nothing. */
+  /** Stops the simulator: SIGTERM ends it gracefully, the second SIGTERM aborts the wait for readings, then SIGKILL. */
   async stop() {
     const ended = new Promise(resolve => this.#process.on('exit', resolve));
     for (const signal of ['SIGTERM', 'SIGTERM', 'SIGKILL']) {
@@ -111,7 +119,7 @@ export class Simulator {
       }
 
       this.#process.kill(signal);
-      // A second signal counts from one second after the first.
+      // The simulator ignores a second signal within one second of the first.
       await Promise.race([ended, new Promise(resolve => setTimeout(resolve, 1500))]);
     }
   }
@@ -119,7 +127,7 @@ export class Simulator {
   async #until(condition, what) {
     while (!condition()) {
       if (this.#process.exitCode !== null) {
-        throw new Error(`${what} has not come:\n${this.log}`);
+        throw new Error(`the simulator exited before ${what} appeared:\n${this.log}`);
       }
 
       await new Promise(resolve => this.#waiting.push(resolve));

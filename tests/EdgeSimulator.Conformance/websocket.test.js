@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import mqtt from 'azure-iot-device-mqtt';
 import { conversation } from './conversation.js';
 
-// The port is 443 and nothing else; not everybody may open it.
+// MQTT over WebSocket always uses port 443, which not every user may open.
 const problem = await new Promise(resolve => {
   const server = createServer();
   server.on('error', error => resolve(error.code === 'EADDRINUSE' ? undefined : error.message));

@@ -3,8 +3,8 @@ using System.Runtime.InteropServices;
 using EdgeSimulator.Runs;
 using Spectre.Console;
 
-// The first Ctrl+C or SIGTERM ends the run in order, a second one at once. Some parents (timeout, for one) signal the process
-// and then its group, so what comes within a second is still the first one.
+// The first Ctrl+C or SIGTERM ends the run gracefully, the second aborts it. timeout(1), for one, signals the process
+// and then its group, so further signals within one second count as the first.
 var firstSignal = 0L;
 using var stop = new CancellationTokenSource();
 using var abort = new CancellationTokenSource();
@@ -19,18 +19,18 @@ if (command.Errors.Count > 0)
         await Console.Error.WriteLineAsync(error.Message);
     }
 
-    await Console.Error.WriteLineAsync("--help explains all options.");
+    await Console.Error.WriteLineAsync("Use --help for a list of all options.");
     return 2;
 }
 
-// Signals are handled above; the command line library would end the process two seconds after the first one.
+// Signals are handled above. By default, System.CommandLine ends the process two seconds after the first one.
 return await command.InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = null });
 
 async Task<int> RunAsync(RunOptions options)
 {
     try
     {
-        // Without a module, stdout is for the environment alone, so that a shell can evaluate it.
+        // Without a module, only the environment is written to stdout, so that a shell can evaluate it.
         var output = options.ModulePath is null ? Console.Error : Console.Out;
         var isTerminal = !Console.IsOutputRedirected && options.ModulePath is not null && AnsiConsole.Profile.Capabilities.Ansi;
         var console = isTerminal ? AnsiConsole.Console : null;

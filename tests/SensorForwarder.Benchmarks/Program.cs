@@ -4,27 +4,28 @@ using SensorForwarder.Benchmarks;
 using SensorForwarder.Benchmarks.Buffer;
 using SensorForwarder.Benchmarks.EdgeHub;
 using SensorForwarder.Benchmarks.Forwarding;
+using SensorForwarder.Benchmarks.Intake;
 using SensorForwarder.Benchmarks.Main;
 using SensorForwarder.Benchmarks.Operations;
 using SensorForwarder.Benchmarks.Sensors;
 
-// The other sides of some of them, which start them so.
+// Helper processes that some benchmarks start.
 if (args is ["--puback-server", var place]) return await PubackServer.RunAsync(place);
 
 if (args is ["--forward-latency", var quiet, var receiver]) return await LatencyRun.RunAsync(quiet, receiver);
 
-// Every benchmark there is, in the order of the report.
+// All benchmarks, in the order of the report.
 IReadOnlyList<Benchmark> benchmarks =
 [
-    EndToEnd.Benchmark, .. Footprint.All, .. BufferBenchmarks.All, MqttThroughput.Benchmark, .. ForwardBenchmarks.All, .. SensorLoad.All,
+    EndToEnd.Benchmark, .. Footprint.All, .. BufferBenchmarks.All, .. VolumeBenchmarks.All, HttpIntakeRate.Benchmark, MqttThroughput.Benchmark, .. ForwardBenchmarks.All, .. SensorLoad.All,
     EdgeToCommit.Benchmark, WebPages.Benchmark,
 ];
 
 const string Usage = """
     Usage: dotnet run -c Release --project tests/SensorForwarder.Benchmarks -- [--only NAME ...] [--json FILE]
-      --only NAME ...  only the rows of these names; a name that ends in '*' takes all that begin so
-      --json FILE      also writes a flat map of name to number
-      --list           only names them
+      --only NAME ...  run only these rows; a trailing '*' matches any suffix
+      --json FILE      also write the results as a flat map of name to number
+      --list           list all names and exit
     """;
 
 var only = new List<string>();
@@ -43,7 +44,7 @@ for (var i = 0; i < args.Length; i++)
             foreach (var name in benchmarks.SelectMany(benchmark => benchmark.Names)) Console.WriteLine(name);
             return 0;
         default:
-            Console.Error.WriteLine($"'{args[i]}' is not understood.\n{Usage}");
+            Console.Error.WriteLine($"Unknown argument '{args[i]}'.\n{Usage}");
             return 2;
     }
 }
@@ -54,7 +55,7 @@ bool IsWanted(string name) => only.Count == 0 || only.Any(pattern => pattern.End
 
 if (only.FirstOrDefault(pattern => !benchmarks.Any(b => b.Names.Any(name => IsWanted(name) && (name == pattern || pattern.EndsWith('*'))))) is { } unknown)
 {
-    Console.Error.WriteLine($"--only: there is no '{unknown}'; --list names them all.");
+    Console.Error.WriteLine($"--only: unknown name '{unknown}'; --list shows all names.");
     return 2;
 }
 

@@ -1,19 +1,24 @@
+using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using System.Reflection;
 
 namespace SensorForwarder.Benchmarks;
 
-/// <summary>What several benchmarks need of the machine and of this build.</summary>
+/// <summary>Paths, ports and system counters that several benchmarks use.</summary>
 internal static class Surroundings
 {
-    /// <summary>The module's program. The environment variable SENSORFORWARDER_MODULE names another build of it: the native one.</summary>
+    /// <summary>The module's executable. SENSORFORWARDER_MODULE selects another build, such as the native
+    /// one.</summary>
     public static string ModulePath { get; } = Environment.GetEnvironmentVariable("SENSORFORWARDER_MODULE") ?? PathOf("ModulePath");
 
-    /// <summary>Which build that is, for the report: what the framework compiles while it runs is slower and larger.</summary>
+    /// <summary>The kind of build, for the report: a JIT build is slower and larger than a native one.</summary>
     public static string ModuleBuild { get; } = File.Exists(ModulePath + ".dll") ? "JIT build" : "native build";
 
-    /// <summary>A path that the project file noted.</summary>
+    /// <summary>An older build for comparison in the same run, from SENSORFORWARDER_BASELINE. Null: none.</summary>
+    public static string? BaselinePath { get; } = Environment.GetEnvironmentVariable("SENSORFORWARDER_BASELINE");
+
+    /// <summary>A path from the assembly metadata in the project file.</summary>
     public static string PathOf(string key) => Assembly.GetExecutingAssembly()
         .GetCustomAttributes<AssemblyMetadataAttribute>()
         .First(attribute => attribute.Key == key).Value!;
@@ -24,6 +29,12 @@ internal static class Surroundings
         listener.Start();
         return ((IPEndPoint)listener.LocalEndpoint).Port;
     }
+
+    /// <summary>Bytes that this process has caused to be written to devices, including pages not yet flushed.</summary>
+    public static long WrittenBytes() => File.ReadLines("/proc/self/io")
+        .Where(line => line.StartsWith("write_bytes:", StringComparison.Ordinal))
+        .Select(line => long.Parse(line.AsSpan("write_bytes:".Length), CultureInfo.InvariantCulture))
+        .Single();
 
     public static double Median(IEnumerable<double> values)
     {

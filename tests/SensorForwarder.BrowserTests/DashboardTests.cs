@@ -2,7 +2,7 @@ using Microsoft.Playwright;
 
 namespace SensorForwarder.BrowserTests;
 
-/// <summary>The page as somebody on site sees it.</summary>
+/// <summary>The module's page in a browser: content, live updates, outages, layout and accessibility.</summary>
 public sealed class DashboardTests(Browser browser) : IAsyncLifetime
 {
     World _world = null!;
@@ -30,14 +30,14 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
         if (_world is not null) await _world.DisposeAsync();
     }
 
-    static void Say(string text) => TestContext.Current.TestOutputHelper?.WriteLine(text);
+    static void Report(string text) => TestContext.Current.TestOutputHelper?.WriteLine(text);
 
     [Fact]
-    public async Task It_loads_without_a_complaint_and_asks_nobody_else()
+    public async Task It_loads_without_errors_and_without_other_servers()
     {
         await using var watched = await browser.OpenAsync(_world.Url);
         await watched.UntilAsync("#link-state", "Connected");
-        await watched.UntilAsync("#sensor-list", "Attic <b>north</b>"); // text stays text
+        await watched.UntilAsync("#sensor-list", "Attic <b>north</b>"); // Not interpreted as HTML.
         await watched.UntilAsync("#sensor-list .tag", "failing");
         await watched.UntilAsync("#refused", "Refused: maxInFlightBatches: 900 is not allowed");
         await watched.UntilAsync("#refused", "batchsize: there is no such setting (did you mean batchSize?)");
@@ -51,7 +51,7 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task It_shows_new_values_by_itself()
+    public async Task It_updates_values_automatically()
     {
         await using var watched = await browser.OpenAsync(_world.Url);
         var card = watched.Page.Locator("[data-sensor=cellar]");
@@ -67,7 +67,7 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_blackout_and_its_end_show()
+    public async Task The_page_shows_a_blackout_and_its_end()
     {
         await using var watched = await browser.OpenAsync(_world.Url);
         await watched.UntilAsync("#link-state", "Connected");
@@ -75,7 +75,7 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
         var began = clock.GetTimestamp();
         await _world.FaultAsync("blackout", true);
         await watched.UntilAsync("#link-state", "No connection");
-        Say($"the blackout shows after {clock.GetElapsedTime(began).TotalSeconds:0.0} s");
+        Report($"the blackout shows after {clock.GetElapsedTime(began).TotalSeconds:0.0} s");
         await watched.UntilAsync("#banner", "readings wait safely on the volume");
         Assert.Equal("bad", await watched.Page.Locator("#banner").GetAttributeAsync("data-state"));
         await watched.KeepAsync("blackout");
@@ -83,12 +83,12 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
         began = clock.GetTimestamp();
         await _world.FaultAsync("blackout", false);
         await watched.UntilAsync("#link-state", "Connected");
-        Say($"its end shows after {clock.GetElapsedTime(began).TotalSeconds:0.0} s, with the back-off of the connection in it");
+        Report($"its end shows after {clock.GetElapsedTime(began).TotalSeconds:0.0} s, including back-off");
         Assert.Empty(watched.Complaints);
     }
 
     [Fact]
-    public async Task A_module_that_is_gone_is_said_to_be_and_comes_back_by_itself()
+    public async Task The_page_reports_a_stopped_module_and_reconnects_automatically()
     {
         await using var watched = await browser.OpenAsync(_world.Url);
         await _world.StopModuleAsync();
@@ -100,7 +100,7 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_module_that_goes_silent_without_an_end_of_its_connections_is_said_to_be_and_comes_back_by_itself()
+    public async Task The_page_reports_a_module_that_hangs_and_reconnects_automatically()
     {
         await using var watched = await browser.OpenAsync(_world.Url);
         await watched.UntilAsync("#link-state", "Connected");
@@ -114,7 +114,7 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task One_page_too_many_says_so_and_shows_what_is_all_the_same()
+    public async Task A_page_beyond_the_limit_says_so_and_still_shows_the_status()
     {
         const int MaxStreams = 8;
         await using var watched = await browser.OpenAsync(_world.Url);
@@ -124,7 +124,7 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
         var others = new List<Stream>();
         for (var i = 0; i < 600 && others.Count < MaxStreams; i++)
         {
-            // The place of the page may be taken a moment longer.
+            // The page's own stream may still count for a moment.
             var answer = await http.GetAsync("api/stream", HttpCompletionOption.ResponseHeadersRead, TestContext.Current.CancellationToken);
             if (answer.IsSuccessStatusCode) others.Add(await answer.Content.ReadAsStreamAsync(TestContext.Current.CancellationToken));
             else await watched.Page.WaitForTimeoutAsync(100);
@@ -140,9 +140,10 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task What_changes_each_second_is_not_read_out_again_and_again()
+    public async Task Screen_readers_do_not_announce_changes_of_every_second()
     {
         await using var watched = await browser.OpenAsync(_world.Url);
+        await watched.UntilAsync("#link-state", "Connected"); // At first, the starting module is not connected.
         await _world.FaultAsync("blackout", true);
         await watched.UntilAsync("#banner-title", "No connection");
         await watched.UntilAsync("#banner-text", "readings wait safely on the volume");
@@ -169,7 +170,7 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
     [InlineData(768, ColorScheme.Light)]
     [InlineData(1280, ColorScheme.Dark)]
     [InlineData(1920, ColorScheme.Light)]
-    public async Task Nothing_is_cut_off_and_axe_finds_nothing(int width, ColorScheme scheme)
+    public async Task Nothing_is_cut_off_and_axe_finds_no_violation(int width, ColorScheme scheme)
     {
         await using var watched = await browser.OpenAsync(_world.Url, width, 900, scheme, isTouched: width < 500);
         await watched.UntilAsync("#link-state", "Connected");
@@ -179,7 +180,7 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_keyboard_reaches_everything_that_scrolls_or_leads_on()
+    public async Task A_keyboard_reaches_everything_that_scrolls_or_is_a_link()
     {
         await using var watched = await browser.OpenAsync(_world.Url);
         await watched.UntilAsync("#sensor-list > li:first-child", "boiler");
@@ -188,7 +189,7 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
         {
             await watched.Page.Keyboard.PressAsync("Tab");
             reached.Add(await watched.Page.EvaluateAsync<string>("document.activeElement.id || document.activeElement.ariaLabel || document.activeElement.className || document.activeElement.value || document.activeElement.textContent"));
-            // Of a choice the part that is seen has the outline.
+            // The outline of a radio button is on its visible label.
             Assert.NotEqual("none", await watched.Page.EvaluateAsync<string>("getComputedStyle(document.activeElement.type === 'radio' ? document.activeElement.nextElementSibling : document.activeElement).outlineStyle"));
             if (i == 0)
             {
@@ -207,7 +208,7 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task The_focus_stays_where_it_is_when_the_sensors_change_their_order()
+    public async Task The_focus_stays_when_the_order_of_sensors_changes()
     {
         await using var watched = await browser.OpenAsync(_world.Url);
         var button = watched.Page.GetByRole(AriaRole.Button, new() { Name = "History of cellar" });
@@ -217,7 +218,7 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task What_is_not_well_is_said_in_words()
+    public async Task Problems_are_described_in_words()
     {
         await using var watched = await browser.OpenAsync(_world.Url);
         await watched.UntilAsync("#link-state", "Connected");
@@ -247,14 +248,51 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
             text => Assert.StartsWith("! ", text, StringComparison.Ordinal),
             text => Assert.StartsWith("bad The receiver answers with an error: answered 401: who are you?. ", text, StringComparison.Ordinal),
             text => Assert.StartsWith("wait No sensor is configured: ", text, StringComparison.Ordinal),
-            text => Assert.StartsWith("wait Some settings are not taken: 2 are refused", text, StringComparison.Ordinal),
-            text => Assert.StartsWith("wait Some readings were refused for good: The receiver will not take 3", text, StringComparison.Ordinal),
+            text => Assert.StartsWith("wait Some settings are not in force: 2 are refused", text, StringComparison.Ordinal),
+            text => Assert.StartsWith("wait Some readings were refused permanently: The receiver refused 3", text, StringComparison.Ordinal),
             text => Assert.Equal("1 min 0 s", text),
             text => Assert.Equal("2 min 0 s", text),
             text => Assert.Equal("1 h 0 min", text),
             text => Assert.Equal("1 d 0 h", text),
             text => Assert.Equal("1 min 1 s", text));
         Assert.Empty(watched.Complaints);
+    }
+
+    [Theory]
+    [InlineData(1024)]
+    [InlineData(1280)]
+    [InlineData(1920)]
+    public async Task The_cards_at_the_top_have_no_large_gaps(int width)
+    {
+        // The gap between two rows is at most one and a half lines.
+        const string Gaps = """
+            () => [...document.querySelectorAll('.tiles > .card')].map((card) => {
+              const parts = [...card.querySelectorAll('h2, h3, p, dt, dd, tr, .meter')].filter((part) => part.offsetHeight)
+                .map((part) => part.getBoundingClientRect()).sort((a, b) => a.top - b.top);
+              const end = card.getBoundingClientRect().bottom - parseFloat(getComputedStyle(card).paddingBottom);
+              return Math.max(...parts.map((part, i) => (i + 1 < parts.length ? parts[i + 1].top : end) - part.bottom));
+            })
+            """;
+        await using var watched = await browser.OpenAsync(_world.Url, width);
+        await watched.UntilAsync("#link-state", "Connected");
+        var gaps = await watched.Page.EvaluateAsync<double[]>(Gaps);
+        Assert.Equal(3, gaps.Length);
+        Assert.All(gaps, gap => Assert.InRange(gap, -50, 36));
+    }
+
+    [Fact]
+    public async Task The_page_shows_what_edgeHub_lost_and_what_was_sent_again()
+    {
+        await using var watched = await browser.OpenAsync(_world.Url);
+        await watched.Page.EvaluateAsync("""
+            () => {
+              const upstream = { handedOver: 12, handedOverSince: latest.now, lostMessages: 3, returnedReadings: 60 };
+              show({ ...latest, queue: { ...latest.queue, depth: 7 }, link: { ...latest.link, custody: 'cloud', delivered: 5000, upstream } });
+            }
+            """);
+        Assert.Equal(
+            "wait here 7 handed over to edgeHub 12, the first 0 s ago delivered to the cloud 5,000 lost by edgeHub 3 messages; 60 readings sent again",
+            string.Join(' ', (await watched.TextAsync("#custody")).Split('\n', StringSplitOptions.RemoveEmptyEntries)));
     }
 
     [Fact]
@@ -277,7 +315,7 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_page_of_another_version_of_the_module_loads_itself_again_once()
+    public async Task A_page_of_another_version_of_the_module_reloads_once()
     {
         await using var watched = await browser.OpenAsync(_world.Url);
         await watched.Page.EvaluateAsync("[document.body.id, latest] = ['old', { ...latest, version: '0.0.1' }]");
@@ -288,14 +326,14 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Readers_are_told_what_the_lines_and_states_mean()
+    public async Task Screen_readers_get_descriptions_of_charts_and_states()
     {
         await using var watched = await browser.OpenAsync(_world.Url);
         await watched.UntilAsync("#link-state", "Connected");
         await watched.Page.Locator(".spark path").First.WaitForAsync(new() { State = WaitForSelectorState.Attached });
         await watched.Page.GetByRole(AriaRole.Img, new() { NameRegex = new("last .* minutes: .* to ") }).First.WaitForAsync(new() { State = WaitForSelectorState.Attached });
         await watched.Page.GetByRole(AriaRole.Status).WaitForAsync();
-        await watched.Page.GetByRole(AriaRole.Meter, new() { Name = "Share of the buffer that is used" }).WaitForAsync();
+        await watched.Page.GetByRole(AriaRole.Meter, new() { Name = "Used share of the buffer" }).WaitForAsync();
         Assert.Equal("en", await watched.Page.EvaluateAsync<string>("document.documentElement.lang"));
     }
 }

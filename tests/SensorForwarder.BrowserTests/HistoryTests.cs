@@ -3,7 +3,7 @@ using Microsoft.Playwright;
 
 namespace SensorForwarder.BrowserTests;
 
-/// <summary>The history on the page, while there is no network and readings wait in the buffer.</summary>
+/// <summary>The history on the page, without network, so that the readings wait in the buffer.</summary>
 public sealed class HistoryTests(Browser browser) : IAsyncLifetime
 {
     World _world = null!;
@@ -27,7 +27,7 @@ public sealed class HistoryTests(Browser browser) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_keyboard_chooses_sensor_value_and_time_and_the_chart_and_a_table_show_it()
+    public async Task Sensor_value_and_time_can_be_selected_by_keyboard_for_chart_and_table()
     {
         await using var watched = await OpenInBlackoutAsync(1280, ColorScheme.Light);
         var page = watched.Page;
@@ -53,7 +53,7 @@ public sealed class HistoryTests(Browser browser) : IAsyncLifetime
 
         await page.GetByText("The same as a table").PressAsync("Enter");
         Assert.Equal(12, await page.Locator("#history-rows tr").CountAsync());
-        // A row in whose time the sensor was not read, on a busy machine, says so.
+        // On a busy machine, some rows may have no readings, so only one number is required.
         var cells = await page.Locator("#history-rows tr td:last-child").AllInnerTextsAsync();
         Assert.Contains(cells, cell => double.TryParse(cell, NumberStyles.Float, CultureInfo.InvariantCulture, out _));
         await page.GetByRole(AriaRole.Combobox, new() { NameRegex = new("^Sensor") }).WaitForAsync();
@@ -62,7 +62,7 @@ public sealed class HistoryTests(Browser browser) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task The_chosen_value_comes_back_after_a_moment_in_which_the_sensor_has_none()
+    public async Task The_selected_value_is_restored_after_the_sensor_had_no_values()
     {
         await using var watched = await OpenInBlackoutAsync(1280, ColorScheme.Light);
         var page = watched.Page;
@@ -73,23 +73,23 @@ public sealed class HistoryTests(Browser browser) : IAsyncLifetime
         await UntilChartAsync(page, "Chart: cellar, humidity");
         Assert.Equal(["", "humidity"], await page.EvaluateAsync<string[]>("""
             () => {
-              // A page that opened before the first reading has the names from the buffer.
+              // As on a page opened before the first reading, which knows the names only from the buffer.
               view.names.clear();
-              const failing = { sensors: latest.sensors.map((sensor) => ({ ...sensor, values: null })) };
+              const failing = { ...latest, sensors: latest.sensors.map((sensor) => ({ ...sensor, values: null })) };
               return [failing, latest].map((now) => { offerChoices(now); return byId('history-value').value; });
             }
             """));
     }
 
     [Fact]
-    public async Task No_gap_is_drawn_where_not_everything_was_read_and_a_note_says_so()
+    public async Task No_gap_is_drawn_where_readings_were_skipped_and_a_note_says_so()
     {
         await using var watched = await OpenInBlackoutAsync(1280, ColorScheme.Light);
         var page = watched.Page;
         await page.GetByRole(AriaRole.Button, new() { Name = "History of cellar" }).PressAsync("Enter");
         await UntilChartAsync(page, "Chart: cellar, temperature");
         await watched.UntilAsync("#history-summary", "°C to ");
-        // Five points a minute apart, an hour without any, five points; read as a whole, and in part.
+        // Five points a minute apart, an hour without points, five points; read completely and partly.
         var told = await page.EvaluateAsync<string[]>("""
             () => [false, true].map((isPartlyRead) => {
               const start = Date.parse('2020-01-01T10:00:00Z');
@@ -104,15 +104,15 @@ public sealed class HistoryTests(Browser browser) : IAsyncLifetime
             })
             """);
         Assert.EndsWith("1 gap, the longest of 1 h 0 min. 1 drawn. ", told[0], StringComparison.Ordinal);
-        Assert.Contains("no gaps in what was read. 0 drawn. There is so much that of each piece of the time only the beginning was read", told[1], StringComparison.Ordinal);
+        Assert.Contains("no gaps in what was read. 0 drawn. There are so many readings that only the beginning of each interval was read", told[1], StringComparison.Ordinal);
     }
 
     [Fact]
-    public async Task Where_the_buffer_has_a_gap_the_page_shows_its_own_values_if_it_has_some()
+    public async Task The_page_fills_gaps_of_the_buffer_with_its_own_values()
     {
         await using var watched = await browser.OpenAsync(_world.Url);
 
-        // Of an hour, in minutes. The buffer has a backlog that waits while what is new goes first.
+        // Pieces of one hour, in minutes. The buffer holds a backlog while new readings are sent first.
         const string Take = """
             ([buffer, own]) => {
               const to = 36e5;
@@ -130,11 +130,11 @@ public sealed class HistoryTests(Browser browser) : IAsyncLifetime
             }
             """;
         Task<string> TakeAsync(double[][] buffer, double[][] own) => watched.Page.EvaluateAsync<string>(Take, new[] { buffer, own });
-        Assert.Equal("1-60,true", await TakeAsync([[10, 30]], [[0, 60]])); // before and behind the backlog
-        Assert.Equal("0-60,true", await TakeAsync([[0, 20], [40, 60]], [[0, 60]])); // between two
-        Assert.Equal("0-20 40-60,false", await TakeAsync([[0, 20], [40, 60]], [[0, 20], [40, 60]])); // it was not read
+        Assert.Equal("1-60,true", await TakeAsync([[10, 30]], [[0, 60]])); // before and after the backlog
+        Assert.Equal("0-60,true", await TakeAsync([[0, 20], [40, 60]], [[0, 60]])); // between two backlogs
+        Assert.Equal("0-20 40-60,false", await TakeAsync([[0, 20], [40, 60]], [[0, 20], [40, 60]])); // the sensor was not read
         Assert.Equal("0-20 30-60,true", await TakeAsync([[0, 20]], [[0, 20], [30, 60]]));
-        Assert.Equal("5-30 31-60,true", await TakeAsync([[10, 30], [31, 60]], [[5, 30], [31.5, 60]])); // a short one is none less for them
+        Assert.Equal("5-30 31-60,true", await TakeAsync([[10, 30], [31, 60]], [[5, 30], [31.5, 60]])); // a short gap without own values stays a gap
         Assert.Equal("0-60,false", await TakeAsync([[0, 60]], [[0, 60]]));
         Assert.Equal("1-60,true", await TakeAsync([], [[0, 60]]));
     }
@@ -142,7 +142,7 @@ public sealed class HistoryTests(Browser browser) : IAsyncLifetime
     [Theory]
     [InlineData(320, ColorScheme.Dark)]
     [InlineData(1280, ColorScheme.Light)]
-    public async Task A_gap_shows_and_the_chart_fits_and_axe_finds_nothing(int width, ColorScheme scheme)
+    public async Task A_gap_is_shown_the_chart_fits_and_axe_finds_no_violation(int width, ColorScheme scheme)
     {
         await using (var before = await OpenInBlackoutAsync(width, scheme)) await before.Page.WaitForTimeoutAsync(4000);
         await _world.StopModuleAsync();
@@ -154,7 +154,7 @@ public sealed class HistoryTests(Browser browser) : IAsyncLifetime
         await page.GetByRole(AriaRole.Button, new() { Name = "History of cellar" }).ClickAsync();
         await page.GetByText("All", new() { Exact = true }).ClickAsync();
         await page.Locator("#chart .gap").First.WaitForAsync();
-        // A busy machine may add a gap of its own.
+        // On a busy machine there may be further gaps.
         await page.Locator("#history-summary").Filter(new() { HasTextRegex = new(@"[1-9]\d* gaps?, the longest of ") }).WaitForAsync();
         await page.Locator("#chart").HoverAsync();
         Assert.Contains("°C", await watched.TextAsync("#history-at"), StringComparison.Ordinal);
@@ -163,14 +163,14 @@ public sealed class HistoryTests(Browser browser) : IAsyncLifetime
         await watched.CheckAsync(width);
     }
 
-    /// <summary>The settings come from the hub first.</summary>
+    /// <summary>Opens the page, and starts the blackout once the settings have arrived from the hub.</summary>
     async Task<WatchedPage> OpenInBlackoutAsync(int width, ColorScheme scheme)
     {
         var watched = await browser.OpenAsync(_world.Url, width, 900, scheme, isTouched: width < 500);
         await watched.UntilAsync("#sensor-list", "cellar");
         await _world.FaultAsync("blackout", true);
         await watched.UntilAsync("#link-state", "No connection");
-        // What is asked for all of the time is not asked for again at once: a few readings of each sensor have to be there.
+        // The history of all time is cached for a while, so wait until each sensor has a few readings.
         await watched.Page.Locator("#depth").Filter(new() { HasTextRegex = new(@"^\d\d") }).WaitForAsync();
         return watched;
     }

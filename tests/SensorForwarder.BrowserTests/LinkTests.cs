@@ -2,7 +2,7 @@ using Microsoft.Playwright;
 
 namespace SensorForwarder.BrowserTests;
 
-/// <summary>Why readings wait though nothing is broken here, as somebody on site sees it.</summary>
+/// <summary>How the page explains readings that are held back although the module itself works.</summary>
 public sealed class LinkTests(Browser browser)
 {
     static JsonObject Settings(int dailyMessageLimit) => new()
@@ -20,15 +20,15 @@ public sealed class LinkTests(Browser browser)
     };
 
     [Fact]
-    public async Task The_messages_of_the_day_and_until_when_readings_wait_for_them_are_told_in_words()
+    public async Task The_daily_message_limit_and_the_end_of_the_wait_are_described_in_words()
     {
         await using var world = await World.StartAsync(Settings(dailyMessageLimit: 10));
         await using var watched = await browser.OpenAsync(world.Url, 320, 900, ColorScheme.Dark, isTouched: true);
         await watched.UntilAsync("#link-held", "held back until");
         Assert.Matches(@"messages today\s+\d+ of 10", await watched.TextAsync("#link"));
-        await watched.UntilAsync("#banner-title", "The limit of the day holds readings back");
+        await watched.UntilAsync("#banner-title", "The daily limit holds readings back");
 
-        // Both lanes have a column.
+        // The table has a column for each lane.
         var lanes = watched.Page.GetByRole(AriaRole.Table, new() { Name = "Lanes" });
         Assert.Equal(["new", "backlog"], await lanes.GetByRole(AriaRole.Columnheader).AllInnerTextsAsync());
         await lanes.GetByRole(AriaRole.Row, new() { NameRegex = new(@"^last accepted .* s ago") }).WaitForAsync();
@@ -37,15 +37,16 @@ public sealed class LinkTests(Browser browser)
     }
 
     [Fact]
-    public async Task An_edgeHub_that_has_no_cloud_is_told_with_what_waits_in_it()
+    public async Task An_edgeHub_without_cloud_is_shown_with_its_queued_messages()
     {
         await using var world = await World.StartAsync(Settings(dailyMessageLimit: 0));
         await using var watched = await browser.OpenAsync(world.Url);
         await watched.UntilAsync("#link-state", "Connected");
         await world.FaultAsync("upstreamOffline", true);
-        await watched.UntilAsync("#banner-title", "edgeHub does not get through to the cloud");
-        await watched.UntilAsync("#link-held", "edgeHub has got nothing to the cloud for ");
+        await watched.UntilAsync("#banner-title", "edgeHub does not reach the cloud");
+        await watched.UntilAsync("#link-held", "edgeHub has delivered nothing to the cloud for ");
         Assert.Matches(@"waiting in edgeHub\s+[1-9]", await watched.TextAsync("#link"));
+        Assert.Matches(@"wait here\s+\d[\s\S]*handed over to edgeHub\s+[1-9][\s\S]*delivered to the cloud\s+\d", await watched.TextAsync("#custody"));
         await watched.KeepAsync("upstream-1280-light");
         await watched.CheckAsync(1280);
         await world.FaultAsync("upstreamOffline", false);

@@ -3,7 +3,7 @@ using Microsoft.Playwright;
 
 namespace SensorForwarder.BrowserTests;
 
-/// <summary>A page of the module in a browser.</summary>
+/// <summary>The module's page in a browser. Records console messages and requests.</summary>
 public sealed class WatchedPage : IAsyncDisposable
 {
     readonly IBrowserContext _context;
@@ -23,10 +23,10 @@ public sealed class WatchedPage : IAsyncDisposable
 
     public IPage Page { get; }
 
-    /// <summary>Errors and warnings of the console, and exceptions.</summary>
+    /// <summary>Console errors and warnings, and unhandled exceptions.</summary>
     public IReadOnlyList<string> Complaints => Copy(_complaints);
 
-    /// <summary>Every URL that was asked for.</summary>
+    /// <summary>The URLs of all requests.</summary>
     public IReadOnlyList<string> Requests => Copy(_requests);
 
     public static async Task<WatchedPage> OpenAsync(IBrowserContext context, Uri url)
@@ -38,17 +38,18 @@ public sealed class WatchedPage : IAsyncDisposable
         return watched;
     }
 
-    /// <summary>Waits until an element has a text.</summary>
+    /// <summary>Waits until an element contains the text.</summary>
     public async Task UntilAsync(string selector, string text) =>
         await Page.Locator(selector).Filter(new() { HasText = text }).First.WaitForAsync();
 
     public Task<string> TextAsync(string selector) => Page.Locator(selector).InnerTextAsync();
 
-    /// <summary>Keeps a picture of the whole page.</summary>
+    /// <summary>Saves a screenshot.</summary>
     public Task KeepAsync(string name, bool isWhole = true) =>
         Page.ScreenshotAsync(new() { Path = Path.Combine(Browser.Artifacts, $"{name}.png"), FullPage = isWhole });
 
-    /// <summary>Nothing is wider than the window, axe finds nothing, and the console has no complaint.</summary>
+    /// <summary>Asserts that the page fits the window's width, that axe finds no violation, and that there are no
+    /// console errors or warnings.</summary>
     public async Task CheckAsync(int width)
     {
         Assert.Equal(width, await Page.EvaluateAsync<int>("document.documentElement.scrollWidth"));

@@ -1,28 +1,26 @@
 using System.Diagnostics;
-using System.Net;
 using System.Net.Http.Json;
-using System.Net.Sockets;
 using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.BrowserTests;
 
-/// <summary>The simulator with its hub, and the module connected to it; both as processes.</summary>
+/// <summary>Runs the simulator and a module connected to it, both as processes.</summary>
 public sealed class World : IAsyncDisposable
 {
     readonly string _directory = Directory.CreateTempSubdirectory("browser-").FullName;
-    readonly int _api = FreePort();
+    readonly int _api = FreePort.Find();
     readonly HttpClient _http;
     Process? _simulator;
     Process? _module;
     Dictionary<string, string> _environment = [];
 
-    // What the module has logged: until it was up, and after that.
+    // The module's log: until it listens, and after that.
     readonly List<string> _log = [];
     Task<string> _logEnd = Task.FromResult("");
 
     World() => _http = new() { BaseAddress = new($"http://127.0.0.1:{_api}") };
 
-    public int Port { get; } = FreePort();
+    public int Port { get; } = FreePort.Find();
 
     public Uri Url => new($"http://127.0.0.1:{Port}/");
 
@@ -36,8 +34,9 @@ public sealed class World : IAsyncDisposable
         {
             var path = Path.Combine(world._directory, "settings.json");
             await File.WriteAllTextAsync(path, settings.ToJsonString(), Token);
-            world._simulator = Start(Browser.Metadata("EdgeSimulatorPath"), ["--no-module", "--settings", path, "--api", $"{world._api}"],
-                new() { ["TMPDIR"] = world._directory }); // killed, it leaves its files
+            world._simulator = world.Start(
+                Browser.Metadata("EdgeSimulatorPath"),
+                ["--no-module", "--settings", path, "--api", $"{world._api}"], []);
             world._environment = await ReadExportsAsync(world._simulator);
             world._environment["Buffer__Directory"] = Path.Combine(world._directory, "data");
             world._environment["Web__Port"] = $"{world.Port}";
@@ -63,7 +62,7 @@ public sealed class World : IAsyncDisposable
             return;
         }
 
-        throw new InvalidOperationException("the module ended");
+        throw new InvalidOperationException($"the module exited: {string.Join('\n', _log)}");
     }
 
     public async Task StopModuleAsync()
@@ -73,7 +72,8 @@ public sealed class World : IAsyncDisposable
         await CheckLogAsync();
     }
 
-    /// <summary>Lets the module stand still with its connections open, as a gateway does whose cable is pulled, or go on.</summary>
+    /// <summary>Suspends the module with its connections open, as if its network cable was unplugged, or resumes
+    /// it.</summary>
     public async Task HoldModuleAsync(bool isHeld)
     {
         using var kill = Process.Start("kill", [isHeld ? "-STOP" : "-CONT", $"{_module!.Id}"]);
@@ -81,7 +81,7 @@ public sealed class World : IAsyncDisposable
         Assert.Equal(0, kill.ExitCode);
     }
 
-    /// <summary>Breaks or mends something, as the simulator names it.</summary>
+    /// <summary>Turns one of the simulator's faults on or off.</summary>
     public async Task FaultAsync(string name, bool isOn)
     {
         using var answer = await _http.PostAsJsonAsync("/faults", new Dictionary<string, bool> { [name] = isOn }, Token);
@@ -103,7 +103,7 @@ public sealed class World : IAsyncDisposable
         await CheckLogAsync();
     }
 
-    /// <summary>What the module has logged has to be log lines.</summary>
+    /// <summary>Checks the format of the module's log.</summary>
     async Task CheckLogAsync()
     {
         LogLine.Check([.. _log, .. (await _logEnd).Split('\n', StringSplitOptions.RemoveEmptyEntries)]);
@@ -127,19 +127,16 @@ public sealed class World : IAsyncDisposable
         return environment.Count > 0 ? environment : throw new InvalidOperationException("the simulator printed no environment");
     }
 
-    static Process Start(string path, string[] arguments, Dictionary<string, string> environment)
+    Process Start(string path, string[] arguments, Dictionary<string, string> environment)
     {
         var start = new ProcessStartInfo(path, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
+
+        // A killed process leaves its temporary files and the runtime's diagnostic files behind.
+        start.Environment["TMPDIR"] = _directory;
+        start.Environment["DOTNET_EnableDiagnostics"] = "0";
         foreach (var (name, value) in environment) start.Environment[name] = value;
-        var process = Process.Start(start) ?? throw new InvalidOperationException($"{path} could not be started");
+        var process = Process.Start(start) ?? throw new InvalidOperationException($"cannot start {path}");
         process.BeginErrorReadLine();
         return process;
-    }
-
-    static int FreePort()
-    {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
     }
 }

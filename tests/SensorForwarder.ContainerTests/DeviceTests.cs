@@ -3,7 +3,7 @@ using DotNet.Testcontainers.Configurations;
 
 namespace SensorForwarder.ContainerTests;
 
-/// <summary>What reaches into the container of the machine's devices, and what is said when it does not.</summary>
+/// <summary>Access to the host's devices from the container, and the messages when access is denied.</summary>
 public sealed class DeviceTests(ModuleImage image) : IDisposable
 {
     readonly DirectoryInfo _host = Directory.CreateTempSubdirectory("sensorforwarder-devices-");
@@ -12,7 +12,7 @@ public sealed class DeviceTests(ModuleImage image) : IDisposable
     public async Task Kernel_sensors_are_read_from_a_read_only_bind()
     {
         image.Require();
-        // No test machine has a sensor, so hwmon's tree is made as the kernel makes it, beside a file of the real sysfs.
+        // Test machines have no sensor: this imitates the kernel's hwmon tree and adds a file of the real sysfs.
         var device = _host.CreateSubdirectory("sys/devices/i2c-1/1-0044/hwmon/hwmon0").FullName;
         await File.WriteAllTextAsync($"{device}/name", "sht3x\n", TestContext.Current.CancellationToken);
         await File.WriteAllTextAsync($"{device}/temp1_input", "21480\n", TestContext.Current.CancellationToken);
@@ -42,7 +42,7 @@ public sealed class DeviceTests(ModuleImage image) : IDisposable
     }
 
     [Fact]
-    public async Task A_device_without_permission_is_named_with_the_group_that_is_missing_and_with_it_may_be_opened()
+    public async Task A_denied_device_is_reported_with_the_missing_group_and_works_with_it()
     {
         const string Group = "997";
         image.Require();
@@ -60,10 +60,10 @@ public sealed class DeviceTests(ModuleImage image) : IDisposable
         Assert.Equal("denied", (string)status["sensors"]!["attic"]!["reason"]!);
         Assert.Contains("--doctor says what would allow it", (string)status["sensors"]!["attic"]!["detail"]!, StringComparison.Ordinal);
         var doctor = await denied.ExecAsync(["/app/SensorForwarder", "--doctor"], TestContext.Current.CancellationToken);
-        Assert.Contains($"it belongs to group {Group}, which this process is not in: \"GroupAdd\":[\"{Group}\"]", doctor.Stdout, StringComparison.Ordinal);
+        Assert.Contains($"this process is not in its group {Group}: add \"GroupAdd\":[\"{Group}\"]", doctor.Stdout, StringComparison.Ordinal);
         await world.RemoveAsync(denied);
 
-        // There is no such bus on a test machine, so now it is absent: the door is open.
+        // Access is allowed now, and the reason is "absent", since a test machine has no such bus.
         var allowed = await world.StartModuleAsync(await world.CreateVolumeAsync(), configure: builder => WithNode(builder)
             .WithCreateParameterModifier(parameters => parameters.HostConfig!.GroupAdd = [Group]));
         status = await World.UntilAsync(allowed, "the sensor fails", status => (string?)status["sensors"]?["attic"]?["state"] == "Failing");
@@ -72,7 +72,7 @@ public sealed class DeviceTests(ModuleImage image) : IDisposable
 
     public void Dispose() => _host.Delete(recursive: true);
 
-    // In a container, since whoever runs the tests may only be allowed to use Docker.
+    // In a container, since the user may have no root rights except through Docker.
     Task<string> RunAsRootAsync(string command) => Docker.RunAsync(
         "run", "--rm", "--user", "0", "-v", $"{_host.FullName}:{_host.FullName}", "--entrypoint", "sh", ModuleImage.Name, "-c", command);
 }

@@ -7,12 +7,12 @@ using Xunit.v3;
 
 [assembly: SupportedOSPlatform("linux")]
 [assembly: AssemblyFixture(typeof(ModuleImage))]
-// Each test has several containers, and the machine of a developer two cores.
+// Each test starts several containers, too many to run in parallel on two cores.
 [assembly: Parallelization(Mode = ParallelMode.None)]
 
 namespace SensorForwarder.ContainerTests;
 
-/// <summary>The Docker engine, and what Testcontainers has no call for.</summary>
+/// <summary>Runs docker commands for which Testcontainers has no API.</summary>
 static class Docker
 {
     public const string RuntimeImage = "sensorforwarder-tests/runtime";
@@ -22,7 +22,7 @@ static class Docker
 
     public static string SimulatorFolder { get; } = Metadata("SimulatorFolder");
 
-    /// <summary>Why the tests can't run here; null when they can.</summary>
+    /// <summary>Why the tests cannot run on this machine. Null if they can.</summary>
     public static async Task<string?> MissingAsync()
     {
         try
@@ -32,12 +32,12 @@ static class Docker
         }
         catch (Exception exception) when (exception is InvalidOperationException or System.ComponentModel.Win32Exception)
         {
-            return $"no Docker engine with the base images of these tests; ./tests/run sets both up ({exception.Message.Trim()})";
+            return $"no Docker engine or no base images; ./tests/run sets up both ({exception.Message.Trim()})";
         }
     }
 
-    /// <summary>Runs the command line client and returns what it printed.</summary>
-    /// <exception cref="InvalidOperationException">It failed; the message is what it said.</exception>
+    /// <summary>Runs a docker command and returns its output.</summary>
+    /// <exception cref="InvalidOperationException">The command failed; the message is its output.</exception>
     public static async Task<string> RunAsync(params string[] arguments)
     {
         using var process = Process.Start(new ProcessStartInfo("docker", arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;

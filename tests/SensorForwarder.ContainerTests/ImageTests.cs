@@ -3,17 +3,17 @@ using System.Globalization;
 
 namespace SensorForwarder.ContainerTests;
 
-/// <summary>The image that the Dockerfile makes, and the rights of what runs in it.</summary>
+/// <summary>The content of the image and the rights of its process.</summary>
 public sealed class ImageTests(ModuleImage image, ITestOutputHelper output)
 {
     static JsonObject Quiet => new() { ["sensors"] = new JsonObject { ["a"] = new JsonObject { ["kind"] = "simulated" } } };
 
     [Fact]
-    public async Task The_image_holds_the_module_and_its_bill_of_materials()
+    public async Task The_image_contains_the_module_and_its_bill_of_materials()
     {
         image.Require();
         var files = await Docker.RunAsync("run", "--rm", "--entrypoint", "ls", ModuleImage.Name, "/app");
-        Assert.Equal(["SensorForwarder", "appsettings.json", "libe_sqlite3.so", "sbom.cdx.json"], files.Split('\n', StringSplitOptions.RemoveEmptyEntries).Order(StringComparer.Ordinal));
+        Assert.Equal(["SensorForwarder", "THIRD-PARTY-NOTICES", "appsettings.json", "libSystem.IO.Ports.Native.so", "libe_sqlite3.so", "sbom.cdx.json"], files.Split('\n', StringSplitOptions.RemoveEmptyEntries).Order(StringComparer.Ordinal));
         var bill = JsonNode.Parse(await Docker.RunAsync("run", "--rm", "--entrypoint", "cat", ModuleImage.Name, "/app/sbom.cdx.json"))!;
         Assert.Equal("CycloneDX", (string)bill["bomFormat"]!);
         Assert.Contains(bill["components"]!.AsArray(), component => (string)component!["name"]! == "MQTTnet");
@@ -23,7 +23,7 @@ public sealed class ImageTests(ModuleImage image, ITestOutputHelper output)
     }
 
     [Fact]
-    public async Task It_runs_as_nobody_special_and_can_write_nothing_but_its_volume()
+    public async Task It_runs_without_root_and_can_write_only_to_its_volume()
     {
         image.Require();
         await using var world = await World.StartAsync(Quiet);
@@ -39,7 +39,7 @@ public sealed class ImageTests(ModuleImage image, ITestOutputHelper output)
     }
 
     [Fact]
-    public async Task The_arm64_image_does_the_main_job_under_emulation()
+    public async Task The_arm64_image_delivers_all_readings_under_emulation()
     {
         const string Name = "sensorforwarder-tests/module-arm64";
         image.Require();
@@ -51,9 +51,9 @@ public sealed class ImageTests(ModuleImage image, ITestOutputHelper output)
         try
         {
             await Docker.RunAsync("cp", $"{container}:/.", root.FullName);
-            // Docker fills it in when a container starts, which this one never does.
+            // Docker writes this file when a container starts; this container is never started.
             await File.WriteAllTextAsync(Path.Combine(root.FullName, "etc/hosts"), "127.0.0.1 localhost\n", TestContext.Current.CancellationToken);
-            // The simulator starts an executable: this one is the emulator with the module.
+            // A script for the simulator's --module that runs the module in the emulator.
             var start = Path.Combine(root.FullName, "start");
             await File.WriteAllTextAsync(
                 start, $"#!/bin/sh\nexec qemu-aarch64-static -L {root.FullName} {root.FullName}/app/SensorForwarder\n", TestContext.Current.CancellationToken);
@@ -61,7 +61,7 @@ public sealed class ImageTests(ModuleImage image, ITestOutputHelper output)
             var report = Path.Combine(root.FullName, "report.json");
             using var simulator = Process.Start(
                 Path.Combine(Docker.SimulatorFolder, "EdgeSimulator"), ["--module", start, "--duration", "30", "--report", report]);
-            await simulator.WaitForExitAsync(TestContext.Current.CancellationToken).WaitAsync(World.Patience, TestContext.Current.CancellationToken);
+            await simulator.WaitForExitAsync(TestContext.Current.CancellationToken).WaitAsync(World.Timeout, TestContext.Current.CancellationToken);
             var account = JsonNode.Parse(await File.ReadAllTextAsync(report, TestContext.Current.CancellationToken))!;
             Assert.True(simulator.ExitCode == 0 && (long)account["unique"]! > 0 && (long)account["lost"]! == 0, account.ToJsonString());
         }

@@ -1,10 +1,11 @@
 using DotNet.Testcontainers.Containers;
 using SensorForwarder.Buffer;
-using SensorForwarder.Sensors;
+using SensorForwarder.Readings;
 
 namespace SensorForwarder.ContainerTests;
 
-/// <summary>What happens to a container in the field, and that no reading is lost by it.</summary>
+/// <summary>No reading is lost when a container is killed, paused, disconnected, stopped, removed or out of disk
+/// space.</summary>
 public sealed class LifeTests(ModuleImage image, ITestOutputHelper output)
 {
     static JsonObject Desired(int sensors = 4, double intervalSeconds = 0.05) => new()
@@ -15,53 +16,55 @@ public sealed class LifeTests(ModuleImage image, ITestOutputHelper output)
             $"s{i}", new JsonObject { ["kind"] = "simulated", ["intervalSeconds"] = intervalSeconds }))),
     };
 
-    public static TheoryData<string> Blows { get; } = ["kill", "pause", "network", "stop"];
+    public static TheoryData<string> Disturbances { get; } = ["kill", "pause", "network", "stop"];
 
-    [Theory, MemberData(nameof(Blows))]
-    public async Task Every_reading_arrives_whatever_happens_to_the_container(string blow)
+    [Theory, MemberData(nameof(Disturbances))]
+    public async Task Every_reading_arrives_whatever_happens_to_the_container(string disturbance)
     {
         image.Require();
         await using var world = await World.StartAsync(Desired());
         var module = await world.StartModuleAsync(await world.CreateVolumeAsync());
         var before = await World.UntilCommittedAsync(module, 200);
-        await StrikeAsync(world, module, blow);
+        await DisturbAsync(world, module, disturbance);
         var after = await World.UntilCommittedAsync(module, (long)before["lastCommittedId"]! + 200);
-        Assert.Equal((string)before["epoch"]!, (string)after["epoch"]!);
+
+        // Each start of the module begins a new epoch and continues the ids.
+        Assert.Equal(disturbance is "pause" or "network", (string)before["epoch"]! == (string)after["epoch"]!);
         await AssertAllArrivedAsync(world);
     }
 
     [Fact]
-    public async Task What_was_not_sent_survives_the_removal_of_the_container()
+    public async Task Unsent_readings_survive_the_removal_of_the_container()
     {
         image.Require();
         await using var world = await World.StartAsync(Desired());
         var volume = await world.CreateVolumeAsync();
-        // It never meets the simulator: what it commits can be delivered by its successor only.
+        // The first module cannot reach the simulator, so only the second can deliver its readings.
         var first = await world.StartModuleAsync(volume, new Dictionary<string, string> { ["IOTEDGE_GATEWAYHOSTNAME"] = "nowhere.invalid" });
         var before = await World.UntilCommittedAsync(first, 3);
         await world.RemoveAsync(first);
 
         var second = await world.StartModuleAsync(volume);
         var after = await World.UntilAsync(second, "the queue is sent", status => (long)status["readingsAccepted"]! >= (long)before["lastCommittedId"]!);
-        Assert.Equal((string)before["epoch"]!, (string)after["epoch"]!);
+        Assert.NotEqual((string)before["epoch"]!, (string)after["epoch"]!);
         var report = await AssertAllArrivedAsync(world);
         Assert.True((long)report["unique"]! >= (long)before["lastCommittedId"]!);
     }
 
     [Fact]
-    public async Task A_stop_within_ten_seconds_is_an_orderly_end()
+    public async Task The_module_stops_gracefully_within_ten_seconds()
     {
         image.Require();
         await using var world = await World.StartAsync(Desired());
         var module = await world.StartModuleAsync(await world.CreateVolumeAsync());
         await World.UntilCommittedAsync(module, 100);
         await Docker.RunAsync("stop", "--time", "10", module.Id);
-        // 137 would be SIGKILL after the grace period.
+        // The exit code would be 137 after a SIGKILL at the end of the grace period.
         Assert.Equal(0, await module.GetExitCodeAsync(TestContext.Current.CancellationToken));
     }
 
     [Fact]
-    public async Task A_full_volume_stops_nothing_and_what_it_holds_is_sent()
+    public async Task A_full_volume_loses_no_reading()
     {
         image.Require();
         await using var world = await World.StartAsync(Desired(sensors: 10, intervalSeconds: 0.01));
@@ -69,9 +72,12 @@ public sealed class LifeTests(ModuleImage image, ITestOutputHelper output)
         var module = await world.StartModuleAsync(volume);
         await World.UntilCommittedAsync(module, 100);
         await world.DisconnectAsync(module);
+
+        // Another file takes all remaining space.
+        await module.ExecAsync(["sh", "-c", "head -c 8388608 /dev/zero > /data/ballast"], TestContext.Current.CancellationToken);
         await UntilLoggedAsync(module, "Buffer storage is");
         await world.ConnectAsync(module);
-        await UntilLoggedAsync(module, "Buffer storage takes readings again");
+        await UntilLoggedAsync(module, "Buffer storage is writable again");
         await World.UntilAsync(module, "the backlog is sent", status => (long)status["queueDepth"]! < 2000);
         await AssertAllArrivedAsync(world);
     }
@@ -100,9 +106,9 @@ public sealed class LifeTests(ModuleImage image, ITestOutputHelper output)
         Assert.True((long)report["unique"]! >= Backlog, report.ToJsonString());
     }
 
-    static async Task StrikeAsync(World world, IContainer module, string blow)
+    static async Task DisturbAsync(World world, IContainer module, string disturbance)
     {
-        switch (blow)
+        switch (disturbance)
         {
             case "kill":
                 await Docker.RunAsync("kill", module.Id);
@@ -127,12 +133,12 @@ public sealed class LifeTests(ModuleImage image, ITestOutputHelper output)
 
     static async Task UntilLoggedAsync(IContainer module, string text)
     {
-        using var patience = new CancellationTokenSource(World.Patience);
+        using var timeout = new CancellationTokenSource(World.Timeout);
         while (true)
         {
             var (standardOutput, _) = await module.GetLogsAsync(ct: TestContext.Current.CancellationToken);
             if (standardOutput.Contains(text, StringComparison.Ordinal)) return;
-            Assert.False(patience.IsCancellationRequested, $"'{text}' was not logged. {await World.LogEndAsync(module)}");
+            Assert.False(timeout.IsCancellationRequested, $"'{text}' was not logged. {await World.LogEndAsync(module)}");
             await Task.Delay(TimeSpan.FromSeconds(0.5), TimeProvider.System, TestContext.Current.CancellationToken);
         }
     }

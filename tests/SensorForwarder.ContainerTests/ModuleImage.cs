@@ -3,25 +3,28 @@ using System.Globalization;
 namespace SensorForwarder.ContainerTests;
 
 /// <summary>
-/// The module's image, built once a run by its Dockerfile, without BuildKit as the old tools do it. Only the base images are
-/// others than in the field.
+/// The module's image, built once per run from its Dockerfile, without BuildKit, as older tools build it. Only the base
+/// images differ from those in production.
 /// </summary>
 public sealed class ModuleImage : IAsyncLifetime
 {
     public const string Name = "sensorforwarder-tests/module";
 
-    /// <summary>Set by tests/run, which has set everything up: a test that can't run is a failure there.</summary>
+    /// <summary>Set by tests/run, which sets up Docker: a test that cannot run fails instead of being
+    /// skipped.</summary>
     static bool Required => Environment.GetEnvironmentVariable("TEST_CONTAINERS_REQUIRED") == "1";
 
     string? _missing;
 
     public async ValueTask InitializeAsync()
     {
-        _missing = await Docker.MissingAsync();
+        _missing = Environment.GetEnvironmentVariable("TEST_TIER") is null or "quick"
+            ? "the tier quick has no container tests; use ./tests/run or TEST_TIER=full"
+            : await Docker.MissingAsync();
         if (_missing is null) await BuildAsync("amd64", Name);
     }
 
-    /// <summary>Skips the test that calls, with the reason, where there is no engine.</summary>
+    /// <summary>Skips the calling test, with the reason, in the tier quick and without a Docker engine.</summary>
     public void Require()
     {
         if (_missing is null) return;
@@ -38,7 +41,7 @@ public sealed class ModuleImage : IAsyncLifetime
         ]);
     }
 
-    /// <summary>What the image adds to its base.</summary>
+    /// <summary>The image's size without its base image.</summary>
     public static async Task<double> MegabytesAsync(string name)
     {
         return (await SizeAsync(name) - await SizeAsync(Docker.RuntimeImage)) / 1e6;

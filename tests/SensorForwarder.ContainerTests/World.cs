@@ -8,12 +8,12 @@ using SensorForwarder.Tests.Support;
 namespace SensorForwarder.ContainerTests;
 
 /// <summary>
-/// A network with the EdgeSimulator in one container, and the module in another: with the rights that deployment.template.json
-/// gives it, and the workload socket mounted as edgeAgent does.
+/// A Docker network with the EdgeSimulator in one container and the module in another. The module has the rights of
+/// deployment.template.json, and the workload socket is mounted as by edgeAgent.
 /// </summary>
 sealed partial class World : IAsyncDisposable
 {
-    public static readonly TimeSpan Patience = TimeSpan.FromMinutes(3);
+    public static readonly TimeSpan Timeout = TimeSpan.FromMinutes(3);
 
     readonly DirectoryInfo _shared = Directory.CreateTempSubdirectory("sensorforwarder-containers-");
     readonly INetwork _network;
@@ -24,7 +24,7 @@ sealed partial class World : IAsyncDisposable
 
     World(JsonObject desired, string[] simulatorOptions)
     {
-        // Both run as 1654, like the image.
+        // Both containers run as user 1654, like the image.
         File.SetUnixFileMode(_shared.FullName, (UnixFileMode)0b111_111_111);
         File.WriteAllText(InShared("settings.json"), desired.ToJsonString());
         _network = new NetworkBuilder().Build();
@@ -41,12 +41,12 @@ sealed partial class World : IAsyncDisposable
             .WithEnvironment("HOME", _shared.FullName)
             .WithCreateParameterModifier(parameters => parameters.User = "1654")
             .WithCommand("bash", "-c", command)
-            .WithWaitStrategy(Wait.ForUnixContainer().UntilMessageIsLogged("no module is started"))
+            .WithWaitStrategy(Wait.ForUnixContainer().UntilMessageIsLogged("no module started"))
             .Build();
     }
 
     /// <param name="desired">The module twin's desired properties.</param>
-    /// <param name="simulatorOptions">More of its command line.</param>
+    /// <param name="simulatorOptions">Further options of the simulator's command line.</param>
     public static async Task<World> StartAsync(JsonObject desired, params string[] simulatorOptions)
     {
         var world = new World(desired, simulatorOptions);
@@ -57,13 +57,13 @@ sealed partial class World : IAsyncDisposable
         Assert.Contains("IOTEDGE_WORKLOADURI", world._environment.Keys);
         world._environment["Buffer__Directory"] = "/data";
         world._environment["Web__Port"] = "9600";
-        // edgeHub's page is not on this network: the module does without.
+        // edgeHub's metrics page is not reachable from the module's container.
         world._environment["EdgeHub__MetricsUrl"] = "";
         return world;
     }
 
-    /// <summary>A volume that is gone with this world.</summary>
-    /// <param name="options">As for <c>docker volume create</c>.</param>
+    /// <summary>Creates a volume that is removed on disposal.</summary>
+    /// <param name="options">Options of <c>docker volume create</c>.</param>
     public async Task<string> CreateVolumeAsync(params string[] options)
     {
         var name = (await Docker.RunAsync(["volume", "create", .. options])).Trim();
@@ -71,7 +71,7 @@ sealed partial class World : IAsyncDisposable
         return name;
     }
 
-    /// <summary>Makes and starts a module container.</summary>
+    /// <summary>Creates and starts a container with the module.</summary>
     public async Task<IContainer> StartModuleAsync(
         string dataVolume, IReadOnlyDictionary<string, string>? environment = null, Func<ContainerBuilder, ContainerBuilder>? configure = null)
     {
@@ -97,42 +97,42 @@ sealed partial class World : IAsyncDisposable
 
     public Task ConnectAsync(IContainer container) => Docker.RunAsync("network", "connect", _network.Name, container.Id);
 
-    /// <summary>Waits until the module's own status has what is wanted, and returns it.</summary>
+    /// <summary>Waits until the module's status meets a condition, and returns it.</summary>
     public static async Task<JsonObject> UntilAsync(IContainer module, string what, Func<JsonObject, bool> condition)
     {
         using var http = new HttpClient { Timeout = TimeSpan.FromSeconds(10) };
-        using var patience = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
-        patience.CancelAfter(Patience);
+        using var timeout = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
+        timeout.CancelAfter(Timeout);
         JsonObject? status = null;
-        while (!patience.IsCancellationRequested)
+        while (!timeout.IsCancellationRequested)
         {
             try
             {
-                // Asked each time: a container that was disconnected may have another address afterwards.
+                // Looked up each time: a reconnected container may have a different address.
                 var address = await Docker.RunAsync("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", module.Id);
-                status = JsonNode.Parse(await http.GetStringAsync(new Uri($"http://{address.Trim()}:9600/status"), patience.Token))!.AsObject();
+                status = JsonNode.Parse(await http.GetStringAsync(new Uri($"http://{address.Trim()}:9600/status"), timeout.Token))!.AsObject();
                 if (condition(status)) return status;
             }
             catch (Exception exception) when (exception is HttpRequestException or UriFormatException or OperationCanceledException)
             {
-                // It is starting, stopped, or cut off.
+                // The module is starting, stopped or disconnected.
             }
 
             await Task.Delay(TimeSpan.FromSeconds(0.5), TimeProvider.System, TestContext.Current.CancellationToken);
         }
 
-        Assert.Fail($"{what}: not within {Patience.TotalMinutes} minutes. Status: {status?.ToJsonString()}. {await LogEndAsync(module)}");
+        Assert.Fail($"{what}: not within {Timeout.TotalMinutes} minutes. Status: {status?.ToJsonString()}. {await LogEndAsync(module)}");
         throw new System.Diagnostics.UnreachableException();
     }
 
-    /// <summary>The last lines of a module, for the message of a test that failed.</summary>
+    /// <summary>The last lines of the module's log, for failure messages.</summary>
     public static async Task<string> LogEndAsync(IContainer module)
     {
         var (log, _) = await module.GetLogsAsync(timestampsEnabled: false);
         return $"The module's log ends with: {log[^Math.Min(3000, log.Length)..]}";
     }
 
-    /// <summary>Removes a module with everything but its volume, as <c>docker rm -f</c> does.</summary>
+    /// <summary>Removes the module's container but not its volume.</summary>
     public async Task RemoveAsync(IContainer module)
     {
         await CheckLogAsync(module);
@@ -144,10 +144,10 @@ sealed partial class World : IAsyncDisposable
     public static Task<JsonObject> UntilCommittedAsync(IContainer module, long readings) =>
         UntilAsync(module, $"{readings} readings committed", status => (long)status["lastCommittedId"]! >= readings);
 
-    /// <summary>Ends the run in order and returns the simulator's account of it.</summary>
+    /// <summary>Ends the run gracefully and returns the simulator's report.</summary>
     public async Task<JsonObject> VerdictAsync()
     {
-        // It lets the module flush first, which takes its time after a long cut.
+        // The simulator waits for the module to flush, which takes long after a long disconnection.
         await Docker.RunAsync("stop", "--time", "170", _simulator.Id);
         foreach (var module in _modules) await CheckLogAsync(module);
         return JsonNode.Parse(await File.ReadAllTextAsync(InShared("report.json"), TestContext.Current.CancellationToken))!.AsObject();

@@ -1,10 +1,10 @@
 namespace SensorForwarder.KernelTests;
 
-/// <summary>What --doctor says about a machine with all of it.</summary>
+/// <summary>The output of --doctor on a machine with all simulated chips.</summary>
 public sealed class DoctorTests(Machine machine, ITestOutputHelper output)
 {
     [Fact]
-    public async Task It_finds_all_that_there_is_and_its_settings_work()
+    public async Task It_finds_all_chips_and_its_suggested_settings_work()
     {
         machine.Require();
         await machine.RunAsync("cd /sys/bus/i2c/devices/i2c-1; echo bme280 0x77 > new_device; echo sht3x 0x45 > new_device; cd /");
@@ -36,7 +36,7 @@ public sealed class DoctorTests(Machine machine, ITestOutputHelper output)
     }
 
     [Fact]
-    public async Task To_a_user_without_rights_it_says_which_group_is_missing()
+    public async Task It_names_the_missing_group_to_a_user_without_rights()
     {
         machine.Require();
         await machine.RunAsync("chgrp 994 /dev/i2c-1; chmod 660 /dev/i2c-1; chgrp 993 /dev/gpiochip0; chmod 660 /dev/gpiochip0");

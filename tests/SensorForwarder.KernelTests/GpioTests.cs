@@ -2,7 +2,7 @@ using System.Globalization;
 
 namespace SensorForwarder.KernelTests;
 
-/// <summary>Kinds gpio and counter on a GPIO chip of the kernel.</summary>
+/// <summary>The sensor kinds gpio and counter on a simulated GPIO chip.</summary>
 public sealed class GpioTests(Machine machine, ITestOutputHelper output)
 {
     const int Door = 1, Meter = 3, Other = 4;
@@ -15,7 +15,7 @@ public sealed class GpioTests(Machine machine, ITestOutputHelper output)
 
 
     [Fact]
-    public async Task A_contact_tells_each_edge_when_it_comes_and_its_level_on_its_schedule()
+    public async Task A_contact_reports_each_edge_at_once_and_its_level_on_schedule()
     {
         machine.Require();
         await LevelAsync(Door, 0);
@@ -38,7 +38,7 @@ public sealed class GpioTests(Machine machine, ITestOutputHelper output)
             await LevelAsync(Door, 0);
         }
 
-        // 20 pulses that bounce, then one that stays.
+        // 20 bouncing pulses, then a stable level.
         await PulseAsync(Other, 20, 5000);
         await LevelAsync(Other, 1);
         await module.UntilAsync("the edges", now => (long)now["sensors"]!["door"]!["readings"]! == 7 && (long)now["sensors"]!["bouncing"]!["readings"]! == 2);
@@ -53,7 +53,7 @@ public sealed class GpioTests(Machine machine, ITestOutputHelper output)
     }
 
     [Fact]
-    public async Task A_counter_counts_on_after_a_kill_and_counts_what_came_too_fast()
+    public async Task A_counter_continues_after_a_kill_and_counts_overruns()
     {
         machine.Require();
         await LevelAsync(Meter, 0);
@@ -62,13 +62,13 @@ public sealed class GpioTests(Machine machine, ITestOutputHelper output)
         await PulseAsync(Meter, 40);
         await module.UntilMoreAsync("meter", 3);
         await module.KillAsync();
-        await PulseAsync(Meter, 5); // nobody counts these
+        await PulseAsync(Meter, 5); // Not counted: the module is not running.
         await module.StartAsync();
         await module.UntilSensorAsync("meter", "Working");
         await PulseAsync(Meter, 20);
         await module.UntilMoreAsync("meter", 3);
 
-        // More than the kernel keeps while the process stands still.
+        // More events than the kernel queues while the process is stopped.
         await module.SignalAsync("STOP");
         await PulseAsync(Meter, 1500, 500);
         await module.SignalAsync("CONT");
@@ -86,7 +86,7 @@ public sealed class GpioTests(Machine machine, ITestOutputHelper output)
     }
 
     [Fact]
-    public async Task A_chip_that_is_missing_at_the_start_is_found_when_it_comes()
+    public async Task A_chip_that_is_missing_at_start_is_found_when_it_appears()
     {
         machine.Require();
         await machine.RunAsync("echo sim_gpio > /sys/bus/platform/drivers/sim_gpio/unbind");
@@ -101,7 +101,7 @@ public sealed class GpioTests(Machine machine, ITestOutputHelper output)
     }
 
     [Fact]
-    public async Task An_edge_is_committed_at_once_when_nothing_is_to_wait()
+    public async Task An_edge_is_committed_at_once_without_a_commit_interval()
     {
         const int Edges = 21;
         machine.Require();
@@ -114,7 +114,7 @@ public sealed class GpioTests(Machine machine, ITestOutputHelper output)
         Assert.Equal(Edges, milliseconds.Count);
         Assert.Equal(Edges + 1, (await module.StopAsync()).Count);
 
-        // No test asserts a time: the benchmark project's README says what to make of it.
+        // Only reported, not asserted: tests do not depend on time. README.md explains the number.
         var line = new JsonObject { ["gpio.edgeToCommitMilliseconds"] = milliseconds[Edges / 2] }.ToJsonString();
         output.WriteLine(line);
         await File.WriteAllTextAsync(Path.Combine(Machine.Folder, "numbers.json"), line, TestContext.Current.CancellationToken);

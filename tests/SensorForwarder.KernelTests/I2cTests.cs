@@ -1,6 +1,6 @@
 namespace SensorForwarder.KernelTests;
 
-/// <summary>Chips on /dev/i2c-1: by the module's own drivers, and by those of the kernel.</summary>
+/// <summary>Chips on /dev/i2c-1, read by the module's own drivers and by the kernel's.</summary>
 public sealed class I2cTests(Machine machine) : IAsyncLifetime
 {
     static JsonObject Every(double seconds, JsonObject sensor)
@@ -12,6 +12,12 @@ public sealed class I2cTests(Machine machine) : IAsyncLifetime
     public async ValueTask InitializeAsync()
     {
         machine.Require();
+        await ResetAsync();
+    }
+
+    // Removes all faults, since other tests use the same bus.
+    async Task ResetAsync()
+    {
         foreach (var chip in (string[])["76", "77", "44", "45"])
         {
             await machine.SetAsync($"sim_i2c/{chip}/present", 1);
@@ -24,6 +30,7 @@ public sealed class I2cTests(Machine machine) : IAsyncLifetime
 
     public async ValueTask DisposeAsync()
     {
+        await ResetAsync();
         await machine.RunAsync("cd /sys/bus/i2c/devices/i2c-1; for chip in 0x77 0x45; do echo $chip > delete_device; done 2>/dev/null; cd /");
     }
 
@@ -32,7 +39,7 @@ public sealed class I2cTests(Machine machine) : IAsyncLifetime
     Task<string> UnbindAsync(string address) => machine.RunAsync($"echo {address} > /sys/bus/i2c/devices/i2c-1/delete_device");
 
     [Fact]
-    public async Task The_modules_own_drivers_read_chips_through_faults_and_unplugging()
+    public async Task The_modules_own_drivers_survive_faults_and_unplugging()
     {
         await using var module = await ModuleRun.StartAsync(machine, new()
         {
@@ -42,7 +49,7 @@ public sealed class I2cTests(Machine machine) : IAsyncLifetime
         await module.UntilSensorAsync("bosch", "Working");
         await module.UntilSensorAsync("sensirion", "Working");
 
-        // A transfer that fails now and then is repeated, and nobody notices.
+        // A single failed transfer is retried and does not show in the readings.
         for (var i = 0; i < 3; i++)
         {
             await machine.SetAsync("sim_i2c/fail_next", 1);
@@ -56,7 +63,8 @@ public sealed class I2cTests(Machine machine) : IAsyncLifetime
         await machine.SetAsync("sim_i2c/44/bad_crc", 0);
         await module.UntilSensorAsync("sensirion", "Working");
 
-        // Unplugged, it answers nobody; plugged in again, it has lost its registers, and measures something else.
+        // An unplugged chip does not respond. When plugged in again, it has lost its registers and measures another
+        // value.
         await machine.SetAsync("sim_i2c/76/present", 0);
         await module.UntilSensorAsync("bosch", "Failing", "io");
         await module.UntilMoreAsync("sensirion", 3);
@@ -79,7 +87,7 @@ public sealed class I2cTests(Machine machine) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_bus_that_times_out_is_left_alone_and_probed()
+    public async Task A_bus_that_times_out_is_only_probed()
     {
         await machine.SetAsync("sim_i2c/error", 110);
         await machine.SetAsync("sim_i2c/fail_next", 1_000_000);
@@ -87,12 +95,12 @@ public sealed class I2cTests(Machine machine) : IAsyncLifetime
         await module.UntilSensorAsync("bosch", "Failing", "bus-timeout");
         await module.UntilAsync("many turns", status => (long)status["sensors"]!["bosch"]!["failures"]! >= 30);
         var left = int.Parse(await machine.RunAsync("cat /sys/kernel/debug/sim_i2c/fail_next"), System.Globalization.CultureInfo.InvariantCulture);
-        Assert.InRange(1_000_000 - left, 2, 10); // not one a turn
+        Assert.InRange(1_000_000 - left, 2, 10); // Far fewer transfers than the 30 scheduled readings.
         await module.StopAsync();
     }
 
     [Fact]
-    public async Task Drivers_of_the_kernel_are_read_by_name_and_their_chips_are_refused_to_others()
+    public async Task Kernel_drivers_are_read_by_name_and_their_chips_are_refused_to_own_drivers()
     {
         await using var module = await ModuleRun.StartAsync(machine, new()
         {
@@ -101,7 +109,7 @@ public sealed class I2cTests(Machine machine) : IAsyncLifetime
             ["own"] = Every(1, new() { ["kind"] = "bme280", ["address"] = "0x77" }),
         });
 
-        // Nobody has bound a driver yet: the chip is free, and the kernel's sources are missing.
+        // No kernel driver is bound yet: the chip is free, and iio and hwmon have no device.
         await module.UntilSensorAsync("iio", "Failing", "absent");
         await module.UntilSensorAsync("hwmon", "Failing", "absent");
         await module.UntilSensorAsync("own", "Working");
@@ -121,7 +129,8 @@ public sealed class I2cTests(Machine machine) : IAsyncLifetime
         var readings = await module.StopAsync();
 
         var iio = readings.Of("iio");
-        Assert.Equal(["absent", "", "absent", ""], iio.Story());
+        // While a driver is bound, some of its channels may be there before the others.
+        Assert.Equal(["absent", "", "absent", ""], iio.Story().Where(reason => reason != "partial"));
         Assert.Equal(25.08, iio.Good()[0].Value("temperature"));
         Assert.Equal(1006.532539, iio.Good()[0].Value("pressure"), 3);
         Assert.Equal(54.997, iio.Good()[0].Value("humidity"), 2);
@@ -130,7 +139,7 @@ public sealed class I2cTests(Machine machine) : IAsyncLifetime
         Assert.Equal(25, hwmon.Good()[0].Value("temperature"), 2);
         Assert.Equal(50, hwmon.Good()[0].Value("humidity"), 2);
 
-        // A driver that opens its chip after the kernel has taken it is told so.
+        // A module started after the kernel driver was bound reports the conflict.
         await using var late = await ModuleRun.StartAsync(machine, new() { ["own"] = Every(1, new() { ["kind"] = "bme280", ["address"] = "0x77" }) });
         var status = await late.UntilSensorAsync("own", "Failing", "kernel-driver");
         Assert.Contains("use kind iio or hwmon with parent 1-0077", (string)status["sensors"]!["own"]!["detail"]!, StringComparison.Ordinal);

@@ -3,8 +3,8 @@ using System.Text;
 
 namespace SensorForwarder.KernelTests;
 
-/// <summary>Writes the root file system that the kernel unpacks when it boots: a cpio archive of the format "newc"
-/// (Documentation/driver-api/early-userspace/buffer-format.rst of Linux).</summary>
+/// <summary>Writes the initial root file system as a cpio archive in "newc" format (Linux,
+/// Documentation/driver-api/early-userspace/buffer-format.rst).</summary>
 sealed class Initramfs(Stream stream)
 {
     const int DirectoryMode = 0x41ED, FileMode = 0x81ED; // drwxr-xr-x, -rwxr-xr-x
@@ -40,7 +40,8 @@ sealed class Initramfs(Stream stream)
 
     void Write(string path, int mode, byte[] content)
     {
-        // Number, mode, user, group, links, time, length, two devices of two numbers each, length of the name, checksum.
+        // Inode, mode, user, group, links, time, length, two devices with major and minor number, length of the name,
+        // checksum.
         int[] fields = [++_number, mode, 0, 0, 1, 0, content.Length, 0, 0, 0, 0, path.Length + 1, 0];
         var header = "070701" + string.Concat(fields.Select(field => field.ToString("X8", CultureInfo.InvariantCulture)));
         stream.Write(Encoding.ASCII.GetBytes(header + path + '\0'));

@@ -11,21 +11,21 @@ using Xunit.v3;
 
 [assembly: SupportedOSPlatform("linux")]
 [assembly: AssemblyFixture(typeof(Machine))]
-// There is one machine.
+// All tests use the same machine.
 [assembly: Parallelization(Mode = ParallelMode.None)]
 
 namespace SensorForwarder.KernelTests;
 
 /// <summary>
-/// A PC with Debian's kernel and the simulated chips, emulated by QEMU, booted once for all tests. A shell in it waits on its
-/// second serial line for commands.
+/// A PC emulated by QEMU with Debian's kernel and the simulated chips, booted once for all tests. A shell in the
+/// machine reads commands from the second serial port.
 /// </summary>
 public sealed partial class Machine : IAsyncLifetime
 {
-    /// <summary>Far longer than anything takes on the slowest machine.</summary>
-    public static readonly TimeSpan Patience = TimeSpan.FromMinutes(2);
+    /// <summary>Much longer than any step takes on the slowest machine.</summary>
+    public static readonly TimeSpan Limit = TimeSpan.FromMinutes(2);
 
-    /// <summary>In the order in which they are loaded.</summary>
+    /// <summary>Kernel modules with their parameters, in loading order.</summary>
     static readonly string[] Modules =
         ["i2c-dev", "crc8", "sht3x", "industrialio", "bmp280", "bmp280-i2c", "wire timeout=1 slave_ttl=2", "w1_therm", "sim_i2c", "sim_w1", "sim_gpio"];
 
@@ -36,22 +36,29 @@ public sealed partial class Machine : IAsyncLifetime
     StreamReader? _answers;
     NetworkStream? _commands;
 
-    /// <summary>What ./prepare laid out.</summary>
+    /// <summary>The folder with the output of ./prepare.</summary>
     public static string Folder { get; } = Assembly.GetExecutingAssembly().GetCustomAttributes<AssemblyMetadataAttribute>()
         .Single(attribute => attribute.Key == "KernelFolder").Value!;
 
-    /// <summary>Set by tests/run, which has set everything up: a test that can't run is a failure there.</summary>
+    /// <summary>Set by tests/run, which runs ./prepare: a test that cannot run fails instead of being
+    /// skipped.</summary>
     static bool IsRequired => Environment.GetEnvironmentVariable("TEST_KERNEL_REQUIRED") == "1";
 
     string Console => Path.Combine(_directory.FullName, "console");
 
     public async ValueTask InitializeAsync()
     {
+        if (Environment.GetEnvironmentVariable("TEST_TIER") is null or "quick")
+        {
+            _missing = "the tier quick has no kernel tests; use ./tests/run or TEST_TIER=full";
+            return;
+        }
+
         foreach (var file in (string[])["vmlinuz", "busybox", "edge-to-commit", "app/SensorForwarder", "modules/sim_gpio.ko"])
         {
             if (!File.Exists(Path.Combine(Folder, file)))
             {
-                _missing = $"{Path.Combine(Folder, file)} is not there: tests/SensorForwarder.KernelTests/prepare makes it";
+                _missing = $"{Path.Combine(Folder, file)} not found; run tests/SensorForwarder.KernelTests/prepare";
                 return;
             }
         }
@@ -62,11 +69,11 @@ public sealed partial class Machine : IAsyncLifetime
         }
         catch (Exception exception) when (exception is System.ComponentModel.Win32Exception or SocketException or InvalidOperationException)
         {
-            _missing = $"the machine does not boot: {exception.Message}";
+            _missing = $"the machine did not boot: {exception.Message}";
         }
     }
 
-    /// <summary>Skips the test that calls, with the reason, where there is no machine.</summary>
+    /// <summary>Skips the calling test, with the reason, in the tier quick and if the machine did not boot.</summary>
     public void Require()
     {
         if (_missing is null) return;
@@ -74,11 +81,11 @@ public sealed partial class Machine : IAsyncLifetime
         Assert.Skip(_missing);
     }
 
-    /// <summary>Runs a command in the machine and returns what it printed.</summary>
+    /// <summary>Runs a command in the machine and returns its output.</summary>
     public async Task<string> RunAsync(string command)
     {
         var (code, output) = await TryRunAsync(command);
-        if (code != 0) Assert.Fail($"'{command}' ended with {code}: {output}\nThe console ends with: {ConsoleEnd()}");
+        if (code != 0) Assert.Fail($"'{command}' exited with {code}: {output}\nThe console ends with: {ConsoleEnd()}");
         return output;
     }
 
@@ -89,13 +96,13 @@ public sealed partial class Machine : IAsyncLifetime
         return await ReadAnswerAsync();
     }
 
-    /// <summary>Writes a small file.</summary>
+    /// <summary>Writes a text file in the machine.</summary>
     public Task WriteAsync(string path, string content) => RunAsync($"cat > {path} <<'@END@'\n{content}\n@END@");
 
     /// <summary>Sets a value of a simulated chip.</summary>
     public Task SetAsync(string value, object number) => RunAsync($"echo '{number}' > /sys/kernel/debug/{value}");
 
-    /// <summary>The bytes of a file.</summary>
+    /// <summary>Reads a file of the machine.</summary>
     public async Task<byte[]> ReadAsync(string path)
     {
         var text = await RunAsync($"gzip -c {path} | base64");
@@ -141,7 +148,7 @@ public sealed partial class Machine : IAsyncLifetime
                 await _socket.ConnectAsync(new UnixDomainSocketEndPoint(line));
                 break;
             }
-            catch (SocketException) when (!_qemu.HasExited && TimeProvider.System.GetElapsedTime(started) < Patience)
+            catch (SocketException) when (!_qemu.HasExited && TimeProvider.System.GetElapsedTime(started) < Limit)
             {
                 await Task.Delay(TimeSpan.FromMilliseconds(50), TimeProvider.System, CancellationToken.None);
             }
@@ -154,7 +161,7 @@ public sealed partial class Machine : IAsyncLifetime
         _commands = new NetworkStream(_socket);
         _answers = new StreamReader(_commands, Encoding.UTF8);
         var (code, output) = await ReadAnswerAsync();
-        if (code != 0) throw new InvalidOperationException($"its start ended with {code}: {output}");
+        if (code != 0) throw new InvalidOperationException($"a kernel module could not be loaded: {output}");
     }
 
     static void WriteRoot(Initramfs root)
@@ -188,7 +195,7 @@ public sealed partial class Machine : IAsyncLifetime
         root.End();
     }
 
-    /// <summary>What the module's files are linked with.</summary>
+    /// <summary>The shared libraries that the module's binaries need.</summary>
     static IEnumerable<string> Libraries()
     {
         using var ldd = Process.Start(new ProcessStartInfo("ldd", [Path.Combine(Folder, "app/SensorForwarder"), Path.Combine(Folder, "app/libe_sqlite3.so")]) { RedirectStandardOutput = true })!;
@@ -197,18 +204,19 @@ public sealed partial class Machine : IAsyncLifetime
 
     async Task<(int Code, string Output)> ReadAnswerAsync()
     {
-        using var patience = new CancellationTokenSource(Patience);
+        using var timeout = new CancellationTokenSource(Limit);
         var output = new StringBuilder();
         while (true)
         {
             string? line;
             try
             {
-                line = await _answers!.ReadLineAsync(patience.Token);
+                line = await _answers!.ReadLineAsync(timeout.Token);
             }
             catch (OperationCanceledException)
             {
-                throw new InvalidOperationException($"no end within {Patience.TotalMinutes} minutes. It said: {output}\nThe console ends with: {ConsoleEnd()}");
+                throw new InvalidOperationException(
+                    $"no response within {Limit.TotalMinutes} minutes. Output: {output}\nThe console ends with: {ConsoleEnd()}");
             }
 
             if (line is null) throw new InvalidOperationException($"the machine has stopped. The console ends with: {ConsoleEnd()}");

@@ -1,11 +1,11 @@
 using System.Globalization;
 using System.Text;
-using Microsoft.Data.Sqlite;
 using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.KernelTests;
 
-/// <summary>The module in the machine, tuned by a settings file. It forwards to nobody, so that all it read stays in its
+/// <summary>Runs the module in the machine with a settings file. It has no reachable receiver, so all readings stay in
+/// its
 /// database.</summary>
 sealed class ModuleRun(Machine machine) : IAsyncDisposable
 {
@@ -18,10 +18,10 @@ sealed class ModuleRun(Machine machine) : IAsyncDisposable
 
     public string Database => $"{_directory}/data/telemetry.db";
 
-    /// <summary>Starts it with these sensors.</summary>
-    /// <param name="machine">Where.</param>
+    /// <summary>Starts the module with an empty database.</summary>
+    /// <param name="machine">The machine.</param>
     /// <param name="sensors">The setting <c>sensors</c>.</param>
-    /// <param name="commitIntervalMs">How long readings wait for company.</param>
+    /// <param name="commitIntervalMs">The setting <c>commitIntervalMs</c>.</param>
     public static async Task<ModuleRun> StartAsync(Machine machine, JsonObject sensors, int commitIntervalMs = 100)
     {
         var run = new ModuleRun(machine);
@@ -31,72 +31,66 @@ sealed class ModuleRun(Machine machine) : IAsyncDisposable
         return run;
     }
 
-    /// <summary>Starts it again, on the same database.</summary>
+    /// <summary>Starts the module again with the same database.</summary>
     public async Task StartAsync()
     {
         _process = await machine.RunAsync(
             $"Settings__File={_directory}/settings.json Buffer__Directory={_directory}/data Http__Endpoint=http://127.0.0.1:9/ "
             + $"Device__Id=qemu RuntimeLogLevel=info /app/SensorForwarder >>{Log} 2>&1 & echo $!");
-        await UntilAsync("the page answers", _ => true);
+        await UntilAsync("a status response", _ => true);
     }
 
-    /// <summary>Waits until the module's own status has what is wanted, and returns it.</summary>
+    /// <summary>Waits until the module's status meets a condition, and returns it.</summary>
     public async Task<JsonObject> UntilAsync(string what, Func<JsonObject, bool> condition)
     {
         var started = TimeProvider.System.GetTimestamp();
         JsonObject? status = null;
-        while (TimeProvider.System.GetElapsedTime(started) < Machine.Patience)
+        while (TimeProvider.System.GetElapsedTime(started) < Machine.Limit)
         {
             var (code, output) = await machine.TryRunAsync("wget -q -O - http://127.0.0.1:9600/status 2>/dev/null");
             if (code == 0 && JsonNode.Parse(output) is JsonObject answer && condition(status = answer)) return answer;
             await Task.Delay(TimeSpan.FromMilliseconds(200), TimeProvider.System, TestContext.Current.CancellationToken);
         }
 
-        Assert.Fail($"{what}: not within {Machine.Patience.TotalMinutes} minutes. Status: {status?.ToJsonString()}. Log: {await machine.RunAsync($"tail -n 30 {Log}")}");
+        Assert.Fail($"{what}: not within {Machine.Limit.TotalMinutes} minutes. Status: {status?.ToJsonString()}. Log: {await machine.RunAsync($"tail -n 30 {Log}")}");
         throw new System.Diagnostics.UnreachableException();
     }
 
-    /// <summary>Waits until a sensor is in a state, for a reason; "" stands for none.</summary>
+    /// <summary>Waits until a sensor has this state and reason; "" means no reason.</summary>
     public Task<JsonObject> UntilSensorAsync(string sensor, string state, string reason = "") => UntilAsync(
         $"{sensor} is {state} {reason}",
         status => status["sensors"]?[sensor] is JsonObject found && (string?)found["state"] == state && ((string?)found["reason"] ?? "") == reason);
 
-    /// <summary>Waits for so many more good or uncertain readings of a sensor.</summary>
+    /// <summary>Waits for the given number of further good or uncertain readings of a sensor.</summary>
     public async Task UntilMoreAsync(string sensor, int readings)
     {
-        var status = await UntilAsync($"{sensor} is there", status => status["sensors"]?[sensor] is not null);
+        var status = await UntilAsync($"{sensor} in the status", status => status["sensors"]?[sensor] is not null);
         var before = (long)status["sensors"]![sensor]!["readings"]!;
         await UntilAsync($"{readings} more readings of {sensor}", now => (long)now["sensors"]![sensor]!["readings"]! >= before + readings);
     }
 
-    /// <summary>Stops it in order, and returns what it has stored.</summary>
+    /// <summary>Stops the module gracefully, checks its log, and returns the stored readings.</summary>
     public async Task<List<JsonObject>> StopAsync()
     {
         await EndAsync("TERM");
         LogLine.Check(Encoding.UTF8.GetString(await machine.ReadAsync(Log)).Split('\n', StringSplitOptions.RemoveEmptyEntries));
-        var file = Path.GetTempFileName();
+        var directory = Directory.CreateTempSubdirectory("stored-");
         try
         {
+            var file = Path.Combine(directory.FullName, "telemetry.db");
             await File.WriteAllBytesAsync(file, await machine.ReadAsync(Database), TestContext.Current.CancellationToken);
-            await using var connection = new SqliteConnection(new SqliteConnectionStringBuilder { DataSource = file, Pooling = false }.ToString());
-            await connection.OpenAsync(TestContext.Current.CancellationToken);
-            var command = connection.CreateCommand();
-            command.CommandText = "SELECT CAST(payload AS TEXT) FROM queue ORDER BY id";
-            await using var rows = await command.ExecuteReaderAsync(TestContext.Current.CancellationToken);
-            var readings = new List<JsonObject>();
-            while (await rows.ReadAsync(TestContext.Current.CancellationToken)) readings.Add(JsonNode.Parse(rows.GetString(0))!.AsObject());
-            return readings;
+            return [.. StoredLines.Read(file).Select(reading => JsonNode.Parse(reading.Json)!.AsObject())];
         }
         finally
         {
-            File.Delete(file);
+            directory.Delete(recursive: true);
         }
     }
 
-    /// <summary>Ends it as a power cut would.</summary>
+    /// <summary>Kills the module, which resembles a power cut.</summary>
     public Task KillAsync() => EndAsync("KILL");
 
-    /// <summary>Sends it a signal.</summary>
+    /// <summary>Sends a signal to the module.</summary>
     public Task SignalAsync(string signal) => machine.RunAsync($"kill -{signal} {_process}");
 
     public async ValueTask DisposeAsync()
@@ -112,7 +106,7 @@ sealed class ModuleRun(Machine machine) : IAsyncDisposable
     }
 }
 
-/// <summary>What tests ask of stored readings.</summary>
+/// <summary>Queries on stored readings.</summary>
 static class Readings
 {
     public static List<JsonObject> Of(this IEnumerable<JsonObject> readings, string sensor) =>
@@ -125,7 +119,7 @@ static class Readings
 
     public static string Reason(this JsonObject reading) => (string?)reading["reason"] ?? "";
 
-    /// <summary>The reasons in their order, each change once; good ones are "".</summary>
+    /// <summary>The sequence of reasons without repetitions; "" for good readings.</summary>
     public static List<string> Story(this IEnumerable<JsonObject> readings)
     {
         var story = new List<string>();

@@ -1,10 +1,10 @@
 namespace SensorForwarder.KernelTests;
 
-/// <summary>A DS18B20 by the kernel's w1_therm.</summary>
+/// <summary>A DS18B20, read through the kernel's w1_therm.</summary>
 public sealed class OneWireTests(Machine machine)
 {
     [Fact]
-    public async Task A_thermometer_is_read_through_power_loss_a_true_85_bad_checksums_and_unplugging()
+    public async Task A_thermometer_survives_power_loss_a_true_85_bad_checksums_and_unplugging()
     {
         machine.Require();
         await using var module = await ModuleRun.StartAsync(machine, new() { ["boiler"] = new JsonObject { ["kind"] = "w1", ["intervalSeconds"] = 1 } });
@@ -26,7 +26,7 @@ public sealed class OneWireTests(Machine machine)
         await module.UntilSensorAsync("boiler", "Working");
 
         await machine.SetAsync("sim_w1/present", 0);
-        await module.UntilSensorAsync("boiler", "Failing", "absent"); // once the kernel has noticed
+        await module.UntilSensorAsync("boiler", "Failing", "absent"); // After the kernel's next search.
         await machine.SetAsync("sim_w1/raw", "0x0191");
         await machine.SetAsync("sim_w1/present", 1);
         await module.UntilSensorAsync("boiler", "Working");

@@ -1,6 +1,6 @@
 /*
- * How long an edge takes until it is committed: sets a line of sim_gpio, and waits for the last write of the commit to the
- * database's log. Prints one number of milliseconds an edge.
+ * Measures the time from an edge to its commit: sets a line of sim_gpio and waits for the last write of the commit to
+ * the database's WAL. Prints the milliseconds for each edge.
  * Usage: edge-to-commit LINE EDGES LOG
  */
 #include <fcntl.h>
@@ -32,7 +32,7 @@ int main(int count, char **arguments)
 		struct pollfd news = { .fd = watch, .events = POLLIN };
 		double edge, commit = -1;
 
-		/* Until the log has been still for a while. */
+		/* Wait until the WAL has not changed for a while. */
 		while (poll(&news, 1, 500) > 0)
 			if (read(watch, events, sizeof(events)) < 0)
 				return 1;
@@ -40,7 +40,7 @@ int main(int count, char **arguments)
 		edge = now();
 		if (write(level, command, length) < 0)
 			return 1;
-		/* A commit is several writes; the last one makes it count. */
+		/* A commit consists of several writes; the last one completes it. */
 		while (poll(&news, 1, commit < 0 ? 10000 : 200) > 0) {
 			commit = now();
 			if (read(watch, events, sizeof(events)) < 0)

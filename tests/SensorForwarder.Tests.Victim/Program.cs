@@ -3,9 +3,9 @@ using System.IO.Pipes;
 using Microsoft.Extensions.Logging.Abstractions;
 using SensorForwarder.Buffer;
 using SensorForwarder.Operations;
-using SensorForwarder.Sensors;
+using SensorForwarder.Readings;
 
-// Ends as the module does when there is a fault in it: an exception on a thread that nobody waits for.
+// Crashes the way a bug in the module would: with an unhandled exception on a background thread.
 if (args is ["--crash"])
 {
     CrashLine.Install(TimeProvider.System);
@@ -15,10 +15,9 @@ if (args is ["--crash"])
     return;
 }
 
-// Opens the buffer in a directory and works it as hard as it can, until it is killed. Reports through a pipe, in lines:
-//   n ID NUMBER     the reading with this number is on the medium under this id
-//   a FIRST LAST    the rows from first to last are about to be acknowledged
-//   d ID            the row is about to become a dead letter
+// Opens the buffer in a directory and uses it under full load until the process is killed. Reports lines through a
+// pipe: n ID NUMBER     the reading with this number has been committed with this id a FIRST LAST    the readings from
+// first to last are about to be acknowledged d ID            the reading is about to become a dead letter
 var directory = args[0];
 using var pipe = new AnonymousPipeClientStream(PipeDirection.Out, args[1]);
 using var report = new StreamWriter(pipe) { AutoFlush = true };
@@ -26,7 +25,7 @@ var random = new Random(int.Parse(args[2], CultureInfo.InvariantCulture));
 var number = long.Parse(args[3], CultureInfo.InvariantCulture);
 var gate = new Lock();
 
-void Tell(string line)
+void Report(string line)
 {
     lock (gate)
         report.Write(line + "\n");
@@ -36,12 +35,12 @@ await using var buffer = await TelemetryBuffer.OpenAsync(
     new BufferOptions
     {
         Directory = directory,
-        // Small, so that the WAL is copied back again and again while the process dies.
+        // Small, so that kills often hit a checkpoint of the WAL.
         Limits = new BufferLimits
         {
             CommitInterval = TimeSpan.FromMilliseconds(random.Next(3)),
             MaxBytes = 2 << 20,
-            // In one life of two what was delivered stays until room is needed.
+            // In half of the runs, delivered readings are retained until space is needed.
             RetainForwarded = TimeSpan.FromHours(random.Next(2) * 1_000_000),
         },
     },
@@ -61,7 +60,7 @@ var producers = Enumerable.Range(0, 4).Select(_ => Task.Run(async () =>
                 Values = [new("number", mine)],
             },
             CancellationToken.None);
-        Tell(string.Create(CultureInfo.InvariantCulture, $"n {id} {mine}"));
+        Report(string.Create(CultureInfo.InvariantCulture, $"n {id} {mine}"));
     }
 })).ToArray();
 
@@ -74,16 +73,16 @@ while (true)
         await Task.Yield();
         continue;
     }
-    // What is left over stays in the file, and must survive every later kill.
+    // Readings that are neither acknowledged nor dead-lettered below stay in the file and must survive all later kills.
     cursor = rows[^1].Id;
     if (random.Next(20) == 0)
     {
-        Tell(string.Create(CultureInfo.InvariantCulture, $"d {cursor}"));
+        Report(string.Create(CultureInfo.InvariantCulture, $"d {cursor}"));
         await buffer.DeadLetterAsync(cursor, "400", "killed soon", CancellationToken.None);
     }
     else if (random.Next(4) != 0)
     {
-        Tell(string.Create(CultureInfo.InvariantCulture, $"a {rows[0].Id} {rows[^1].Id}"));
-        _ = buffer.AcknowledgeAsync(rows[0].Id, rows[^1].Id, CancellationToken.None);
+        Report(string.Create(CultureInfo.InvariantCulture, $"a {rows[0].Id} {rows[^1].Id}"));
+        _ = buffer.AcknowledgeAsync(IdSet.Of(rows[0].Id, rows[^1].Id), CancellationToken.None);
     }
 }

@@ -1,60 +1,81 @@
+using Microsoft.Data.Sqlite;
 using Microsoft.Extensions.Logging.Abstractions;
+using SensorForwarder.Time;
 
 namespace SensorForwarder.Buffer;
 
-/// <summary>Reads a buffer's database beside whoever writes it, for a person: exports and checks. One thread.</summary>
+/// <summary>Read-only access to a buffer's database, also while a module writes to it: for exports and checks. Not
+/// thread-safe.</summary>
 internal sealed class BufferFile : IDisposable
 {
     const int MaxPageBytes = 4 << 20;
 
     readonly DatabaseFile _file;
-    readonly BatchReader _reader;
+    readonly Reader _reader;
+    readonly History _history;
 
-    BufferFile(DatabaseFile file, string epoch, BatchReader reader) => (_file, Epoch, _reader) = (file, epoch, reader);
-
-    public string Epoch { get; }
+    BufferFile(DatabaseFile file, ReaderView view, ReadingClock clock)
+    {
+        _file = file;
+        View = view;
+        _reader = new(clock, file, () => view, static (_, _) => { });
+        _history = new(new(clock, file, () => view, static (_, _) => { }), clock);
+    }
 
     public string Path => _file.Files.Database;
 
-    /// <exception cref="BufferUnavailableException">It can't be read, or the key does not fit.</exception>
+    ReaderView View { get; }
+
+    /// <exception cref="BufferUnavailableException">The file is not readable, or the key is wrong.</exception>
     public static BufferFile Open(BufferOptions options, TimeProvider timeProvider)
     {
-        SqliteConnection.CheckVersion();
+        Sqlite.CheckVersion();
         var files = new VolumeFiles(System.IO.Path.GetFullPath(options.Directory), null);
         var file = new DatabaseFile(files, options, timeProvider, NullLogger.Instance);
         try
         {
             using var connection = file.OpenReader();
-            using var cipher = file.NewCipher();
-            if (connection.QueryNumber("PRAGMA application_id") != BufferSchema.ApplicationId)
-                throw new BufferUnavailableException($"{files.Database}: is not a buffer's database");
-            if (connection.QueryText(DatabaseFile.KeyCheckQuery) is { } check
-                && DatabaseFile.FaultOfKey(files.Database, options.Key, cipher, check) is { } fault)
+            if (connection.Number("PRAGMA application_id") != Schema.ApplicationId)
+                throw new BufferUnavailableException($"{files.Database}: is not a database of this module");
+            if (connection.Number("PRAGMA user_version") is var version && version != Schema.FormatVersion)
             {
-                throw new BufferUnavailableException(fault);
+                throw new BufferUnavailableException(
+                    $"{files.Database}: is of format {version}, not {Schema.FormatVersion}; use the version of the "
+                    + "module that writes it (a start of this version imports format 1)");
             }
-
-            var epoch = connection.QueryText("SELECT value FROM meta WHERE name = 'epoch'") ?? "";
+            if (!Schema.IsIntact(connection))
+                throw new BufferUnavailableException($"{files.Database}: its tables are not those of this module");
+            var check = new Meta(connection, null).KeyCheck;
+            using (var cipher = file.NewCipher())
+            {
+                if (check is not null
+                    && DatabaseFile.FindKeyFault(files.Database, options.Key, cipher, check) is { } fault)
+                    throw new BufferUnavailableException(fault);
+            }
+            // The store disposes the connection; nothing is written through it.
+            using var store = new Store(connection, check is null ? null : file.NewCipher(), "", new DecodedSegments());
             var clock = new ReadingClock(
-                timeProvider, options.KernelTime ?? KernelTime.For(timeProvider), QueueStore.LoadClocks(connection));
-            return new(file, epoch, new BatchReader(clock, file.OpenReader, static _ => { }, file.NewCipher()));
+                timeProvider, options.KernelTime ?? KernelTime.For(timeProvider), store.Records.LoadClocks());
+            return new(file, new(store.View.State, store.View.Epochs, ""), clock);
         }
-        catch (SqliteFailure failure)
+        catch (Exception failure) when (failure is SqliteException or DamagedSegmentException)
         {
-            throw new BufferUnavailableException($"{files.Database}: can't be read ({failure.Message})", failure);
+            var isDamaged = failure is not SqliteException sqlite || sqlite.IsDamage();
+            throw new BufferUnavailableException(
+                $"{files.Database}: {(isDamaged ? "is damaged" : "can't be read")} ({failure.Message})", failure);
         }
     }
 
-    /// <summary>Readings after an id, in the order of ids; empty at the end.</summary>
-    /// <param name="withForwarded">Also those that were forwarded and are still there.</param>
+    /// <summary>Readings after an id, in order of ids; empty at the end.</summary>
+    /// <param name="withForwarded">Include readings that were delivered and are still in the file.</param>
     public IReadOnlyList<BufferedReading> Read(long afterId, int maxCount, bool withForwarded) => withForwarded
-        ? _reader.PeekAny(afterId, maxCount, MaxPageBytes)
+        ? _history.PeekAny(afterId, maxCount, MaxPageBytes)
         : _reader.PeekBatch(afterId, maxCount, MaxPageBytes);
 
-    /// <summary>How many there are.</summary>
-    public long Count(bool withForwarded) => withForwarded ? _reader.CountAny() : _reader.Count();
+    /// <summary>The number of readings that <see cref="Read"/> returns in all.</summary>
+    public long Count(bool withForwarded) => withForwarded ? View.State.Stored : View.State.Waiting;
 
-    /// <summary>Reads the whole file in search of damage.</summary>
+    /// <summary>Checks the whole file for damage.</summary>
     /// <returns>The first fault; null when there is none.</returns>
     public string? Check(CancellationToken cancellationToken)
     {
@@ -62,15 +83,19 @@ internal sealed class BufferFile : IDisposable
         {
             return _file.Check(cancellationToken);
         }
-        catch (SqliteFailure failure) when (failure.IsDamage)
+        catch (SqliteException failure) when (failure.IsDamage())
         {
             return failure.Message;
         }
-        catch (SqliteFailure failure)
+        catch (SqliteException failure)
         {
             throw new BufferUnavailableException($"{Path}: can't be read ({failure.Message})", failure);
         }
     }
 
-    public void Dispose() => _reader.Dispose();
+    public void Dispose()
+    {
+        _reader.Dispose();
+        _history.Dispose();
+    }
 }

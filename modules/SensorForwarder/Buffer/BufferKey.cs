@@ -5,13 +5,13 @@ namespace SensorForwarder.Buffer;
 
 /// <summary>The key for encryption at rest.</summary>
 /// <param name="Bytes">32 bytes.</param>
-/// <param name="Source">Where it is from, for messages: a path.</param>
+/// <param name="Source">Its origin for messages: a path.</param>
 internal sealed record BufferKey(ReadOnlyMemory<byte> Bytes, string Source)
 {
     public const int Length = 32;
 
     /// <summary>Reads a key: 32 raw bytes, 64 hex digits, or base64.</summary>
-    /// <exception cref="BufferUnavailableException">There is no usable key in the file.</exception>
+    /// <exception cref="BufferUnavailableException">The file is unreadable or holds no valid key.</exception>
     public static BufferKey Read(string path)
     {
         byte[] content;
@@ -33,9 +33,9 @@ internal sealed record BufferKey(ReadOnlyMemory<byte> Bytes, string Source)
         if (Convert.TryFromBase64String(text, key, out var written) && written == Length)
             return new BufferKey(key, path);
         throw new BufferUnavailableException(
-            $"{path}: is no key of {Length} bytes (raw, {2 * Length} hex digits, or base64); check Buffer__KeyFile");
+            $"{path}: is not a key of {Length} bytes (raw, {2 * Length} hex digits, or base64); check Buffer__KeyFile");
     }
 
-    // A record's own ToString would print the key.
+    // The generated ToString would print the key.
     public override string ToString() => Source;
 }

@@ -3,52 +3,49 @@ using System.Globalization;
 
 namespace SensorForwarder.Buffer;
 
-/// <summary>How the storage under the buffer does.</summary>
+/// <summary>The state of the buffer's storage.</summary>
 internal enum StorageState
 {
     /// <summary>Readings are committed.</summary>
     Ok,
 
-    /// <summary>The volume has no room; readings wait in memory.</summary>
+    /// <summary>The volume is full; readings wait in memory.</summary>
     Full,
 
-    /// <summary>The volume or the file can't be written; readings wait in memory.</summary>
+    /// <summary>The volume or the file is not writable; readings wait in memory.</summary>
     ReadOnly,
 
     /// <summary>Another process holds the write lock; readings wait in memory.</summary>
     Busy,
 
-    /// <summary>The volume answers with I/O errors; readings wait in memory.</summary>
+    /// <summary>I/O errors; readings wait in memory.</summary>
     Failing,
 
-    /// <summary>The bound is reached, and <see cref="WhenFull.RejectNew"/>: new readings are refused.</summary>
+    /// <summary>The buffer is full with <see cref="WhenFull.RejectNew"/>: new readings are refused.</summary>
     Refusing,
 
     /// <summary>The buffer was closed.</summary>
     Closed,
 }
 
-/// <summary>What was evicted for one reason since the file was made.</summary>
+/// <summary>Readings evicted for one reason since the file was created.</summary>
 /// <param name="Reason"><c>thinned</c>, <c>dropped</c>, <c>expired</c>, <c>rejected</c>, <c>overflow</c>,
 /// <c>damaged</c>, <c>undeliverable</c>.</param>
-/// <param name="Count">Readings.</param>
-/// <param name="BySensor">Readings by sensor name.</param>
+/// <param name="BySensor">Their number by sensor name.</param>
 internal sealed record EvictionTotal(string Reason, long Count, IReadOnlyDictionary<string, long> BySensor);
 
-/// <summary>What opening a damaged file brought back.</summary>
-/// <param name="At">When, by the wall clock.</param>
-/// <param name="Reason">What was wrong with the file.</param>
-/// <param name="Readings">Readings that were taken over, dead letters included.</param>
-/// <param name="Missing">Ids between the first and the last reading that could not be read.</param>
+/// <summary>The result of the salvage of a damaged file.</summary>
+/// <param name="At">When it began, by the wall clock.</param>
+/// <param name="Reason">The damage.</param>
+/// <param name="Readings">Readings copied so far, dead letters included.</param>
+/// <param name="Missing">Undelivered readings that were not found; 0 until it is complete.</param>
 /// <param name="KeptAs">The path of the damaged file.</param>
 internal sealed record SalvageReport(DateTimeOffset At, string Reason, long Readings, long Missing, string KeptAs)
 {
-    public const string MetaName = "salvage";
-
-    /// <summary>False while readings of a big file are still being taken over, beside the work.</summary>
+    /// <summary>False while readings are still being copied in the background.</summary>
     public bool IsComplete { get; init; } = true;
 
-    /// <summary>As it is kept in the file.</summary>
+    /// <summary>The serialised form, kept in <see cref="Meta.Salvaged"/>.</summary>
     public string Text => string.Join('\n', At.ToUnixTimeMilliseconds(), Reason, Readings, Missing, KeptAs);
 
     public static SalvageReport? Parse(string? text) =>
@@ -59,53 +56,61 @@ internal sealed record SalvageReport(DateTimeOffset At, string Reason, long Read
             : null;
 }
 
-/// <summary>A consistent look at the buffer; taken at the last commit, ages at the moment of asking.</summary>
+/// <summary>A consistent snapshot of the buffer as of the last commit; ages and file sizes as of the call.</summary>
 internal sealed record BufferStatus
 {
-    /// <summary>Rows waiting in the file.</summary>
+    /// <summary>Waiting readings in the file.</summary>
     public required long Depth { get; init; }
 
-    /// <summary>Readings handed over and not yet on the medium.</summary>
+    /// <summary>Readings enqueued and not committed yet.</summary>
     public required int InMemory { get; init; }
 
-    /// <summary>The time of the oldest waiting reading, as it was recorded; null when none waits.</summary>
+    /// <summary>The recorded (uncorrected) time of the oldest waiting reading; null when none is waiting.</summary>
     public required DateTimeOffset? OldestRecordedAt { get; init; }
 
-    /// <summary>How old that reading is at least, by a clock that never steps; null when none waits.</summary>
+    /// <summary>Its minimum age, see <see cref="ReadingClock.Age"/>; null when none is waiting.</summary>
     public required TimeSpan? OldestAge { get; init; }
 
-    /// <summary>Bytes of all files on the volume, WAL and reserve included.</summary>
+    /// <summary>Total length of the buffer's files, WAL and reserve included.</summary>
     public required long FileBytes { get; init; }
 
-    /// <summary>What all files may take: <c>bufferMaxMegabytes</c>, or what they take and the volume has
-    /// free, if that is less.</summary>
+    /// <summary>Limit of the total length: <c>bufferMaxMegabytes</c>, or less if the volume has less free
+    /// space.</summary>
     public required long MaxBytes { get; init; }
 
-    /// <summary>Bytes of the write-ahead log alone.</summary>
+    /// <summary>Bytes of the database's used pages.</summary>
+    public required long UsedBytes { get; init; }
+
+    /// <summary>Readings in the file, including delivered ones.</summary>
+    public required long Stored { get; init; }
+
+    /// <summary>Length of the WAL.</summary>
     public required long WalBytes { get; init; }
 
     public required StorageState Storage { get; init; }
 
-    /// <summary>One line on why <see cref="Storage"/> is not Ok, or what is given up; null when all is well.</summary>
+    /// <summary>One line: why <see cref="Storage"/> is not Ok, or how room is made; null when neither
+    /// applies.</summary>
     public required string? StorageReason { get; init; }
 
-    /// <summary>What gives way since the bound was reached, until there is clearly more
-    /// room again; null: nothing.</summary>
+    /// <summary>How room is made while the buffer is full, until there is clearly more room; null: it is not full.
+    /// </summary>
     public required WhenFull? GivesUp { get; init; }
 
-    /// <summary>Whether a time service disciplines the wall clock.</summary>
+    /// <summary>Whether a time service (NTP) synchronises the wall clock.</summary>
     public required bool ClockSynchronized { get; init; }
 
     /// <summary>Evicted readings by reason and sensor.</summary>
     public required IReadOnlyList<EvictionTotal> Evicted { get; init; }
 
-    /// <summary>Rows in <c>dead_letter</c>.</summary>
+    /// <summary>Dead letters in the file.</summary>
     public required long DeadLetters { get; init; }
 
-    /// <summary>Readings that became dead letters since the buffer was opened, whatever became of them.</summary>
+    /// <summary>Readings that became dead letters since the buffer was opened, including those no longer
+    /// stored.</summary>
     public required long DeadLettered { get; init; }
 
-    /// <summary>What was salvaged when this file was made from a damaged one; null when it was not.</summary>
+    /// <summary>The running or last salvage into this file; null when there was none.</summary>
     public required SalvageReport? Salvage { get; init; }
 
     /// <summary>Transactions since the buffer was opened.</summary>

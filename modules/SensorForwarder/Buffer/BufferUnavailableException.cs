@@ -1,6 +1,6 @@
 namespace SensorForwarder.Buffer;
 
-/// <summary>The volume can't be used now. The message is one line: the path, what is wrong, the remedy.
-/// What made it may go away, so the caller waits and tries again.</summary>
+/// <summary>The buffer can't be used now. The message is one line: path, problem, remedy. The cause may be temporary,
+/// so the caller should wait and retry.</summary>
 internal sealed class BufferUnavailableException(string message, Exception? innerException = null)
     : Exception(message, innerException);

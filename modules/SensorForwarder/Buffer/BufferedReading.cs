@@ -1,28 +1,28 @@
 namespace SensorForwarder.Buffer;
 
-/// <summary>One reading as it waits in the buffer.</summary>
-/// <param name="Id">Counts up from 1 inside an epoch; never names two readings.</param>
-/// <param name="RecordedAt">When it was measured, UTC; already repaired where the clock was
-/// set after the reading.</param>
-/// <param name="Payload">The UTF-8 JSON of <c>data</c>. Valid as long as it is referenced; shares its array with the
-/// other readings of the batch.</param>
-internal readonly record struct BufferedReading(long Id, DateTimeOffset RecordedAt, ReadOnlyMemory<byte> Payload);
+/// <summary>A reading as read from the buffer.</summary>
+/// <param name="Id">Counts up from 1 within a file; (epoch, id) is unique.</param>
+/// <param name="RecordedAt">When it was measured, UTC, corrected if the clock was synchronised later.</param>
+/// <param name="Payload">The UTF-8 JSON of <c>data</c>. May share its array with other readings.</param>
+internal readonly record struct BufferedReading(long Id, DateTimeOffset RecordedAt, ReadOnlyMemory<byte> Payload)
+{
+    /// <summary>The epoch of the id.</summary>
+    public string Epoch { get; init; } = "";
+}
 
-/// <summary>When a reading was measured, and in which segment of the clock.</summary>
+/// <summary>The time of a reading, and its clock segment.</summary>
 internal readonly record struct ReadingTime(long Id, DateTimeOffset RecordedAt, int Clock);
 
-/// <summary>What a look at some rows found of one sensor.</summary>
-/// <param name="Looks">Rows that were looked at.</param>
-/// <param name="Last">The last of them; null: there was none any more.</param>
+/// <summary>The readings of one sensor among the readings examined.</summary>
+/// <param name="Looks">The number of readings examined.</param>
+/// <param name="Last">The last one examined; null: there were none left.</param>
 internal sealed record SensorRows(IReadOnlyList<BufferedReading> Readings, int Looks, ReadingTime? Last);
 
-/// <summary>A reading that a receiver refused for good.</summary>
-/// <param name="Id">The id that it had, and still has, in the queue's numbering.</param>
+/// <summary>A reading that a receiver refused permanently.</summary>
+/// <param name="Id">Its id in the queue, which it keeps.</param>
 /// <param name="RecordedAt">When it was measured, UTC.</param>
 /// <param name="Payload">The UTF-8 JSON of <c>data</c>.</param>
 /// <param name="Reason">A short word or status code.</param>
-/// <param name="Answer">What the receiver answered, cut to 4,096 characters; null when it said nothing.</param>
-/// <param name="RefusedAt">When it was refused, by the wall clock.</param>
+/// <param name="Answer">The receiver's answer, cut to 4,096 characters; null when there was none.</param>
 internal sealed record DeadLetter(
-    long Id, DateTimeOffset RecordedAt, ReadOnlyMemory<byte> Payload, string Reason, string? Answer,
-    DateTimeOffset RefusedAt);
+    long Id, DateTimeOffset RecordedAt, ReadOnlyMemory<byte> Payload, string Reason, string? Answer);

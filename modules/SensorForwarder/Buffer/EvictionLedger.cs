@@ -1,12 +1,14 @@
 using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using Microsoft.Data.Sqlite;
+using SensorForwarder.Readings;
 
 namespace SensorForwarder.Buffer;
 
 /// <summary>
-/// Counts what was evicted, by reason and sensor, in the file itself, and makes the <c>gap</c> entries that announce it
-/// downstream. Owned by the writer's thread; <see cref="Note"/> and <see cref="Totals"/> by any.
+/// Counts evicted readings by reason and sensor, in the table <c>evicted</c>, and creates the <c>gap</c> entries that
+/// announce them to the receiver. Used by the writer's thread; <see cref="Note"/> and <see cref="Totals"/>: any thread.
 /// </summary>
 internal sealed class EvictionLedger
 {
@@ -20,15 +22,14 @@ internal sealed class EvictionLedger
 
     readonly Lock _gate = new();
 
-    // Guarded by _gate: what was counted, what the running transaction writes of it, and the file's own as
-    // it was read back.
+    // Guarded by _gate: counts not written yet, counts in the running transaction, and totals read from the file.
     Dictionary<(string Reason, string Sensor), long> _noted = [];
     Dictionary<(string Reason, string Sensor), long> _writing = [];
     IReadOnlyList<EvictionTotal> _totals = [];
 
     sealed record Row(string Sensor, long Count, long? FirstId, long? LastId);
 
-    /// <summary>With what no commit has written yet: in a blackout none may come for long.</summary>
+    /// <summary>Totals including counts not written yet: while the volume is not writable that may take long.</summary>
     public IReadOnlyList<EvictionTotal> Totals
     {
         get
@@ -38,7 +39,7 @@ internal sealed class EvictionLedger
         }
     }
 
-    /// <summary>Whether something was counted that is not in the file.</summary>
+    /// <summary>Whether there are counts that are not in the file.</summary>
     public bool HasNoted
     {
         get
@@ -48,24 +49,24 @@ internal sealed class EvictionLedger
         }
     }
 
-    /// <summary>Whether something was evicted that no <c>gap</c> entry names yet.</summary>
+    /// <summary>Whether there are evictions that no <c>gap</c> entry has announced.</summary>
     public bool HasUnannounced { get; private set; }
 
-    /// <summary>Counts a reading that never got an id; written with the next transaction.</summary>
+    /// <summary>Counts a reading without an id (refused or dropped from memory), for the next transaction.</summary>
     public void Note(string reason, string sensor)
     {
         lock (_gate)
             _noted[(reason, sensor)] = _noted.GetValueOrDefault((reason, sensor)) + 1;
     }
 
-    /// <summary>Counts evicted rows, in the running transaction.</summary>
-    /// <param name="isAnnounced">The receiver need not be told.</param>
+    /// <summary>Counts evicted readings, in the running transaction.</summary>
+    /// <param name="isAnnounced">Do not announce them to the receiver.</param>
     public static void Add(
-        QueueStore store, string reason, IReadOnlyDictionary<string, long> bySensor, long? firstId, long? lastId,
+        Store store, string reason, IReadOnlyDictionary<string, long> bySensor, long? firstId, long? lastId,
         bool isAnnounced = false)
     {
         store.HasEvicted = true;
-        using var upsert = store.Connection.PrepareOnce("""
+        using var upsert = store.Connection.Prepare("""
             INSERT INTO evicted(reason, sensor, total, announced, first_id, last_id) VALUES(?1, ?2, ?3, ?6, ?4, ?5)
             ON CONFLICT(reason, sensor) DO UPDATE SET
               total = total + excluded.total, announced = announced + excluded.announced,
@@ -83,9 +84,22 @@ internal sealed class EvictionLedger
         }
     }
 
-    /// <summary>Writes what <see cref="Note"/> counted, in the running transaction.</summary>
-    /// <returns>Whether there was any.</returns>
-    public bool WriteNoted(QueueStore store)
+    /// <summary>Copies a row of an old file, unless a row for its reason and sensor exists.</summary>
+    /// <param name="columns">Reason, sensor, total, announced, first and last id.</param>
+    public static void Put(SqliteConnection connection, object?[] columns)
+    {
+        using var insert = connection.Prepare("""
+            INSERT OR IGNORE INTO evicted(reason, sensor, total, announced, first_id, last_id)
+            VALUES(?1, ?2, ?3, ?4, ?5, ?6)
+            """);
+        for (var i = 0; i < columns.Length; i++)
+            _ = columns[i] is long number ? insert.Bind(i + 1, number) : insert.Bind(i + 1, columns[i] as string);
+        insert.Run();
+    }
+
+    /// <summary>Writes the counts of <see cref="Note"/>, in the running transaction.</summary>
+    /// <returns>Whether there were any.</returns>
+    public bool WriteNoted(Store store)
     {
         lock (_gate)
         {
@@ -98,24 +112,24 @@ internal sealed class EvictionLedger
         return _writing.Count > 0;
     }
 
-    /// <summary>The transaction of <see cref="WriteNoted"/> is committed; without it, the counts are written again.
-    /// </summary>
+    /// <summary>To be called when the transaction of <see cref="WriteNoted"/> is committed; otherwise the counts are
+    /// written again.</summary>
     public void NotedWritten()
     {
         lock (_gate)
         {
-            // At once: a count never falls.
+            // Both under one lock, so that Totals never decrease.
             _totals = Sum(_totals, [.. _writing]);
             _writing = [];
         }
     }
 
-    /// <summary>Reads the totals back, after a transaction that changed them.</summary>
-    public void Reload(QueueStore store)
+    /// <summary>Reads the totals from the file, after a transaction that changed them.</summary>
+    public void Reload(Store store)
     {
         var rows = new List<(string Reason, string Sensor, long Total)>();
         var unannounced = false;
-        using var query = store.Connection.PrepareOnce(
+        using var query = store.Connection.Prepare(
             "SELECT reason, sensor, total, announced FROM evicted ORDER BY reason, sensor");
         while (query.Step())
         {
@@ -141,17 +155,17 @@ internal sealed class EvictionLedger
             g.GroupBy(r => r.Sensor).ToDictionary(s => s.Key, s => Total(s.Select(r => r.Count))))),
     ];
 
-    // A damaged record can hold any count, and the sum of two need not fit.
+    // A damaged record can hold any count, so that the sum may overflow.
     static long Total(IEnumerable<long> counts) =>
         (long)decimal.Clamp(counts.Sum(count => (decimal)count), 0, long.MaxValue);
 
-    /// <summary>Adds a <c>gap</c> entry a reason to the queue for what is not announced yet, in the running
-    /// transaction.
-    /// </summary>
-    public static int Announce(QueueStore store, string epoch, DateTimeOffset now, int clock)
+    /// <summary>Adds one <c>gap</c> entry per reason to the queue for evictions not announced yet, in the running
+    /// transaction.</summary>
+    /// <returns>The number of entries.</returns>
+    public static int Announce(Store store, DateTimeOffset now, int clock)
     {
         var rows = new List<(string Reason, Row Row)>();
-        using (var query = store.Connection.PrepareOnce("""
+        using (var query = store.Connection.Prepare("""
             SELECT reason, sensor, total - announced, first_id, last_id FROM evicted
             WHERE total > announced ORDER BY reason, sensor
             """))
@@ -168,11 +182,11 @@ internal sealed class EvictionLedger
         store.Connection.Execute("UPDATE evicted SET announced = total, first_id = NULL, last_id = NULL");
         var reasons = rows.GroupBy(r => r.Reason, r => r.Row).ToList();
         foreach (var reason in reasons)
-            store.Append(now.ToUnixTimeMilliseconds(), clock, GapPayload(epoch, reason.Key, [.. reason], now));
+            store.Append(now.ToUnixTimeMilliseconds(), clock, GapPayload(store.Epoch, reason.Key, [.. reason], now));
         return reasons.Count;
     }
 
-    // Shaped like a reading, so that a receiver that knows nothing of gaps stores it like one.
+    // Has the form of a reading, so that a receiver that does not know gap entries stores it as one.
     static byte[] GapPayload(string epoch, string reason, List<Row> rows, DateTimeOffset now)
     {
         using var bytes = new MemoryStream();
@@ -210,7 +224,7 @@ internal sealed class EvictionLedger
         return bytes.ToArray();
     }
 
-    /// <summary>The sensor's name out of a payload; <c>?</c> when it is none of ours.</summary>
+    /// <summary>The sensor's name in a payload; <c>?</c> when the payload does not begin with one.</summary>
     public static string SensorOf(ReadOnlySpan<byte> payload)
     {
         var prefix = "{\"sensor\":\""u8;

@@ -1,24 +1,26 @@
+using SensorForwarder.Time;
+
 namespace SensorForwarder.Buffer;
 
-/// <summary>A stretch of time in which the wall clock ran straight: wall clock = uptime + offset, within
+/// <summary>A period without a step of the wall clock: wall clock = uptime + offset, within
 /// <see cref="ReadingClock.Tolerance"/>.</summary>
-/// <param name="Id">Names the segment in the file; 1..</param>
-/// <param name="BootId">The boot in which it lies.</param>
+/// <param name="Id">Identifies the segment in the file; 1..</param>
+/// <param name="BootId">The kernel's boot id.</param>
 /// <param name="OffsetMs">Unix milliseconds minus uptime milliseconds.</param>
-/// <param name="Synchronized">Whether a time service disciplined the wall clock.</param>
+/// <param name="Synchronized">Whether a time service (NTP) synchronised the wall clock.</param>
 internal sealed record ClockSegment(int Id, string BootId, long OffsetMs, bool Synchronized);
 
 /// <summary>
-/// Knows for each reading what time it really was. Readings name the segment in which they were taken, so a row tells
-/// wall clock, monotonic clock (<c>recorded_at - offset</c>), boot and synchronisation at the price of one byte.
-/// A step of the wall clock, or a change of its synchronisation, begins a new segment. Any thread.
+/// Corrects the times of readings taken before the wall clock was synchronised. Each reading stores the id of its clock
+/// segment, from which its monotonic time (<c>recorded_at - offset</c>), boot and synchronisation follow. A step of the
+/// wall clock, or a change of its synchronisation, begins a new segment. Thread-safe.
 /// </summary>
 internal sealed class ReadingClock
 {
-    /// <summary>A wall clock that moves further than this against the uptime was set; less is drift.</summary>
+    /// <summary>A larger change of the wall clock against the uptime is a step; a smaller one is drift.</summary>
     public static readonly TimeSpan Tolerance = TimeSpan.FromMilliseconds(500);
 
-    // 3,000 years.
+    // 3,000 years: the limit of ages computed from damaged records.
     const long MaxAgeMs = 100_000_000_000_000;
 
     readonly Lock _gate = new();
@@ -34,10 +36,10 @@ internal sealed class ReadingClock
         _segments = [.. known.OrderBy(s => s.Id)];
     }
 
-    /// <summary>All segments by id. Never shrinks while the buffer is open.</summary>
+    /// <summary>All segments in order of ids; only grows while the buffer is open.</summary>
     public IReadOnlyList<ClockSegment> Segments => _segments;
 
-    /// <summary>The segment in which the wall clock runs now.</summary>
+    /// <summary>The current segment; begins a new one if the wall clock stepped.</summary>
     public ClockSegment Current()
     {
         var kernel = _kernelTime();
@@ -49,14 +51,14 @@ internal sealed class ReadingClock
     public ClockSegment? Find(int id)
     {
         var segments = _segments;
-        // Ids count up from 1, and hardly ever has one been pruned.
+        // Ids count up from 1, usually without gaps.
         if (id >= 1 && id <= segments.Length && segments[id - 1].Id == id)
             return segments[id - 1];
         return Array.Find(segments, s => s.Id == id);
     }
 
-    /// <summary>How much must be added to the wall clock of a reading, in milliseconds; null when the wall clock was
-    /// not synchronised and never became so in the same boot.</summary>
+    /// <summary>Milliseconds to add to the recorded time of a reading; null when the wall clock was not synchronised
+    /// and was not synchronised later in the same boot either.</summary>
     public long? CorrectionMs(int segmentId)
     {
         if (Find(segmentId) is not { } segment)
@@ -72,8 +74,8 @@ internal sealed class ReadingClock
         return null;
     }
 
-    /// <summary>Segments in which time goes on from one to the next: the number of the first of them, by the number of
-    /// each. Where the true time is known it does; a segment without it is by itself.</summary>
+    /// <summary>Groups consecutive segments whose corrected times are comparable: maps the id of each segment to the
+    /// first id of its group. A segment without a correction has its own group.</summary>
     public IReadOnlyDictionary<int, int> Stretches()
     {
         var segments = _segments;
@@ -91,9 +93,9 @@ internal sealed class ReadingClock
         return stretches;
     }
 
-    /// <summary>How old a reading is at least. A step of the wall clock changes nothing: inside one boot the uptime
-    /// counts; across boots the wall clock counts only where both ends were synchronised, and else the time for which
-    /// the device is known to have run since.</summary>
+    /// <summary>The minimum age of a reading, not affected by steps of the wall clock. Within a boot it is measured by
+    /// uptime. Across boots it is measured by the wall clock if both times can be corrected; otherwise it is the uptime
+    /// of the current boot.</summary>
     public TimeSpan Age(long recordedAtMs, int segmentId)
     {
         var kernel = _kernelTime();
@@ -112,7 +114,7 @@ internal sealed class ReadingClock
         return kernel.Uptime;
     }
 
-    // A damaged record can hold any time, also one that no TimeSpan can.
+    // A damaged record can hold a time outside the range of TimeSpan.
     static TimeSpan Milliseconds(long value) => TimeSpan.FromMilliseconds(Math.Clamp(value, -MaxAgeMs, MaxAgeMs));
 
     static TimeSpan NotNegative(TimeSpan age) => age < TimeSpan.Zero ? TimeSpan.Zero : age;
@@ -126,7 +128,7 @@ internal sealed class ReadingClock
     {
         lock (_gate)
         {
-            // A clock that flaps between two states must not grow the list: an old segment that fits is taken again.
+            // Reuse an old segment that fits: a clock that alternates between two states must not grow the list.
             var segments = _segments;
             var found = Array.FindLast(segments, s => Fits(s, kernel, offsetMs));
             if (found is null)

@@ -1,108 +1,132 @@
+using Microsoft.Data.Sqlite;
 using Microsoft.Extensions.Logging;
-using SensorForwarder.Sensors;
+using SensorForwarder.Readings;
+using SensorForwarder.Time;
+using SQLitePCL;
 
 namespace SensorForwarder.Buffer;
 
 /// <summary>
-/// The durable queue: readings are committed to one SQLite file before anything else happens to them, wait there in
-/// order, and leave it when they are acknowledged. Ids count up from 1 inside an epoch and never name two readings.
-/// Any number of producers; one reader (the Forwarder). README.md has the format and the guarantees.
+/// The durable queue and public API of this folder: commits each reading to one SQLite file, keeps it in order of ids,
+/// and removes it some time after it was acknowledged. (epoch, id) never identifies two readings. All members are
+/// thread-safe; any number of producers, one consumer (the Forwarder). README.md describes format and guarantees.
 /// </summary>
 internal sealed class TelemetryBuffer : IAsyncDisposable
 {
-    // What one call moves between queue and dead letters in one transaction.
+    // Dead letters returned or purged per transaction.
     const int DeadLetterPiece = 1_000;
 
-    // Enough readings for a transaction worth starting before the commit interval has passed.
+    // Pending bytes that wake the writer before the commit interval has passed; equals Writer.CommitAtBytes.
     const int WakeAtBytes = 256 << 10;
+
+    // Free space that SQLite needs to open the file: the WAL index and its first frames.
+    const long RoomToOpen = 96 << 10;
 
     readonly BufferOptions _options;
     readonly TimeProvider _timeProvider;
     readonly WriterParts _parts;
-    readonly BufferWriter _writer;
-    readonly BatchReader _reader;
-    readonly DatabaseFile _file;
+    readonly Writer _writer;
+    readonly Reader _reader;
+    readonly ProcessLock _lock;
     readonly ILogger _logger;
     readonly CancellationTokenSource _closing = new();
     readonly Task _check;
-    readonly PendingSalvage _pending;
-    Task _salvage;
-    int _givesUpLetters; // told once, until somebody makes room
+    readonly Recovery _recovery;
+    Task _recovering = Task.CompletedTask;
+    int _loggedLetterLimit; // 1: logged that dead letters are at their limit; reset by retry and purge
     long _deadLettered;
     int _disposed;
 
     TelemetryBuffer(
-        BufferOptions options, TimeProvider timeProvider, ILogger logger, WriterParts parts, QueueStore store,
-        DatabaseFile file)
+        BufferOptions options, TimeProvider timeProvider, ILogger logger, WriterParts parts, OpenedStore opened,
+        ProcessLock processLock)
     {
         _options = options;
         _timeProvider = timeProvider;
         _parts = parts;
-        _file = file;
+        _lock = processLock;
         _logger = logger;
-        _writer = new BufferWriter(store, file, parts, options.Limits, timeProvider, logger)
+        _writer = new Writer(opened, parts, options.Limits, timeProvider, logger)
         {
             Committed = () => Committed?.Invoke(),
             CommitTook = took => CommitTook?.Invoke(took),
         };
-        _reader = new BatchReader(parts.Clock, file.OpenReader, _writer.ReportDamage, file.NewCipher());
-        _pending = new PendingSalvage(file, () => _writer.Limits, Submit, timeProvider, logger);
-        _salvage = Task.CompletedTask;
+        _reader = NewReader();
+        _recovery = new Recovery(
+            parts.File, () => _writer.Limits, Submit, () => ReadingsReturned?.Invoke(), timeProvider, logger);
         _writer.Replaced = () =>
         {
             _reader.Reconnect();
             ReadingsReturned?.Invoke();
-            _salvage = SalvageAsync(after: _salvage);
+            _recovering = RecoverAsync(after: _recovering);
         };
-        parts.Intake.GivenUp = payload =>
+        parts.Ring.Dropped = payload =>
             parts.Ledger.Note(EvictionLedger.Overflow, EvictionLedger.SensorOf(payload));
+        _recovering = RecoverAsync(after: Task.CompletedTask);
         _writer.Start();
-        _salvage = SalvageAsync(after: Task.CompletedTask);
-        _check = file.NeedsCheck ? Task.Run(CheckFile) : Task.CompletedTask;
+        _check = parts.File.NeedsCheck ? Task.Run(CheckFile) : Task.CompletedTask;
     }
 
     /// <summary>Raised on the writer's thread after each commit that added readings. Handlers only signal.</summary>
     public event Action? Committed;
 
-    /// <summary>Raised when rows appeared at ids that a reader may have passed: dead letters that were returned, or a
-    /// damaged file that was salvaged while it was open, which has a new <see cref="Epoch"/>. Handlers only signal.
-    /// </summary>
+    /// <summary>Raised on any thread when readings became waiting at ids that a consumer may have passed: returned dead
+    /// letters, salvaged readings, or a replaced file. Handlers only signal.</summary>
     public event Action? ReadingsReturned;
 
-    /// <summary>Raised on the writer's thread with the time that each transaction took. Handlers only count.</summary>
+    /// <summary>Raised on the writer's thread with the duration of each commit. Handlers only count.</summary>
     public event Action<TimeSpan>? CommitTook;
 
-    /// <summary>Turns of the writer's loop: it moves soon after <see cref="Nudge"/> while the loop lives.</summary>
+    /// <summary>Iterations of the writer's loop; increases soon after <see cref="Nudge"/> if the loop runs.</summary>
     public long Turns => _writer.Turns;
 
-    /// <summary>A random id, made with the file. Readings keep their ids when a damaged file is salvaged under a new
-    /// epoch, so an acknowledgement that was on its way still means the same readings.</summary>
-    public string Epoch => _writer.Epoch;
+    /// <summary>The epoch of readings stored from now on: a random id, created when the file was opened. A stored
+    /// reading keeps its epoch, so (epoch, id) stays unique even when a copy of the file is restored.</summary>
+    public string Epoch => _writer.Snapshot.Epoch;
 
-    /// <summary>The highest id on the medium; 0 before the first reading.</summary>
-    public long LastCommittedId => _writer.Snapshot.Marks.LastId;
+    /// <summary>Whether readings of an old file (damaged, format 1, or unencrypted) are still being copied.</summary>
+    public bool IsRecovering => _parts.File.IsRecovering;
+
+    /// <summary>The highest committed id; 0 before the first reading.</summary>
+    public long LastCommittedId => _writer.Snapshot.View.State.LastId;
+
+    /// <summary>The waiting ids, and the highest committed id. Excludes ids whose acknowledgement or hand-over is not
+    /// committed yet; may include ids of evicted readings.</summary>
+    public (IdSet Ids, long LastId) Waiting
+    {
+        get
+        {
+            // Leaving is read first: a reading acknowledged in between is then excluded by at least one of the two.
+            var (leaving, view) = (_parts.Requests.Leaving, _writer.Snapshot.View);
+            var stored = IdSet.Of(view.FirstId, view.State.LastId);
+            return (stored.Except(view.State.NotWaiting).Except(leaving), view.State.LastId);
+        }
+    }
+
+    /// <summary>The ids in state handed over, as of the last commit.</summary>
+    public IdSet HandedOver => _writer.Snapshot.View.State.HandedOver;
 
     /// <summary>Opens or creates <c>telemetry.db</c> in the directory.</summary>
     /// <exception cref="BufferUnavailableException">The volume can't be used now.</exception>
     public static Task<TelemetryBuffer> OpenAsync(
         BufferOptions options, TimeProvider timeProvider, ILogger<TelemetryBuffer> logger,
         CancellationToken cancellationToken) =>
-        Task.Run(() => Open(options, timeProvider, logger), cancellationToken);
+        Task.Run(() => OpenAsync(options, timeProvider, (ILogger)logger, cancellationToken), cancellationToken);
 
-    /// <summary>Whether the directory holds a file that was made with a key; not when it can't be told.</summary>
+    /// <summary>Whether the directory's database is encrypted; false when it is missing or unreadable.</summary>
     public static bool IsEncrypted(string directory) =>
         DatabaseFile.IsEncrypted(new VolumeFiles(Path.GetFullPath(directory), null));
 
-    /// <summary>Stores a reading. Completes with its id when it is on the medium.</summary>
-    /// <param name="cancellationToken">Ends the waiting; the reading itself stays in line.</param>
-    /// <exception cref="BufferRejectedException">It was not stored, and will not be.</exception>
-    /// <exception cref="BufferUnavailableException">The buffer was closed before it could be stored.</exception>
+    /// <summary>Stores a reading. Completes with its id when it is committed and synced.</summary>
+    /// <param name="cancellationToken">Cancels only the wait; the reading is stored anyway.</param>
+    /// <exception cref="BufferRejectedException">The reading will not be stored.</exception>
+    /// <exception cref="BufferUnavailableException">The buffer was closed before the reading was stored.</exception>
     public ValueTask<long> EnqueueAsync(Reading reading, CancellationToken cancellationToken)
     {
         var payload = ReadingEncoder.Encode(reading);
         if (payload.Length > ReadingEncoder.MaxPayloadBytes || _writer.IsRejecting)
             return ValueTask.FromException<long>(Refuse(payload));
-        var task = _parts.Intake.Add(
+        var task = _parts.Ring.Add(
             reading.Time.ToUnixTimeMilliseconds(), _parts.Clock.Current().Id, payload, WakeAtBytes, out var wake);
         if (wake)
             _writer.Wake();
@@ -111,92 +135,118 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             : task;
     }
 
-    /// <summary>Reads up to <paramref name="maxCount"/> rows after an id, in id order.</summary>
-    /// <param name="maxBytes">What their payloads may sum to; the first row is returned whatever its size.</param>
+    /// <summary>Stores the readings of one request of another program, together. Completes when all of them are
+    /// committed and synced.</summary>
+    /// <param name="payloads">Copied before this returns. Each is a JSON object that begins with the sensor's name and
+    /// has its time where <see cref="ReadingEncoder"/> writes them.</param>
+    /// <param name="arrivedAt">When they arrived, by the wall clock. The times in the payloads may be others.</param>
+    /// <param name="within">How soon they are to be committed, if the commit interval is longer.</param>
+    /// <param name="cancellationToken">Cancels only the wait; the readings are stored anyway.</param>
+    /// <exception cref="BufferRejectedException">They were not stored, or not all of them. They are not counted as
+    /// lost: the sender still has them and tries again later.</exception>
+    /// <exception cref="BufferUnavailableException">The buffer was closed before they were stored.</exception>
+    public async Task EnqueueRequestAsync(
+        IReadOnlyList<ReadOnlyMemory<byte>> payloads, DateTimeOffset arrivedAt, TimeSpan within,
+        CancellationToken cancellationToken)
+    {
+        if (_writer.IsRejecting)
+            throw Room.Rejection();
+        if (_parts.Health.State is not (StorageState.Ok or StorageState.Closed))
+            throw new BufferRejectedException($"the volume takes no readings: {_parts.Health.Reason}");
+        var tasks = _parts.Ring.TryAddRequest(
+            arrivedAt.ToUnixTimeMilliseconds(), _parts.Clock.Current().Id, payloads, within, WakeAtBytes, out var wake)
+            ?? throw new BufferRejectedException("too many readings wait in memory to be stored");
+        if (wake)
+            _writer.Wake();
+        foreach (var task in tasks)
+            await task.AsTask().WaitAsync(cancellationToken);
+    }
+
+    /// <summary>Reads up to <paramref name="maxCount"/> waiting readings after an id, all of one epoch.</summary>
+    /// <param name="maxBytes">Limit of the summed payloads; the first reading is returned whatever its size.</param>
     /// <returns>Empty at the end of the queue.</returns>
     public IReadOnlyList<BufferedReading> PeekBatch(long afterId, int maxCount, int maxBytes) =>
         _reader.PeekBatch(afterId, maxCount, maxBytes);
 
-    /// <summary>Another reader, for somebody who reads much and must not hold the forwarder up.</summary>
-    /// <exception cref="BufferUnavailableException">The file can't be opened now.</exception>
-    public BatchReader NewReader()
+    /// <summary>A reader with its own connection, so that long reads do not block the forwarder.</summary>
+    public History OpenHistory() => new(NewReader(), _parts.Clock);
+
+    /// <summary>Marks readings as delivered. The task completes when that is committed, which is delayed to share a
+    /// commit with new readings: 90 commit intervals, at most 90 seconds. Callers need not await it.</summary>
+    public Task AcknowledgeAsync(IdSet ids, CancellationToken cancellationToken) =>
+        ChangeState(ids, StateChange.Delivered, cancellationToken);
+
+    /// <summary>Marks readings as handed over: edgeHub accepted them but has not confirmed delivery. They are kept and
+    /// not sent again.</summary>
+    public Task HandOverAsync(IdSet ids, CancellationToken cancellationToken) =>
+        ChangeState(ids, StateChange.HandedOver, cancellationToken);
+
+    /// <summary>Returns handed-over readings, and delivered ones still in the file, to waiting.</summary>
+    public async Task GiveBackAsync(IdSet ids, CancellationToken cancellationToken)
     {
-        try
-        {
-            return new(_parts.Clock, _file.OpenReader, _writer.ReportDamage, _file.NewCipher());
-        }
-        catch (SqliteFailure failure)
-        {
-            if (failure.IsDamage)
-                _writer.ReportDamage(failure.Message);
-            throw BatchReader.Unavailable(failure);
-        }
+        await ChangeState(ids, StateChange.GivenBack, cancellationToken);
+        ReadingsReturned?.Invoke();
     }
 
-    /// <summary>Deletes the rows of an id range. The task completes when that is committed, which waits up to the
-    /// commit interval for company; nobody needs to await it.</summary>
-    public Task AcknowledgeAsync(long firstId, long lastId, CancellationToken cancellationToken)
-    {
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(firstId, lastId);
-        var task = _parts.Requests.Add(new Acknowledgement(firstId, lastId), out var wake);
-        if (wake)
-            _writer.Wake();
-        return task.WaitAsync(cancellationToken);
-    }
-
-    /// <summary>Takes a reading that a receiver refused for good out of the queue, and keeps it with the answer.
-    /// A row that is not there is left alone. Beyond the bound the oldest letter is given up: a queue that could not
-    /// get rid of what nobody takes would stand still.</summary>
+    /// <summary>Moves a reading that the receiver refused permanently to the dead letters, with the receiver's answer.
+    /// Does nothing if the reading is not waiting. Beyond <see cref="BufferOptions.MaxDeadLetters"/> the oldest dead
+    /// letter is deleted, so that refused readings never block the queue.</summary>
     public async Task DeadLetterAsync(long id, string reason, string? answer, CancellationToken cancellationToken)
     {
-        var givenUp = await Submit(
+        var deleted = await Submit(
             store => store.MoveToDeadLetters(id, reason, answer, _timeProvider.GetUtcNow().ToUnixTimeMilliseconds())
-                ? Evictor.BoundDeadLetters(store, _options.MaxDeadLetters)
+                ? Bounds.BoundDeadLetters(store, _options.MaxDeadLetters)
                 : (int?)null, cancellationToken);
-        if (givenUp is not null)
+        if (deleted is not null)
             Interlocked.Increment(ref _deadLettered);
-        if (givenUp > 0 && Interlocked.Exchange(ref _givesUpLetters, 1) == 0)
-            Log.GivesUpLetters(_logger, _options.MaxDeadLetters);
+        if (deleted > 0 && Interlocked.Exchange(ref _loggedLetterLimit, 1) == 0)
+            BufferLog.DeadLettersFull(_logger, _options.MaxDeadLetters);
     }
 
     public IReadOnlyList<DeadLetter> ListDeadLetters(long afterId, int maxCount) =>
         _reader.ListDeadLetters(afterId, maxCount);
 
-    /// <summary>Puts all dead letters back into the queue, under their ids.</summary>
-    /// <param name="cancellationToken">Ends the waiting; the readings come back all the same.</param>
-    /// <returns>How many.</returns>
+    /// <summary>Returns all dead letters to the queue, under their ids.</summary>
+    /// <param name="cancellationToken">Cancels only the wait; the dead letters are returned anyway.</param>
+    /// <returns>The number of dead letters returned.</returns>
     public Task<int> RetryDeadLettersAsync(CancellationToken cancellationToken)
     {
-        Volatile.Write(ref _givesUpLetters, 0);
-        return InPieces(store => store.ReturnDeadLetters(DeadLetterPiece), cancellationToken,
-            () => ReadingsReturned?.Invoke());
+        Volatile.Write(ref _loggedLetterLimit, 0);
+        return InPieces(
+            store => store.ReturnDeadLetters(DeadLetterPiece, StorageBudget.Of(_writer.Limits).TransactionBytes),
+            cancellationToken, () => ReadingsReturned?.Invoke());
     }
 
     /// <summary>Deletes all dead letters.</summary>
-    /// <param name="cancellationToken">Ends the waiting; they are deleted all the same.</param>
-    /// <returns>How many.</returns>
+    /// <param name="cancellationToken">Cancels only the wait; the dead letters are deleted anyway.</param>
+    /// <returns>The number of dead letters deleted.</returns>
     public Task<int> PurgeDeadLettersAsync(CancellationToken cancellationToken)
     {
-        Volatile.Write(ref _givesUpLetters, 0);
-        return InPieces(store => store.RemoveDeadLetters(DeadLetterPiece), cancellationToken);
+        Volatile.Write(ref _loggedLetterLimit, 0);
+        return InPieces(
+            store =>
+            {
+                var removed = store.Records.RemoveDeadLetters(store.Records.DeadLetterAt(DeadLetterPiece));
+                store.DeadLettersChanged();
+                return removed;
+            }, cancellationToken);
     }
 
-    /// <summary>A document as it was last saved; null when there is none of that name.</summary>
+    /// <summary>The last saved content of a document; null when it does not exist.</summary>
     public ReadOnlyMemory<byte>? LoadDocument(string name) => _reader.LoadDocument(name);
 
-    /// <summary>Saves a small document in the same file. Durable when the task completes.</summary>
+    /// <summary>Saves a small document in the database. Durable when the task completes.</summary>
     public Task SaveDocumentAsync(
         string name, ReadOnlyMemory<byte> document, CancellationToken cancellationToken) =>
         Submit(store =>
         {
-            store.SaveDocument(name, document.Span);
+            store.Records.SaveDocument(name, document.Span);
             return true;
         }, cancellationToken);
 
-    /// <summary>Saves small documents, all of them in the next transaction; returns at once. They wait for that as long
-    /// as the commit interval at most, so they cost no commit of their own while readings come, and they are never
-    /// committed after a reading that was enqueued later. While the volume rejects writes they wait in memory, the
-    /// newest under each name.</summary>
+    /// <summary>Saves small documents, all in the next transaction; returns at once. The transaction follows within one
+    /// commit interval, so documents share a commit with new readings, and are never committed after a reading that was
+    /// enqueued later. While the volume is not writable, the newest version of each waits in memory.</summary>
     public void SaveDocumentsWithNextCommit(params ReadOnlySpan<(string Name, ReadOnlyMemory<byte> Content)> documents)
     {
         _parts.Requests.Add(documents, out var wake);
@@ -204,160 +254,222 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             _writer.Wake();
     }
 
-    /// <summary>Keeps a short text without secrets, in place of the one before. It is written with the next transaction
-    /// that comes anyway, on a page that acknowledgements write too, and never before those that were asked for
-    /// earlier; <see cref="CommitAsync"/> writes it at once.</summary>
+    /// <summary>Sets the source of a short text that is part of the queue's state. Each transaction writes its current
+    /// value, never before acknowledgements requested earlier; it causes no transaction itself. Use
+    /// <see cref="CommitAsync"/> to write it at once.</summary>
     /// <param name="note">Called on the writer's thread.</param>
     public void KeepNote(Func<string> note) => _parts.Requests.Note = note;
 
-    /// <summary>The note as it was last written; null when there is none. One of another epoch is gone.</summary>
-    public string? LoadNote() => _reader.LoadNote();
+    /// <summary>The last committed note; empty when there is none.</summary>
+    public string LoadNote() => _writer.Snapshot.View.State.Note;
 
-    /// <summary>Lets the writer look at the world once; it writes nothing because of that.</summary>
+    /// <summary>Wakes the writer's loop without causing a commit; see <see cref="Turns"/>.</summary>
     public void Nudge() => _writer.Wake();
 
     public void ApplyLimits(BufferLimits limits) => _writer.ApplyLimits(limits);
 
-    /// <summary>Commits everything that was handed over so far.</summary>
+    /// <summary>Commits everything enqueued so far.</summary>
     public Task CommitAsync(CancellationToken cancellationToken) => Submit(static _ => true, cancellationToken);
 
-    /// <summary>Reads the whole file in search of damage, beside the work; minutes for a big one. What is found is
-    /// salvaged at once.</summary>
+    /// <summary>Checks the whole file for damage in the background, and starts a salvage if there is any. Takes minutes
+    /// for a large file.</summary>
     /// <returns>The first fault; null when there is none.</returns>
-    /// <exception cref="BufferUnavailableException">The volume can't be read now, or the buffer was closed.</exception>
+    /// <exception cref="BufferUnavailableException">The volume is not readable, or the buffer was closed.</exception>
     public Task<string?> CheckAsync() => Task.Run(() =>
     {
         try
         {
             return Check();
         }
-        catch (SqliteFailure failure)
+        catch (Exception failure)
+            when (failure is SqliteException or OperationCanceledException or ObjectDisposedException)
         {
             throw new BufferUnavailableException(
-                $"{_file.Files.Database}: can't be checked ({failure.Message})", failure);
+                $"{_parts.File.Files.Database}: can't be checked ({failure.Message})", failure);
         }
     });
 
-    /// <summary>Cheap; any thread.</summary>
+    /// <summary>A snapshot of the status. Cheap: reads no database.</summary>
     public BufferStatus GetStatus()
     {
-        var isRefusing = _writer.IsRejecting && _parts.Health.State == StorageState.Ok;
-        var snapshot = _writer.Snapshot;
-        var givesUp = isRefusing ? WhenFull.RejectNew : snapshot.GivesUp;
-        var marks = snapshot.Marks;
+        var (health, files, clock) = (_parts.Health, _parts.File.Files, _parts.Clock);
+        var isRefusing = _writer.IsRejecting && health.State == StorageState.Ok;
+        // Leaving is read first: a reading acknowledged in between is in both, and is not counted as waiting.
+        var (leaving, snapshot) = (_parts.Requests.Leaving, _writer.Snapshot);
+        var givesUp = isRefusing ? WhenFull.RejectNew : _writer.GivesUp;
         var (fileBytes, walBytes) = _parts.Upkeep.Measure();
-        var isEmpty = marks.Depth == 0;
+        var state = snapshot.View.State;
+        leaving = leaving.Except(state.NotWaiting).Intersect(IdSet.Of(snapshot.View.FirstId, state.LastId));
+        var depth = Math.Max(0, state.Waiting - leaving.Count);
+        var oldest = depth > 0 ? snapshot.View.Oldest : null;
         return new BufferStatus
         {
-            Depth = marks.Depth,
-            InMemory = _parts.Intake.Count,
-            OldestRecordedAt = isEmpty ? null : TimeRepair.Moment(marks.FirstRecordedAtMs),
-            OldestAge = isEmpty ? null : _parts.Clock.Age(marks.FirstRecordedAtMs, marks.FirstClock),
+            Depth = depth,
+            InMemory = _parts.Ring.Count,
+            OldestRecordedAt = oldest?.RecordedAt,
+            OldestAge = oldest is { } o ? clock.Age(o.RecordedAt.ToUnixTimeMilliseconds(), o.Clock) : null,
             FileBytes = fileBytes,
-            MaxBytes = fileBytes + Math.Min(Math.Max(0, _writer.Limits.MaxBytes - fileBytes), _file.Files.FreeBytes),
+            MaxBytes = fileBytes + Math.Max(0, Math.Min(
+                _writer.Limits.MaxBytes - fileBytes, files.FreeBytes - _writer.Limits.KeepFreeBytes)),
             WalBytes = walBytes,
-            Storage = isRefusing ? StorageState.Refusing : _parts.Health.State,
-            StorageReason = _parts.Health.Reason
+            UsedBytes = snapshot.UsedBytes,
+            Stored = state.Stored,
+            Storage = isRefusing ? StorageState.Refusing : health.State,
+            StorageReason = health.Reason
                 ?? (givesUp is { } what
-                    ? $"the buffer has reached its {_writer.Limits.MaxBytes >> 20} MB: {BufferStatus.Describe(what)}"
+                    ? $"the buffer has reached {_writer.Bound}: {BufferStatus.Describe(what)}"
                     : null),
             GivesUp = givesUp,
-            ClockSynchronized = _parts.Clock.Current().Synchronized,
+            ClockSynchronized = clock.Current().Synchronized,
             Evicted = _parts.Ledger.Totals,
-            DeadLetters = marks.DeadLetters,
+            DeadLetters = snapshot.View.DeadLetters,
             DeadLettered = Volatile.Read(ref _deadLettered),
-            Salvage = _file.Salvage,
+            Salvage = _parts.File.Salvage,
             Commits = snapshot.Commits,
             CommittedReadings = snapshot.Readings,
             CommittedBytes = snapshot.Bytes,
-            WriteFailures = _parts.Health.TotalFailures,
+            WriteFailures = health.TotalFailures,
         };
     }
 
-    /// <summary>Commits what waits, copies the WAL back, closes the files.</summary>
+    /// <summary>Commits everything pending, checkpoints the WAL and closes the files.</summary>
     public async ValueTask DisposeAsync()
     {
         if (Interlocked.Exchange(ref _disposed, 1) != 0)
             return;
         await _closing.CancelAsync();
         await _check;
-        await Task.Run(_writer.Dispose);
-        await _salvage;
+        // SQLite deletes the WAL only when the last connection closes, and that must be the writer's.
         _reader.Dispose();
+        await Task.Run(_writer.Dispose);
+        await _recovering;
+        _lock.Dispose();
         _closing.Dispose();
     }
 
-    static TelemetryBuffer Open(BufferOptions options, TimeProvider timeProvider, ILogger logger)
+    static async Task<TelemetryBuffer> OpenAsync(
+        BufferOptions options, TimeProvider timeProvider, ILogger logger, CancellationToken cancellationToken)
     {
-        SqliteConnection.CheckVersion();
+        Sqlite.CheckVersion();
+        VolumeFiles.SurviveFileSizeLimit();
         var files = new VolumeFiles(Path.GetFullPath(options.Directory), options.OnVolumeOperation);
-        var file = new DatabaseFile(files, options, timeProvider, logger);
-        QueueStore? store = null;
+        ProcessLock? processLock = null;
+        OpenedStore? opened = null;
         try
         {
-            store = file.Open(damage: null, minLastId: 0);
+            files.CreateDirectory();
+            processLock = await ProcessLock.TakeAsync(files, timeProvider, cancellationToken);
+            var file = new DatabaseFile(files, options, timeProvider, logger);
+            opened = Open(file);
             var clock = new ReadingClock(
-                timeProvider, options.KernelTime ?? KernelTime.For(timeProvider), store.LoadClocks());
+                timeProvider, options.KernelTime ?? KernelTime.For(timeProvider), opened.Store.Records.LoadClocks());
             var parts = new WriterParts(
-                new Intake(options.RingReadings, options.RingBytes, timeProvider), new WriterRequests(timeProvider),
-                clock, new EvictionLedger(), new StorageUpkeep(files, timeProvider),
-                new StorageHealth(files.Database, timeProvider));
-            var buffer = new TelemetryBuffer(options, timeProvider, logger, parts, store, file);
-            Log.Opened(logger, files.Database, buffer.Epoch, store.Marks.Depth);
+                new Ring(options.RingReadings, options.RingBytes, timeProvider), new Requests(timeProvider),
+                clock, new EvictionLedger(), new Upkeep(files, timeProvider),
+                new StorageHealth(files.Database, timeProvider), file);
+            var buffer = new TelemetryBuffer(options, timeProvider, logger, parts, opened, processLock);
+            BufferLog.Opened(logger, files.Database, buffer.Epoch, opened.Store.View.State.Waiting);
             return buffer;
         }
-        catch (Exception e) when (e is SqliteFailure or IOException or UnauthorizedAccessException)
+        catch (Exception e)
         {
-            store?.Dispose();
-            throw new BufferUnavailableException(
-                $"{files.Database}: can't be opened ({e.Message}); {VolumeAccess.Explain(files.Directory)}", e);
+            opened?.Dispose();
+            processLock?.Dispose();
+            if (e is SqliteException or IOException or UnauthorizedAccessException)
+                throw new BufferUnavailableException(
+                    $"{files.Database}: can't be opened ({e.Message}); {Explain(e, files)}", e);
+            throw;
         }
     }
 
-    // A big file that was not closed properly: what is wrong with it, if anything, comes out while it works.
+    // SQLite recreates the WAL index when it opens the file: on a full volume the reserve makes room for that.
+    static OpenedStore Open(DatabaseFile file)
+    {
+        try
+        {
+            return file.Open(damage: null, minLastId: 0);
+        }
+        catch (SqliteException) when (file.Files.FreeBytes < RoomToOpen && File.Exists(file.Files.Reserve))
+        {
+            file.Files.Delete(file.Files.Reserve);
+            return file.Open(damage: null, minLastId: 0);
+        }
+    }
+
+    static string Explain(Exception failure, VolumeFiles files)
+    {
+        if (files.FreeBytes < RoomToOpen)
+            return "the volume is full; free some of it";
+        var isWithoutLocks = failure is SqliteException
+        {
+            SqliteExtendedErrorCode: raw.SQLITE_IOERR_LOCK or raw.SQLITE_IOERR_SHMOPEN or raw.SQLITE_IOERR_SHMMAP
+                or raw.SQLITE_IOERR_SHMLOCK or raw.SQLITE_IOERR_SHMSIZE or raw.SQLITE_PROTOCOL,
+        };
+        return isWithoutLocks
+            ? "its file system has no locks or no shared memory (CIFS, 9p, some NFS); set Buffer__Directory to a local "
+                + "disk"
+            : VolumeAccess.Explain(files.Directory);
+    }
+
+    // Checks a large file that was not closed cleanly, in the background.
     void CheckFile()
     {
-        Log.Checking(_logger, _file.Files.Database);
+        BufferLog.Checking(_logger, _parts.File.Files.Database);
         try
         {
             if (Check() is null)
-                Log.CheckedWhole(_logger, _file.Files.Database);
+                BufferLog.CheckedWhole(_logger, _parts.File.Files.Database);
         }
-        catch (SqliteFailure)
+        catch (Exception failure) when (failure is SqliteException or OperationCanceledException)
         {
-            // Closed meanwhile, or the volume is away: nothing is known against the file.
+            // The buffer was closed, or the volume is unavailable: this says nothing about the file.
         }
     }
 
     string? Check()
     {
+        var generation = _parts.File.Generation;
         try
         {
-            var fault = _file.Check(_closing.Token);
+            var fault = _parts.File.Check(_closing.Token);
             if (fault is not null)
-                _writer.ReportDamage(fault);
+                _writer.ReportDamage(fault, generation);
             return fault;
         }
-        catch (SqliteFailure failure) when (failure.IsDamage)
+        catch (SqliteException failure) when (failure.IsDamage())
         {
-            _writer.ReportDamage(failure.Message);
+            _writer.ReportDamage(failure, generation);
             return failure.Message;
         }
     }
 
-    // A big file that was damaged: its readings come in while new ones are stored.
-    async Task SalvageAsync(Task after)
+    // Copies readings of old files while new readings are stored.
+    async Task RecoverAsync(Task after)
     {
         await after.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
         try
         {
-            if (await _pending.RunAsync(_closing.Token))
-                ReadingsReturned?.Invoke();
+            await _recovery.RunAsync(_closing.Token);
         }
         catch (Exception e) when (e is OperationCanceledException or BufferUnavailableException)
         {
-            // The buffer closes; the next start goes on.
+            // The buffer was closed; the next start resumes the salvage.
         }
+    }
+
+    Reader NewReader() => new(
+        _parts.Clock, _parts.File,
+        () => _writer.Snapshot is var now ? new(now.View.State, now.View.Epochs, now.Epoch) : null!,
+        _writer.ReportDamage);
+
+    Task ChangeState(IdSet ids, StateChange change, CancellationToken cancellationToken)
+    {
+        if (ids.IsEmpty)
+            return Task.CompletedTask;
+        var task = _parts.Requests.Add(new Acknowledgement(ids, change), out var wake);
+        if (wake)
+            _writer.Wake();
+        return task.WaitAsync(cancellationToken);
     }
 
     BufferRejectedException Refuse(ReadOnlySpan<byte> payload)
@@ -366,11 +478,11 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         return payload.Length > ReadingEncoder.MaxPayloadBytes
             ? new BufferRejectedException(
                 $"a reading of {payload.Length} bytes is larger than {ReadingEncoder.MaxPayloadBytes}")
-            : BufferWriter.Rejection();
+            : Room.Rejection();
     }
 
-    // What was begun is gone through with: who does not wait any longer can't know what of it was done.
-    Task<int> InPieces(Func<QueueStore, int> piece, CancellationToken cancellationToken, Action? afterwards = null)
+    // Cancellation ends only the caller's wait, never the operation: it must not be left half done.
+    Task<int> InPieces(Func<Store, int> piece, CancellationToken cancellationToken, Action? afterwards = null)
     {
         return RunAsync().WaitAsync(cancellationToken);
 
@@ -391,7 +503,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         }
     }
 
-    Task<T> Submit<T>(Func<QueueStore, T> run, CancellationToken cancellationToken)
+    Task<T> Submit<T>(Func<Store, T> run, CancellationToken cancellationToken)
     {
         var task = _parts.Requests.Add(new WriterCommand<T>(run));
         _writer.Wake();

@@ -3,22 +3,22 @@ using System.Text.Json;
 namespace SensorForwarder.Buffer;
 
 /// <summary>
-/// Halves the resolution of one sensor's readings: of each four in a row the two that say most stay, which are the
-/// lowest and the highest as a rule, so that peaks survive as often as it is applied. The first and the last reading
-/// stay. Pure; any thread.
+/// Halves the resolution of one sensor's readings. Of each four consecutive readings the two most significant are kept,
+/// usually the lowest and the highest, so that peaks survive repeated thinning. The first and the last reading are
+/// always kept. Of payloads without <c>values</c>, every second one is kept. Pure; any thread.
 /// </summary>
 internal static class Thinning
 {
     const int GroupSize = 4;
 
-    /// <summary>Which of a sensor's readings stay.</summary>
-    /// <param name="payloads">In the order in which they were stored.</param>
-    public static bool[] Choose(IReadOnlyList<byte[]> payloads)
+    /// <summary>For each reading, whether it is kept.</summary>
+    /// <param name="payloads">The payloads of one sensor, in the order in which they were stored.</param>
+    public static bool[] Choose(IReadOnlyList<ReadOnlyMemory<byte>> payloads)
     {
-        var stays = new bool[payloads.Count];
+        var isKept = new bool[payloads.Count];
         var samples = new Sample[payloads.Count];
         for (var i = 0; i < samples.Length; i++)
-            samples[i] = Sample.Of(payloads[i]);
+            samples[i] = Sample.Of(payloads[i].Span);
         var ranges = Ranges(samples);
         for (var start = 0; start < samples.Length; start += GroupSize)
         {
@@ -30,20 +30,22 @@ internal static class Thinning
                 scores[group.Length - 1] = double.PositiveInfinity;
             for (var kept = 0; kept < Math.Min(GroupSize / 2, group.Length); kept++)
             {
-                // The earlier one of two that say as much, so that the result does not depend on how often it is run.
+                // Of equal scores the earlier reading is kept, so that the result is deterministic.
                 var best = scores.AsSpan().IndexOf(scores.Max());
-                stays[start + best] = true;
+                isKept[start + best] = true;
                 scores[best] = double.NegativeInfinity;
             }
         }
-        if (stays.Length > 0)
-            stays[0] = stays[^1] = true;
-        return stays;
+        if (isKept.Length > 0)
+            isKept[0] = isKept[^1] = true;
+        return isKept;
     }
 
     static double[] Score(ReadOnlySpan<Sample> group, double[] ranges, Sample? before)
     {
         var scores = new double[group.Length];
+        for (var i = 0; ranges.Length == 0 && i < scores.Length; i += 2)
+            scores[i] = 1;
         for (var value = 0; value < ranges.Length; value++)
         {
             int lowest = -1, highest = -1;
@@ -58,14 +60,13 @@ internal static class Thinning
             }
             if (lowest < 0 || ranges[value] <= 0)
                 continue;
-            // In proportion to what the value does elsewhere: noise on a flat line must not outvote a peak. And by the
-            // distance to the others: where the first or the last reading takes a place, a peak must not lose the other
-            // one to the least of its neighbours.
+            // Relative to the value's overall range, so that noise on a flat line does not outweigh a peak. And by the
+            // distance to the mean, so that a peak wins when only one place is left besides the first or last reading.
             var middle = Middle(group, value);
             scores[lowest] += (middle - group[lowest].Value(value)) / ranges[value];
             scores[highest] += (group[highest].Value(value) - middle) / ranges[value];
         }
-        // Where the quality changes something began or ended.
+        // A change of quality marks the beginning or end of a fault.
         for (var i = 0; i < group.Length; i++)
         {
             if ((i == 0 ? before : group[i - 1]) is { } previous && previous.Quality != group[i].Quality)
@@ -101,8 +102,8 @@ internal static class Thinning
         return ranges;
     }
 
-    /// <summary>The numbers of a payload by their place in <c>values</c>, which is fixed for
-    /// a kind of sensor.</summary>
+    /// <summary>The values of a payload by position in <c>values</c>, which is fixed for a kind of sensor, and the
+    /// quality, represented by the length of its name.</summary>
     readonly record struct Sample(double[] Values, int Quality)
     {
         public double Value(int index) => index < Values.Length ? Values[index] : double.NaN;
@@ -126,7 +127,7 @@ internal static class Thinning
             }
             catch (JsonException)
             {
-                // Not ours, or damaged: it has no shape to keep.
+                // Not JSON, or damaged: use the values read so far.
             }
             return new Sample([.. values], quality);
         }

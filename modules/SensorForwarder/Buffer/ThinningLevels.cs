@@ -3,23 +3,22 @@ using System.Globalization;
 namespace SensorForwarder.Buffer;
 
 /// <summary>
-/// How often which part of the queue was thinned. Thinning takes the oldest readings of a level and makes them the
-/// newest of the next level, so a level is one stretch of ids, and older readings are never of a lower level.
-/// Kept in <c>meta</c>, changed with the rows it is about.
+/// Records how often each part of the queue was thinned. Thinning moves the oldest readings of a level to the next
+/// level, so a level is one range of ids, and older readings are never of a lower level. Stored in <c>meta</c>, in the
+/// same transaction as the segments. Used by the writer's thread.
 /// </summary>
 internal sealed class ThinningLevels
 {
-    /// <summary>Thinned so often, a stretch has one reading where there were 2^40.</summary>
+    /// <summary>The highest level: one reading is left of 2^40.</summary>
     public const int MaxLevel = 40;
 
-    // [0] belongs to level 1: the last id of the level, and its rows.
+    // [0] is level 1: the last id of the level, and the number of its readings.
     readonly List<(long LastId, long Rows)> _levels = [];
 
-    public static ThinningLevels Load(QueueStore store)
+    public static ThinningLevels Load(Store store)
     {
         var levels = new ThinningLevels();
-        var text = store.Connection.QueryText("SELECT value FROM meta WHERE name = 'thinned'") ?? "";
-        foreach (var level in text.Split(' ', StringSplitOptions.RemoveEmptyEntries))
+        foreach (var level in store.Meta.Levels.Split(' ', StringSplitOptions.RemoveEmptyEntries))
         {
             var parts = level.Split(':');
             if (parts.Length == 2
@@ -29,18 +28,18 @@ internal sealed class ThinningLevels
                 levels._levels.Add((lastId, rows));
             }
         }
-        levels.ForgetAcknowledged(store.Marks);
+        levels.ForgetDelivered(store.View);
         return levels;
     }
 
-    public void Save(QueueStore store) => store.SetMeta("thinned", string.Join(' ', _levels.Select(l =>
-        string.Create(CultureInfo.InvariantCulture, $"{l.LastId}:{l.Rows}"))));
+    public void Save(Store store) => store.Meta.Levels = string.Join(' ', _levels.Select(l =>
+        string.Create(CultureInfo.InvariantCulture, $"{l.LastId}:{l.Rows}")));
 
-    /// <summary>The levels to thin next: first the one with the most readings, so that detail is lost bit by bit with
-    /// age, and not all at once.</summary>
-    /// <param name="wholeFromId">Readings from here on are new, and stay whole.</param>
-    /// <returns>The levels that have enough, and the ids between which their readings lie.</returns>
-    public IEnumerable<(int Level, long AfterId, long ThroughId)> Choose(QueueMarks marks, long wholeFromId)
+    /// <summary>The levels that have enough readings to be thinned, fullest first, so that resolution decreases
+    /// gradually with age.</summary>
+    /// <param name="wholeFromId">Readings from this id on are not thinned.</param>
+    /// <returns>Each level with the range of its ids.</returns>
+    public IEnumerable<(int Level, long AfterId, long ThroughId)> Choose(StoreView view, long wholeFromId)
     {
         const long TooFew = 64;
         var enough = new List<(long Rows, int Level, long AfterId, long ThroughId)>();
@@ -48,14 +47,16 @@ internal sealed class ThinningLevels
         {
             var after = level < _levels.Count ? _levels[level].LastId : 0;
             var through = level == 0 ? wholeFromId - 1 : _levels[level - 1].LastId;
-            var rows = level == 0 ? through - Math.Max(after, marks.FirstId - 1) : _levels[level - 1].Rows;
+            var rows = level == 0 ? through - Math.Max(after, view.FirstId - 1) : _levels[level - 1].Rows;
             if (through > after && rows > TooFew)
                 enough.Add((rows, level, after, through));
         }
         return enough.OrderByDescending(l => l.Rows).Select(l => (l.Level, l.AfterId, l.ThroughId));
     }
 
-    /// <summary>A piece of a level was thinned.</summary>
+    /// <summary>Records that the oldest readings of a level, up to an id, were thinned.</summary>
+    /// <param name="before">Their number.</param>
+    /// <param name="after">The number of readings kept.</param>
     public void Advance(int level, long throughId, int before, int after)
     {
         if (level > 0)
@@ -66,14 +67,14 @@ internal sealed class ThinningLevels
             _levels[level] = (throughId, _levels[level].Rows + after);
     }
 
-    // Readings leave at the old end, from the highest level first.
-    void ForgetAcknowledged(QueueMarks marks)
+    // Delivered and dropped readings are the oldest, so they are subtracted from the highest level first.
+    void ForgetDelivered(StoreView view)
     {
-        while (_levels.Count > 0 && _levels[^1].LastId < marks.FirstId)
+        while (_levels.Count > 0 && _levels[^1].LastId < view.FirstId)
             _levels.RemoveAt(_levels.Count - 1);
         if (_levels.Count == 0)
             return;
-        var thinned = Math.Max(0, marks.Depth - (marks.LastId - _levels[0].LastId));
+        var thinned = Math.Max(0, view.State.Waiting - (view.State.LastId - _levels[0].LastId));
         var excess = _levels.Sum(l => l.Rows) - thinned;
         for (var i = _levels.Count - 1; i >= 0 && excess > 0; i--)
         {

@@ -1,22 +1,42 @@
+using System.Globalization;
+using System.Text;
+using SensorForwarder.Readings;
+
 namespace SensorForwarder.Buffer;
 
-/// <summary>Puts the true time into a payload on its way out, or a mark that it is not known.</summary>
+/// <summary>Corrects the time in a payload when it is read, or marks it as unsynchronised. A time that is not that of
+/// its row comes from another program's clock and is left as it is. Pure; any thread.</summary>
 internal static class TimeRepair
 {
-    /// <summary>The most that <see cref="Copy"/> writes beyond the stored payload.</summary>
+    /// <summary>By how much <see cref="Copy"/> can lengthen a payload.</summary>
     public static int MaxAddedBytes => Mark.Length;
 
     static ReadOnlySpan<byte> TimeProperty => ",\"time\":\""u8;
 
     static ReadOnlySpan<byte> Mark => ",\"timeQuality\":\"unsynchronized\""u8;
 
-    /// <summary>A stored time; one that a damaged file made impossible is cut to what .NET can say.</summary>
+    /// <summary>Converts a stored time; a damaged one is clamped to the range of
+    /// <see cref="DateTimeOffset"/>.</summary>
     public static DateTimeOffset Moment(long unixMs) => DateTimeOffset.FromUnixTimeMilliseconds(Math.Clamp(
         unixMs, DateTimeOffset.MinValue.ToUnixTimeMilliseconds(), DateTimeOffset.MaxValue.ToUnixTimeMilliseconds()));
 
-    /// <summary>Copies a payload, and corrects its time on the way.</summary>
-    /// <param name="correctionMs">What to add to the time, in milliseconds; null marks the time as doubtful.</param>
-    /// <returns>The bytes written.</returns>
+    /// <summary>The time in a payload; null: it has none where <see cref="ReadingEncoder"/> writes it.</summary>
+    public static DateTimeOffset? TimeIn(ReadOnlySpan<byte> payload)
+    {
+        var property = payload.IndexOf(TimeProperty);
+        if (property < 0 || payload.Length < property + TimeProperty.Length + ReadingEncoder.TimeLength)
+            return null;
+        var text = Encoding.UTF8.GetString(payload.Slice(property + TimeProperty.Length, ReadingEncoder.TimeLength));
+        return DateTimeOffset.TryParseExact(
+            text, "yyyy-MM-dd'T'HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture,
+            DateTimeStyles.AssumeUniversal, out var time)
+            ? time
+            : null;
+    }
+
+    /// <summary>Copies a payload and corrects its time.</summary>
+    /// <param name="correctionMs">Milliseconds to add to the time; null: add the mark instead.</param>
+    /// <returns>The number of bytes written.</returns>
     public static int Copy(
         ReadOnlySpan<byte> payload, Span<byte> destination, ref long recordedAtMs, long? correctionMs)
     {
@@ -25,12 +45,20 @@ internal static class TimeRepair
             payload.CopyTo(destination);
             return payload.Length;
         }
-        // A sensor's name can't hold this sequence: inside a JSON string its quotes would be escaped.
+        // A sensor's name can't contain this sequence: quotes are escaped inside a JSON string.
         var property = payload.IndexOf(TimeProperty);
         var time = property + TimeProperty.Length;
         var afterTime = time + ReadingEncoder.TimeLength + 1;
         if (property < 0 || afterTime > payload.Length)
         {
+            payload.CopyTo(destination);
+            return payload.Length;
+        }
+        Span<byte> own = stackalloc byte[ReadingEncoder.TimeLength];
+        ReadingEncoder.FormatTime(Moment(recordedAtMs), own);
+        if (!payload.Slice(time, ReadingEncoder.TimeLength).SequenceEqual(own))
+        {
+            recordedAtMs += correctionMs ?? 0;
             payload.CopyTo(destination);
             return payload.Length;
         }

@@ -3,14 +3,14 @@ using System.Text.Json.Nodes;
 namespace SensorForwarder.Configuration;
 
 /// <summary>
-/// A change of forwarding settings that is rolled back unless forwarding works with it. <see cref="SettingsStore"/>
-/// saves it together with the settings that it is about; <see cref="SettingsTrial"/> decides. Immutable.
+/// A change of forwarding settings that is rolled back if nothing can be forwarded with it. <see cref="SettingsStore"/>
+/// saves it with the settings, so that a trial survives a restart; <see cref="SettingsTrial"/> decides. Immutable.
 /// </summary>
-/// <param name="Before">What was accepted before the change.</param>
+/// <param name="Before">The accepted settings before the change.</param>
 /// <param name="Keys">The keys that were changed.</param>
 internal sealed record ChangeOnTrial(JsonObject Before, IReadOnlySet<string> Keys)
 {
-    /// <summary>The settings of forwarding that differ.</summary>
+    /// <summary>The keys of the forwarding settings that differ.</summary>
     public static IReadOnlyList<string> KeysOf(Settings before, Settings now)
     {
         var rest = now with { Forwarding = before.Forwarding };

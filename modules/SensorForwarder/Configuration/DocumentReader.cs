@@ -1,39 +1,36 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Unicode;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Configuration;
 
-/// <summary>Reads a settings document from bytes that come from outside. What it returns can be walked, copied and
-/// written without an exception.</summary>
+/// <summary>Parses untrusted JSON: settings, twin, payloads, saved documents. The result can be traversed, copied and
+/// serialized without an exception. Stateless; any thread.</summary>
 internal static class DocumentReader
 {
-    // Comments and trailing commas: people write the file. Two equal keys are a slip that nobody would notice.
-    static readonly JsonDocumentOptions Options = new()
+    // People edit the settings file.
+    static readonly JsonReaderOptions Options = new()
     {
         CommentHandling = JsonCommentHandling.Skip,
         AllowTrailingCommas = true,
-        AllowDuplicateProperties = false,
     };
 
-    /// <summary>The document, or null and what is wrong with it: a clause that follows "because".</summary>
+    /// <summary>The document, or null and the problem as a clause, such as "it is not a JSON object".</summary>
     public static JsonObject? Read(ReadOnlySpan<byte> bytes, out string? problem)
     {
+        const string NotUnicode = "it contains text that is not valid Unicode";
         try
         {
-            problem = "it has text in it that is no Unicode";
+            problem = NotUnicode;
             if (!Utf8.IsValid(bytes)) return null;
             if (bytes.StartsWith("\uFEFF"u8)) bytes = bytes[3..];
-            if (JsonNode.Parse(bytes, documentOptions: Options) is not JsonObject document)
-            {
-                problem = "it is not a JSON object";
-                return null;
-            }
-
-            // Texts are decoded when they are used; an escaped half of a surrogate pair must show now.
-            Decode(document);
-            problem = null;
-            return document;
+            problem = Check(new(bytes, Options));
+            if (problem is not null) return null;
+            var reader = new Utf8JsonReader(bytes, Options);
+            if (JsonNode.Parse(ref reader) is JsonObject document) return document;
+            problem = "it is not a JSON object";
+            return null;
         }
         catch (JsonException exception)
         {
@@ -45,36 +42,41 @@ internal static class DocumentReader
         }
         catch (Exception exception) when (exception is InvalidOperationException or ArgumentException)
         {
-            problem = "it has text in it that is no Unicode";
+            problem = NotUnicode;
             return null;
         }
     }
 
-    /// <summary>The reader's message without what it quotes of the document, but for single
-    /// characters and for names.</summary>
-    static string Describe(string message)
+    /// <summary>Reads every token. Strings are decoded, because <see cref="JsonNode"/> decodes them only when they are
+    /// used and would then throw at an escaped lone surrogate. A repeated key is refused: one value would be ignored
+    /// silently.</summary>
+    /// <remarks><see cref="JsonDocumentOptions.AllowDuplicateProperties"/> is not used: it takes a random seed from
+    /// OpenSSL, which would stay in the memory of a process that may need it for nothing else.</remarks>
+    static string? Check(Utf8JsonReader reader)
     {
-        const string Duplicate = "Duplicate property '", Literal = "' is an invalid JSON literal";
-        if (message.StartsWith(Duplicate, StringComparison.Ordinal))
-            return $"Duplicate property {LogText.Quote(message[Duplicate.Length..message.LastIndexOf('\'')])}";
-        if (message.Contains(Literal, StringComparison.Ordinal)) return "a word in it is an invalid JSON literal";
-        var end = message.IndexOf(". ", StringComparison.Ordinal);
-        return LogText.Clean(end < 0 ? message : message[..end]);
+        var keys = new Stack<HashSet<string>>();
+        while (reader.Read())
+        {
+            if (reader.TokenType == JsonTokenType.StartObject) keys.Push([]);
+            else if (reader.TokenType == JsonTokenType.EndObject) keys.Pop();
+            else if (reader.TokenType is JsonTokenType.String or JsonTokenType.PropertyName)
+            {
+                var text = reader.GetString()!;
+                if (reader.TokenType == JsonTokenType.PropertyName && !keys.Peek().Add(text))
+                    return $"it has the property {LogText.Quote(text)} twice";
+            }
+        }
+
+        return null;
     }
 
-    static void Decode(JsonNode? node)
+    /// <summary>The reader's message. Quotations from the document longer than a character are removed: they may be
+    /// secrets.</summary>
+    static string Describe(string message)
     {
-        switch (node)
-        {
-            case JsonObject map:
-                foreach (var (_, value) in map) Decode(value);
-                break;
-            case JsonArray list:
-                foreach (var item in list) Decode(item);
-                break;
-            case JsonValue value when value.GetValueKind() == JsonValueKind.String:
-                _ = value.GetValue<string>();
-                break;
-        }
+        if (message.Contains("' is an invalid JSON literal", StringComparison.Ordinal))
+            return "a word is not a valid JSON literal";
+        var end = message.IndexOf(". ", StringComparison.Ordinal);
+        return LogText.Clean(end < 0 ? message : message[..end]);
     }
 }

@@ -1,104 +1,56 @@
-using Microsoft.Extensions.Configuration;
-using SensorForwarder.EdgeHub;
-using SensorForwarder.Forwarding;
+using SensorForwarder.Forwarding.Http;
+using SensorForwarder.Net;
+using SensorForwarder.Options;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Configuration;
 
-/// <summary>Reads <c>Http__*</c>. What is wrong with them is said without showing them.</summary>
+/// <summary>Reads the boot values <c>Http__*</c>. Its messages show no secret.</summary>
 internal static class HttpBootReader
 {
-    // The sink sets these itself.
+    // Headers that the sink sets.
     static readonly string[] Reserved =
-        ["Idempotency-Key", "Authorization", "Host", "Connection", "Transfer-Encoding", "Expect"];
+        ["Idempotency-Key", "Batch-Lane", "Authorization", "Host", "Connection", "Transfer-Encoding", "Expect"];
 
-    /// <param name="configuration">All boot values.</param>
-    /// <param name="endpoint"><c>Http__Endpoint</c>; null: none.</param>
+    /// <param name="values">All boot values.</param>
+    /// <param name="endpoint"><c>Http__Endpoint</c>; null: not set.</param>
     /// <exception cref="BootValueException">A value is malformed; the message names the variable.</exception>
-    public static HttpSinkOptions Read(IConfiguration configuration, Uri? endpoint)
+    public static HttpSinkOptions Read(BootValues values, Uri? endpoint)
     {
-        var authorization = Text(configuration, "Http:Authorization");
-        if (authorization is not null) CheckHeaderValue("Http__Authorization", authorization);
         var headers = new Dictionary<string, string>(StringComparer.OrdinalIgnoreCase);
-        foreach (var header in configuration.GetSection("Http:Headers").GetChildren())
+        foreach (var (name, text) in values.Below("Http__Headers")) headers[name] = ReadHeader(name, text);
+        return new(values.Get(BootTable.HttpAuthorization), headers)
         {
-            // A file or a heredoc leaves a line break at its end.
-            var value = header.Value?.Trim() ?? "";
-            CheckHeader(header.Key, value);
-            headers[header.Key] = value;
-        }
-
-        return new(authorization, headers)
-        {
-            Tls = ClientTlsReader.Read(
-                ("Http__CaFile", Text(configuration, "Http:CaFile")),
-                ("Http__ClientCertificateFile", Text(configuration, "Http:ClientCertificateFile")),
-                ("Http__ClientKeyFile", Text(configuration, "Http:ClientKeyFile"))),
-            SecretsFor = ReadSecretsFor(configuration) ?? (endpoint is null ? [] : [UrlText.Origin(endpoint)]),
-            Addresses = new(ReadHosts(configuration), endpoint is null ? null : AddressRule.HostOf(endpoint)),
+            Tls = ReadTls(
+                values, BootTable.HttpCaFile, BootTable.HttpClientCertificateFile, BootTable.HttpClientKeyFile),
+            SecretsFor = values.Get(BootTable.HttpSecretsFor, endpoint is null ? [] : [UrlText.Origin(endpoint)]),
+            Addresses = new(
+                values.Get(BootTable.HttpAllowedHosts), endpoint is null ? null : AddressRule.HostOf(endpoint)),
         };
     }
 
-    static List<string>? ReadSecretsFor(IConfiguration configuration)
+    /// <summary>The names of the TLS files of a receiver. The files are read before each connection, so they may be
+    /// created later.</summary>
+    /// <exception cref="BootValueException">A key without a certificate; the message names the variable.</exception>
+    public static TlsFiles ReadTls(
+        BootValues values, Option<string?> roots, Option<string?> certificate, Option<string?> key)
     {
-        if (Text(configuration, "Http:SecretsFor") is not { } text) return null;
-        var origins = new List<string>();
-        foreach (var entry in Entries(text))
-        {
-            if (!SettingDefinition.TryReadEndpoint(entry, out var url) || url.PathAndQuery != "/"
-                || url.Fragment.Length > 0)
-            {
-                throw new BootValueException($"Http__SecretsFor: entry {origins.Count + 1} is not an origin such as "
-                    + "https://receiver.example:8443 (scheme, host and port, without user, path and query); "
-                    + "entries are separated by commas.");
-            }
+        var files = new TlsFiles { Roots = Named(roots), Certificate = Named(certificate), Key = Named(key) };
+        return files is { Certificate: null, Key: not null }
+            ? throw new BootValueException($"{files.Key} is a key without a certificate; set {certificate.Name} too.")
+            : files;
 
-            origins.Add(UrlText.Origin(url));
-        }
-
-        return origins;
+        NamedFile? Named(Option<string?> option) => values.Get(option) is { } path ? new(option.Name, path) : null;
     }
 
-    static List<string> ReadHosts(IConfiguration configuration)
+    static string ReadHeader(string name, string text)
     {
-        var hosts = new List<string>();
-        foreach (var entry in Entries(Text(configuration, "Http:AllowedHosts") ?? ""))
-        {
-            var name = entry.StartsWith("*.", StringComparison.Ordinal) ? entry[2..] : entry;
-            if (Uri.CheckHostName(name) == UriHostNameType.Unknown)
-            {
-                throw new BootValueException(
-                    $"Http__AllowedHosts: entry {hosts.Count + 1} is not a host name, an address, or "
-                    + "*.example.com; it has no scheme and no port, and entries are separated by commas.");
-            }
-
-            hosts.Add(entry);
-        }
-
-        return hosts;
-    }
-
-    static string[] Entries(string text) =>
-        text.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
-
-    static void CheckHeader(string name, string value)
-    {
-        var variable = $"Http__Headers__{LogText.Clean(name)}";
+        var option = BootTable.HttpHeaders with { Name = $"Http__Headers__{LogText.Clean(name)}" };
         using var probe = new HttpRequestMessage();
-        if (Reserved.Contains(name, StringComparer.OrdinalIgnoreCase)
-            || !probe.Headers.TryAddWithoutValidation(name, ""))
-            throw new BootValueException(
-                $"{variable}: there is no such header to set; it must be a name such as X-Api-Key, and none that the "
-                + "module sets itself.");
-        CheckHeaderValue(variable, value);
+        return Reserved.Contains(name, StringComparer.OrdinalIgnoreCase)
+            || !probe.Headers.TryAddWithoutValidation(name, "")
+            ? throw new BootValueException($"{option.Name}: this header can't be set; use a name such as X-Api-Key, "
+                + $"but not {string.Join(", ", Reserved)}.")
+            : BootValues.Read(option, text)!;
     }
-
-    static void CheckHeaderValue(string variable, string value)
-    {
-        if (value.Any(c => c is not '\t' and (< ' ' or > '~')))
-            throw new BootValueException(
-                $"{variable}: the value has a character that a header can't have (a line break, or one beyond ASCII).");
-    }
-
-    static string? Text(IConfiguration configuration, string key) =>
-        configuration[key] is { } value && !string.IsNullOrWhiteSpace(value) ? value.Trim() : null;
 }

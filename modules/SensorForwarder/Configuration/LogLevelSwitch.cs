@@ -2,7 +2,7 @@ using Microsoft.Extensions.Logging;
 
 namespace SensorForwarder.Configuration;
 
-/// <summary>The least level that is logged, changeable while loggers exist. Thread-safe.</summary>
+/// <summary>The lowest level that is logged. It can be changed while loggers exist. Thread-safe.</summary>
 internal sealed class LogLevelSwitch(LogLevel level)
 {
     volatile int _level = (int)level;

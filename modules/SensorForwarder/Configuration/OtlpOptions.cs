@@ -1,30 +1,33 @@
 using OpenTelemetry.Exporter;
 using OpenTelemetry.Metrics;
 using SensorForwarder.Net;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Configuration;
 
-/// <summary>Where metrics are pushed by the OpenTelemetry protocol (OTLP), and how. Boot values; the headers are
-/// secrets, and never logged.</summary>
-/// <param name="Endpoint">With the path of the signal, where the protocol is HTTP.</param>
+/// <summary>The boot values of the metrics push by the OpenTelemetry protocol (OTLP). The headers are secrets and never
+/// logged.</summary>
+/// <param name="Endpoint">The collector; with the path of the signal if the protocol is HTTP.</param>
 internal sealed record OtlpOptions(Uri Endpoint, OtlpExportProtocol Protocol)
 {
     public required IReadOnlyDictionary<string, string> Headers { get; init; }
 
+    /// <summary>Values that must not be logged.</summary>
+    public Secrets Secrets => new(Headers.Values);
+
     public OtlpExportCompression Compression { get; init; }
 
-    /// <summary>How long one push may take.</summary>
+    /// <summary>Timeout of one push.</summary>
     public TimeSpan Timeout { get; init; }
 
-    /// <summary>From one push to the next.</summary>
+    /// <summary>Time between pushes.</summary>
     public TimeSpan Interval { get; init; }
 
     public MetricReaderTemporalityPreference Temporality { get; init; }
 
     public TlsFiles Tls { get; init; } = new();
 
-    /// <summary>What the receiver is told about the module beside what the module knows,
-    /// and rather than that.</summary>
+    /// <summary>Resource attributes from the environment; they override the module's.</summary>
     public required IReadOnlyDictionary<string, string> ResourceAttributes { get; init; }
 
     public override string ToString() => $"{Endpoint} {Protocol}";

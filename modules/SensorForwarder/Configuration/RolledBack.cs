@@ -3,17 +3,17 @@ using System.Text.Json.Nodes;
 namespace SensorForwarder.Configuration;
 
 /// <summary>
-/// A change that was in force and after which nothing could be forwarded. It stays refused, also after a restart and
-/// when the hub sends the same twin again, until one of its values is another one. Immutable.
+/// A change that was rolled back, because nothing could be forwarded after it. It stays refused, also after a restart
+/// and when the hub sends the same twin again, until one of its values changes. Immutable.
 /// </summary>
-/// <param name="Reason">Why, for the acknowledgement.</param>
-/// <param name="Values">What the document said for the keys that were changed; null: nothing.</param>
+/// <param name="Reason">Why it is refused, for the acknowledgement.</param>
+/// <param name="Values">The refused values by key; null: the document had no value.</param>
 internal sealed record RolledBack(string Reason, JsonObject Values)
 {
     public bool Refuses(string key) => Values.ContainsKey(key);
 
-    /// <summary>Whether the document still says what was refused.</summary>
-    public bool StillStandsIn(JsonObject document) =>
+    /// <summary>Whether the document still has all the refused values.</summary>
+    public bool IsStillIn(JsonObject document) =>
         Values.All(pair => JsonNode.DeepEquals(document[pair.Key], pair.Value));
 
     public JsonObject ToJson() => new() { ["reason"] = Reason, ["values"] = Values.DeepClone() };

@@ -2,28 +2,29 @@ using System.Buffers;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using SensorForwarder.Sensors;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Configuration;
 
 /// <summary>
-/// Reads the <c>sensors</c> map entry by entry: one that can't work is refused by itself and keeps its last good form,
-/// the others run.
+/// Parses the <c>sensors</c> map entry by entry. For an invalid entry the last good one stays in force; the other
+/// entries are not affected. Used by <see cref="SettingsParser"/>.
 /// </summary>
-internal sealed class SensorsParser(SensorFactory factory)
+internal sealed class SensorsParser(SensorKinds kinds, SensorWorld world)
 {
     public const double MinIntervalSeconds = 0.01;
     public const int MaxSensors = 500;
     public const string DefaultEntry = """{"kind":"host"}""";
 
-    // What the hub does not allow in keys, and what would need escaping.
+    // Characters that IoT Hub forbids in keys, and those that JSON would have to escape.
     static readonly SearchValues<char> ForbiddenInNames = SearchValues.Create(" .$#\"\\");
 
     /// <summary>Reads the map.</summary>
     /// <param name="map">The value of <c>sensors</c>.</param>
-    /// <param name="lastGood">What was accepted before, or null.</param>
-    /// <param name="pollInterval">Interval of those that name none.</param>
-    /// <param name="accepted">What is in force now, as it would stand in a document.</param>
-    /// <param name="errors">One line for each entry that was refused.</param>
+    /// <param name="lastGood">The entries accepted before; null: none.</param>
+    /// <param name="pollInterval">Interval of sensors without their own.</param>
+    /// <param name="accepted">The entries in force now, in the form of a document.</param>
+    /// <param name="errors">One line for each refused entry.</param>
     public IReadOnlyDictionary<string, SensorSettings> Read(
         JsonElement map, JsonObject? lastGood, TimeSpan pollInterval, out JsonObject accepted, out List<string> errors)
     {
@@ -36,7 +37,7 @@ internal sealed class SensorsParser(SensorFactory factory)
             if (entry.Value.ValueKind == JsonValueKind.Null) continue;
             if (sensors.Count == MaxSensors)
             {
-                errors.Add($"more than {MaxSensors} sensors: the rest is left out");
+                errors.Add($"more than {MaxSensors} sensors: the rest is ignored");
                 break;
             }
 
@@ -74,23 +75,23 @@ internal sealed class SensorsParser(SensorFactory factory)
         }
         catch (SensorSettingsException)
         {
-            return null; // accepted by an older version, or another sensor has its address now
+            return null; // an older version accepted it, or another sensor now has its address
         }
     }
 
-    /// <param name="owners">Which sensor has what only one can have; the new one is added.</param>
+    /// <param name="owners">The sensors by what only one can use, such as an address; the new one is added.</param>
     SensorSettings ReadEntry(string name, JsonElement entry, TimeSpan pollInterval, Dictionary<string, string> owners)
     {
         if (!IsName(name))
             throw new SensorSettingsException(
                 $"a name has 1 to {SensorSettings.MaxNameLength} characters, and no space . $ # \" \\");
         if (entry.ValueKind != JsonValueKind.Object)
-            throw new SensorSettingsException($"{SensorOption.Show(entry)} is not an object such as {DefaultEntry}");
-        var settings = SensorSettings.Read(name, entry, pollInterval);
-        factory.Create(settings).Dispose(); // says what else is wrong
-        if (settings.IsEnabled && SensorKinds.Find(settings.Kind).Claims(settings) is { } claim
+            throw new SensorSettingsException($"{LogText.Quote(entry)} is not an object such as {DefaultEntry}");
+        var settings = SensorSettings.Read(kinds, name, entry, pollInterval);
+        settings.Kind.Make(settings, world).Dispose(); // throws if the driver refuses the options
+        if (settings.IsEnabled && settings.Kind.Claims(settings) is { } claim
             && !owners.TryAdd(claim, name))
-            throw new SensorSettingsException($"{claim} is that of sensor {owners[claim]} already");
+            throw new SensorSettingsException($"{claim} is already used by sensor {owners[claim]}");
         return settings;
     }
 }

@@ -5,14 +5,14 @@ using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Configuration;
 
-/// <summary>The effective tuning of the module: valid by construction, immutable.</summary>
+/// <summary>The effective settings. Always valid, immutable.</summary>
 internal sealed record Settings
 {
     public ForwardingSettings Forwarding { get; init; } = new();
 
     public BufferLimits Buffer { get; init; } = new();
 
-    /// <summary>Interval of sensors that name none, 10 ms to a day.</summary>
+    /// <summary>Interval of sensors without their own, 10 ms to a day.</summary>
     public TimeSpan PollInterval { get; init; } = TimeSpan.FromSeconds(5);
 
     public IReadOnlyDictionary<string, SensorSettings> Sensors { get; init; } =
@@ -21,30 +21,20 @@ internal sealed record Settings
     /// <summary>How often the status is reported, 10 s to a day.</summary>
     public TimeSpan StatusInterval { get; init; } = TimeSpan.FromSeconds(300);
 
-    /// <summary>How long a change may keep the module from forwarding before it is rolled back, up to a day; zero:
-    /// for ever.</summary>
+    /// <summary>A change after which nothing can be forwarded for this long is rolled back. Up to a day; zero: never.
+    /// </summary>
     public TimeSpan Trial { get; init; }
 
     public LogLevel LogLevel { get; init; } = LogLevel.Information;
 
-    /// <summary>What holds where no document says otherwise.</summary>
-    public static Settings Defaults(BootOptions boot)
+    /// <summary>The values of keys that no document has; <see cref="SettingsParser"/> adds the sensors.</summary>
+    public static Settings Defaults(BootOptions boot) => new()
     {
-        var settings = new Settings
+        Forwarding = new()
         {
-            Forwarding = new()
-            {
-                Sink = boot.Identity is null ? SinkKind.Http : SinkKind.IotHub,
-                HttpEndpoint = boot.HttpEndpoint,
-            },
-            LogLevel = boot.LogLevel,
-        };
-        return settings with
-        {
-            Sensors = new Dictionary<string, SensorSettings>
-            {
-                ["host"] = new("host", "host", settings.PollInterval, SensorsParser.DefaultEntry),
-            },
-        };
-    }
+            Sink = boot.Identity is null ? SinkKind.Http : SinkKind.IotHub,
+            HttpEndpoint = boot.HttpEndpoint,
+        },
+        LogLevel = boot.LogLevel,
+    };
 }

@@ -4,7 +4,8 @@ using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Configuration;
 
-/// <summary>Puts settings into force. Each part compares for itself, so that only what changed is restarted.</summary>
+/// <summary>Applies settings to the parts of the module. Each part restarts only what changed. Used by
+/// <see cref="SettingsStore"/>, one call at a time.</summary>
 internal sealed class SettingsApplier(
     LogLevelSwitch logLevel, TelemetryBuffer buffer, Forwarder forwarder, SensorScheduler scheduler)
 {

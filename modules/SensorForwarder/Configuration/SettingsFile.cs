@@ -2,34 +2,48 @@ using System.Collections.Concurrent;
 using System.Text.Json.Nodes;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
+using SensorForwarder.Files;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Configuration;
 
 /// <summary>
-/// Watches the settings file by reading it twice a second: that sees a rewrite, an atomic replace, and the symbolic
-/// links that Kubernetes swaps, on every file system, and costs nothing while it is in the page cache. A file that is
-/// missing or no JSON changes nothing; at the start the last good one stands in for it. It is read on a thread of its
-/// own, which may hang in a file system that does not answer: nothing waits longer than <see cref="ReadTimeout"/> for
-/// it, and no second thread is started beside it.
+/// Watches the settings file. inotify signals a rewrite, an atomic replace, and the symbolic links that Kubernetes
+/// swaps; the file is read <see cref="Settles"/> later. Changes that the kernel does not signal, as on a network file
+/// system, are found by reading it every <see cref="LookEvery"/>. A missing or invalid file is ignored; at start the
+/// last good one is used instead. One dedicated thread reads it, since a file system that does not answer can block the
+/// reader. Others wait at most <see cref="ReadTimeout"/>.
 /// </summary>
 internal sealed class SettingsFile(
     BootOptions boot, SettingsStore store, TimeProvider timeProvider, ILogger<SettingsFile> logger) : BackgroundService
 {
     public const int MaxBytes = 1 << 20;
-    static readonly TimeSpan LookEvery = TimeSpan.FromMilliseconds(500);
+    static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(30);
+
+    // While something is wrong with the file, or its directory can't be watched.
+    static readonly TimeSpan LookSoon = TimeSpan.FromSeconds(1);
+
+    // From the first signal of a change to reading it: an editor and a ConfigMap make several in a row.
+    static readonly TimeSpan Settles = TimeSpan.FromMilliseconds(500);
     static readonly TimeSpan ReadTimeout = TimeSpan.FromSeconds(5);
 
-    // For the thread that reads, which is the only one that may hang.
+    // Requests to the reading thread.
     readonly BlockingCollection<(string Path, TaskCompletionSource<byte[]> Reading)> _requests = [];
     bool _hasThread;
+    volatile bool _isWatched; // set by that thread
 
-    Task<byte[]>? _reading; // has not ended, or not been looked at
-    byte[]? _last;
+    FileWatch? _watch; // null: none could be had
+    volatile TaskCompletionSource _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    Task<byte[]>? _reading; // null once its result was taken
+    byte[]? _last; // the content last handled; null: handle it at the next look
     string? _problemOfLast;
 
-    /// <summary>What was accepted last time comes into force before anything is read.</summary>
+    /// <summary>Puts settings into force before the host starts what follows: those of the file, or, if it can't be
+    /// read, those of the last run.</summary>
     public override async Task StartAsync(CancellationToken cancellationToken)
     {
+        if (boot.SettingsFile is not null) _watch = FileWatch.TryStart(() => _changed.TrySetResult());
         if (boot.SettingsFile is not { } path) await store.StartAsync([], cancellationToken);
         else if (!await LookAsync(path, cancellationToken)) await store.StartAsync(file: null, cancellationToken);
         await base.StartAsync(cancellationToken);
@@ -38,12 +52,33 @@ internal sealed class SettingsFile(
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         if (boot.SettingsFile is not { } path) return;
-        using var timer = new PeriodicTimer(LookEvery, timeProvider);
-        while (await timer.WaitForNextTickAsync(stoppingToken)) await LookAsync(path, stoppingToken);
+        while (true)
+        {
+            var wait = _isWatched && store.FileProblem is null ? LookEvery : LookSoon;
+            var changed = _changed.Task;
+            await changed.WaitAsync(wait, timeProvider, stoppingToken)
+                .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            stoppingToken.ThrowIfCancellationRequested();
+            if (changed.IsCompleted)
+            {
+                await Task.Delay(Settles, timeProvider, stoppingToken);
+
+                // Before the file is read: what changes from now on is read next.
+                _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+            }
+
+            await LookAsync(path, stoppingToken);
+        }
     }
 
-    /// <summary>Takes what the file holds, if that is something else than at the last look.</summary>
-    /// <returns>Whether it was taken.</returns>
+    public override void Dispose()
+    {
+        _watch?.Dispose();
+        base.Dispose();
+    }
+
+    /// <summary>Reads the file, and takes its settings if the content has changed since the last look.</summary>
+    /// <returns>Whether settings were taken.</returns>
     async Task<bool> LookAsync(string path, CancellationToken cancellationToken)
     {
         try
@@ -52,8 +87,8 @@ internal sealed class SettingsFile(
             var document = _last is not null && bytes.AsSpan().SequenceEqual(_last) ? null : Parse(bytes);
             if (document is not null)
             {
-                // First, since the document may turn such lines off.
-                Log.SettingsFileRead(logger, path);
+                // Logged first: the document may raise the log level.
+                ConfigurationLog.SettingsFileRead(logger, path);
                 await store.OfferFileAsync(document, cancellationToken);
             }
 
@@ -68,7 +103,7 @@ internal sealed class SettingsFile(
         catch (Exception exception) when (!cancellationToken.IsCancellationRequested)
         {
             Note(path, LogText.Clean(exception.Message).TrimEnd('.'), isTaken: false);
-            _last = null; // so that it is taken at the next look
+            _last = null; // so that it is taken at the next look, which comes soon
         }
 
         return false;
@@ -81,16 +116,16 @@ internal sealed class SettingsFile(
         return _problemOfLast is null ? DocumentReader.Read(bytes, out _problemOfLast) : null;
     }
 
-    /// <summary>Tells what has changed since the last look.</summary>
+    /// <summary>Logs when a problem begins, changes or ends.</summary>
     void Note(string path, string? problem, bool isTaken)
     {
         var before = store.FileProblem;
         store.FileProblem = problem;
-        if (problem is null && before is not null && !isTaken) Log.SettingsFileRead(logger, path);
-        else if (problem is not null && problem != before) Log.SettingsFileBad(logger, path, problem);
+        if (problem is null && before is not null && !isTaken) ConfigurationLog.SettingsFileRead(logger, path);
+        else if (problem is not null && problem != before) ConfigurationLog.SettingsFileBad(logger, path, problem);
     }
 
-    /// <exception cref="TimeoutException">Reading goes on; the next call waits for its end.</exception>
+    /// <exception cref="TimeoutException">The read is still in progress; the next call waits for it.</exception>
     async Task<byte[]> ReadAsync(string path, CancellationToken cancellationToken)
     {
         var reading = _reading ??= StartReading(path);
@@ -114,6 +149,7 @@ internal sealed class SettingsFile(
         {
             try
             {
+                _isWatched = _watch?.Follow(path) == true;
                 reading.SetResult(ReadBytes(path));
             }
             catch (Exception exception)
@@ -123,7 +159,7 @@ internal sealed class SettingsFile(
         }
     }
 
-    /// <summary>No more than one byte above <see cref="MaxBytes"/>, whatever the file is.</summary>
+    /// <summary>Reads at most one byte more than <see cref="MaxBytes"/>.</summary>
     static byte[] ReadBytes(string path)
     {
         using var file = RegularFile.OpenRead(path);

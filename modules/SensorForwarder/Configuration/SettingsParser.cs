@@ -1,36 +1,37 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using SensorForwarder.Forwarding;
+using SensorForwarder.Forwarding.Http;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Configuration;
 
-/// <summary>What became of one key of a document.</summary>
+/// <summary>The result of parsing one key.</summary>
 /// <param name="Key">The key.</param>
 /// <param name="Value">The value in force now.</param>
-/// <param name="Error">Why the value in the document was refused; null when it is in force, or
-/// when there was none.</param>
-/// <param name="IsDefault">The document has no such key: the default is in force.</param>
+/// <param name="Error">Why the document's value was refused; null: it is in force, or the document has none.</param>
+/// <param name="IsDefault">The document does not have the key: the default is in force.</param>
 internal sealed record SettingVerdict(string Key, JsonNode? Value, string? Error, bool IsDefault)
 {
-    /// <summary>What a person should know of a value that is in force; null: nothing.</summary>
+    /// <summary>A remark for people about the value in force; null: none.</summary>
     public string? Note { get; init; }
 }
 
-/// <summary>What became of a document.</summary>
+/// <summary>The result of parsing a document.</summary>
 /// <param name="Settings">The effective settings, always valid.</param>
-/// <param name="Accepted">The document that would give just these settings: what survives a restart.</param>
+/// <param name="Accepted">A document that yields exactly these settings; it is saved for the next start.</param>
 /// <param name="Verdicts">One for each known key.</param>
-/// <param name="UnknownKeys">Messages about keys that there are not, with the nearest that there is.</param>
+/// <param name="UnknownKeys">A message for each unknown key, with the nearest known one.</param>
 internal sealed record ParsedSettings(
     Settings Settings, JsonObject Accepted, IReadOnlyList<SettingVerdict> Verdicts, IReadOnlyList<string> UnknownKeys)
 {
-    /// <summary>The version of the desired properties in it; 0 when there are none.</summary>
+    /// <summary>Version of the desired properties; 0: none.</summary>
     public long Version { get; init; }
 }
 
 /// <summary>
-/// Turns a document into settings, key by key: a good value is taken, a bad one keeps its last good value, a missing or
-/// null one returns to the default. Never throws, whatever the document says.
+/// Parses a document key by key. A valid value is taken; for an invalid one the last good value stays in force; a
+/// missing or null one means the default. Never throws. Used by <see cref="SettingsStore"/>.
 /// </summary>
 internal sealed class SettingsParser(
     Settings defaults, bool hasIdentity, SensorsParser sensorsParser, HttpSinkOptions http)
@@ -38,10 +39,9 @@ internal sealed class SettingsParser(
     static readonly string[] KnownKeys =
         [.. SettingsTable.All.Select(definition => definition.Key), SettingsTable.SensorsKey];
 
-    /// <param name="document">The whole document. Keys that begin with <c>$</c> are the hub's
-    /// and are passed over.</param>
-    /// <param name="lastGood"><see cref="ParsedSettings.Accepted"/> of the time before.</param>
-    /// <param name="rolledBack">What was taken before and did not work; null: nothing.</param>
+    /// <param name="document">The whole document. Keys that begin with <c>$</c> are the hub's and are ignored.</param>
+    /// <param name="lastGood"><see cref="ParsedSettings.Accepted"/> of the previous document.</param>
+    /// <param name="rolledBack">The change that stays refused; null: none.</param>
     public ParsedSettings Parse(JsonObject document, JsonObject lastGood, RolledBack? rolledBack = null)
     {
         using var parsed = JsonDocument.Parse(document.ToJsonString());
@@ -54,11 +54,10 @@ internal sealed class SettingsParser(
             var isDefault = !Has(parsed, definition.Key, out var value);
             var error = rolledBack?.Refuses(definition.Key) == true ? rolledBack.Reason : null;
             if (error is not null) isDefault = false;
-            else if (!isDefault) TryTake(definition, value, accepted, ref settings, out error);
-            if (error is not null && Has(before, definition.Key, out var old)) TryTake(
-                definition, old, accepted, ref settings, out _);
-
-            verdicts.Add(new(definition.Key, (definition.Shown ?? definition.Get)(settings), error, isDefault)
+            else if (!isDefault) error = TryTake(definition, value, accepted, ref settings);
+            if (error is not null && Has(before, definition.Key, out var old))
+                TryTake(definition, old, accepted, ref settings);
+            verdicts.Add(new(definition.Key, definition.Shown(settings), error, isDefault)
             {
                 Note = definition.Key == SettingsTable.HttpEndpointKey
                     ? http.Withheld(settings.Forwarding.HttpEndpoint)
@@ -71,26 +70,15 @@ internal sealed class SettingsParser(
         return new(settings, accepted, verdicts, Unknown(parsed));
     }
 
-    void TryTake(
-        SettingDefinition definition, JsonElement value, JsonObject accepted, ref Settings settings, out string? error)
+    string? TryTake(SettingDefinition definition, JsonElement value, JsonObject accepted, ref Settings settings)
     {
-        try
-        {
-            var changed = definition.Set(settings, value);
-            if (definition.Key == SettingsTable.HttpEndpointKey
-                && http.Addresses.Objection(changed.Forwarding.HttpEndpoint!) is { } objection)
-            {
-                throw new SettingException(objection);
-            }
-
-            settings = changed;
-            accepted[definition.Key] = JsonNode.Parse(value.GetRawText());
-            error = null;
-        }
-        catch (SettingException exception)
-        {
-            error = exception.Message;
-        }
+        var (changed, problem) = definition.Set(settings, value);
+        if (problem is null && definition.Key == SettingsTable.HttpEndpointKey)
+            problem = http.Addresses.Objection(changed.Forwarding.HttpEndpoint!);
+        if (problem is not null) return problem;
+        settings = changed;
+        accepted[definition.Key] = JsonNode.Parse(value.GetRawText());
+        return null;
     }
 
     Settings ReadSensors(
@@ -102,36 +90,23 @@ internal sealed class SettingsParser(
         var good = lastGood[SettingsTable.SensorsKey] as JsonObject;
         if (!isDefault && map.ValueKind != JsonValueKind.Object)
         {
-            error = $"{SettingDefinition.Show(map)} is not a map of name to {{\"kind\":..}}";
-            if (good is not null)
-            {
-                using var before = JsonDocument.Parse(good.ToJsonString());
-                return ReadMap(before.RootElement, ref error);
-            }
-        }
-        else if (!isDefault)
-        {
-            return ReadMap(map, ref error);
+            error = $"{LogText.Quote(map)} is not a map of name to {{\"kind\":..}}";
+            map = good is null ? default : JsonElement.Parse(good.ToJsonString());
         }
 
         // The default sensor follows the poll interval of the document.
-        using var standard = JsonDocument.Parse($$"""{"host":{{SensorsParser.DefaultEntry}}}""");
-        var sensors = sensorsParser.Read(standard.RootElement, null, settings.PollInterval, out var inForce, out _);
+        var isGiven = map.ValueKind == JsonValueKind.Object;
+        if (!isGiven) map = JsonElement.Parse($$"""{"host":{{SensorsParser.DefaultEntry}}}""");
+        var sensors = sensorsParser.Read(
+            map, isGiven ? good : null, settings.PollInterval, out var inForce, out var errors);
+        if (errors.Count > 0) error ??= string.Join("; ", errors);
+        if (isGiven) accepted[SettingsTable.SensorsKey] = inForce.DeepClone();
         verdicts.Add(new(SettingsTable.SensorsKey, inForce, error, isDefault));
         return settings with { Sensors = sensors };
-
-        Settings ReadMap(JsonElement entries, ref string? problem)
-        {
-            var read = sensorsParser.Read(entries, good, settings.PollInterval, out var inForce, out var errors);
-            problem ??= errors.Count > 0 ? string.Join("; ", errors) : null;
-            accepted[SettingsTable.SensorsKey] = inForce;
-            verdicts.Add(new(SettingsTable.SensorsKey, inForce.DeepClone(), problem, isDefault));
-            return settings with { Sensors = read };
-        }
     }
 
-    /// <summary>A sink that can't work as things stand is refused, so that a slip in the twin does not stop a module
-    /// that forwards.</summary>
+    /// <summary>Refuses a sink that lacks its identity or endpoint, so that a mistake in the twin does not stop
+    /// forwarding.</summary>
     Settings CheckSink(
         Settings settings, JsonObject lastGood, JsonObject accepted, List<SettingVerdict> verdicts)
     {
@@ -145,19 +120,13 @@ internal sealed class SettingsParser(
         };
         if (error is null) return settings;
 
-        // With an identity IoT Hub always works; without one only HTTP can.
-        var sink = hasIdentity ? SinkKind.IotHub : SinkKind.Http;
-        settings = settings with { Forwarding = settings.Forwarding with { Sink = sink } };
+        // With an identity, IoT Hub is always possible; without one, only HTTP is.
+        var (sink, name) = hasIdentity ? (SinkKind.IotHub, "iothub") : (SinkKind.Http, "http");
         accepted.Remove("sink");
-        if (lastGood["sink"] is { } old && old.GetValueKind() == JsonValueKind.String
-            && old.GetValue<string>() == (hasIdentity ? "iothub" : "http"))
-        {
-            accepted["sink"] = old.DeepClone();
-        }
-
+        if (JsonNode.DeepEquals(lastGood["sink"], name)) accepted["sink"] = name;
         var at = verdicts.FindIndex(verdict => verdict.Key == "sink");
-        verdicts[at] = verdicts[at] with { Error = error, Value = hasIdentity ? "iothub" : "http" };
-        return settings;
+        verdicts[at] = verdicts[at] with { Error = error, Value = name };
+        return settings with { Forwarding = settings.Forwarding with { Sink = sink } };
     }
 
     static List<string> Unknown(JsonDocument document)

@@ -3,14 +3,16 @@ using System.Text.Json.Nodes;
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Buffer;
 using SensorForwarder.EdgeHub;
+using SensorForwarder.Text;
+using SensorForwarder.Time;
 
 namespace SensorForwarder.Configuration;
 
 /// <summary>
-/// Holds the documents that settings come from (the file, and over it the twin) and what is in force. What was accepted
-/// is kept in the buffer's database, so that a restart without network goes on with it. Nothing waits for the volume:
-/// what is in force is saved with the buffer's next commit, all documents in one transaction, so a start finds them as
-/// they were at one time. Thread-safe; documents are taken one after the other.
+/// Owns the settings documents (the file, and the twin that overrides it) and the settings in force. Accepted settings
+/// are kept in the buffer's database, so that a restart without network continues with them. Nothing waits for the
+/// volume: documents are saved with the buffer's next commit, all in one transaction, so the next start finds them
+/// consistent. Thread-safe; documents are processed one at a time.
 /// </summary>
 internal sealed class SettingsStore(
     SettingsParser parser, SettingsApplier applier, TelemetryBuffer buffer, ILogger<SettingsStore> logger) : IDisposable
@@ -21,17 +23,17 @@ internal sealed class SettingsStore(
     const string RolledBackDocument = "settings.rolledBack";
     const string TrialDocument = "settings.trial";
 
-    // Of the saved twin. The twin's own name for it: earlier versions of this module read that document, too.
+    // The version in the saved twin. Its key is the hub's, which earlier versions of this module expect.
     const string VersionKey = "$version";
 
     const int LoadAttempts = 4;
     static readonly TimeSpan BetweenLoads = TimeSpan.FromMilliseconds(500);
 
-    // All below are changed by whoever has the turn.
+    // All below are changed only while _turn is held, except _isForwarding and _fileProblem.
     readonly SemaphoreSlim _turn = new(1);
-    readonly Dictionary<string, string> _saved = []; // by document, as the buffer has it or was asked to save it
+    readonly Dictionary<string, string> _saved = []; // content by document, as last loaded or given to the buffer
     bool _isLoaded;
-    bool _hasFile; // of this run, as the next one: what was loaded stands in until then
+    bool _hasFile; // false until this run has its own file or twin: _file and _twin are those of the last run
     bool _hasTwin;
     JsonObject _file = [];
     JsonObject _twin = [];
@@ -39,32 +41,33 @@ internal sealed class SettingsStore(
     RolledBack? _rolledBack;
     long _version;
     long _revision;
-    string _complaints = "";
+    string _loggedProblems = "";
     volatile bool _isForwarding;
     volatile string? _fileProblem;
     volatile ChangeOnTrial? _trial;
     volatile ParsedSettings? _current;
 
-    /// <summary>Other settings are in force, or other ones are refused. Handlers only signal.</summary>
+    /// <summary>Raised after each document, while the turn is held: handlers must only signal.</summary>
     public event Action? Changed;
 
-    /// <summary>Counts the documents that were taken.</summary>
+    /// <summary>Number of documents taken so far.</summary>
     public long Revision => Volatile.Read(ref _revision);
 
-    /// <summary>What is in force, and what was refused. Null before the first document was taken.</summary>
+    /// <summary>The settings in force and what was refused; null before the first document.</summary>
     public ParsedSettings? Current => _current;
 
-    /// <summary>The change that is on trial; null: none. A new object when a further change was added.</summary>
+    /// <summary>The change on trial; null: none. Replaced by a new object when another change is added.</summary>
     public ChangeOnTrial? Trial => _trial;
 
-    /// <summary>Whether what is forwarded arrives: only then is a change of forwarding put on trial. Set by
+    /// <summary>Whether forwarding works; only then is a change of forwarding put on trial. Set by
     /// <see cref="SettingsTrial"/>.</summary>
     public bool IsForwarding
     {
+        get => _isForwarding;
         set => _isForwarding = value;
     }
 
-    /// <summary>Why the settings file changes nothing now; null: it is in force, or there is none. Set by
+    /// <summary>Why the settings file is ignored; null: it is in force, or there is none. Set by
     /// <see cref="SettingsFile"/>.</summary>
     public string? FileProblem
     {
@@ -72,28 +75,27 @@ internal sealed class SettingsStore(
         set => _fileProblem = value;
     }
 
-    /// <summary>Goes on with what the last run had accepted, and with the file as it is now.</summary>
-    /// <param name="file">The settings file, empty when there is none; null when it can't be read, and the last good
-    /// one stands in.</param>
-    /// <param name="cancellationToken">Gives up.</param>
+    /// <summary>Puts into force what the last run accepted, with the file as it is now.</summary>
+    /// <param name="file">The settings file; empty: there is none; null: it can't be read, and the last good one is
+    /// used.</param>
+    /// <param name="cancellationToken">Cancels the wait.</param>
     public Task StartAsync(JsonObject? file, CancellationToken cancellationToken) =>
         TakeAsync(() => (_file, _hasFile) = (file ?? _file, file is not null), cancellationToken);
 
     public Task<ParsedSettings> OfferFileAsync(JsonObject document, CancellationToken cancellationToken) =>
         TakeAsync(() => (_file, _hasFile) = (document, true), cancellationToken);
 
-    /// <param name="desired">All desired properties, without the hub's own.</param>
+    /// <param name="desired">All desired properties, without <c>$version</c>.</param>
     /// <param name="version">Their version.</param>
-    /// <param name="cancellationToken">Gives up.</param>
+    /// <param name="cancellationToken">Cancels the wait.</param>
     public Task<ParsedSettings> OfferTwinAsync(JsonObject desired, long version, CancellationToken cancellationToken) =>
         TakeAsync(() => (_twin, _version, _hasTwin) = (desired, version, true), cancellationToken);
 
-    /// <summary>Returns to the values that some keys had before, and refuses what the documents
-    /// say for them now.</summary>
+    /// <summary>Restores the previous values of some keys, and refuses those that the documents have now.</summary>
     /// <param name="keys">The keys that were changed.</param>
-    /// <param name="before">What was accepted before the change.</param>
+    /// <param name="before">The accepted settings before the change.</param>
     /// <param name="reason">Why, for the acknowledgement.</param>
-    /// <param name="cancellationToken">Gives up.</param>
+    /// <param name="cancellationToken">Cancels the wait.</param>
     public Task<ParsedSettings> RollBackAsync(
         IReadOnlyList<string> keys, JsonObject before, string reason, CancellationToken cancellationToken) =>
         TakeAsync(
@@ -110,77 +112,56 @@ internal sealed class SettingsStore(
                 }
 
                 _accepted = accepted;
-                (_trial, _isForwarding) = (null, false); // what is returned to is not put on trial in turn
+                (_trial, _isForwarding) = (null, false); // the restored values are not put on trial
             },
             cancellationToken);
 
-    /// <summary>Ends the trial of a change that works, unless a further change was added meanwhile.</summary>
+    /// <summary>Ends the trial of a change that works, unless another change was added meanwhile.</summary>
     public async Task EndTrialAsync(ChangeOnTrial passed, CancellationToken cancellationToken)
     {
-        await _turn.WaitAsync(cancellationToken);
-        try
-        {
-            if (!ReferenceEquals(_trial, passed)) return;
-            _trial = null;
-            Save();
-        }
-        finally
-        {
-            _turn.Release();
-        }
+        using var turn = await Turn.TakeAsync(_turn, cancellationToken);
+        if (!ReferenceEquals(_trial, passed)) return;
+        _trial = null;
+        Save();
     }
 
-    /// <summary>What would become of a patch of the desired properties; nothing is changed.</summary>
+    /// <summary>The result that a patch of the desired properties would have; changes nothing.</summary>
     public async Task<ParsedSettings> PreviewAsync(JsonObject patch, CancellationToken cancellationToken)
     {
-        await _turn.WaitAsync(cancellationToken);
-        try
-        {
-            await LoadAsync(cancellationToken);
-            var twin = _twin.DeepClone().AsObject();
-            MergePatch.Apply(twin, patch);
-            var document = Merge(_file, twin);
-            return parser.Parse(document, _accepted, StillRolledBack(document)) with { Version = _version };
-        }
-        finally
-        {
-            _turn.Release();
-        }
+        using var turn = await Turn.TakeAsync(_turn, cancellationToken);
+        await LoadAsync(cancellationToken);
+        var twin = _twin.DeepClone().AsObject();
+        MergePatch.Apply(twin, patch);
+        var document = Merge(_file, twin);
+        return parser.Parse(document, _accepted, StillRolledBack(document)) with { Version = _version };
     }
 
     public void Dispose() => _turn.Dispose();
 
     async Task<ParsedSettings> TakeAsync(Action replace, CancellationToken cancellationToken)
     {
-        await _turn.WaitAsync(cancellationToken);
-        try
-        {
-            await LoadAsync(cancellationToken);
-            replace();
-            var document = Merge(_file, _twin);
-            _rolledBack = StillRolledBack(document);
-            var parsed = parser.Parse(document, _accepted, _rolledBack) with { Version = _version };
-            Complain(parsed);
-            await applier.ApplyAsync(parsed.Settings, cancellationToken);
-            _trial = TrialAfter(parsed);
-            _accepted = parsed.Accepted;
-            _current = parsed;
-            Interlocked.Increment(ref _revision);
-            Save();
-            Changed?.Invoke();
-            return parsed;
-        }
-        finally
-        {
-            _turn.Release();
-        }
+        using var turn = await Turn.TakeAsync(_turn, cancellationToken);
+        await LoadAsync(cancellationToken);
+        replace();
+        var document = Merge(_file, _twin);
+        _rolledBack = StillRolledBack(document);
+        var parsed = parser.Parse(document, _accepted, _rolledBack) with { Version = _version };
+        LogProblems(parsed);
+        await applier.ApplyAsync(parsed.Settings, cancellationToken);
+        _trial = TrialAfter(parsed);
+        _accepted = parsed.Accepted;
+        _current = parsed;
+        Interlocked.Increment(ref _revision);
+        Save();
+        Changed?.Invoke();
+        return parsed;
     }
 
-    RolledBack? StillRolledBack(JsonObject document) => _rolledBack?.StillStandsIn(document) == true
+    RolledBack? StillRolledBack(JsonObject document) => _rolledBack?.IsStillIn(document) == true
         ? _rolledBack
         : null;
 
-    /// <summary>The trial that is on after a change to these settings.</summary>
+    /// <summary>The trial to run once these settings are in force; null: none.</summary>
     ChangeOnTrial? TrialAfter(ParsedSettings now)
     {
         if (now.Settings.Trial == TimeSpan.Zero) return null;
@@ -189,7 +170,7 @@ internal sealed class SettingsStore(
         return keys.Count == 0 ? _trial : (_trial ?? new(before.Accepted, new HashSet<string>())).With(keys);
     }
 
-    /// <summary>The twin over the file, key by key, and sensor by sensor.</summary>
+    /// <summary>The file, overridden by the twin key by key, and sensor by sensor.</summary>
     static JsonObject Merge(JsonObject file, JsonObject twin)
     {
         var merged = file.DeepClone().AsObject();
@@ -208,26 +189,26 @@ internal sealed class SettingsStore(
         return merged;
     }
 
-    void Complain(ParsedSettings parsed)
+    void LogProblems(ParsedSettings parsed)
     {
         var refused = parsed.Verdicts.Where(verdict => verdict.Error is not null).ToList();
         var notes = parsed.Verdicts.Select(verdict => verdict.Note).OfType<string>().ToList();
-        var complaints = string.Join(
+        var problems = string.Join(
             '\n', [.. refused.Select(verdict => verdict.Key + verdict.Error), .. parsed.UnknownKeys, .. notes]);
-        if (complaints == _complaints) return;
-        _complaints = complaints;
+        if (problems == _loggedProblems) return;
+        _loggedProblems = problems;
         foreach (var verdict in refused)
         {
             var inForce = verdict.Value?.ToJsonString() ?? "none";
-            Log.SettingRefused(logger, verdict.Key, verdict.Error!, LogText.Clean(inForce));
+            ConfigurationLog.SettingRefused(logger, verdict.Key, verdict.Error!, LogText.Clean(inForce));
         }
 
-        foreach (var note in notes) Log.SettingNote(logger, note);
-        foreach (var message in parsed.UnknownKeys) Log.SettingUnknown(logger, message);
+        foreach (var note in notes) ConfigurationLog.SettingNote(logger, note);
+        foreach (var message in parsed.UnknownKeys) ConfigurationLog.SettingUnknown(logger, message);
     }
 
-    /// <summary>Loads what the last run left, before the first document is taken: that may be the hub's. While it can't
-    /// be read it is tried again with each document, and nothing is saved over it.</summary>
+    /// <summary>Loads what the last run saved, before the first document is taken. If it can't be read, each document
+    /// tries again, and nothing is saved until it succeeds.</summary>
     async Task LoadAsync(CancellationToken cancellationToken)
     {
         for (var attempt = 1; !_isLoaded; attempt++)
@@ -249,12 +230,12 @@ internal sealed class SettingsStore(
             {
                 if (_current is null && attempt < LoadAttempts)
                 {
-                    // A damaged file is salvaged meanwhile.
+                    // Time for the salvage of a damaged database.
                     await Task.Delay(BetweenLoads, TimeProvider.System, cancellationToken);
                     continue;
                 }
 
-                if (_current is null) Log.SettingsNotLoaded(logger, exception.Message);
+                if (_current is null) ConfigurationLog.SettingsNotLoaded(logger, exception.Message);
                 return;
             }
         }
@@ -267,7 +248,7 @@ internal sealed class SettingsStore(
         return document;
     }
 
-    // Together, and only what has changed: each write costs flash.
+    // Only the changed documents, in one transaction: each write wears the flash.
     void Save()
     {
         if (!_isLoaded) return;

@@ -4,13 +4,15 @@ using Microsoft.Extensions.Logging;
 using SensorForwarder.Buffer;
 using SensorForwarder.EdgeHub;
 using SensorForwarder.Forwarding;
+using SensorForwarder.Text;
+using SensorForwarder.Time;
 
 namespace SensorForwarder.Configuration;
 
 /// <summary>
-/// Rolls a change of settings back after which nothing could be forwarded for <c>settingsTrialMinutes</c>, though it
-/// could before. It looks once a second; where nothing was due, or a person holds the forwarder, that proves nothing
-/// against the change. A trial goes on after a restart.
+/// Rolls back a change of settings after which nothing could be forwarded for <c>settingsTrialMinutes</c>, although
+/// forwarding worked before it. Checks every five seconds. Time in which nothing is waiting, or forwarding is paused,
+/// does not count against the change. A trial continues after a restart.
 /// </summary>
 internal sealed class SettingsTrial(
     SettingsStore store,
@@ -20,19 +22,19 @@ internal sealed class SettingsTrial(
     ILogger<SettingsTrial> logger,
     IEdgeHubClient? hub = null) : BackgroundService
 {
-    static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(1);
+    static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(5);
 
-    // A batch that was under way when the change came may be accepted this much later, and proves nothing for it.
+    // A batch in flight at the change may be accepted this much later, without proving that the change works.
     static readonly TimeSpan UnderWayMax = TimeSpan.FromSeconds(60);
 
-    ChangeOnTrial? _trial; // as of the last look
+    ChangeOnTrial? _trial; // at the last look
     long _began;
-    long? _failingSince; // null while there is no sign that nothing can be forwarded
+    long? _failingSince; // null while forwarding works, nothing is waiting, or it is paused
     long _batchesSeen;
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        using var timer = new PeriodicTimer(LookEvery, timeProvider);
+        using var timer = new AlignedTimer(LookEvery, timeProvider);
         do
         {
             try
@@ -41,7 +43,7 @@ internal sealed class SettingsTrial(
             }
             catch (Exception exception) when (!stoppingToken.IsCancellationRequested)
             {
-                Log.TrialFailed(logger, exception);
+                ConfigurationLog.TrialFailed(logger, exception);
             }
         }
         while (await timer.WaitForNextTickAsync(stoppingToken));
@@ -68,7 +70,7 @@ internal sealed class SettingsTrial(
 
     void Begin(ChangeOnTrial trial, bool isFirst, ParsedSettings current)
     {
-        Log.TrialBegun(logger, current.Settings.Trial.TotalMinutes, string.Join(", ", trial.Keys));
+        ConfigurationLog.TrialBegun(logger, current.Settings.Trial.TotalMinutes, string.Join(", ", trial.Keys));
         if (isFirst) (_began, _failingSince) = (timeProvider.GetTimestamp(), null);
     }
 
@@ -77,7 +79,7 @@ internal sealed class SettingsTrial(
     {
         if (hasForwarded && timeProvider.GetElapsedTime(_began) > UnderWayMax)
         {
-            Log.TrialPassed(logger);
+            ConfigurationLog.TrialPassed(logger);
             await store.EndTrialAsync(trial, cancellationToken);
             return;
         }
@@ -90,10 +92,10 @@ internal sealed class SettingsTrial(
         if (_failingSince is not { } since || timeProvider.GetElapsedTime(since) < current.Settings.Trial) return;
 
         var keys = trial.Keys.Where(key => !JsonNode.DeepEquals(trial.Before[key], current.Accepted[key])).ToList();
-        var reason = $"rolled back, since nothing could be forwarded for {current.Settings.Trial.TotalMinutes:0.##} "
+        var reason = $"rolled back, because nothing could be forwarded for {current.Settings.Trial.TotalMinutes:0.##} "
             + "minutes after the change"
-            + (status.LastError is { } error ? $" ({LogText.Clean(error)})" : "") + "; another value is taken";
-        Log.RolledBack(logger, string.Join(", ", keys), reason);
+            + (status.LastError is { } error ? $" ({LogText.Clean(error)})" : "") + "; only another value is accepted";
+        ConfigurationLog.RolledBack(logger, string.Join(", ", keys), reason);
         await store.RollBackAsync(keys, trial.Before, reason, cancellationToken);
     }
 

@@ -6,11 +6,10 @@ using System.Text.Json.Nodes;
 namespace SensorForwarder.Configuration;
 
 /// <summary>
-/// The reported properties that acknowledge settings, by the Plug and Play convention: <c>{value, ac, av, ad}</c>, with
-/// 200 for taken, 203 and version 0 for a default, 400 for refused with the reason and the value that stays in force.
-/// A value in force can have a note in the place of a reason
-/// (https://learn.microsoft.com/azure/iot/concepts-convention). Whatever the settings are, all of them together leave
-/// room for the status in the 32 KB that the hub takes.
+/// Builds the reported properties that acknowledge settings, <c>{value, ac, av, ad}</c>, by the Plug and Play
+/// convention (https://learn.microsoft.com/azure/iot/concepts-convention). <c>ac</c> is 200: accepted, perhaps with a
+/// note; 203: default, with version 0; 400: refused, with the reason and the value that stays in force. The sizes are
+/// limited so that the acknowledgements and the status fit in the hub's 32 KB. Stateless.
 /// </summary>
 internal static class TwinReport
 {
@@ -29,7 +28,7 @@ internal static class TwinReport
 
     /// <summary>The patch that brings the reported properties up to date.</summary>
     /// <param name="parsed">What is in force.</param>
-    /// <param name="reported">What is reported already; equal entries are left out.</param>
+    /// <param name="reported">The reported properties so far; equal entries are left out.</param>
     public static JsonObject Patch(ParsedSettings parsed, JsonObject reported)
     {
         var patch = new JsonObject();
@@ -38,14 +37,7 @@ internal static class TwinReport
             var entry = Acknowledge(verdict, parsed.Version);
             if (JsonNode.DeepEquals(entry, reported[verdict.Key])) continue;
             patch[verdict.Key] = entry;
-
-            // The hub merges: what is not there any more has to go by name.
-            foreach (var (name, _) in reported[verdict.Key] as JsonObject ?? [])
-            {
-                if (!entry.ContainsKey(name)) entry[name] = null;
-            }
-
-            RemoveGone(entry["value"] as JsonObject, (reported[verdict.Key] as JsonObject)?["value"] as JsonObject);
+            RemoveGone(entry, reported[verdict.Key] as JsonObject ?? []);
         }
 
         var unknown = Unknown(parsed);
@@ -53,9 +45,20 @@ internal static class TwinReport
         return patch;
     }
 
-    /// <summary>All acknowledgements, for people.</summary>
+    /// <summary>Adds to a section a null for each property that it no longer has: the hub merges patches, and only null
+    /// removes a property.</summary>
+    public static void RemoveGone(JsonObject now, JsonObject before)
+    {
+        foreach (var (name, old) in before)
+        {
+            if (!now.ContainsKey(name)) now[name] = null;
+            else if (now[name] is JsonObject inner && old is JsonObject outer) RemoveGone(inner, outer);
+        }
+    }
+
+    /// <summary>The acknowledgements of some keys, for the answer of a direct method.</summary>
     /// <param name="parsed">What is in force.</param>
-    /// <param name="isWanted">Which keys.</param>
+    /// <param name="isWanted">Selects the keys.</param>
     public static JsonObject Describe(ParsedSettings parsed, Func<string, bool> isWanted) => new(parsed.Verdicts
         .Where(verdict => isWanted(verdict.Key))
         .Select(verdict => KeyValuePair.Create(verdict.Key, (JsonNode?)Acknowledge(verdict, parsed.Version))));
@@ -78,7 +81,7 @@ internal static class TwinReport
         return entry;
     }
 
-    // To the hub a null is no value but the end of one.
+    // To the hub, null means: delete the property.
     static JsonNode WithoutNulls(JsonNode node)
     {
         if (node is not JsonObject map) return node;
@@ -91,18 +94,8 @@ internal static class TwinReport
         return map;
     }
 
-    static void RemoveGone(JsonObject? now, JsonObject? before)
-    {
-        if (now is null || before is null) return;
-        foreach (var (name, old) in before)
-        {
-            if (!now.ContainsKey(name)) now[name] = null;
-            else RemoveGone(now[name] as JsonObject, old as JsonObject);
-        }
-    }
-
-    /// <summary>Whether the hub takes it as a reported value; one that it does not would
-    /// cost the whole patch.</summary>
+    /// <summary>Whether the hub accepts the reported value; it rejects the whole patch for one that it does not.
+    /// </summary>
     static bool HubTakes(JsonNode? node, int depth) => node switch
     {
         null => false,

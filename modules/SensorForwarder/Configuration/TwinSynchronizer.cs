@@ -3,12 +3,14 @@ using System.Threading.Channels;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using SensorForwarder.EdgeHub;
+using SensorForwarder.Time;
 
 namespace SensorForwarder.Configuration;
 
 /// <summary>
-/// Follows the module twin: the whole of it after each connection, then patch by patch as long as the versions follow
-/// one another, and the whole again when one is missing. Every change is acknowledged in the reported properties.
+/// Keeps the settings in step with the module twin: gets the whole twin after each connection, then applies patches
+/// while their versions are consecutive, and gets the whole twin again when one is missing. Acknowledges every change
+/// in the reported properties. Thread-safe.
 /// </summary>
 internal sealed class TwinSynchronizer(
     IEdgeHubClient client,
@@ -23,13 +25,14 @@ internal sealed class TwinSynchronizer(
     static readonly TimeSpan BackoffBase = TimeSpan.FromSeconds(5);
     static readonly TimeSpan BackoffMax = TimeSpan.FromMinutes(5);
 
-    readonly Channel<Errand> _errands = Channel.CreateBounded<Errand>(
+    // Pending patches, gets and reports, processed in order.
+    readonly Channel<Func<CancellationToken, Task>> _work = Channel.CreateBounded<Func<CancellationToken, Task>>(
         new BoundedChannelOptions(MaxWaitingPatches) { FullMode = BoundedChannelFullMode.DropOldest });
 
     readonly SemaphoreSlim _turn = new(1);
 
-    // Guarded by _turn. Gets in a row that failed: while there are some, another get comes, and with it the whole.
-    int _failedGets;
+    // Guarded by _turn.
+    int _failedGets; // in a row; unless 0, _nextGet will get the whole twin
     ITimer? _nextGet;
     JsonObject _desired = [];
     JsonObject _reported = [];
@@ -39,27 +42,20 @@ internal sealed class TwinSynchronizer(
     /// <summary>Version of the desired properties in force; 0 before the first.</summary>
     public long Version => Interlocked.Read(ref _version);
 
-    /// <summary>A section of the reported properties as the last get had it; empty when there was none.</summary>
+    /// <summary>A section of the reported properties at the last get; empty: there was none.</summary>
     public JsonObject ReportedBefore(string section) => _reportedAtGet[section]?.DeepClone() as JsonObject ?? [];
 
-    /// <summary>Gets the whole twin and puts it into force. Called after each connection. When the hub does not give
-    /// it, it is asked again later: telemetry does not wait for that.</summary>
+    /// <summary>Gets the whole twin and puts it into force. Called after each connection. If the get fails, it is
+    /// retried later; telemetry does not wait for it.</summary>
     public async Task SynchronizeAsync(CancellationToken cancellationToken)
     {
-        await _turn.WaitAsync(cancellationToken);
-        try
-        {
-            await GetAsync(cancellationToken);
-        }
-        finally
-        {
-            _turn.Release();
-        }
+        using var turn = await Turn.TakeAsync(_turn, cancellationToken);
+        await GetAsync(cancellationToken);
     }
 
-    /// <summary>Takes a patch of the desired properties; returns at once.</summary>
+    /// <summary>Queues a patch of the desired properties; returns at once.</summary>
     public void Offer(long? version, ReadOnlyMemory<byte> patch) =>
-        _errands.Writer.TryWrite(new(ErrandKind.Patch, version, patch));
+        _work.Writer.TryWrite(token => TakePatchAsync(version, patch, token));
 
     public override Task StartAsync(CancellationToken cancellationToken)
     {
@@ -77,55 +73,39 @@ internal sealed class TwinSynchronizer(
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        await foreach (var errand in _errands.Reader.ReadAllAsync(stoppingToken))
+        await foreach (var runAsync in _work.Reader.ReadAllAsync(stoppingToken))
         {
-            await _turn.WaitAsync(stoppingToken);
+            using var turn = await Turn.TakeAsync(_turn, stoppingToken);
             try
             {
-                await RunAsync(errand, stoppingToken);
+                await runAsync(stoppingToken);
             }
             catch (Exception exception) when (exception is not OperationCanceledException)
             {
-                Log.TwinFailed(logger, exception);
-            }
-            finally
-            {
-                _turn.Release();
+                ConfigurationLog.TwinFailed(logger, exception);
             }
         }
     }
 
-    /// <summary>Asks for the whole again after a while. Patches and reports do not wait for that.</summary>
-    void AskLater()
+    /// <summary>Schedules another get, with backoff. Patches and reports do not wait for it.</summary>
+    void GetLater()
     {
         var delay = Backoff.Next(++_failedGets, BackoffBase, BackoffMax, random.NextDouble());
         _nextGet?.Dispose();
         _nextGet = timeProvider.CreateTimer(
-            _ => _errands.Writer.TryWrite(new(ErrandKind.Get)), null, delay, Timeout.InfiniteTimeSpan);
+            _ => _work.Writer.TryWrite(GetAsync), null, delay, Timeout.InfiniteTimeSpan);
     }
 
-    void ReportSoon() => _errands.Writer.TryWrite(new(ErrandKind.Report));
-
-    async Task RunAsync(Errand errand, CancellationToken cancellationToken)
+    // Before the first get the reported properties are unknown; that get reports.
+    void ReportSoon() => _work.Writer.TryWrite(_ =>
     {
-        switch (errand.Kind)
-        {
-            case ErrandKind.Patch:
-                await TakePatchAsync(errand.Version, errand.Patch, cancellationToken);
-                break;
-            case ErrandKind.Get:
-                await GetAsync(cancellationToken);
-                break;
-            default:
-                // Before the first get, what is reported already is not known; then that reports.
-                if (_version > 0 && store.Current is { } parsed) Report(parsed);
-                break;
-        }
-    }
+        if (_version > 0 && store.Current is { } parsed) Report(parsed);
+        return Task.CompletedTask;
+    });
 
     async Task GetAsync(CancellationToken cancellationToken)
     {
-        if (client.Status.State == HubState.Disconnected) return; // the next connection begins with it
+        if (client.Status.State == HubState.Disconnected) return; // the next connection starts with a get
         HubAnswer answer;
         try
         {
@@ -133,15 +113,15 @@ internal sealed class TwinSynchronizer(
         }
         catch (OperationCanceledException)
         {
-            // The connection does not wait any longer for its first get.
-            AskLater();
+            // The connection no longer waits for its first get.
+            GetLater();
             throw;
         }
 
         if (!answer.IsSuccess)
         {
-            Log.TwinNotRead(logger, answer.Status);
-            AskLater();
+            ConfigurationLog.TwinNotRead(logger, answer.Status);
+            GetLater();
             return;
         }
 
@@ -150,15 +130,15 @@ internal sealed class TwinSynchronizer(
         if (DocumentReader.Read(answer.Body.Span, out var problem) is not { } twin
             || twin["desired"] is not JsonObject desired)
         {
-            Log.TwinUnreadable(logger, problem ?? "it has no desired properties");
+            ConfigurationLog.TwinUnreadable(logger, problem ?? "it has no desired properties");
             return;
         }
 
-        // An edgeHub that is offline and has never seen the twin answers with an empty one without version: that is not
-        // the wish to return to the defaults. When it has the twin, it pushes the whole.
+        // An edgeHub that is offline and has never received the twin answers with an empty one without a version. It
+        // must not reset the settings to defaults. Once edgeHub has the twin, it pushes the whole of it.
         if (Integer(desired[VersionKey]) is not { } version)
         {
-            Log.TwinEmpty(logger);
+            ConfigurationLog.TwinEmpty(logger);
             return;
         }
 
@@ -172,9 +152,9 @@ internal sealed class TwinSynchronizer(
     {
         var patch = DocumentReader.Read(bytes.Span, out _);
         var version = topicVersion ?? Integer(patch?[VersionKey]);
-        if (version <= _version) return; // seen already: edgeHub pushes the whole after the first get
+        if (version <= _version) return; // already applied: edgeHub pushes the whole twin after the first get
 
-        // A missing or unreadable link in the chain: ask for the whole.
+        // A patch is missing or unreadable: get the whole twin.
         if (patch is null || version is null || version > _version + 1)
         {
             if (_failedGets == 0) await GetAsync(cancellationToken);
@@ -191,7 +171,7 @@ internal sealed class TwinSynchronizer(
         document.Remove(VersionKey);
         var parsed = await store.OfferTwinAsync(document, version, cancellationToken);
         Interlocked.Exchange(ref _version, version);
-        Log.TwinApplied(logger, version);
+        ConfigurationLog.TwinApplied(logger, version);
         Report(parsed);
     }
 
@@ -200,25 +180,11 @@ internal sealed class TwinSynchronizer(
         var patch = TwinReport.Patch(parsed, _reported);
         if (patch.Count == 0) return;
 
-        // From here it is on its way, however long that takes; the next get shows what arrived.
+        // It counts as reported from here on, however long that takes; the next get shows what arrived.
         reportedProperties.Report(patch);
         MergePatch.Apply(_reported, patch);
     }
 
     static long? Integer(JsonNode? node) =>
         node is JsonValue value && value.TryGetValue<long>(out var number) ? number : null;
-
-    enum ErrandKind
-    {
-        /// <summary>A patch of the desired properties came.</summary>
-        Patch,
-
-        /// <summary>The whole twin is wanted.</summary>
-        Get,
-
-        /// <summary>The settings were changed by something else than the twin.</summary>
-        Report,
-    }
-
-    readonly record struct Errand(ErrandKind Kind, long? Version = null, ReadOnlyMemory<byte> Patch = default);
 }

@@ -1,17 +1,18 @@
 namespace SensorForwarder.EdgeHub;
 
 /// <summary>
-/// Notices when the wall clock steps: it is compared with the monotonic clock, cheaply, while one waits. A device
-/// without a battery-backed clock starts in the past, and every token and certificate is wrong until the time is set.
+/// Notices steps of the wall clock during a wait, by comparing it with the monotonic clock. A device without an RTC
+/// starts in the past, and all tokens and certificates are invalid until the time is set.
 /// </summary>
 internal static class ClockWatch
 {
     static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(2);
 
-    // Slewing and leap seconds stay below; a token's life is an hour.
+    // More than slewing and leap seconds, and little compared with the hour that a token is valid.
     static readonly TimeSpan Step = TimeSpan.FromSeconds(30);
 
-    /// <summary>Waits. Ends early when the clock steps, and returns by how much; zero when it did not.</summary>
+    /// <summary>Waits for a time, or until the clock steps.</summary>
+    /// <returns>The step; zero: none.</returns>
     public static async Task<TimeSpan> DelayAsync(
         TimeSpan delay, TimeProvider timeProvider, CancellationToken cancellationToken)
     {

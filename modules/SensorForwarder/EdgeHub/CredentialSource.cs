@@ -2,12 +2,12 @@ using System.Security.Cryptography.X509Certificates;
 
 namespace SensorForwarder.EdgeHub;
 
-/// <summary>What a connection is opened with.</summary>
-/// <param name="Token">The password; null when <paramref name="ClientCertificate"/> proves who this is.</param>
+/// <summary>The credentials of one connection. Immutable.</summary>
+/// <param name="Token">The password; null: <paramref name="ClientCertificate"/> proves the identity.</param>
 /// <param name="Roots">The only roots to trust; null: the system's.</param>
 /// <param name="ClientCertificate">Presented in the TLS handshake.</param>
-/// <param name="Chain">The certificates between that one and its root.</param>
-/// <param name="MadeAt">Monotonic time at which this was made.</param>
+/// <param name="Chain">The certificates between the client certificate and its root.</param>
+/// <param name="MadeAt">Monotonic time at which the credentials were made.</param>
 internal sealed record HubCredentials(
     SasToken? Token,
     X509Certificate2Collection? Roots,
@@ -16,8 +16,8 @@ internal sealed record HubCredentials(
     long MadeAt);
 
 /// <summary>
-/// Makes tokens and fetches roots. What is good is used again for the next connection, so that a line that comes and
-/// goes does not need the workload API each time. Not thread-safe: used by the connection's loop alone.
+/// Makes tokens and fetches roots. Valid credentials are reused for the next connection, so that an unstable line does
+/// not call the workload API each time. Not thread-safe: used by the connection's loop only.
 /// </summary>
 internal sealed class CredentialSource(
     EdgeIdentity identity, TimeSpan tokenLife, TimeProvider timeProvider, Random random)
@@ -28,8 +28,8 @@ internal sealed class CredentialSource(
 
     HubCredentials? _held;
 
-    /// <summary>Credentials that are good for at least a fifth of a token's life.</summary>
-    /// <exception cref="DialException">There are none to be had; the message says why.</exception>
+    /// <summary>Credentials that are valid for at least a fifth of a token's life.</summary>
+    /// <exception cref="DialException">A file or the workload API failed; the message says why.</exception>
     public async Task<HubCredentials> GetAsync(CancellationToken cancellationToken)
     {
         if (!identity.Tls.TryRead(out var tls, out var fault)) throw new DialException(DialFailure.Credentials, fault);
@@ -49,12 +49,12 @@ internal sealed class CredentialSource(
         }
     }
 
-    /// <summary>How long a connection may go on with these before it is renewed.</summary>
+    /// <summary>Time until a connection with these credentials must be renewed.</summary>
     public TimeSpan RenewIn(HubCredentials credentials) => credentials.Token is null
         ? Timeout.InfiniteTimeSpan
         : (tokenLife * HubOptions.RenewAt) - timeProvider.GetElapsedTime(credentials.MadeAt);
 
-    /// <summary>They were refused, or the clock that they were made with has stepped: the next ones are new.</summary>
+    /// <summary>Discards the credentials, after they were refused or the clock stepped.</summary>
     public void Forget() => _held = null;
 
     public void Dispose() => _workload?.Dispose();

@@ -3,43 +3,44 @@ using System.Net.WebSockets;
 using System.Security.Authentication;
 using MQTTnet.Exceptions;
 using SensorForwarder.Net;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.EdgeHub;
 
-/// <summary>Why there is no connection; it decides how long the next attempt waits.</summary>
+/// <summary>Why a connection could not be opened; decides the back-off.</summary>
 internal enum DialFailure
 {
-    /// <summary>Nobody answered, or the line broke.</summary>
+    /// <summary>No server answered, or the connection was lost.</summary>
     Unreachable,
 
-    /// <summary>CONNACK 3: the hub is there and will take us, later.</summary>
+    /// <summary>CONNACK 3: the hub is reachable but not ready yet.</summary>
     NotReady,
 
-    /// <summary>CONNACK 4, 5: the hub does not take this identity; a person has to act, or the clock
-    /// has to be set.</summary>
+    /// <summary>CONNACK 4, 5: the hub refuses the identity. A person must correct it, or the clock must be set.
+    /// </summary>
     Refused,
 
-    /// <summary>CONNACK 1, 2 and other answers that this module can't do anything about.</summary>
+    /// <summary>CONNACK 1, 2 and other answers that a retry alone will not change.</summary>
     Unsupported,
 
-    /// <summary>The server's certificate is not good.</summary>
+    /// <summary>The server's certificate is not trusted.</summary>
     Untrusted,
 
-    /// <summary>The server's certificate is not valid at the time that this machine believes it is.</summary>
+    /// <summary>The server's certificate is expired or not valid yet, according to this machine's clock.</summary>
     Clock,
 
-    /// <summary>There is no token, no trust bundle, or no client certificate to connect with.</summary>
+    /// <summary>No token, no trust bundle or no client certificate is available.</summary>
     Credentials,
 }
 
-/// <summary>A connection could not be opened. The message is one line for people, without anything secret.</summary>
+/// <summary>A connection could not be opened. The message is one line for people, without secrets.</summary>
 internal sealed class DialException(DialFailure failure, string message, Exception? inner = null)
     : Exception(message, inner)
 {
     public DialFailure Failure => failure;
 }
 
-/// <summary>What the network says, in words.</summary>
+/// <summary>Describes failures of the network for people. Stateless.</summary>
 internal static class NetworkText
 {
     /// <summary>Why a connection could not be opened, or was lost. MQTTnet wraps the cause several times.</summary>
@@ -48,12 +49,12 @@ internal static class NetworkText
         SocketException socket => socket.SocketErrorCode switch
         {
             SocketError.ConnectionReset => "the connection was reset",
-            SocketError.TimedOut => "it does not answer",
-            SocketError.NetworkUnreachable or SocketError.HostUnreachable => "there is no route to it",
+            SocketError.TimedOut => "the other side does not respond",
+            SocketError.NetworkUnreachable or SocketError.HostUnreachable => "there is no route to the host",
             _ => LogText.Clean(socket.Message),
         },
         MqttClientDisconnectedException { InnerException: null } => "the connection was closed",
-        OperationCanceledException => "the connection was given up",
+        OperationCanceledException => "the attempt was cancelled",
         HttpRequestException
         {
             HttpRequestError: HttpRequestError.SecureConnectionError,

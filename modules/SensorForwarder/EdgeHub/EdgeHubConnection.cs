@@ -2,12 +2,15 @@ using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using MQTTnet;
 using SensorForwarder.Net;
+using SensorForwarder.Text;
+using SensorForwarder.Time;
 
 namespace SensorForwarder.EdgeHub;
 
 /// <summary>
-/// <see cref="IEdgeHubClient"/> over MQTT 3.1.1 and TLS. One loop connects, waits, and connects again, for as long as
-/// it takes; each connection is a new MQTT client, since edgeHub can lose a CONNECT (iotedge #7539).
+/// <see cref="IEdgeHubClient"/> over MQTT 3.1.1 and TLS. One loop connects, serves the connection until it ends, backs
+/// off and reconnects, until the module stops. Each attempt uses a new MQTT client, since edgeHub can lose a CONNECT
+/// (iotedge #7539). Public members are thread-safe.
 /// </summary>
 internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
 {
@@ -16,10 +19,10 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
 
     static readonly TimeSpan SynchronizeTimeout = TimeSpan.FromSeconds(60);
 
-    // A renewal may wait for a hub that is slow to acknowledge; the token still has a fifth of its life.
+    // How long a renewal waits for acknowledgements. The token is still valid for a fifth of its life.
     static readonly TimeSpan RenewalPatience = TimeSpan.FromMinutes(5);
 
-    // Whoever sent it has waited already, or does not wait any longer.
+    // How long a stop waits for acknowledgements: the forwarder has already waited for its batches.
     static readonly TimeSpan DrainPatience = TimeSpan.FromSeconds(1);
 
     readonly EdgeIdentity _identity;
@@ -36,9 +39,8 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
     TaskCompletionSource _connected = new(TaskCreationOptions.RunContinuationsAsynchronously);
     HubStatus _status;
 
-    // The connection that there is: subscribed, but perhaps not open for telemetry yet.
+    // The current connection; null: none. Subscribed, but not necessarily open for telemetry yet.
     volatile Session? _session;
-    long _connects;
     long _renewals;
 
     public EdgeHubConnection(
@@ -60,9 +62,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         _status = new(HubState.Disconnected, Moment.Now(timeProvider), null, 0);
     }
 
-    public event Action<HubStatus>? StatusChanged;
-
-    /// <summary>How long a stop waits for a hub that does not answer.</summary>
+    /// <summary>How long a stop waits for a hub that does not respond.</summary>
     public static TimeSpan StopPatience => DrainPatience + Session.GoodbyeTimeout;
 
     public EdgeIdentity Identity => _identity;
@@ -75,7 +75,6 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
     }
 
     public HubCounters Counters => new(
-        Interlocked.Read(ref _connects),
         Interlocked.Read(ref _renewals),
         _sends.Sent,
         _sends.Acknowledged,
@@ -83,10 +82,10 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         _sends.Bytes,
         _methods.Calls);
 
-    /// <summary>Requests and calls that are open: for tests that look for leaks.</summary>
+    /// <summary>Twin requests and method calls in progress: for tests that check for leaks.</summary>
     internal int OpenRequests => _twinRequests.Waiting + _methods.Open;
 
-    /// <summary>Messages on the connection that are not acknowledged yet: for tests that move the clock.</summary>
+    /// <summary>Messages in flight: for tests that advance the clock.</summary>
     internal int UnderWay => _session?.UnderWay ?? 0;
 
     public Task WaitUntilConnectedAsync(CancellationToken cancellationToken)
@@ -127,8 +126,8 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
             }
             catch (Exception exception)
             {
-                // A mistake of ours: it must not end the loop, but it must be seen.
-                Log.ConnectionFailed(_logger, exception);
+                // A programming error: it must be logged, and must not end the loop.
+                EdgeHubLog.ConnectionFailed(_logger, exception);
                 await PauseAsync(exception.GetType()
                     .Name, _policy.AfterFailure(DialFailure.Unsupported), stoppingToken);
             }
@@ -140,7 +139,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
 
     async Task ConnectAndServeAsync(CancellationToken stoppingToken)
     {
-        // While a token is renewed the state stays as it was: nobody has to know.
+        // During a renewal of the token the state stays Connected.
         if (Status.State == HubState.Disconnected) SetStatus(HubState.Connecting);
         _dialer.OpenTimeout = _policy.OpenTimeout;
         Session session;
@@ -155,7 +154,6 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
             return;
         }
 
-        Interlocked.Increment(ref _connects);
         var opened = _timeProvider.GetTimestamp();
         var end = await ServeAsync(session, renewIn, stoppingToken);
         stoppingToken.ThrowIfCancellationRequested();
@@ -167,12 +165,13 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         }
 
         if (_policy.ShortLives == ReconnectPolicy.ShortLivesOfARival)
-            Log.RivalSuspected(_logger, _identity.ClientId, _policy.ShortLives, ReconnectPolicy.RivalLife.TotalSeconds);
+            EdgeHubLog.RivalSuspected(
+                _logger, _identity.ClientId, _policy.ShortLives, ReconnectPolicy.RivalLife.TotalSeconds);
         await PauseAsync(end.Reason, delay, stoppingToken);
     }
 
-    /// <summary>Uses the connection until it ends. Returns why it ended; null when only the token
-    /// is to be renewed.</summary>
+    /// <summary>Serves a connection until it ends.</summary>
+    /// <returns>Why it ended; null: the token must be renewed.</returns>
     async Task<SessionEnd?> ServeAsync(Session session, TimeSpan renewIn, CancellationToken stoppingToken)
     {
         using var over = CancellationTokenSource.CreateLinkedTokenSource(stoppingToken, session.Ended);
@@ -204,7 +203,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
             }
             else
             {
-                // Told first, as it is told last in Open. Without an end of its own it is a stop.
+                // The status before the gate, the reverse of Open. A session without an end means a stop.
                 SetStatus(HubState.Disconnected, session.End?.Reason ?? Stopped, isOutage: session.End is not null);
                 _sends.Gate.Close();
             }
@@ -218,8 +217,8 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         return renews ? null : session.End;
     }
 
-    /// <summary>Lets the module look at the twin before telemetry flows. It can't hold the connection up for ever:
-    /// without an answer the last good settings do.</summary>
+    /// <summary>Lets the handler read the twin before telemetry is sent, for at most
+    /// <see cref="SynchronizeTimeout"/>. Without an answer the last good settings stay in force.</summary>
     async Task SynchronizeAsync(CancellationToken cancellationToken)
     {
         if (Handler is not { } handler) return;
@@ -234,7 +233,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         }
         catch (Exception exception)
         {
-            Log.NotSynchronized(_logger, exception is TimeoutException
+            EdgeHubLog.NotSynchronized(_logger, exception is TimeoutException
                 ? "no answer in time"
                 : NetworkText.Describe(exception));
         }
@@ -246,13 +245,13 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
 
     void Open(Session session)
     {
-        // The gate first: whoever sees "connected" may send.
+        // The gate before the status: whoever sees "connected" may send.
         _sends.Gate.Open(session);
         if (Status.State != HubState.Connected)
         {
             SetStatus(HubState.Connected);
             var proxy = _dialer.Through(session.Transport);
-            Log.Connected(_logger, _identity.DialledHostName, _identity.ClientId, session.Transport, proxy);
+            EdgeHubLog.Connected(_logger, _identity.DialledHostName, _identity.ClientId, session.Transport, proxy);
         }
 
         lock (_gate) _connected.TrySetResult();
@@ -262,10 +261,10 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
     {
         _sends.Gate.Close();
         SetStatus(HubState.Disconnected, reason);
-        Log.Disconnected(_logger, _identity.DialledHostName, reason, delay.TotalSeconds);
+        EdgeHubLog.Disconnected(_logger, _identity.DialledHostName, reason, delay.TotalSeconds);
         var step = await ClockWatch.DelayAsync(delay, _timeProvider, stoppingToken);
         if (step == TimeSpan.Zero) return;
-        Log.ClockStepped(_logger, step.TotalSeconds);
+        EdgeHubLog.ClockStepped(_logger, step.TotalSeconds);
         _dialer.ForgetCredentials();
     }
 
@@ -289,7 +288,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
 
     Task OnMessageAsync(MqttApplicationMessageReceivedEventArgs args, CancellationToken stoppingToken)
     {
-        // Nothing here may throw or wait: MQTTnet acknowledges, and reads the next, only after this returns.
+        // Must not throw or wait: MQTTnet acknowledges the message and reads the next one only after this returns.
         try
         {
             var topic = args.ApplicationMessage.Topic;
@@ -301,11 +300,11 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
             else if (HubTopics.TryParseMethodCall(topic, out var name, out requestId))
                 _methods.Take(name, requestId, payload, stoppingToken);
             else
-                Log.UnknownTopic(_logger, LogText.Clean(topic));
+                EdgeHubLog.UnknownTopic(_logger, LogText.Clean(topic));
         }
         catch (Exception exception)
         {
-            Log.MessageFailed(_logger, exception);
+            EdgeHubLog.MessageFailed(_logger, exception);
         }
 
         return Task.CompletedTask;
@@ -313,7 +312,6 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
 
     void SetStatus(HubState state, string? error = null, bool isOutage = true)
     {
-        HubStatus status;
         lock (_gate)
         {
             var now = Moment.Now(_timeProvider);
@@ -325,7 +323,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
             }
 
             var lost = isOutage && state == HubState.Disconnected && _status.State == HubState.Connected ? 1 : 0;
-            status = _status = new(
+            _status = new(
                 state,
                 _status.State == state ? _status.Since : now,
                 error ?? _status.LastError,
@@ -333,15 +331,6 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
             {
                 LastErrorAt = errorAt,
             };
-        }
-
-        try
-        {
-            StatusChanged?.Invoke(status);
-        }
-        catch (Exception exception)
-        {
-            Log.MessageFailed(_logger, exception);
         }
     }
 }

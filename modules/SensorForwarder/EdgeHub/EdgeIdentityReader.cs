@@ -1,15 +1,13 @@
 using Microsoft.Extensions.Configuration;
 using SensorForwarder.Net;
+using SensorForwarder.Options;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.EdgeHub;
 
-/// <summary>A boot value is missing or malformed. The message is one line: the variable,
-/// its value, the remedy.</summary>
-internal sealed class BootValueException(string message) : Exception(message);
-
 /// <summary>
-/// Finds the identity in the environment, in the order of Microsoft's device SDK: <c>EdgeHubConnectionString</c>,
-/// <c>IotHubConnectionString</c>, then the <c>IOTEDGE_*</c> variables that edgeAgent sets.
+/// Reads the identity from the environment, in the order of Microsoft's device SDK: <c>EdgeHubConnectionString</c>,
+/// <c>IotHubConnectionString</c>, then the <c>IOTEDGE_*</c> variables that edgeAgent sets. Used once, at the start.
 /// </summary>
 internal static class EdgeIdentityReader
 {
@@ -18,39 +16,50 @@ internal static class EdgeIdentityReader
     public const string CaVariable = "EdgeModuleCACertificateFile";
     const int MaxIdLength = 128;
 
-    // One of them without the others is a deployment that lost something, not a module without a hub.
+    /// <summary>An X.509 identity, for a connection string with <c>x509=true</c>.</summary>
+    public static readonly Option<string?> CertificateFile = Option.Path(
+        CertificateVariable, "Certificate (PEM) of an X.509 identity for a straight connection to IoT Hub, with "
+            + "`x509=true` in the connection string.");
+
+    public static readonly Option<string?> KeyFile = Option.Path(
+        KeyVariable, "Its key (PEM), if that is not in the same file.");
+
+    static readonly Option<string?> CaFile = Option.Path(CaVariable, "Roots of edgeHub, as edgeAgent names them.");
+
+    // If only some of these are set, the deployment is broken; it does not mean a module without a hub.
     static readonly string[] EdgeAgentVariables =
     [
         "IOTEDGE_WORKLOADURI", "IOTEDGE_DEVICEID", "IOTEDGE_MODULEID", "IOTEDGE_IOTHUBHOSTNAME", "IOTEDGE_AUTHSCHEME",
         "IOTEDGE_MODULEGENERATIONID",
     ];
 
-    /// <summary>The identity, or null when the environment names none (the module then runs without a hub).</summary>
-    /// <exception cref="BootValueException">An identity is named, but not completely or not correctly.</exception>
+    /// <summary>Reads the identity; null: the environment has none, and the module runs without a hub.</summary>
+    /// <exception cref="BootValueException">The identity is incomplete or malformed.</exception>
     public static EdgeIdentity? Read(IConfiguration configuration)
     {
+        var values = new BootValues(configuration);
         foreach (var name in (string[])["EdgeHubConnectionString", "IotHubConnectionString"])
         {
-            if (Text(configuration, name) is { } text) return ReadConnectionString(name, text, configuration);
+            if (values.Find(name) is { } text) return ReadConnectionString(name, text, values);
         }
 
-        return EdgeAgentVariables.Any(name => Text(configuration, name) is not null)
-            ? ReadFromEdgeAgent(configuration)
+        return EdgeAgentVariables.Any(name => values.Find(name) is not null)
+            ? ReadFromEdgeAgent(values)
             : null;
     }
 
-    static EdgeIdentity ReadConnectionString(string variable, string text, IConfiguration configuration)
+    static EdgeIdentity ReadConnectionString(string variable, string text, BootValues values)
     {
         var parts = Split(variable, text);
         string? Part(string name) => !parts.TryGetValue(name, out var value) ? null : value.Length > 0
             ? value
-            : throw new BootValueException($"{variable}: {name} is empty. Copy the connection string whole.");
+            : throw new BootValueException($"{variable}: {name} is empty. Copy the whole connection string.");
 
         string Need(string name) =>
             Part(name)
-                ?? throw new BootValueException($"{variable}: {name} is missing. Copy the connection string whole.");
+                ?? throw new BootValueException($"{variable}: {name} is missing. Copy the whole connection string.");
 
-        var certificate = ReadCertificate(variable, parts, configuration);
+        var certificate = ReadCertificate(variable, parts, values);
         return new EdgeIdentity
         {
             HubHostName = HostName(variable, "HostName ", Need("HostName")),
@@ -64,9 +73,9 @@ internal static class EdgeIdentityReader
                 : default(ReadOnlyMemory<byte>?),
             Tls = new()
             {
-                Roots = Named(configuration, CaVariable),
+                Roots = Named(values, CaFile),
                 Certificate = certificate,
-                Key = Named(configuration, KeyVariable),
+                Key = Named(values, KeyFile),
             },
             Source = variable,
         };
@@ -82,34 +91,34 @@ internal static class EdgeIdentityReader
             if (equals <= 0)
             {
                 throw new BootValueException(
-                    $"{variable}: not a list of Name=Value pairs separated by ';'. Copy it whole from IoT Hub.");
+                    $"{variable}: not a list of Name=Value pairs separated by ';'. Copy all of it from IoT Hub.");
             }
 
             if (!parts.TryAdd(part[..equals].TrimEnd(), part[(equals + 1)..].TrimStart()))
             {
                 var name = IsKnown(part[..equals]) ? part[..equals].TrimEnd() : "a name";
-                throw new BootValueException($"{variable}: {name} is in it twice. Copy it whole from IoT Hub.");
+                throw new BootValueException($"{variable}: {name} is in it twice. Copy it from IoT Hub again.");
             }
         }
 
         if (parts.ContainsKey("SharedAccessKeyName"))
         {
             throw new BootValueException(
-                $"{variable}: SharedAccessKeyName belongs to the service. Use the connection string of the device or "
-                + "module.");
+                $"{variable}: SharedAccessKeyName belongs to a service connection string. Use the connection string of "
+                + "the device or module.");
         }
 
         return parts;
     }
 
-    // What stands in front of a '=' in a string that was not copied whole may be a part of the key.
+    // In a truncated string, the text before a '=' may be a part of the key: only known names are shown.
     static bool IsKnown(string name) => name.TrimEnd().ToUpperInvariant()
         is "HOSTNAME" or "GATEWAYHOSTNAME" or "DEVICEID" or "MODULEID" or "SHAREDACCESSKEY" or "X509";
 
-    /// <summary>The file of the certificate that stands for a key; null when the string has a key.</summary>
-    static NamedFile? ReadCertificate(string variable, Dictionary<string, string> parts, IConfiguration configuration)
+    /// <summary>The file of the X.509 certificate; null: the connection string has a key instead.</summary>
+    static NamedFile? ReadCertificate(string variable, Dictionary<string, string> parts, BootValues values)
     {
-        var file = Named(configuration, CertificateVariable);
+        var file = Named(values, CertificateFile);
         var wanted = parts.TryGetValue("x509", out var text);
         if (wanted && !bool.TryParse(text, out wanted))
             throw new BootValueException($"{variable}: x509 is neither true nor false.");
@@ -122,7 +131,7 @@ internal static class EdgeIdentityReader
         if (!wanted && file is not null)
             throw new BootValueException(
                 $"{CertificateVariable}: set, but {variable} does not say x509=true. Add that, or unset the variable.");
-        if (file is null && Named(configuration, KeyVariable) is { } key)
+        if (file is null && Named(values, KeyFile) is { } key)
             throw new BootValueException($"{key} is the key of no certificate; set {CertificateVariable} too.");
         return file;
     }
@@ -133,12 +142,12 @@ internal static class EdgeIdentityReader
         return Convert.TryFromBase64String(text, key, out var length) && length > 0
             ? key.AsMemory(0, length)
             : throw new BootValueException(
-                $"{variable}: SharedAccessKey is not Base64. Copy the connection string whole.");
+                $"{variable}: SharedAccessKey is not Base64. Copy the whole connection string.");
     }
 
-    static EdgeIdentity ReadFromEdgeAgent(IConfiguration configuration)
+    static EdgeIdentity ReadFromEdgeAgent(BootValues values)
     {
-        string Need(string name) => Text(configuration, name) ?? throw new BootValueException(
+        string Need(string name) => values.Find(name) ?? throw new BootValueException(
             $"{name}: missing, while other IOTEDGE_ variables are set. edgeAgent sets them all; outside IoT Edge unset "
             + "the others.");
 
@@ -157,7 +166,7 @@ internal static class EdgeIdentityReader
                 $"IOTEDGE_AUTHSCHEME: {LogText.Quote(scheme)} is not supported; it must be 'sasToken'.");
 
         var moduleId = Id("IOTEDGE_MODULEID", "", Need("IOTEDGE_MODULEID"));
-        var gateway = Text(configuration, "IOTEDGE_GATEWAYHOSTNAME");
+        var gateway = values.Find("IOTEDGE_GATEWAYHOSTNAME");
         return new EdgeIdentity
         {
             HubHostName = HostName("IOTEDGE_IOTHUBHOSTNAME", "", Need("IOTEDGE_IOTHUBHOSTNAME")),
@@ -173,22 +182,17 @@ internal static class EdgeIdentityReader
         Uri.CheckHostName(value) is not UriHostNameType.Unknown
             ? value
             : throw new BootValueException(
-                $"{variable}: {part}{LogText.Quote(value)} is not a host name. Give the name alone, without scheme and "
+                $"{variable}: {part}{LogText.Quote(value)} is not a host name. Use the name alone, without scheme and "
                 + "port.");
 
-    /// <summary>An id stands in topics as it is, where '/', '+' and '#' have a meaning of their own.</summary>
+    /// <summary>Ids are not escaped in topics, so '/', '+' and '#' are not allowed.</summary>
     static string Id(string variable, string part, string value) =>
         value.Length <= MaxIdLength && value.All(c => c is > ' ' and < (char)127 and not ('/' or '+' or '#'))
             ? value
             : throw new BootValueException(
                 $"{variable}: {part}{LogText.Quote(value)} is not an id: at most {MaxIdLength} "
-                + "printable ASCII characters without blank, '/', '+' and '#'.");
+                + "printable ASCII characters without blanks, '/', '+' and '#'.");
 
-    static NamedFile? Named(IConfiguration configuration, string variable) =>
-        Text(configuration, variable.Replace("__", ":", StringComparison.Ordinal)) is { } path
-            ? new(variable, path)
-            : null;
-
-    static string? Text(IConfiguration configuration, string key) =>
-        configuration[key] is { } value && !string.IsNullOrWhiteSpace(value) ? value.Trim() : null;
+    static NamedFile? Named(BootValues values, Option<string?> option) =>
+        values.Get(option) is { } path ? new(option.Name, path) : null;
 }

@@ -14,8 +14,8 @@ using SensorForwarder.Net;
 namespace SensorForwarder.EdgeHub;
 
 /// <summary>
-/// Opens one MQTT 3.1.1 connection over TLS: token, roots, CONNECT, subscriptions, each with a time-out of its own.
-/// Says in plain words why it can't. Not thread-safe: used by the connection's loop alone.
+/// Opens one MQTT 3.1.1 connection over TLS: token, roots, TCP, TLS, CONNECT, subscriptions, each step with its own
+/// timeout. Explains failures for people. Not thread-safe: used by the connection's loop only.
 /// </summary>
 internal sealed class HubDialer(
     EdgeIdentity identity, HubOptions options, TimeProvider timeProvider, Random random, Dialer? dialer = null)
@@ -24,12 +24,12 @@ internal sealed class HubDialer(
     const int MqttPort = 8883;
     const int WebSocketPort = 443;
 
-    // edgeHub can be silent for long before it answers a CONNECT, and can lose one altogether (iotedge #7539).
+    // edgeHub can take long to answer a CONNECT, and can lose one altogether (iotedge #7539).
     static readonly TimeSpan ConnackTimeout = TimeSpan.FromSeconds(60);
     static readonly TimeSpan SubackTimeout = TimeSpan.FromSeconds(60);
     static readonly TimeSpan KeepAlive = TimeSpan.FromSeconds(60);
 
-    // MQTTnet's own: all that is left to it here is closing a connection.
+    // MQTTnet's own timeout, which applies to closing a connection only: everything else has a token.
     static readonly TimeSpan CloseTimeout = TimeSpan.FromSeconds(5);
 
     static readonly string ProductInfo =
@@ -39,13 +39,14 @@ internal sealed class HubDialer(
     readonly CredentialSource _credentials = new(identity, options.TokenLife, timeProvider, random);
     readonly TransportChoice _transports = new(options.Transport);
 
-    /// <summary>How long TCP, and then TLS, may take in the next attempt.</summary>
+    /// <summary>The timeout of TCP, and again of TLS, in the next attempt.</summary>
     public TimeSpan OpenTimeout { get; set; } = ReconnectPolicy.OpenTimeoutMax;
 
-    /// <summary>A connection that is up and subscribed, and how long its credentials are good.</summary>
-    /// <param name="prepare">Attaches to the client before it connects.</param>
-    /// <param name="cancellationToken">Ends the attempt.</param>
-    /// <exception cref="DialException">It could not be opened.</exception>
+    /// <summary>Opens a connection and subscribes.</summary>
+    /// <param name="prepare">Attaches handlers to the client before it connects.</param>
+    /// <param name="cancellationToken">Cancels the attempt.</param>
+    /// <returns>The connection, and the time until its token must be renewed.</returns>
+    /// <exception cref="DialException">No transport could open a connection.</exception>
     public async Task<(Session Session, TimeSpan RenewIn)> DialAsync(
         Action<Session> prepare, CancellationToken cancellationToken)
     {
@@ -69,20 +70,20 @@ internal sealed class HubDialer(
             {
                 _transports.Answered(transport);
 
-                // Another key, another bundle, another time: what is held may be what was wrong.
+                // The key, the trust bundle or the time may have changed: the credentials held may be the cause.
                 if (exception.Failure != DialFailure.NotReady) _credentials.Forget();
                 throw;
             }
         }
 
-        _transports.NobodyThere();
+        _transports.NoneReached();
         throw unreachable!;
     }
 
-    /// <summary>The clock has stepped: the token at hand was made at a time that never was.</summary>
+    /// <summary>Discards the token after the clock has stepped: its expiry was computed from a wrong time.</summary>
     public void ForgetCredentials() => _credentials.Forget();
 
-    /// <summary>The proxy that a transport is used through, for a log line; empty without one.</summary>
+    /// <summary>The proxy that a transport uses, for a log line; empty: none.</summary>
     public string Through(HubTransport transport) =>
         transport == HubTransport.MqttWs ? EnvironmentProxy.Current.Through(WebSocketUrl) : "";
 
@@ -94,8 +95,8 @@ internal sealed class HubDialer(
         HubTransport transport, HubCredentials credentials, Action<Session> prepare,
         CancellationToken cancellationToken)
     {
-        // The TCP connection has timeouts of its own.
-        var step = "to be connected to";
+        // _dialer limits the time of the TCP connection.
+        var step = "the connection";
         using var timeout = new CancellationTokenSource(Timeout.InfiniteTimeSpan, timeProvider);
         using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, timeout.Token);
         void Await(string what, TimeSpan time)
@@ -106,18 +107,18 @@ internal sealed class HubDialer(
 
         var trust = new ServerTrust(identity.DialledHostName, credentials.Roots, timeProvider)
         {
-            Accepted = () => Await("to answer the CONNECT", ConnackTimeout),
+            Accepted = () => Await("the CONNACK", ConnackTimeout),
         };
         var session = new Session(new MqttClientFactory().CreateMqttClient(), transport, timeProvider);
         Stream? stream = null;
         try
         {
             prepare(session);
-            void BeginTls() => Await("to answer in TLS", OpenTimeout);
+            void BeginTls() => Await("the TLS handshake", OpenTimeout);
             stream = await OpenAsync(transport, Tls(credentials, trust), BeginTls, deadline.Token);
             var answer = await session.Client.ConnectAsync(Options(credentials, stream), deadline.Token);
             if (answer.ResultCode != MqttClientConnectResultCode.Success) throw Refused(answer.ResultCode);
-            Await("to confirm the subscriptions", SubackTimeout);
+            Await("the SUBACK", SubackTimeout);
             await SubscribeAsync(session, deadline.Token);
             return session;
         }
@@ -132,7 +133,7 @@ internal sealed class HubDialer(
             throw new DialException(
                 DialFailure.Unreachable,
                 timeout.IsCancellationRequested
-                    ? $"{Where(transport)}: waited in vain for it {step}"
+                    ? $"{Where(transport)}: timed out waiting for {step}"
                     : $"{Where(transport)}: {NetworkText.Describe(exception)}",
                 exception);
         }
@@ -151,25 +152,25 @@ internal sealed class HubDialer(
             item => item.ResultCode > MqttClientSubscribeResultCode.GrantedQoS2) is { } refused)
         {
             throw new DialException(DialFailure.Unsupported,
-                $"{identity.DialledHostName} refuses the subscription to {refused.TopicFilter.Topic}: is it a hub?");
+                $"{identity.DialledHostName} refuses the subscription to {refused.TopicFilter.Topic}: is it IoT Hub or "
+                    + "edgeHub?");
         }
     }
 
     DialException Refused(MqttClientConnectResultCode code) => code switch
     {
         MqttClientConnectResultCode.ServerUnavailable => new(DialFailure.NotReady,
-            $"{identity.DialledHostName} is there, but not ready (CONNACK 3)"),
-        MqttClientConnectResultCode.BadUserNameOrPassword => NotTaken(4),
-        MqttClientConnectResultCode.NotAuthorized => NotTaken(5),
-        _ => new(DialFailure.Unsupported, $"{identity.DialledHostName} does not take the connection ({code}): is it a "
-            + "hub?"),
+            $"{identity.DialledHostName} is reachable but not ready (CONNACK 3)"),
+        MqttClientConnectResultCode.BadUserNameOrPassword => IdentityRefused(4),
+        MqttClientConnectResultCode.NotAuthorized => IdentityRefused(5),
+        _ => new(DialFailure.Unsupported, $"{identity.DialledHostName} rejects the connection ({code}): is it IoT Hub "
+            + "or edgeHub?"),
     };
 
-    DialException NotTaken(int code) => new(DialFailure.Refused,
+    DialException IdentityRefused(int code) => new(DialFailure.Refused,
         $"{identity.DialledHostName} refuses the identity {identity.ClientId} from {identity.Source} (CONNACK {code}). "
-        + "Is it "
-        + "registered and enabled, and its key the right one? This machine's clock says "
-        + $"{timeProvider.GetUtcNow():u}: is that right?");
+        + "Is it registered and enabled, and is the key correct? This machine's clock says "
+        + $"{timeProvider.GetUtcNow():u}: is the time correct?");
 
     SslClientAuthenticationOptions Tls(HubCredentials credentials, ServerTrust trust)
     {
@@ -189,7 +190,7 @@ internal sealed class HubDialer(
         return tls;
     }
 
-    /// <summary>A connection for MQTT, with TLS.</summary>
+    /// <summary>Opens the byte stream for MQTT: TLS over TCP, or a WebSocket.</summary>
     async Task<Stream> OpenAsync(
         HubTransport transport,
         SslClientAuthenticationOptions tls,
@@ -198,7 +199,7 @@ internal sealed class HubDialer(
     {
         if (transport == HubTransport.MqttWs)
         {
-            // Disposing the handler leaves the open WebSocket alone.
+            // Disposing the handler does not close the open WebSocket.
             using var handler = _dialer.NewHandler(OpenTimeout, connected);
             using var http = new HttpMessageInvoker(handler);
             handler.SslOptions = tls;
@@ -219,7 +220,7 @@ internal sealed class HubDialer(
         var socket = await _dialer.ConnectAsync(identity.DialledHostName, MqttPort, OpenTimeout, cancellationToken);
         connected();
 
-        // What a lost connection has not sent yet must not arrive after all.
+        // Closing resets the connection, so that unsent bytes of a lost connection do not arrive later.
         socket.LingerState = new(true, 0);
         socket.SendBufferSize = socket.ReceiveBufferSize = PacketSize.Max;
         var stream = new SslStream(new NetworkStream(socket, ownsSocket: true));
@@ -245,7 +246,7 @@ internal sealed class HubDialer(
     {
         var builder = new MqttClientOptionsBuilder();
 
-        // Clean session off, as every client of Microsoft's has it: the hub then keeps the subscriptions.
+        // Clean session off, as in all of Microsoft's clients: the hub then keeps the subscriptions.
         builder.WithTcpServer(identity.DialledHostName, MqttPort)
             .WithStreamProvider(new OpenStream(stream))
             .WithProtocolVersion(MqttProtocolVersion.V311)
@@ -273,7 +274,7 @@ internal sealed class HubDialer(
         return $"{identity.DialledHostName}:{port}{Through(transport)}";
     }
 
-    /// <summary>The connection that MQTTnet speaks over: it opens none itself.</summary>
+    /// <summary>Gives MQTTnet the stream that is already open.</summary>
     sealed class OpenStream(Stream stream) : IMqttClientStreamProvider
     {
         public Task<Stream> ConnectAsync(EndPoint remoteEndPoint, CancellationToken cancellationToken) =>

@@ -3,8 +3,8 @@ using System.Runtime.CompilerServices;
 
 namespace SensorForwarder.EdgeHub;
 
-/// <summary>Topics of IoT Hub's MQTT dialect, built and taken apart. Source: iothub-mqtt,
-/// MqttIotHubAdapter.cs.</summary>
+/// <summary>Builds and parses the topics of IoT Hub's MQTT dialect. Source: iothub-mqtt, MqttIotHubAdapter.cs.
+/// Stateless.</summary>
 internal static class HubTopics
 {
     public const string TwinAnswers = "$iothub/twin/res/#";
@@ -20,8 +20,8 @@ internal static class HubTopics
     /// <summary>The topic of one telemetry message, property bag included.</summary>
     public static string Telemetry(EdgeIdentity identity, IReadOnlyList<KeyValuePair<string, string>> properties)
     {
-        // The ids are not encoded here (MqttIotHubAdapter.cs:56); everything in the bag is, and with %20, since a '+'
-        // in a topic makes edgeHub close the connection.
+        // The ids are not escaped (MqttIotHubAdapter.cs:56). Names and values of properties are, a blank as %20:
+        // edgeHub closes the connection on a '+' in a topic.
         var topic = new DefaultInterpolatedStringHandler(0, 0, null, stackalloc char[UsualLength]);
         topic.AppendLiteral("devices/");
         topic.AppendLiteral(identity.DeviceId);
@@ -51,7 +51,8 @@ internal static class HubTopics
     public static string MethodAnswer(int status, string requestId) =>
         $"$iothub/methods/res/{status}/?$rid={requestId}";
 
-    /// <summary>An answer to a twin request: <c>$iothub/twin/res/STATUS/?$rid=RID[&amp;$version=N]</c>.</summary>
+    /// <summary>Parses an answer to a twin request: <c>$iothub/twin/res/STATUS/?$rid=RID[&amp;$version=N]</c>.
+    /// </summary>
     public static bool TryParseTwinAnswer(string topic, out int status, out string requestId)
     {
         (status, requestId) = (0, "");
@@ -64,8 +65,8 @@ internal static class HubTopics
         return requestId.Length > 0;
     }
 
-    /// <summary>A change of the desired properties; <paramref name="version"/> is null when
-    /// the topic names none.</summary>
+    /// <summary>Parses a change of the desired properties; <paramref name="version"/> is null when the topic has none.
+    /// </summary>
     public static bool TryParseDesiredPatch(string topic, out long? version)
     {
         version = null;
@@ -80,8 +81,8 @@ internal static class HubTopics
         return true;
     }
 
-    /// <summary>A direct method: <c>$iothub/methods/POST/NAME/?$rid=RID</c>. The request id is opaque: as in
-    /// Microsoft's SDK (MqttTransportHandler.cs:561) it is all that follows.</summary>
+    /// <summary>Parses the call of a direct method: <c>$iothub/methods/POST/NAME/?$rid=RID</c>. The request id is
+    /// opaque: as in Microsoft's SDK (MqttTransportHandler.cs:561), everything that follows.</summary>
     public static bool TryParseMethodCall(string topic, out string name, out string requestId)
     {
         (name, requestId) = ("", "");

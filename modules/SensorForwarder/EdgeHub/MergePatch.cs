@@ -2,10 +2,10 @@ using System.Text.Json.Nodes;
 
 namespace SensorForwarder.EdgeHub;
 
-/// <summary>JSON merge patches (RFC 7396), the language of twins. Pure; nothing is shared with what is given.</summary>
+/// <summary>JSON merge patches (RFC 7396), as twins use them. Stateless; copies all nodes that it takes over.</summary>
 internal static class MergePatch
 {
-    /// <summary>Changes <paramref name="target"/> as <paramref name="patch"/> says.</summary>
+    /// <summary>Applies <paramref name="patch"/> to <paramref name="target"/>.</summary>
     public static void Apply(JsonObject target, JsonObject patch)
     {
         foreach (var (key, value) in patch)
@@ -26,8 +26,8 @@ internal static class MergePatch
         }
     }
 
-    /// <summary>Makes <paramref name="first"/> mean: itself, and then <paramref name="second"/>. False when no single
-    /// patch means that; <paramref name="first"/> is then as it was.</summary>
+    /// <summary>Extends <paramref name="first"/> so that it has the effect of both patches in this order.</summary>
+    /// <returns>False when no single patch has that effect; <paramref name="first"/> is unchanged then.</returns>
     public static bool TryCompose(JsonObject first, JsonObject second)
     {
         if (!CanCompose(first, second)) return false;
@@ -35,8 +35,8 @@ internal static class MergePatch
         return true;
     }
 
-    /// <summary>A key that is removed or replaced by a plain value, and then becomes an object, does not fit into one
-    /// patch: the object would be merged into what the key had held before.</summary>
+    /// <summary>False when a key is removed or set to a plain value by the first patch and to an object by the second:
+    /// a single patch would merge the object into the value that the key had before both.</summary>
     static bool CanCompose(JsonObject first, JsonObject second)
     {
         foreach (var (key, value) in second)

@@ -2,15 +2,16 @@ using System.Text.Json;
 using System.Text.Unicode;
 using Microsoft.Extensions.Logging;
 using MQTTnet;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.EdgeHub;
 
 /// <summary>
-/// Direct methods, from the call to its answer. Each runs by itself, beside telemetry and beside what is received; so
-/// many at once that a caller does not notice, and the rest in line. An answer goes over the connection that there is
-/// when it is ready: the token may have been renewed meanwhile. Thread-safe.
+/// Runs direct methods and sends their answers. Calls run concurrently, up to a limit; further calls wait in a queue.
+/// Neither delays telemetry or received messages. An answer is sent over the connection that is open when the method
+/// completes: the one that the call came over may have been replaced to renew the token. Thread-safe.
 /// </summary>
-// A call may end after everything else: what it waits on has no handle and needs no disposal.
+// _slots needs no disposal: it has no wait handle, and a call may complete after everything else was disposed.
 #pragma warning disable CA1001
 internal sealed class MethodCalls(
 #pragma warning restore CA1001
@@ -23,33 +24,33 @@ internal sealed class MethodCalls(
     const int AtOnceMax = 64;
     const int WaitingMax = 1000;
 
-    // What the hub takes; more would make it close the connection.
+    // The hub closes the connection after a larger answer.
     const int AnswerMaxBytes = 128 << 10;
 
-    // No caller waits longer (responseTimeoutInSeconds).
+    // The largest responseTimeoutInSeconds: no caller waits longer.
     static readonly TimeSpan HandlerTimeout = TimeSpan.FromSeconds(300);
 
-    // After that the caller has given up, most likely.
+    // Later, the caller has most likely stopped waiting.
     static readonly TimeSpan ReconnectPatience = TimeSpan.FromSeconds(30);
 
     readonly SemaphoreSlim _slots = new(AtOnceMax);
     int _open;
     long _calls;
 
-    /// <summary>Calls without an answer yet.</summary>
+    /// <summary>Calls that have no answer yet.</summary>
     public int Open => Volatile.Read(ref _open);
 
     /// <summary>Calls since the start.</summary>
     public long Calls => Interlocked.Read(ref _calls);
 
-    /// <summary>Takes a call; returns at once.</summary>
+    /// <summary>Starts or queues a call; returns at once.</summary>
     public void Take(string name, string requestId, byte[] payload, CancellationToken stoppingToken)
     {
         Interlocked.Increment(ref _calls);
         if (Interlocked.Increment(ref _open) > AtOnceMax + WaitingMax)
         {
             _ = Task.Run(() => AnswerAsync(
-                requestId, Error(429, "too many methods at once; try again")), CancellationToken.None);
+                requestId, Error(429, "too many direct methods at once; retry")), CancellationToken.None);
             return;
         }
 
@@ -73,16 +74,16 @@ internal sealed class MethodCalls(
         }
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
         {
-            answer = Error(503, "the module stops");
+            answer = Error(503, "the module is stopping");
         }
         catch (TimeoutException)
         {
-            Log.MethodTooSlow(logger, LogText.Clean(name), HandlerTimeout.TotalSeconds);
-            answer = Error(500, "the method did not end in time");
+            EdgeHubLog.MethodTooSlow(logger, LogText.Clean(name), HandlerTimeout.TotalSeconds);
+            answer = Error(500, "the method did not complete in time");
         }
         catch (Exception exception)
         {
-            Log.MethodFailed(logger, LogText.Clean(name), exception);
+            EdgeHubLog.MethodFailed(logger, LogText.Clean(name), exception);
             answer = Error(500, "the method failed; see the module's log");
         }
 
@@ -92,7 +93,7 @@ internal sealed class MethodCalls(
     async Task<MethodAnswer> InvokeAsync(string name, byte[] payload, CancellationToken stoppingToken)
     {
         if (!IsJson(payload)) return Error(400, "the payload is not JSON");
-        if (handler() is not { } called) return Error(501, "this module takes no methods");
+        if (handler() is not { } called) return Error(501, "this module has no direct methods");
         using var deadline = CancellationTokenSource.CreateLinkedTokenSource(stoppingToken);
         try
         {
@@ -100,7 +101,7 @@ internal sealed class MethodCalls(
                 .WaitAsync(HandlerTimeout, timeProvider, stoppingToken);
             return answer.Body.Length <= AnswerMaxBytes
                 ? answer
-                : Error(500, $"the answer of {answer.Body.Length} bytes is larger than the hub takes");
+                : Error(500, $"the answer has {answer.Body.Length} bytes, more than the hub accepts");
         }
         finally
         {
@@ -114,7 +115,7 @@ internal sealed class MethodCalls(
         {
             if (await TryAnswerAsync(requestId, answer)) return;
 
-            // Between two connections, while the token is renewed, say: the caller still waits.
+            // There may be no connection for a moment, for example while the token is renewed: the caller still waits.
             using var patience = new CancellationTokenSource(ReconnectPatience, timeProvider);
             await connected(patience.Token);
             if (await TryAnswerAsync(requestId, answer)) return;
@@ -127,7 +128,7 @@ internal sealed class MethodCalls(
             Interlocked.Decrement(ref _open);
         }
 
-        Log.MethodNotAnswered(logger, answer.Status);
+        EdgeHubLog.MethodNotAnswered(logger, answer.Status);
     }
 
     async Task<bool> TryAnswerAsync(string requestId, MethodAnswer answer)
@@ -147,13 +148,13 @@ internal sealed class MethodCalls(
         }
         catch (Exception)
         {
-            // What MQTTnet throws for a connection that is gone depends on the moment; its end is told elsewhere.
+            // Which exception MQTTnet throws for a lost connection depends on timing. The session reports the loss.
             return false;
         }
     }
 
-    /// <summary>Empty, or one JSON value in UTF-8 all through: strings are not looked at
-    /// before they are used.</summary>
+    /// <summary>Whether the payload is empty or one JSON value in valid UTF-8. The reader alone does not validate the
+    /// UTF-8 of strings.</summary>
     static bool IsJson(ReadOnlySpan<byte> payload)
     {
         if (payload.IsEmpty) return true;
@@ -173,7 +174,7 @@ internal sealed class MethodCalls(
         }
     }
 
-    // Texts of this module's own: no escaping needed.
+    // The texts are constants of this file without characters to escape.
     static MethodAnswer Error(int status, string text) =>
         new(status, System.Text.Encoding.UTF8.GetBytes($$"""{"error":"{{text}}"}"""));
 }

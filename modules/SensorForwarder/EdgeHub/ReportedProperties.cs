@@ -3,27 +3,29 @@ using System.Text.Json.Nodes;
 using System.Threading.Channels;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
+using SensorForwarder.Text;
+using SensorForwarder.Time;
 
 namespace SensorForwarder.EdgeHub;
 
 /// <summary>
-/// What the module reports in its twin, on the way to the hub. Patches are merged while they wait, for a connection or
-/// for their turn; at most one is under way, at most one every <see cref="Interval"/>, none above 32 KB. A patch counts
-/// when the hub has confirmed it: one that was throttled, failed or went unanswered comes again, under what was
-/// reported since. Nothing is kept across a restart: the twin is compared with the settings after every connection.
+/// Sends the reported properties of the twin. Waiting patches are merged; at most one is in flight, at most one is sent
+/// every <see cref="Interval"/>, and none is above 32 KB. A patch that was throttled, failed or not answered is sent
+/// again, merged with later patches, which take precedence. Nothing is kept across a restart: after each connection the
+/// twin is compared with the settings. <see cref="Report"/> is thread-safe; one loop sends.
 /// </summary>
 internal sealed class ReportedProperties(
     IEdgeHubClient client, TimeProvider timeProvider, Random random,
     ILogger<ReportedProperties> logger) : BackgroundService
 {
-    /// <summary>What the hub takes as one document.</summary>
+    /// <summary>The largest document that the hub accepts.</summary>
     public const int MaxBytes = 32 << 10;
 
-    /// <summary>edgeHub collects for this long before it tells the cloud, and every patch
-    /// costs one operation there.</summary>
+    /// <summary>The shortest time between two patches: edgeHub collects patches for this long before it sends them to
+    /// the cloud, and every patch costs one operation there.</summary>
     public static readonly TimeSpan Interval = TimeSpan.FromSeconds(5);
 
-    // Patches that can't be merged with one another; beyond that the oldest is given up.
+    // The most waiting patches that can't be merged; beyond it the oldest is dropped.
     const int MaxPatches = 16;
     static readonly TimeSpan BackoffBase = TimeSpan.FromSeconds(2);
     static readonly TimeSpan BackoffMax = TimeSpan.FromSeconds(120);
@@ -33,10 +35,10 @@ internal sealed class ReportedProperties(
 
     readonly Lock _lock = new();
 
-    // Guarded by _lock; in the order in which they apply.
+    // Guarded by _lock; in the order in which the patches apply.
     readonly LinkedList<JsonObject> _waiting = [];
 
-    /// <summary>Takes a patch; returns at once.</summary>
+    /// <summary>Queues a patch; returns at once. Any thread.</summary>
     public void Report(JsonObject patch)
     {
         lock (_lock)
@@ -63,14 +65,15 @@ internal sealed class ReportedProperties(
                 {
                     PutBack(patch);
                     var delay = Backoff.Next(++failures, BackoffBase, BackoffMax, random.NextDouble());
-                    Log.ReportDelayed(logger, status, delay.TotalSeconds);
+                    EdgeHubLog.ReportDelayed(logger, status, delay.TotalSeconds);
                     await Task.Delay(delay, timeProvider, stoppingToken);
                     continue;
                 }
 
                 failures = 0;
                 if (status is < 200 or >= 300)
-                    Log.ReportRefused(logger, LogText.Clean(string.Join(", ", patch.Select(pair => pair.Key))), status);
+                    EdgeHubLog.ReportRefused(
+                        logger, LogText.Clean(string.Join(", ", patch.Select(pair => pair.Key))), status);
                 await Task.Delay(Interval, timeProvider, stoppingToken);
             }
         }
@@ -85,12 +88,12 @@ internal sealed class ReportedProperties(
         }
         catch (Exception exception) when (!cancellationToken.IsCancellationRequested)
         {
-            Log.MessageFailed(logger, exception);
+            EdgeHubLog.MessageFailed(logger, exception);
             return 0;
         }
     }
 
-    /// <summary>The next patch to send, of at most <see cref="MaxBytes"/>; what does not fit into it stays.</summary>
+    /// <summary>Takes the next patch of at most <see cref="MaxBytes"/>; keys that do not fit stay queued.</summary>
     JsonObject? Take()
     {
         lock (_lock)
@@ -107,7 +110,7 @@ internal sealed class ReportedProperties(
         }
     }
 
-    /// <summary>What was refused for now goes under what has been reported since.</summary>
+    /// <summary>Queues a failed patch again; patches reported meanwhile take precedence.</summary>
     void PutBack(JsonObject patch)
     {
         lock (_lock)
@@ -129,7 +132,7 @@ internal sealed class ReportedProperties(
             entry.Remove(key);
             if (size > MaxBytes)
             {
-                Log.ReportTooLarge(logger, LogText.Clean(key), size, MaxBytes);
+                EdgeHubLog.ReportTooLarge(logger, LogText.Clean(key), size, MaxBytes);
                 continue;
             }
 

@@ -13,7 +13,8 @@ namespace SensorForwarder.EdgeHub;
 /// <param name="ExpiresAt">When the hub stops accepting it.</param>
 internal sealed record SasToken(string Text, DateTimeOffset ExpiresAt)
 {
-    /// <summary>What the token is for: host and ids, each id encoded by itself and the whole once more.</summary>
+    /// <summary>The audience of the token: host and ids, with each id encoded and then the whole encoded again.
+    /// </summary>
     public static string Audience(EdgeIdentity identity)
     {
         var resource = $"{identity.HubHostName}/devices/{WebUtility.UrlEncode(identity.DeviceId)}";
@@ -23,9 +24,9 @@ internal sealed record SasToken(string Text, DateTimeOffset ExpiresAt)
 
     /// <summary>Makes a token for <paramref name="audience"/>.</summary>
     /// <param name="audience">From <see cref="Audience"/>: the signature is over the encoded form.</param>
-    /// <param name="expiresAt">End of its life; whole seconds.</param>
-    /// <param name="sign">HMAC-SHA256 with the key of the identity, here or by the workload API.</param>
-    /// <param name="cancellationToken">Ends <paramref name="sign"/>.</param>
+    /// <param name="expiresAt">When the token expires; truncated to seconds.</param>
+    /// <param name="sign">HMAC-SHA256 with the key of the identity, locally or by the workload API.</param>
+    /// <param name="cancellationToken">Cancels <paramref name="sign"/>.</param>
     public static async Task<SasToken> CreateAsync(
         string audience,
         DateTimeOffset expiresAt,
@@ -38,10 +39,10 @@ internal sealed record SasToken(string Text, DateTimeOffset ExpiresAt)
         return new($"SharedAccessSignature sr={audience}&sig={encoded}&se={expiry}", expiresAt);
     }
 
-    /// <summary>The signer for a key at hand.</summary>
+    /// <summary>A signer for a key in memory.</summary>
     public static Func<byte[], CancellationToken, Task<byte[]>> SignWith(ReadOnlyMemory<byte> key) =>
         (data, _) => Task.FromResult(HMACSHA256.HashData(key.Span, data));
 
-    // The text is a secret: it must not reach a log by accident.
+    // A record's own ToString would print the token.
     public override string ToString() => $"SAS token until {ExpiresAt:O}";
 }

@@ -1,8 +1,8 @@
 namespace SensorForwarder.EdgeHub;
 
 /// <summary>
-/// Lets messages onto the connection. While the token is renewed they wait in line, and go on in the order in which
-/// they came: a renewal is no failure. Without a connection nobody waits. Thread-safe.
+/// Admits messages to the connection, in the order of the calls. While the token is renewed they wait in line; without
+/// a connection they fail at once. Thread-safe.
 /// </summary>
 internal sealed class SendGate
 {
@@ -14,8 +14,9 @@ internal sealed class SendGate
     bool _paused;
     bool _passing;
 
-    /// <summary>A place on the connection; null when there is none. Whoever came from the line
-    /// (<see cref="Flight.FromLine"/>) calls <see cref="Passed"/> as soon as its message is handed over.</summary>
+    /// <summary>Waits until the connection admits a message. The caller of a flight that waited
+    /// (<see cref="Flight.FromLine"/>) must call <see cref="Passed"/> once its message is handed to MQTTnet.</summary>
+    /// <returns>Null when there is no connection.</returns>
     public ValueTask<Flight?> EnterAsync(int bytes, CancellationToken cancellationToken)
     {
         Waiter waiter;
@@ -31,7 +32,7 @@ internal sealed class SendGate
         return new(waiter.WaitAsync(cancellationToken));
     }
 
-    /// <summary>The next in line.</summary>
+    /// <summary>Admits the next message in line.</summary>
     public void Passed()
     {
         lock (_lock)
@@ -41,7 +42,7 @@ internal sealed class SendGate
         }
     }
 
-    /// <summary>Sends go over this connection from now on.</summary>
+    /// <summary>Admits messages to this connection from now on.</summary>
     public void Open(Session session)
     {
         lock (_lock)
@@ -51,13 +52,13 @@ internal sealed class SendGate
         }
     }
 
-    /// <summary>No sends until the next <see cref="Open"/> or <see cref="Close"/>, which is soon.</summary>
+    /// <summary>Makes messages wait until <see cref="Open"/> or <see cref="Close"/>, which follows soon.</summary>
     public void Pause()
     {
         lock (_lock) (_session, _paused) = (null, true);
     }
 
-    /// <summary>There is no connection.</summary>
+    /// <summary>Rejects messages, those in line included: there is no connection.</summary>
     public void Close()
     {
         lock (_lock)
@@ -75,7 +76,7 @@ internal sealed class SendGate
             _line.Dequeue();
             if (waiter.TrySetResult(flight))
             {
-                // A connection that is over already admits everybody to nothing.
+                // The connection has ended already: the message is rejected, and the next one is tried.
                 if (flight is null) continue;
                 _passing = true;
                 return;

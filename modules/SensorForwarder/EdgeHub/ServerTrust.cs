@@ -2,25 +2,26 @@ using System.Globalization;
 using System.Net.Security;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.EdgeHub;
 
 /// <summary>
-/// Decides about the server's certificate in one TLS handshake: the host name must fit, and the chain must end in one
-/// of the given roots (gateway: the trust bundle and nothing else) or of the system's (IoT Hub). Nothing is written to
-/// a store. It also says what is wrong, and notices when it is rather this machine's clock.
+/// Validates the server's certificate in one TLS handshake: the host name must match, and the chain must end in one of
+/// the given roots (gateway: only the trust bundle) or of the system's roots (IoT Hub). Writes nothing to a certificate
+/// store. Explains a rejection, and recognises when this machine's clock may be the cause.
 /// </summary>
 internal sealed class ServerTrust(string host, X509Certificate2Collection? roots, TimeProvider timeProvider)
 {
     static readonly Oid ServerAuthentication = new("1.3.6.1.5.5.7.3.1");
 
-    /// <summary>Called when the certificate is taken: the handshake gets on.</summary>
+    /// <summary>Called when the certificate is accepted.</summary>
     public Action? Accepted { get; set; }
 
-    /// <summary>Why the certificate was not taken; null when it was, or was not seen.</summary>
+    /// <summary>Why the certificate was rejected; null: it was accepted, or not received yet.</summary>
     public DialException? Objection { get; private set; }
 
-    /// <summary>The decision. Called by TLS; throws nothing.</summary>
+    /// <summary>The callback of the TLS handshake. Does not throw.</summary>
     public bool Validate(object sender, X509Certificate? certificate, X509Chain? chain, SslPolicyErrors errors)
     {
         Objection = Examine(certificate, chain, errors);
@@ -31,12 +32,12 @@ internal sealed class ServerTrust(string host, X509Certificate2Collection? roots
     DialException? Examine(X509Certificate? certificate, X509Chain? sent, SslPolicyErrors errors)
     {
         if (certificate is null || errors.HasFlag(SslPolicyErrors.RemoteCertificateNotAvailable))
-            return new(DialFailure.Untrusted, $"{host} shows no certificate");
+            return new(DialFailure.Untrusted, $"{host} presented no certificate");
 
         using var leaf = new X509Certificate2(certificate);
         if (errors.HasFlag(SslPolicyErrors.RemoteCertificateNameMismatch))
         {
-            return new(DialFailure.Untrusted, $"the certificate of {host} is made out to "
+            return new(DialFailure.Untrusted, $"the certificate of {host} is issued to "
                 + $"'{LogText.Clean(leaf.GetNameInfo(X509NameType.DnsName, forIssuer: false))}', not to {host}");
         }
 
@@ -73,7 +74,7 @@ internal sealed class ServerTrust(string host, X509Certificate2Collection? roots
         return now.UtcDateTime < from
             ? new(DialFailure.Clock, $"the certificate of {host} is not valid before {from:u}, and this machine's "
                 + "clock "
-                + $"says {clock}: the clock is behind. Set it; the connection is tried again when it steps")
+                + $"says {clock}: the clock is behind. Set it; the module reconnects when the clock steps")
             : new(DialFailure.Clock, $"the certificate of {host} expired at {to:u}, and this machine's clock says "
                 + $"{clock}: "
                 + "renew the certificate, or set the clock if it is ahead");

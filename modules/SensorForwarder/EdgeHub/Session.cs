@@ -3,41 +3,42 @@ using MQTTnet;
 namespace SensorForwarder.EdgeHub;
 
 /// <summary>Why a connection ended.</summary>
-/// <param name="Reason">In plain words.</param>
-/// <param name="ByPeer">The other side or the line did it; not this module.</param>
+/// <param name="Reason">The reason, for people.</param>
+/// <param name="ByPeer">Whether the other side or the line ended it, not this module.</param>
 internal sealed record SessionEnd(string Reason, bool ByPeer = false);
 
-/// <summary>One message under way.</summary>
+/// <summary>One message in flight.</summary>
 internal sealed class Flight(Session session, int bytes, bool fromLine)
 {
     public Session Session => session;
 
     public int Bytes => bytes;
 
-    /// <summary>It waited in the line of <see cref="SendGate"/>.</summary>
+    /// <summary>Whether the message waited in the line of <see cref="SendGate"/>.</summary>
     public bool FromLine => fromLine;
 
-    /// <summary>Monotonic time since which its acknowledgement could have come: handed over, or the one before it
-    /// acknowledged. What holds for one holds for those behind it. Guarded by the session.</summary>
+    /// <summary>Monotonic time from which the acknowledgement is expected: when this message was sent, or the one
+    /// before it acknowledged, whichever is later. Guarded by the session.</summary>
     public long Since { get; set; }
 
-    /// <summary>Its acknowledgement did not come in time.</summary>
+    /// <summary>Whether the acknowledgement did not come in time.</summary>
     public bool Overdue { get; set; }
 }
 
 /// <summary>
-/// One MQTT connection from CONNECT to its end, and the messages under way on it. It ends itself when an
-/// acknowledgement stays out. Thread-safe.
+/// One MQTT connection from CONNECT to its end, with its messages in flight. Ends the connection when an
+/// acknowledgement is overdue. Thread-safe.
 /// </summary>
 internal sealed class Session(IMqttClient client, HubTransport transport, TimeProvider timeProvider) : IDisposable
 {
-    /// <summary>A twin request can stall edgeHub for 20 s, and everything behind it on the connection waits.</summary>
+    /// <summary>Long enough for a twin request that stalls edgeHub, and everything after it on the connection, for 20
+    /// s.</summary>
     public static readonly TimeSpan AcknowledgeTimeout = TimeSpan.FromSeconds(60);
 
-    /// <summary>How long the hub may take to let a connection go.</summary>
+    /// <summary>How long a DISCONNECT may take.</summary>
     public static readonly TimeSpan GoodbyeTimeout = TimeSpan.FromSeconds(1);
 
-    // A message gets this much more time for its own bytes: 32 kbit/s is the slowest line that is waited for.
+    // The timeout is longer by the time of the message's bytes on a 32 kbit/s line, the slowest that is supported.
     const double SlowestBytesPerSecond = 4096;
 
     static readonly TimeSpan WatchEvery = TimeSpan.FromSeconds(5);
@@ -45,7 +46,7 @@ internal sealed class Session(IMqttClient client, HubTransport transport, TimePr
     readonly CancellationTokenSource _ended = new();
     readonly Lock _gate = new();
 
-    // Guarded by _gate. In the order of sending, which is the one in which edgeHub acknowledges.
+    // Guarded by _gate. In the order of sending, which is also the order in which edgeHub acknowledges.
     readonly List<Flight> _flights = [];
     TaskCompletionSource? _drained;
     SessionEnd? _end;
@@ -54,22 +55,22 @@ internal sealed class Session(IMqttClient client, HubTransport transport, TimePr
 
     public HubTransport Transport => transport;
 
-    /// <summary>Cancelled when the connection is over; stays usable after disposal.</summary>
+    /// <summary>Cancelled when the connection has ended; usable after disposal.</summary>
     public CancellationToken Ended => _ended.Token;
 
-    /// <summary>Why it ended; null while it lives.</summary>
+    /// <summary>Why the connection ended; null: it has not.</summary>
     public SessionEnd? End
     {
         get { lock (_gate) return _end; }
     }
 
-    /// <summary>Messages without an acknowledgement yet.</summary>
+    /// <summary>Messages in flight.</summary>
     public int UnderWay
     {
         get { lock (_gate) return _flights.Count; }
     }
 
-    /// <summary>A message goes under way; null when the connection is over.</summary>
+    /// <summary>Adds a message in flight; null: the connection has ended.</summary>
     public Flight? Begin(int bytes, bool fromLine)
     {
         lock (_gate)
@@ -81,7 +82,7 @@ internal sealed class Session(IMqttClient client, HubTransport transport, TimePr
         }
     }
 
-    /// <summary>A message has arrived, or is given up.</summary>
+    /// <summary>Removes a message that was acknowledged or has failed.</summary>
     public void Done(Flight flight, bool acknowledged)
     {
         lock (_gate)
@@ -89,7 +90,7 @@ internal sealed class Session(IMqttClient client, HubTransport transport, TimePr
             var index = _flights.IndexOf(flight);
             _flights.RemoveAt(index);
 
-            // The next one was behind it; the earlier ones gain nothing: theirs may be lost for good.
+            // This gives the next message more time, but not earlier ones: their acknowledgements may never arrive.
             if (index < _flights.Count)
             {
                 var since = acknowledged ? timeProvider.GetTimestamp() : flight.Since;
@@ -100,7 +101,7 @@ internal sealed class Session(IMqttClient client, HubTransport transport, TimePr
         }
     }
 
-    /// <summary>The connection is over. The first reason counts.</summary>
+    /// <summary>Ends the connection; only the first call has an effect.</summary>
     public void Finish(SessionEnd end)
     {
         lock (_gate)
@@ -109,12 +110,12 @@ internal sealed class Session(IMqttClient client, HubTransport transport, TimePr
             _end = end;
         }
 
-        // On another thread: what waits for the end may close the client, whose own thread this can be.
+        // On another thread: a callback of the token may close the client, and this may be the client's own thread.
         _ = Task.Run(_ended.Cancel);
     }
 
-    /// <summary>Looks for overdue acknowledgements until the end. Pings may still be answered while one is lost for
-    /// good: only a new connection gets out of that.</summary>
+    /// <summary>Ends the connection when an acknowledgement is overdue: pings may still be answered while a PUBACK is
+    /// lost, and then only a new connection helps. Completes when the connection has ended.</summary>
     public async Task WatchAsync()
     {
         while (!Ended.IsCancellationRequested)
@@ -124,7 +125,7 @@ internal sealed class Session(IMqttClient client, HubTransport transport, TimePr
         }
     }
 
-    /// <summary>Waits until nothing is under way, the connection is over, or the patience is.</summary>
+    /// <summary>Waits until no message is in flight, the connection has ended, or the time is over.</summary>
     public async Task DrainAsync(TimeSpan patience)
     {
         Task drained;
@@ -141,30 +142,30 @@ internal sealed class Session(IMqttClient client, HubTransport transport, TimePr
         }
         catch (Exception exception) when (exception is TimeoutException or OperationCanceledException)
         {
-            // What is still under way is sent again over the next connection.
+            // The forwarder sends the remaining messages again over the next connection.
         }
     }
 
-    /// <summary>Says good-bye and frees the connection. Everything that still waits on it comes to an end.</summary>
+    /// <summary>Disconnects and disposes the client, which ends all sends in flight.</summary>
     public async Task CloseAsync()
     {
         try
         {
-            // Bounded from outside: over a dead WebSocket the client waits longer than its token says.
+            // An outer timeout: over a dead WebSocket the client ignores its token for a while.
             if (client.IsConnected)
                 await client.DisconnectAsync(new MqttClientDisconnectOptions(), Ended)
                     .WaitAsync(GoodbyeTimeout, timeProvider);
         }
         catch (Exception)
         {
-            // Good-bye is a courtesy: the connection ends with the client's disposal in any case.
+            // A failed DISCONNECT does not matter: disposing the client closes the connection in any case.
         }
 
         Finish(new("closed"));
         Dispose();
     }
 
-    // _ended has neither timer nor wait handle, and others may still ask for its token: it needs no disposal.
+    // _ended has neither timer nor wait handle, so it needs no disposal, and others may still use its token.
     public void Dispose() => client.Dispose();
 
     bool MarkOverdue()

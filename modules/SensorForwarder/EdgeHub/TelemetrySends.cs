@@ -3,8 +3,8 @@ using MQTTnet.Protocol;
 
 namespace SensorForwarder.EdgeHub;
 
-/// <summary>Sends telemetry at QoS 1 and counts it. Thread-safe; knows no back-off: a send ends in one way or the
-/// other, and whoever made it decides.</summary>
+/// <summary>Sends telemetry at QoS 1 and counts it. Makes one attempt per message: the caller decides about retries.
+/// Thread-safe.</summary>
 internal sealed class TelemetrySends(EdgeIdentity identity)
 {
     long _sent;
@@ -12,7 +12,7 @@ internal sealed class TelemetrySends(EdgeIdentity identity)
     long _timedOut;
     long _bytes;
 
-    /// <summary>Where messages get onto the connection.</summary>
+    /// <summary>Admits messages to the connection, in order.</summary>
     public SendGate Gate { get; } = new();
 
     public long Sent => Interlocked.Read(ref _sent);
@@ -23,8 +23,7 @@ internal sealed class TelemetrySends(EdgeIdentity identity)
 
     public long Bytes => Interlocked.Read(ref _bytes);
 
-    /// <summary>Sends one message. Throws only when <paramref name="cancellationToken"/>
-    /// gives up the waiting.</summary>
+    /// <summary>Sends one message. Throws only when <paramref name="cancellationToken"/> cancels the wait.</summary>
     public Task<HubSendResult> SendAsync(HubMessage message, CancellationToken cancellationToken)
     {
         var topic = HubTopics.Telemetry(identity, message.Properties);
@@ -32,7 +31,7 @@ internal sealed class TelemetrySends(EdgeIdentity identity)
         if (PacketSize.Objection(identity, message, topic, bytes) is { } objection)
             return Task.FromResult(new HubSendResult(HubSendStatus.TooLarge, objection));
 
-        // As a rule there is a place at once, and no more than one asynchronous method is needed.
+        // Usually the gate admits the message at once; this path then needs only one asynchronous method.
         var entering = Gate.EnterAsync(bytes, cancellationToken);
         return entering.IsCompletedSuccessfully
             ? SendAsync(entering.Result, topic, message.Body, cancellationToken)
@@ -48,10 +47,10 @@ internal sealed class TelemetrySends(EdgeIdentity identity)
         flight is null
             ? Task.FromResult(new HubSendResult(HubSendStatus.NotConnected, "not connected"))
 
-            // The send goes on when the caller has given up: a message that is half on its way can't be called back.
+            // The send continues when the caller is cancelled: a message that is partly sent can't be recalled.
             : DeliverAsync(flight, topic, body).WaitAsync(cancellationToken);
 
-    /// <summary>Hands one message over and waits for its acknowledgement. Never throws.</summary>
+    /// <summary>Publishes one message and waits for the acknowledgement. Never throws.</summary>
     async Task<HubSendResult> DeliverAsync(Flight flight, string topic, ReadOnlyMemory<byte> body)
     {
         var session = flight.Session;
@@ -66,7 +65,7 @@ internal sealed class TelemetrySends(EdgeIdentity identity)
         }
         catch (Exception exception)
         {
-            // What MQTTnet throws for a connection that is gone depends on the moment; this can be the first to see it.
+            // Which exception MQTTnet throws for a lost connection depends on timing. This may be the first sign of it.
             session.Finish(new(NetworkText.Describe(exception), ByPeer: true));
         }
 
@@ -87,8 +86,8 @@ internal sealed class TelemetrySends(EdgeIdentity identity)
     {
         try
         {
-            // Without a token, which MQTTnet would register several times a message: the session's end closes its
-            // client, and that ends every send.
+            // No cancellation token, since MQTTnet would register on it several times per message: the end of the
+            // session closes the client, which ends every send.
             return flight.Session.Client.PublishAsync(
                 new MqttApplicationMessage
                 {
@@ -100,7 +99,7 @@ internal sealed class TelemetrySends(EdgeIdentity identity)
         }
         finally
         {
-            // What MQTTnet does before its first wait fixes the place of the message: the next may pass.
+            // MQTTnet fixed the position of the message before its first await, so the next may follow.
             if (flight.FromLine) Gate.Passed();
         }
     }

@@ -3,8 +3,8 @@ using MQTTnet;
 
 namespace SensorForwarder.EdgeHub;
 
-/// <summary>Twin requests that wait for their answers. Requests are QoS 0: a lost one is found by time only.
-/// Thread-safe.</summary>
+/// <summary>Sends twin requests and matches the answers to them by request id. Requests are QoS 0, so a lost request
+/// shows only as a timeout. Thread-safe.</summary>
 internal sealed class TwinRequests(TimeProvider timeProvider)
 {
     static readonly TimeSpan AnswerTimeout = TimeSpan.FromSeconds(60);
@@ -14,11 +14,11 @@ internal sealed class TwinRequests(TimeProvider timeProvider)
     /// <summary>Requests without an answer yet.</summary>
     public int Waiting => _waiting.Count;
 
-    /// <summary>Sends a request and waits for its answer; status 0 when none came.</summary>
+    /// <summary>Sends a request and waits for the answer; status 0: none within 60 s.</summary>
     /// <param name="session">The connection to ask over.</param>
     /// <param name="topic">Makes the topic from the request id.</param>
     /// <param name="body">UTF-8 JSON, or empty.</param>
-    /// <param name="cancellationToken">Gives up.</param>
+    /// <param name="cancellationToken">Cancels the wait.</param>
     public async Task<HubAnswer> AskAsync(
         Session session, Func<string, string> topic, ReadOnlyMemory<byte> body, CancellationToken cancellationToken)
     {
@@ -31,14 +31,14 @@ internal sealed class TwinRequests(TimeProvider timeProvider)
                 ((CancellationTokenSource)state!).Cancel(), deadline, AnswerTimeout, Timeout.InfiniteTimeSpan);
         try
         {
-            // The time-out covers the sending too: a connection that is half-open takes bytes until its buffer is full.
+            // The timeout covers sending too: a half-open connection accepts bytes until its buffer is full.
             await session.Client.PublishAsync(
                 new MqttApplicationMessage { Topic = topic(requestId), Payload = new(body) }, deadline.Token);
             return await answer.Task.WaitAsync(deadline.Token);
         }
         catch (Exception) when (!cancellationToken.IsCancellationRequested)
         {
-            // Whatever it was, there is no answer; the connection's end is told elsewhere.
+            // There is no answer, whatever the reason. The session reports the end of the connection.
             return default;
         }
         finally
@@ -47,6 +47,7 @@ internal sealed class TwinRequests(TimeProvider timeProvider)
         }
     }
 
+    /// <summary>Completes the request that waits for this answer, if there is one.</summary>
     public void Answer(string requestId, HubAnswer answer)
     {
         if (_waiting.TryGetValue(requestId, out var request)) request.TrySetResult(answer);

@@ -5,36 +5,38 @@ using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using System.Text;
 using System.Text.Json;
+using SensorForwarder.Text;
+using SensorForwarder.Time;
 
 namespace SensorForwarder.EdgeHub;
 
-/// <summary>The workload API could not answer. The message says which part, what happened, and what to do.</summary>
+/// <summary>A call of the workload API failed. The message says which call, what happened, and what to do.</summary>
 internal sealed class WorkloadApiException(string message, Exception? inner = null) : Exception(message, inner)
 {
-    /// <summary>It may be over in some seconds.</summary>
+    /// <summary>Whether the failure may be temporary, so that a retry makes sense.</summary>
     public bool MayPass { get; init; }
 }
 
-/// <summary>What the workload API encrypted, and what it needs to decrypt it.</summary>
-/// <param name="GenerationId">The module's generation at that time.</param>
+/// <summary>Data encrypted by the workload API, with what it needs to decrypt it.</summary>
+/// <param name="GenerationId">The module's generation when it was encrypted.</param>
 internal sealed record WrappedBytes(string GenerationId, byte[] InitializationVector, byte[] Ciphertext);
 
 /// <summary>
 /// The part of IoT Edge's workload API that a module needs: signing, wrapping a key, and the trust bundle. HTTP/1.1
-/// over a Unix socket, one connection a request, one request at a time: the daemon closes the socket of the 11th at
-/// once. What may pass (a status from 500 on, a closed socket) is tried again before it counts, unless the caller does
-/// that. Source: edgelet-http-workload, and HttpHsmClient.cs of the device SDK.
+/// over a Unix socket, one connection per request, one request at a time: the daemon closes the socket of the 11th
+/// concurrent request. Temporary failures (a status of 500 or above, a closed socket) are retried here, unless the
+/// caller retries itself. Source: edgelet-http-workload, and HttpHsmClient.cs of the device SDK.
 /// </summary>
 internal sealed class WorkloadApi(
     WorkloadEndpoint endpoint, TimeProvider timeProvider, Random random, int retriesMax =
         WorkloadApi.RetriesMax) : IDisposable
 {
-    // Accepted by every runtime since 1.0; later versions change nothing in these calls.
+    // Accepted by every runtime since 1.0; later versions do not change these calls.
     const string ApiVersion = "2018-06-28";
     const int MaxAnswerBytes = 1 << 20;
     static readonly TimeSpan AnswerTimeout = TimeSpan.FromSeconds(30);
 
-    // As in the device SDK (HttpHsmSignatureProvider.cs): three more times, 2 s to 30 s apart.
+    // As in the device SDK (HttpHsmSignatureProvider.cs): three retries, 2 s to 30 s apart.
     public const int RetriesMax = 3;
     static readonly TimeSpan RetryAfterMin = TimeSpan.FromSeconds(2);
     static readonly TimeSpan RetryAfterMax = TimeSpan.FromSeconds(30);
@@ -60,20 +62,20 @@ internal sealed class WorkloadApi(
     })
     {
         BaseAddress = new Uri("http://workload.sock"),
-        Timeout = Timeout.InfiniteTimeSpan, // AnswerTimeout, by the clock that was given
+        Timeout = Timeout.InfiniteTimeSpan, // AnswerTimeout replaces it, with the injected clock
         MaxResponseContentBufferSize = MaxAnswerBytes,
     };
 
     /// <summary>HMAC-SHA256 of <paramref name="data"/> with the module's key, which never leaves the daemon.</summary>
-    /// <exception cref="WorkloadApiException">The daemon does not answer, or refuses.</exception>
+    /// <exception cref="WorkloadApiException">The daemon does not answer or refuses.</exception>
     public Task<byte[]> SignAsync(byte[] data, CancellationToken cancellationToken) =>
         PostAsync("sign", endpoint.GenerationId,
         $$"""{"keyId":"primary","algo":"HMACSHA256","data":"{{Convert.ToBase64String(data)}}"}""",
             "digest", ReadDigest, cancellationToken);
 
-    /// <summary>Encrypts with the device's own key, which never leaves the daemon. The module and its present
-    /// generation are part of what only <see cref="DecryptAsync"/> undoes.</summary>
-    /// <exception cref="WorkloadApiException">The daemon does not answer, or refuses.</exception>
+    /// <summary>Encrypts with the device's key, which never leaves the daemon. Module and generation are needed to
+    /// decrypt.</summary>
+    /// <exception cref="WorkloadApiException">The daemon does not answer or refuses.</exception>
     public async Task<WrappedBytes> EncryptAsync(byte[] plain, CancellationToken cancellationToken)
     {
         var vector = RandomNumberGenerator.GetBytes(AesGcm.NonceByteSizes.MaxSize);
@@ -82,17 +84,17 @@ internal sealed class WorkloadApi(
         return new(endpoint.GenerationId, vector, cipher);
     }
 
-    /// <summary>Undoes <see cref="EncryptAsync"/>, also when the module has got
-    /// another generation since then.</summary>
-    /// <exception cref="WorkloadApiException">The daemon does not answer, or refuses: this device did not encrypt it.
-    /// </exception>
+    /// <summary>Decrypts what <see cref="EncryptAsync"/> returned, even if the generation of the module has changed.
+    /// </summary>
+    /// <exception cref="WorkloadApiException">The daemon does not answer, or refuses because another device or module
+    /// encrypted the data.</exception>
     public Task<byte[]> DecryptAsync(WrappedBytes wrapped, CancellationToken cancellationToken) =>
         PostAsync("decrypt", wrapped.GenerationId,
             Document("ciphertext", wrapped.Ciphertext, wrapped.InitializationVector), "plaintext",
             Convert.FromBase64String, cancellationToken);
 
-    /// <summary>The certificates that edgeHub's server certificate may end in.</summary>
-    /// <exception cref="WorkloadApiException">The daemon does not answer, or has no bundle.</exception>
+    /// <summary>The root certificates to trust for edgeHub's server certificate.</summary>
+    /// <exception cref="WorkloadApiException">The daemon does not answer or has no bundle.</exception>
     public async Task<X509Certificate2Collection> GetTrustBundleAsync(CancellationToken cancellationToken)
     {
         return await AskAsync(
@@ -106,7 +108,7 @@ internal sealed class WorkloadApi(
     {
         var certificates = new X509Certificate2Collection();
         certificates.ImportFromPem(pem);
-        return certificates.Count > 0 ? certificates : throw new FormatException("no certificate in it");
+        return certificates.Count > 0 ? certificates : throw new FormatException("it contains no certificate");
     }
 
     static byte[] ReadDigest(string base64)
@@ -114,7 +116,7 @@ internal sealed class WorkloadApi(
         var digest = Convert.FromBase64String(base64);
         return digest.Length == SHA256.HashSizeInBytes
             ? digest
-            : throw new FormatException($"{digest.Length} bytes are no HMAC-SHA256");
+            : throw new FormatException($"{digest.Length} bytes are not an HMAC-SHA256");
     }
 
     // The bodies are written by hand: Base64 needs no escaping.
@@ -194,13 +196,13 @@ internal sealed class WorkloadApi(
             {
                 SocketError.AddressNotAvailable or SocketError.InvalidArgument or SocketError.HostNotFound
                     => "no such socket",
-                SocketError.ConnectionRefused => "nobody listens there",
-                SocketError.AccessDenied => "this user may not open it",
+                SocketError.ConnectionRefused => "no process listens there",
+                SocketError.AccessDenied => "this user has no access to it",
                 _ => (exception.InnerException ?? exception).Message,
             };
             throw new WorkloadApiException(
                 $"The workload API at {endpoint.SocketPath} can't be reached ({cause}). "
-                + "It belongs to aziot-edged: see 'iotedge check'; outside IoT Edge unset IOTEDGE_WORKLOADURI.",
+                + "aziot-edged provides it: run 'iotedge check'. Outside IoT Edge, unset IOTEDGE_WORKLOADURI.",
                 exception)
             {
                 MayPass = exception.InnerException is not SocketException,
@@ -210,16 +212,16 @@ internal sealed class WorkloadApi(
             or InvalidOperationException or CryptographicException)
         {
             throw new WorkloadApiException(
-                $"The workload API answered {what} with something else: {exception.Message}", exception);
+                $"The workload API answered {what} with an unexpected document: {exception.Message}", exception);
         }
     }
 
     static string Remedy(HttpStatusCode status) => status switch
     {
         HttpStatusCode.Forbidden =>
-            "It answers only processes of this module's container: is IOTEDGE_MODULEID changed by hand?",
-        HttpStatusCode.NotFound => "Restart the module, so that edgeAgent gives it its present identity.",
-        _ => "See 'iotedge check' and the log of aziot-edged.",
+            "It serves only processes of this module's container: was IOTEDGE_MODULEID changed by hand?",
+        HttpStatusCode.NotFound => "Restart the module, so that edgeAgent gives it its current identity.",
+        _ => "Run 'iotedge check' and see the log of aziot-edged.",
     };
 
     static string Shorten(byte[] body) =>

@@ -1,75 +1,96 @@
 using SensorForwarder.Buffer;
+using SensorForwarder.Readings;
+using SensorForwarder.Time;
 
 namespace SensorForwarder.Forwarding;
 
-/// <summary>The way that a batch goes.</summary>
+/// <summary>One of the two queues that batches are taken from.</summary>
 internal enum Lane
 {
-    /// <summary>The newest readings; all of them where there is only one lane.</summary>
+    /// <summary>The newest readings; with one lane, all readings.</summary>
     Live,
 
-    /// <summary>What a blackout left behind.</summary>
+    /// <summary>The backlog of an outage.</summary>
     Backfill,
 }
 
-/// <summary>What it means when a receiver answers 409 (Conflict) to a batch that was sent before.</summary>
+/// <summary>What a 409 (Conflict) to a batch that was sent before means.</summary>
 internal enum ConflictMeaning
 {
-    /// <summary>An attempt ended without a clear answer: it has the batch since then, and knows its
+    /// <summary>An attempt ended without a clear answer, so the receiver stored the batch then and recognises its
     /// <c>Idempotency-Key</c>.</summary>
     Stored,
 
-    /// <summary>Every attempt was denied, so it can't have the batch.</summary>
+    /// <summary>Every attempt was denied, so the receiver can't have the batch.</summary>
     Denied,
 
-    /// <summary>It answered 409 already when it could not have the batch, so it means something else by that.</summary>
+    /// <summary>The receiver answered 409 before it could have the batch, so its 409 has another meaning.</summary>
     Other,
 }
 
 /// <summary>
-/// Consecutive readings, encoded once. Its boundaries and its id stay the same until the receiver has told what becomes
-/// of it; only one that has certainly not arrived may be cut anew.
+/// Consecutive readings, encoded once. Boundaries and id stay the same until the receiver accepts or rejects the batch;
+/// only a batch that certainly has not arrived may be cut anew. Immutable.
 /// </summary>
 /// <param name="Epoch">The epoch of the buffer that the readings come from.</param>
 /// <param name="Readings">At least one, in id order; their payloads are slices of <paramref name="Body"/>.</param>
-/// <param name="Body">The body to send, the same for both sinks.</param>
+/// <param name="Body">The body before compression, the same for both sinks.</param>
 internal sealed record Batch(string Epoch, IReadOnlyList<BufferedReading> Readings, ReadOnlyMemory<byte> Body)
 {
     public Lane Lane { get; init; }
 
-    /// <summary>It was sent before, by this run or the last, and the receiver may have it under this id.</summary>
+    /// <summary>Whether the readings were delivered before and are sent once more on request.</summary>
+    public bool IsReplay { get; init; }
+
+    /// <summary>The lane as receivers see it: <c>live</c>, <c>backfill</c> or <c>replay</c>.</summary>
+    public string LaneName => IsReplay ? "replay" : NameOf(Lane);
+
+    /// <summary>The output that the batch is sent to, for edgeHub's routes: <c>live</c> or <c>backfill</c>.</summary>
+    public string Output => NameOf(Lane);
+
+    /// <summary>The compressed body, if the batch was sized by it; null: not compressed yet.</summary>
+    public ReadOnlyMemory<byte>? Gzip { get; init; }
+
+    /// <summary>Whether an earlier attempt, in this or the last run, may have delivered the batch under this id.
+    /// </summary>
     public bool MayHaveArrived { get; init; }
 
-    /// <summary>What a 409 means, once the batch may have arrived.</summary>
+    /// <summary>What a 409 means if <see cref="MayHaveArrived"/>.</summary>
     public ConflictMeaning Conflict { get; init; }
 
-    /// <summary>Attempts of this run that the receiver did not answer in time.</summary>
+    /// <summary>Attempts in this run that the receiver did not answer in time.</summary>
     public int Timeouts { get; init; }
 
-    /// <summary>A single reading from anywhere in the queue, to find out whether the receiver takes any.</summary>
+    /// <summary>Attempts in this run that the receiver answered with a temporary error.</summary>
+    public int Errors { get; init; }
+
+    /// <summary>When the first of <see cref="Errors"/> was; null: none.</summary>
+    public Moment? FailingSince { get; init; }
+
+    /// <summary>When this stuck batch was last tried; others of its lane go first for a while. Null: not stuck.
+    /// </summary>
+    public Moment? RestingSince { get; init; }
+
+    /// <summary>Whether this is a random waiting reading, sent to find out whether the receiver accepts any.</summary>
     public bool IsSample { get; init; }
+
+    public IdSet Ids => IdSet.Of(Readings.Select(reading => reading.Id));
 
     public long FirstId => Readings[0].Id;
 
     public long LastId => Readings[^1].Id;
 
-    /// <summary>Names this batch to receivers: <c>Idempotency-Key</c> and <c>$.mid</c>.</summary>
+    /// <summary>The id that receivers see, as <c>Idempotency-Key</c> or <c>$.mid</c>.</summary>
     public string Id => $"{Epoch}:{FirstId}-{LastId}";
 
-    /// <summary>When its newest reading was taken, as far as is known: a restart, or a clock that is right at last, may
-    /// know better.</summary>
-    public DateTimeOffset CreatedAt => Readings[^1].RecordedAt;
+    /// <summary>The name of a lane, which is also its output in edgeHub.</summary>
+    public static string NameOf(Lane lane) => lane == Lane.Live ? "live" : "backfill";
 
-    /// <summary>The ids of readings as ranges without holes. An id in a hole belongs to a reading that was not sent
-    /// (one that came back from the dead letters meanwhile, say) and must not be
-    /// acknowledged with the others.</summary>
-    public static IEnumerable<(long First, long Last)> Ranges(IReadOnlyList<BufferedReading> readings)
-    {
-        for (var (start, i) = (0, 1); i <= readings.Count; i++)
-        {
-            if (i < readings.Count && readings[i].Id == readings[i - 1].Id + 1) continue;
-            yield return (readings[start].Id, readings[i - 1].Id);
-            start = i;
-        }
-    }
+    /// <summary>The body that is sent with these settings.</summary>
+    public ReadOnlyMemory<byte> BodyFor(ForwardingSettings settings) =>
+        settings.IsGzip ? Gzip ?? BatchEncoder.Compress(Body.Span, []) : Body;
+
+    /// <summary>When the newest reading was recorded. A later attempt may have another value: a clock that was
+    /// corrected meanwhile corrects it.</summary>
+    public DateTimeOffset CreatedAt => Readings[^1].RecordedAt;
 }

@@ -3,7 +3,8 @@ using System.Net.Http.Headers;
 
 namespace SensorForwarder.Forwarding;
 
-/// <summary>A request body that is written in pieces and tells of each: a slow line is no dead one.</summary>
+/// <summary>A request body that reports each piece it writes, so that the timeout tells a slow line from a dead one.
+/// </summary>
 internal sealed class BatchContent : HttpContent
 {
     const int PieceBytes = 16_384;

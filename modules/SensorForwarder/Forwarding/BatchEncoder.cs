@@ -1,38 +1,85 @@
 using System.Buffers;
 using System.Buffers.Text;
+using System.IO.Compression;
 using System.Text.Json;
 using SensorForwarder.Buffer;
 
 namespace SensorForwarder.Forwarding;
 
 /// <summary>
-/// Writes <c>{"device":..,"module":..,"epoch":..,"batch":[{"id":1,"data":{..}},..]}</c>. What the buffer stored is
-/// copied as it is, neither parsed nor formatted again. Thread-safe.
+/// Encodes batches as <c>{"device":..,"module":..,"epoch":..,"batch":[{"id":1,"data":{..}},..]}</c>. The payloads from
+/// the buffer are copied unparsed. Thread-safe.
 /// </summary>
 internal sealed class BatchEncoder
 {
     const int MaxIdDigits = 19;
+
+    // A compressed batch that leaves readings behind is at most 1/64 smaller than the limit. Coming closer would
+    // take more compressions.
+    const int SlackDivisor = 64;
+
+    // The first attempts estimate the number of readings from the sizes so far; later ones bisect it.
+    const int Guesses = 4;
+    const int Attempts = 8;
+
+    // The payload read for a compressed batch: at most 32 times the limit of the compressed body, and at most 4 MiB or
+    // that limit, since a device with little memory holds it several times.
+    const int RatioMax = 32;
+    const int PlainBytesMax = 4 << 20;
+
     readonly string _device;
     readonly string _module;
-    readonly Func<string> _epoch;
     volatile Head _head;
+
+    // Compressed bytes per plain byte in the last batch.
+    volatile float _ratio = 1 / 8f;
 
     /// <param name="device">The device in the body.</param>
     /// <param name="module">The module in the body.</param>
-    /// <param name="epoch">The epoch of the buffer now: a salvage while the module runs begins a new one.</param>
-    public BatchEncoder(string device, string module, Func<string> epoch)
+    public BatchEncoder(string device, string module)
     {
-        (_device, _module, _epoch) = (device, module, epoch);
-        _head = Write(epoch());
+        (_device, _module) = (device, module);
+        _head = Write("");
     }
 
     static ReadOnlySpan<byte> Tail => "]}"u8;
 
-    /// <summary>Encodes the readings from the first on, as many as fit into <paramref name="maxBytes"/>, but at least
-    /// one: whether a single one is too large is for the sink to say. Their payloads are copied.</summary>
-    public Batch Encode(IReadOnlyList<BufferedReading> readings, int maxBytes, Lane lane = Lane.Live)
+    /// <summary>Bytes of payload to read for a batch that may have <paramref name="maxBytes"/> as gzip.</summary>
+    public static int PlainBytes(int maxBytes) =>
+        (int)Math.Min((long)maxBytes * RatioMax, Math.Max(maxBytes, PlainBytesMax));
+
+    /// <summary>Compresses two consecutive pieces of a body.</summary>
+    public static byte[] Compress(ReadOnlySpan<byte> body, ReadOnlySpan<byte> rest)
     {
-        var epoch = _epoch();
+        using var compressed = new MemoryStream((body.Length / 8) + 256);
+        using (var gzip = new GZipStream(compressed, CompressionLevel.Optimal, leaveOpen: true))
+        {
+            gzip.Write(body);
+            gzip.Write(rest);
+        }
+
+        return compressed.ToArray();
+    }
+
+    /// <summary>Encodes as many of the readings as fit into <paramref name="maxBytes"/>, from the first on, but at
+    /// least one: a single reading that is too large is refused by the sink. Copies the payloads.</summary>
+    /// <param name="readings">At least one, all of the same epoch.</param>
+    /// <param name="maxBytes">The limit of the body, or of the compressed body.</param>
+    /// <param name="lane">The lane of the batch.</param>
+    /// <param name="isGzip">Whether the batch is compressed. It may stay up to 1/64 below the limit.</param>
+    public Batch Encode(
+        IReadOnlyList<BufferedReading> readings, int maxBytes, Lane lane = Lane.Live, bool isGzip = false)
+    {
+        if (!isGzip) return EncodePlain(readings, maxBytes, lane);
+        var all = EncodePlain(readings, int.MaxValue, lane);
+        var (count, gzip) = Fit(all, maxBytes);
+        var batch = count == readings.Count ? all : EncodePlain([.. readings.Take(count)], int.MaxValue, lane);
+        return batch with { Gzip = gzip };
+    }
+
+    Batch EncodePlain(IReadOnlyList<BufferedReading> readings, int maxBytes, Lane lane)
+    {
+        var epoch = readings[0].Epoch;
         if (_head.Epoch != epoch) _head = Write(epoch);
         var head = _head.Bytes;
         var count = 0;
@@ -45,7 +92,7 @@ internal sealed class BatchEncoder
             count++;
         }
 
-        // The readings of the batch point into its body, so that what was read is kept in memory once.
+        // The payloads of the batch are slices of its body, so that each is in memory once.
         var body = new byte[bytes];
         var sent = new BufferedReading[count];
         var at = Append(body, 0, head);
@@ -63,6 +110,46 @@ internal sealed class BatchEncoder
 
         Append(body, at, Tail);
         return new(epoch, sent, body) { Lane = lane };
+    }
+
+    /// <summary>The number of readings, at least one, that fit into <paramref name="maxBytes"/> as gzip, and the
+    /// compressed body.</summary>
+    (int Count, byte[] Gzip) Fit(Batch all, int maxBytes)
+    {
+        var ends = new int[all.Readings.Count];
+        ends[^1] = all.Body.Length - Tail.Length;
+        for (var i = ends.Length - 1; i > 0; i--) ends[i - 1] = ends[i] - EntryBytes(all.Readings[i]) - ",".Length;
+
+        var (fits, tooMany, best) = (0, ends.Length + 1, Array.Empty<byte>());
+        var (lastPlain, lastBytes) = (0, 0);
+        var aim = maxBytes - (maxBytes / SlackDivisor / 2.0);
+        var count = CountWithin(aim / _ratio);
+        for (var attempt = 1; ; attempt++)
+        {
+            var plain = ends[count - 1];
+            var gzip = Compress(all.Body.Span[..plain], Tail);
+            if (gzip.Length <= maxBytes || count == 1) (fits, best) = (count, gzip);
+            else tooMany = count;
+            var isClose = fits == count && gzip.Length >= maxBytes - (maxBytes / SlackDivisor);
+            if (isClose || fits + 1 == tooMany || (attempt >= Attempts && fits > 0)) break;
+
+            // The last two sizes show how many compressed bytes one more plain byte adds.
+            var slope = (double)(gzip.Length - lastBytes) / (plain - lastPlain);
+            count = attempt < Guesses && slope > 0
+                ? CountWithin(plain + ((aim - gzip.Length) / slope))
+                : (fits + tooMany) / 2;
+            count = Math.Clamp(count, fits + 1, tooMany - 1);
+            (lastPlain, lastBytes) = (plain, gzip.Length);
+        }
+
+        _ratio = (float)best.Length / ends[fits - 1];
+        return (fits, best);
+
+        int CountWithin(double plainBytes)
+        {
+            var found = Array.BinarySearch(ends, (int)Math.Clamp(plainBytes, 0, int.MaxValue));
+            return Math.Clamp(found < 0 ? ~found : found + 1, 1, ends.Length);
+        }
     }
 
     Head Write(string epoch)

@@ -1,29 +1,36 @@
+using SensorForwarder.Time;
+
 namespace SensorForwarder.Forwarding;
 
 /// <summary>
-/// When the next attempt may be made, and how much it may risk. After a failure the time doubles, with full jitter, and
-/// while nobody is reached it stays below a share of the outage; after a failure, a blackout, a change of the receiver
-/// and the start, one small batch is sent first, and the rest when that was accepted. Used by the forwarder's loop
-/// only.
+/// When the next attempt may be made, and whether it must be a probe. Each failure doubles the back-off, with full
+/// jitter; while the receiver is unreachable, the back-off also stays below a share of the outage. After a failure, an
+/// outage, a change of the receiver and the start, one small batch is sent as a probe; the others follow when it was
+/// accepted. Used by the forwarder's loop only.
 /// </summary>
 internal sealed class Circuit(TimeProvider timeProvider, Random random)
 {
-    /// <summary>Readings in a batch that only finds out whether the receiver takes any.</summary>
+    /// <summary>The most readings in a probe.</summary>
     public const int ProbeReadings = 10;
 
     public static readonly TimeSpan BackoffBase = TimeSpan.FromSeconds(1);
     public static readonly TimeSpan BackoffMax = TimeSpan.FromMinutes(5);
     public static readonly TimeSpan RetryAfterMax = TimeSpan.FromHours(1);
 
-    /// <summary>The longest that a device holds back when a blackout is over.</summary>
-    public static readonly TimeSpan SpreadMax = TimeSpan.FromSeconds(30);
+    /// <summary>The longest random delay after an outage. With 30 s, a simulated fleet of 10,000 devices offered IoT
+    /// Hub 3.5 times its throughput after an outage of two hours, and drained later than with 2 min.</summary>
+    public static readonly TimeSpan SpreadMax = TimeSpan.FromMinutes(2);
 
     long _resumeAt;
     long? _failingSince; // monotonic time of the first failure in a row
+    long? _notReadySince;
+    long? _heldSince;
+    TimeSpan? _absence;
     int _refusals;
-    bool _isAskedFor;
+    bool _isRetryAfter;
 
-    /// <summary>Nothing is known to get through: one small batch at a time.</summary>
+    /// <summary>Whether no batch has been accepted since the failure, outage or start: send one small batch at a time.
+    /// </summary>
     public bool IsProbing { get; private set; } = true;
 
     /// <summary>Failed attempts in a row.</summary>
@@ -33,9 +40,34 @@ internal sealed class Circuit(TimeProvider timeProvider, Random random)
     public TimeSpan UntilNext =>
         _resumeAt == 0 ? TimeSpan.Zero : timeProvider.GetElapsedTime(timeProvider.GetTimestamp(), _resumeAt);
 
-    /// <summary>A blackout is over. Many devices see that in the same second: they spread evenly over a quarter of the
-    /// time that it lasted, at most <see cref="SpreadMax"/>.</summary>
-    public void Reopen(TimeSpan outage)
+    /// <summary>Batches go to another sink from now on.</summary>
+    /// <param name="absence">How long nothing has been sent; counts as an outage.</param>
+    public void Enter(TimeSpan absence) => _absence = absence;
+
+    /// <summary>Records whether the receiver can be reached now, and so notices the end of an outage.</summary>
+    /// <param name="isReady">Whether the sink is ready to send.</param>
+    /// <param name="isHeld">Whether edgeHub has no connection to the cloud.</param>
+    public void Observe(bool isReady, bool isHeld)
+    {
+        if (!isReady) _notReadySince ??= timeProvider.GetTimestamp();
+        if (!isReady) return;
+        End(ref _notReadySince);
+        if (isHeld) _heldSince ??= timeProvider.GetTimestamp();
+        else End(ref _heldSince);
+        if (_absence is { } absence) Reopen(absence);
+        _absence = null;
+    }
+
+    void End(ref long? since)
+    {
+        if (since is { } began && timeProvider.GetElapsedTime(began) is var took && !(took <= _absence))
+            _absence = took;
+        since = null;
+    }
+
+    /// <summary>An outage is over. Many devices notice that in the same second, so each waits a random part of a
+    /// quarter of the outage, at most <see cref="SpreadMax"/>.</summary>
+    void Reopen(TimeSpan outage)
     {
         IsProbing = true;
         StartOver();
@@ -44,19 +76,20 @@ internal sealed class Circuit(TimeProvider timeProvider, Random random)
         Wait(spread * random.NextDouble());
     }
 
-    /// <summary>Somebody wants an attempt now.</summary>
+    /// <summary>Ends the back-off on request.</summary>
     public void TryNow() => _resumeAt = 0;
 
-    /// <summary>What failed may be mended. What the receiver asked for holds until it is another one, and so does the
-    /// spread after a blackout: changes reach many devices in the same second.</summary>
-    public void MayBeMended(bool isAnotherReceiver)
+    /// <summary>Ends the back-off after a failure, since changed settings may have removed the cause. A Retry-After
+    /// stays in force unless the receiver changed; the delay after an outage stays in any case, since new settings
+    /// reach many devices in the same second.</summary>
+    public void SettingsChanged(bool isAnotherReceiver)
     {
-        if (Failures > 0 && (isAnotherReceiver || !_isAskedFor)) _resumeAt = 0;
+        if (Failures > 0 && (isAnotherReceiver || !_isRetryAfter)) _resumeAt = 0;
     }
 
-    /// <summary>An attempt failed. One that was refused, or asked to wait, is no outage: refusals alone make the waits
-    /// after refusals longer, however many attempts reached nobody before.</summary>
-    /// <returns>How long to wait.</returns>
+    /// <summary>An attempt failed. A refusal or a Retry-After is not an outage: the back-off after refusals grows with
+    /// the number of refusals only, not with earlier attempts that did not reach the receiver.</summary>
+    /// <returns>The time until the next attempt.</returns>
     public TimeSpan Failed(SendResult failure)
     {
         IsProbing = true;
@@ -68,8 +101,8 @@ internal sealed class Circuit(TimeProvider timeProvider, Random random)
                 Failures, timeProvider.GetElapsedTime(_failingSince.Value), BackoffBase, BackoffMax,
                 random.NextDouble())
             : Backoff.Next(++_refusals, BackoffBase, BackoffMax, random.NextDouble());
-        _isAskedFor = retryAfter > delay;
-        if (_isAskedFor) delay = retryAfter < RetryAfterMax ? retryAfter.Value : RetryAfterMax;
+        _isRetryAfter = retryAfter > delay;
+        if (_isRetryAfter) delay = retryAfter < RetryAfterMax ? retryAfter.Value : RetryAfterMax;
         Wait(delay);
         return delay;
     }

@@ -1,23 +1,23 @@
 namespace SensorForwarder.Forwarding;
 
 /// <summary>
-/// Remembers roughly when which ids were committed, by a clock that does not step: what is new and what is backlog is
-/// known without looking into the file. Used by the forwarder's loop only.
+/// Remembers roughly when ids were committed, in monotonic time, so that new readings can be distinguished
+/// from the backlog without reading the database. Used by the forwarder's loop only.
 /// </summary>
 internal sealed class CommitAges(TimeProvider timeProvider)
 {
-    // How finely a span of time is told apart.
+    // The resolution: marks are at least 1/16 of the span apart.
     const int MarksInSpan = 16;
 
     readonly List<(long Id, long Timestamp)> _marks = [];
     long _oldThrough;
 
-    /// <summary>Everything up to this id was there long ago.</summary>
+    /// <summary>Ids up to this one are older than any age that is asked for.</summary>
     public void SetOld(long throughId) => _oldThrough = Math.Max(_oldThrough, throughId);
 
-    /// <summary>Everything up to this id is committed now.</summary>
+    /// <summary>Records the highest committed id at this time.</summary>
     /// <param name="lastId">The highest committed id.</param>
-    /// <param name="span">The longest time that is asked for.</param>
+    /// <param name="span">The longest age that <see cref="CommittedBefore"/> is asked for.</param>
     public void Note(long lastId, TimeSpan span)
     {
         while (_marks.Count > 0 && timeProvider.GetElapsedTime(_marks[0].Timestamp) >= span)
@@ -31,7 +31,7 @@ internal sealed class CommitAges(TimeProvider timeProvider)
         _marks.Add((lastId, timeProvider.GetTimestamp()));
     }
 
-    /// <summary>The highest id that is known to have been committed at least so long ago.</summary>
+    /// <summary>The highest id that is known to be committed for at least this long.</summary>
     public long CommittedBefore(TimeSpan age)
     {
         var id = _oldThrough;

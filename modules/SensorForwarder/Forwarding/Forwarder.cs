@@ -2,48 +2,69 @@ using System.Threading.Channels;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Buffer;
+using SensorForwarder.Readings;
+using SensorForwarder.Time;
 
 namespace SensorForwarder.Forwarding;
 
 /// <summary>
-/// Takes batches out of the buffer and through the sink. One loop owns all of it: everything from outside (a commit, a
-/// send that ended, new settings, a method) only wakes the loop, and <see cref="Dispatcher"/> looks at the world and
-/// acts.
+/// Sends the readings of the buffer to the sink in use, in batches. One loop owns all state; events from outside (a
+/// commit, a completed send, new settings, a direct method) only wake it. <see cref="Plan"/> decides what is sent next,
+/// <see cref="Outcome"/> what the answer to a batch means. A batch keeps its boundaries until it is accepted or split;
+/// failed batches are sent again, oldest first, before new ones of their lane.
 /// </summary>
 internal sealed class Forwarder : BackgroundService
 {
-    /// <summary>How long the answers to batches that are under way are waited for at the end.</summary>
+    /// <summary>How long a stop waits for the answers to batches in flight.</summary>
     public static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(3);
 
+    static readonly TimeSpan DeadLetterInterval = TimeSpan.FromHours(1);
+
+    static readonly TimeSpan UnroutedInterval = TimeSpan.FromMinutes(1);
+
     readonly TelemetryBuffer _buffer;
+    readonly Handovers? _handovers; // null: no sink keeps them
+    readonly Flushes _flushes;
+    readonly IReadOnlyDictionary<SinkKind, ISink> _sinks;
     readonly TimeProvider _timeProvider;
     readonly Random _random;
     readonly ILogger<Forwarder> _logger;
     readonly Channel<bool> _wake =
         Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
 
+    readonly ITimer _timer; // wakes the loop, too
+
     // Set by others, read by the loop.
-    volatile ForwardingSettings? _settings; // null until the first are known: nothing leaves before
+    volatile ForwardingSettings? _settings; // null until the first Apply; nothing is sent before
     volatile bool _paused;
-    volatile bool _rewind;
     volatile bool _tryNow;
-    long _flushThrough; // 0: nobody waits for a flush
 
     // Set by the loop, read by others.
     volatile ForwardingStatus _status = new();
-    volatile TaskCompletionSource _progress = NewPulse();
-    long _settledThrough;
     long _turns;
 
-    // What those who flush wait for; guarded by itself.
-    readonly List<long> _flushes = [];
+    // The sink whose readiness a task awaits. Set by the loop, reset by that task.
+    volatile ISink? _awaitedSink;
 
     // Used only by the loop.
-    readonly Dispatcher _dispatcher;
-    int _stumbles;
-
-    // Set by the loop, taken back by the one who waits.
-    volatile ISink? _waitingFor;
+    readonly BatchCutter _cutter;
+    readonly WaitingReadings _waiting;
+    readonly BatchSource _source;
+    readonly Link _link;
+    readonly Settlements _settlements;
+    readonly BackfillRate _backfillRate;
+    readonly Quota _quota;
+    readonly List<InFlight> _window = [];
+    bool _isDraining; // a send failed: those in flight complete before another starts
+    (SendResult Result, Batch Batch)? _failure; // the first since the last back-off
+    int _rejectedInARow;
+    long _deadLetteredAt;
+    bool _isRestored;
+    ISink? _unreadySink; // the sink in use, while it is not ready
+    Lane _lastLane;
+    readonly long[] _lastSent = new long[2]; // by lane
+    ForwardingSettings? _lastSettings; // the settings of the last turn
+    int _failedTurns;
 
     public Forwarder(
         TelemetryBuffer buffer,
@@ -53,105 +74,139 @@ internal sealed class Forwarder : BackgroundService
         Random random,
         ILogger<Forwarder> logger)
     {
-        _buffer = buffer;
-        _timeProvider = timeProvider;
-        _random = random;
-        _logger = logger;
-        _dispatcher = new(buffer, sinks, encoder, timeProvider, random, logger, Wake)
-        {
-            SendTook =
-            took => SendTook?.Invoke(took)
-        };
+        (_buffer, _sinks, _timeProvider, _random, _logger) = (buffer, sinks, timeProvider, random, logger);
+        _handovers = sinks.Values.Select(sink => sink.Handovers).FirstOrDefault(handovers => handovers is not null);
+        _flushes = new(buffer, timeProvider);
+        _cutter = new(buffer, encoder, timeProvider);
+        _waiting = new(buffer, _cutter, timeProvider);
+        _link = new(timeProvider, random, logger);
+        _settlements = new(buffer, _waiting, logger);
+        _backfillRate = new(timeProvider);
+        _quota = new(buffer, timeProvider, Wake);
+        _source = new(_waiting, _cutter, _quota, random);
+        _timer = timeProvider.CreateTimer(_ => Wake(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         _buffer.Committed += Wake;
-        _buffer.ReadingsReturned += Rewind;
+        _buffer.ReadingsReturned += Invalidate;
     }
 
-    /// <summary>Raised with the time from sending a batch to its answer. Handlers only count.</summary>
+    /// <summary>Raised with the time from sending a batch to its answer, on any thread. Handlers only count.</summary>
     public event Action<TimeSpan>? SendTook;
 
     public ForwardingStatus Status => _status with { Paused = _paused };
 
-    /// <summary>Turns of the loop: it moves soon after <see cref="Nudge"/> while the loop lives.</summary>
+    /// <summary>Turns of the loop since the start; increases soon after <see cref="Nudge"/> if the loop is alive.
+    /// </summary>
     public long Turns => Volatile.Read(ref _turns);
 
-    /// <summary>Lets the loop look at the world once.</summary>
+    /// <summary>Whether the loop was woken since the last <see cref="Step"/>.</summary>
+    public bool IsAwake => _wake.Reader.TryPeek(out _);
+
+    /// <summary>The batches in memory.</summary>
+    public IReadOnlyList<Batch> Held => [.. UnderWay, .. _waiting.Again];
+
+    /// <summary>Completes when the buffer has committed, or failed to commit, the acknowledgements, dead letters and
+    /// quota reservations so far.</summary>
+    public Task Settling => Task.WhenAll(_settlements.Settling, _quota.Reserving);
+
+    IEnumerable<Batch> UnderWay => _window.Select(flight => flight.Batch);
+
+    // How many refused readings may become dead letters now. They are not sent again unless a person requests it.
+    int DeadLetterRoom => _rejectedInARow < Outcome.RejectedInARowMax ? Outcome.RejectedInARowMax - _rejectedInARow
+        : _timeProvider.GetElapsedTime(_deadLetteredAt) >= DeadLetterInterval ? 1 : 0;
+
+    /// <summary>Wakes the loop for one turn.</summary>
     public void Nudge() => Wake();
 
-    /// <summary>New settings are in force for the next batch; those under way are not touched.</summary>
+    /// <summary>Applies new settings from the next batch on.</summary>
     public void Apply(ForwardingSettings settings)
     {
-        // A message holds one reading then, so there is nothing to wait for either.
-        if (settings is { Sink: SinkKind.IotHub, MessageFormat: MessageFormat.Pnp }) settings =
-            settings with { BatchSize = 1 };
+        // A Plug and Play message holds one reading, so no batch waits for more of them.
+        if (settings is { Sink: SinkKind.IotHub, MessageFormat: MessageFormat.Pnp })
+            settings = settings with { BatchSize = 1 };
         if (settings == _settings) return;
         _settings = settings;
         Wake();
     }
 
-    public void Pause()
-    {
-        _paused = true;
-        Log.Paused(_logger, "paused");
-        Wake();
-    }
+    public void Pause() => SetPaused(true);
 
-    public void Resume()
-    {
-        _paused = false;
-        Log.Paused(_logger, "resumed");
-        Wake();
-    }
+    public void Resume() => SetPaused(false);
 
-    /// <summary>Sends everything that is there now without waiting for full batches, a rate or the day's quota, until
-    /// the time is over.</summary>
-    /// <returns>Whether all of it was accepted in time.</returns>
-    public async Task<bool> FlushAsync(TimeSpan timeout, CancellationToken cancellationToken)
-    {
-        var started = _timeProvider.GetTimestamp();
-        try
+    /// <summary>Sends all readings that are in the buffer now, without waiting for full batches, the backfill rate or
+    /// the pacing of the daily quota.</summary>
+    /// <returns>Whether all of them were accepted in time.</returns>
+    public Task<bool> FlushAsync(TimeSpan timeout, CancellationToken cancellationToken) => _flushes.RunAsync(
+        timeout,
+        () =>
         {
-            await _buffer.CommitAsync(cancellationToken).WaitAsync(timeout, _timeProvider, cancellationToken);
-        }
-        catch (Exception exception) when (exception is TimeoutException or BufferUnavailableException)
-        {
-            return false; // the volume takes nothing now
-        }
-
-        var target = _buffer.LastCommittedId;
-        ChangeFlushes(flushes => flushes.Add(target));
-        _tryNow = true;
-        Wake();
-        try
-        {
-            while (true)
-            {
-                var progress = _progress.Task;
-                if (Volatile.Read(ref _settledThrough) >= target) return true;
-                var left = timeout - _timeProvider.GetElapsedTime(started);
-                if (left <= TimeSpan.Zero) return false;
-                await progress.WaitAsync(left, _timeProvider, cancellationToken)
-                    .ConfigureAwait(
-                        ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
-                cancellationToken.ThrowIfCancellationRequested();
-            }
-        }
-        finally
-        {
-            ChangeFlushes(flushes => flushes.Remove(target));
+            _tryNow = true;
             Wake();
+        },
+        Wake, cancellationToken);
+
+    /// <summary>Sends delivered readings that are still in the buffer once more, with the same ids, in the backfill
+    /// lane.</summary>
+    /// <param name="sensors">Null: all sensors.</param>
+    /// <returns>The number of readings, once the buffer has committed that they wait.</returns>
+    public async Task<int> ReplayAsync(
+        DateTimeOffset from, DateTimeOffset to, IReadOnlyList<string>? sensors, CancellationToken cancellationToken)
+    {
+        var ids = await Task.Run(() => Replay.Find(_buffer, from, to, sensors, cancellationToken), cancellationToken);
+        if (ids.IsEmpty) return 0;
+        _waiting.Replay(ids);
+        var returning = _buffer.GiveBackAsync(ids, CancellationToken.None);
+        await _buffer.CommitAsync(CancellationToken.None);
+        await returning;
+        return (int)ids.Count;
+    }
+
+    /// <summary>One turn of the loop: handles completed sends and starts as many as are allowed now. Called by the loop
+    /// only, or by a simulation instead of it.</summary>
+    /// <param name="sendToken">Cancels the sends.</param>
+    /// <returns>Time until the next turn is due if nothing wakes the loop; null: none is due.</returns>
+    public TimeSpan? Step(CancellationToken sendToken)
+    {
+        _wake.Reader.TryRead(out _);
+        var settings = _settings;
+        HandleCompleted();
+        if (_window.Count == 0 && _isDraining) BackOffAfterFailure();
+        if (!_isRestored) Restore();
+        var look = LookUpstream(settings, sendToken);
+        _waiting.Look(settings, UnderWay);
+        TimeSpan? wait = null;
+        if (settings is not null)
+        {
+            NoteChangedSettings(settings);
+            wait = Fill(settings, sendToken);
         }
+
+        _waiting.Remember(UnderWay, _handovers?.Books ?? "");
+        _status = _link.EndTurn() with { Delivered = _settlements.Delivered };
+        _flushes.Report(_waiting.FirstId(UnderWay) - 1);
+        return wait is null || look < wait ? look ?? wait : wait;
+    }
+
+    /// <summary>Handles completed sends for the last time and saves the state for the next run.</summary>
+    public void Close()
+    {
+        // Cancelled sends are not logged as failures: this run makes no further attempt.
+        HandleCompleted();
+        _waiting.Remember(UnderWay, _handovers?.Books ?? "");
+        _settlements.Note(_waiting.CommitAsync());
+        _settlements.Note(_quota.CloseAsync(CancellationToken.None));
     }
 
     public override void Dispose()
     {
         _buffer.Committed -= Wake;
-        _buffer.ReadingsReturned -= Rewind;
+        _buffer.ReadingsReturned -= Invalidate;
+        _timer.Dispose();
         base.Dispose();
     }
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        // Sends live a little longer than the loop: what is under way at the end gets its chance.
+        // Sends have a token of their own: at a stop, those in flight get StopPatience to complete.
         using var sends = new CancellationTokenSource();
         while (!stoppingToken.IsCancellationRequested)
         {
@@ -159,7 +214,8 @@ internal sealed class Forwarder : BackgroundService
             try
             {
                 var wait = Step(sends.Token);
-                if (_dispatcher.WaitsFor is { } sink) WakeWhenReady(sink, stoppingToken);
+                _failedTurns = 0;
+                if (_unreadySink is { } sink) WakeWhenReady(sink, stoppingToken);
                 await WaitAsync(wait, stoppingToken);
             }
             catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
@@ -168,86 +224,251 @@ internal sealed class Forwarder : BackgroundService
             }
             catch (Exception exception)
             {
-                // The buffer could not be read, say: look again later.
-                var delay = Backoff.Next(++_stumbles, Circuit.BackoffBase, Circuit.BackoffMax, _random.NextDouble());
-                Log.ForwarderFailed(_logger, delay.TotalSeconds, exception);
+                // For example, the buffer could not be read.
+                var delay = Backoff.Next(++_failedTurns, Circuit.BackoffBase, Circuit.BackoffMax, _random.NextDouble());
+                ForwardingLog.ForwarderFailed(_logger, delay.TotalSeconds, exception);
                 await Task.Delay(delay, _timeProvider, stoppingToken)
                     .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
         }
 
-        await Task.WhenAny(_dispatcher.UnderWay, Task.Delay(StopPatience, _timeProvider, CancellationToken.None));
+        var underWay = Task.WhenAll(_window.Select(flight => flight.Sending));
+        await Task.WhenAny(underWay, Task.Delay(StopPatience, _timeProvider, CancellationToken.None));
         await sends.CancelAsync();
-        _dispatcher.Close();
+        Close();
     }
 
-    TimeSpan? Step(CancellationToken sendToken)
+    /// <summary>Loads the custody books of the last run. Handed-over readings that they do not contain are sent again.
+    /// </summary>
+    void Restore()
     {
-        if (_tryNow)
-        {
-            _tryNow = false;
-            _dispatcher.TryNow();
-        }
+        _handovers?.Restore(_waiting.LoadBooks());
+        _settlements.Return(_buffer.HandedOver.Except(_handovers?.Known ?? IdSet.Empty));
+        _isRestored = true;
+    }
 
-        if (_rewind)
-        {
-            _rewind = false;
-            _dispatcher.Rewind();
-        }
-
-        var wait = _dispatcher.Step(_settings, _paused, Volatile.Read(ref _flushThrough), sendToken);
-        _stumbles = 0;
-        _status = _dispatcher.Status;
-        Volatile.Write(ref _settledThrough, _dispatcher.SettledThrough);
-        Interlocked.Exchange(ref _progress, NewPulse()).TrySetResult();
+    /// <summary>Reads edgeHub's metrics page when it is time, and carries out the verdict of the last read.</summary>
+    /// <returns>Time until the next read; null: none is due.</returns>
+    TimeSpan? LookUpstream(ForwardingSettings? settings, CancellationToken sendToken)
+    {
+        if (_handovers is null || settings is null) return null;
+        var sink = _sinks.GetValueOrDefault(settings.Sink);
+        var isCurrent = sink?.Handovers == _handovers;
+        var (verdict, wait) = _handovers.Step(isCurrent, isCurrent && sink!.IsReady(settings), Wake, sendToken);
+        _settlements.Judged(verdict);
         return wait;
+    }
+
+    /// <summary>Ends the back-off when a setting changed that may decide if the receiver accepts a batch.</summary>
+    void NoteChangedSettings(ForwardingSettings now)
+    {
+        var before = _lastSettings ?? now;
+        _lastSettings = now;
+        if (before.Sink != now.Sink || before.HttpEndpoint != now.HttpEndpoint)
+        {
+            // The new receiver has none of the batches sent so far, so a 409 from it does not mean "already stored".
+            for (var i = 0; i < _window.Count; i++)
+                _window[i] = _window[i] with { Batch = _window[i].Batch with { Conflict = ConflictMeaning.Other } };
+            _waiting.ForgetReceiver();
+            _link.Circuit.SettingsChanged(isAnotherReceiver: true);
+        }
+        else if ((before.BatchSize, before.BatchMaxBytes, before.Compression, before.MessageFormat)
+            != (now.BatchSize, now.BatchMaxBytes, now.Compression, now.MessageFormat)
+            || (before.HttpTimeout, before.AcceptHtml) != (now.HttpTimeout, now.AcceptHtml))
+            _link.Circuit.SettingsChanged(isAnotherReceiver: false);
+    }
+
+    /// <summary>Starts as many sends as are allowed now.</summary>
+    /// <returns>Time until another may be allowed; null: only an event allows one.</returns>
+    TimeSpan? Fill(ForwardingSettings settings, CancellationToken sendToken)
+    {
+        _unreadySink = null;
+        var sink = _sinks.GetValueOrDefault(settings.Sink);
+        if (!_link.IsUsing(sink) && _window.Count > 0) sink = null; // a new sink waits for sends in flight
+        var isReady = sink is not null && !_paused && !_isDraining && IsReady(sink, settings)
+            && sink.Handovers?.IsPausing != true;
+        var (isFlushing, flushThrough) = (_flushes.AreWaiting, _flushes.Through);
+        var holds = new Dictionary<Lane, Hold>();
+        while (true)
+        {
+            if (isReady) HoldUnrouted(sink!, holds);
+
+            // Evaluated once: the answers depend on the time and could change between two uses.
+            var untilAttempt = isReady ? _link.Circuit.UntilNext : TimeSpan.Zero;
+            if (isReady && _window.Count < sink!.MaxInFlight(settings) && untilAttempt <= TimeSpan.Zero)
+                _waiting.KeepUp(settings);
+            var again = _waiting.Again.ToLookup(_link.IsResting);
+            var now = new Situation
+            {
+                Settings = settings,
+                Fresh = _waiting.Fresh,
+                LastId = _waiting.LastId,
+                LiveAfter = _waiting.LiveAfter,
+                Replayed = _waiting.Replayed,
+                Again = [.. again[false]],
+                UnderWay = [.. UnderWay.Select(batch => batch.Lane)],
+                Window = isReady ? sink!.MaxInFlight(settings) : 0,
+                LastLane = _lastLane,
+                UntilAttempt = untilAttempt,
+                IsProbing = _link.Circuit.IsProbing,
+                WantsSample = _link.Circuit.IsProbing && DeadLetterRoom == 0,
+                IsHeld = isReady && _link.Status.UpstreamHeldSince is not null,
+                SinceLastSend = _timeProvider.GetElapsedTime(_lastSent.Max()),
+                IsFlushing = isFlushing,
+                UntilBackfill = _backfillRate.UntilNext(settings.BackfillBatchesPerMinute),
+                Holds = holds,
+            };
+            var plan = Plan.Next(now);
+            if (plan.Lane is not { } lane)
+            {
+                _link.Describe(now with { Again = _waiting.Again }, plan, [.. UnderWay], _quota);
+                if (!isReady || !again[true].Any()) return plan.Wait;
+                return plan.Wait < Link.StuckRest / 5 ? plan.Wait : Link.StuckRest / 5;
+            }
+
+            var closing = new Closing(
+                settings, sink!.MaxBytes(settings), flushThrough,
+                _link.Circuit.IsProbing ? Circuit.ProbeReadings : int.MaxValue);
+            if (_source.Take(plan, closing, sink, isFlushing, holds) is not { } batch) continue;
+            if (lane == Lane.Backfill) _backfillRate.Take();
+            Send(batch, sink, settings, sendToken);
+        }
+    }
+
+    bool IsReady(ISink sink, ForwardingSettings settings)
+    {
+        var isReady = _link.IsReady(sink, settings, _link.IsUsing(null) ? _buffer.GetStatus().OldestRecordedAt : null);
+        if (!isReady) _unreadySink = sink;
+        if (isReady && _tryNow) _link.Circuit.TryNow();
+        if (isReady) _tryNow = false;
+        return isReady;
+    }
+
+    /// <summary>Holds the lanes that edgeHub has no route for, except for one batch a minute each.</summary>
+    void HoldUnrouted(ISink sink, Dictionary<Lane, Hold> holds)
+    {
+        foreach (var lane in Enum.GetValues<Lane>().Where(lane => sink.Handovers?.IsUnrouted(lane) == true))
+        {
+            var wait = UnroutedInterval - _timeProvider.GetElapsedTime(_lastSent[(int)lane]);
+            if (wait > TimeSpan.Zero) holds[lane] = new(wait);
+        }
+    }
+
+    void Send(Batch batch, ISink sink, ForwardingSettings settings, CancellationToken sendToken)
+    {
+        (_lastLane, _lastSent[(int)batch.Lane]) = (batch.Lane, _timeProvider.GetTimestamp());
+        sink.Handovers?.Sent(batch);
+        var sending = SendAsync(sink, batch, settings, sendToken);
+        _window.Add(new(batch, sending));
+        // As a continuation of the task: woken earlier, the loop could still find it running and go back to sleep.
+        _ = sending.ContinueWith(
+            _ => Wake(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+    }
+
+    async Task<SendResult> SendAsync(
+        ISink sink, Batch batch, ForwardingSettings settings, CancellationToken cancellationToken)
+    {
+        var began = _timeProvider.GetTimestamp();
+        try
+        {
+            return Quota.Objection(batch, sink, settings) is { } objection
+                ? new(SendOutcome.TooLarge, objection)
+                : await sink.SendAsync(batch, settings, cancellationToken);
+        }
+        finally
+        {
+            SendTook?.Invoke(_timeProvider.GetElapsedTime(began));
+        }
+    }
+
+    void HandleCompleted()
+    {
+        foreach (var flight in _window.FindAll(flight => flight.Sending.IsCompleted))
+        {
+            _window.Remove(flight);
+            Settle(flight.Batch, flight.Sending.IsCompletedSuccessfully
+                ? flight.Sending.Result
+                : new(SendOutcome.Retry, flight.Sending.Exception?.InnerException?.Message ?? "cancelled"));
+        }
+    }
+
+    /// <summary>Carries out the <see cref="Outcome"/> of a batch.</summary>
+    void Settle(Batch batch, SendResult answer)
+    {
+        var outcome = Outcome.Apply(batch, answer, DeadLetterRoom);
+        _link.Answered(batch, outcome);
+        if (outcome.Accepted.Count > 0) _settlements.Accepted(batch, outcome.Accepted, _link.Handovers);
+        else _link.Handovers?.Failed(batch);
+        _rejectedInARow = outcome.Rejected + (outcome.Accepted.Count > 0 ? 0 : _rejectedInARow);
+        if (outcome.DeadLetters.Count > 0) _deadLetteredAt = _timeProvider.GetTimestamp();
+        foreach (var (reading, reason, text) in outcome.DeadLetters)
+            _settlements.DeadLetter(reading, _link.Status.Sink, reason, text);
+        foreach (var part in outcome.Parts) _waiting.GiveBack(_cutter.Part(batch, part));
+        if (outcome.Again is { } again)
+        {
+            again = _link.NoteStuck(again, outcome.Error, _lastSettings?.DrainOrder == DrainOrder.LiveFirst);
+            _waiting.GiveBack(again);
+            _failure ??= (outcome.Result with { Reason = outcome.Error }, again);
+        }
+
+        _isDraining |= outcome.Parts.Count > 0 || outcome.Again is not null;
+    }
+
+    /// <summary>Backs off, once all sends that were in flight at a failure have completed.</summary>
+    void BackOffAfterFailure()
+    {
+        _isDraining = false;
+        if (_failure is var (result, batch))
+        {
+            _link.BackOff(result, batch);
+
+            // A batch that cannot have arrived is cut to probe size. Any other keeps its boundaries and its id.
+            if (!batch.MayHaveArrived && batch.Readings.Count > Circuit.ProbeReadings)
+            {
+                _waiting.Take(batch);
+                foreach (var part in _cutter.Split(batch, Circuit.ProbeReadings)) _waiting.GiveBack(part);
+            }
+        }
+
+        _failure = null;
+        _waiting.Remember(UnderWay, _handovers?.Books ?? "");
+        _settlements.Note(_waiting.CommitAsync());
     }
 
     void WakeWhenReady(ISink sink, CancellationToken stoppingToken)
     {
-        if (_waitingFor == sink) return;
-        _waitingFor = sink;
+        if (_awaitedSink == sink) return;
+        _awaitedSink = sink;
         _ = WaitThenWakeAsync();
 
         async Task WaitThenWakeAsync()
         {
             await sink.WaitUntilReadyAsync(stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            _waitingFor = null;
+            _awaitedSink = null;
             Wake();
         }
     }
 
     async Task WaitAsync(TimeSpan? limit, CancellationToken cancellationToken)
     {
-        using var timer = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        var woken = _wake.Reader.ReadAsync(timer.Token).AsTask();
-        if (limit is { } wait)
-        {
-            await Task.WhenAny(woken, Task.Delay(wait, _timeProvider, timer.Token));
-            await timer.CancelAsync();
-        }
-
-        await ((Task)woken).ConfigureAwait(
-            ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
-        cancellationToken.ThrowIfCancellationRequested();
+        _timer.Change(limit ?? Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+        await _wake.Reader.WaitToReadAsync(cancellationToken);
     }
 
-    void ChangeFlushes(Action<List<long>> change)
+    void SetPaused(bool isPaused)
     {
-        lock (_flushes)
-        {
-            change(_flushes);
-            Volatile.Write(ref _flushThrough, _flushes.DefaultIfEmpty().Max());
-        }
+        _paused = isPaused;
+        ForwardingLog.Paused(_logger, isPaused ? "paused" : "resumed");
+        Wake();
     }
 
-    void Rewind()
+    void Invalidate()
     {
-        _rewind = true;
+        _waiting.Invalidate();
         Wake();
     }
 
     void Wake() => _wake.Writer.TryWrite(true);
 
-    static TaskCompletionSource NewPulse() => new(TaskCreationOptions.RunContinuationsAsynchronously);
+    sealed record InFlight(Batch Batch, Task<SendResult> Sending);
 }

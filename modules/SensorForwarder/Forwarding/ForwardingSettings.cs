@@ -1,6 +1,6 @@
 namespace SensorForwarder.Forwarding;
 
-/// <summary>Where batches go.</summary>
+/// <summary>Where batches are sent.</summary>
 internal enum SinkKind
 {
     IotHub,
@@ -13,56 +13,59 @@ internal enum BatchCompression
     Gzip,
 }
 
-/// <summary>What a message to IoT Hub is.</summary>
+/// <summary>The format of messages to IoT Hub.</summary>
 internal enum MessageFormat
 {
-    /// <summary>A batch of readings, as <see cref="BatchEncoder"/> writes it.</summary>
+    /// <summary>A batch of readings (<see cref="BatchEncoder"/>).</summary>
     Batch,
 
-    /// <summary>A message a reading, as <see cref="PnpEncoder"/> writes it.</summary>
+    /// <summary>One message per reading (<see cref="PnpEncoder"/>).</summary>
     Pnp,
 }
 
-/// <summary>What goes first when there is a backlog.</summary>
+/// <summary>The order of sending while there is a backlog.</summary>
 internal enum DrainOrder
 {
-    /// <summary>Strictly in the order of ids; only a receiver that refuses everything is tried
-    /// with any of them.</summary>
+    /// <summary>In the order of ids, except for samples while the receiver refuses everything.</summary>
     OldestFirst,
 
-    /// <summary>New readings at once, the backlog in a lane of its own.</summary>
+    /// <summary>New readings first, the backlog in a separate lane.</summary>
     LiveFirst,
 }
 
-/// <summary>The part of the settings that tunes forwarding. Immutable; ranges are those
-/// of the settings table.</summary>
+/// <summary>The settings of forwarding. Immutable; the settings table checks the ranges.</summary>
 internal sealed record ForwardingSettings
 {
     public SinkKind Sink { get; init; } = SinkKind.Http;
 
-    /// <summary>Absolute http(s) URL; null when there is none.</summary>
+    /// <summary>Absolute http(s) URL; null: none.</summary>
     public Uri? HttpEndpoint { get; init; }
 
-    /// <summary>Readings in a batch at most, 1..10000.</summary>
+    /// <summary>The most readings in a batch, 1..10000.</summary>
     public int BatchSize { get; init; } = 50;
 
-    /// <summary>Bytes of a batch at most, as sent before compression, 1024..16777216.</summary>
+    /// <summary>The largest body of a batch as sent, 1024..16777216 bytes.</summary>
     public int BatchMaxBytes { get; init; } = 245_760;
 
-    /// <summary>A batch that is not full leaves when its oldest reading is this old; zero: at once.</summary>
+    /// <summary>The age of the oldest reading at which a batch is sent although it is not full; zero: at once.
+    /// </summary>
     public TimeSpan UploadInterval { get; init; } = TimeSpan.FromSeconds(10);
 
-    /// <summary>Batches on their way at the same time, 1..64.</summary>
+    /// <summary>Batches in flight to IoT Hub, 1..64.</summary>
     public int MaxInFlightBatches { get; init; } = 4;
 
-    /// <summary>For the HTTP sink only.</summary>
     public BatchCompression Compression { get; init; } = BatchCompression.None;
 
-    /// <summary>Time for an HTTP receiver to answer, from the end of the request body, 1..600 s. The next attempt of a
-    /// batch that timed out has twice that, and so on, up to 600 s.</summary>
+    /// <summary>Whether batches are compressed. Plug and Play messages are not: IoT Central can't read gzip, and a
+    /// single reading is billed as at least one chunk in any case.</summary>
+    public bool IsGzip => Compression == BatchCompression.Gzip
+        && (Sink == SinkKind.Http || MessageFormat == MessageFormat.Batch);
+
+    /// <summary>Time for an HTTP receiver to answer, from the end of the request body, 1..600 s. Each timeout of a
+    /// batch doubles it for that batch, up to 600 s.</summary>
     public TimeSpan HttpTimeout { get; init; } = TimeSpan.FromSeconds(30);
 
-    /// <summary>Whether a web page with a 2xx is an acceptance; without it, it is taken for a captive portal.</summary>
+    /// <summary>Whether a web page with a 2xx status means accepted. If not, it counts as a captive portal.</summary>
     public bool AcceptHtml { get; init; }
 
     /// <summary>For the IoT Hub sink only.</summary>
@@ -70,10 +73,10 @@ internal sealed record ForwardingSettings
 
     public DrainOrder DrainOrder { get; init; } = DrainOrder.OldestFirst;
 
-    /// <summary>Batches of the backlog in a minute at most, with <see cref="DrainOrder.LiveFirst"/>, 0..6000; 0: no
-    /// limit.</summary>
+    /// <summary>The most backfill batches per minute, with <see cref="DrainOrder.LiveFirst"/>, 0..6000; 0: no limit.
+    /// </summary>
     public int BackfillBatchesPerMinute { get; init; }
 
-    /// <summary>Messages to IoT Hub in a day at most, as it bills them; 0: no limit.</summary>
+    /// <summary>The most messages per UTC day, as IoT Hub bills them; 0: no limit.</summary>
     public int DailyMessageLimit { get; init; }
 }

@@ -1,59 +1,80 @@
+using SensorForwarder.Time;
+
 namespace SensorForwarder.Forwarding;
 
 /// <summary>The state of forwarding, for people. Counts are since the start.</summary>
 internal sealed record ForwardingStatus
 {
-    /// <summary>Where batches go.</summary>
+    /// <summary>Where batches are sent.</summary>
     public string Sink { get; init; } = "";
 
-    /// <summary>Whether a person holds it.</summary>
+    /// <summary>Whether a person paused forwarding.</summary>
     public bool Paused { get; init; }
 
     /// <summary>When the last batch was accepted; null before the first.</summary>
     public Moment? LastSuccess { get; init; }
 
-    /// <summary>Why the last attempt failed; null when it succeeded, or the answer was only about readings.</summary>
+    /// <summary>Why the last attempt failed; null when it succeeded, split the batch or rejected single readings.
+    /// </summary>
     public string? LastError { get; init; }
 
-    /// <summary>How the receiver answered with <see cref="LastError"/>; null when it was not reached.</summary>
+    /// <summary>The outcome of <see cref="LastError"/>; null when the receiver was not reached.</summary>
     public SendOutcome? LastErrorAnswer { get; init; }
 
-    /// <summary>The last attempt that failed, whatever came after it; null: none did.</summary>
+    /// <summary>The last failed attempt, even if later ones succeeded; null: none failed.</summary>
     public SendFailure? LastFailure { get; init; }
 
-    /// <summary>New readings; all of them where there is only one lane.</summary>
+    /// <summary>The live lane; with one lane, all readings.</summary>
     public LaneStatus Live { get; init; } = new();
 
-    /// <summary>What a blackout left behind.</summary>
+    /// <summary>The backlog of an outage.</summary>
     public LaneStatus Backfill { get; init; } = new();
 
     /// <summary>Batches accepted.</summary>
     public long Batches { get; init; }
 
-    /// <summary>Of them, those of the backfill lane.</summary>
+    /// <summary>Batches of the backfill lane accepted.</summary>
     public long BackfillBatches { get; init; }
 
     /// <summary>Readings accepted.</summary>
     public long Readings { get; init; }
 
+    /// <summary>Readings delivered: accepted by the receiver or, with edgeHub's metrics page, confirmed to be in the
+    /// cloud.</summary>
+    public long Delivered { get; init; }
+
     /// <summary>Bytes of the batches accepted, before compression.</summary>
     public long Bytes { get; init; }
 
-    /// <summary>Messages in a day at most; 0: no limit.</summary>
+    /// <summary>The daily message limit; 0: none.</summary>
     public int DailyMessageLimit { get; init; }
 
-    /// <summary>Messages of this day of UTC as IoT Hub bills them, by our count; with a limit only.</summary>
+    /// <summary>Messages of this UTC day as IoT Hub bills them, counted by this module; 0 without a limit.</summary>
     public long MessagesToday { get; init; }
 
-    /// <summary>Until when something waits for the limit; null: nothing does.</summary>
+    /// <summary>When the last lane that waits for the daily limit may send again; null: none waits for it.</summary>
     public DateTimeOffset? HeldBackUntil { get; init; }
 
-    /// <summary>Whether only the backlog waits for it, and new readings go.</summary>
+    /// <summary>Whether only the backlog waits for the daily limit, not new readings.</summary>
     public bool IsOnlyBacklogHeldBack { get; init; }
 
-    /// <summary>Since when readings are kept here because edgeHub has no cloud; null: they are not.</summary>
+    /// <summary>Since when readings are held in the local buffer because edgeHub has no cloud; null: not
+    /// held.</summary>
     public Moment? UpstreamHeldSince { get; init; }
 
-    /// <summary>Attempts that failed.</summary>
+    /// <summary>A batch that the receiver keeps answering with an error; null: none.</summary>
+    public StuckBatch? Stuck { get; init; }
+
+    /// <summary>Readings that edgeHub has accepted and the cloud may not have yet.</summary>
+    public CustodyStatus Custody { get; init; } = new();
+
+    /// <summary>Failed attempts.</summary>
     public long Failures { get; init; }
 }
+
+/// <summary>A batch that the receiver keeps answering with an error that should be temporary.</summary>
+/// <param name="Batch">The id of the batch.</param>
+/// <param name="Answer">The last answer.</param>
+/// <param name="Since">The time of the first error.</param>
+/// <param name="Attempts">The number of errors.</param>
+internal sealed record StuckBatch(string Batch, string Answer, Moment Since, int Attempts);

@@ -1,32 +1,35 @@
 namespace SensorForwarder.Forwarding;
 
 /// <summary>
-/// A place that batches go to. It sends once and says how it ended; when to try again is decided by
-/// <see cref="Forwarder"/> alone. Never throws for what the network does, or a receiver says.
+/// A destination of batches. Sends a batch once and reports the result; <see cref="Forwarder"/> alone decides about
+/// retries. Called by the forwarder's loop. Does not throw for failures of the network or answers of a receiver.
 /// </summary>
 internal interface ISink
 {
-    /// <summary>Where it sends to, for people.</summary>
+    /// <summary>Where batches are sent, for people.</summary>
     string Describe(ForwardingSettings settings);
 
-    /// <summary>Whether a send has a chance now; when not, <see cref="WaitUntilReadyAsync"/>
-    /// tells when it has.</summary>
+    /// <summary>Whether a send can succeed now, for example because there is a connection.</summary>
     bool IsReady(ForwardingSettings settings);
 
-    /// <summary>Whether what it is given goes no further now, and is better kept here.</summary>
+    /// <summary>Whether accepted batches do not get any further now, so that readings are held in the local buffer.
+    /// </summary>
     bool IsHeld { get; }
 
+    /// <summary>Completes when <see cref="IsReady"/> may have become true.</summary>
     Task WaitUntilReadyAsync(CancellationToken cancellationToken);
 
-    /// <summary>Batches that may be under way at once, given the setting.</summary>
+    /// <summary>Tracks accepted batches until they are delivered; null: an accepted batch is delivered.</summary>
+    Handovers? Handovers => null;
+
+    /// <summary>Batches that may be in flight at once.</summary>
     int MaxInFlight(ForwardingSettings settings);
 
-    /// <summary>Whether the receiver bills messages by size: then <see cref="ForwardingSettings.DailyMessageLimit"/>
-    /// counts.
-    /// </summary>
+    /// <summary>Whether the receiver bills messages by size, so that
+    /// <see cref="ForwardingSettings.DailyMessageLimit"/> applies.</summary>
     bool IsMetered { get; }
 
-    /// <summary>The largest body that it can take, given the setting.</summary>
+    /// <summary>The largest body that may be sent, in bytes.</summary>
     int MaxBytes(ForwardingSettings settings);
 
     Task<SendResult> SendAsync(Batch batch, ForwardingSettings settings, CancellationToken cancellationToken);
@@ -35,50 +38,49 @@ internal interface ISink
 /// <summary>How a send ended.</summary>
 internal enum SendOutcome
 {
-    /// <summary>The receiver has it: its rows can be deleted.</summary>
+    /// <summary>The receiver has the batch.</summary>
     Accepted,
 
-    /// <summary>Not now: later again, and the same batch if it may have arrived.</summary>
+    /// <summary>A temporary failure: send the batch again later, unchanged if it may have arrived.</summary>
     Retry,
 
-    /// <summary>The receiver takes smaller ones only.</summary>
+    /// <summary>The receiver accepts smaller batches only.</summary>
     TooLarge,
 
-    /// <summary>The receiver will never take this content: find the reading that it is about.</summary>
+    /// <summary>The receiver will never accept this content: halve the batch until the bad reading is found.</summary>
     Rejected,
 
-    /// <summary>The receiver does not take anything from us: nothing is dropped, a person has to act.</summary>
+    /// <summary>The receiver accepts nothing from this module: drop nothing, a person has to act.</summary>
     Denied,
 }
 
-/// <summary>How a send ended, why in plain words, and when to try again if the receiver said so.</summary>
+/// <summary>How a send ended, the reason for people, and the receiver's Retry-After.</summary>
 internal readonly record struct SendResult(SendOutcome Outcome, string Reason = "", TimeSpan? RetryAfter = null)
 {
     public static SendResult Accepted => new(SendOutcome.Accepted);
 
-    /// <summary>For <see cref="SendOutcome.Retry"/>: it is certain that nothing reached the receiver.</summary>
+    /// <summary>For <see cref="SendOutcome.Retry"/>: whether it is certain that nothing reached the receiver.</summary>
     public bool NotSent { get; init; }
 
-    /// <summary>The receiver is reached, whatever it says: what fails is not the connection.</summary>
+    /// <summary>Whether the receiver itself answered, so that the failure is not one of the connection.</summary>
     public bool IsReached { get; init; } = Outcome != SendOutcome.Retry;
 
-    /// <summary>The receiver had the whole batch, and did not answer in time.</summary>
+    /// <summary>Whether the whole batch was sent and no answer came in time.</summary>
     public bool IsLate { get; init; }
 
-    /// <summary>The answer seems to be that of a captive portal.</summary>
+    /// <summary>Whether the answer seems to come from a captive portal.</summary>
     public bool IsFromElsewhere { get; init; }
 
-    /// <summary>For <see cref="SendOutcome.Denied"/>: the answer was 409, to a batch that the receiver can't have had.
+    /// <summary>For <see cref="SendOutcome.Denied"/>: whether the answer was a 409 that does not mean "already stored".
     /// </summary>
     public bool IsConflict { get; init; }
 
-    /// <summary>What the receiver said about single readings; null when it spoke of the batch as a whole.</summary>
+    /// <summary>The receiver's answer about single readings; null when it is about the whole batch.</summary>
     public PartialAnswer? Partial { get; init; }
 }
 
-/// <summary>What a receiver said about single readings of a batch.</summary>
-/// <param name="Accepted">The ids that it has; null: all that it did not reject, if the outcome is accepted, and else
-/// none.
-/// </param>
-/// <param name="Rejected">The ids that it will never take, and why.</param>
+/// <summary>A receiver's answer about single readings of a batch.</summary>
+/// <param name="Accepted">The ids that it accepted; null: all but the rejected ones if the outcome is accepted,
+/// otherwise none.</param>
+/// <param name="Rejected">The ids that it will never accept, with the reasons.</param>
 internal sealed record PartialAnswer(IReadOnlySet<long>? Accepted, IReadOnlyDictionary<long, string> Rejected);

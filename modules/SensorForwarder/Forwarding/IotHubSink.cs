@@ -3,11 +3,12 @@ using SensorForwarder.EdgeHub;
 
 namespace SensorForwarder.Forwarding;
 
-/// <summary>Sends a batch as one message to edgeHub or IoT Hub; accepted means acknowledged, that is, stored by
-/// edgeHub.</summary>
-internal sealed class IotHubSink(IEdgeHubClient client, UpstreamWatch? upstream = null) : ISink
+/// <summary>Sends each batch as one message to edgeHub or IoT Hub. Accepted means acknowledged (PUBACK); from edgeHub
+/// that means stored, not delivered. Thread-safe.</summary>
+/// <param name="handovers">Null: the client connects to IoT Hub directly.</param>
+internal sealed class IotHubSink(IEdgeHubClient client, Handovers? handovers = null) : ISink
 {
-    /// <summary>IoT Hub takes 262144 bytes with topic and properties; 16 KiB are left for those.</summary>
+    /// <summary>IoT Hub accepts 262,144 bytes, topic and properties included; 16 KiB are reserved for those.</summary>
     public const int LargestBodyBytes = 245_760;
 
     public bool IsReady(ForwardingSettings settings) => client.Status.State == HubState.Connected;
@@ -17,7 +18,9 @@ internal sealed class IotHubSink(IEdgeHubClient client, UpstreamWatch? upstream 
 
     public bool IsMetered => true;
 
-    public bool IsHeld => upstream?.IsHolding == true;
+    public bool IsHeld => handovers?.IsHolding == true;
+
+    public Handovers? Handovers => handovers;
 
     public int MaxInFlight(ForwardingSettings settings) => settings.MaxInFlightBatches;
 
@@ -28,21 +31,23 @@ internal sealed class IotHubSink(IEdgeHubClient client, UpstreamWatch? upstream 
     public async Task<SendResult> SendAsync(
         Batch batch, ForwardingSettings settings, CancellationToken cancellationToken)
     {
-        // Several readings are a batch that was made before the format was changed; it keeps its
-        // boundaries and its form.
+        // A batch of several readings was made before the format was changed: it keeps its boundaries and format.
         var pnp = settings.MessageFormat == MessageFormat.Pnp && batch.Readings.Count == 1
             ? PnpEncoder.Encode(batch.Readings[0])
             : null;
+        var isGzip = pnp is null && settings.IsGzip;
         List<KeyValuePair<string, string>> properties =
         [
-            new("$.on", batch.Lane == Lane.Live ? "live" : "backfill"),
+            new("$.on", batch.Output),
             new("$.mid", batch.Id),
             new("$.ct", "application/json"),
-            new("$.ce", "utf-8"),
+            new("$.ce", isGzip ? "gzip" : "utf-8"),
             new("$.ctime", batch.CreatedAt.UtcDateTime.ToString("O", CultureInfo.InvariantCulture)),
         ];
         if (pnp?.Component is { } component) properties.Add(new("$.sub", component));
-        var result = await client.SendAsync(new(pnp?.Body ?? batch.Body, properties), cancellationToken);
+        properties.Add(new("lane", batch.LaneName));
+        var body = pnp?.Body ?? batch.BodyFor(settings);
+        var result = await client.SendAsync(new(body, properties), cancellationToken);
         return result.Status switch
         {
             HubSendStatus.Accepted => SendResult.Accepted,

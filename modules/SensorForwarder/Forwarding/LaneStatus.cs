@@ -1,25 +1,27 @@
+using SensorForwarder.Time;
+
 namespace SensorForwarder.Forwarding;
 
-/// <summary>What one lane does, as far as the forwarder knows it without looking into the file.</summary>
+/// <summary>The state of one lane, as far as it is known without reading the database.</summary>
 internal sealed record LaneStatus
 {
-    /// <summary>Ids that wait and are not under way; readings that were given up meanwhile are among them.</summary>
+    /// <summary>Readings that wait and are not in flight; may include readings that were evicted meanwhile.</summary>
     public long Waiting { get; init; }
 
-    /// <summary>The oldest of them is the first reading behind this id.</summary>
+    /// <summary>The oldest waiting reading is the first one above this id.</summary>
     public long WaitingAfter { get; init; }
 
-    /// <summary>Batches under way.</summary>
+    /// <summary>Batches in flight.</summary>
     public int InFlightBatches { get; init; }
 
-    /// <summary>Readings in those.</summary>
+    /// <summary>Readings in flight.</summary>
     public int InFlightReadings { get; init; }
 
-    /// <summary>When one of its batches was last accepted; null before the first.</summary>
+    /// <summary>When a batch of this lane was last accepted; null before the first.</summary>
     public Moment? LastAccepted { get; init; }
 }
 
-/// <summary>An attempt that failed.</summary>
-/// <param name="Reason">Why, in plain words.</param>
-/// <param name="At">When.</param>
+/// <summary>A failed attempt.</summary>
+/// <param name="Reason">Why it failed, for people.</param>
+/// <param name="At">When it failed.</param>
 internal sealed record SendFailure(string Reason, Moment At);

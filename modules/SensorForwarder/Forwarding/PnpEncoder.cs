@@ -7,25 +7,23 @@ namespace SensorForwarder.Forwarding;
 
 /// <summary>A reading as a Plug and Play message.</summary>
 /// <param name="Body">One JSON object whose keys are the telemetry names of the model in <c>model/</c>.</param>
-/// <param name="Component">The component of the model that it belongs to (<c>$.sub</c>);
-/// null: the model itself.</param>
+/// <param name="Component">The component of the model that sends it (<c>$.sub</c>); null: the root component.</param>
 internal sealed record PnpMessage(ReadOnlyMemory<byte> Body, string? Component);
 
 /// <summary>
-/// Writes one reading as <c>{"sensor":"attic","time":"..","quality":"good","temperature":21.43}</c>, so that IoT
-/// Central and Azure IoT Explorer show it without mapping. Thread-safe.
+/// Encodes one reading as <c>{"sensor":"attic","time":"..","quality":"good","temperature":21.43}</c>, so that IoT
+/// Central and Azure IoT Explorer show it without a mapping. Thread-safe.
 /// </summary>
 internal static class PnpEncoder
 {
-    /// <summary>What every message has, besides the values.</summary>
-    public static readonly IReadOnlyList<string> CommonNames = ["sensor", "label", "time", "quality", "reason"];
+    /// <summary>Properties that any message may have besides the values.</summary>
+    public static readonly IReadOnlyList<string> CommonNames =
+        ["sensor", "label", "time", "timeQuality", "quality", "reason", "unit"];
 
     const int MaxNameLength = 64;
     static readonly JsonWriterOptions Options = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    /// <summary>Kinds whose values are a component of their own in the model; those of every other kind are the
-    /// model's.
-    /// </summary>
+    /// <summary>The component that has the values of a kind in the model; null: the root component.</summary>
     public static string? ComponentOf(string kind) => kind switch
     {
         "host" => "host",
@@ -33,7 +31,7 @@ internal static class PnpEncoder
         _ => null,
     };
 
-    /// <summary>Null when the payload is no JSON, which only a damaged file can bring about.</summary>
+    /// <summary>Encodes a reading. Null when the payload is not JSON, which only a damaged file can cause.</summary>
     public static PnpMessage? Encode(BufferedReading reading)
     {
         try
@@ -67,7 +65,7 @@ internal static class PnpEncoder
         return new(bytes.WrittenMemory, ComponentOf(kind ?? ""));
     }
 
-    // What is missing is left out: a telemetry of the model is a number or is not there.
+    // Only numbers: a value without one is omitted, since the model has no null.
     static void WriteNumbers(Utf8JsonWriter json, JsonElement data, string section)
     {
         if (!data.TryGetProperty(section, out var values) || values.ValueKind != JsonValueKind.Object) return;
@@ -85,8 +83,8 @@ internal static class PnpEncoder
         value.WriteTo(json);
     }
 
-    /// <summary>A name as DTDL allows it: at most 64 letters, digits and underscores, a letter first, no underscore
-    /// last.</summary>
+    /// <summary>Converts a name to one that DTDL allows: at most 64 letters, digits and underscores, starting with a
+    /// letter and not ending with an underscore.</summary>
     public static string TelemetryName(string name)
     {
         var letters = string.Concat(name.Take(MaxNameLength).Select(c => char.IsAsciiLetterOrDigit(c) ? c : '_'))

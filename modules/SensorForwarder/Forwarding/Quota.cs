@@ -1,40 +1,41 @@
 using System.Globalization;
 using System.Text;
 using SensorForwarder.Buffer;
+using SensorForwarder.Time;
 
 namespace SensorForwarder.Forwarding;
 
-/// <summary>What of the day's messages something may take.</summary>
+/// <summary>How much of the daily limit a batch may use.</summary>
 internal enum QuotaShare
 {
-    /// <summary>What the part of the day that has passed would have had, if the messages were spread evenly: what is
-    /// left always has its even part for new readings.</summary>
+    /// <summary>The share of the day that has passed, so that the rest of the day keeps its even share for new
+    /// readings.</summary>
     Backlog,
 
-    /// <summary>That, and an eighth of the day ahead of it.</summary>
+    /// <summary>As <see cref="Backlog"/>, plus an eighth of the limit ahead of time.</summary>
     Live,
 
-    /// <summary>All that is left of the day.</summary>
+    /// <summary>All that is left of the limit.</summary>
     Everything,
 }
 
 /// <summary>
-/// Counts what IoT Hub bills, chunks of 4 KB in a day of UTC, and says what may still go. The count survives restarts
-/// and kills: what is sent was reserved in the buffer's file before, in blocks, so that it is not a write a message.
-/// Days are those of the module's clock; when that is set, what may have been sent on the right date counts for it too.
-/// Used by the forwarder's loop only.
+/// Counts the chunks of 4 KB that IoT Hub bills in a UTC day, and decides how many more may be sent. The count survives
+/// restarts and kills: chunks are reserved in the database before they are sent, in blocks, so that not every message
+/// costs a write. Days follow the wall clock; when it is corrected, chunks that may have been sent on the corrected
+/// date count for that date too. Used by the forwarder's loop only.
 /// </summary>
 internal sealed class Quota(
     TelemetryBuffer buffer, TimeProvider timeProvider, Action wake, Func<KernelTime>? kernelTime = null)
 {
     public const int ChunkBytes = 4_096;
 
-    /// <summary>What the properties of a message take at most; IoT Hub counts them.</summary>
+    /// <summary>The most bytes that the properties of a message take; IoT Hub bills them.</summary>
     public const int PropertyBytes = 256;
 
     public const string Document = "forwarding.quota";
 
-    // A kill can cost so much of a day's messages.
+    // A kill wastes at most one block, 1/100 of the daily limit.
     const int BlocksInDay = 100;
     const double LiveAhead = 1.0 / 8;
     const int DaysKept = 4;
@@ -42,40 +43,56 @@ internal sealed class Quota(
 
     static readonly TimeSpan Day = TimeSpan.FromDays(1);
 
-    // Where the wall clock moved this much against the uptime, which runs on in a suspended system, it was set.
+    // A wall clock that moved this much against the uptime was set. The uptime includes suspends.
     static readonly TimeSpan Step = TimeSpan.FromMinutes(5);
     static readonly TimeSpan SaveAgain = TimeSpan.FromSeconds(10);
 
-    // So often the wait is calculated anew: the clock can be set meanwhile.
+    // A wait is recalculated this often, since the wall clock can be set meanwhile.
     static readonly TimeSpan LongestWait = TimeSpan.FromMinutes(1);
 
     readonly Func<KernelTime> _kernelTime = kernelTime ?? KernelTime.For(timeProvider);
     readonly List<DayCount> _days = [];
 
-    // What went on this date, by the hour of uptime in which it went: of a clock that is set later, only the end may
-    // have been of the day that it is set to.
+    // Chunks sent on the current date, by hour of uptime. When the clock is set, only the hours since midnight of the
+    // new time may belong to the new date.
     readonly List<(long Hour, long Chunks)> _recent = [];
     DayCount? _today;
     DateTimeOffset _seenAt;
     TimeSpan _seenUptime;
     volatile bool _isSaving;
 
-    /// <summary>Chunks that were sent today, or may have been.</summary>
+    /// <summary>Chunks that were or may have been sent today.</summary>
     public long Used => Today().Used;
 
-    /// <summary>Ends when what was to be reserved is, or could not be.</summary>
+    /// <summary>Completes when the last reservation is saved or has failed. Never fails.</summary>
     public Task Reserving { get; private set; } = Task.CompletedTask;
 
     public static int Chunks(int bodyBytes) => (bodyBytes + PropertyBytes + ChunkBytes - 1) / ChunkBytes;
 
-    /// <summary>Chunks that may go now.</summary>
+    /// <summary>The daily limit in chunks; 0: none.</summary>
+    public static int LimitOf(ISink sink, ForwardingSettings settings) =>
+        sink.IsMetered ? settings.DailyMessageLimit : 0;
+
+    /// <summary>Why a batch can never be sent: it alone exceeds the daily limit. Null otherwise.</summary>
+    public static string? Objection(Batch batch, ISink sink, ForwardingSettings settings) =>
+        LimitOf(sink, settings) is var limit and > 0
+            && Chunks(batch.BodyFor(settings).Length) is var chunks && chunks > limit
+            ? $"the batch is billed as {chunks} messages, and dailyMessageLimit is {limit}: raise the limit"
+            : null;
+
+    /// <summary>The size of the largest body that fills whole chunks and is not larger than this; negative: this fills
+    /// none.</summary>
+    public static int WholeChunkBytes(int bodyBytes) =>
+        ((bodyBytes + PropertyBytes) / ChunkBytes * ChunkBytes) - PropertyBytes;
+
+    /// <summary>Chunks that may be sent now.</summary>
     public long Allowance(int limit, QuotaShare share)
     {
         var used = Today().Used;
         return Math.Min(limit - used, (long)Math.Floor(Line(limit, share, timeProvider.GetUtcNow().TimeOfDay)) - used);
     }
 
-    /// <summary>When so many chunks may go; the start of tomorrow when not today.</summary>
+    /// <summary>When this many chunks may be sent; the start of tomorrow if not today.</summary>
     public DateTimeOffset Until(int limit, QuotaShare share, int chunks)
     {
         var today = Today();
@@ -87,15 +104,31 @@ internal sealed class Quota(
         return at < midnight ? at : midnight;
     }
 
-    /// <summary>How long to wait for a moment at most before asking again.</summary>
+    /// <summary>The hold of a lane that waits to send this many chunks.</summary>
+    public Hold Hold(int limit, QuotaShare share, int chunks)
+    {
+        var until = Until(limit, share, chunks);
+        return new(WaitFor(until), until, share == QuotaShare.Backlog);
+    }
+
+    /// <summary>Adds limit and count to a status.</summary>
+    public ForwardingStatus Describe(ForwardingStatus status, ISink sink, ForwardingSettings settings)
+    {
+        var limit = LimitOf(sink, settings);
+        return limit == 0 && status.DailyMessageLimit == 0
+            ? status
+            : status with { DailyMessageLimit = limit, MessagesToday = limit == 0 ? 0 : Used };
+    }
+
+    /// <summary>Time until a moment, at most <see cref="LongestWait"/>.</summary>
     public TimeSpan WaitFor(DateTimeOffset moment)
     {
         var wait = moment - timeProvider.GetUtcNow();
         return TimeSpan.FromTicks(Math.Clamp(wait.Ticks, 0, LongestWait.Ticks));
     }
 
-    /// <summary>Counts what goes while there is no limit: one that is set later in the day has to know. It is written
-    /// when a limit reserves, and at the stop.</summary>
+    /// <summary>Counts chunks, also while there is no limit: they count for a limit that is set later in the day. The
+    /// count is saved with the next reservation and at the stop.</summary>
     public void Count(int chunks)
     {
         Today().Used += chunks;
@@ -105,8 +138,8 @@ internal sealed class Quota(
         if (_recent.Count > HoursKept) _recent.RemoveAt(0);
     }
 
-    /// <summary>Takes so many chunks, if they are reserved on the medium; if not, begins to reserve them, and wakes
-    /// when that is done.</summary>
+    /// <summary>Counts chunks if they are reserved on the medium. Otherwise starts to reserve a block, and wakes the
+    /// forwarder when that is done.</summary>
     public bool TryTake(int limit, int chunks, out TimeSpan? wait)
     {
         var today = Today();
@@ -123,7 +156,7 @@ internal sealed class Quota(
         return false;
     }
 
-    /// <summary>Gives back what is reserved and was not taken: nothing is sent any more in this run.</summary>
+    /// <summary>Releases reserved chunks that were not sent. Call this when nothing more is sent in this run.</summary>
     public Task CloseAsync(CancellationToken cancellationToken)
     {
         if (_today is null || _days.All(day => day.Reserved == day.Used)) return Task.CompletedTask;
@@ -135,7 +168,7 @@ internal sealed class Quota(
     {
         QuotaShare.Everything => limit,
         QuotaShare.Live => (limit * (timeOfDay / Day)) + Math.Max(1, limit * LiveAhead),
-        _ => (limit * (timeOfDay / Day)) + 1, // or the last one would be due at midnight, which is tomorrow
+        _ => (limit * (timeOfDay / Day)) + 1, // or the last chunk would be due at midnight, which is tomorrow
     };
 
     async Task ReserveAsync(DayCount day, long reserve)
@@ -176,7 +209,7 @@ internal sealed class Quota(
         string.Create(CultureInfo.InvariantCulture, $"{day.Date:yyyy-MM-dd} {(
             day == reserving ? reserve : day.Reserved)}"))));
 
-    // All that was reserved counts as sent: nobody knows how much of it was.
+    // After a kill it is unknown how many of the reserved chunks were sent, so all of them count as sent.
     void Load()
     {
         if (buffer.LoadDocument(Document) is not { } document) return;
@@ -194,7 +227,7 @@ internal sealed class Quota(
 
     sealed class DayCount(DateOnly date)
     {
-        // On the medium. Set by whoever saved it, read by the loop.
+        // On the medium. Set on the thread that completed the save, read by the loop.
         long _reserved;
 
         public DateOnly Date { get; } = date;

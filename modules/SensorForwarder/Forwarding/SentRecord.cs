@@ -5,39 +5,54 @@ using SensorForwarder.Buffer;
 namespace SensorForwarder.Forwarding;
 
 /// <summary>
-/// Remembers the batches that were sent or tried and not acknowledged, so that they keep their boundaries and ids also
-/// across a restart. It stands in the buffer's file, and is written with commits that come anyway, so it costs no write
-/// of its own; only after a failure, before the batch can go again, one is asked for. Used by the forwarder's loop
-/// only.
+/// Saves the boundaries of batches that were sent and not acknowledged, so that they are sent again with the same
+/// boundaries and ids after a restart. Stored as the buffer's note, which the next commit writes anyway; only after a
+/// failure, before a batch is sent again, a commit is requested. Used by the forwarder's loop only.
 /// </summary>
 internal sealed class SentRecord(TelemetryBuffer buffer)
 {
-    // The largest batchSize.
+    // The upper limit of batchSize.
     const int MaxReadings = 10_000;
 
-    // The last digit of an entry is the lane, and from 2 on what a 409 means, too.
+    // The first line of the custody books, which follow the entries.
+    const string BooksMark = "custody\t";
+
+    // The last digit of an entry is the lane plus LaneCount times the ConflictMeaning.
     const int LaneCount = 2;
 
     Entry[] _kept = [];
+    string _books = "";
 
-    // Set by whoever committed it, read by the loop.
+    // Entries known to be on the medium. Set on the thread that completed the commit, read by the loop.
     volatile Entry[] _committed = [];
 
-    /// <summary>These are under way now, or wait to be sent again.</summary>
-    public void Keep(IEnumerable<Batch> batches)
+    /// <summary>The <see cref="Handovers.Books"/> of the last run; empty: there are none.</summary>
+    public string LoadBooks()
+    {
+        var note = buffer.LoadNote();
+        var at = note.StartsWith(BooksMark, StringComparison.Ordinal)
+            ? 0
+            : note.IndexOf($"\n{BooksMark}", StringComparison.Ordinal) + 1;
+        return at > 0 || note.StartsWith(BooksMark, StringComparison.Ordinal) ? note[at..] : "";
+    }
+
+    /// <summary>Replaces the note. It is written with the next commit.</summary>
+    /// <param name="batches">The batches in flight, and those to be sent again.</param>
+    /// <param name="books"><see cref="Handovers.Books"/>.</param>
+    public void Keep(IEnumerable<Batch> batches, string books)
     {
         Entry[] now =
         [
             .. batches.Select(batch => new Entry(
                 batch.Epoch, batch.FirstId, batch.LastId, batch.Readings.Count, batch.Lane, batch.Conflict)),
         ];
-        if (now.AsSpan().SequenceEqual(_kept)) return;
-        _kept = now;
-        buffer.KeepNote(() => Write(now));
+        if (books == _books && now.AsSpan().SequenceEqual(_kept)) return;
+        (_kept, _books) = (now, books);
+        buffer.KeepNote(() => Write(now) + books);
     }
 
-    /// <summary>What is kept must be on the medium soon, since a batch will go again. Nothing is written for one that
-    /// is there already.</summary>
+    /// <summary>Requests a commit if an entry is not on the medium yet. Call this before a batch is sent again.
+    /// </summary>
     public async Task CommitAsync(CancellationToken cancellationToken)
     {
         var (kept, committed) = (_kept, _committed);
@@ -46,19 +61,19 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
         _committed = kept;
     }
 
-    /// <summary>The batches that the last run left, as they were, in the order of ids. One is left out when the rows in
-    /// its range are not the same any more: its id would name something else.</summary>
+    /// <summary>The batches of the last run, in the order of ids. A batch is left out when its range no longer holds
+    /// the same readings: its id must never name other content.</summary>
     /// <exception cref="BufferUnavailableException">The volume can't be read now.</exception>
     public IReadOnlyList<(IReadOnlyList<BufferedReading> Readings, Lane Lane, ConflictMeaning Conflict)> Load()
     {
         var found = new List<(IReadOnlyList<BufferedReading> Readings, Lane Lane, ConflictMeaning Conflict)>();
         var through = 0L;
-        _kept = _committed = [.. Parse(buffer.LoadNote() ?? "")];
-        foreach (var entry in _kept.Where(entry => entry.Epoch == buffer.Epoch).OrderBy(entry => entry.First))
+        _kept = _committed = [.. Parse(buffer.LoadNote())];
+        foreach (var entry in _kept.OrderBy(entry => entry.First))
         {
             if (entry.First <= through) continue;
             var readings = buffer.PeekBatch(entry.First - 1, entry.Count, int.MaxValue);
-            if (readings.Count != entry.Count || readings[0].Id != entry.First
+            if (readings.Count != entry.Count || readings[0].Epoch != entry.Epoch || readings[0].Id != entry.First
                 || readings[^1].Id != entry.Last) continue;
             found.Add((readings, entry.Lane, entry.Conflict));
             through = entry.Last;
@@ -72,16 +87,15 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
         var text = new StringBuilder();
         foreach (var entry in entries)
         {
-            if (text.Length > 0) text.Append('\n');
             var digit = (LaneCount * (int)entry.Conflict) + (int)entry.Lane;
             text.Append(
-                CultureInfo.InvariantCulture, $"{entry.Epoch} {entry.First} {entry.Last} {entry.Count} {digit}");
+                CultureInfo.InvariantCulture, $"{entry.Epoch} {entry.First} {entry.Last} {entry.Count} {digit}\n");
         }
 
         return text.ToString();
     }
 
-    // What does not read is left out: it costs a batch its old boundaries, and nothing else.
+    // An entry that can't be parsed is skipped: its readings are sent in new batches.
     static IEnumerable<Entry> Parse(string text)
     {
         foreach (var line in text.Split('\n'))

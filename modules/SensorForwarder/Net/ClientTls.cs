@@ -3,24 +3,24 @@ using System.Security.Cryptography.X509Certificates;
 
 namespace SensorForwarder.Net;
 
-/// <summary>Which servers a client trusts in TLS, and the certificate that it presents: the content of
-/// <see cref="TlsFiles"/> at one time. Immutable; secret, since it has a key.</summary>
+/// <summary>The roots that a TLS client trusts, and the certificate that it presents: the content of
+/// <see cref="TlsFiles"/> at one time. Immutable; contains a private key.</summary>
 internal sealed class ClientTls
 {
-    /// <summary>The only roots that a server's certificate may end in; null: those of the system.</summary>
+    /// <summary>The only roots to trust; null: the system's.</summary>
     public X509Certificate2Collection? Roots { get; init; }
 
-    /// <summary>The certificate, with its key, that is presented to a server; null: none.</summary>
+    /// <summary>The certificate to present, with its key; null: none.</summary>
     public X509Certificate2? Certificate { get; init; }
 
-    /// <summary>The certificates between that one and its root.</summary>
+    /// <summary>The certificates between <see cref="Certificate"/> and its root.</summary>
     public X509Certificate2Collection Chain { get; init; } = [];
 
-    /// <summary>Of the certificates that are presented the one that expires first; null when none is.</summary>
+    /// <summary>The presented certificate that expires first; null: none is presented.</summary>
     public X509Certificate2? FirstToExpire =>
         Certificate is null ? null : Chain.Prepend(Certificate).MinBy(certificate => certificate.NotAfter);
 
-    /// <summary>The same, presenting no certificate.</summary>
+    /// <summary>A copy that presents no certificate.</summary>
     public ClientTls WithoutCertificate() => new() { Roots = Roots };
 
     public SslClientAuthenticationOptions ToOptions()

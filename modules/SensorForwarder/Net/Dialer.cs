@@ -1,19 +1,20 @@
 using System.Net;
 using System.Net.Sockets;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Net;
 
 /// <summary>
-/// Opens TCP connections to hosts. The addresses of a name are tried in parallel, each 250 ms after the one before it
-/// or as soon as an attempt has failed (Happy Eyeballs, RFC 8305): an address that drops everything, as with broken
-/// IPv6, costs a quarter of a second. Used for every connection that leaves the device. Thread-safe.
+/// Opens TCP connections to hosts. The addresses of a name are tried in parallel, each 250 ms after the one before or
+/// as soon as an attempt has failed (Happy Eyeballs, RFC 8305), so that broken IPv6 costs a quarter of a second. Used
+/// for every connection that leaves the device. Thread-safe.
 /// </summary>
 internal sealed class Dialer(TimeProvider timeProvider, Func<string, CancellationToken, Task<IPAddress[]>> resolver)
 {
     // "Connection Attempt Delay" of RFC 8305, section 5.
     static readonly TimeSpan NextAfter = TimeSpan.FromMilliseconds(250);
 
-    // Of a name with many addresses.
+    // The most addresses in an error message.
     const int MostShown = 6;
 
     readonly NameLookup _names = new(timeProvider, resolver);
@@ -23,11 +24,11 @@ internal sealed class Dialer(TimeProvider timeProvider, Func<string, Cancellatio
     {
     }
 
-    /// <summary>A connection to the first address that accepts one, with TCP_NODELAY. The caller owns it.</summary>
+    /// <summary>Connects to the first address that accepts, with TCP_NODELAY. The caller owns the socket.</summary>
     /// <param name="host">A name or an address.</param>
     /// <param name="port">The TCP port.</param>
     /// <param name="timeout">For all addresses together. Resolving the name has a timeout of its own.</param>
-    /// <param name="cancellationToken">Ends the attempt.</param>
+    /// <param name="cancellationToken">Cancels the attempt.</param>
     /// <exception cref="NotConnectedException">The name could not be resolved, or no address accepted the connection.
     /// </exception>
     public Task<Socket> ConnectAsync(string host, int port, TimeSpan timeout, CancellationToken cancellationToken) =>
@@ -61,12 +62,12 @@ internal sealed class Dialer(TimeProvider timeProvider, Func<string, Cancellatio
         throw new NotConnectedException(objection is null ? tried : $"{objection}; its last known addresses: {tried}");
     }
 
-    /// <summary>A handler for HTTP whose connections are opened here, through the proxy of the environment if there is
-    /// one. The caller limits the time for TLS and for a proxy's tunnel.</summary>
+    /// <summary>Creates an HTTP handler whose connections are opened here, through the proxy of the environment if
+    /// there is one. The caller limits the time for TLS and for the tunnel of a proxy.</summary>
     /// <param name="connectTimeout">See <see cref="ConnectAsync(string, int, TimeSpan, CancellationToken)"/>.</param>
-    /// <param name="connected">Called whenever a TCP connection is open, before TLS.</param>
-    /// <param name="rule">For a connection, why an address of the host is not allowed; null: all are,
-    /// or this one is.</param>
+    /// <param name="connected">Called when a TCP connection is open, before TLS.</param>
+    /// <param name="rule">Returns, for a connection, a function that tells why an address is not allowed, or null if it
+    /// is; null: all addresses are allowed.</param>
     public SocketsHttpHandler NewHandler(
         TimeSpan connectTimeout,
         Action? connected = null,
@@ -83,7 +84,7 @@ internal sealed class Dialer(TimeProvider timeProvider, Func<string, Cancellatio
                 }
                 catch (ObjectDisposedException)
                 {
-                    // Whoever waited for it has given up; the connection may serve the next request.
+                    // The request was cancelled and its timer disposed; the connection may serve the next request.
                 }
 
                 return new NetworkStream(socket, ownsSocket: true);
@@ -92,7 +93,7 @@ internal sealed class Dialer(TimeProvider timeProvider, Func<string, Cancellatio
             UseCookies = false,
         };
 
-    /// <summary>The two families in turn, beginning with the resolver's first choice (RFC 8305, section 4).</summary>
+    /// <summary>Alternates IPv6 and IPv4, beginning with the resolver's first choice (RFC 8305, section 4).</summary>
     static IEnumerable<IPAddress> Interleave(IPAddress[] addresses)
     {
         var first = addresses.Where(address => address.AddressFamily == addresses[0].AddressFamily).ToList();
@@ -104,7 +105,7 @@ internal sealed class Dialer(TimeProvider timeProvider, Func<string, Cancellatio
         }
     }
 
-    /// <summary>Starts the attempts. Returns the first that is connected; null when all have failed, or the time is
+    /// <summary>Starts the attempts. Returns the first one that connects; null when all have failed or the time is
     /// over.</summary>
     async Task<Attempt?> RaceAsync(Queue<IPAddress> waiting, int port, List<Attempt> attempts, CancellationToken over)
     {
@@ -125,7 +126,7 @@ internal sealed class Dialer(TimeProvider timeProvider, Func<string, Cancellatio
                 return null;
             }
 
-            // Whatever comes first: a connection, a failure, or the time for the next address.
+            // Until an attempt completes, or it is time for the next address.
             if (waiting.Count > 0) running.Add(Task.Delay(NextAfter, timeProvider, over));
             await Task.WhenAny(running);
         }
@@ -150,7 +151,7 @@ internal sealed class Dialer(TimeProvider timeProvider, Func<string, Cancellatio
     {
         public bool IsConnected => Connecting.IsCompletedSuccessfully;
 
-        /// <summary>Why it failed.</summary>
+        /// <summary>Why the attempt failed.</summary>
         public string Explain(TimeSpan timeout) => Connecting.Exception?.InnerException is { } exception
             ? LogText.Clean(exception.Message)
             : $"no answer within {timeout.TotalSeconds:0} s";

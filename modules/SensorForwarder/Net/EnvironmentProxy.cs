@@ -1,15 +1,15 @@
 using System.Net;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Net;
 
 /// <summary>
-/// The proxy that <c>http_proxy</c>, <c>https_proxy</c> or <c>all_proxy</c> names: the framework reads these, but of
-/// <c>no_proxy</c> it understands less than other programs, so <see cref="NoProxy"/> reads that one. Lower case comes
-/// first. Thread-safe.
-/// </summary>
+/// The proxy in <c>http_proxy</c>, <c>https_proxy</c> or <c>all_proxy</c>. .NET reads these; <see cref="NoProxy"/>
+/// reads <c>no_proxy</c>, of which .NET supports less than other programs. Lower-case names take precedence.
+/// Thread-safe.</summary>
 internal sealed class EnvironmentProxy(IWebProxy proxy, NoProxy exceptions) : IWebProxy
 {
-    /// <summary>That of this process.</summary>
+    /// <summary>The proxy of this process.</summary>
     public static EnvironmentProxy Current { get; } = new(
         HttpClient.DefaultProxy,
         new(Environment.GetEnvironmentVariable("no_proxy") ?? Environment.GetEnvironmentVariable("NO_PROXY")));
@@ -20,8 +20,8 @@ internal sealed class EnvironmentProxy(IWebProxy proxy, NoProxy exceptions) : IW
         set => proxy.Credentials = value;
     }
 
-    /// <summary>The entries of <c>no_proxy</c> that are not understood, for the log. None without a proxy.</summary>
-    public IEnumerable<string> Problems => HasProxy ? exceptions.Problems.Select(LogText.Clean) : [];
+    /// <summary>The invalid entries of <c>no_proxy</c>, for the log; none without a proxy.</summary>
+    public IEnumerable<string> Problems => HasProxy ? exceptions.Problems.Select(entry => LogText.Clean(entry)) : [];
 
     bool HasProxy =>
         proxy.GetProxy(new("http://a.invalid")) is not null || proxy.GetProxy(new("https://a.invalid")) is not null;
@@ -30,8 +30,8 @@ internal sealed class EnvironmentProxy(IWebProxy proxy, NoProxy exceptions) : IW
 
     public bool IsBypassed(Uri host) => proxy.GetProxy(host) is null || exceptions.Covers(host);
 
-    /// <summary><c> through the proxy HOST:PORT</c>, to be appended to the name of the other side; empty without a
-    /// proxy.</summary>
+    /// <summary><c> through the proxy HOST:PORT</c>, to append to the name of a server; empty: no proxy is used.
+    /// </summary>
     public string Through(Uri url) => proxy.GetProxy(url) is { } through && !exceptions.Covers(url)
         ? $" through the proxy {through.Host}:{through.Port}"
         : "";

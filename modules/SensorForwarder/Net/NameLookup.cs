@@ -1,28 +1,29 @@
 using System.Net;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Net;
 
 /// <summary>
-/// Resolves host names, and remembers the last addresses of each: a device whose DNS server fails can still deliver.
-/// Thread-safe.
+/// Resolves host names, and remembers the last addresses of each, so that a device whose DNS server fails can still
+/// deliver. Thread-safe.
 /// </summary>
 internal sealed class NameLookup(TimeProvider timeProvider, Func<string, CancellationToken, Task<IPAddress[]>> resolver)
 {
     // glibc asks the second server of resolv.conf after 5 s, and the third after 10 s.
     static readonly TimeSpan FirstTimeout = TimeSpan.FromSeconds(20);
 
-    // With addresses at hand there is no reason to wait for a server that is down.
+    // For a name whose last addresses are known: no reason to wait for a DNS server that is down.
     static readonly TimeSpan LaterTimeout = TimeSpan.FromSeconds(3);
 
     readonly Lock _gate = new();
 
-    // Guarded by _gate. A lookup can't be cancelled, so whoever asks for the same name again waits for the same one.
+    // Guarded by _gate. A lookup can't be cancelled, so concurrent callers for a name share one lookup.
     readonly Dictionary<string, Task<IPAddress[]>> _underWay = [];
     readonly Dictionary<string, IPAddress[]> _lastKnown = [];
 
-    /// <summary>The addresses of a host in the resolver's order, at least one. When the resolver fails or is slow, they
-    /// are the last known ones, and the objection says what happened.</summary>
-    /// <exception cref="NotConnectedException">The name could not be resolved, and never was before.</exception>
+    /// <summary>Resolves a host to at least one address, in the resolver's order. When the resolver fails or is slow,
+    /// returns the last known addresses, and an objection that says what happened.</summary>
+    /// <exception cref="NotConnectedException">The name could not be resolved now or before.</exception>
     public async Task<(IPAddress[] Addresses, string? Objection)> FindAsync(
         string host, CancellationToken cancellationToken)
     {

@@ -1,13 +1,12 @@
 using System.Globalization;
 using System.Net;
-using System.Net.Sockets;
 
 namespace SensorForwarder.Net;
 
 /// <summary>
-/// What <c>no_proxy</c> lists, as curl and Go read it: <c>*</c>, host names with everything below them, addresses, CIDR
-/// ranges and <c>10.*</c>; names and addresses may have a port. Loopback is always included, as with Go: for a proxy it
-/// is another machine. Names are not resolved for the ranges. Immutable.
+/// The value of <c>no_proxy</c>, with the semantics of curl and Go: <c>*</c>, host names with their subdomains,
+/// addresses, CIDR ranges and <c>10.*</c>; names and addresses may have a port. Loopback is always included, as in Go,
+/// since it would be another machine for a proxy. Names are not resolved to match ranges. Immutable.
 /// </summary>
 internal sealed class NoProxy
 {
@@ -25,7 +24,7 @@ internal sealed class NoProxy
         }
     }
 
-    /// <summary>The entries that are not understood.</summary>
+    /// <summary>The invalid entries.</summary>
     public IReadOnlyList<string> Problems => _problems;
 
     /// <summary>Whether a URL is reached without a proxy.</summary>
@@ -47,7 +46,7 @@ internal sealed class NoProxy
         if (slash > 0) return ReadRange(text[..slash], text[(slash + 1)..]);
         int? port = null;
 
-        // One colon, or one behind a bracket, is that of a port: an IPv6 address without brackets has more.
+        // A single colon, or one after a bracket, precedes a port. An IPv6 address without brackets has several colons.
         var colon = text.LastIndexOf(':');
         if (colon > 0 && (text[colon - 1] == ']' || text.IndexOf(':', StringComparison.Ordinal) == colon))
         {
@@ -72,12 +71,12 @@ internal sealed class NoProxy
         const int Octets = 4;
         if (text is ['[', .. var inner, ']']) text = inner;
 
-        // .NET takes 10.1 for an address, too.
+        // IPAddress.TryParse accepts 10.1 too.
         var isWhole = text.Contains(':', StringComparison.Ordinal) || text.Split('.').Length == Octets;
         return isWhole && IPAddress.TryParse(text, out var address) ? Plain(address) : null;
     }
 
-    /// <summary><c>10.*</c>, <c>10.1.*.*</c>: the range of the octets before the asterisks.</summary>
+    /// <summary>Reads <c>10.*</c> or <c>10.1.*.*</c>: the range of the octets before the asterisks.</summary>
     static Entry? ReadWildcard(string text, int? port)
     {
         const int Octets = 4;
@@ -108,9 +107,9 @@ internal sealed class NoProxy
 
     static int BitsOf(IPAddress address) => address.GetAddressBytes().Length * OctetBits;
 
-    /// <param name="Name">A host name, with everything below it; empty: every host.</param>
-    /// <param name="Network">Instead of a name: an address,</param>
-    /// <param name="Bits">and how many of its bits count.</param>
+    /// <param name="Name">A host name, which includes its subdomains; empty: every host; null: see Network.</param>
+    /// <param name="Network">The address of a range.</param>
+    /// <param name="Bits">The length of the prefix of Network, in bits.</param>
     /// <param name="Port">Null: any.</param>
     sealed record Entry(string? Name, IPAddress? Network, int Bits, int? Port)
     {

@@ -1,15 +1,15 @@
 namespace SensorForwarder.Net;
 
-/// <summary>What is said of a proxy of the environment that lets nothing through.</summary>
+/// <summary>Describes failures of the proxy of the environment for people. Stateless.</summary>
 internal static class ProxyText
 {
     public const string PasswordWanted = "the proxy on the way asks for another user or password (407); "
-        + "https_proxy=http://USER:PASSWORD@HOST:PORT names them";
+        + "set them with https_proxy=http://USER:PASSWORD@HOST:PORT";
 
     const string BeforeStatus = "status code '";
 
-    /// <summary>Why there is no tunnel. The framework's message shows the proxy with its password; only
-    /// the status is used.</summary>
+    /// <summary>Why the proxy opened no tunnel. Uses only the status of the exception's message, which also contains
+    /// the proxy's password.</summary>
     public static string Describe(HttpRequestException exception)
     {
         var start = exception.Message.LastIndexOf(BeforeStatus, StringComparison.Ordinal) + BeforeStatus.Length;

@@ -2,20 +2,21 @@ using System.Diagnostics.CodeAnalysis;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using System.Text;
+using SensorForwarder.Files;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Net;
 
-/// <summary>A file, and the variable that names it: what is wrong with the file is said with both.</summary>
+/// <summary>A file and the environment variable that names it; error messages contain both.</summary>
 internal sealed record NamedFile(string Variable, string Path)
 {
     public override string ToString() => $"{Variable}: '{LogText.Clean(Path)}'";
 }
 
 /// <summary>
-/// The files that TLS to one receiver needs. They are read again when they have changed, for the next connection:
-/// certificates are renewed while the module runs. While a file is missing, half written, or does not fit the others,
-/// the last good content stays in use; the roots, and the pair of certificate and key, independently of each other.
-/// Thread-safe.
+/// The certificate files for TLS connections to one receiver. Changed files are read again for the next connection,
+/// since certificates are renewed while the module runs. While a file is missing, incomplete or does not match the
+/// others, the last good content stays in use; the roots independently of the pair of certificate and key. Thread-safe.
 /// </summary>
 internal sealed class TlsFiles
 {
@@ -27,36 +28,35 @@ internal sealed class TlsFiles
 
     // Guarded by _gate.
     readonly Part<X509Certificate2Collection> _roots = new();
-    readonly Part<X509Certificate2Collection> _pair = new(); // the first has the key
+    readonly Part<X509Certificate2Collection> _pair = new(); // the first certificate has the key
     string? _fault;
     volatile ClientTls? _current;
 
-    /// <summary>Certificates (PEM or DER) that a server's has to end in; null: those of the system.</summary>
+    /// <summary>The roots to trust (PEM or DER); null: the system's.</summary>
     public NamedFile? Roots { get; init; }
 
-    /// <summary>The certificate (PEM) that is presented to a server, with those between it and its root; null: none.
-    /// </summary>
+    /// <summary>The certificate to present (PEM), with the certificates between it and its root; null: none.</summary>
     public NamedFile? Certificate { get; init; }
 
-    /// <summary>The key (PEM) of <see cref="Certificate"/>; null: it is in the same file.</summary>
+    /// <summary>The key (PEM) of <see cref="Certificate"/>; null: in the same file.</summary>
     public NamedFile? Key { get; init; }
 
-    /// <summary>The file that has the key; null: there is no key.</summary>
+    /// <summary>The file that contains the key; null: there is no key.</summary>
     public NamedFile? KeyFile => Certificate is null ? null : Key ?? Certificate;
 
-    /// <summary>The content last known to be good, without looking at the files; null: none was yet.</summary>
+    /// <summary>The last good content, without reading the files; null: none yet.</summary>
     public ClientTls? Current => _current;
 
     /// <summary>
-    /// Raised when the files became bad, became good, or have new content: with what was wrong before and what is wrong
-    /// now, each null when nothing is. While the files are bad, what is wrong can change several times. Not raised for
-    /// the first content when that is good. Called under a lock, on the thread that looked at the files.
+    /// Raised when the files became bad, became good or have new content, with the fault before and the fault now; null
+    /// means none. While the files are bad, the fault can change several times. Not raised for the first content if it
+    /// is good. Called under a lock, on the thread that called <see cref="TryRead"/>.
     /// </summary>
     public event Action<string?, string?>? Changed;
 
-    /// <summary>Looks at the files, and reads those that have changed.</summary>
-    /// <param name="tls">What the next connection uses; the same object while the files have the same content.</param>
-    /// <param name="fault">Why there is nothing to connect with yet: one line that names variable and file.</param>
+    /// <summary>Reads the files that have changed.</summary>
+    /// <param name="tls">The last good content; the same object while the content is the same.</param>
+    /// <param name="fault">Why there is no good content yet: one line that names variable and file.</param>
     public bool TryRead([NotNullWhen(true)] out ClientTls? tls, [NotNullWhen(false)] out string? fault)
     {
         lock (_gate)
@@ -123,12 +123,12 @@ internal sealed class TlsFiles
         catch (Exception exception) when (exception is CryptographicException or ArgumentException)
         {
             throw new BadFileException(key is null
-                ? $"{certificate} has no key (PEM, not encrypted) that fits its certificate; append or name it"
+                ? $"{certificate} has no key (PEM, not encrypted) that fits its certificate; append it to the file"
                 : $"{key} has no key (PEM, not encrypted) that fits {certificate}: {LogText.Clean(exception.Message)}");
         }
     }
 
-    // The framework passes over the rest of a file that ends in the middle of a certificate.
+    // ImportFromPem ignores a truncated certificate at the end of a file, so it is looked for here.
     static X509Certificate2Collection ReadPem(NamedFile file, string text)
     {
         var blocks = 0;
@@ -149,20 +149,20 @@ internal sealed class TlsFiles
         }
     }
 
-    /// <summary>Files that are good only together.</summary>
+    /// <summary>One or two files that must match each other.</summary>
     sealed class Part<T>
         where T : class
     {
         FileStatus?[] _stamps = [];
         byte[][] _contents = [];
 
-        /// <summary>What was read last that was good.</summary>
+        /// <summary>The last good content.</summary>
         public T? Value { get; private set; }
 
-        /// <summary>What is wrong with the files as they are; null: nothing.</summary>
+        /// <summary>What is wrong with the present files; null: nothing.</summary>
         public string? Fault { get; private set; }
 
-        /// <summary>Whether there is a new value.</summary>
+        /// <summary>Reads the files if they have changed. Returns whether there is a new value.</summary>
         public bool Look(NamedFile[] files, Func<byte[][], T> read)
         {
             FileStatus?[] stamps = [.. files.Select(file => FileStatus.Of(file.Path))];
@@ -186,7 +186,7 @@ internal sealed class TlsFiles
 
         static byte[] ReadAll(NamedFile file, FileStatus? stamp)
         {
-            // A pipe, say, would hold up whoever opens it.
+            // Opening a pipe, for example, would block.
             if (stamp?.IsRegularFile == false) throw new BadFileException($"{file} is not a regular file");
             if (stamp?.Bytes > MaxBytes) throw new BadFileException($"{file} has more than {MaxBytes >> 20} MB");
             try

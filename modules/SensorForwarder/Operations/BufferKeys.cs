@@ -7,17 +7,17 @@ using SensorForwarder.EdgeHub;
 namespace SensorForwarder.Operations;
 
 /// <summary>
-/// Where the buffer's key comes from: a file of the user's, or one that IoT Edge's workload API wraps. The wrapped one
-/// is made at the first start and kept beside the database; only the same device unwraps it.
+/// Gets the buffer's key: the user's, from a file, or the module's own, wrapped by IoT Edge's workload API. The wrapped
+/// key is created at the first start and stored beside the database; only the same device can unwrap it.
 /// </summary>
 internal static class BufferKeys
 {
     public const string WrappedName = "telemetry.key";
 
-    const string Remedy = "put back the one that was there, or move telemetry.db away as well";
+    const string Remedy = "restore the previous file, or move telemetry.db away as well";
 
-    /// <summary>The key, or null when nothing is to be encrypted.</summary>
-    /// <exception cref="BufferUnavailableException">It can't be had now; the message says what to do.</exception>
+    /// <summary>The key; null: the buffer is not encrypted.</summary>
+    /// <exception cref="BufferUnavailableException">The key is not available; the message says what to do.</exception>
     public static async Task<BufferKey?> GetAsync(
         BootOptions boot, TimeProvider timeProvider, Random random, CancellationToken cancellationToken)
     {
@@ -60,16 +60,17 @@ internal static class BufferKeys
             exception is JsonException or KeyNotFoundException or FormatException or InvalidOperationException)
         {
             throw new BufferUnavailableException(
-                $"{path}: is no wrapped key ({exception.Message}); {Remedy}", exception);
+                $"{path}: is not a wrapped key ({exception.Message}); {Remedy}", exception);
         }
     }
 
-    // On the medium before anything is encrypted with it.
+    // The key is on the medium before anything is encrypted with it.
     static async Task<byte[]> MakeAsync(WorkloadApi workload, string path, CancellationToken cancellationToken)
     {
         var directory = Path.GetDirectoryName(path)!;
         if (TelemetryBuffer.IsEncrypted(directory))
-            throw new BufferUnavailableException($"{path}: is gone, and telemetry.db was encrypted with it; {Remedy}");
+            throw new BufferUnavailableException(
+                $"{path}: is missing, but telemetry.db was encrypted with it; {Remedy}");
         var key = RandomNumberGenerator.GetBytes(BufferKey.Length);
         var wrapped = await workload.EncryptAsync(key, cancellationToken);
         var json = new MemoryStream();

@@ -2,14 +2,15 @@ using System.Security.Cryptography.X509Certificates;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Configuration;
+using SensorForwarder.Files;
 using SensorForwarder.Net;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Operations;
 
 /// <summary>
-/// Looks at the files of certificates and keys once a minute, also while no connection is made: a connection to IoT Hub
-/// can last for weeks. Logs when a file is bad, when it was renewed, when a certificate is about to expire, and when
-/// others can read a key.
+/// Checks the certificate and key files once a minute, since a connection that lasts for weeks does not read them. Logs
+/// when files become invalid or are renewed, when a certificate is about to expire, and when others can read a key.
 /// </summary>
 internal sealed class CertificateWatch : BackgroundService
 {
@@ -30,8 +31,8 @@ internal sealed class CertificateWatch : BackgroundService
         var bufferKey = boot.BufferKeyFile is { } path ? new NamedFile("Buffer__KeyFile", path) : null;
         _keys = [.. boot.Tls.Select(files => files.KeyFile).Append(bufferKey).OfType<NamedFile>()];
 
-        // Before anything starts: the first connection may be the first to find a bad file.
-        foreach (var (files, _) in _tls) files.Changed += (before, now) => Tell(files, before, now);
+        // In the constructor, before anything starts: the first connection may find a bad file before the first look.
+        foreach (var (files, _) in _tls) files.Changed += (before, now) => LogChange(files, before, now);
     }
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
@@ -44,7 +45,7 @@ internal sealed class CertificateWatch : BackgroundService
             }
             catch (Exception exception)
             {
-                Log.CertificateWatchFailed(_logger, exception);
+                OperationsLog.CertificateWatchFailed(_logger, exception);
             }
 
             await Task.Delay(LookEvery, _timeProvider, stoppingToken)
@@ -57,7 +58,7 @@ internal sealed class CertificateWatch : BackgroundService
         foreach (var key in _keys)
         {
             if (FileStatus.Of(key.Path) is { IsReadByOthers: true } stamp && _exposed.Add(key.Path))
-                Log.KeyExposed(_logger, key, stamp.Mode, FileStatus.OfProcess().User);
+                OperationsLog.KeyExposed(_logger, key, stamp.Mode, FileStatus.OfProcess().User);
         }
 
         foreach (var (files, expiry) in _tls)
@@ -76,8 +77,7 @@ internal sealed class CertificateWatch : BackgroundService
         var left = until - now;
         var isExpired = left <= TimeSpan.Zero;
 
-        // A 24-hour certificate is always in its last week. Once a renewal was seen to work, only a late one is worth
-        // a warning.
+        // A 24-hour certificate is always in its last week. After a renewal was seen, only its last third counts.
         var third = (certificate.NotAfter - certificate.NotBefore) / 3;
         var early = third < WarnBefore ? third : WarnBefore;
         if (left > (expiry.IsRenewed ? early : WarnBefore)) return;
@@ -89,32 +89,32 @@ internal sealed class CertificateWatch : BackgroundService
 
         (expiry.WarnedAt, expiry.IsExpired) = (_timeProvider.GetTimestamp(), isExpired);
         var subject = LogText.Clean(certificate.Subject);
-        if (isExpired) Log.CertificateExpired(_logger, file, subject, LogText.Show(until), LogText.Show(now));
-        else Log.CertificateExpires(_logger, file, subject, LogText.Show(until), left.TotalDays);
+        if (isExpired) OperationsLog.CertificateExpired(_logger, file, subject, LogText.Show(until), LogText.Show(now));
+        else OperationsLog.CertificateExpires(_logger, file, subject, LogText.Show(until), left.TotalDays);
     }
 
-    void Tell(TlsFiles files, string? before, string? now)
+    void LogChange(TlsFiles files, string? before, string? now)
     {
         if (now is null)
         {
             NamedFile?[] all = [files.Roots, files.Certificate, files.Key];
             var variables = string.Join(", ", all.OfType<NamedFile>().Select(file => file.Variable));
-            if (before is null) Log.TlsFilesRenewed(_logger, variables);
-            else Log.TlsFilesGood(_logger, variables);
+            if (before is null) OperationsLog.TlsFilesRenewed(_logger, variables);
+            else OperationsLog.TlsFilesGood(_logger, variables);
         }
         else if (before is null)
         {
-            if (files.Current is null) Log.TlsFilesMissing(_logger, now);
-            else Log.TlsFilesBad(_logger, now);
+            if (files.Current is null) OperationsLog.TlsFilesMissing(_logger, now);
+            else OperationsLog.TlsFilesBad(_logger, now);
         }
     }
 
-    /// <summary>What is known, and was said, about the expiry of one certificate file.</summary>
+    /// <summary>What is known and was logged about the expiry of one certificate file.</summary>
     sealed class Expiry
     {
         public DateTimeOffset? Until { get; set; }
 
-        /// <summary>Whether a later one has taken the place of one before, while this process ran.</summary>
+        /// <summary>Whether a certificate was replaced by a later one while this process ran.</summary>
         public bool IsRenewed { get; set; }
 
         public long? WarnedAt { get; set; }

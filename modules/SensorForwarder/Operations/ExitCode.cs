@@ -1,19 +1,22 @@
 namespace SensorForwarder.Operations;
 
-/// <summary>How the process ends; README.md has the table. Those above 63 are of sysexits.h.</summary>
+/// <summary>Exit codes of the process, listed in docs/operations.md. Those above 63 are from sysexits.h.</summary>
 internal static class ExitCode
 {
-    /// <summary>Done, well, or stopped by a signal.</summary>
+    /// <summary>Done, healthy, or stopped by a signal.</summary>
     public const int Ok = 0;
 
-    /// <summary>What was asked for failed, or is not well.</summary>
+    /// <summary>The command failed, or the module is not healthy.</summary>
     public const int Failed = 1;
 
     /// <summary>EX_USAGE: the command line is wrong.</summary>
     public const int Usage = 64;
 
-    /// <summary>EX_SOFTWARE: a fault of the program.</summary>
+    /// <summary>EX_SOFTWARE: an unhandled exception, or a part failed.</summary>
     public const int Crash = 70;
+
+    /// <summary>EX_TEMPFAIL: nothing was wrong with it; another attempt may do.</summary>
+    public const int TryLater = 75;
 
     /// <summary>EX_CONFIG: a boot value is malformed.</summary>
     public const int Configuration = 78;

@@ -6,9 +6,9 @@ using Microsoft.Extensions.Logging.Console;
 namespace SensorForwarder.Operations;
 
 /// <summary>
-/// Log lines as IoT Edge's log tools parse them: <c>&lt;6&gt;2026-11-24 14:20:31.123 +00:00 text</c>, severities as in
-/// syslog. One event is one line, whatever its text holds: nobody outside can begin a line of their own, or move a
-/// terminal's cursor. .NET's systemd formatter, which looks the same, lets everything but line feeds through.
+/// Formats log lines as IoT Edge's log tools parse them: <c>&lt;6&gt;2026-11-24 14:20:31.123 +00:00 text</c>, with the
+/// severities of syslog. An event is always one line: text from outside can neither start a line nor control a
+/// terminal. .NET's systemd formatter, which looks the same, replaces only line feeds.
 /// </summary>
 internal sealed class LogLineFormatter(TimeProvider timeProvider) : ConsoleFormatter(FormatterName)
 {
@@ -26,21 +26,18 @@ internal sealed class LogLineFormatter(TimeProvider timeProvider) : ConsoleForma
         textWriter.Write('\n');
     }
 
-    /// <summary>A whole line, without its end.</summary>
+    /// <summary>A whole line, without the line feed.</summary>
     public static string Line(LogLevel level, DateTimeOffset time, string text) =>
         string.Create(CultureInfo.InvariantCulture, $"<{Severity(level)}>{time:yyyy-MM-dd HH:mm:ss.fff} +00:00 "
             + $"{Flatten(text)}");
 
-    /// <summary>The text in one line: what is no printable character is a blank.</summary>
-    static string Flatten(string text)
-    {
-        var length = Math.Min(text.Length, MaxLength);
-        return string.Create(length, text, static (target, source) =>
+    /// <summary>The text with a blank for each character that is not printable, shortened if it is too long.</summary>
+    static string Flatten(string text) => string.Create(
+        Math.Min(text.Length, MaxLength), text, static (target, source) =>
         {
             for (var i = 0; i < target.Length; i++)
                 target[i] = IsPrintable(source[i]) ? source[i] : ' ';
         });
-    }
 
     static bool IsPrintable(char c) =>
         char.GetUnicodeCategory(c) is not (UnicodeCategory.Control or UnicodeCategory.Format

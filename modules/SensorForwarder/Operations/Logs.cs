@@ -5,7 +5,7 @@ using SensorForwarder.Configuration;
 
 namespace SensorForwarder.Operations;
 
-/// <summary>Where log lines go: to standard output, and to the page; what repeats is summed up before.</summary>
+/// <summary>Creates the loggers: repeated lines are collapsed, then written to standard output and the page.</summary>
 internal static class Logs
 {
     public static ILoggerFactory CreateFactory(LogLevelSwitch level, RecentEvents events, TimeProvider timeProvider) =>
@@ -16,8 +16,8 @@ internal static class Logs
         .AddProvider(events)
         .Services.AddSingleton<ConsoleFormatter>(new LogLineFormatter(timeProvider))), timeProvider);
 
-    // "Application started. Press Ctrl+C to shut down." and the like help nobody on a gateway. What the host calls an
-    // error it throws as well, or tells once more as critical; a stop while it starts is none.
+    // Lines such as "Press Ctrl+C to shut down" are useless on a gateway. What the host logs as an error it also throws
+    // or logs as critical; only a stop during start-up is neither, and is not an error.
     static bool IsFrameworkNoise(string? category, LogLevel level) =>
         category?.StartsWith("SensorForwarder", StringComparison.Ordinal) != true
         && (level < LogLevel.Warning

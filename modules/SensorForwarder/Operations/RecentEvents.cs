@@ -1,26 +1,27 @@
 using Microsoft.Extensions.Logging;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Operations;
 
-/// <summary>A line of the log, as the page shows it.</summary>
+/// <summary>A log line, as the page shows it.</summary>
 internal sealed record RecentEvent(DateTimeOffset Time, LogLevel Level, string Text);
 
-/// <summary>Keeps the last lines of the log, for the page. Thread-safe.</summary>
+/// <summary>Keeps the last log lines for the page. Thread-safe.</summary>
 internal sealed class RecentEvents(TimeProvider timeProvider) : ILoggerProvider
 {
     public const int MaxEvents = 100;
 
-    /// <summary>Of the text of one. What to do is at the end.</summary>
+    /// <summary>Of the text of an event. Generous, because a message ends with what to do.</summary>
     public const int MaxTextLength = 500;
 
     readonly Lock _gate = new();
     readonly Queue<RecentEvent> _events = new(MaxEvents);
     long _revision;
 
-    /// <summary>Counts the events there ever were.</summary>
+    /// <summary>Number of events so far.</summary>
     public long Revision => Volatile.Read(ref _revision);
 
-    /// <summary>The last ones, newest first.</summary>
+    /// <summary>The last events, newest first.</summary>
     public IReadOnlyList<RecentEvent> Newest()
     {
         lock (_gate) return [.. _events.Reverse()];
@@ -30,7 +31,7 @@ internal sealed class RecentEvents(TimeProvider timeProvider) : ILoggerProvider
 
     public void Dispose()
     {
-        // It holds nothing but memory.
+        // Nothing to release.
     }
 
     void Add(LogLevel level, string text)

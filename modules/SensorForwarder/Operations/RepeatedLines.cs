@@ -1,25 +1,26 @@
 using System.Globalization;
 using Microsoft.Extensions.Logging;
+using SensorForwarder.Text;
+using SensorForwarder.Time;
 
 namespace SensorForwarder.Operations;
 
 /// <summary>
-/// Sums up what repeats, in front of everything that takes log lines: a warning is told once, and then how often it
-/// came again and since when, every <see cref="Period"/> and when its state ends. Lines are the same when their event,
-/// their texts and their exceptions are; numbers in them may differ. A state ends with the next line of information of
-/// its category: "Connected" after "No connection". What goes to and fro is told <see cref="LinesInPeriod"/> times in a
-/// period, and then summed up, too; of many sensors once each. Memory is bounded. Thread-safe.
+/// Collapses repeated log lines before any log provider gets them. Of a repeated warning the first line is written,
+/// then a count every <see cref="Period"/> and when its condition ends. Lines are the same if their event, strings and
+/// exceptions are equal; numbers may differ. A condition ends with the next information line of its category:
+/// "Connected" after "No connection". A condition that comes and goes is written <see cref="LinesInPeriod"/> times in a
+/// period, then counted; with many sensors, once for each. Memory is bounded. Thread-safe.
 /// </summary>
 internal sealed class RepeatedLines : ILoggerFactory
 {
     public const int LinesInPeriod = 5;
 
-    /// <summary>Different lines of one event, and of one sensor, that are told apart; of a receiver that names a
-    /// reading in each answer, say.</summary>
+    /// <summary>Different lines of one event, and of one sensor, that are counted separately; further ones are counted
+    /// together. A receiver may name a reading in each answer, for instance.</summary>
     public const int KindsOfEvent = 20;
 
-    // As many sensors as there may be with a line each of their start, their failure and their recovery,
-    // and what else there is.
+    // Enough for the maximum number of sensors with a line each for start, failure and recovery, and all other lines.
     const int MaxKinds = 2000;
 
     public static readonly TimeSpan Period = TimeSpan.FromMinutes(5);
@@ -37,33 +38,34 @@ internal sealed class RepeatedLines : ILoggerFactory
     public RepeatedLines(ILoggerFactory inner, TimeProvider timeProvider)
     {
         (_inner, _timeProvider) = (inner, timeProvider);
-        _timer = timeProvider.CreateTimer(_ => EndPeriods(), null, LookEvery, LookEvery);
+        _timer = timeProvider.CreateTimer(
+            _ => EndPeriods(), null, AlignedTimer.UntilNext(LookEvery, timeProvider), LookEvery);
     }
 
     public ILogger CreateLogger(string categoryName) =>
-        new Summing(this, categoryName, _inner.CreateLogger(categoryName));
+        new CollapsingLogger(this, categoryName, _inner.CreateLogger(categoryName));
 
     public void AddProvider(ILoggerProvider provider) => _inner.AddProvider(provider);
 
-    /// <summary>Tells the sums that are left.</summary>
+    /// <summary>Writes the remaining counts.</summary>
     public void Dispose()
     {
         _timer.Dispose();
         lock (_gate)
         {
-            foreach (var run in _runs.Values) Tell(run);
+            foreach (var run in _runs.Values) WriteCount(run);
             _runs.Clear();
         }
 
         _inner.Dispose();
     }
 
-    /// <summary>Whether a line is told now; if not, it is counted.</summary>
-    bool ShouldTell(ILogger logger, Kind kind, LogLevel level, string text)
+    /// <summary>Whether a line is written now; if not, it is counted.</summary>
+    bool ShouldWrite(ILogger logger, Kind kind, LogLevel level, string text)
     {
         lock (_gate)
         {
-            if (level == LogLevel.Information) EndStates(kind.Category);
+            if (level == LogLevel.Information) EndConditions(kind.Category);
             if (!_runs.ContainsKey(kind)
                 && _runs.Keys.Count(other => other.IsOfEvent(kind) && other.Name == kind.Name) >= KindsOfEvent)
                 kind = kind with { Texts = "" };
@@ -80,8 +82,8 @@ internal sealed class RepeatedLines : ILoggerFactory
                 return false;
             }
 
-            run.ToldAt = Moment.Now(_timeProvider);
-            if (run.HeldBack == 0) run.FirstAt = run.ToldAt;
+            run.WrittenAt = Moment.Now(_timeProvider);
+            if (run.HeldBack == 0) run.FirstAt = run.WrittenAt;
             run.Lines++;
             run.IsOpen = level > LogLevel.Information;
             return true;
@@ -90,12 +92,12 @@ internal sealed class RepeatedLines : ILoggerFactory
 
     bool IsCrowded(Kind kind) => _runs.Keys.Count(other => other.IsOfEvent(kind)) > KindsOfEvent;
 
-    void EndStates(string category)
+    void EndConditions(string category)
     {
         foreach (var (kind, run) in _runs)
         {
             if (kind.Category != category || !run.IsOpen) continue;
-            if (run.Lines < LinesInPeriod) Tell(run);
+            if (run.Lines < LinesInPeriod) WriteCount(run);
             run.IsOpen = false;
         }
     }
@@ -108,9 +110,9 @@ internal sealed class RepeatedLines : ILoggerFactory
             {
                 if (_timeProvider.GetElapsedTime(run.PeriodBegan) < Period) continue;
 
-                // What did not come again in a whole period is new when it comes.
+                // A line that was not repeated in a whole period counts as new the next time.
                 if (run.HeldBack == 0) _runs.Remove(kind);
-                Tell(run);
+                WriteCount(run);
                 (run.Lines, run.PeriodBegan) = (0, _timeProvider.GetTimestamp());
             }
         }
@@ -120,11 +122,11 @@ internal sealed class RepeatedLines : ILoggerFactory
     {
         if (_runs.Count < MaxKinds) return;
         var (kind, oldest) = _runs.MinBy(pair => pair.Value.PeriodBegan);
-        Tell(oldest);
+        WriteCount(oldest);
         _runs.Remove(kind);
     }
 
-    void Tell(Run run)
+    void WriteCount(Run run)
     {
         if (run.HeldBack == 0) return;
         if (run.Logger.IsEnabled(run.Level))
@@ -132,24 +134,26 @@ internal sealed class RepeatedLines : ILoggerFactory
             var times = run.HeldBack == 1
                 ? "once"
                 : string.Create(CultureInfo.InvariantCulture, $"{run.HeldBack} times");
-            var first = run.ToldAt == run.FirstAt ? "" : $", first at {LogText.Show(run.FirstAt.Time(_timeProvider))}";
-            var sum = $"Again {times} since {LogText.Show(run.ToldAt.Time(_timeProvider))}{first}: {run.Text}";
-            run.Logger.Log(run.Level, run.Event, sum, null, static (text, _) => text);
+            var first = run.WrittenAt == run.FirstAt
+                ? ""
+                : $", first at {LogText.Show(run.FirstAt.Time(_timeProvider))}";
+            var count = $"Again {times} since {LogText.Show(run.WrittenAt.Time(_timeProvider))}{first}: {run.Text}";
+            run.Logger.Log(run.Level, run.Event, count, null, static (text, _) => text);
         }
 
-        (run.HeldBack, run.ToldAt) = (0, Moment.Now(_timeProvider));
+        (run.HeldBack, run.WrittenAt) = (0, Moment.Now(_timeProvider));
     }
 
-    /// <summary>What makes lines the same.</summary>
+    /// <summary>Identifies lines that count as the same.</summary>
     /// <param name="Category">Of the logger.</param>
     /// <param name="Event">Of the line.</param>
-    /// <param name="Name">Of the sensor that it tells of; settings have a bounded number of them.</param>
-    /// <param name="Texts">All its texts.</param>
+    /// <param name="Name">Of its sensor; empty: none. The settings bound the number of names.</param>
+    /// <param name="Texts">All its strings.</param>
     readonly record struct Kind(string Category, EventId Event, string Name, string Texts)
     {
         const string NameOfSensor = "Name";
 
-        // Names one batch, as a number would.
+        // A string that identifies one batch, so it is ignored like a number.
         const string BatchName = "Batch";
 
         public static Kind Of<TState>(string category, EventId eventId, TState state, string text, string? exception)
@@ -165,25 +169,28 @@ internal sealed class RepeatedLines : ILoggerFactory
         public bool IsOfEvent(Kind other) => Category == other.Category && Event == other.Event;
     }
 
-    /// <summary>One kind of line.</summary>
+    /// <summary>The repetitions of one kind of line.</summary>
     sealed class Run(ILogger logger, EventId eventId, Moment firstAt)
     {
         public ILogger Logger => logger;
 
         public EventId Event => eventId;
 
-        /// <summary>When the state began.</summary>
+        /// <summary>When the condition began.</summary>
         public Moment FirstAt { get; set; } = firstAt;
 
         public long PeriodBegan { get; set; } = firstAt.Timestamp;
 
-        public Moment ToldAt { get; set; } = firstAt;
+        /// <summary>When a line or a count was last written.</summary>
+        public Moment WrittenAt { get; set; } = firstAt;
 
-        /// <summary>The state that it tells of has not ended.</summary>
+        /// <summary>The condition has not ended.</summary>
         public bool IsOpen { get; set; }
 
+        /// <summary>Lines written in this period.</summary>
         public int Lines { get; set; }
 
+        /// <summary>Lines not written since <see cref="WrittenAt"/>.</summary>
         public long HeldBack { get; set; }
 
         public LogLevel Level { get; set; }
@@ -191,7 +198,7 @@ internal sealed class RepeatedLines : ILoggerFactory
         public string Text { get; set; } = "";
     }
 
-    sealed class Summing(RepeatedLines lines, string category, ILogger inner) : ILogger
+    sealed class CollapsingLogger(RepeatedLines lines, string category, ILogger inner) : ILogger
     {
         public IDisposable? BeginScope<TState>(TState state)
             where TState : notnull => inner.BeginScope(state);
@@ -207,7 +214,7 @@ internal sealed class RepeatedLines : ILoggerFactory
                 var text = formatter(state, exception);
                 var fault = exception is null ? null : $"{exception.GetType().Name}: {exception.Message}";
                 var kind = Kind.Of(category, eventId, state, text, fault);
-                if (!lines.ShouldTell(inner, kind, logLevel, fault is null ? text : $"{text} {fault}")) return;
+                if (!lines.ShouldWrite(inner, kind, logLevel, fault is null ? text : $"{text} {fault}")) return;
             }
 
             inner.Log(logLevel, eventId, state, exception, formatter);

@@ -2,20 +2,21 @@ using System.Runtime.InteropServices;
 
 namespace SensorForwarder.Operations;
 
-/// <summary>SIGTERM, SIGINT and SIGQUIT. Listened for from the first moment of the program on: until the host listens
-/// nobody else does, and the runtime would end the process with 143. There is one in a process.</summary>
-/// <remarks>A stop must not need a new thread: where the limit of the container (PidsLimit) or of the user is reached,
-/// none can be made, and the runtime ends the process as a crash. The runtime's own handler starts a thread for each of
-/// these signals, so a thread that exists from the start takes them instead; and <see cref="PrepareThreads"/> makes
-/// the threads of the pool that stopping uses.</remarks>
+/// <summary>Turns SIGTERM, SIGINT and SIGQUIT into a cancellation. Created first: until the host listens, the runtime
+/// would end the process with 143. There is one in a process.</summary>
+/// <remarks>A stop must not need a new thread: at the thread limit of the container (PidsLimit) or of the user,
+/// creating one fails, and the runtime ends the process as a crash. The runtime's own handler starts a thread for each
+/// of these signals, so a thread that exists from the start takes them instead, and <see cref="PrepareThreads"/>
+/// creates the pool threads that a stop uses.</remarks>
 internal sealed unsafe partial class StopSignal : IDisposable
 {
-    // ThreadsToKeepAlive in the project file. More are made only where all of these are blocked: HillClimbing is off.
+    // As ThreadsToKeepAlive in the project file. The pool adds threads only if all of these are blocked, since
+    // HillClimbing is off.
     const int KeptThreads = 4;
 
     static readonly AutoResetEvent Came = new(initialState: false);
 
-    // Not disposed: a signal may come at the very end.
+    // Not disposed: a signal may arrive until the process ends.
     readonly CancellationTokenSource _asked = new();
     readonly List<PosixSignalRegistration> _registrations;
 
@@ -30,20 +31,20 @@ internal sealed unsafe partial class StopSignal : IDisposable
         }
         catch (Exception exception) when (exception is EntryPointNotFoundException or DllNotFoundException)
         {
-            // Another runtime: its own handler calls Take, on a new thread.
+            // A runtime without the function: its own handler calls Take, on a new thread.
         }
     }
 
     public CancellationToken Token => _asked.Token;
 
-    /// <summary>Makes the threads of the pool. It would make them when there is work for them, and end the process if
-    /// one can't be made then.</summary>
+    /// <summary>Creates the pool's threads now. By default the pool creates them on demand, and a failure would end the
+    /// process.</summary>
     public static void PrepareThreads()
     {
         ThreadPool.GetMinThreads(out _, out var completionPorts);
         ThreadPool.SetMinThreads(KeptThreads, completionPorts);
 
-        // Each waits for the others, so that no thread does the work of two.
+        // Each work item waits for the others, so that each needs its own thread.
         var all = new CountdownEvent(KeptThreads + 1);
         for (var i = 0; i < KeptThreads; i++)
         {
@@ -68,7 +69,7 @@ internal sealed unsafe partial class StopSignal : IDisposable
         Came.Set();
     }
 
-    // Called on the runtime's thread for signals. 0: the signal does what it does without a handler.
+    // Called on the runtime's signal thread. 0: the default action of the signal.
     [UnmanagedCallersOnly]
     static int OnSignal(int number, PosixSignal signal)
     {

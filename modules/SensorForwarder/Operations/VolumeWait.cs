@@ -1,22 +1,26 @@
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Buffer;
 using SensorForwarder.Configuration;
-using SensorForwarder.Operations.Web;
 
 namespace SensorForwarder.Operations;
 
-/// <summary>Opens the buffer, and waits for its volume or its key when they are not there: ending instead would make
-/// edgeAgent give the module up after 20 restarts. Meanwhile the port says why.</summary>
+/// <summary>Opens the buffer, and waits while its volume or key is not available. If it exited instead, edgeAgent would
+/// stop restarting the module after 20 attempts.</summary>
 internal static class VolumeWait
 {
     static readonly TimeSpan RetryEvery = TimeSpan.FromSeconds(5);
 
-    /// <summary>The buffer, or null when the module is asked to stop before the volume came.</summary>
+    /// <summary>The buffer; null if stopped before the volume was available.</summary>
+    /// <param name="boot">The buffer's directory and key.</param>
+    /// <param name="showAsync">Shows people why the module waits, and the time until the next attempt.</param>
+    /// <param name="timeProvider">The clock of the buffer.</param>
+    /// <param name="loggers">Creates the loggers.</param>
+    /// <param name="stop">Ends the wait.</param>
     public static async Task<TelemetryBuffer?> OpenBufferAsync(
-        BootOptions boot, RequestGuard guard, TimeProvider timeProvider, ILoggerFactory loggers, CancellationToken stop)
+        BootOptions boot, Func<string, TimeSpan, CancellationToken, Task> showAsync, TimeProvider timeProvider,
+        ILoggerFactory loggers, CancellationToken stop)
     {
         var log = loggers.CreateLogger("SensorForwarder");
-        await using var page = new WaitingPage(boot, guard, timeProvider, log);
         var random = new Random();
         while (!stop.IsCancellationRequested)
         {
@@ -24,17 +28,13 @@ internal static class VolumeWait
             {
                 var key = await BufferKeys.GetAsync(boot, timeProvider, random, stop);
                 return await TelemetryBuffer.OpenAsync(
-                    new BufferOptions
-                    {
-                        Directory =
-                        boot.BufferDirectory,
-                        Key = key
-                    }, timeProvider, loggers.CreateLogger<TelemetryBuffer>(), stop);
+                    new BufferOptions { Directory = boot.BufferDirectory, Key = key }, timeProvider,
+                    loggers.CreateLogger<TelemetryBuffer>(), stop);
             }
             catch (BufferUnavailableException exception)
             {
-                await page.ShowAsync(exception.Message, RetryEvery, stop);
-                Log.WaitingForVolume(log, exception.Message);
+                await showAsync(exception.Message, RetryEvery, stop);
+                OperationsLog.WaitingForVolume(log, exception.Message);
             }
             catch (OperationCanceledException) when (stop.IsCancellationRequested)
             {

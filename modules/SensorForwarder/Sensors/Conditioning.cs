@@ -1,3 +1,5 @@
+using SensorForwarder.Readings;
+
 namespace SensorForwarder.Sensors;
 
 /// <summary>What the settings do to what was measured: the median of several samples, then scale and offset by value.
@@ -18,14 +20,27 @@ internal sealed class Conditioning(SensorSettings settings)
     /// after scale and offset.</returns>
     public Measurement Apply(IReadOnlyList<Measurement> samples)
     {
+        if (samples is [var only])
+        {
+            only = Finite(only);
+            return only.Quality == ReadingQuality.Bad ? only : Adjust(only);
+        }
+
         samples = [.. samples.Select(Finite)];
         var measured = samples.Where(sample => sample.Quality != ReadingQuality.Bad).ToList();
         if (measured.Count * 2 <= samples.Count) return samples.Last(sample => sample.Quality == ReadingQuality.Bad);
-        var result = measured.Count == 1 ? measured[0] : Median(measured);
-        if (_scale is null && _offset is null) return result;
-        return Finite(result with
+        return Adjust(measured.Count == 1 ? measured[0] : Median(measured));
+    }
+
+    Measurement Adjust(Measurement measured)
+    {
+        if (_scale is null && _offset is null) return measured;
+        return Finite(measured with
         {
-            Values = [.. result.Values.Select(value => KeyValuePair.Create(value.Key, Adjust(value.Key, value.Value)))],
+            Values =
+            [
+                .. measured.Values.Select(value => KeyValuePair.Create(value.Key, Adjust(value.Key, value.Value))),
+            ],
         });
     }
 

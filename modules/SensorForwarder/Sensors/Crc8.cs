@@ -1,6 +1,6 @@
 namespace SensorForwarder.Sensors;
 
-/// <summary>The two CRC-8 that sensor chips use.</summary>
+/// <summary>The CRC-8 that sensor chips use.</summary>
 internal static class Crc8
 {
     /// <summary>Polynomial 0x31, initial value 0xFF, most significant bit first: SHT3x
@@ -17,7 +17,20 @@ internal static class Crc8
         return crc;
     }
 
-    /// <summary>The same polynomial, least significant bit first, initial value 0: Maxim application note 27.</summary>
+    /// <summary>Polynomial 0x07, initial value 0: the packet error code of SMBus 2.0, section 5.4.</summary>
+    public static byte SmBus(ReadOnlySpan<byte> bytes)
+    {
+        byte crc = 0;
+        foreach (var value in bytes)
+        {
+            crc ^= value;
+            for (var bit = 0; bit < 8; bit++) crc = (byte)((crc & 0x80) != 0 ? (crc << 1) ^ 0x07 : crc << 1);
+        }
+
+        return crc;
+    }
+
+    /// <summary>The polynomial 0x31, least significant bit first, initial value 0: Maxim application note 27.</summary>
     public static byte Dallas(ReadOnlySpan<byte> bytes)
     {
         byte crc = 0;

@@ -1,3 +1,5 @@
+using SensorForwarder.Readings;
+
 namespace SensorForwarder.Sensors;
 
 /// <summary>Says which readings are worth storing when only changes count. Used by one loop.</summary>

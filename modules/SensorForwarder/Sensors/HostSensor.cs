@@ -12,6 +12,7 @@ internal sealed class HostSensor(SensorRoots roots) : ISensor
         "host", "the machine itself: CPU, memory, disk of the data volume, network, uptime, SoC temperature", [],
         (_, world) => new HostSensor(world.Roots))
     {
+        Connection = "kernel",
         Values =
         [
             new("cpuPercent", "percent"), new("load1", "processes"), new("memoryUsedPercent", "percent"),

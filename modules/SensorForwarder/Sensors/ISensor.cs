@@ -1,3 +1,5 @@
+using SensorForwarder.Readings;
+
 namespace SensorForwarder.Sensors;
 
 /// <summary>
@@ -30,6 +32,10 @@ internal readonly record struct Measurement(
 {
     /// <summary>When it happened, by the wall clock; null: now.</summary>
     public DateTimeOffset? Time { get; init; }
+
+    /// <summary>The units of the values, by name, where the device decides which it has; null: those of the kind.
+    /// </summary>
+    public IReadOnlyList<KeyValuePair<string, string>>? Units { get; init; }
 
     /// <summary>The device has nothing new to say yet: no reading, and no failure.</summary>
     public static readonly Measurement Nothing = new([]);

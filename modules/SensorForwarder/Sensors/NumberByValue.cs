@@ -1,4 +1,6 @@
 using System.Text.Json;
+using System.Text.Json.Nodes;
+using SensorForwarder.Options;
 
 namespace SensorForwarder.Sensors;
 
@@ -18,10 +20,15 @@ internal sealed class NumberByValue
     /// <summary>The number of a value; null: it has none.</summary>
     public double? For(string name) => _all ?? (_byName.TryGetValue(name, out var number) ? number : null);
 
+    /// <summary>The number or the map, as it stands in the settings.</summary>
+    public JsonNode ToJson() => _all is { } all
+        ? all
+        : new JsonObject(_byName.Select(pair => KeyValuePair.Create(pair.Key, (JsonNode?)pair.Value)));
+
     public static bool TryRead(JsonElement value, double min, double max, out NumberByValue? result)
     {
         result = null;
-        if (SensorOption.TryNumber(value, min, max, out var all))
+        if (Option.TryNumber(value, min, max, out var all))
         {
             result = new(all, []);
             return true;
@@ -32,7 +39,7 @@ internal sealed class NumberByValue
         foreach (var property in value.EnumerateObject())
         {
             if (property.Value.ValueKind == JsonValueKind.Null) continue;
-            if (!SensorOption.TryNumber(property.Value, min, max, out var number)
+            if (!Option.TryNumber(property.Value, min, max, out var number)
                 || byName.Count == MaxValues) return false;
             byName[property.Name] = number;
         }

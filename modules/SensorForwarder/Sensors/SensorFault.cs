@@ -1,3 +1,5 @@
+using SensorForwarder.Text;
+
 namespace SensorForwarder.Sensors;
 
 /// <summary>Why a reading is bad or uncertain: the bounded set of words that stand in readings.</summary>
@@ -50,6 +52,12 @@ internal static class FaultReason
 
     /// <summary>Bit for bit the same for too long.</summary>
     public const string Flatline = "flatline";
+
+    /// <summary>The device says that it does not tell this.</summary>
+    public const string Refused = "refused";
+
+    /// <summary>A receiver of satellites does not know where it is.</summary>
+    public const string NoFix = "no-fix";
 
     /// <summary>Some of the values could not be read.</summary>
     public const string Partial = "partial";

@@ -1,3 +1,6 @@
+using System.Collections.Frozen;
+using SensorForwarder.Readings;
+
 namespace SensorForwarder.Sensors;
 
 /// <summary>How a sensor does.</summary>
@@ -27,6 +30,12 @@ internal sealed record SensorHealth(
     string Name, string Kind, SensorState State, string? Reason, long Readings, long Failures, long Missed,
     Reading? Last)
 {
+    /// <summary>The last reading whose quality is good; null: there was none.</summary>
+    public Reading? LastGood { get; init; }
+
+    /// <summary>The units of its values that are known, by name.</summary>
+    public IReadOnlyDictionary<string, string> Units { get; init; } = FrozenDictionary<string, string>.Empty;
+
     /// <summary>The reason for people: what is wrong, and what to do; null when there is no more to say.</summary>
     public string? Detail { get; init; }
 }

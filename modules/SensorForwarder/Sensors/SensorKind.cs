@@ -1,5 +1,6 @@
 using System.Text.Json;
-using SensorForwarder.Sensors.Drivers;
+using SensorForwarder.Options;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Sensors;
 
@@ -9,19 +10,39 @@ namespace SensorForwarder.Sensors;
 /// <param name="Options">Those of its own, besides <see cref="CommonOptions"/>.</param>
 /// <param name="Make">Makes a sensor from valid settings; touches no device yet.</param>
 internal sealed record SensorKind(
-    string Name, string Text, IReadOnlyList<SensorOption> Options, Func<SensorSettings, SensorWorld, ISensor> Make)
+    string Name, string Text, IReadOnlyList<Option> Options, Func<SensorSettings, SensorWorld, ISensor> Make)
 {
     const string KindKey = "kind";
 
-    /// <summary>The values that it publishes, with their units; empty when that depends on the device.</summary>
-    public IReadOnlyList<SensorValue> Values { get; init; } = [];
+    /// <summary>The values that it publishes, with their units; empty when that depends on the device or on the
+    /// settings.</summary>
+    public IReadOnlyList<SensorValue> Values
+    {
+        get;
+        init
+        {
+            field = value;
+            ValuesOf = _ => value;
+        }
+    } = [];
+
+    /// <summary>The values of a sensor of this kind: <see cref="Values"/>, unless the settings name them. Set after
+    /// those.</summary>
+    public Func<SensorSettings, IReadOnlyList<SensorValue>> ValuesOf { get; init; } = static _ => [];
+
+    /// <summary>What connects it, for the documentation: I2C, SPI, 1-wire, GPIO, serial..</summary>
+    public string Connection { get; init; } = "";
 
     /// <summary>What only one sensor can have, in words, such as an address on a bus; null: nothing.</summary>
     public Func<SensorSettings, string?> Claims { get; init; } = static _ => null;
 
+    /// <summary>The unit that the settings give to its values; null: they give none.</summary>
+    public Func<SensorSettings, string?> Unit { get; init; } = static _ => null;
+
     /// <summary>The bus that it blocks while it measures: sensors of one bus take turns on one thread. Null: it never
     /// blocks.</summary>
-    public Func<SensorSettings, string?> Bus { get; init; } = static settings => $"{settings.Kind} {settings.Name}";
+    public Func<SensorSettings, string?> Bus { get; init; } =
+        static settings => $"{settings.Kind.Name} {settings.Name}";
 
     /// <summary>Where a chip of this kind can be on an I2C bus; empty when it is none.</summary>
     public IReadOnlyList<int> I2cAddresses { get; init; } = [];
@@ -33,7 +54,7 @@ internal sealed record SensorKind(
     /// such as an edge that it tells.</summary>
     public bool HasSamples { get; init; } = true;
 
-    public IEnumerable<SensorOption> AllOptions =>
+    public IEnumerable<Option> AllOptions =>
         CommonOptions.All.Where(option => HasSamples || option != CommonOptions.Samples).Concat(Options);
 
     /// <summary>Finds everything that is wrong with an entry: options that there are not, and values that are not
@@ -41,35 +62,9 @@ internal sealed record SensorKind(
     /// <exception cref="SensorSettingsException">Something is; the message names all of it.</exception>
     public void Check(JsonElement entry)
     {
-        var problems = new List<string>();
-        var byName = AllOptions.ToDictionary(option => option.Name);
-        foreach (var property in entry.EnumerateObject())
-        {
-            if (property.Name == KindKey) continue;
-            if (byName.TryGetValue(property.Name, out var option)) Try(() => option.Check(property.Value));
-            else problems.Add(Unknown(property.Name, byName.Keys));
-        }
-
-        foreach (var option in Options.Where(option => option.IsRequired))
-        {
-            if (!entry.TryGetProperty(option.Name, out var value) || value.ValueKind == JsonValueKind.Null)
-                problems.Add($"{option.Name} is missing; it is {option.Shape.Allowed}");
-        }
-
+        var problems = Option.FindFaults(AllOptions, entry, Name, KindKey);
         if (problems.Count == 0) CheckValueNames(entry, problems);
         if (problems.Count > 0) throw new SensorSettingsException(string.Join(", ", problems));
-
-        void Try(Action check)
-        {
-            try
-            {
-                check();
-            }
-            catch (SensorSettingsException exception)
-            {
-                problems.Add(exception.Message);
-            }
-        }
     }
 
     void CheckValueNames(JsonElement entry, List<string> problems)
@@ -77,28 +72,39 @@ internal sealed record SensorKind(
         if (Values.Count == 0) return;
         var names = Values.Select(value => value.Name).ToList();
         foreach (var option in (
-            SensorOption<NumberByValue?>[])[CommonOptions.Scale, CommonOptions.Offset, CommonOptions.Deadband])
+            Option<NumberByValue?>[])[CommonOptions.Scale, CommonOptions.Offset, CommonOptions.Deadband])
+            Check(option.Name, SensorSettings.Get(option, entry)?.Names);
+        Check(CommonOptions.Units.Name, SensorSettings.Get(CommonOptions.Units, entry)?.Names);
+
+        void Check(string option, IReadOnlyCollection<string>? written)
         {
-            foreach (var name in option.Read(entry)?.Names ?? [])
+            foreach (var name in written ?? [])
             {
                 if (names.Contains(name)) continue;
                 var nearest = NearestName.Find(name, names);
-                problems.Add($"{option.Name}: {Name} has no value {LogText.Quote(name)}"
+                problems.Add($"{option}: {Name} has no value {LogText.Quote(name)}"
                     + (nearest.IsNear ? nearest.Hint : $"; it has {string.Join(", ", names)}"));
             }
         }
-    }
-
-    string Unknown(string written, IReadOnlyCollection<string> known)
-    {
-        var name = LogText.Name(written);
-        var nearest = NearestName.Find(written, known);
-        var hint = nearest.IsNear ? nearest.Hint : $"; {Name} has {string.Join(", ", known)}";
-        return $"{name}: there is no such option{hint}";
     }
 }
 
 /// <summary>A value that a kind publishes.</summary>
 /// <param name="Name">Its name in readings.</param>
-/// <param name="Unit">Its unit, in words.</param>
-internal sealed record SensorValue(string Name, string Unit);
+/// <param name="Unit">Its unit, in words; empty: not known.</param>
+/// <param name="Min">The least that the device can measure, before scale and offset; null: no bound. A good measurement
+/// with a value beyond becomes uncertain.</param>
+/// <param name="Max">The most that it can measure.</param>
+internal sealed record SensorValue(string Name, string Unit, double? Min = null, double? Max = null)
+{
+    public bool CanBe(double value) => !(value < Min) && !(value > Max);
+
+    /// <summary>The bounds, for people; empty when there are none.</summary>
+    public string Range => (Min, Max) switch
+    {
+        (null, null) => "",
+        ({ } min, null) => FormattableString.Invariant($"{min} or more"),
+        (null, { } max) => FormattableString.Invariant($"at most {max}"),
+        ({ } min, { } max) => FormattableString.Invariant($"{min}..{max}"),
+    };
+}

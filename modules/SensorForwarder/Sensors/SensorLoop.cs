@@ -1,21 +1,23 @@
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Buffer;
-using SensorForwarder.Sensors.Kernel;
+using SensorForwarder.Readings;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Sensors;
 
 /// <summary>
 /// Reads one sensor on its schedule and hands every reading to the buffer. The schedule does not drift: times are
-/// multiples of the interval after the first. What a sensor says between its turns is read when it comes. It never
-/// waits for storage or network, and nothing that the sensor does ends it.
+/// multiples of the interval after the first, which is on a whole second of the monotonic clock, so that sensors are
+/// read together and the device sleeps in between. Events of a sensor between its turns are read when they occur. The
+/// loop never waits for storage or network, and nothing that the sensor does ends it.
 /// </summary>
 internal sealed class SensorLoop(
     SensorSettings settings,
     SensorSession session,
     BusWorker? bus,
     TelemetryBuffer buffer,
+    SensorClock clock,
     TimeProvider timeProvider,
-    double startJitter,
     ILogger logger) : IAsyncDisposable
 {
     /// <summary>A bad sensor says so at once and then this often, not at every turn: that
@@ -23,23 +25,26 @@ internal sealed class SensorLoop(
     public static readonly TimeSpan RepeatBadEvery = TimeSpan.FromMinutes(5);
 
     static readonly TimeSpan SampleTimeout = TimeSpan.FromSeconds(10);
-    static readonly TimeSpan StartJitterMax = TimeSpan.FromSeconds(1);
+
+    // Sensors that are read more often begin on a multiple of their interval.
+    static readonly TimeSpan BeginsOn = TimeSpan.FromSeconds(1);
 
     // What a sensor says between its turns can't be read: not asked again before this, since it says so all the while.
     static readonly TimeSpan NewsRetryAfter = TimeSpan.FromSeconds(1);
 
     readonly CancellationTokenSource _stop = new();
+    readonly SensorUnits _units = new(settings, timeProvider);
     readonly Deadband _deadband = new(settings, timeProvider);
     readonly TimeSpan _measureTimeout = SampleTimeout * settings.Get(CommonOptions.Samples);
     readonly string? _label = settings.Get(CommonOptions.Label);
-    readonly string? _unit = FileSensor.UnitOf(settings);
+    readonly string? _unit = settings.Kind.Unit(settings);
     readonly SemaphoreSlim _turn = new(1); // the schedule and "read now" take turns
     string? _badReason;
     long _badSent;
     long _due = timeProvider.GetTimestamp(); // the next turn, as a timestamp
     Task _loop = Task.CompletedTask;
     volatile SensorHealth _health =
-        new(settings.Name, settings.Kind, SensorState.Starting, null, 0, 0, 0, null);
+        new(settings.Name, settings.Kind.Name, SensorState.Starting, null, 0, 0, 0, null);
 
     public SensorSettings Settings => settings;
 
@@ -49,7 +54,11 @@ internal sealed class SensorLoop(
     public bool IsStuck(TimeSpan patience) =>
         timeProvider.GetElapsedTime(Volatile.Read(ref _due)) > patience + _measureTimeout;
 
-    public void Start() => _loop = Task.Run(RunAsync);
+    public void Start()
+    {
+        var first = clock.NextMultipleOf(settings.Interval < BeginsOn ? settings.Interval : BeginsOn);
+        _loop = Task.Run(() => RunAsync(first));
+    }
 
     /// <summary>No reading is taken after this returns; what hangs in a driver is left behind.</summary>
     public async ValueTask DisposeAsync()
@@ -57,6 +66,7 @@ internal sealed class SensorLoop(
         // Neither is disposed: a call of ReadNowAsync may come late, and what was left behind may look at them.
         await _stop.CancelAsync();
         await _loop;
+        await Task.Yield(); // it may have ended on the clock's thread, which is not for whoever waits for this
         await _turn.WaitAsync(CancellationToken.None); // until a reading that was asked for has ended
         _turn.Release();
         if (bus is null) session.Dispose();
@@ -76,12 +86,10 @@ internal sealed class SensorLoop(
         }
     }
 
-    async Task RunAsync()
+    async Task RunAsync(long first)
     {
-        var spread = settings.Interval < StartJitterMax ? settings.Interval : StartJitterMax;
-        if (!await DelayAsync(spread * startJitter)) return;
+        if (!await clock.UntilAsync(first, _stop.Token)) return;
 
-        var first = timeProvider.GetTimestamp();
         for (long turn = 1; ; turn++)
         {
             await TryTakeReadingAsync();
@@ -94,37 +102,37 @@ internal sealed class SensorLoop(
                 turn = due;
             }
 
-            if (!await WaitForTurnAsync(first, settings.Interval * turn)) return;
+            if (!await WaitForTurnAsync(first + clock.Ticks(settings.Interval * turn))) return;
         }
     }
 
-    /// <summary>Waits until a time after the first reading, and meanwhile takes what the
-    /// sensor says by itself.</summary>
-    async Task<bool> WaitForTurnAsync(long first, TimeSpan at)
+    /// <summary>Waits until a timestamp, and meanwhile takes what the sensor says by itself.</summary>
+    async ValueTask<bool> WaitForTurnAsync(long at)
     {
-        var untilThen = Math.Max(0, (at - timeProvider.GetElapsedTime(first)).TotalSeconds);
-        Volatile.Write(ref _due, timeProvider.GetTimestamp() + (long)(untilThen * timeProvider.TimestampFrequency));
+        Volatile.Write(ref _due, at);
         while (session.News is { } news)
         {
-            var rest = at - timeProvider.GetElapsedTime(first);
-            if (rest <= TimeSpan.Zero) return !_stop.IsCancellationRequested;
+            if (at <= timeProvider.GetTimestamp()) return !_stop.IsCancellationRequested;
             if (!news.IsCompleted)
             {
                 using var waiting = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token);
-                await Task.WhenAny(news, Task.Delay(rest, timeProvider, waiting.Token));
+                await Task.WhenAny(news, clock.UntilAsync(at, waiting.Token).AsTask());
                 await waiting.CancelAsync();
             }
 
             if (_stop.IsCancellationRequested) return false;
             if (news.IsCompleted && await TryTakeReadingAsync() is null or { Quality: ReadingQuality.Bad })
-                await DelayAsync(rest < NewsRetryAfter ? rest : NewsRetryAfter);
+            {
+                var again = timeProvider.GetTimestamp() + clock.Ticks(NewsRetryAfter);
+                await clock.UntilAsync(Math.Min(again, at), _stop.Token);
+            }
         }
 
-        return await DelayAsync(at - timeProvider.GetElapsedTime(first));
+        return await clock.UntilAsync(at, _stop.Token);
     }
 
     /// <returns>Null: it is time to stop, or taking it failed.</returns>
-    async Task<Reading?> TryTakeReadingAsync()
+    async ValueTask<Reading?> TryTakeReadingAsync()
     {
         try
         {
@@ -136,12 +144,12 @@ internal sealed class SensorLoop(
         }
         catch (Exception exception)
         {
-            Log.SensorLoopFailed(logger, settings.Name, exception);
+            SensorsLog.SensorLoopFailed(logger, settings.Name, exception);
             return null;
         }
     }
 
-    async Task<Reading> TakeReadingAsync(bool isAsked)
+    async ValueTask<Reading> TakeReadingAsync(bool isAsked)
     {
         await _turn.WaitAsync(_stop.Token);
         try
@@ -154,13 +162,13 @@ internal sealed class SensorLoop(
         }
     }
 
-    async Task<Reading> TakeReadingInTurnAsync(bool isAsked)
+    async ValueTask<Reading> TakeReadingInTurnAsync(bool isAsked)
     {
         var measurement = await MeasureAsync();
         var reading = new Reading
         {
             Sensor = settings.Name,
-            Kind = settings.Kind,
+            Kind = settings.Kind.Name,
             Label = _label,
             Unit = _unit,
             Time = measurement.Time ?? timeProvider.GetUtcNow(),
@@ -168,13 +176,23 @@ internal sealed class SensorLoop(
             Reason = measurement.Reason,
             Values = measurement.Values,
         };
-        if (Note(reading, measurement.Detail, isAsked)) _ = StoreAsync(reading);
+        if (!Note(reading, measurement.Detail, isAsked)) return reading;
+        if (_units.Report(measurement) is { Count: > 0 } units)
+        {
+            _health = _health with { Units = _units.All };
+            _ = StoreAsync(reading with { Units = units });
+        }
+        else
+        {
+            Store(reading);
+        }
+
         return reading;
     }
 
-    Task<Measurement> MeasureAsync() => bus is null
-        ? Task.FromResult(session.Measure(_stop.Token))
-        : bus.RunAsync(() => session.Measure(_stop.Token), _measureTimeout, _stop.Token);
+    ValueTask<Measurement> MeasureAsync() => bus is null
+        ? new(session.Measure(_stop.Token))
+        : new(bus.RunAsync(() => session.Measure(_stop.Token), _measureTimeout, _stop.Token));
 
     /// <summary>Keeps account; says whether the reading is worth storing.</summary>
     bool Note(Reading reading, string? detail, bool isAsked)
@@ -183,7 +201,7 @@ internal sealed class SensorLoop(
         if (reading is { Quality: ReadingQuality.Good, Values.Count: 0 }) return false; // nothing new
         if (reading.Quality != ReadingQuality.Bad)
         {
-            if (health.State == SensorState.Failing) Log.SensorRecovered(logger, settings.Name, health.Failures);
+            if (health.State == SensorState.Failing) SensorsLog.SensorRecovered(logger, settings.Name, health.Failures);
             _badReason = null;
             _health = health with
             {
@@ -192,14 +210,15 @@ internal sealed class SensorLoop(
                 Detail = detail,
                 Readings = health.Readings + 1,
                 Last = reading,
+                LastGood = reading.Quality == ReadingQuality.Good ? reading : health.LastGood,
             };
             return _deadband.IsNews(reading) || isAsked;
         }
 
         if (health.State != SensorState.Failing || health.Reason != reading.Reason)
         {
-            Log.SensorFails(
-                logger, settings.Name, settings.Kind, reading.Reason ?? "", detail is null
+            SensorsLog.SensorFails(
+                logger, settings.Name, settings.Kind.Name, reading.Reason ?? "", detail is null
                     ? ""
                     : $": {LogText.Clean(detail)}");
         }
@@ -218,6 +237,13 @@ internal sealed class SensorLoop(
         return true;
     }
 
+    // Nobody waits until it is committed: that would cost each reading a work item of the pool. What the buffer refuses
+    // it counts and reports; after it was closed, at the very end, nothing is counted any more.
+#pragma warning disable CA2012 // The buffer does not pool what it returns.
+    void Store(Reading reading) => _ = buffer.EnqueueAsync(reading, CancellationToken.None);
+#pragma warning restore CA2012
+
+    /// <summary>Stores a reading with units; if the buffer refuses it, the next one has them.</summary>
     async Task StoreAsync(Reading reading)
     {
         try
@@ -226,15 +252,7 @@ internal sealed class SensorLoop(
         }
         catch (Exception exception) when (exception is BufferRejectedException or BufferUnavailableException)
         {
-            // What the buffer refuses it counts and reports; after it was closed, at the very end,
-            // nothing is counted any more.
+            _units.Forget();
         }
-    }
-
-    async Task<bool> DelayAsync(TimeSpan delay)
-    {
-        if (delay > TimeSpan.Zero)
-            await Task.Delay(delay, timeProvider, _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        return !_stop.IsCancellationRequested;
     }
 }

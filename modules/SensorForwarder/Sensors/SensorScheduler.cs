@@ -1,6 +1,8 @@
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Buffer;
+using SensorForwarder.Readings;
+using SensorForwarder.Time;
 
 namespace SensorForwarder.Sensors;
 
@@ -9,12 +11,13 @@ namespace SensorForwarder.Sensors;
 /// are applied one after the other.
 /// </summary>
 internal sealed class SensorScheduler(
-    SensorFactory factory, TelemetryBuffer buffer, TimeProvider timeProvider, Random random,
+    SensorWorld world, TelemetryBuffer buffer, TimeProvider timeProvider, Random random,
     ILogger<SensorScheduler> logger)
     : IHostedService, IDisposable
 {
     readonly SemaphoreSlim _changes = new(1);
     readonly BusWorkers _buses = new(timeProvider);
+    readonly SensorClock _clock = new(timeProvider);
 
     // Replaced as a whole under _changes; read anywhere.
     volatile IReadOnlyDictionary<string, SensorLoop> _loops = new Dictionary<string, SensorLoop>();
@@ -32,46 +35,39 @@ internal sealed class SensorScheduler(
     public IReadOnlyCollection<SensorSettings> Running => [.. _loops.Values.Select(loop => loop.Settings)];
 
     /// <summary>What they are made of.</summary>
-    public SensorWorld World => factory.World;
+    public SensorWorld World => world;
 
     /// <summary>Starts what is new, stops what is gone, restarts what is different, and
     /// leaves the rest alone.</summary>
     public async Task ApplyAsync(
         IReadOnlyDictionary<string, SensorSettings> sensors, CancellationToken cancellationToken)
     {
-        await _changes.WaitAsync(cancellationToken);
-        try
+        using var turn = await Turn.TakeAsync(_changes, cancellationToken);
+        if (_stopped) return;
+        var enabled = sensors.Where(sensor => sensor.Value.IsEnabled).ToDictionary(StringComparer.Ordinal);
+        var loops = new Dictionary<string, SensorLoop>(StringComparer.Ordinal);
+        foreach (var (name, loop) in _loops)
         {
-            if (_stopped) return;
-            var enabled = sensors.Where(sensor => sensor.Value.IsEnabled).ToDictionary(StringComparer.Ordinal);
-            var loops = new Dictionary<string, SensorLoop>(StringComparer.Ordinal);
-            foreach (var (name, loop) in _loops)
+            if (enabled.TryGetValue(name, out var settings) && settings == loop.Settings)
             {
-                if (enabled.TryGetValue(name, out var settings) && settings == loop.Settings)
-                {
-                    loops[name] = loop;
-                    continue;
-                }
-
-                await loop.DisposeAsync();
-                if (settings is null) Log.SensorStopped(logger, name);
-            }
-
-            foreach (var (name, settings) in enabled)
-            {
-                if (loops.ContainsKey(name)) continue;
-                var loop = NewLoop(settings);
                 loops[name] = loop;
-                loop.Start();
-                Log.SensorStarted(logger, name, settings.Kind, settings.Interval.TotalSeconds);
+                continue;
             }
 
-            _loops = loops;
+            await loop.DisposeAsync();
+            if (settings is null) SensorsLog.SensorStopped(logger, name);
         }
-        finally
+
+        foreach (var (name, settings) in enabled)
         {
-            _changes.Release();
+            if (loops.ContainsKey(name)) continue;
+            var loop = NewLoop(settings);
+            loops[name] = loop;
+            loop.Start();
+            SensorsLog.SensorStarted(logger, name, settings.Kind.Name, settings.Interval.TotalSeconds);
         }
+
+        _loops = loops;
     }
 
     /// <summary>Reads a sensor now; null when there is none of that name, or when sensing has stopped.</summary>
@@ -110,7 +106,11 @@ internal sealed class SensorScheduler(
         }
     }
 
-    public void Dispose() => _changes.Dispose();
+    public void Dispose()
+    {
+        _clock.Dispose();
+        _changes.Dispose();
+    }
 
     async Task CommitAsync()
     {
@@ -126,9 +126,8 @@ internal sealed class SensorScheduler(
 
     SensorLoop NewLoop(SensorSettings settings)
     {
-        var bus = SensorKinds.Find(settings.Kind).Bus(settings) is { } name ? _buses.Of(name) : null;
-        var jitter = random.NextDouble();
-        var session = new SensorSession(settings, factory, bus?.Breaker, jitter, logger);
-        return new(settings, session, bus, buffer, timeProvider, jitter, logger);
+        var bus = settings.Kind.Bus(settings) is { } name ? _buses.Of(name) : null;
+        var session = new SensorSession(settings, world, bus?.Breaker, jitter: random.NextDouble(), logger);
+        return new(settings, session, bus, buffer, _clock, timeProvider, logger);
     }
 }

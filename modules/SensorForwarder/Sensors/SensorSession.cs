@@ -1,4 +1,6 @@
 using Microsoft.Extensions.Logging;
+using SensorForwarder.Readings;
+using SensorForwarder.Time;
 
 namespace SensorForwarder.Sensors;
 
@@ -7,15 +9,16 @@ namespace SensorForwarder.Sensors;
 /// device and opens it anew after a while, since it may have been reset or replaced. Used by one thread at a time.
 /// </summary>
 internal sealed class SensorSession(
-    SensorSettings settings, SensorFactory factory, BusBreaker? breaker, double jitter, ILogger logger) : IDisposable
+    SensorSettings settings, SensorWorld world, BusBreaker? breaker, double jitter, ILogger logger) : IDisposable
 {
     static readonly TimeSpan[] IoRetryAfter = [TimeSpan.FromMilliseconds(10), TimeSpan.FromMilliseconds(50)];
     static readonly TimeSpan ReopenBase = TimeSpan.FromSeconds(1);
     static readonly TimeSpan ReopenMax = TimeSpan.FromSeconds(60);
     const int PollsBeforeReopen = 3;
 
-    readonly TimeProvider _timeProvider = factory.World.TimeProvider;
+    readonly TimeProvider _timeProvider = world.TimeProvider;
     readonly Conditioning _conditioning = new(settings);
+    readonly IReadOnlyList<SensorValue> _values = settings.Kind.ValuesOf(settings);
     ISensor? _sensor;
     Measurement _failure;
     int _failedPolls;
@@ -79,11 +82,11 @@ internal sealed class SensorSession(
     {
         try
         {
-            _sensor ??= factory.Create(settings);
+            _sensor ??= settings.Kind.Make(settings, world);
             var measuring = _sensor.MeasureAsync(cancellationToken);
             var measurement = measuring.IsCompleted ? measuring.Result : measuring.AsTask().GetAwaiter().GetResult();
             _hasThrown = false;
-            return measurement;
+            return CheckRange(measurement);
         }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
         {
@@ -91,15 +94,37 @@ internal sealed class SensorSession(
         }
         catch (Exception exception) when (exception is SensorFault or IOException or UnauthorizedAccessException)
         {
-            var fault = SensorFault.From(exception, settings.Kind);
+            var fault = SensorFault.From(exception, settings.Kind.Name);
             return Measurement.Bad(fault.Reason, fault.Message);
         }
         catch (Exception exception)
         {
-            if (!_hasThrown) Log.SensorThrew(logger, settings.Name, exception);
+            if (!_hasThrown) SensorsLog.SensorThrew(logger, settings.Name, exception);
             _hasThrown = true;
             return Measurement.Bad(FaultReason.Error, exception.Message);
         }
+    }
+
+    /// <summary>A value that the device can't measure makes a good measurement uncertain.</summary>
+    Measurement CheckRange(Measurement measurement)
+    {
+        if (measurement.Quality != ReadingQuality.Good) return measurement;
+        foreach (var (name, value) in measurement.Values)
+        {
+            foreach (var known in _values)
+            {
+                if (known.Name != name || known.CanBe(value)) continue;
+                return measurement with
+                {
+                    Quality = ReadingQuality.Uncertain,
+                    Reason = FaultReason.Range,
+                    Detail = FormattableString.Invariant(
+                        $"{name} {value} is beyond what it can measure, {known.Range}"),
+                };
+            }
+        }
+
+        return measurement;
     }
 
     static bool HasUsedBus(string? reason) =>

@@ -1,3 +1,5 @@
+using SensorForwarder.Options;
+
 namespace SensorForwarder.Sensors;
 
 /// <summary>
@@ -6,14 +8,14 @@ namespace SensorForwarder.Sensors;
 /// </summary>
 internal sealed class SimulatedSensor : ISensor
 {
-    static readonly SensorOption<int?> Seed = SensorOption.Integer(
-        "seed", int.MinValue, int.MaxValue, "The same seed gives the same room.") with
-    { DefaultSource = "from the name" };
+    static readonly Option<int?> Seed = Option.Integer(
+        "seed", int.MinValue, int.MaxValue, "The same seed gives the same room.").From("from the name");
 
     public static SensorKind Kind { get; } = new(
         "simulated", "temperature, humidity and pressure of a room, as a function of seed and time", [Seed],
         (settings, world) => new SimulatedSensor(settings, world.TimeProvider))
     {
+        Connection = "none",
         Values = [new("temperature", "degrees Celsius"), new("humidity", "percent"), new("pressure", "hPa")],
         Bus = _ => null,
     };

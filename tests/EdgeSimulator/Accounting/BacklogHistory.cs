@@ -3,11 +3,11 @@ using System.Runtime.InteropServices;
 namespace EdgeSimulator.Accounting;
 
 /// <summary>
-/// How many readings were sensed and not yet here, at every moment, from each reading's own time and its first arrival. Known
-/// only afterwards: what waits at this moment shows up when it has arrived. Not thread-safe.
+/// The number of readings sensed but not yet arrived over time, from each reading's timestamp and first arrival. A
+/// reading is counted only once it has arrived. Not thread-safe.
 /// </summary>
-/// <remarks>Moments are kept to the millisecond; when there are more than <see cref="SlotsMax"/>, slots double their width, so that
-/// a run of days stays small. Within a slot, everything sensed counts before anything arrives.</remarks>
+/// <remarks>A slot is one millisecond wide at first. Beyond <see cref="SlotsMax"/> slots the width doubles, so that
+/// memory stays bounded. Within a slot, sensing counts before arrival.</remarks>
 internal sealed class BacklogHistory
 {
     public const int SlotsMax = 100_000;
@@ -17,7 +17,7 @@ internal sealed class BacklogHistory
 
     public void Add(DateTimeOffset sensed, DateTimeOffset arrived)
     {
-        // A clock that was set back must not make a reading arrive before it was sensed.
+        // If the clock was set back, a reading would seem to arrive before it was sensed.
         var from = Slot(sensed);
         var to = Math.Max(from, Slot(arrived));
         CollectionsMarshal.GetValueRefOrAddDefault(_slots, from, out _).Sensed++;

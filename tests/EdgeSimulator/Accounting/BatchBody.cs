@@ -2,7 +2,7 @@ using System.Text.Json;
 
 namespace EdgeSimulator.Accounting;
 
-/// <summary>One reading of a batch, as far as the ledger cares. A gap reading announces ids that need not come.</summary>
+/// <summary>What the ledger needs of a reading. A gap reading reports ids that the module evicted.</summary>
 internal readonly record struct BatchItem(long Id, DateTimeOffset? Sensed, (long First, long Last)? Gap);
 
 /// <summary>The body of a message: <c>{"device","module","epoch","batch":[{"id","data"}]}</c>.</summary>

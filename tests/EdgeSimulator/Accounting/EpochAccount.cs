@@ -1,19 +1,29 @@
 namespace EdgeSimulator.Accounting;
 
-/// <summary>Whose ids they are: ids count up without reuse inside an epoch.</summary>
+/// <summary>Identifies an epoch of a module. Ids increase within an epoch and are never reused.</summary>
 internal readonly record struct EpochKey(string Device, string Module, string Epoch);
 
-/// <summary>What arrived of one epoch. Locked by the ledger.</summary>
-internal sealed class EpochAccount(EpochKey key)
+/// <summary>The account of one epoch. Called only under the ledger's lock.</summary>
+internal sealed class EpochAccount(EpochKey key, ModuleAccount module)
 {
     readonly IdRanges _received = new();
-    readonly IdRanges _evicted = new();
 
-    // In the order in which the causes came up: the first one that covers an id explains it.
+    // Ids sent to edgeHub or to the HTTP endpoint.
+    readonly IdRanges _taken = new();
+
+    // Ids that may still be unconfirmed in the module: those sent since the last confirmation, and those sent between
+    // the last two, since the module may end before it has stored the last one.
+    IdRanges _unconfirmed = new();
+    IdRanges _lastConfirmed = new();
+
+    // In order of occurrence. The first cause that covers an id explains it; a doubt (Causes.IsDoubt) only if no other
+    // does.
     readonly List<(string Cause, IdRanges Ids)> _mayRepeat = [];
     readonly Dictionary<string, long> _explained = new(StringComparer.Ordinal);
 
     public EpochKey Key { get; } = key;
+
+    public ModuleAccount Module { get; } = module;
 
     public long Received { get; private set; }
 
@@ -23,19 +33,67 @@ internal sealed class EpochAccount(EpochKey key)
 
     public long MaxId => _received.Max;
 
-    /// <summary>How far the module says that it has committed; 0 as long as it has not said so.</summary>
+    /// <summary>The last committed id as reported by the module; the highest id sent if it reported none.</summary>
+    public long UpTo => LastCommittedId > 0 ? LastCommittedId : _taken.Max;
+
+    /// <summary>The lowest id that arrived; <see cref="UpTo"/> + 1 if none has.</summary>
+    public long FirstId => _received.Count > 0 ? _received.Min : UpTo + 1;
+
+    /// <summary>The last committed id as reported by the module; 0 until it has reported one.</summary>
     public long LastCommittedId { get; set; }
 
-    /// <summary>Duplicates by the cause that explains them.</summary>
+    /// <summary>Number of duplicates by the cause that explains them.</summary>
     public IReadOnlyDictionary<string, long> Explained => _explained;
 
-    /// <summary>Counts an arrival. Returns whether it was the first of its id.</summary>
+    /// <summary>Number of readings sent again, whether or not they had arrived before.</summary>
+    public long SentAgain { get; private set; }
+
+    /// <summary>Number of readings that edgeHub acknowledged and lost.</summary>
+    public long LostByHub { get; set; }
+
+    /// <summary>Records readings that the module has sent.</summary>
+    /// <param name="ids">Their ids.</param>
+    /// <param name="doubt">Why the module cannot know at present which readings have arrived. Null: it can.</param>
+    /// <returns>Whether the module has reacted to the doubt by sending one of the doubtful readings again.</returns>
+    public bool Take(IEnumerable<long> ids, string? doubt)
+    {
+        var wasSentBefore = false;
+        foreach (var id in ids)
+        {
+            _unconfirmed.Add(id);
+            if (!_taken.Add(id))
+            {
+                SentAgain++;
+                wasSentBefore |= doubt is not null && Causes.IsDoubt(CauseOf(id));
+            }
+            else if (doubt is not null)
+            {
+                Repeatable(doubt).Add(id);
+            }
+        }
+
+        return wasSentBefore;
+    }
+
+    /// <summary>The module has seen on the metrics page that everything sent so far has arrived.</summary>
+    public void Confirm() => (_lastConfirmed, _unconfirmed) = (_unconfirmed, new IdRanges());
+
+    /// <summary>Lets the cause explain duplicates of all readings that are unconfirmed in the module.</summary>
+    public void Doubt(string cause)
+    {
+        foreach (var (first, last) in _unconfirmed.Ranges.Concat(_lastConfirmed.Ranges))
+        {
+            Repeatable(cause).AddRange(first, last);
+        }
+    }
+
+    /// <summary>Counts an arrival. Returns true for the first arrival of the id.</summary>
     public bool Add(BatchItem item)
     {
         Received++;
         if (item.Gap is { } gap)
         {
-            _evicted.AddRange(gap.First, gap.Last);
+            Module.Evicted.AddRange(gap.First, gap.Last);
         }
 
         if (_received.Add(item.Id))
@@ -43,8 +101,7 @@ internal sealed class EpochAccount(EpochKey key)
             return true;
         }
 
-        var cause = _mayRepeat.Find(entry => entry.Ids.Contains(item.Id)).Cause;
-        if (cause is not null)
+        if (CauseOf(item.Id) is { } cause)
         {
             _explained[cause] = _explained.GetValueOrDefault(cause) + 1;
         }
@@ -54,8 +111,28 @@ internal sealed class EpochAccount(EpochKey key)
 
     public bool Has(long id) => _received.Contains(id);
 
-    /// <summary>These ids may come again, and this is why.</summary>
+    /// <summary>Lets the cause explain duplicates of these ids.</summary>
     public void MayRepeat(string cause, IEnumerable<long> ids)
+    {
+        foreach (var id in ids)
+        {
+            Repeatable(cause).Add(id);
+        }
+    }
+
+    /// <summary>The ids that neither arrived nor were reported as evicted.</summary>
+    public IEnumerable<(long First, long Last)> Lost() => Lost(UpTo);
+
+    public IEnumerable<(long First, long Last)> Lost(long upTo) =>
+        Missing(upTo).SelectMany(hole => Module.Evicted.Holes(hole.First, hole.Last));
+
+    /// <summary>Number of ids that were reported as evicted and did not arrive.</summary>
+    public long Evicted() => Count(Missing(UpTo)) - Count(Lost());
+
+    string? CauseOf(long id) =>
+        _mayRepeat.Where(entry => entry.Ids.Contains(id)).Select(entry => entry.Cause).OrderBy(Causes.IsDoubt).FirstOrDefault();
+
+    IdRanges Repeatable(string cause)
     {
         var at = _mayRepeat.FindIndex(entry => entry.Cause == cause);
         if (at < 0)
@@ -64,25 +141,10 @@ internal sealed class EpochAccount(EpochKey key)
             _mayRepeat.Add((cause, new IdRanges()));
         }
 
-        foreach (var id in ids)
-        {
-            _mayRepeat[at].Ids.Add(id);
-        }
+        return _mayRepeat[at].Ids;
     }
 
-    /// <summary>The ids that neither arrived nor were announced evicted: up to what the module said it had committed, or, of an epoch
-    /// that it said nothing about, up to the highest that came.</summary>
-    public IEnumerable<(long First, long Last)> Lost() => Lost(LastCommittedId > 0 ? LastCommittedId : MaxId);
-
-    public IEnumerable<(long First, long Last)> Lost(long upTo) =>
-        _received.Holes(1, upTo).SelectMany(hole => _evicted.Holes(hole.First, hole.Last));
-
-    /// <summary>How many ids were announced evicted and did not arrive.</summary>
-    public long Evicted()
-    {
-        var upTo = LastCommittedId > 0 ? LastCommittedId : MaxId;
-        return Count(_received.Holes(1, upTo)) - Count(Lost(upTo));
-    }
+    IEnumerable<(long First, long Last)> Missing(long upTo) => _received.Holes(Module.FirstIdOf(this), upTo);
 
     static long Count(IEnumerable<(long First, long Last)> ranges) => ranges.Sum(range => range.Last - range.First + 1);
 }

@@ -2,19 +2,22 @@ using System.Globalization;
 
 namespace EdgeSimulator.Accounting;
 
-/// <summary>A set of ids, kept as ranges: its memory grows with the gaps, not with the ids. Not thread-safe.</summary>
+/// <summary>A set of ids, stored as ranges: memory grows with the number of gaps, not of ids. Not
+/// thread-safe.</summary>
 internal sealed class IdRanges
 {
-    // Ascending, disjoint, and never adjacent: [1,3] and [4,6] are [1,6].
+    // Ascending, disjoint, not adjacent: [1,3] and [4,6] are stored as [1,6].
     readonly List<(long First, long Last)> _ranges = [];
 
     public long Count { get; private set; }
+
+    public long Min => _ranges.Count == 0 ? 0 : _ranges[0].First;
 
     public long Max => _ranges.Count == 0 ? 0 : _ranges[^1].Last;
 
     public IReadOnlyList<(long First, long Last)> Ranges => _ranges;
 
-    /// <summary>Whether the id was new.</summary>
+    /// <summary>Adds an id. Returns whether it was new.</summary>
     public bool Add(long id)
     {
         var at = IndexAtOrAfter(id);
@@ -55,7 +58,7 @@ internal sealed class IdRanges
             return;
         }
 
-        // Everything that overlaps or touches melts into one.
+        // Merges all ranges that overlap or touch the new one.
         var from = IndexAtOrAfter(first - 1);
         var to = from;
         var (low, high) = (first, last);
@@ -103,7 +106,7 @@ internal sealed class IdRanges
         ? range.First.ToString(CultureInfo.InvariantCulture)
         : string.Create(CultureInfo.InvariantCulture, $"{range.First}-{range.Last}");
 
-    /// <summary>Index of the first range that does not end before the id.</summary>
+    /// <summary>Index of the first range that contains the id or follows it.</summary>
     int IndexAtOrAfter(long id)
     {
         var (low, high) = (0, _ranges.Count);

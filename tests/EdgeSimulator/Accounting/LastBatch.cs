@@ -2,7 +2,7 @@ using System.Globalization;
 
 namespace EdgeSimulator.Accounting;
 
-/// <summary>The batch that came last. The delay is from sensing to arrival, of its last reading.</summary>
+/// <summary>The latest batch. The delay is the time from sensing to arrival of its last reading.</summary>
 internal sealed record LastBatch(long FirstId, long LastId, int Bytes, TimeSpan? Delay)
 {
     public string DelayText => Delay is { } delay

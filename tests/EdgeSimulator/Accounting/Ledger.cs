@@ -3,32 +3,48 @@ using System.Collections.ObjectModel;
 namespace EdgeSimulator.Accounting;
 
 /// <summary>
-/// Keeps account of every reading by (device, module, epoch, id), whichever road it came. Thread-safe. Its memory grows with the
-/// gaps in the ids, not with the readings.
+/// Counts arrivals, losses and duplicates of all readings by (device, module, epoch, id), over MQTT and HTTP.
+/// Thread-safe. Memory grows with the number of gaps in the ids, not of readings.
 /// </summary>
-/// <remarks>A duplicate is explained if its id was in flight when something happened that may make an honest module send it
-/// again: the acknowledgement was not sent, or so shortly before that the module may not have seen it or not have acted on it.</remarks>
+/// <remarks>A duplicate is explained if an event justifies that a correct module sends its id again: the id was in
+/// flight (not acknowledged, or so recently that the module may not have processed the acknowledgement), or edgeHub
+/// lost messages or its counters, so that the module cannot know which readings have arrived.</remarks>
 internal sealed class Ledger(TimeProvider time)
 {
-    /// <summary>How long after its acknowledgement a batch may still come again: on the wire, or acted upon but not yet on disk.</summary>
+    /// <summary>Time after its acknowledgement for which a batch counts as in flight: the PUBACK may be on the wire, or
+    /// the module may not have committed it.</summary>
     public static readonly TimeSpan AcknowledgementGrace = TimeSpan.FromSeconds(2);
 
-    /// <summary>More than any module keeps in flight; the oldest give way.</summary>
+    /// <summary>Assumed minimum interval between the module's scrapes of edgeHub's metrics page. Readings sent since
+    /// its last scrape may be sent again.</summary>
+    public static readonly TimeSpan LookInterval = TimeSpan.FromSeconds(15);
+
+    /// <summary>Time within which a module that scrapes the metrics page detects a loss in edgeHub.</summary>
+    public static readonly TimeSpan DoubtTime = TimeSpan.FromMinutes(10);
+
+    /// <summary>More than any module has in flight. Beyond it, the oldest receipts are removed.</summary>
     const int InFlightMax = 4096;
 
     readonly Lock _lock = new();
     readonly Dictionary<EpochKey, EpochAccount> _epochs = [];
+    readonly Dictionary<(string Device, string Module), ModuleAccount> _modules = [];
     readonly LinkedList<Receipt> _inFlight = new();
     readonly BacklogHistory _backlog = new();
+
+    // Why the module cannot know which of its readings have arrived. Null once it has sent them again or has been able
+    // to see that all have arrived.
+    string? _doubt;
+    long _doubtSince;
+    long _confirmed;
     LastBatch? _last;
     long _batches;
     long _messages;
     long _bytes;
 
-    /// <summary>Counts a message. Null, with the problem, if it holds no batch.</summary>
+    /// <summary>Counts a message that has arrived. Returns null and the problem if it is not a batch.</summary>
     public Receipt? Record(ReadOnlyMemory<byte> body, out string? problem)
     {
-        var receipt = Accept(body, out problem);
+        var receipt = Take(body, isStored: false, out problem);
         if (receipt is not null)
         {
             Count(receipt);
@@ -37,35 +53,11 @@ internal sealed class Ledger(TimeProvider time)
         return receipt;
     }
 
-    /// <summary>Takes a message that is in flight, before it counts as arrived. Null, with the problem, if it holds no batch.</summary>
-    public Receipt? Accept(ReadOnlyMemory<byte> body, out string? problem)
-    {
-        var isBatch = BatchBody.TryParse(body, out var batch, out var reason);
-        lock (_lock)
-        {
-            problem = isBatch ? null : reason;
-            if (!isBatch)
-            {
-                _messages++;
-                _bytes += body.Length;
-                return null;
-            }
+    /// <summary>Records a message that edgeHub accepts, before it arrives. Returns null and the problem if it is not a
+    /// batch.</summary>
+    public Receipt? Accept(ReadOnlyMemory<byte> body, out string? problem) => Take(body, isStored: true, out problem);
 
-            var key = new EpochKey(batch.Device, batch.Module, batch.Epoch);
-            if (!_epochs.TryGetValue(key, out var account))
-            {
-                account = new EpochAccount(key);
-                _epochs.Add(key, account);
-            }
-
-            var receipt = new Receipt(this, account, batch.Items, body.Length);
-            _inFlight.AddLast(receipt);
-            Forget();
-            return receipt;
-        }
-    }
-
-    /// <summary>The message has arrived where it was to go.</summary>
+    /// <summary>Counts the readings of a recorded message as arrived.</summary>
     public void Count(Receipt receipt)
     {
         var now = time.GetUtcNow();
@@ -97,7 +89,7 @@ internal sealed class Ledger(TimeProvider time)
         }
     }
 
-    /// <summary>Something happened that may make the module send what is in flight again.</summary>
+    /// <summary>Lets the cause explain duplicates of everything in flight.</summary>
     public void Interrupted(string cause)
     {
         lock (_lock)
@@ -109,7 +101,70 @@ internal sealed class Ledger(TimeProvider time)
         }
     }
 
-    /// <summary>This batch may come again.</summary>
+    /// <summary>Counts a message that edgeHub acknowledged and lost.</summary>
+    public void Drop(Receipt? receipt)
+    {
+        if (receipt is not null)
+        {
+            lock (_lock)
+            {
+                receipt.Account.LostByHub += receipt.Items.Count;
+            }
+        }
+    }
+
+    /// <summary>The module can no longer know which readings in edgeHub arrive, and may send all of them
+    /// again.</summary>
+    /// <param name="cause">The reason, one of <see cref="Causes"/>.</param>
+    public void Doubt(string cause)
+    {
+        lock (_lock)
+        {
+            (_doubt, _doubtSince) = (_doubt ?? cause, time.GetTimestamp());
+            DoubtAll(cause);
+        }
+    }
+
+    /// <summary>The module has ended, and may not have stored its latest acknowledgements and scrapes.</summary>
+    public void ModuleEnded(string cause)
+    {
+        Interrupted(cause);
+        lock (_lock)
+        {
+            DoubtAll(cause);
+        }
+    }
+
+    /// <summary>The metrics page was scraped, by the module or by another client. The module is assumed to know the
+    /// page's content only after <see cref="LookInterval"/>.</summary>
+    /// <param name="hasAllArrived">Whether edgeHub's queue is empty.</param>
+    public void Looked(bool hasAllArrived)
+    {
+        lock (_lock)
+        {
+            var now = time.GetTimestamp();
+            if (!hasAllArrived)
+            {
+                // The module can detect a loss only while the queue is empty.
+                _doubtSince = now;
+                return;
+            }
+
+            var isDoubtful = _doubt is not null && time.GetElapsedTime(_doubtSince, now) < DoubtTime;
+            if (isDoubtful || time.GetElapsedTime(_confirmed, now) < LookInterval)
+            {
+                return;
+            }
+
+            (_doubt, _confirmed) = (null, now);
+            foreach (var account in _epochs.Values)
+            {
+                account.Confirm();
+            }
+        }
+    }
+
+    /// <summary>Lets the cause explain duplicates of this batch.</summary>
     public void Explain(string cause, Receipt? receipt)
     {
         if (receipt is not null)
@@ -121,31 +176,29 @@ internal sealed class Ledger(TimeProvider time)
         }
     }
 
-    /// <summary>The module says how far it has committed.</summary>
+    /// <summary>Stores the last committed id as reported by the module.</summary>
     public void Committed(EpochKey key, long lastCommittedId)
     {
         lock (_lock)
         {
-            if (!_epochs.TryGetValue(key, out var account))
-            {
-                account = new EpochAccount(key);
-                _epochs.Add(key, account);
-            }
-
+            var account = AccountOf(key);
             account.LastCommittedId = Math.Max(account.LastCommittedId, lastCommittedId);
         }
     }
 
-    /// <summary>Whether every id up to this one has arrived or was announced evicted.</summary>
+    /// <summary>Whether every id up to this one, and every id of the module's other epochs, has arrived or was reported
+    /// as evicted.</summary>
     public bool IsComplete(EpochKey key, long upTo)
     {
         lock (_lock)
         {
-            return _epochs.TryGetValue(key, out var account) ? !account.Lost(upTo).Any() : upTo == 0;
+            return _epochs.TryGetValue(key, out var account)
+                ? !account.Module.Epochs.Any(epoch => (epoch == account ? epoch.Lost(upTo) : epoch.Lost()).Any())
+                : upTo == 0;
         }
     }
 
-    /// <summary>The account so far; lost is what is missing up to what was committed, or up to the highest id that came.</summary>
+    /// <summary>The account so far. Lost ids are those missing up to <see cref="EpochAccount.UpTo"/>.</summary>
     public LedgerSummary Summary()
     {
         lock (_lock)
@@ -158,7 +211,7 @@ internal sealed class Ledger(TimeProvider time)
                 epochs.Add(new EpochSummary(
                     account.Key.Device, account.Key.Module, account.Key.Epoch, account.Received, account.Unique, account.Duplicates,
                     lost.Sum(hole => hole.Last - hole.First + 1), account.Evicted(), account.MaxId, account.LastCommittedId,
-                    lost));
+                    account.SentAgain, account.LostByHub, lost));
                 foreach (var (cause, count) in account.Explained)
                 {
                     causes[cause] = causes.GetValueOrDefault(cause) + count;
@@ -170,7 +223,7 @@ internal sealed class Ledger(TimeProvider time)
         }
     }
 
-    /// <summary>Cheap figures for the display: readings received, messages, bytes, the last batch.</summary>
+    /// <summary>Figures for the display, cheaper than <see cref="Summary"/>.</summary>
     public (long Unique, long Received, long Messages, long Bytes, LastBatch? Last) Progress()
     {
         lock (_lock)
@@ -179,9 +232,61 @@ internal sealed class Ledger(TimeProvider time)
         }
     }
 
-    void Forget()
+    Receipt? Take(ReadOnlyMemory<byte> body, bool isStored, out string? problem)
     {
-        // Acknowledged in order, so the front is the oldest; a batch whose acknowledgement was lost goes by number.
+        var isBatch = BatchBody.TryParse(body, out var batch, out var reason);
+        lock (_lock)
+        {
+            problem = isBatch ? null : reason;
+            if (!isBatch)
+            {
+                _messages++;
+                _bytes += body.Length;
+                return null;
+            }
+
+            var account = AccountOf(new EpochKey(batch.Device, batch.Module, batch.Epoch));
+            var receipt = new Receipt(this, account, batch.Items, body.Length);
+            if (account.Take(receipt.Ids, isStored ? _doubt : null))
+            {
+                _doubt = null;
+            }
+
+            _inFlight.AddLast(receipt);
+            RemoveOldReceipts();
+            return receipt;
+        }
+    }
+
+    EpochAccount AccountOf(EpochKey key)
+    {
+        if (!_epochs.TryGetValue(key, out var account))
+        {
+            if (!_modules.TryGetValue((key.Device, key.Module), out var module))
+            {
+                module = new ModuleAccount();
+                _modules.Add((key.Device, key.Module), module);
+            }
+
+            account = module.Add(key);
+            _epochs.Add(key, account);
+        }
+
+        return account;
+    }
+
+    void DoubtAll(string cause)
+    {
+        foreach (var account in _epochs.Values)
+        {
+            account.Doubt(cause);
+        }
+    }
+
+    void RemoveOldReceipts()
+    {
+        // Batches are acknowledged in order, so the first is the oldest. One whose PUBACK was lost is removed by the
+        // limit.
         while (_inFlight.First is { } oldest && (_inFlight.Count > InFlightMax || !IsInFlight(oldest.Value)))
         {
             _inFlight.RemoveFirst();

@@ -5,11 +5,12 @@ using EdgeSimulator.Hub;
 
 namespace EdgeSimulator.Accounting;
 
-/// <summary>A message of one reading, as a module sends it that speaks Plug and Play: the telemetry names are the keys of the body,
-/// and the message id names the reading as <c>EPOCH:ID-ID</c>.</summary>
+/// <summary>A message with one reading in Plug and Play format: the telemetry names are the keys of the body, and the
+/// message id is <c>EPOCH:ID-ID</c>.</summary>
 internal static class PnpMessage
 {
-    /// <summary>The same reading as a batch of one, for the ledger; null if it is no such message.</summary>
+    /// <summary>Converts the message to a batch of one reading for the ledger. Null if it is not in this
+    /// format.</summary>
     public static byte[]? AsBatch(HubTopic.Telemetry from, IReadOnlyDictionary<string, string?> properties, byte[] body)
     {
         var name = properties.GetValueOrDefault("$.mid") ?? "";

@@ -1,6 +1,7 @@
 namespace EdgeSimulator.Accounting;
 
-/// <summary>One batch that arrived: which ids, and whether the module was told. Made by <see cref="Ledger"/>, which also locks it.</summary>
+/// <summary>One batch that the module sent: its readings, and when it was acknowledged. Created and locked by
+/// <see cref="Ledger"/>.</summary>
 internal sealed class Receipt(Ledger ledger, EpochAccount account, IReadOnlyList<BatchItem> items, int bytes)
 {
     public EpochAccount Account { get; } = account;
@@ -12,9 +13,9 @@ internal sealed class Receipt(Ledger ledger, EpochAccount account, IReadOnlyList
     /// <summary>The size of the message's body.</summary>
     public int Bytes { get; } = bytes;
 
-    /// <summary>When the acknowledgement went out, as a timestamp of the time provider.</summary>
+    /// <summary>When the acknowledgement was sent, as a timestamp of the time provider. Null before.</summary>
     public long? AcknowledgedAt { get; set; }
 
-    /// <summary>The acknowledgement is on its way to the module.</summary>
+    /// <summary>Called when the acknowledgement is sent to the module.</summary>
     public void Acknowledge() => ledger.Acknowledge(this);
 }

@@ -1,11 +1,11 @@
 namespace EdgeSimulator.Accounting;
 
-/// <summary>A telemetry message as it came.</summary>
+/// <summary>A telemetry message as it arrived. Road is mqtt or http.</summary>
 internal sealed record TelemetryMessage(
     long Number, DateTimeOffset Arrived, string Road, string Device, string Module, IReadOnlyDictionary<string, string?> Properties,
     byte[] Body);
 
-/// <summary>The newest messages, bounded by number and bytes. Thread-safe.</summary>
+/// <summary>The newest messages for GET /messages, limited in number and bytes. Thread-safe.</summary>
 internal sealed class RecentMessages(TimeProvider time)
 {
     const int CountMax = 1000;

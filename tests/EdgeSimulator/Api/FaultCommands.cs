@@ -5,23 +5,24 @@ using EdgeSimulator.Faults;
 
 namespace EdgeSimulator.Api;
 
-/// <summary>What POST /faults does: sets the faults of <see cref="FaultTable"/>, or does one of the deeds. All of a request, or nothing.</summary>
-internal sealed class FaultCommands(FaultSwitches faults, IReadOnlyDictionary<string, Action> deeds, RunLog log)
+/// <summary>Serves /faults: sets the faults of <see cref="FaultTable"/> and runs one-time actions such as a kill. An
+/// invalid entry rejects the whole request.</summary>
+internal sealed class FaultCommands(FaultSwitches faults, IReadOnlyDictionary<string, Action> actions, RunLog log)
 {
     const string Reset = "reset";
 
     public void Apply(JsonObject request)
     {
         var changes = new List<Func<FaultSettings, FaultSettings>>();
-        var now = new List<Action>();
+        var runs = new List<Action>();
         foreach (var (name, node) in request)
         {
             var value = JsonSerializer.SerializeToElement(node);
-            if (name == Reset || deeds.ContainsKey(name))
+            if (name == Reset || actions.ContainsKey(name))
             {
                 if (value.ValueKind != JsonValueKind.True)
                 {
-                    throw Problem.BadRequest($"{name}: true is wanted, not {value.GetRawText()}");
+                    throw Problem.BadRequest($"{name}: the only allowed value is true, not {value.GetRawText()}");
                 }
 
                 if (name == Reset)
@@ -30,25 +31,25 @@ internal sealed class FaultCommands(FaultSwitches faults, IReadOnlyDictionary<st
                 }
                 else
                 {
-                    now.Add(deeds[name]);
+                    runs.Add(actions[name]);
                 }
 
                 continue;
             }
 
             var entry = FaultTable.Entries.FirstOrDefault(entry => entry.Name == name)
-                ?? throw Problem.BadRequest($"there is no fault '{name}'; GET /faults lists them");
+                ?? throw Problem.BadRequest($"unknown fault '{name}'; GET /faults lists all faults");
             if (entry.Set(new FaultSettings(), value) is null)
             {
-                throw Problem.BadRequest($"{name} {value.GetRawText()}: one of {entry.Allowed} is wanted");
+                throw Problem.BadRequest($"{name}: {value.GetRawText()} is not allowed; allowed: {entry.Allowed}");
             }
 
             changes.Add(settings => entry.Set(settings, value)!);
         }
 
-        log.Write($"faults on command: {request.ToJsonString()}");
+        log.Write($"faults set by POST /faults: {request.ToJsonString()}");
         faults.Update(settings => changes.Aggregate(settings, (current, change) => change(current)));
-        now.ForEach(deed => deed());
+        runs.ForEach(run => run());
     }
 
     public JsonObject Describe()
@@ -65,10 +66,10 @@ internal sealed class FaultCommands(FaultSwitches faults, IReadOnlyDictionary<st
             };
         }
 
-        document[Reset] = new JsonObject { ["allowed"] = "true", ["text"] = "all faults off" };
-        foreach (var name in deeds.Keys)
+        document[Reset] = new JsonObject { ["allowed"] = "true", ["text"] = "turns all faults off" };
+        foreach (var name in actions.Keys)
         {
-            document[name] = new JsonObject { ["allowed"] = "true", ["text"] = $"does it once: {name}" };
+            document[name] = new JsonObject { ["allowed"] = "true", ["text"] = $"runs once: {name}" };
         }
 
         return document;

@@ -4,7 +4,7 @@ using EdgeSimulator.Faults;
 
 namespace EdgeSimulator.Api;
 
-/// <summary>The faults by the names that POST /faults knows, each with its text and its range.</summary>
+/// <summary>The faults that POST /faults can set, each with its description and allowed values.</summary>
 internal static class FaultTable
 {
     public sealed record Entry(
@@ -12,55 +12,70 @@ internal static class FaultTable
 
     public static IReadOnlyList<Entry> Entries { get; } =
     [
-        Switch("blackout", "no connection is accepted, open ones are cut; the workload socket stays",
+        Switch("blackout", "connections are refused and open ones reset; the workload socket stays open",
             f => f.Blackout, (f, on) => f with { Blackout = on }),
-        Switch("mqttPortBlocked", "port 8883 accepts no connection, as behind a firewall; MQTT over WebSocket on 443 stays",
+        Switch("mqttPortBlocked", "port 8883 refuses connections, like a firewall; WebSocket on 443 still works",
             f => f.MqttPortBlocked, (f, on) => f with { MqttPortBlocked = on }),
-        Number("latencyMilliseconds", 0, 600_000, "added to everything that goes to the module",
+        Number("latencyMilliseconds", 0, 600_000, "delay of everything sent to the module",
             f => f.LatencyMilliseconds, (f, n) => f with { LatencyMilliseconds = n }),
-        Number("bandwidthBytesPerSecond", 0, int.MaxValue, "how fast the gateway reads from the module; 0 is no limit",
+        Number("bandwidthBytesPerSecond", 0, int.MaxValue, "how fast the gateway reads from the module; 0: no limit",
             f => f.BandwidthBytesPerSecond, (f, n) => f with { BandwidthBytesPerSecond = n }),
-        Switch("halfOpen", "MQTT connections are accepted and then stay silent, open ones too",
+        Switch("halfOpen", "MQTT connections, new and open, stay open without any data from edgeHub",
             f => f.HalfOpen, (f, on) => f with { HalfOpen = on }),
-        Number("connack", 0, 5, "the return code of CONNACK: 3 unavailable, 5 not authorised...; 0 is as it should be",
+        Number("connack", 0, 5, "return code of CONNACK: 3 unavailable, 5 not authorized...; 0: no fault",
             f => f.Connack, (f, n) => f with { Connack = n }),
-        Switch("noConnack", "CONNECT is read and never answered",
+        Switch("noConnack", "CONNECT is never answered",
             f => f.NoConnack, (f, on) => f with { NoConnack = on }),
-        Choice("certificate", "what the gateway shows to new connections",
+        Choice("certificate", "the server certificate that the gateway presents to new connections",
             f => f.Certificate, (f, choice) => f with { Certificate = choice }),
-        Number("losePubacks", 0, int.MaxValue, "so many messages are taken, and their PUBACK is lost",
+        Number("losePubacks", 0, int.MaxValue, "number of messages that are accepted without sending their PUBACK",
             f => f.LosePubacks, (f, n) => f with { LosePubacks = n }),
-        Number("dropAcknowledged", 0, int.MaxValue, "so many messages are acknowledged and dropped, as edgeHub does without a route",
+        Number("dropAcknowledged", 0, int.MaxValue,
+            "number of messages that edgeHub loses after their PUBACK; its metrics do not show the loss",
             f => f.DropAcknowledged, (f, n) => f with { DropAcknowledged = n }),
-        Switch("upstreamOffline", "edgeHub has lost the cloud: it acknowledges and keeps what comes, and serves its copy of the twin",
-            f => f.UpstreamOffline, (f, on) => f with { UpstreamOffline = on }),
-        Number("loseQueued", 0, int.MaxValue, "so many of the messages that wait in edgeHub are lost when the cloud is back",
+        Choice("cloud", "edgeHub's connection to the cloud; if not reachable, edgeHub acknowledges and stores messages "
+                + "and serves its copy of the twin. refusing: after discardAfterSeconds, it discards 100 every 10 s; "
+                + "stalled: nothing is acknowledged; swallowing: every 10 s one message arrives unacknowledged",
+            f => f.Cloud, (f, choice) => f with { Cloud = choice }),
+        Switch("upstreamOffline", "true: same as cloud unreachable; false: same as cloud reachable",
+            f => f.Cloud == Cloud.Unreachable, (f, on) => f with { Cloud = on ? Cloud.Unreachable : Cloud.Reachable }),
+        Number("discardAfterSeconds", 0, int.MaxValue, "with cloud refusing: time until edgeHub discards messages",
+            f => f.DiscardAfterSeconds, (f, n) => f with { DiscardAfterSeconds = n }),
+        Number("cloudLatencyMilliseconds", 0, 600_000, "round trip to the cloud for a group of up to ten messages",
+            f => f.CloudLatencyMilliseconds, (f, n) => f with { CloudLatencyMilliseconds = n }),
+        Switch("hubStopped", "edgeHub is stopped: no MQTT, no metrics; keeps its store, loses its counters",
+            f => f.HubStopped, (f, on) => f with { HubStopped = on }),
+        Number("loseQueued", 0, int.MaxValue, "number of queued messages lost once the cloud is reachable again",
             f => f.LoseQueued, (f, n) => f with { LoseQueued = n }),
-        Number("queueTimeToLiveSeconds", 0, int.MaxValue, "what has waited longer in edgeHub is dropped; 0 is as the routes say",
-            f => f.QueueTimeToLiveSeconds, (f, n) => f with { QueueTimeToLiveSeconds = n }),
-        Switch("storeFull", "edgeHub's store is full: no PUBACK, and the connection is closed",
+        Number("timeToLive", 0, int.MaxValue, "seconds until a queued message expires; 0: as the routes say",
+            f => (int)f.TimeToLive.TotalSeconds, (f, n) => f with { TimeToLive = TimeSpan.FromSeconds(n) }),
+        Output("noRoute", "this output has no route: its messages are acknowledged, counted and dropped",
+            f => f.NoRoute, (f, output) => f with { NoRoute = output }),
+        Switch("storeFull", "edgeHub's store is full: it closes the connection without a PUBACK",
             f => f.StoreFull, (f, on) => f with { StoreFull = on }),
-        Switch("overConnectionLimit", "connections are accepted and get acknowledgements only: no twin, no method, no input",
+        Switch("overConnectionLimit", "edgeHub sends only acknowledgements: no twin, methods or input messages",
             f => f.OverConnectionLimit, (f, on) => f with { OverConnectionLimit = on }),
-        Switch("emptyTwin", "the twin is answered with 200, empty and without a version, as by an edgeHub that never had it",
+        Switch("emptyTwin", "twin requests get 200 and an empty twin, as from an edgeHub that never had it",
             f => f.EmptyTwin, (f, on) => f with { EmptyTwin = on }),
-        Number("swapPubacks", 0, int.MaxValue, "so many pairs of PUBACKs go out in the wrong order (needs two messages in flight)",
+        Number("swapPubacks", 0, int.MaxValue,
+            "number of PUBACK pairs sent in reverse order (requires two messages in flight)",
             f => f.SwapPubacks, (f, n) => f with { SwapPubacks = n }),
-        Number("pubackDelayMilliseconds", 0, 600_000, "each message takes so long, one after the other: throttling",
+        Number("pubackDelayMilliseconds", 0, 600_000, "processing time of each message, one at a time: throttling",
             f => f.PubackDelayMilliseconds, (f, n) => f with { PubackDelayMilliseconds = n }),
-        Number("twinDelayMilliseconds", 0, 600_000, "each twin request takes so long, and what is behind it waits; 20000 is edgeHub offline",
+        Number("twinDelayMilliseconds", 0, 600_000,
+            "duration of a twin request, during which later packets wait; 20000 as without cloud",
             f => f.TwinDelayMilliseconds, (f, n) => f with { TwinDelayMilliseconds = n }),
-        Number("twinStatus", 0, 599, "the status of answers to twin requests: 429, 500...; 0 is as it should be",
+        Number("twinStatus", 0, 599, "status of responses to twin requests: 429, 500...; 0: no fault",
             f => f.TwinStatus, (f, n) => f with { TwinStatus = n }),
-        Number("tokenClockSkewSeconds", -1_000_000_000, 1_000_000_000, "how far the hub's clock is ahead when it checks tokens",
+        Number("tokenClockSkewSeconds", -1_000_000_000, 1_000_000_000, "lead of edgeHub's clock when it checks tokens",
             f => f.TokenClockSkewSeconds, (f, n) => f with { TokenClockSkewSeconds = n }),
-        Number("workloadStatus", 0, 599, "the status of the workload API's answers: 403, 404, 500...; 0 is as it should be",
+        Number("workloadStatus", 0, 599, "status of the workload API's responses: 403, 404, 500...; 0: no fault",
             f => f.WorkloadStatus, (f, n) => f with { WorkloadStatus = n }),
-        Switch("workloadCloses", "the workload API closes its socket without an answer",
+        Switch("workloadCloses", "the workload API closes connections without a response",
             f => f.WorkloadCloses, (f, on) => f with { WorkloadCloses = on }),
-        Number("httpStatus", 0, 599, "the status of the HTTP endpoint's answers: 413, 429, 503...; 0 is as it should be",
+        Number("httpStatus", 0, 599, "status of the HTTP endpoint's responses: 413, 429, 503...; 0: no fault",
             f => f.HttpStatus, (f, n) => f with { HttpStatus = n }),
-        Number("httpRetryAfterSeconds", 0, 86_400, "the Retry-After header that goes with httpStatus; 0 is none",
+        Number("httpRetryAfterSeconds", 0, 86_400, "Retry-After header sent with httpStatus; 0: no header",
             f => f.HttpRetryAfterSeconds, (f, n) => f with { HttpRetryAfterSeconds = n }),
     ];
 
@@ -76,14 +91,20 @@ internal static class FaultTable
                 ? with(f, number)
                 : null);
 
-    static Entry Choice(
-        string name, string text, Func<FaultSettings, CertificateFault> get,
-        Func<FaultSettings, CertificateFault, FaultSettings> with) => new(
-            name, string.Join(", ", Enum.GetValues<CertificateFault>().Select(Name)), text, f => JsonValue.Create(Name(get(f))),
+    static Entry Output(
+        string name, string text, Func<FaultSettings, string> get, Func<FaultSettings, string, FaultSettings> with) => new(
+            name, "an output name, * for all outputs, empty for none", text, f => JsonValue.Create(get(f)),
+            (f, value) => value.ValueKind == JsonValueKind.String ? with(f, value.GetString()!) : null);
+
+    static Entry Choice<T>(
+        string name, string text, Func<FaultSettings, T> get, Func<FaultSettings, T, FaultSettings> with)
+        where T : struct, Enum => new(
+            name, string.Join(", ", Enum.GetValues<T>().Select(Name)), text, f => JsonValue.Create(Name(get(f))),
             (f, value) => value.ValueKind == JsonValueKind.String && value.GetString() is { } wanted &&
-                Enum.GetValues<CertificateFault>().Where(fault => Name(fault) == wanted).ToList() is [var known]
+                Enum.GetValues<T>().Where(choice => Name(choice) == wanted).ToList() is [var known]
                     ? with(f, known)
                     : null);
 
-    static string Name(CertificateFault fault) => JsonNamingPolicy.CamelCase.ConvertName(fault.ToString());
+    static string Name<T>(T choice)
+        where T : struct, Enum => JsonNamingPolicy.CamelCase.ConvertName(choice.ToString());
 }

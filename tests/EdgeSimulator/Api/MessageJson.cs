@@ -5,7 +5,7 @@ using EdgeSimulator.Accounting;
 
 namespace EdgeSimulator.Api;
 
-/// <summary>A message as GET /messages shows it.</summary>
+/// <summary>The JSON of a message in GET /messages.</summary>
 internal static class MessageJson
 {
     public static JsonNode Of(TelemetryMessage message)
@@ -29,7 +29,7 @@ internal static class MessageJson
         };
     }
 
-    /// <summary>The body as JSON if it is JSON, else as text.</summary>
+    /// <summary>The body as JSON, or as text if it is not JSON.</summary>
     static JsonNode? Body(byte[] body)
     {
         try

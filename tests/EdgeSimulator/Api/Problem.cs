@@ -1,6 +1,6 @@
 namespace EdgeSimulator.Api;
 
-/// <summary>A request that cannot be served; the answer is a problem document (RFC 9457).</summary>
+/// <summary>A failed request to the REST API, which responds with a problem document (RFC 9457).</summary>
 internal sealed class Problem(int status, string title, string detail) : Exception(detail)
 {
     public int Status { get; } = status;

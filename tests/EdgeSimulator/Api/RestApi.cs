@@ -15,7 +15,8 @@ using Microsoft.Extensions.Logging;
 
 namespace EdgeSimulator.Api;
 
-/// <summary>The cloud side for people and scripts, in IoT Hub's shape, on a loopback port.</summary>
+/// <summary>IoT Hub's REST API for people and scripts, on a loopback port: twin, methods, messages, faults,
+/// report.</summary>
 internal sealed class RestApi : IAsyncDisposable
 {
     static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web)
@@ -25,14 +26,15 @@ internal sealed class RestApi : IAsyncDisposable
     };
 
     const string Overview = """
-        GET   /twins/{device}/modules/{module}          the twin
+        GET   /twins/{device}/modules/{module}          the module twin
         PATCH /twins/{device}/modules/{module}          {"properties":{"desired":{"batchSize":5}}}
         POST  /twins/{device}/modules/{module}/methods  {"methodName":"getStatus","payload":null,"responseTimeoutInSeconds":30}
-        POST  /api/v1/messages                          {"inputName":"in","data":"text"}: a message to an input
+        POST  /api/v1/messages                          {"inputName":"in","data":"text"}: sends a message to an input
         GET   /messages?after=NUMBER                    the newest messages, with properties and body
-        GET   /faults                                   what can be broken, and what is
-        POST  /faults                                   {"blackout":true} and so on; {"reset":true}, {"cut":true}, {"kill":true}
-        GET   /report                                   the account so far
+        GET   /faults                                   all faults and their current values
+        POST  /faults                                   {"blackout":true} and so on; {"reset":true}, {"cut":true}, {"kill":true},
+                                                        {"restartHub":true}, {"loseOne":true}
+        GET   /report                                   the report so far
 
         """;
 
@@ -61,7 +63,7 @@ internal sealed class RestApi : IAsyncDisposable
         builder.Services.AddRoutingCore();
         builder.WebHost.UseKestrelCore().ConfigureKestrel(options => options.Listen(IPAddress.Loopback, port));
         _app = builder.Build();
-        _app.Use(TurnProblemsIntoAnswersAsync);
+        _app.Use(WriteProblemsAsync);
         _app.UseRouting();
         _app.MapGet("/", context => WriteAsync(context, 200, "text/plain; charset=utf-8", Overview));
         _app.MapGet("/twins/{device}/modules/{module}", GetTwinAsync);
@@ -81,7 +83,7 @@ internal sealed class RestApi : IAsyncDisposable
 
     public ValueTask DisposeAsync() => _app.DisposeAsync();
 
-    static async Task TurnProblemsIntoAnswersAsync(HttpContext context, RequestDelegate next)
+    static async Task WriteProblemsAsync(HttpContext context, RequestDelegate next)
     {
         try
         {
@@ -112,7 +114,7 @@ internal sealed class RestApi : IAsyncDisposable
         var body = await ReadAsync(context).ConfigureAwait(false);
         if (body["properties"] is not JsonObject properties || properties["desired"] is not JsonObject desired)
         {
-            throw Problem.BadRequest("""the body is not {"properties":{"desired":{...}}}""");
+            throw Problem.BadRequest("""the body must be {"properties":{"desired":{...}}}""");
         }
 
         _twin.PatchDesired(desired);
@@ -126,20 +128,20 @@ internal sealed class RestApi : IAsyncDisposable
         await WriteAsync(context, 200, await _methods.InvokeAsync(body, context.RequestAborted).ConfigureAwait(false)).ConfigureAwait(false);
     }
 
-    /// <summary>As iotedgehubdev's end point for inputs, from a module called input.</summary>
+    /// <summary>Works like iotedgehubdev's endpoint for input messages. The sender is a module named input.</summary>
     async Task PostInputAsync(HttpContext context)
     {
         var body = await ReadAsync(context).ConfigureAwait(false);
         if (body["inputName"] is not JsonValue name || !name.TryGetValue<string>(out var input) || input.Length == 0 ||
             input.AsSpan().IndexOfAny('/', '+', '#') >= 0)
         {
-            throw Problem.BadRequest("inputName: a name without / + # is wanted");
+            throw Problem.BadRequest("inputName: expected a name without / + #");
         }
 
         var data = body["data"] is JsonValue value && value.TryGetValue<string>(out var text) ? text : body["data"]?.ToJsonString() ?? "";
         if (!_inputs.TryEnqueue(input, [], _identity.DeviceId, "input", Encoding.UTF8.GetBytes(data)))
         {
-            throw new Problem(503, "Service Unavailable", $"{InputEndpoint.WaitingMax} messages wait already; the module takes none");
+            throw new Problem(503, "Service Unavailable", $"{InputEndpoint.WaitingMax} messages are already queued");
         }
 
         await WriteAsync(context, 202, new JsonObject { ["inputName"] = input }).ConfigureAwait(false);
@@ -151,7 +153,7 @@ internal sealed class RestApi : IAsyncDisposable
         var after = 0L;
         if (text.Length > 0 && !long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out after))
         {
-            throw Problem.BadRequest($"after='{text}': the number of a message is wanted");
+            throw Problem.BadRequest($"after: '{text}' is not a message number");
         }
 
         var messages = new JsonArray([.. _recent.After(after).Select(MessageJson.Of)]);
@@ -177,7 +179,9 @@ internal sealed class RestApi : IAsyncDisposable
         var (device, module) = ((string?)context.Request.RouteValues["device"], (string?)context.Request.RouteValues["module"]);
         if (device != _identity.DeviceId || module != _identity.ModuleId)
         {
-            throw new Problem(404, "Not Found", $"there is no module '{module}' on device '{device}'; the only one is /twins/{_identity.DeviceId}/modules/{_identity.ModuleId}");
+            throw new Problem(
+                404, "Not Found",
+                $"no module '{module}' of '{device}'; use /twins/{_identity.DeviceId}/modules/{_identity.ModuleId}");
         }
     }
 
@@ -186,7 +190,7 @@ internal sealed class RestApi : IAsyncDisposable
         try
         {
             return await JsonNode.ParseAsync(context.Request.Body, cancellationToken: context.RequestAborted).ConfigureAwait(false)
-                as JsonObject ?? throw Problem.BadRequest("the body is no JSON object");
+                as JsonObject ?? throw Problem.BadRequest("the body is not a JSON object");
         }
         catch (JsonException exception)
         {

@@ -3,14 +3,14 @@ using EdgeSimulator.Accounting;
 
 namespace EdgeSimulator.Display;
 
-/// <summary>What a display shows at one moment.</summary>
+/// <summary>A snapshot of the figures that a display shows.</summary>
 internal sealed record Figures
 {
     public required bool Connected { get; init; }
 
     public required bool Blackout { get; init; }
 
-    /// <summary>Until the blackout ends, if that is known.</summary>
+    /// <summary>Time until the blackout ends. Null for a blackout without a scheduled end.</summary>
     public TimeSpan? BlackoutLeft { get; init; }
 
     public required long Unique { get; init; }
@@ -37,6 +37,7 @@ internal sealed record Figures
         var last = Last is null ? "" : string.Create(CultureInfo.InvariantCulture, $", last batch {Last.FirstId}-{Last.LastId}{Last.DelayText}");
         return string.Create(
             CultureInfo.InvariantCulture,
-            $"{Connection}: {Unique} readings ({rate:0.0}/s), {Received - Unique} twice, {Messages} messages, {Bytes / 1024} KiB{last}");
+            $"{Connection}: {Unique} readings ({rate:0.0}/s), {Received - Unique} duplicates, "
+            + $"{Messages} messages, {Bytes / 1024} KiB{last}");
     }
 }

@@ -2,7 +2,7 @@ using System.Globalization;
 
 namespace EdgeSimulator.Display;
 
-/// <summary>Single lines, for a file or a pipe: every event as it comes, and the figures every five seconds.</summary>
+/// <summary>Writes plain lines to a file or a pipe: each event at once, the figures every five seconds.</summary>
 internal sealed class PlainDisplay : IAsyncDisposable
 {
     static readonly TimeSpan Interval = TimeSpan.FromSeconds(5);

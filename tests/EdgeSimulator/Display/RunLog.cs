@@ -1,14 +1,15 @@
 namespace EdgeSimulator.Display;
 
-/// <summary>What happens, as lines for whoever looks. Thread-safe; the listener must be quick.</summary>
+/// <summary>Passes events and the module's output to the display. Thread-safe. Handlers run on the writer's thread and
+/// must not block.</summary>
 internal sealed class RunLog(TimeProvider time)
 {
     readonly long _start = time.GetTimestamp();
 
-    /// <summary>Something that the simulator did or saw.</summary>
+    /// <summary>An event of the simulator, with the time since the start of the run.</summary>
     public event Action<TimeSpan, string>? Written;
 
-    /// <summary>A line that the module wrote.</summary>
+    /// <summary>A line of the module's output.</summary>
     public event Action<string>? ModuleWrote;
 
     public TimeSpan Elapsed => time.GetElapsedTime(_start);

@@ -3,7 +3,8 @@ using Spectre.Console;
 
 namespace EdgeSimulator.Display;
 
-/// <summary>One screen for a terminal: connection, figures, rates, the last events and the last lines of the module.</summary>
+/// <summary>Live display for a terminal: connection, figures, rates, latest events and latest lines of the
+/// module.</summary>
 internal sealed class TerminalDisplay : IAsyncDisposable
 {
     const int EventsMax = 10;
@@ -86,9 +87,14 @@ internal sealed class TerminalDisplay : IAsyncDisposable
         var table = new Table().Border(TableBorder.Rounded).HideHeaders().AddColumn("name").AddColumn("value");
         table.AddRow("connection", Connection(now));
         table.AddRow("elapsed", Text($"{_log.Elapsed.TotalSeconds:0} s"));
-        table.AddRow("readings", Text($"{now.Unique} arrived, {(now.Unique - first.Unique) / seconds:0.0} a second, {now.Received - now.Unique} twice"));
-        table.AddRow("messages", Text($"{now.Messages}, {(now.Messages - first.Messages) / seconds:0.0} a second, {now.Bytes / 1024} KiB"));
-        table.AddRow("last batch", now.Last is { } last ? Text($"ids {last.FirstId} to {last.LastId}, {last.Bytes} bytes{last.DelayText}") : "none yet");
+        var readings = (now.Unique - first.Unique) / seconds;
+        var messages = (now.Messages - first.Messages) / seconds;
+        table.AddRow(
+            "readings", Text($"{now.Unique} arrived, {readings:0.0}/s, {now.Received - now.Unique} duplicates"));
+        table.AddRow("messages", Text($"{now.Messages}, {messages:0.0}/s, {now.Bytes / 1024} KiB"));
+        table.AddRow("last batch", now.Last is { } last
+            ? Text($"ids {last.FirstId} to {last.LastId}, {last.Bytes} bytes{last.DelayText}")
+            : "none");
         table.AddRow("twin", Text($"desired version {now.TwinVersion}"));
         table.AddRow("restarts", Text($"{now.Restarts}"));
         return table;

@@ -4,8 +4,8 @@ using System.Net.Sockets;
 namespace EdgeSimulator.Faults;
 
 /// <summary>
-/// A TCP listener that can stop and start listening on its end point, and cut what it accepted with a reset. Thread-safe.
-/// Neither MQTTnet's nor Kestrel's own listener can do that while the server runs.
+/// A TCP listener that can stop and resume listening on its endpoint and reset accepted connections, which the
+/// listeners of MQTTnet and Kestrel cannot do while the server runs. Thread-safe.
 /// </summary>
 internal sealed class CuttableListener(IPEndPoint endPoint, Action<Socket> accepted) : IDisposable
 {
@@ -13,10 +13,10 @@ internal sealed class CuttableListener(IPEndPoint endPoint, Action<Socket> accep
     readonly Dictionary<EndPoint, Socket> _connections = [];
     Socket? _listener;
 
-    /// <summary>Where it listens; a port of 0 becomes the one that was free when it opened first.</summary>
+    /// <summary>The endpoint. Port 0 is replaced by the assigned port when the listener first opens.</summary>
     public IPEndPoint EndPoint { get; private set; } = endPoint;
 
-    /// <summary>Accepts connections (again).</summary>
+    /// <summary>Starts to accept connections, if it does not already.</summary>
     public void Open()
     {
         lock (_lock)
@@ -32,7 +32,7 @@ internal sealed class CuttableListener(IPEndPoint endPoint, Action<Socket> accep
         }
     }
 
-    /// <summary>Refuses connections and cuts the open ones.</summary>
+    /// <summary>Refuses connections and resets the open ones.</summary>
     public void Close()
     {
         lock (_lock)
@@ -44,7 +44,7 @@ internal sealed class CuttableListener(IPEndPoint endPoint, Action<Socket> accep
         CutAll();
     }
 
-    /// <summary>Ends every connection with a reset: no farewell of MQTT, HTTP or TLS.</summary>
+    /// <summary>Resets all connections, without a closing message of MQTT, HTTP or TLS.</summary>
     public void CutAll()
     {
         lock (_lock)
@@ -58,7 +58,7 @@ internal sealed class CuttableListener(IPEndPoint endPoint, Action<Socket> accep
         }
     }
 
-    /// <summary>Ends one connection with a reset.</summary>
+    /// <summary>Resets one connection.</summary>
     public void Cut(EndPoint remote)
     {
         lock (_lock)
@@ -70,7 +70,7 @@ internal sealed class CuttableListener(IPEndPoint endPoint, Action<Socket> accep
         }
     }
 
-    /// <summary>Whether the connection from there is open, as far as this side knows.</summary>
+    /// <summary>Whether the connection from this endpoint is open as far as the server knows.</summary>
     public bool IsOpen(EndPoint remote)
     {
         lock (_lock)
@@ -79,7 +79,7 @@ internal sealed class CuttableListener(IPEndPoint endPoint, Action<Socket> accep
         }
     }
 
-    /// <summary>The connection has ended by itself.</summary>
+    /// <summary>Called when a connection has ended without being reset here.</summary>
     public void Forget(EndPoint remote, Socket socket)
     {
         lock (_lock)
@@ -128,7 +128,7 @@ internal sealed class CuttableListener(IPEndPoint endPoint, Action<Socket> accep
         {
             try
             {
-                // Accepted while a blackout began: it counts as cut.
+                // A connection accepted while the listener was being closed is reset.
                 if (listener == _listener)
                 {
                     socket.NoDelay = true;
@@ -138,7 +138,7 @@ internal sealed class CuttableListener(IPEndPoint endPoint, Action<Socket> accep
             }
             catch (SocketException)
             {
-                // It ended before it was looked at.
+                // The connection has already ended.
             }
 
             Reset(socket);
@@ -154,7 +154,7 @@ internal sealed class CuttableListener(IPEndPoint endPoint, Action<Socket> accep
         }
         catch (Exception exception) when (exception is SocketException or ObjectDisposedException)
         {
-            // The other side was quicker.
+            // The connection has already been closed by the peer or by its reader.
         }
 
         socket.Dispose();

@@ -3,7 +3,7 @@ using System.Threading.Channels;
 namespace EdgeSimulator.Faults;
 
 /// <summary>
-/// The wire below TLS, with its faults: latency on what is written, bandwidth on what is read, and silence for ever once the
+/// The TCP stream below TLS with faults: delays writes, limits the rate of reads, and stays silent for good once the
 /// connection was half-open. One reader and one writer at a time, as SslStream uses it.
 /// </summary>
 internal sealed class FaultStream(Stream inner, FaultSwitches faults, TimeProvider time) : Stream
@@ -31,7 +31,7 @@ internal sealed class FaultStream(Stream inner, FaultSwitches faults, TimeProvid
     {
         var bandwidth = faults.Current.BandwidthBytesPerSecond;
 
-        // A slow link hands over no more than a tenth of a second's worth at once.
+        // Limited to the bytes of a tenth of a second, for a steady rate.
         var slice = bandwidth > 0 ? buffer[..Math.Min(buffer.Length, Math.Max(1, bandwidth / 10))] : buffer;
         var read = await inner.ReadAsync(slice, cancellationToken).ConfigureAwait(false);
         if (IsSilent)
@@ -61,7 +61,7 @@ internal sealed class FaultStream(Stream inner, FaultSwitches faults, TimeProvid
             return;
         }
 
-        // Once delayed, always through the pump: the order of bytes must hold when the latency goes back to 0.
+        // After the first delay all writes use the pump, so that bytes stay in order when the latency returns to 0.
         _pump ??= PumpAsync();
         var due = time.GetTimestamp() + (latency * time.TimestampFrequency / 1000);
         await _delayed.Writer.WriteAsync((due, buffer.ToArray()), cancellationToken).ConfigureAwait(false);
@@ -110,7 +110,7 @@ internal sealed class FaultStream(Stream inner, FaultSwitches faults, TimeProvid
         }
         catch (Exception exception) when (exception is OperationCanceledException or IOException or ObjectDisposedException)
         {
-            // The connection is gone; the reader sees it too.
+            // The connection has ended; the reader handles that.
         }
     }
 }

@@ -1,12 +1,13 @@
 namespace EdgeSimulator.Faults;
 
-/// <summary>The faults in force. Thread-safe: read at every step by the servers, written by the schedule and the REST API.</summary>
+/// <summary>Holds the faults in force. Read by all servers, set by the schedule and the REST API.
+/// Thread-safe.</summary>
 internal sealed class FaultSwitches
 {
     readonly Lock _lock = new();
     volatile FaultSettings _current = new();
 
-    /// <summary>Called after a change, with what was and what is, in order.</summary>
+    /// <summary>Raised after each change, in order and under the lock, with the settings before and after.</summary>
     public event Action<FaultSettings, FaultSettings>? Changed;
 
     public FaultSettings Current => _current;
@@ -24,7 +25,7 @@ internal sealed class FaultSwitches
         }
     }
 
-    /// <summary>Takes one from a counted fault, if there is one left.</summary>
+    /// <summary>Decrements the counter of a fault. Returns false if it is 0.</summary>
     bool TryTake(Func<FaultSettings, int> counter, Func<FaultSettings, int, FaultSettings> with)
     {
         if (counter(_current) <= 0)

@@ -8,7 +8,8 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace EdgeSimulator.Http;
 
-/// <summary>Kestrel's transport for one end point whose connections can be refused and cut while the server runs.</summary>
+/// <summary>A Kestrel transport for one endpoint whose connections can be refused and reset while the server
+/// runs.</summary>
 internal sealed class CuttableTransport : IConnectionListenerFactory, IConnectionListener
 {
     readonly Channel<Socket> _accepted = Channel.CreateUnbounded<Socket>();

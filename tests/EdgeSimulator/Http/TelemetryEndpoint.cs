@@ -12,7 +12,8 @@ using Microsoft.Extensions.Logging;
 
 namespace EdgeSimulator.Http;
 
-/// <summary>The HTTP receiver: takes batches by POST and answers 200 once they are counted. A blackout cuts it like the hub.</summary>
+/// <summary>The HTTP receiver: accepts batches by POST and responds with 200 once they are counted. Affected by
+/// blackouts like edgeHub.</summary>
 internal sealed class TelemetryEndpoint : IAsyncDisposable
 {
     public const string Path = "/telemetry";
@@ -50,7 +51,7 @@ internal sealed class TelemetryEndpoint : IAsyncDisposable
 
     public Task StartAsync(CancellationToken cancellationToken) => _app.StartAsync(cancellationToken);
 
-    /// <summary>Ends every connection abruptly; requests in flight may come again because of it.</summary>
+    /// <summary>Resets all connections. The cause explains duplicates of requests in flight.</summary>
     public void Cut(string cause)
     {
         _lastCause = cause;
@@ -79,13 +80,13 @@ internal sealed class TelemetryEndpoint : IAsyncDisposable
         var request = context.Request;
         if (request.Path != Path)
         {
-            await RefuseAsync(context, 404, $"no such path: {request.Path}; batches go to {Path}").ConfigureAwait(false);
+            await RefuseAsync(context, 404, $"unknown path {request.Path}; use {Path}").ConfigureAwait(false);
             return;
         }
 
         if (request.Method != HttpMethods.Post)
         {
-            await RefuseAsync(context, 405, $"{request.Method} is not allowed; batches come by POST").ConfigureAwait(false);
+            await RefuseAsync(context, 405, $"{request.Method} is not allowed; use POST").ConfigureAwait(false);
             return;
         }
 
@@ -96,7 +97,7 @@ internal sealed class TelemetryEndpoint : IAsyncDisposable
                 context.Response.Headers.RetryAfter = fault.HttpRetryAfterSeconds.ToString(System.Globalization.CultureInfo.InvariantCulture);
             }
 
-            await RefuseAsync(context, fault.HttpStatus, "refused on command").ConfigureAwait(false);
+            await RefuseAsync(context, fault.HttpStatus, "refused by the fault httpStatus").ConfigureAwait(false);
             return;
         }
 
@@ -124,7 +125,7 @@ internal sealed class TelemetryEndpoint : IAsyncDisposable
                 .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
 
-        // The answer to a request that was read just before the cut goes nowhere.
+        // The response to a request read just before a reset does not arrive.
         if (!_transport.Listener.IsOpen(remote))
         {
             _ledger.Explain(_lastCause, receipt);
@@ -139,13 +140,13 @@ internal sealed class TelemetryEndpoint : IAsyncDisposable
         }
     }
 
-    /// <summary>The body, unpacked; null if it was refused or did not come whole.</summary>
+    /// <summary>The decompressed body. Null if the request was refused or ended early.</summary>
     static async Task<byte[]?> ReadAsync(HttpContext context)
     {
         var encoding = context.Request.Headers.ContentEncoding.ToString();
         if (encoding is not ("" or "identity" or "gzip"))
         {
-            await RefuseAsync(context, 415, $"Content-Encoding '{encoding}': gzip is understood, or none").ConfigureAwait(false);
+            await RefuseAsync(context, 415, $"Content-Encoding '{encoding}': expected gzip").ConfigureAwait(false);
             return null;
         }
 

@@ -4,13 +4,14 @@ using MQTTnet.Protocol;
 
 namespace EdgeSimulator.Hub;
 
-/// <summary>Decides about a CONNECT, with edgeHub's return codes: 1 protocol level, 3 what cannot be parsed, 5 what is not authorised.</summary>
+/// <summary>Accepts or refuses a CONNECT with edgeHub's return codes: 1 protocol level, 3 cannot be parsed, 5 not
+/// authorized.</summary>
 internal sealed class ConnectionGate(ModuleIdentity identity, FaultSwitches faults, TimeProvider time)
 {
-    /// <param name="Code">What CONNACK says.</param>
-    /// <param name="Reason">Why it is refused.</param>
-    /// <param name="TokenExpiry">When the token ends.</param>
-    /// <param name="ModelId">The Plug and Play model that the module announces; empty without one.</param>
+    /// <param name="Code">The return code of CONNACK.</param>
+    /// <param name="Reason">Why the connection is refused; empty if it is accepted.</param>
+    /// <param name="TokenExpiry">When the token expires.</param>
+    /// <param name="ModelId">The module's Plug and Play model id; empty if none.</param>
     public record struct Decision(MqttConnectReasonCode Code, string Reason, DateTimeOffset TokenExpiry, string ModelId);
 
     public Decision Decide(MqttProtocolVersion version, string? clientId, string? userName, string? password)
@@ -18,12 +19,12 @@ internal sealed class ConnectionGate(ModuleIdentity identity, FaultSwitches faul
         var fault = faults.Current;
         if (fault.Connack != 0)
         {
-            return Refuse(Code(fault.Connack), "refused on command");
+            return Refuse(Code(fault.Connack), "fault connack is set");
         }
 
         if (version != MqttProtocolVersion.V311)
         {
-            return Refuse(MqttConnectReasonCode.UnsupportedProtocolVersion, $"protocol {version}; edgeHub speaks MQTT 3.1.1 only");
+            return Refuse(MqttConnectReasonCode.UnsupportedProtocolVersion, $"protocol {version}, not MQTT 3.1.1");
         }
 
         if (string.IsNullOrEmpty(clientId))
@@ -39,12 +40,14 @@ internal sealed class ConnectionGate(ModuleIdentity identity, FaultSwitches faul
         var claimed = parsed.ModuleId is null ? parsed.DeviceId : $"{parsed.DeviceId}/{parsed.ModuleId}";
         if (claimed != clientId)
         {
-            return Refuse(MqttConnectReasonCode.NotAuthorized, $"the client id '{clientId}' is not '{claimed}' of the user name");
+            return Refuse(
+                MqttConnectReasonCode.NotAuthorized, $"client id '{clientId}', but the user name says '{claimed}'");
         }
 
         if (clientId != identity.ClientId)
         {
-            return Refuse(MqttConnectReasonCode.NotAuthorized, $"'{clientId}' is unknown; the only module here is '{identity.ClientId}'");
+            return Refuse(
+                MqttConnectReasonCode.NotAuthorized, $"unknown client id '{clientId}'; expected '{identity.ClientId}'");
         }
 
         var now = time.GetUtcNow().AddSeconds(fault.TokenClockSkewSeconds);

@@ -11,11 +11,14 @@ using MQTTnet.Server;
 namespace EdgeSimulator.Hub;
 
 /// <summary>
-/// edgeHub's MQTT side for one module. MQTTnet keeps the connections; what a message means is decided here, before its PUBACK goes
-/// out. Nothing is ever routed from client to client.
+/// edgeHub's MQTT endpoint for one module. MQTTnet manages connections and packets; each message is processed here
+/// before its PUBACK is sent. MQTTnet's own routing between clients is not used. Handlers run on MQTTnet's threads.
 /// </summary>
 internal sealed class EdgeHubServer : IDisposable
 {
+    /// <summary>Duration of a restart; 2 to 5 s in the real edgeHub.</summary>
+    public static readonly TimeSpan RestartTime = TimeSpan.FromSeconds(3);
+
     readonly ModuleIdentity _identity;
     readonly FaultSwitches _faults;
     readonly TimeProvider _time;
@@ -27,6 +30,7 @@ internal sealed class EdgeHubServer : IDisposable
     readonly PublishIntake _intake;
     readonly TokenWatch _tokens;
     readonly MqttServer _server;
+    readonly ITimer _start;
     readonly CancellationTokenSource _stop = new();
     readonly Lock _lock = new();
     readonly Subscriptions _subscriptions = new();
@@ -53,7 +57,8 @@ internal sealed class EdgeHubServer : IDisposable
             new TelemetryIntake(upstream, Inputs, faults, metrics, time, log), new TwinEndpoint(twin, faults, time, log, metrics, TrySend),
             Methods, Drop, log);
 
-        // Sessions persist, so that subscriptions do, as with edgeHub; what MQTTnet would deliver again is held back in OnOutbound.
+        // Sessions persist to keep subscriptions, as in edgeHub. OnOutboundAsync suppresses MQTTnet's redelivery of old
+        // messages.
         var options = new MqttServerOptionsBuilder().WithoutDefaultEndpoint().WithPersistentSessions(true).Build();
         _server = new MqttServerFactory().CreateMqttServer(options, [listener]);
         _server.ValidatingConnectionAsync += OnConnectAsync;
@@ -65,9 +70,11 @@ internal sealed class EdgeHubServer : IDisposable
         _server.InterceptingOutboundPacketAsync += OnOutboundAsync;
         _server.InterceptingInboundPacketAsync += OnInboundAsync;
         faults.Changed += OnFaultsChanged;
+        _start = time.CreateTimer(
+            _ => faults.Update(f => f with { HubStopped = false }), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     }
 
-    /// <summary>The module has connected.</summary>
+    /// <summary>Raised when the module has connected.</summary>
     public event Action? Connected;
 
     public ModuleIdentity Identity => _identity;
@@ -78,12 +85,16 @@ internal sealed class EdgeHubServer : IDisposable
 
     public InputEndpoint Inputs { get; }
 
-    /// <summary>The module has been connected at least once.</summary>
+    /// <summary>Whether the module has connected at least once.</summary>
     public bool HasBeenConnected { get; private set; }
+
+    /// <summary>Whether the module has disconnected without a cause in the simulator, so that it may not
+    /// reconnect.</summary>
+    public bool HasLeft { get; private set; }
 
     public bool IsConnected => Current is not null;
 
-    /// <summary>Connected, and direct methods reach it.</summary>
+    /// <summary>Whether the module is connected and subscribed to direct methods.</summary>
     public bool IsReachable => IsConnected && _subscriptions.QualityOf(MethodEndpoint.Filter) is not null;
 
     public async Task StartAsync()
@@ -100,7 +111,7 @@ internal sealed class EdgeHubServer : IDisposable
         await _server.StopAsync().ConfigureAwait(false);
     }
 
-    /// <summary>Ends the connection abruptly; messages in flight may come again because of it.</summary>
+    /// <summary>Resets the connection. The cause explains duplicates of messages in flight.</summary>
     public void Cut(string cause)
     {
         ExpectEnd(cause);
@@ -108,7 +119,14 @@ internal sealed class EdgeHubServer : IDisposable
         Ledger.Interrupted(cause);
     }
 
-    /// <summary>The connection is about to end for a reason that the simulator knows.</summary>
+    /// <summary>Stops edgeHub and restarts it after <see cref="RestartTime"/>.</summary>
+    public void Restart()
+    {
+        _faults.Update(f => f with { HubStopped = true });
+        _start.Change(RestartTime, Timeout.InfiniteTimeSpan);
+    }
+
+    /// <summary>Records why the simulator is about to end the connection.</summary>
     public void ExpectEnd(string cause)
     {
         lock (_lock)
@@ -122,6 +140,7 @@ internal sealed class EdgeHubServer : IDisposable
 
     public void Dispose()
     {
+        _start.Dispose();
         _stop.Cancel();
         _server.Dispose();
         _listener.Dispose();
@@ -139,14 +158,15 @@ internal sealed class EdgeHubServer : IDisposable
         }
     }
 
-    /// <summary>Ends one connection, as edgeHub does: without a word.</summary>
+    /// <summary>Closes one connection as edgeHub does, without a DISCONNECT.</summary>
     void Drop(ModuleConnection connection) => _listener.Cut(connection.Remote);
 
     void OnFaultsChanged(FaultSettings before, FaultSettings after)
     {
-        if ((before.Blackout, before.MqttPortBlocked) != (after.Blackout, after.MqttPortBlocked))
+        if ((before.Blackout, before.HubStopped, before.MqttPortBlocked) != (after.Blackout, after.HubStopped, after.MqttPortBlocked))
         {
             var cause = after.Blackout && !before.Blackout ? Causes.Blackout
+                : after.HubStopped && !before.HubStopped ? Causes.HubRestarted
                 : after.MqttPortBlocked && !before.MqttPortBlocked ? Causes.MqttPortBlocked
                 : null;
             if (cause is not null)
@@ -163,7 +183,7 @@ internal sealed class EdgeHubServer : IDisposable
 
         if (before.HalfOpen && !after.HalfOpen)
         {
-            // A connection that was silent stays so for ever; the module is told now rather than by its own time-out.
+            // Silent connections stay silent, so they are reset here instead of waiting for the module's timeout.
             Cut(Causes.HalfOpen);
         }
     }
@@ -191,7 +211,7 @@ internal sealed class EdgeHubServer : IDisposable
         {
             if (_current is { } older)
             {
-                // MQTTnet tells of the end of the older one when it is no longer the current one.
+                // OnDisconnectedAsync ignores the older connection, since it is no longer the current one by then.
                 Ledger.Interrupted(older.EndCause ?? Causes.TakenOver);
                 _log.Write($"connection ended: {older.EndCause ?? Causes.TakenOver}");
             }
@@ -205,7 +225,7 @@ internal sealed class EdgeHubServer : IDisposable
         }
     }
 
-    /// <summary>Waits until the fault is over, and then ends the connection: a CONNECT that was not answered in time never is.</summary>
+    /// <summary>Leaves a CONNECT unanswered, and closes the connection when the fault ends.</summary>
     async Task NeverAnswerAsync(ValidatingConnectionEventArgs e)
     {
         e.ReasonCode = MqttConnectReasonCode.ServerUnavailable;
@@ -223,7 +243,7 @@ internal sealed class EdgeHubServer : IDisposable
         lock (_lock)
         {
             _session = session;
-            HasBeenConnected = true;
+            (HasBeenConnected, HasLeft) = (true, false);
         }
 
         _metrics.Connected();
@@ -243,6 +263,7 @@ internal sealed class EdgeHubServer : IDisposable
 
             cause = _current.EndCause;
             _current = null;
+            HasLeft = cause is null;
         }
 
         if (e.DisconnectType == MqttClientDisconnectType.Clean)
@@ -258,7 +279,7 @@ internal sealed class EdgeHubServer : IDisposable
 
     Task OnSubscribeAsync(InterceptingSubscriptionEventArgs e)
     {
-        // edgeHub grants QoS 1 at most, and grants it for anything.
+        // edgeHub accepts every topic filter and grants at most QoS 1.
         if (e.TopicFilter.QualityOfServiceLevel > MqttQualityOfServiceLevel.AtLeastOnce)
         {
             e.TopicFilter.QualityOfServiceLevel = MqttQualityOfServiceLevel.AtLeastOnce;

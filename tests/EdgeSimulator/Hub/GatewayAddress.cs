@@ -4,14 +4,15 @@ using System.Net.Sockets;
 namespace EdgeSimulator.Hub;
 
 /// <summary>
-/// A loopback address whose port 8883 is this simulator's. edgeHub's port cannot be told to a module, so simulators that run side
-/// by side differ by address. A socket name holds the address also while a blackout has closed the listener.
+/// Reserves an address whose port 8883 belongs to this simulator. A module cannot be configured with another port, so
+/// simulators that run in parallel need different addresses. A bound socket name keeps the reservation while a blackout
+/// closes the listener.
 /// </summary>
 internal sealed class GatewayAddress : IDisposable
 {
     public const int Port = 8883;
 
-    /// <summary>MQTT over a WebSocket; a port that as a rule only root may open.</summary>
+    /// <summary>MQTT over WebSocket. Opening this port usually requires root.</summary>
     public const int WebSocketPort = 443;
 
     readonly Socket _lock;
@@ -24,17 +25,17 @@ internal sealed class GatewayAddress : IDisposable
 
     public IPAddress Address { get; }
 
-    /// <summary>What the module dials: <c>localhost</c>, or the address.</summary>
+    /// <summary>The host name that the module connects to: <c>localhost</c> or the address.</summary>
     public string HostName => Address.Equals(IPAddress.Loopback) ? "localhost" : Address.ToString();
 
-    /// <summary>Takes the wanted address, or the first free one of 127.0.0.1 to 127.0.0.254.</summary>
-    /// <exception cref="InvalidOperationException">None is free; the message says what to do.</exception>
+    /// <summary>Reserves the given address, or the first free one of 127.0.0.1 to 127.0.0.254.</summary>
+    /// <exception cref="InvalidOperationException">No address is free; the message says what to do.</exception>
     public static GatewayAddress Reserve(IPAddress? wanted)
     {
         if (wanted is not null)
         {
             return TryReserve(wanted) ?? throw new InvalidOperationException(
-                $"--address {wanted}: port {Port} is taken there; leave the option out and a free loopback address is chosen");
+                $"--address {wanted}: port {Port} is in use; omit the option to use a free loopback address");
         }
 
         for (var last = 1; last <= 254; last++)
@@ -45,14 +46,15 @@ internal sealed class GatewayAddress : IDisposable
             }
         }
 
-        throw new InvalidOperationException($"port {Port} is taken on all of 127.0.0.1 to 127.0.0.254; end some of what listens there");
+        throw new InvalidOperationException(
+            $"port {Port} is in use on all addresses from 127.0.0.1 to 127.0.0.254; stop a process that listens on it");
     }
 
     public void Dispose() => _lock.Dispose();
 
     static GatewayAddress? TryReserve(IPAddress address)
     {
-        // An abstract socket name can be bound once, and is free again when the process ends, however it does.
+        // An abstract socket name can be bound only once, and is released whenever the process ends.
         var held = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         try
         {

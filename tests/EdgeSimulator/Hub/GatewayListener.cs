@@ -15,8 +15,8 @@ using MQTTnet.Server;
 
 namespace EdgeSimulator.Hub;
 
-/// <summary>Accepts connections for the MQTT server, with the faults of TCP and TLS: MQTT on 8883, and MQTT over a WebSocket on 443
-/// where this process may open that port.</summary>
+/// <summary>Accepts connections for the MQTT server and applies the faults of TCP and TLS. Serves MQTT on port 8883,
+/// and MQTT over WebSocket on port 443 if the process may open it.</summary>
 internal sealed class GatewayListener : IMqttServerAdapter
 {
     static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(30);
@@ -53,10 +53,10 @@ internal sealed class GatewayListener : IMqttServerAdapter
         return Task.CompletedTask;
     }
 
-    /// <summary>Opens and closes the ports as the faults have it.</summary>
+    /// <summary>Opens and closes the ports according to the faults.</summary>
     public void Apply(FaultSettings faults)
     {
-        if (faults.Blackout || faults.MqttPortBlocked)
+        if (faults.Blackout || faults.HubStopped || faults.MqttPortBlocked)
         {
             _mqtt.Close();
         }
@@ -65,7 +65,7 @@ internal sealed class GatewayListener : IMqttServerAdapter
             _mqtt.Open();
         }
 
-        if (faults.Blackout)
+        if (faults.Blackout || faults.HubStopped)
         {
             _webSocket.Close();
         }
@@ -81,7 +81,7 @@ internal sealed class GatewayListener : IMqttServerAdapter
         _webSocket.CutAll();
     }
 
-    /// <summary>Ends one connection, as edgeHub does: it never sends a DISCONNECT.</summary>
+    /// <summary>Resets one connection. Like edgeHub, it never sends a DISCONNECT.</summary>
     public void Cut(EndPoint remote)
     {
         _mqtt.Cut(remote);
@@ -116,9 +116,9 @@ internal sealed class GatewayListener : IMqttServerAdapter
         }
         catch (SocketException exception)
         {
-            // Most modules never use it: what else there is works.
+            // Most modules do not use WebSockets, so the run continues without.
             _webSocketIsServed = false;
-            _log.Write($"no MQTT over WebSocket: port {GatewayAddress.WebSocketPort} cannot be opened ({exception.Message})");
+            _log.Write($"no MQTT over WebSocket: port {GatewayAddress.WebSocketPort}: {exception.Message}");
         }
     }
 
@@ -136,7 +136,7 @@ internal sealed class GatewayListener : IMqttServerAdapter
                 : (tls, "");
             if (content is null)
             {
-                _log.Write($"a WebSocket is refused: {refusal}");
+                _log.Write($"WebSocket refused: {refusal}");
                 return;
             }
 
@@ -147,12 +147,12 @@ internal sealed class GatewayListener : IMqttServerAdapter
         }
         catch (AuthenticationException exception)
         {
-            _log.Write($"a connection ended in the TLS handshake: {exception.Message}");
+            _log.Write($"TLS handshake failed: {exception.Message}");
         }
         catch (Exception exception) when (exception is IOException or SocketException or ObjectDisposedException or OperationCanceledException
             or WebSocketException)
         {
-            // The connection is gone, by us or by the module; whoever cut it says so.
+            // The connection has ended; the code that closed it has logged the reason.
         }
         finally
         {

@@ -2,7 +2,7 @@ using System.Globalization;
 
 namespace EdgeSimulator.Hub;
 
-/// <summary>What a topic asks of edgeHub.</summary>
+/// <summary>A parsed topic of a PUBLISH to edgeHub.</summary>
 internal abstract record HubTopic
 {
     const string TwinGetPrefix = "$iothub/twin/GET/";
@@ -38,7 +38,8 @@ internal abstract record HubTopic
         {
             var parts = topic[MethodResponsePrefix.Length..].Split('/', 2);
 
-            // edgeHub makes 400000 of a status that is no number (DeviceMessageHandler.ProcessMethodResponseAsync).
+            // edgeHub replaces a status that is not a number with 400000
+            // (DeviceMessageHandler.ProcessMethodResponseAsync).
             var status = int.TryParse(parts[0], NumberStyles.Integer, CultureInfo.InvariantCulture, out var number) ? number : 400000;
             return new MethodResponse(status, parts.Length == 2 ? RequestIdIn(parts[1]) : null);
         }
@@ -46,7 +47,7 @@ internal abstract record HubTopic
         return new Unknown();
     }
 
-    /// <summary>The value of $rid in <c>?$rid=...&amp;...</c>, byte for byte as it was sent.</summary>
+    /// <summary>The value of $rid in <c>?$rid=...&amp;...</c>, unchanged.</summary>
     static string? RequestIdIn(string query)
     {
         foreach (var pair in query.TrimStart('?').Split('&'))

@@ -5,13 +5,13 @@ using MQTTnet.Protocol;
 namespace EdgeSimulator.Hub;
 
 /// <summary>
-/// Messages to the module's inputs, one at a time: the next one only after the PUBACK, and the same one again if that does not come
-/// (DeviceMessageHandler.cs). They wait for the module as long as it takes.
+/// Sends messages to the module's inputs, as edgeHub does (DeviceMessageHandler.cs): one at a time, the next only after
+/// the PUBACK, the same one again without a PUBACK. Messages wait in a queue until the module subscribes. Thread-safe.
 /// </summary>
 internal sealed class InputEndpoint(
     ModuleIdentity identity, Subscriptions subscriptions, TimeProvider time, RunLog log, SendToModule send)
 {
-    /// <summary>How many may wait; edgeHub keeps them on its disk.</summary>
+    /// <summary>Limit of the queue. edgeHub stores them on disk instead.</summary>
     public const int WaitingMax = 1000;
 
     static readonly TimeSpan AcknowledgementTimeout = TimeSpan.FromSeconds(30);
@@ -21,11 +21,12 @@ internal sealed class InputEndpoint(
     readonly string _prefix = $"devices/{identity.DeviceId}/modules/{identity.ModuleId}/";
     readonly Lock _lock = new();
 
-    // The one message in flight. A PUBACK may come before whoever sent it waits for it.
+    // The one message in flight. Set before sending, since the PUBACK may arrive before TryDeliverAsync waits for it.
     TaskCompletionSource? _acknowledged;
     ushort _packetId;
 
-    /// <summary>Takes a message that a route leads to <c>/modules/M/inputs/IN</c>. What is for another module is none of this one's.</summary>
+    /// <summary>Enqueues a message with a route to <c>/modules/M/inputs/IN</c>. Ignores routes to other
+    /// modules.</summary>
     public void Route(string path, RoutedMessage message)
     {
         if (path.Split('/', StringSplitOptions.RemoveEmptyEntries) is ["modules", var module, "inputs", var input] &&
@@ -33,11 +34,11 @@ internal sealed class InputEndpoint(
             !TryEnqueue(
                 input, message.Properties.Where(property => property.Key != "$.on"), message.From.DeviceId, message.From.ModuleId, message.Body))
         {
-            log.Write($"a message to the input '{input}' is dropped: {WaitingMax} wait already");
+            log.Write($"dropped a message to input '{input}': {WaitingMax} messages are already queued");
         }
     }
 
-    /// <summary>Takes a message for an input, if not too many wait.</summary>
+    /// <summary>Enqueues a message for an input. Returns false if the queue is full.</summary>
     public bool TryEnqueue(
         string input, IEnumerable<KeyValuePair<string, string?>> properties, string fromDevice, string fromModule, byte[] body)
     {
@@ -48,7 +49,7 @@ internal sealed class InputEndpoint(
         return _queue.Writer.TryWrite(($"{_prefix}inputs/{input}/{escaped}", body));
     }
 
-    /// <summary>Delivers until cancelled.</summary>
+    /// <summary>Delivers queued messages until cancelled.</summary>
     public async Task RunAsync(CancellationToken cancellationToken)
     {
         try
@@ -66,7 +67,8 @@ internal sealed class InputEndpoint(
         }
     }
 
-    /// <summary>A message is about to go out.</summary>
+    /// <summary>Records the packet id of a message that is about to be sent. Ignores topics that are not
+    /// inputs.</summary>
     public void Leaving(string topic, ushort packetId)
     {
         if (topic.StartsWith(_prefix, StringComparison.Ordinal))
@@ -92,7 +94,7 @@ internal sealed class InputEndpoint(
 
     async Task<bool> TryDeliverAsync(string topic, byte[] body, CancellationToken cancellationToken)
     {
-        // edgeHub knows these two; a filter for one input alone gets nothing.
+        // edgeHub supports only these two filters; a subscription to a single input receives nothing.
         var filter = new[] { _prefix + "inputs/#", _prefix + "#" }.FirstOrDefault(filter => subscriptions.QualityOf(filter) is not null);
         if (filter is null)
         {
@@ -122,7 +124,7 @@ internal sealed class InputEndpoint(
         }
         catch (TimeoutException)
         {
-            log.Write($"an input message was not acknowledged within {AcknowledgementTimeout.TotalSeconds} s and goes out again: {topic}");
+            log.Write($"input not acknowledged within {AcknowledgementTimeout.TotalSeconds} s, sending again: {topic}");
             return false;
         }
     }

@@ -5,13 +5,13 @@ using EdgeSimulator.Metrics;
 
 namespace EdgeSimulator.Hub;
 
-/// <summary>How the call of a direct method ended.</summary>
+/// <summary>Result of a direct method call.</summary>
 internal enum MethodOutcome
 {
-    /// <summary>The module answered; status and payload are its own.</summary>
+    /// <summary>The module responded; status and payload are from the response.</summary>
     Answered,
 
-    /// <summary>Not connected, or not subscribed to methods.</summary>
+    /// <summary>The module is not connected or not subscribed to methods.</summary>
     NotConnected,
 
     TimedOut,
@@ -19,7 +19,8 @@ internal enum MethodOutcome
 
 internal sealed record MethodResult(MethodOutcome Outcome, int Status, JsonNode? Payload);
 
-/// <summary>Direct methods over MQTT. Any number at once; a late or unknown answer counts for nothing.</summary>
+/// <summary>Calls direct methods over MQTT. Calls may run in parallel; late and unknown responses are ignored.
+/// Thread-safe.</summary>
 internal sealed class MethodEndpoint(HubMetrics metrics, TimeProvider time, SendToModule send)
 {
     public const string Filter = "$iothub/methods/POST/#";
@@ -60,7 +61,7 @@ internal sealed class MethodEndpoint(HubMetrics metrics, TimeProvider time, Send
         }
     }
 
-    /// <summary>The payload as JSON; what is no JSON is passed on as text, as edgeHub passes it on verbatim.</summary>
+    /// <summary>The payload as JSON, or as text if it is not JSON: edgeHub forwards any payload unchanged.</summary>
     static JsonNode? Parse(ReadOnlyMemory<byte> payload)
     {
         if (payload.IsEmpty)

@@ -3,8 +3,8 @@ using MQTTnet.Adapter;
 
 namespace EdgeSimulator.Hub;
 
-/// <summary>One accepted connection of the module, from CONNACK to its end. Its members are called by the two loops of MQTTnet's
-/// connection, and by whoever sends; it locks itself.</summary>
+/// <summary>One accepted connection of the module. Called by the receiving and sending loops of MQTTnet's connection
+/// and by all senders. Thread-safe.</summary>
 internal sealed class ModuleConnection(EndPoint remote, IMqttChannelAdapter channel, DateTimeOffset tokenExpiry)
 {
     readonly Lock _lock = new();
@@ -16,10 +16,11 @@ internal sealed class ModuleConnection(EndPoint remote, IMqttChannelAdapter chan
 
     public DateTimeOffset TokenExpiry { get; } = tokenExpiry;
 
-    /// <summary>Why it ended, if that was the simulator's doing.</summary>
+    /// <summary>Why the simulator ended the connection. Null if it did not.</summary>
     public string? EndCause { get; set; }
 
-    /// <summary>Notes a message meant for this connection. MQTTnet would deliver one of an earlier connection again; edgeHub forgets it.</summary>
+    /// <summary>Registers a message sent on this connection. MQTTnet also redelivers messages of earlier connections,
+    /// which edgeHub does not; these are suppressed.</summary>
     public void Announce(string topic)
     {
         lock (_lock)

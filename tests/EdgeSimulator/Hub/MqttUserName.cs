@@ -1,9 +1,11 @@
 namespace EdgeSimulator.Hub;
 
-/// <summary>The user name of a CONNECT: <c>HOST/D/M/?api-version=...&amp;DeviceClientType=...</c>. The host is not checked, by edgeHub neither.</summary>
+/// <summary>The user name of a CONNECT: <c>HOST/D/M/?api-version=...&amp;DeviceClientType=...</c>. Like edgeHub, does
+/// not check the host.</summary>
 internal sealed record MqttUserName(string Host, string DeviceId, string? ModuleId, IReadOnlyDictionary<string, string> Query)
 {
-    /// <summary>Parses as edgeHub's MqttUsernameParser: three segments are a device, four a module; api-version must be there.</summary>
+    /// <summary>Parses like edgeHub's MqttUsernameParser: three segments name a device, four a module; api-version is
+    /// required.</summary>
     public static bool TryParse(string? text, out MqttUserName userName, out string error)
     {
         userName = new MqttUserName("", "", null, new Dictionary<string, string>());
@@ -17,7 +19,7 @@ internal sealed record MqttUserName(string Host, string DeviceId, string? Module
         var query = new Dictionary<string, string>(StringComparer.Ordinal);
         foreach (var pair in segments[^1].TrimStart('?').Split('&'))
         {
-            // The first of duplicate keys wins; keys that nobody knows are no error.
+            // The first of duplicate keys wins; unknown keys are allowed.
             var equals = pair.IndexOf('=', StringComparison.Ordinal);
             query.TryAdd(equals < 0 ? pair : pair[..equals], equals < 0 ? "" : Uri.UnescapeDataString(pair[(equals + 1)..]));
         }

@@ -1,11 +1,12 @@
 namespace EdgeSimulator.Hub;
 
-/// <summary>The properties in a telemetry topic: <c>%24.mid=m0&amp;a%20b=c</c>.</summary>
+/// <summary>Parses the properties in a telemetry topic: <c>%24.mid=m0&amp;a%20b=c</c>.</summary>
 internal static class PropertyBag
 {
     /// <summary>
-    /// Parses what edgeHub takes: a bad percent escape stays as it is, a key may lack its value, the last of duplicate keys wins.
-    /// Refuses what edgeHub acknowledges and drops: an empty pair, a second '=' in a pair, a raw '/'.
+    /// Parses like edgeHub: an invalid percent escape stays unchanged, a key may have no value, the last of duplicate
+    /// keys wins. Returns false for what edgeHub acknowledges and drops: an empty pair, a second '=' in a pair, a raw
+    /// '/'.
     /// </summary>
     public static bool TryParse(string bag, out IReadOnlyDictionary<string, string?> properties, out string error)
     {

@@ -4,7 +4,7 @@ using MQTTnet.Server;
 
 namespace EdgeSimulator.Hub;
 
-/// <summary>What is to become of a PUBACK.</summary>
+/// <summary>What to do with a PUBACK.</summary>
 internal enum PubackFate
 {
     Send,
@@ -13,18 +13,19 @@ internal enum PubackFate
 }
 
 /// <summary>
-/// The PUBACKs of one connection on their way out. MQTTnet sends them in the order of the PUBLISHes, so a queue is enough to know
-/// which message each belongs to. Written by the receiving loop of MQTTnet's connection, read by its sending one.
+/// Applies faults to the outgoing PUBACKs of one connection. MQTTnet sends them in the order of the PUBLISH packets, so
+/// a queue matches them to messages. Written by the receiving loop of MQTTnet's connection, read by its sending loop.
 /// </summary>
 internal sealed class PubackLine(IMqttChannelAdapter channel)
 {
     readonly Lock _lock = new();
     readonly Queue<(PubackFate Fate, Action? Acknowledged)> _expected = new();
 
-    // Held back, to be sent after the next one. Sending loop only.
+    // Delayed, to be sent after the next PUBACK. Used only by the sending loop.
     MqttPubAckPacket? _held;
 
-    /// <summary>Says what shall become of the PUBACK of the QoS 1 message being handled.</summary>
+    /// <summary>Enqueues the fate of the PUBACK of the QoS 1 message being processed, and the action to run when it is
+    /// sent.</summary>
     public void Expect(PubackFate fate, Action? acknowledged)
     {
         lock (_lock)
@@ -33,7 +34,7 @@ internal sealed class PubackLine(IMqttChannelAdapter channel)
         }
     }
 
-    /// <summary>A PUBACK is about to go out: lets it pass, drops it, or changes places with the next one.</summary>
+    /// <summary>Called before a PUBACK is sent: sends it, drops it, or swaps it with the next one.</summary>
     public async Task PassAsync(MqttPubAckPacket puback, InterceptingPacketEventArgs e)
     {
         var (fate, acknowledged) = Next();

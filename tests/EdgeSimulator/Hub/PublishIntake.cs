@@ -9,13 +9,14 @@ using MQTTnet.Server;
 namespace EdgeSimulator.Hub;
 
 /// <summary>
-/// What the module publishes: one message at a time, in order, whatever it is about, so that a slow twin request holds up the
-/// telemetry behind it, as with edgeHub. Called by the receiving loop of MQTTnet's connection.
+/// Processes the module's PUBLISH packets one at a time and in order, so that a slow twin request delays later
+/// telemetry, as in edgeHub. Called by the receiving loop of MQTTnet's connection.
 /// </summary>
 internal sealed class PublishIntake(
     TelemetryIntake telemetry, TwinEndpoint twin, MethodEndpoint methods, Action<ModuleConnection> drop, RunLog log)
 {
-    /// <summary>The largest MQTT packet with its fixed header; beyond it edgeHub drops the connection.</summary>
+    /// <summary>Maximum size of an MQTT packet with its fixed header. edgeHub closes the connection on larger
+    /// ones.</summary>
     public const int PacketMaxBytes = 262_144;
 
     public async Task TakeAsync(ModuleConnection connection, InterceptingPublishEventArgs e)
@@ -25,7 +26,7 @@ internal sealed class PublishIntake(
         var size = PacketSize(message);
         if (size > PacketMaxBytes)
         {
-            log.Write($"connection dropped: a packet of {size} bytes, edgeHub takes {PacketMaxBytes}");
+            log.Write($"connection dropped: a packet of {size} bytes, more than edgeHub's limit of {PacketMaxBytes}");
             drop(connection);
             e.CloseConnection = true;
             return;
@@ -44,7 +45,7 @@ internal sealed class PublishIntake(
             .ConfigureAwait(false);
         if (connection.EndCause is { } cause)
         {
-            // It was read behind the cut: its PUBACK does not arrive any more, so it comes again.
+            // The connection was reset meanwhile: the PUBACK does not arrive, and the module sends the message again.
             telemetry.MayRepeat(receipt, cause);
         }
 
@@ -54,12 +55,12 @@ internal sealed class PublishIntake(
         }
         else if (quality == MqttQualityOfServiceLevel.ExactlyOnce)
         {
-            log.Write("connection dropped after a QoS 2 message: edgeHub stores it, forwards it, and closes");
+            log.Write("connection dropped after a QoS 2 message, as edgeHub does: it forwards the message and closes");
             drop(connection);
         }
     }
 
-    /// <summary>Does what the topic asks for. The receipt is that of a telemetry message that was counted.</summary>
+    /// <summary>Processes the message by its topic. Returns the receipt of a telemetry message.</summary>
     async Task<Receipt?> HandleAsync(
         ModuleConnection connection, HubTopic topic, string text, byte[] payload, CancellationToken cancellationToken)
     {

@@ -4,23 +4,26 @@ namespace EdgeSimulator.Hub;
 
 /// <summary>One route of edgeHub: <c>FROM source [WHERE condition] INTO sink</c>. Immutable.</summary>
 /// <param name="Name">Its key in the manifest.</param>
-/// <param name="Source">What comes after FROM, without the asterisk at its end: edgeHub compares beginnings (CustomMessageSource).</param>
-/// <param name="Condition">What comes after WHERE; null takes all.</param>
-/// <param name="Input">The input that the messages go to, as a path; null is the cloud.</param>
-/// <param name="Priority">0 goes first.</param>
-/// <param name="TimeToLive">How long a message waits for the cloud; null is for ever.</param>
+/// <param name="Source">The source after FROM, without a trailing asterisk: edgeHub compares prefixes
+/// (CustomMessageSource).</param>
+/// <param name="Condition">The condition after WHERE. Null: all messages.</param>
+/// <param name="Input">The path of the input that receives the messages. Null: the cloud.</param>
+/// <param name="Priority">0 is sent first.</param>
+/// <param name="TimeToLive">How long a message may wait for the cloud. Null: no limit.</param>
 internal sealed partial record Route(string Name, string Source, RouteCondition? Condition, string? Input, int Priority, TimeSpan? TimeToLive)
 {
-    /// <summary>edgeHub's priority of a route that names none.</summary>
+    /// <summary>edgeHub's default priority.</summary>
     public const int LowestPriority = 2_000_000_000;
 
-    /// <exception cref="FormatException">It is no route that edgeHub or the simulator takes; the message says why.</exception>
+    /// <exception cref="FormatException">edgeHub or the simulator does not support the route; the message says
+    /// why.</exception>
     public static Route Parse(string name, string text, int priority, TimeSpan? timeToLive)
     {
         var match = Syntax().Match(text);
         if (!match.Success)
         {
-            throw new FormatException($"the route '{name}' is not FROM ... INTO $upstream or BrokeredEndpoint(\"...\"): {text}");
+            throw new FormatException(
+                $"route '{name}' is not of the form FROM ... INTO $upstream or BrokeredEndpoint(\"...\"): {text}");
         }
 
         var source = match.Groups["source"].Value.TrimEnd('*');
@@ -36,13 +39,13 @@ internal sealed partial record Route(string Name, string Source, RouteCondition?
         }
         catch (FormatException exception)
         {
-            throw new FormatException($"the route '{name}': {exception.Message}", exception);
+            throw new FormatException($"route '{name}': {exception.Message}", exception);
         }
     }
 
     public bool Takes(RoutedMessage message) => Takes(message.From.ModuleId, message.Output) && Condition?.Holds(message) != false;
 
-    /// <summary>Whether messages of this output of this module take the route. Without an output, the module itself is the source.</summary>
+    /// <summary>Whether the source matches this output of the module, or the module itself without an output.</summary>
     public bool Takes(string moduleId, string? output)
     {
         var source = string.IsNullOrEmpty(output) ? $"/messages/modules/{moduleId}" : $"/messages/modules/{moduleId}/outputs/{output}";

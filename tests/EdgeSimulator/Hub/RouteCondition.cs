@@ -3,9 +3,9 @@ using System.Text.RegularExpressions;
 namespace EdgeSimulator.Hub;
 
 /// <summary>
-/// What comes after WHERE in a route: a part of IoT Hub's message routing query language. Comparisons, AND, OR, NOT, parentheses;
-/// application properties, some system properties, <c>$body</c>; some functions. As there, a comparison with what is not
-/// defined, or of different types, is neither true nor false, and a message is taken only for what is true. Immutable.
+/// A routing query after WHERE, in a subset of IoT Hub's message routing query language: comparisons, AND, OR, NOT,
+/// parentheses, application properties, some system properties, <c>$body</c>, some functions. As in IoT Hub, comparing
+/// undefined values or different types is neither true nor false, and only a true condition matches. Immutable.
 /// </summary>
 internal sealed partial class RouteCondition
 {
@@ -37,7 +37,7 @@ internal sealed partial class RouteCondition
 
     public string Text { get; }
 
-    /// <exception cref="FormatException">It is none, or more than is understood; the message says where.</exception>
+    /// <exception cref="FormatException">The text is invalid or not supported; the message says where.</exception>
     public static RouteCondition Parse(string text) => new(text, new Parser(text).Whole());
 
     public bool Holds(RoutedMessage message) => _term(message) is true;
@@ -81,7 +81,7 @@ internal sealed partial class RouteCondition
         {
             Advance();
             var term = Or();
-            return _token.Length == 0 ? term : throw Unexpected("AND, OR or the end");
+            return _token.Length == 0 ? term : throw Unexpected("AND, OR or end of text");
         }
 
         Term Or()
@@ -210,7 +210,9 @@ internal sealed partial class RouteCondition
             {
                 return RoutedMessage.IsSystemProperty(name[1..])
                     ? message => message.SystemProperty(name[1..])
-                    : throw Wrong(position, $"the system property '{name}' is not understood, only {RoutedMessage.SystemPropertyNames} and $body.PATH");
+                    : throw Wrong(
+                        position,
+                        $"unknown system property '{name}'; supported: {RoutedMessage.SystemPropertyNames}, $body");
             }
 
             var key = name[0] == '{' ? name[1..^1] : name;
@@ -221,7 +223,7 @@ internal sealed partial class RouteCondition
         {
             if (!Functions.TryGetValue(name, out var function))
             {
-                throw Wrong(position, $"the function '{name}' is not understood, only {string.Join(", ", Functions.Keys)}");
+                throw Wrong(position, $"unknown function '{name}'; supported: {string.Join(", ", Functions.Keys)}");
             }
 
             Take("(");
@@ -239,18 +241,18 @@ internal sealed partial class RouteCondition
             Take(")");
             return arguments.Count == function.Arguments
                 ? message => function.Apply([.. arguments.Select(argument => argument(message))])
-                : throw Wrong(position, $"'{name}' takes {function.Arguments} arguments, not {arguments.Count}");
+                : throw Wrong(position, $"'{name}' requires {function.Arguments} arguments, not {arguments.Count}");
         }
 
         bool TryTakeWord(string word)
         {
-            var isIt = _token.Equals(word, StringComparison.OrdinalIgnoreCase);
-            if (isIt)
+            var isWord = _token.Equals(word, StringComparison.OrdinalIgnoreCase);
+            if (isWord)
             {
                 Take();
             }
 
-            return isIt;
+            return isWord;
         }
 
         void Take(string expected)
@@ -277,8 +279,9 @@ internal sealed partial class RouteCondition
             _token = match.Groups["token"].Value;
         }
 
-        FormatException Unexpected(string wanted) => Wrong(
-            _position - _token.Length, _token.Length == 0 ? $"{wanted} is wanted, and it ends" : $"{wanted} is wanted, not '{_token}'");
+        FormatException Unexpected(string expected) => Wrong(
+            _position - _token.Length,
+            _token.Length == 0 ? $"expected {expected}, not end of text" : $"expected {expected}, not '{_token}'");
 
         FormatException Wrong(int position, string what) => new($"at character {position + 1} of '{text}': {what}");
 
@@ -288,7 +291,7 @@ internal sealed partial class RouteCondition
     }
 }
 
-/// <summary>The value of what is not there.</summary>
+/// <summary>The value of a missing property in a routing query.</summary>
 internal sealed class Undefined
 {
     public static readonly Undefined Value = new();

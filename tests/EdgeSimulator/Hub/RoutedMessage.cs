@@ -1,13 +1,14 @@
 using System.Globalization;
+using System.IO.Compression;
 using System.Text.Json;
 
 namespace EdgeSimulator.Hub;
 
-/// <summary>A telemetry message as routes see it. A value is a string, a number (double), a bool, null, <see cref="Undefined"/>, or
-/// something else of the body that compares with nothing.</summary>
+/// <summary>A telemetry message and the values that routing queries compare: string, double, bool, null,
+/// <see cref="Undefined"/>, or a <see cref="JsonElement"/> of the body, which equals nothing.</summary>
 internal sealed class RoutedMessage(HubTopic.Telemetry from, IReadOnlyDictionary<string, string?> properties, byte[] body)
 {
-    // Names in queries and their short form on the wire (edgeHub's SystemProperties.cs).
+    // Names in queries, with their short form in MQTT topics (edgeHub's SystemProperties.cs).
     static readonly Dictionary<string, string> SystemProperties = new(StringComparer.OrdinalIgnoreCase)
     {
         ["messageId"] = "$.mid",
@@ -21,6 +22,7 @@ internal sealed class RoutedMessage(HubTopic.Telemetry from, IReadOnlyDictionary
     };
 
     JsonElement? _body;
+    byte[]? _content;
 
     public static string SystemPropertyNames => string.Join(", ", SystemProperties.Keys.Select(name => $"${name}"));
 
@@ -30,10 +32,14 @@ internal sealed class RoutedMessage(HubTopic.Telemetry from, IReadOnlyDictionary
 
     public byte[] Body => body;
 
-    /// <summary>Body and properties, as edgeHub counts them.</summary>
+    /// <summary>The body, decompressed if contentEncoding is gzip. A body that is not valid gzip stays
+    /// unchanged.</summary>
+    public byte[] Content => _content ??= properties.GetValueOrDefault("$.ce") == "gzip" ? Decompressed() : body;
+
+    /// <summary>Size of body and properties in bytes, as edgeHub calculates it.</summary>
     public int Size => body.Length + properties.Sum(property => property.Key.Length + (property.Value?.Length ?? 0));
 
-    /// <summary>The output it was sent to; empty without one.</summary>
+    /// <summary>The output that the message was sent to; empty if none.</summary>
     public string Output => properties.GetValueOrDefault("$.on") ?? "";
 
     public static bool IsSystemProperty(string name) => SystemProperties.ContainsKey(name);
@@ -50,7 +56,7 @@ internal sealed class RoutedMessage(HubTopic.Telemetry from, IReadOnlyDictionary
 
     public object? Property(string name) => properties.TryGetValue(name, out var value) ? value : Undefined.Value;
 
-    /// <summary>A value of the body, which is looked into only if it is said to be JSON in UTF-8.</summary>
+    /// <summary>A value of the body. Undefined unless contentType and contentEncoding declare JSON in UTF-8.</summary>
     public object? InBody(IReadOnlyList<string> path)
     {
         var at = _body ??= Parse();
@@ -81,6 +87,21 @@ internal sealed class RoutedMessage(HubTopic.Telemetry from, IReadOnlyDictionary
             JsonValueKind.String => at.GetString(),
             _ => at,
         };
+    }
+
+    byte[] Decompressed()
+    {
+        try
+        {
+            using var content = new MemoryStream();
+            using var gzip = new GZipStream(new MemoryStream(body), CompressionMode.Decompress);
+            gzip.CopyTo(content);
+            return content.ToArray();
+        }
+        catch (InvalidDataException)
+        {
+            return body;
+        }
     }
 
     JsonElement Parse()

@@ -1,13 +1,14 @@
 namespace EdgeSimulator.Hub;
 
-/// <summary>Where a message goes. Immutable.</summary>
+/// <summary>edgeHub's routes and the limit of its store. Immutable.</summary>
 /// <param name="routes">The routes of the manifest.</param>
-/// <param name="storeMaxBytes">How much may wait for the cloud; null is <see cref="StoreBytes"/>, where edgeHub has no limit but its disk.</param>
+/// <param name="storeMaxBytes">Limit of the messages queued for the cloud. Null: <see cref="StoreBytes"/>, while the
+/// real edgeHub has no limit.</param>
 internal sealed class RoutingTable(IReadOnlyList<Route> routes, long? storeMaxBytes = null)
 {
     const long StoreBytes = 256L << 20;
 
-    /// <summary>Without a manifest, everything goes to the cloud.</summary>
+    /// <summary>Routes all messages to the cloud. Used without a manifest.</summary>
     public static RoutingTable EverythingUpstream { get; } = new([new Route("everything", "/", null, null, Route.LowestPriority, null)]);
 
     public IReadOnlyList<Route> Routes { get; } = routes;
@@ -18,8 +19,8 @@ internal sealed class RoutingTable(IReadOnlyList<Route> routes, long? storeMaxBy
     public IReadOnlyList<int> UpstreamPriorities { get; } =
         [.. routes.Where(route => route.Input is null).Select(route => route.Priority).Distinct().Order()];
 
-    /// <summary>The route to the cloud: of several, the one that goes first; edgeHub sends one copy to an endpoint. And the inputs.
-    /// Neither: edgeHub acknowledges the message and drops it.</summary>
+    /// <summary>The message's route to the cloud (the one with the highest priority, since edgeHub sends one copy to
+    /// each endpoint) and its inputs. Without either, edgeHub acknowledges the message and drops it.</summary>
     public (Route? Upstream, IReadOnlyList<string> Inputs) Find(RoutedMessage message)
     {
         var taken = Routes.Where(route => route.Takes(message)).ToList();

@@ -8,47 +8,48 @@ namespace EdgeSimulator.Hub;
 /// <summary>Signs and verifies shared access signatures, as edgeHub's DeviceScopeTokenAuthenticator does.</summary>
 internal static class SasToken
 {
-    /// <summary>How long after its expiry a token is still taken (Edge.Util SharedAccessSignature).</summary>
+    /// <summary>Time after its expiry for which a token is still accepted (Edge.Util SharedAccessSignature).</summary>
     public static readonly TimeSpan ClockSkew = TimeSpan.FromMinutes(5);
 
     const string Prefix = "SharedAccessSignature ";
 
-    /// <summary>The Base64 HMAC-SHA256 of <paramref name="data"/>, which is audience, line feed, expiry.</summary>
+    /// <summary>The Base64 HMAC-SHA256 of <paramref name="data"/>: audience, line feed, expiry.</summary>
     public static string Sign(byte[] key, ReadOnlySpan<byte> data) => Convert.ToBase64String(HMACSHA256.HashData(key, data));
 
-    /// <summary>Why the token is refused, or null if it is good. <paramref name="expiry"/> is when it ends, if it has an end.</summary>
+    /// <summary>Why the token is refused; null if it is valid. <paramref name="expiry"/> is set if the token has
+    /// one.</summary>
     public static string? Refusal(string? token, ModuleIdentity identity, DateTimeOffset now, out DateTimeOffset expiry)
     {
         expiry = DateTimeOffset.MaxValue;
         if (token is null || !token.StartsWith(Prefix, StringComparison.Ordinal))
         {
-            return "the password is no SharedAccessSignature";
+            return "the password is not a SharedAccessSignature";
         }
 
         var fields = Fields(token[Prefix.Length..]);
         if (!fields.TryGetValue("sr", out var audience) || !fields.TryGetValue("sig", out var signature) ||
             !fields.TryGetValue("se", out var seconds))
         {
-            return "the token lacks sr, sig or se";
+            return "the token has no sr, sig or se";
         }
 
         if (!long.TryParse(seconds, NumberStyles.None, CultureInfo.InvariantCulture, out var unixSeconds) ||
             unixSeconds > DateTimeOffset.MaxValue.ToUnixTimeSeconds())
         {
-            return $"the token's expiry '{seconds}' is no number of seconds";
+            return $"the token's expiry '{seconds}' is not a number of seconds";
         }
 
         expiry = DateTimeOffset.FromUnixTimeSeconds(unixSeconds);
         if (expiry + ClockSkew < now)
         {
-            return $"the token expired at {expiry:u}, it is {now:u}";
+            return $"the token expired at {expiry:u}; it is now {now:u}";
         }
 
-        // What is signed is the audience as it was sent, still encoded.
+        // The signature is over the audience as sent, still encoded.
         var expected = HMACSHA256.HashData(identity.Key, Encoding.UTF8.GetBytes($"{audience}\n{seconds}"));
         if (!CryptographicOperations.FixedTimeEquals(expected, Decoded(WebUtility.UrlDecode(signature))))
         {
-            return "the token's signature is not made with this module's key";
+            return "the token's signature does not match this module's key";
         }
 
         return AudienceRefusal(WebUtility.UrlDecode(audience), identity);
@@ -56,7 +57,7 @@ internal static class SasToken
 
     static string? AudienceRefusal(string audience, ModuleIdentity identity)
     {
-        // H/devices/D/modules/M, the ids encoded once more; host and ids compare without case.
+        // H/devices/D/modules/M, with doubly encoded ids; host and ids are compared ignoring case.
         var parts = audience.Split('/');
         var known = parts.Length == 5 && Same(parts[1], "devices") && Same(parts[3], "modules") &&
             (Same(parts[0], identity.HubHost) || Same(parts[0], identity.GatewayHost)) &&

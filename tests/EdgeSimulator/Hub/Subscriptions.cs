@@ -2,7 +2,8 @@ using MQTTnet.Protocol;
 
 namespace EdgeSimulator.Hub;
 
-/// <summary>What the module has subscribed to. It outlives the connection, as with edgeHub, unless the module asks for a clean session.
+/// <summary>The module's subscriptions. As in edgeHub, they outlive the connection unless the module requests a clean
+/// session.
 /// Thread-safe.</summary>
 internal sealed class Subscriptions
 {
@@ -33,7 +34,7 @@ internal sealed class Subscriptions
         }
     }
 
-    /// <summary>The quality of service that was granted to this very filter; null without a subscription.</summary>
+    /// <summary>The quality of service granted to exactly this filter. Null: not subscribed.</summary>
     public MqttQualityOfServiceLevel? QualityOf(string filter)
     {
         lock (_lock)

@@ -5,20 +5,24 @@ using EdgeSimulator.Metrics;
 
 namespace EdgeSimulator.Hub;
 
-/// <summary>Takes telemetry messages: properties, the ledger, and the faults that concern them. One message at a time, in order.</summary>
+/// <summary>Processes telemetry messages: parses properties, routes, records them in the ledger, and applies faults.
+/// Called by <see cref="PublishIntake"/>, one message at a time.</summary>
 internal sealed class TelemetryIntake(
     Upstream upstream, InputEndpoint inputs, FaultSwitches faults, HubMetrics metrics, TimeProvider time, RunLog log)
 {
-    /// <summary>Size of body and properties that edgeHub routes; above it, it acknowledges and drops (RoutingEdgeHub.ValidateMessageSize).</summary>
+    /// <summary>Maximum size of body and properties. edgeHub acknowledges and drops larger messages
+    /// (RoutingEdgeHub.ValidateMessageSize).</summary>
     const int MessageMaxBytes = 262_144;
 
-    // Outputs that no route takes, each said once.
+    // Outputs without a route, each logged once.
     readonly HashSet<string> _unrouted = new(StringComparer.Ordinal);
 
-    /// <summary>edgeHub's store takes no message of this size: it closes the connection without a PUBACK.</summary>
+    /// <summary>Whether edgeHub's store has no room for a message of this size. edgeHub then closes the connection
+    /// without a PUBACK.</summary>
     public bool IsStoreFull(int bytes) => faults.Current.StoreFull || !upstream.HasRoomFor(bytes);
 
-    /// <summary>Counts a message before it is acknowledged. Null: it is acknowledged and forgotten.</summary>
+    /// <summary>Processes a message before it is acknowledged. Null: it has no readings to account for, or is
+    /// dropped.</summary>
     public async Task<Receipt?> TakeAsync(HubTopic.Telemetry topic, byte[] payload, CancellationToken cancellationToken)
     {
         if (!PropertyBag.TryParse(topic.Bag, out var properties, out var error))
@@ -30,31 +34,28 @@ internal sealed class TelemetryIntake(
         var message = new RoutedMessage(topic, properties, payload);
         if (message.Size > MessageMaxBytes)
         {
-            log.Write($"acknowledged and dropped, as edgeHub does: {message.Size} bytes of body and properties, {MessageMaxBytes} are routed");
+            log.Write("acknowledged and dropped, as edgeHub does: " +
+                $"{message.Size} bytes of body and properties, the limit is {MessageMaxBytes}");
             return null;
         }
 
         metrics.Received(topic, message.Output, message.Size);
-        if (faults.TryTakeDropAcknowledged())
-        {
-            log.Write("acknowledged and dropped on command: readings in it are lost");
-            return null;
-        }
-
-        var (route, paths) = upstream.Routes.Find(message);
+        var isRouted = faults.Current.NoRoute is var unrouted && (unrouted.Length == 0 || (unrouted != "*" && unrouted != message.Output));
+        var (route, paths) = isRouted ? upstream.Routes.Find(message) : (null, []);
         foreach (var path in paths)
         {
             inputs.Route(path, message);
         }
 
-        if (route is null)
+        if (route is null && paths.Count > 0)
         {
-            if (paths.Count == 0)
-            {
-                DropUnrouted(topic, message.Output);
-            }
-
             return null;
+        }
+
+        if (route is null && _unrouted.Add($"{topic.ModuleId}/{message.Output}"))
+        {
+            log.Write($"acknowledged and dropped, as edgeHub does: no route takes output '{message.Output}' of module '{topic.ModuleId}'; " +
+                "its readings and later ones are lost until a route is added");
         }
 
         var receipt = upstream.Store(message, route);
@@ -67,10 +68,10 @@ internal sealed class TelemetryIntake(
         return receipt;
     }
 
-    /// <summary>The message may come again, for this reason.</summary>
+    /// <summary>Lets the cause explain duplicates of this message.</summary>
     public void MayRepeat(Receipt? receipt, string cause) => upstream.Ledger.Explain(cause, receipt);
 
-    /// <summary>What is to become of the PUBACK of a message that was taken.</summary>
+    /// <summary>What to do with the PUBACK of an accepted message.</summary>
     public PubackFate PubackFate(Receipt? receipt)
     {
         if (receipt is null)
@@ -81,27 +82,17 @@ internal sealed class TelemetryIntake(
         if (faults.TryTakeLostPuback())
         {
             upstream.Ledger.Explain(Causes.LostPuback, receipt);
-            log.Write("a PUBACK is lost on command");
+            log.Write("PUBACK not sent (fault losePubacks)");
             return Hub.PubackFate.Lose;
         }
 
         if (faults.TryTakeSwappedPubacks())
         {
             upstream.Ledger.Explain(Causes.SwappedPubacks, receipt);
-            log.Write("two PUBACKs are swapped on command");
+            log.Write("two PUBACKs swapped (fault swapPubacks)");
             return Hub.PubackFate.SwapWithNext;
         }
 
         return Hub.PubackFate.Send;
-    }
-
-    void DropUnrouted(HubTopic.Telemetry topic, string output)
-    {
-        metrics.Dropped("no_route", topic, output);
-        if (_unrouted.Add($"{topic.ModuleId}/{output}"))
-        {
-            log.Write($"acknowledged and dropped, as edgeHub does: no route takes output '{output}' of module '{topic.ModuleId}', " +
-                "now and whenever it comes again; readings in it are lost");
-        }
     }
 }

@@ -4,8 +4,8 @@ using EdgeSimulator.Faults;
 namespace EdgeSimulator.Hub;
 
 /// <summary>
-/// Ends the connection whose token has expired, as edgeHub does: it does not answer, it closes. edgeHub looks every five minutes;
-/// here nobody has to wait for that.
+/// Closes the connection whose token has expired, as edgeHub does. edgeHub checks every five minutes, the simulator
+/// every second to keep runs short.
 /// </summary>
 internal sealed class TokenWatch(FaultSwitches faults, TimeProvider time, Func<ModuleConnection?> current, Action<ModuleConnection> close)
 {

@@ -8,7 +8,8 @@ using EdgeSimulator.Twins;
 
 namespace EdgeSimulator.Hub;
 
-/// <summary>Answers a topic to the module, if it is connected and subscribed to the filter. Returns whether it was sent.</summary>
+/// <summary>Sends a message to the module. Returns false if it is not connected or not subscribed to the
+/// filter.</summary>
 internal delegate bool SendToModule(string filter, string topic, byte[] payload);
 
 /// <summary>The twin over MQTT: get, reported patch, desired push.</summary>
@@ -25,7 +26,8 @@ internal sealed class TwinEndpoint
     readonly HubMetrics _metrics;
     readonly Lock _lock = new();
 
-    // While the cloud is away: the desired properties that edgeHub has, and what has changed since.
+    // While the cloud is not reachable: edgeHub's copy of the desired properties, and the changes since. Null
+    // otherwise.
     JsonObject? _stored;
     JsonObject? _missed;
 
@@ -50,7 +52,7 @@ internal sealed class TwinEndpoint
             return;
         }
 
-        _metrics.TwinGot(_faults.Current.UpstreamOffline);
+        _metrics.TwinGot(_faults.Current.IsCloudAway);
         Answer(200, requestId, JsonSerializer.SerializeToUtf8Bytes(_faults.Current.EmptyTwin ? Empty() : Document()));
     }
 
@@ -63,7 +65,7 @@ internal sealed class TwinEndpoint
             return;
         }
 
-        // edgeHub's statuses: 500 for what is no JSON, 400 for what a reported document may not hold.
+        // edgeHub responds with 500 to invalid JSON and with 400 to invalid reported properties.
         JsonNode? patch;
         try
         {
@@ -71,14 +73,14 @@ internal sealed class TwinEndpoint
         }
         catch (JsonException exception)
         {
-            _log.Write($"reported patch refused with 500: not JSON: {exception.Message}");
+            _log.Write($"reported properties refused with 500: not JSON: {exception.Message}");
             Answer(500, requestId, []);
             return;
         }
 
         if (ReportedProperties.Objection(patch) is { } objection)
         {
-            _log.Write($"reported patch refused with 400: {objection}");
+            _log.Write($"reported properties refused with 400: {objection}");
             Answer(400, requestId, Encoding.UTF8.GetBytes(objection));
             return;
         }
@@ -86,7 +88,7 @@ internal sealed class TwinEndpoint
         _twin.PatchReported(patch!.AsObject());
         _metrics.Reported();
 
-        // 204 without $version: edgeHub's template has none, unlike IoT Hub's.
+        // Unlike IoT Hub, edgeHub does not include $version in this response.
         Answer(204, requestId, []);
     }
 
@@ -106,16 +108,17 @@ internal sealed class TwinEndpoint
         return document;
     }
 
-    /// <summary>What changes while the cloud is away comes as one patch when it is back.</summary>
+    /// <summary>Pushes the changes made while the cloud was not reachable as one patch when it is reachable
+    /// again.</summary>
     void OnFaultsChanged(FaultSettings before, FaultSettings after)
     {
-        if (before.UpstreamOffline == after.UpstreamOffline)
+        if (before.IsCloudAway == after.IsCloudAway)
         {
             return;
         }
 
-        // The twin calls OnDesiredChanged under its lock, so it is asked before this one is taken.
-        var copy = after.UpstreamOffline ? _twin.Document()["desired"]!.DeepClone().AsObject() : null;
+        // Read before taking this lock: the twin calls OnDesiredChanged under its own lock.
+        var copy = after.IsCloudAway ? _twin.Document()["desired"]!.DeepClone().AsObject() : null;
         JsonObject? missed;
         lock (_lock)
         {
@@ -136,7 +139,8 @@ internal sealed class TwinEndpoint
             {
                 _missed ??= [];
                 MergePatch.Combine(_missed, patch);
-                _log.Write($"desired properties changed, edgeHub learns of it when it has the cloud again: {patch.ToJsonString()}");
+                _log.Write(
+                    $"desired properties changed; edgeHub gets them when it reaches the cloud: {patch.ToJsonString()}");
                 return;
             }
         }
@@ -153,7 +157,7 @@ internal sealed class TwinEndpoint
         }
         else
         {
-            _log.Write($"desired properties changed, the module gets them when it connects: {patch.ToJsonString()}");
+            _log.Write($"desired properties changed; the module gets them when it connects: {patch.ToJsonString()}");
         }
     }
 

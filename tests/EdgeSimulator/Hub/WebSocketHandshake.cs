@@ -4,18 +4,19 @@ using System.Text;
 
 namespace EdgeSimulator.Hub;
 
-/// <summary>The server's half of a WebSocket's opening handshake (RFC 6455, section 4.2), for MQTT as edgeHub serves it on 443.</summary>
+/// <summary>The server side of the WebSocket opening handshake (RFC 6455, section 4.2) for edgeHub's MQTT on port
+/// 443.</summary>
 internal static class WebSocketHandshake
 {
     const string Path = "/$iothub/websocket";
     const string Protocol = "mqtt";
     const int RequestMaxBytes = 16_384;
 
-    // Fixed by RFC 6455, section 1.3.
+    // Defined in RFC 6455, section 1.3.
     const string KeySuffix = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-    /// <summary>Answers the request that is read from <paramref name="stream"/>. The stream of what the WebSocket carries; null and
-    /// a reason if it was refused.</summary>
+    /// <summary>Reads the request from <paramref name="stream"/> and responds. Returns a stream of the WebSocket's
+    /// content, or null and the reason if the request was refused.</summary>
     public static async Task<(Stream? Content, string Refusal)> OpenAsync(Stream stream, CancellationToken cancellationToken)
     {
         var (key, refusal) = Examine(await ReadRequestAsync(stream, cancellationToken).ConfigureAwait(false));
@@ -33,7 +34,7 @@ internal static class WebSocketHandshake
         return (WebSocketStream.Create(webSocket, WebSocketMessageType.Binary, ownsWebSocket: true), "");
     }
 
-    /// <summary>Request line and headers. The client waits for the answer, so nothing comes behind them.</summary>
+    /// <summary>Reads request line and headers. The client sends nothing more before the response.</summary>
     static async Task<string> ReadRequestAsync(Stream stream, CancellationToken cancellationToken)
     {
         var request = new byte[RequestMaxBytes];
@@ -52,7 +53,7 @@ internal static class WebSocketHandshake
         return Encoding.ASCII.GetString(request, 0, length);
     }
 
-    /// <summary>The client's key; null and what is wrong if this is no request for MQTT.</summary>
+    /// <summary>The client's key, or null and the reason if the request is not valid for MQTT.</summary>
     static (string? Key, string Refusal) Examine(string request)
     {
         var lines = request.Split("\r\n");
@@ -62,15 +63,16 @@ internal static class WebSocketHandshake
         string[] protocols = [.. headers["Sec-WebSocket-Protocol"].SelectMany(value => value.Split(',', StringSplitOptions.TrimEntries))];
         return (headers["Sec-WebSocket-Key"].FirstOrDefault(), target.Split('?')[0]) switch
         {
-            (_, not Path) => (null, $"GET {Path} is wanted, not '{lines[0]}'"),
+            (_, not Path) => (null, $"expected GET {Path}, not '{lines[0]}'"),
             (null, _) => (null, "there is no Sec-WebSocket-Key"),
-            _ when headers["Sec-WebSocket-Version"].FirstOrDefault() != "13" => (null, "WebSocket version 13 is wanted"),
-            _ when !protocols.Contains(Protocol) => (null, $"the subprotocol '{Protocol}' is wanted, not '{string.Join(", ", protocols)}'"),
+            _ when headers["Sec-WebSocket-Version"].FirstOrDefault() != "13" => (null, "expected WebSocket version 13"),
+            _ when !protocols.Contains(Protocol) =>
+                (null, $"expected subprotocol '{Protocol}', not '{string.Join(", ", protocols)}'"),
             var (key, _) => (key, ""),
         };
     }
 
-#pragma warning disable CA5350 // SHA-1 is what the protocol asks for; it protects nothing.
+#pragma warning disable CA5350 // RFC 6455 prescribes SHA-1; nothing depends on its strength.
     static string Accept(string key) => Convert.ToBase64String(SHA1.HashData(Encoding.ASCII.GetBytes(key + KeySuffix)));
 #pragma warning restore CA5350
 }

@@ -5,9 +5,9 @@ using EdgeSimulator.Hub;
 namespace EdgeSimulator.Manifests;
 
 /// <summary>
-/// What a deployment manifest says about one module, and edgeHub's routes. Both forms are read: the template, where createOptions
-/// are objects and ${NAMES} stand for environment variables, and the generated one, where they are strings in pieces. Layers over it
-/// may change parts.
+/// One module's environment and desired properties, and edgeHub's routes, from a deployment manifest. Reads templates
+/// (createOptions as objects, ${NAME} as environment variables) and generated manifests (createOptions as strings in
+/// pieces). Layered deployments may override parts.
 /// </summary>
 internal sealed record DeploymentManifest(
     string ModuleId, IReadOnlyList<KeyValuePair<string, string>> Environment, JsonObject Desired, RoutingTable Routes)
@@ -16,21 +16,22 @@ internal sealed record DeploymentManifest(
 
     static readonly JsonDocumentOptions Lenient = new() { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true };
 
-    /// <param name="texts">The files' texts: the deployment, and the layers over it, the one with the lowest priority first.</param>
-    /// <param name="moduleId">Which module; null is the default one if the manifest has it, or else the only one.</param>
-    /// <param name="otherwise">The default module's id.</param>
-    /// <exception cref="FormatException">The texts are no manifest that can be used; the message says why, in one line.</exception>
-    public static DeploymentManifest Parse(IEnumerable<string> texts, string? moduleId, string otherwise)
+    /// <param name="texts">The texts of the deployment and its layers, lowest priority first.</param>
+    /// <param name="moduleId">The module. Null: the default module if the manifest has it, otherwise its only
+    /// module.</param>
+    /// <param name="defaultId">The default module's id.</param>
+    /// <exception cref="FormatException">The manifest is invalid; the message is one line.</exception>
+    public static DeploymentManifest Parse(IEnumerable<string> texts, string? moduleId, string defaultId)
     {
         var sections = new Dictionary<string, JsonObject>(StringComparer.Ordinal);
         foreach (var text in texts)
         {
-            Lay(Content(text), sections);
+            AddLayer(Content(text), sections);
         }
 
         var modules = At(sections.GetValueOrDefault("$edgeAgent"), "modules") as JsonObject
-            ?? throw new FormatException($"there is no $edgeAgent.{Properties}.modules in it");
-        var id = Choose(modules, moduleId, otherwise);
+            ?? throw new FormatException($"there is no $edgeAgent.{Properties}.modules");
+        var id = Choose(modules, moduleId, defaultId);
         return new DeploymentManifest(
             id, Variables(modules[id]), sections.GetValueOrDefault(id) ?? [], ParseRoutes(sections.GetValueOrDefault("$edgeHub")));
     }
@@ -41,17 +42,18 @@ internal sealed record DeploymentManifest(
         {
             var root = JsonNode.Parse(text, documentOptions: Lenient);
             return (At(root, "modulesContent") ?? At(root, "moduleContent") ?? At(root, "content", "modulesContent")) as JsonObject
-                ?? throw new FormatException("there is no 'modulesContent' in it");
+                ?? throw new FormatException("there is no 'modulesContent'");
         }
         catch (JsonException exception)
         {
-            throw new FormatException($"it is not JSON: {exception.Message}", exception);
+            throw new FormatException($"the manifest is not JSON: {exception.Message}", exception);
         }
     }
 
-    /// <summary>The desired properties of each section, over those of the layers below: <c>properties.desired</c> replaces all, and
-    /// <c>properties.desired.PATH</c>, which layered deployments have, what is at the path.</summary>
-    static void Lay(JsonObject content, Dictionary<string, JsonObject> sections)
+    /// <summary>Applies the desired properties of each section on top of the layers below: <c>properties.desired</c>
+    /// replaces all of them, <c>properties.desired.PATH</c> (in layered deployments) replaces the value at the
+    /// path.</summary>
+    static void AddLayer(JsonObject content, Dictionary<string, JsonObject> sections)
     {
         foreach (var (section, properties) in content)
         {
@@ -60,7 +62,7 @@ internal sealed record DeploymentManifest(
                 if (key == Properties)
                 {
                     sections[section] = value?.DeepClone() as JsonObject
-                        ?? throw new FormatException($"{section}: {key} is no object");
+                        ?? throw new FormatException($"{section}: {key} is not an object");
                 }
                 else if (key.StartsWith(Properties + ".", StringComparison.Ordinal))
                 {
@@ -90,21 +92,21 @@ internal sealed record DeploymentManifest(
         document[path[^1]] = value;
     }
 
-    static string Choose(JsonObject modules, string? wanted, string otherwise)
+    static string Choose(JsonObject modules, string? wanted, string defaultId)
     {
         var names = modules.Select(module => module.Key).ToList();
         if (wanted is null)
         {
-            return names.Contains(otherwise) ? otherwise
+            return names.Contains(defaultId) ? defaultId
                 : names.Count == 1 ? names[0]
-                : throw new FormatException($"--module-id is wanted, one of {string.Join(", ", names)}");
+                : throw new FormatException($"select one module with --module-id: {string.Join(", ", names)}");
         }
 
         return names.Contains(wanted) ? wanted
-            : throw new FormatException($"there is no module '{wanted}' in it, only {string.Join(", ", names)}");
+            : throw new FormatException($"there is no module '{wanted}', only {string.Join(", ", names)}");
     }
 
-    /// <summary>The variables of createOptions.Env, and those of env, which win, as with edgeAgent.</summary>
+    /// <summary>The variables of createOptions.Env and of env. env takes precedence, as in edgeAgent.</summary>
     static List<KeyValuePair<string, string>> Variables(JsonNode? module)
     {
         var variables = new Dictionary<string, string>(StringComparer.Ordinal);
@@ -129,7 +131,7 @@ internal sealed record DeploymentManifest(
             return At(settings, "createOptions");
         }
 
-        // Longer than 512 characters, it goes on in createOptions01, 02...
+        // createOptions of more than 512 characters continue in createOptions01, createOptions02...
         var text = Text(first);
         for (var piece = 1; At(settings, $"createOptions{piece:00}") is { } next; piece++)
         {
@@ -142,7 +144,7 @@ internal sealed record DeploymentManifest(
         }
         catch (JsonException exception)
         {
-            throw new FormatException($"createOptions are not JSON: {exception.Message}", exception);
+            throw new FormatException($"createOptions is not JSON: {exception.Message}", exception);
         }
     }
 
@@ -161,13 +163,13 @@ internal sealed record DeploymentManifest(
 
     static int Priority(string route, JsonNode? node) => node is null ? Route.LowestPriority
         : int.TryParse(Text(node), out var priority) && priority is >= 0 and <= 9 ? priority
-        : throw new FormatException($"the route '{route}': priority {Text(node)} is not 0 to 9");
+        : throw new FormatException($"route '{route}': priority {Text(node)} is not a number from 0 to 9");
 
     static long? StoreMaxBytes(JsonNode? node) => node is null ? null
         : long.TryParse(Text(node), out var bytes) && bytes > 0 ? bytes
-        : throw new FormatException($"storeLimits.maxSizeBytes {Text(node)}: a number of bytes above 0 is wanted");
+        : throw new FormatException($"storeLimits.maxSizeBytes: {Text(node)} is not a number above 0");
 
-    /// <summary>edgeHub takes 0 and below for: no such limit here.</summary>
+    /// <summary>A time to live. edgeHub ignores values of 0 and below.</summary>
     static TimeSpan? Seconds(JsonNode? node) =>
         node is not null && int.TryParse(Text(node), out var seconds) && seconds > 0 ? TimeSpan.FromSeconds(seconds) : null;
 
@@ -189,7 +191,8 @@ internal sealed record DeploymentManifest(
         return equals < 0 ? (assignment, "") : (assignment[..equals], assignment[(equals + 1)..]);
     }
 
-    /// <summary>${NAME} by the environment's variable; an unknown one stays as it is, as iotedgedev leaves it.</summary>
+    /// <summary>Replaces ${NAME} with the environment variable. Unknown names stay unchanged, as in
+    /// iotedgedev.</summary>
     static string Expanded(string text) => System.Text.RegularExpressions.Regex.Replace(
         text, @"\$\{(\w+)\}", match => System.Environment.GetEnvironmentVariable(match.Groups[1].Value) ?? match.Value);
 }

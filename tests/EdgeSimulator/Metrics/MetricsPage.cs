@@ -1,36 +1,53 @@
-using System.Net;
+using EdgeSimulator.Faults;
+using EdgeSimulator.Http;
 using EdgeSimulator.Hub;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 
 namespace EdgeSimulator.Metrics;
 
-/// <summary>edgeHub's metrics page, which is http://edgeHub:9600/metrics in a deployment, on a free loopback port.</summary>
+/// <summary>Serves edgeHub's metrics page on a free loopback port (http://edgeHub:9600/metrics in a deployment). It is
+/// reachable only while edgeHub runs.</summary>
 internal sealed class MetricsPage : IAsyncDisposable
 {
-    readonly HubMetrics _metrics;
     readonly Upstream _upstream;
+    readonly CuttableTransport _transport = new();
     readonly WebApplication _app;
 
-    public MetricsPage(HubMetrics metrics, Upstream upstream)
+    public MetricsPage(Upstream upstream, FaultSwitches faults)
     {
-        _metrics = metrics;
         _upstream = upstream;
         var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         builder.Logging.ClearProviders();
-        builder.WebHost.UseKestrelCore().ConfigureKestrel(options => options.Listen(IPAddress.Loopback, 0));
+        builder.WebHost.UseKestrelCore().ConfigureKestrel(options => options.Listen(_transport.Listener.EndPoint));
+        builder.Services.AddSingleton<IConnectionListenerFactory>(_transport);
         _app = builder.Build();
         _app.Run(AnswerAsync);
+        faults.Changed += OnFaultsChanged;
     }
 
-    /// <summary>Known once it has started.</summary>
-    public string Url => $"{_app.Urls.First()}/metrics";
+    /// <summary>The page's URL; valid after <see cref="StartAsync"/>.</summary>
+    public string Url => $"http://{_transport.EndPoint}/metrics";
 
     public Task StartAsync(CancellationToken cancellationToken) => _app.StartAsync(cancellationToken);
 
     public ValueTask DisposeAsync() => _app.DisposeAsync();
+
+    void OnFaultsChanged(FaultSettings before, FaultSettings after)
+    {
+        if (after.HubStopped && !before.HubStopped)
+        {
+            _transport.Listener.Close();
+        }
+        else if (before.HubStopped && !after.HubStopped)
+        {
+            _transport.Listener.Open();
+        }
+    }
 
     async Task AnswerAsync(HttpContext context)
     {
@@ -41,6 +58,6 @@ internal sealed class MetricsPage : IAsyncDisposable
         }
 
         context.Response.ContentType = "text/plain; version=0.0.4; charset=utf-8";
-        await context.Response.WriteAsync(_metrics.Render(_upstream.Lengths), context.RequestAborted).ConfigureAwait(false);
+        await context.Response.WriteAsync(_upstream.Page(), context.RequestAborted).ConfigureAwait(false);
     }
 }

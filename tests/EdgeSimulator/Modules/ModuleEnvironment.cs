@@ -4,17 +4,18 @@ using EdgeSimulator.Hub;
 
 namespace EdgeSimulator.Modules;
 
-/// <summary>How a module learns who it is.</summary>
+/// <summary>How the module gets its identity.</summary>
 internal enum IdentitySource
 {
-    /// <summary>IOTEDGE_* and the workload API, as edgeAgent does (CreateOrUpdateCommand.cs).</summary>
+    /// <summary>IOTEDGE_* and the workload API, as set by edgeAgent (CreateOrUpdateCommand.cs).</summary>
     Workload,
 
-    /// <summary>EdgeHubConnectionString and the file of the CA, as iotedgehubdev does.</summary>
+    /// <summary>EdgeHubConnectionString and a CA certificate file, as set by iotedgehubdev.</summary>
     ConnectionString,
 }
 
-/// <summary>The environment that a module gets: its identity, and what lets several run on one machine.</summary>
+/// <summary>Builds the module's environment: its identity, and a directory and ports of its own so that several
+/// simulators can run on one machine.</summary>
 internal static class ModuleEnvironment
 {
     const string LogLevel = "RuntimeLogLevel";
@@ -35,7 +36,8 @@ internal static class ModuleEnvironment
         new("Web__Port", webPort.ToString(CultureInfo.InvariantCulture)),
     ];
 
-    /// <summary>With what the manifest says. What the simulator sets itself stays, but for the log level, as with edgeAgent.</summary>
+    /// <summary>Adds the manifest's variables. The simulator's own take precedence, except for the log level, as in
+    /// edgeAgent.</summary>
     public static IReadOnlyList<KeyValuePair<string, string>> With(
         IReadOnlyList<KeyValuePair<string, string>> own, IReadOnlyList<KeyValuePair<string, string>> manifest)
     {

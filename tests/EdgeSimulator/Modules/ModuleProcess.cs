@@ -4,26 +4,28 @@ using EdgeSimulator.Display;
 
 namespace EdgeSimulator.Modules;
 
-/// <summary>Why a module's process ends.</summary>
+/// <summary>Why the module's process ended.</summary>
 internal enum ModuleEnd
 {
     Killed,
     Stopped,
 
-    /// <summary>By itself, which nobody asked for.</summary>
+    /// <summary>It exited without a signal from the simulator.</summary>
     Exited,
 }
 
-/// <summary>Starts the module as a child process, again when it ends, and kills it when told: edgeAgent's part.</summary>
+/// <summary>Runs the module as a child process: starts, restarts, kills and stops it, as edgeAgent does. Kill and stop
+/// may be called from any thread.</summary>
 internal sealed partial class ModuleProcess : IDisposable
 {
-    /// <summary>Exits in a row without ever having connected after which it is given up.</summary>
+    /// <summary>Number of consecutive exits without a connection after which the module is no longer
+    /// restarted.</summary>
     public const int QuickExitsMax = 5;
 
-    /// <summary>How long after an exit of its own it is started again.</summary>
+    /// <summary>Delay before the restart after an unexpected exit.</summary>
     public static readonly TimeSpan RestartDelay = TimeSpan.FromSeconds(1);
 
-    static readonly TimeSpan LastLinesPatience = TimeSpan.FromMilliseconds(500);
+    static readonly TimeSpan LastLinesTimeout = TimeSpan.FromMilliseconds(500);
     const int SigTerm = 15;
     const string SetSid = "/usr/bin/setsid";
 
@@ -52,7 +54,7 @@ internal sealed partial class ModuleProcess : IDisposable
     /// <summary>The module is about to be killed or stopped.</summary>
     public event Action<ModuleEnd>? Ending;
 
-    /// <summary>The module's process is gone.</summary>
+    /// <summary>The module's process has ended.</summary>
     public event Action<ModuleEnd>? Ended;
 
     public int Kills { get; private set; }
@@ -63,13 +65,14 @@ internal sealed partial class ModuleProcess : IDisposable
 
     public int Restarts => Math.Max(0, Starts - 1);
 
-    /// <summary>The exit code of the process that ended last.</summary>
+    /// <summary>The exit code of the latest process that ended.</summary>
     public int? ExitCode { get; private set; }
 
-    /// <summary>It has connected, so it is not to be given up.</summary>
+    /// <summary>Resets the count of exits without a connection. Called when the module connects.</summary>
     public void HasConnected() => Interlocked.Exchange(ref _quickExits, 0);
 
-    /// <summary>Keeps it running until it is stopped or given up. Returns true if it was given up.</summary>
+    /// <summary>Restarts the module whenever it ends, until <see cref="StopAsync"/> (returns false) or after
+    /// <see cref="QuickExitsMax"/> exits without a connection (returns true).</summary>
     public async Task<bool> RunAsync(CancellationToken cancellationToken)
     {
         while (true)
@@ -109,10 +112,10 @@ internal sealed partial class ModuleProcess : IDisposable
             }
 
             UnexpectedExits++;
-            _log.Write($"the module exited by itself with code {process.ExitCode}; it is started again in {_restartDelay.TotalSeconds} s");
+            _log.Write($"the module exited unexpectedly with code {process.ExitCode}");
             if (Interlocked.Increment(ref _quickExits) >= QuickExitsMax)
             {
-                _log.Write($"given up: {QuickExitsMax} exits without a connection in between");
+                _log.Write($"the module exited {QuickExitsMax} times without connecting; not restarting it");
                 return true;
             }
 
@@ -120,7 +123,7 @@ internal sealed partial class ModuleProcess : IDisposable
         }
     }
 
-    /// <summary>SIGKILL: as when the power goes. It is started again at once.</summary>
+    /// <summary>Sends SIGKILL, which resembles a power cut. The module is restarted at once.</summary>
     public bool Kill()
     {
         lock (_lock)
@@ -138,9 +141,9 @@ internal sealed partial class ModuleProcess : IDisposable
         }
     }
 
-    /// <summary>SIGTERM, and SIGKILL if it is still there after <paramref name="patience"/>. Returns the exit code, or null if it
-    /// had to be killed.</summary>
-    public async Task<int?> StopAsync(TimeSpan patience, CancellationToken cancellationToken)
+    /// <summary>Sends SIGTERM, and SIGKILL after <paramref name="timeout"/>. Returns the exit code, or null if the
+    /// module was killed.</summary>
+    public async Task<int?> StopAsync(TimeSpan timeout, CancellationToken cancellationToken)
     {
         Process? process;
         lock (_lock)
@@ -162,11 +165,11 @@ internal sealed partial class ModuleProcess : IDisposable
         Ending?.Invoke(ModuleEnd.Stopped);
         if (SendSignal(process.Id, SigTerm) != 0)
         {
-            _log.Write($"SIGTERM could not be sent to process {process.Id}: errno {Marshal.GetLastPInvokeError()}");
+            _log.Write($"cannot send SIGTERM to process {process.Id}: errno {Marshal.GetLastPInvokeError()}");
         }
 
-        using var timeout = new CancellationTokenSource(patience, _time);
-        using var either = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, cancellationToken);
+        using var expiry = new CancellationTokenSource(timeout, _time);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(expiry.Token, cancellationToken);
         try
         {
             await ExitedAsync(process, either.Token).ConfigureAwait(false);
@@ -198,7 +201,8 @@ internal sealed partial class ModuleProcess : IDisposable
 
     Process Start()
     {
-        // In a session of its own, so that Ctrl+C in the terminal reaches the simulator only, which then ends the run in order.
+        // Started in a new session, so that Ctrl+C in the terminal reaches only the simulator, which then stops the
+        // module.
         var command = new List<string>();
         if (File.Exists(SetSid))
         {
@@ -231,8 +235,8 @@ internal sealed partial class ModuleProcess : IDisposable
         return process;
     }
 
-    /// <summary>Waits for the end of the process, and a moment for its last lines. <see cref="Process.WaitForExitAsync"/> alone would
-    /// wait for the end of its output too, which a child of the module may hold open for ever.</summary>
+    /// <summary>Waits for the process to exit, then briefly for its last lines. <see cref="Process.WaitForExitAsync"/>
+    /// alone also waits for the end of the output, which a child of the module may hold open indefinitely.</summary>
     async Task ExitedAsync(Process process, CancellationToken cancellationToken)
     {
         var exited = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -243,8 +247,8 @@ internal sealed partial class ModuleProcess : IDisposable
         }
 
         await exited.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
-        using var patience = new CancellationTokenSource(LastLinesPatience, _time);
-        await process.WaitForExitAsync(patience.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        using var timeout = new CancellationTokenSource(LastLinesTimeout, _time);
+        await process.WaitForExitAsync(timeout.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
     void Pass(string? line)
@@ -255,7 +259,8 @@ internal sealed partial class ModuleProcess : IDisposable
         }
     }
 
-    /// <summary>A real edge device's identity in the simulator's own environment must not reach the module.</summary>
+    /// <summary>Whether the module must not inherit the variable, since it holds the identity of a real edge
+    /// device.</summary>
     static bool IsIotEdge(string name) =>
         name.StartsWith("IOTEDGE_", StringComparison.OrdinalIgnoreCase) || name is "EdgeHubConnectionString" or "IotHubConnectionString";
 }

@@ -12,42 +12,43 @@ internal readonly record struct RunOutcome(string ExitReason, string Verdict)
 }
 
 /// <summary>
-/// The end of a run: asks the module how far it has committed, lets it flush, and waits until all of that has arrived. Sensors go
-/// on sensing meanwhile, so the target is what was committed at one moment.
+/// Ends a run: asks the module for its last committed id, calls its flush method, and waits until every reading up to
+/// that id has arrived. Sensors continue to sense, so later readings do not count.
 /// </summary>
 internal sealed class Closing(EdgeHubServer hub, Ledger ledger, bool hasModule, TimeProvider time, RunLog log)
 {
-    static readonly TimeSpan ConnectPatience = TimeSpan.FromSeconds(120);
-    static readonly TimeSpan DrainPatience = TimeSpan.FromSeconds(120);
+    static readonly TimeSpan ConnectTimeout = TimeSpan.FromSeconds(120);
+    static readonly TimeSpan DrainTimeout = TimeSpan.FromSeconds(120);
     static readonly TimeSpan Poll = TimeSpan.FromMilliseconds(100);
     static readonly TimeSpan StatusTimeout = TimeSpan.FromSeconds(10);
-    static readonly TimeSpan FlushPatience = TimeSpan.FromSeconds(10);
+    static readonly TimeSpan ArrivalTimeout = TimeSpan.FromSeconds(10);
     const int FlushTimeoutSeconds = 30;
 
-    // What the module owed when it was asked last.
+    // The module's latest answer: its current epoch and the last id that it has committed.
     EpochKey? _epoch;
     long _target;
 
-    /// <summary>Drains the module while it runs. Null: all is here; otherwise why not.</summary>
+    /// <summary>Waits until the running module's readings have arrived. Null on success or at the deadline, when
+    /// <see cref="Judge"/> decides; otherwise the reason why the module could not be asked.</summary>
     public async Task<RunOutcome?> DrainAsync(CancellationToken cancellationToken)
     {
         if (!hasModule && !hub.HasBeenConnected)
         {
-            return new RunOutcome("moduleNotReachable", "no module has ever connected");
+            return new RunOutcome("moduleNotReachable", "no module ever connected");
         }
 
-        log.Write("closing: waiting for the module to be reachable; a second Ctrl+C ends it at once");
-        if (!await WaitAsync(() => hub.IsReachable, ConnectPatience, cancellationToken).ConfigureAwait(false))
+        log.Write("closing: waiting until the module is reachable; press Ctrl+C again to abort");
+        if (!await WaitAsync(() => hub.IsReachable || HasLeft, ConnectTimeout, cancellationToken).ConfigureAwait(false))
         {
             return new RunOutcome("moduleNotReachable", hub.IsConnected
-                ? $"the module is connected but has not subscribed to direct methods within {ConnectPatience.TotalSeconds} s"
-                : $"the module has not connected within {ConnectPatience.TotalSeconds} s");
+                ? $"the module connected but did not subscribe to direct methods within {ConnectTimeout.TotalSeconds} s"
+                : $"the module did not connect within {ConnectTimeout.TotalSeconds} s");
         }
 
-        var deadline = time.GetTimestamp() + (long)(DrainPatience.TotalSeconds * time.TimestampFrequency);
-        while (true)
+        var deadline = time.GetTimestamp() + (long)(DrainTimeout.TotalSeconds * time.TimestampFrequency);
+        while (!HasLeft)
         {
-            // First how far it is, then the flush: what the flush sends is at least that.
+            // Asked before the flush, so that the flush covers every reading up to the target.
             if (await AskAsync(cancellationToken).ConfigureAwait(false) is { } problem)
             {
                 if (time.GetTimestamp() >= deadline)
@@ -59,39 +60,38 @@ internal sealed class Closing(EdgeHubServer hub, Ledger ledger, bool hasModule, 
                 continue;
             }
 
-            log.Write($"closing: {_target} readings committed in epoch {_epoch!.Value.Epoch}; flushing");
+            log.Write($"closing: committed up to id {_target} in epoch {_epoch!.Value.Epoch}; flushing");
             var flush = await hub.Methods.InvokeAsync("flush", new JsonObject { ["timeoutSeconds"] = FlushTimeoutSeconds },
                 TimeSpan.FromSeconds(FlushTimeoutSeconds + 5), cancellationToken).ConfigureAwait(false);
             if (flush is not { Outcome: MethodOutcome.Answered, Status: 200 })
             {
-                log.Write($"closing: flush ended with {flush.Outcome} {flush.Status} {flush.Payload?.ToJsonString()}");
+                log.Write($"closing: flush failed: {flush.Outcome} {flush.Status} {flush.Payload?.ToJsonString()}");
             }
 
             var left = time.GetElapsedTime(time.GetTimestamp(), deadline);
-            if (await WaitAsync(IsComplete, left < FlushPatience ? left : FlushPatience, cancellationToken).ConfigureAwait(false))
-            {
-                return null;
-            }
-
-            if (time.GetTimestamp() >= deadline)
+            var timeout = left < ArrivalTimeout ? left : ArrivalTimeout;
+            await WaitAsync(() => IsComplete() || HasLeft, timeout, cancellationToken).ConfigureAwait(false);
+            if (IsComplete() || time.GetTimestamp() >= deadline)
             {
                 return null;
             }
         }
+
+        return new RunOutcome("moduleNotReachable", "the module has disconnected; its last committed id is unknown");
     }
 
-    /// <summary>The verdict, once the module is stopped.</summary>
+    /// <summary>The verdict, after the module has stopped.</summary>
     public RunOutcome Judge(int? exitCode)
     {
         var summary = ledger.Summary();
         if (summary.Unique == 0)
         {
-            return new RunOutcome("nothingArrived", "not one reading arrived, and the module says that it has committed none");
+            return new RunOutcome("nothingArrived", "no reading arrived, and the module reports no committed readings");
         }
 
         if (summary.Lost > 0)
         {
-            return new RunOutcome("lost", $"{summary.Lost} committed readings have not arrived");
+            return new RunOutcome("lost", $"{summary.Lost} committed readings did not arrive");
         }
 
         if (hasModule && exitCode != 0)
@@ -103,22 +103,23 @@ internal sealed class Closing(EdgeHubServer hub, Ledger ledger, bool hasModule, 
 
         return new RunOutcome("complete", summary.Evicted == 0
             ? $"all {summary.Unique} readings arrived"
-            : $"{summary.Unique} readings arrived, {summary.Evicted} were announced as evicted, none was lost");
+            : $"{summary.Unique} readings arrived, {summary.Evicted} were reported as evicted, none was lost");
     }
 
-    /// <summary>Asks getStatus for epoch and lastCommittedId. Null if that worked.</summary>
+    /// <summary>Calls getStatus for epoch and lastCommittedId. Returns null on success, otherwise the
+    /// problem.</summary>
     async Task<string?> AskAsync(CancellationToken cancellationToken)
     {
         var answer = await hub.Methods.InvokeAsync("getStatus", null, StatusTimeout, cancellationToken).ConfigureAwait(false);
         if (answer is not { Outcome: MethodOutcome.Answered, Status: 200, Payload: JsonObject status })
         {
-            return $"getStatus ended with {answer.Outcome} {answer.Status}";
+            return $"getStatus failed: {answer.Outcome} {answer.Status}";
         }
 
         if (status["epoch"] is not JsonValue epoch || !epoch.TryGetValue<string>(out var name) ||
             status["lastCommittedId"] is not JsonValue last || !last.TryGetValue<long>(out var id))
         {
-            return $"getStatus answers no epoch and lastCommittedId: {status.ToJsonString()}";
+            return $"getStatus returned no epoch or no lastCommittedId: {status.ToJsonString()}";
         }
 
         var known = ledger.Summary().Epochs.FirstOrDefault(e => e.Epoch == name);
@@ -130,14 +131,17 @@ internal sealed class Closing(EdgeHubServer hub, Ledger ledger, bool hasModule, 
         return null;
     }
 
+    /// <summary>Whether a module started by hand has disconnected. The simulator does not restart it.</summary>
+    bool HasLeft => !hasModule && hub.HasLeft;
+
     bool IsComplete() => ledger.IsComplete(_epoch!.Value, _target);
 
-    async Task<bool> WaitAsync(Func<bool> condition, TimeSpan patience, CancellationToken cancellationToken)
+    async Task<bool> WaitAsync(Func<bool> condition, TimeSpan timeout, CancellationToken cancellationToken)
     {
         var start = time.GetTimestamp();
         while (!condition())
         {
-            if (time.GetElapsedTime(start) >= patience)
+            if (time.GetElapsedTime(start) >= timeout)
             {
                 return false;
             }

@@ -12,23 +12,25 @@ using EdgeSimulator.Modules;
 
 namespace EdgeSimulator.Runs;
 
-/// <summary>The command line: what it offers, and its way to <see cref="RunOptions"/>. What is wrong is one line on stderr and exit code 2.</summary>
+/// <summary>Defines the command line and parses it into <see cref="RunOptions"/>. An error is one line on stderr and
+/// exit code 2.</summary>
 internal static class CommandLine
 {
     const string About = """
         Runs an Azure IoT Edge module without Azure, Docker or Python: a local stand-in for the IoT Edge runtime.
-        It serves edgeHub's MQTT side over TLS on a loopback address and the workload API on a Unix socket, keeps the module twin,
-        starts the module as edgeAgent does, shows what arrives, and keeps account of every reading.
+        Serves edgeHub's MQTT endpoint over TLS on a loopback address and the workload API on a Unix socket, holds the
+        module twin, starts the module as edgeAgent does, displays what arrives, and checks that no reading is lost.
 
         Examples (dotnet run --project tests/EdgeSimulator -- ...):
           (no options)                                         run until Ctrl+C
-          --duration 40 --blackout 10:15 --report r.json       40 s, of which 15 s without network
+          --duration 40 --blackout 10:15 --report r.json       40 s, 15 s of them without network
           --duration 60 --kill-every 7 --http                  SIGKILL every 7 s, telemetry over HTTP
-          --api 8080                                           then: curl localhost:8080 for the REST API
-          --manifest deployment.template.json                  environment, desired properties and routes of a deployment
+          --duration 60 --hub-restarts 15 --hub-drops 20       edgeHub restarts, then loses an acknowledged message
+          --api 8080                                           REST API: curl localhost:8080 lists its endpoints
+          --manifest deployment.template.json                  a deployment's environment, settings and routes
           --no-module                                          print the environment for a module started by hand
 
-        Exit code: 0 if every committed reading arrived, 1 if not, 2 if the command line makes no sense.
+        Exit code: 0 if every committed reading arrived, 1 if not, 2 if the command line is invalid.
         """;
 
     const string DefaultModule = "SensorForwarder";
@@ -38,67 +40,80 @@ internal static class CommandLine
         "attic":{"kind":"simulated","intervalSeconds":0.5},"cellar":{"kind":"simulated","intervalSeconds":0.2,"seed":7}}}
         """;
 
-    static readonly Option<TimeSpan?> Duration = Seconds("--duration", "stop after so long (default: until Ctrl+C)");
+    static readonly Option<TimeSpan?> Duration = Seconds("--duration", "length of the run (default: until Ctrl+C)");
     static readonly Option<BlackoutWindow[]> Blackout = new("--blackout")
     {
-        Description = "seconds; repeatable: no connection is accepted, open ones are cut",
+        Description = "refuse connections and reset open ones for LENGTH seconds from START; repeatable",
         HelpName = "START:LENGTH",
         CustomParser = result => [.. result.Tokens.Select(token => ParseBlackout(token.Value, result))],
     };
 
-    static readonly Option<TimeSpan?> KillEvery = Seconds("--kill-every", "SIGKILL the module and start it again");
+    static readonly Option<TimeSpan?> KillEvery = Seconds("--kill-every", "interval between kills of the module");
+    static readonly Option<TimeSpan[]> HubRestarts = Times(
+        "--hub-restarts", "time at which edgeHub restarts with the same store and new counters; repeatable");
+
+    static readonly Option<TimeSpan[]> HubDrops = Times(
+        "--hub-drops", "time at which edgeHub loses an acknowledged message: a queued one, or the next; repeatable");
+
     static readonly Option<JsonObject?> Settings = new("--settings")
     {
-        Description = "the desired properties to start with (default: host and two simulated sensors)",
+        Description = "initial desired properties (default: host and two simulated sensors)",
         HelpName = "FILE",
         CustomParser = result => ParseSettings(result.Tokens[0].Value, result),
     };
 
     static readonly Option<string[]> Manifest = new("--manifest")
     {
-        Description = "a deployment manifest or its template: the module's environment, desired properties (unless --settings names " +
-            "others) and routes; repeatable: layered deployments over it, the one with the highest priority last",
+        Description = "deployment manifest or template with the module's environment, desired properties (overridden " +
+            "by --settings) and routes; repeat for layered deployments, highest priority last",
         HelpName = "FILE",
     };
 
-    static readonly Option<string?> ModulePath = Text("--module", "PATH", "the executable or .dll to start (default: the one that this build made)");
-    static readonly Option<bool> NoModule = Flag("--no-module", "only serve, and print the environment for a module started by hand");
+    static readonly Option<string?> ModulePath = Text(
+        "--module", "PATH", "executable or .dll of the module (default: built with the simulator)");
+
+    static readonly Option<bool> NoModule = Flag(
+        "--no-module", "start no module; print the environment for one started by hand");
+
     static readonly Option<IdentitySource> Identity = new("--identity")
     {
-        Description = "how the module learns who it is: workload (IOTEDGE_* and the workload API; the default) or connectionString " +
-            "(EdgeHubConnectionString and EdgeModuleCACertificateFile, as iotedgehubdev gives them)",
+        Description = "source of the module's identity: workload (IOTEDGE_* and the workload API; the default) or " +
+            "connectionString (EdgeHubConnectionString and EdgeModuleCACertificateFile, as from iotedgehubdev)",
         HelpName = "KIND",
         CustomParser = result => ParseIdentity(result.Tokens[0].Value, result),
     };
 
-    static readonly Option<bool> Http = Flag("--http", "the module gets an HTTP endpoint served by the simulator instead of the hub");
+    static readonly Option<bool> Http = Flag("--http", "the module sends to an HTTP endpoint of the simulator");
     static readonly Option<string?> Data = Text(
-        "--data", "DIR", "where the module keeps its data (default: a new temporary directory, removed at the end; a named one is kept)");
+        "--data", "DIR", "the module's data directory, kept after the run (default: a temporary directory, deleted)");
 
     static readonly Option<int> Api = new("--api")
     {
-        Description = "REST API on this loopback port: twins, methods, messages, faults, report (default: 0, none)",
+        Description = "loopback port of a REST API with twins, methods, messages, faults and report (default: 0, none)",
         HelpName = "PORT",
         CustomParser = result => ParsePort(result.Tokens[0].Value, result),
     };
 
-    static readonly Option<string?> Report = Text("--report", "FILE", "JSON at the end: received, unique, duplicates, lost, maxBacklog, restarts, ...");
+    static readonly Option<string?> Report = Text(
+        "--report", "FILE", "write a JSON report: received, unique, duplicates, lost, lostByHub, sentAgain, ...");
+
     static readonly Option<IPAddress?> Address = new("--address")
     {
-        Description = "the address of this machine to listen on, port 8883, or a name for it: loopback, or a private one for containers"
-            + " (default: 127.0.0.1, or the next free one of 127.0.0.0/24)",
+        Description = "local address or host name to listen on, port 8883: loopback, or private for containers"
+            + " (default: the first free address of 127.0.0.1 to 127.0.0.254)",
         HelpName = "ADDRESS",
         CustomParser = result => ParseAddress(result.Tokens[0].Value, result),
     };
 
-    static readonly Option<string?> Device = Text("--device", "ID", "the device id (default: pi-sim)");
-    static readonly Option<string?> Module = Text("--module-id", "ID", "the module id (default: SensorForwarder)");
+    static readonly Option<string?> Device = Text("--device", "ID", "device id (default: pi-sim)");
+    static readonly Option<string?> Module = Text("--module-id", "ID", "module id (default: SensorForwarder)");
 
     public static RootCommand Create(Func<RunOptions, Task<int>> run)
     {
         var command = new RootCommand(About)
         {
-            Duration, Blackout, KillEvery, Settings, Manifest, ModulePath, NoModule, Identity, Http, Data, Api, Report, Address, Device, Module,
+            Duration, Blackout, KillEvery, HubRestarts, HubDrops, Settings, Manifest, ModulePath, NoModule, Identity, Http, Data, Api,
+            Report, Address, Device, Module,
         };
         command.SetAction(parsed =>
         {
@@ -122,7 +137,7 @@ internal static class CommandLine
             path = Path.GetFullPath(parsed.GetValue(ModulePath) ?? BuiltModule());
             if (!File.Exists(path))
             {
-                error = $"--module: there is no file '{path}'; build the module first, or name its executable or .dll";
+                error = $"--module: file '{path}' not found; build the module first, or name its executable or .dll";
                 return null;
             }
         }
@@ -136,7 +151,7 @@ internal static class CommandLine
             }
             catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or FormatException)
             {
-                error = $"--manifest '{string.Join("' '", files)}' cannot be used: {exception.Message}";
+                error = $"--manifest '{string.Join("' '", files)}': {exception.Message}";
                 return null;
             }
         }
@@ -146,6 +161,8 @@ internal static class CommandLine
             Duration = parsed.GetValue(Duration),
             Blackouts = parsed.GetValue(Blackout) ?? [],
             KillEvery = parsed.GetValue(KillEvery),
+            HubRestarts = parsed.GetValue(HubRestarts) ?? [],
+            HubDrops = parsed.GetValue(HubDrops) ?? [],
             Environment = manifest?.Environment ?? [],
             Routes = manifest?.Routes ?? RoutingTable.EverythingUpstream,
             Desired = parsed.GetValue(Settings) ?? manifest?.Desired ?? JsonNode.Parse(DefaultDesired)!.AsObject(),
@@ -168,17 +185,26 @@ internal static class CommandLine
     {
         Description = description,
         HelpName = "SECONDS",
-        CustomParser = result =>
-        {
-            if (TrySeconds(result.Tokens[0].Value, out var seconds) && seconds > TimeSpan.Zero)
-            {
-                return seconds;
-            }
-
-            result.AddError($"{name} '{result.Tokens[0].Value}': a number of seconds above 0 is wanted, such as 40 or 7.5");
-            return null;
-        },
+        CustomParser = result => ParseSeconds(name, result.Tokens[0].Value, result),
     };
+
+    static Option<TimeSpan[]> Times(string name, string description) => new(name)
+    {
+        Description = description,
+        HelpName = "SECONDS",
+        CustomParser = result => [.. result.Tokens.Select(token => ParseSeconds(name, token.Value, result) ?? default)],
+    };
+
+    static TimeSpan? ParseSeconds(string name, string text, ArgumentResult result)
+    {
+        if (TrySeconds(text, out var seconds) && seconds > TimeSpan.Zero)
+        {
+            return seconds;
+        }
+
+        result.AddError($"{name} '{text}': expected a number of seconds above 0, such as 40 or 7.5");
+        return null;
+    }
 
     static Option<string?> Text(string name, string helpName, string description) => new(name)
     {
@@ -196,7 +222,7 @@ internal static class CommandLine
             return new BlackoutWindow(start, length);
         }
 
-        result.AddError($"--blackout '{text}': START:LENGTH in seconds is wanted, such as 10:15");
+        result.AddError($"--blackout '{text}': expected START:LENGTH in seconds, such as 10:15");
         return default;
     }
 
@@ -209,11 +235,11 @@ internal static class CommandLine
                 return settings;
             }
 
-            result.AddError($"--settings '{file}': a JSON object with the desired properties is wanted");
+            result.AddError($"--settings '{file}': expected a JSON object with the desired properties");
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or JsonException)
         {
-            result.AddError($"--settings '{file}' cannot be used: {exception.Message}");
+            result.AddError($"--settings '{file}': {exception.Message}");
         }
 
         return null;
@@ -226,7 +252,7 @@ internal static class CommandLine
             return text == "workload" ? IdentitySource.Workload : IdentitySource.ConnectionString;
         }
 
-        result.AddError($"--identity '{text}': workload or connectionString is wanted");
+        result.AddError($"--identity '{text}': expected workload or connectionString");
         return default;
     }
 
@@ -237,7 +263,7 @@ internal static class CommandLine
             return port;
         }
 
-        result.AddError($"--api '{text}': a port of 1 to 65535 is wanted, or 0 for none");
+        result.AddError($"--api '{text}': expected a port from 1 to 65535, or 0 for none");
         return 0;
     }
 
@@ -252,16 +278,16 @@ internal static class CommandLine
         }
         catch (Exception exception) when (exception is SocketException or ArgumentException)
         {
-            // The same to whoever asked as an address that is not allowed.
+            // An unknown name gets the same error as an address that is not allowed.
         }
 
         result.AddError(
-            $"--address '{text}': a loopback or private IPv4 address, or a name for one, is wanted, such as 127.0.0.5;"
-            + " the simulator is never reachable from outside");
+            $"--address '{text}': expected a loopback or private IPv4 address or a name of one, such as 127.0.0.5;"
+            + " the simulator does not listen on public addresses");
         return null;
     }
 
-    /// <summary>Loopback and the networks of RFC 1918, which container engines use.</summary>
+    /// <summary>Loopback and the private networks of RFC 1918, which container engines use.</summary>
     static bool IsPrivate(IPAddress address) =>
         IPAddress.IsLoopback(address) || address.GetAddressBytes() is [10, ..] or [172, >= 16 and <= 31, ..] or [192, 168, ..];
 

@@ -5,46 +5,50 @@ using EdgeSimulator.Modules;
 
 namespace EdgeSimulator.Runs;
 
-/// <summary>From when to when the network is away, from the start of the run.</summary>
+/// <summary>A period without network. Start is relative to the start of the run.</summary>
 internal readonly record struct BlackoutWindow(TimeSpan Start, TimeSpan Length);
 
-/// <summary>What the command line asks for, checked. Immutable.</summary>
+/// <summary>The validated command line. Immutable.</summary>
 internal sealed record RunOptions
 {
-    /// <summary>How long to run; null is until Ctrl+C.</summary>
+    /// <summary>Length of the run. Null: until Ctrl+C.</summary>
     public TimeSpan? Duration { get; init; }
 
     public IReadOnlyList<BlackoutWindow> Blackouts { get; init; } = [];
 
+    /// <summary>Times at which edgeHub is killed and restarted.</summary>
+    public IReadOnlyList<TimeSpan> HubRestarts { get; init; } = [];
+
+    /// <summary>Times at which edgeHub loses an acknowledged message.</summary>
+    public IReadOnlyList<TimeSpan> HubDrops { get; init; } = [];
+
     public TimeSpan? KillEvery { get; init; }
 
-    /// <summary>The desired properties to start with.</summary>
+    /// <summary>The initial desired properties.</summary>
     public required JsonObject Desired { get; init; }
 
-    /// <summary>The environment that a manifest gives the module.</summary>
+    /// <summary>The module's environment variables from the manifest.</summary>
     public IReadOnlyList<KeyValuePair<string, string>> Environment { get; init; } = [];
 
-    /// <summary>Where messages go.</summary>
     public RoutingTable Routes { get; init; } = RoutingTable.EverythingUpstream;
 
-    /// <summary>The module's executable or .dll; null is: a module started by hand.</summary>
+    /// <summary>The module's executable or .dll. Null: the module is started by hand.</summary>
     public string? ModulePath { get; init; }
 
-    /// <summary>How the module learns who it is.</summary>
     public IdentitySource Identity { get; init; }
 
-    /// <summary>Telemetry goes to an HTTP endpoint of the simulator.</summary>
+    /// <summary>The module sends telemetry to an HTTP endpoint of the simulator.</summary>
     public bool Http { get; init; }
 
-    /// <summary>Where the module keeps its data; null is a temporary directory.</summary>
+    /// <summary>The module's data directory. Null: a temporary directory.</summary>
     public string? DataDirectory { get; init; }
 
-    /// <summary>Port of the REST API; null is none.</summary>
+    /// <summary>Port of the REST API. Null: no REST API.</summary>
     public int? ApiPort { get; init; }
 
     public string? ReportFile { get; init; }
 
-    /// <summary>The loopback or private address to listen on; null is the first free loopback address.</summary>
+    /// <summary>The loopback or private address to listen on. Null: the first free loopback address.</summary>
     public IPAddress? Address { get; init; }
 
     public string DeviceId { get; init; } = "pi-sim";

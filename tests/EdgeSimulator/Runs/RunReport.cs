@@ -4,7 +4,7 @@ using EdgeSimulator.Accounting;
 
 namespace EdgeSimulator.Runs;
 
-/// <summary>What the run came to: the content of <c>--report</c>.</summary>
+/// <summary>The result of a run, written to the file of <c>--report</c>.</summary>
 internal sealed record RunReport
 {
     const int LostIdsMax = 100;
@@ -27,16 +27,25 @@ internal sealed record RunReport
 
     public required long DuplicatesExplained { get; init; }
 
-    /// <summary>How many duplicates each cause explains.</summary>
+    /// <summary>Number of duplicates by the cause that explains them.</summary>
     public required IReadOnlyDictionary<string, long> DuplicateCauses { get; init; }
 
     public required long Lost { get; init; }
 
-    /// <summary>The lost ids as ranges, 100 at most; with the epoch in front when there is more than one.</summary>
+    /// <summary>At most 100 ranges of lost ids, prefixed with the epoch if the run had several epochs.</summary>
     public required IReadOnlyList<string> LostIds { get; init; }
 
-    /// <summary>Readings that the module announced as given up, and that did not come.</summary>
+    /// <summary>Readings that the module reported as evicted and that did not arrive.</summary>
     public required long Evicted { get; init; }
+
+    /// <summary>Readings that the module sent again, whether or not they had arrived before.</summary>
+    public required long SentAgain { get; init; }
+
+    /// <summary>Readings that edgeHub acknowledged and lost. They may have arrived later, when the module sent them
+    /// again.</summary>
+    public required long LostByHub { get; init; }
+
+    public required int HubRestarts { get; init; }
 
     public required long Batches { get; init; }
 
@@ -46,7 +55,8 @@ internal sealed record RunReport
 
     public required IReadOnlyList<EpochSummary> Epochs { get; init; }
 
-    /// <summary>The most readings that were sensed and not yet here, by the readings' own times.</summary>
+    /// <summary>The highest number of readings that had been sensed and had not arrived, by the readings'
+    /// timestamps.</summary>
     public required long MaxBacklog { get; init; }
 
     public required int Restarts { get; init; }
@@ -60,8 +70,8 @@ internal sealed record RunReport
     public required double DurationSeconds { get; init; }
 
     public static RunReport From(
-        LedgerSummary summary, string exitReason, string verdict, (int Restarts, int Kills, int UnexpectedExits, int? ExitCode) module,
-        TimeSpan duration) => new()
+        LedgerSummary summary, string exitReason, string verdict, int hubRestarts,
+        (int Restarts, int Kills, int UnexpectedExits, int? ExitCode) module, TimeSpan duration) => new()
         {
             ExitReason = exitReason,
             Verdict = verdict,
@@ -77,6 +87,9 @@ internal sealed record RunReport
                 .Take(LostIdsMax)
                 .ToList(),
             Evicted = summary.Evicted,
+            SentAgain = summary.SentAgain,
+            LostByHub = summary.LostByHub,
+            HubRestarts = hubRestarts,
             Batches = summary.Batches,
             Messages = summary.Messages,
             Bytes = summary.Bytes,

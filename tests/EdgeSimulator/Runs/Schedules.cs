@@ -5,12 +5,13 @@ using EdgeSimulator.Modules;
 
 namespace EdgeSimulator.Runs;
 
-/// <summary>What happens at set times of a run: blackouts and kills.</summary>
+/// <summary>Runs the scheduled events of a run: blackouts, kills, edgeHub's restarts and losses. Owned by
+/// <see cref="Simulation"/>.</summary>
 internal sealed class Schedules(FaultSwitches faults, TimeProvider time, RunLog log)
 {
     readonly long _start = time.GetTimestamp();
 
-    /// <summary>When the blackout that is on will end.</summary>
+    /// <summary>Timestamp at which the current blackout ends; 0 without a blackout.</summary>
     long _blackoutEnd;
 
     public TimeSpan? BlackoutLeft
@@ -22,13 +23,13 @@ internal sealed class Schedules(FaultSwitches faults, TimeProvider time, RunLog 
         }
     }
 
-    /// <summary>Blackouts that overlap are one.</summary>
+    /// <summary>Runs all blackouts. Overlapping windows are merged.</summary>
     public async Task BlackOutAsync(IReadOnlyList<BlackoutWindow> windows, CancellationToken cancellationToken)
     {
         foreach (var (start, length) in Merged(windows))
         {
             await UntilAsync(start, cancellationToken).ConfigureAwait(false);
-            log.Write(string.Create(CultureInfo.InvariantCulture, $"blackout begins, for {length.TotalSeconds:0.#} s"));
+            log.Write(string.Create(CultureInfo.InvariantCulture, $"blackout starts: {length.TotalSeconds:0.#} s"));
             Interlocked.Exchange(ref _blackoutEnd, _start + Ticks(start + length));
             faults.Update(f => f with { Blackout = true });
             await UntilAsync(start + length, cancellationToken).ConfigureAwait(false);
@@ -46,7 +47,17 @@ internal sealed class Schedules(FaultSwitches faults, TimeProvider time, RunLog 
         }
     }
 
-    /// <summary>Kills the module again and again, until cancelled.</summary>
+    /// <summary>Runs the action at each of the times, which are relative to the start of the run.</summary>
+    public async Task RepeatAsync(IReadOnlyList<TimeSpan> times, Action action, CancellationToken cancellationToken)
+    {
+        foreach (var moment in times.Order())
+        {
+            await UntilAsync(moment, cancellationToken).ConfigureAwait(false);
+            action();
+        }
+    }
+
+    /// <summary>Kills the module at a fixed interval until cancelled.</summary>
     public async Task KillAsync(ModuleProcess module, TimeSpan interval, CancellationToken cancellationToken)
     {
         using var timer = new PeriodicTimer(interval, time);

@@ -17,23 +17,23 @@ using Spectre.Console;
 
 namespace EdgeSimulator.Runs;
 
-/// <summary>One run: puts the parts together, lets them work, and closes in order.</summary>
-/// <param name="options">What is wanted.</param>
-/// <param name="time">The clock of everything.</param>
-/// <param name="output">Where events and the verdict go.</param>
-/// <param name="console">The terminal for the live display; null for plain lines.</param>
-/// <param name="exports">Where the environment for a module started by hand goes.</param>
-/// <param name="stopRequested">Ends the run in order.</param>
+/// <summary>One run: creates and starts all parts, waits for the end of the run, and stops them.</summary>
+/// <param name="options">The command line.</param>
+/// <param name="time">The clock of all parts.</param>
+/// <param name="output">Receives events and the verdict.</param>
+/// <param name="console">The terminal for the live display. Null: plain lines.</param>
+/// <param name="exports">Receives the environment for a module started by hand.</param>
+/// <param name="stopRequested">Ends the run gracefully.</param>
 internal sealed class Simulation(
     RunOptions options, TimeProvider time, TextWriter output, IAnsiConsole? console, TextWriter exports, CancellationToken stopRequested)
 {
-    static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(10);
+    static readonly TimeSpan StopTimeout = TimeSpan.FromSeconds(10);
 
     /// <summary>Returns the exit code.</summary>
-    /// <param name="abortRequested">A second request to stop: nothing is waited for any more.</param>
+    /// <param name="abortRequested">Ends the run without waiting for readings or the module.</param>
     public async Task<int> RunAsync(CancellationToken abortRequested)
     {
-        // The world: a directory, an address, an identity that signs, certificates.
+        // The surroundings: address, directories, module identity, certificates.
         using var address = GatewayAddress.Reserve(options.Address);
         using var directory = new TemporaryDirectory();
         var data = options.DataDirectory ?? directory.Sub("data");
@@ -50,7 +50,7 @@ internal sealed class Simulation(
         };
         using var certificates = new ServerCertificates(address.Address, time);
 
-        // The state: what is wrong, what is wanted, what has arrived.
+        // The state: faults, twin, and the ledger of what has arrived.
         var log = new RunLog(time);
         var faults = new FaultSwitches();
         var twin = new ModuleTwin(options.Desired);
@@ -58,18 +58,18 @@ internal sealed class Simulation(
         var recent = new RecentMessages(time);
 
         var metrics = new HubMetrics(identity);
-        var upstream = new Upstream(ledger, recent, options.Routes, faults, metrics, time, log);
+        using var upstream = new Upstream(ledger, recent, options.Routes, faults, metrics, time, log);
 
         // The servers.
         using var listener = new GatewayListener(address.Address, certificates, faults, time, log);
         using var hub = new EdgeHubServer(identity, listener, twin, upstream, metrics, faults, time, log);
         await using var workload = new WorkloadApi(directory.Sub("workload.sock"), identity, certificates.TrustBundle, faults);
 
-        await using var page = new MetricsPage(metrics, upstream);
+        await using var page = new MetricsPage(upstream, faults);
         await page.StartAsync(abortRequested).ConfigureAwait(false);
         await using var http = options.Http ? new TelemetryEndpoint(ledger, recent, faults, time) : null;
 
-        // The module, and what happens to it.
+        // The module and the scheduled events.
         var authorityFile = directory.Sub("edge-device-ca.cert.pem");
         await File.WriteAllTextAsync(authorityFile, certificates.TrustBundle, abortRequested).ConfigureAwait(false);
         var environment = ModuleEnvironment.With(
@@ -100,8 +100,9 @@ internal sealed class Simulation(
         }
 
         await using var api = options.ApiPort is { } port ? new RestApi(
-            port, identity, twin, new MethodCalls(hub, time), hub.Inputs, recent, new FaultCommands(faults, Deeds(hub, http, module), log),
-            () => Report(ledger, module, log, "running", "the run is not over").ToJson()) : null;
+            port, identity, twin, new MethodCalls(hub, time), hub.Inputs, recent,
+            new FaultCommands(faults, FaultActions(hub, upstream, http, module), log),
+            () => Report(upstream, module, log, "running", "the run has not ended").ToJson()) : null;
         await StartAsync(workload, hub, http, api, abortRequested).ConfigureAwait(false);
         if (http is not null)
         {
@@ -116,7 +117,7 @@ internal sealed class Simulation(
                 exports.WriteLine($"export {name}='{value}'");
             }
 
-            log.Write("no module is started: give one the environment that was printed");
+            log.Write("no module started; start one with the printed environment");
         }
         else
         {
@@ -126,14 +127,15 @@ internal sealed class Simulation(
             module.Ended += end =>
             {
                 hub.ExpectEnd(Causes.Of(end));
-                ledger.Interrupted(Causes.Of(end));
+                ledger.ModuleEnded(Causes.Of(end));
                 http?.Cut(Causes.Of(end));
             };
         }
 
-        var outcome = await LiveAsync(hub, ledger, module, schedules, faults, log, abortRequested).ConfigureAwait(false);
+        var outcome = await RunModuleAsync(hub, upstream, module, schedules, faults, log, abortRequested)
+            .ConfigureAwait(false);
         await hub.StopAsync().ConfigureAwait(false);
-        var report = Report(ledger, module, log, outcome.ExitReason, outcome.Verdict);
+        var report = Report(upstream, module, log, outcome.ExitReason, outcome.Verdict);
         await display.DisposeAsync().ConfigureAwait(false);
         VerdictText.Write(output, report, outcome.Succeeded);
         if (options.ReportFile is not null)
@@ -144,27 +146,30 @@ internal sealed class Simulation(
         return outcome.Succeeded ? 0 : 1;
     }
 
-    /// <summary>What POST /faults can do once.</summary>
-    static Dictionary<string, Action> Deeds(EdgeHubServer hub, TelemetryEndpoint? http, ModuleProcess? module)
+    /// <summary>The one-time actions of POST /faults.</summary>
+    static Dictionary<string, Action> FaultActions(
+        EdgeHubServer hub, Upstream upstream, TelemetryEndpoint? http, ModuleProcess? module)
     {
-        var deeds = new Dictionary<string, Action>
+        var actions = new Dictionary<string, Action>
         {
             ["cut"] = () =>
             {
                 hub.Cut(Causes.CutOnCommand);
                 http?.Cut(Causes.CutOnCommand);
             },
+            ["restartHub"] = hub.Restart,
+            ["loseOne"] = upstream.LoseOne,
         };
         if (module is not null)
         {
-            deeds["kill"] = () => module.Kill();
+            actions["kill"] = () => module.Kill();
         }
 
-        return deeds;
+        return actions;
     }
 
-    static RunReport Report(Ledger ledger, ModuleProcess? module, RunLog log, string exitReason, string verdict) => RunReport.From(
-        ledger.Summary(), exitReason, verdict,
+    static RunReport Report(Upstream upstream, ModuleProcess? module, RunLog log, string exitReason, string verdict) => RunReport.From(
+        upstream.Ledger.Summary(), exitReason, verdict, upstream.Restarts,
         (module?.Restarts ?? 0, module?.Kills ?? 0, module?.UnexpectedExits ?? 0, module?.ExitCode), log.Elapsed);
 
     async Task StartAsync(
@@ -190,67 +195,71 @@ internal sealed class Simulation(
         }
     }
 
-    async Task<RunOutcome> LiveAsync(
-        EdgeHubServer hub, Ledger ledger, ModuleProcess? module, Schedules schedules, FaultSwitches faults,
+    async Task<RunOutcome> RunModuleAsync(
+        EdgeHubServer hub, Upstream upstream, ModuleProcess? module, Schedules schedules, FaultSwitches faults,
         RunLog log, CancellationToken abortRequested)
     {
-        using var stirring = CancellationTokenSource.CreateLinkedTokenSource(stopRequested);
+        using var runEnd = CancellationTokenSource.CreateLinkedTokenSource(stopRequested);
         if (options.Duration is { } duration)
         {
-            stirring.CancelAfter(duration);
+            runEnd.CancelAfter(duration);
         }
 
         var running = module?.RunAsync(abortRequested) ?? NeverAsync(abortRequested);
-        Task[] happenings =
+        Task[] events =
         [
-            schedules.BlackOutAsync(options.Blackouts, stirring.Token),
+            schedules.BlackOutAsync(options.Blackouts, runEnd.Token),
+            schedules.RepeatAsync(options.HubRestarts, hub.Restart, runEnd.Token),
+            schedules.RepeatAsync(options.HubDrops, upstream.LoseOne, runEnd.Token),
             module is not null && options.KillEvery is { } interval
-                ? schedules.KillAsync(module, interval, stirring.Token)
+                ? schedules.KillAsync(module, interval, runEnd.Token)
                 : Task.CompletedTask,
         ];
         try
         {
-            var ended = Task.Delay(Timeout.InfiniteTimeSpan, time, stirring.Token);
+            var ended = Task.Delay(Timeout.InfiniteTimeSpan, time, runEnd.Token);
             if (await Task.WhenAny(running, ended).ConfigureAwait(false) == running)
             {
-                return GivenUp(await running.ConfigureAwait(false), module);
+                return ModuleEndedEarly(await running.ConfigureAwait(false), module);
             }
 
-            await Task.WhenAll(happenings).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await Task.WhenAll(events).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             schedules.EndBlackout();
-            faults.Update(fault => fault with { UpstreamOffline = false });
-            var closing = new Closing(hub, ledger, module is not null, time, log);
+            faults.Update(fault => fault with { Cloud = Cloud.Reachable, HubStopped = false });
+            var closing = new Closing(hub, upstream.Ledger, module is not null, time, log);
             var draining = closing.DrainAsync(abortRequested);
             if (await Task.WhenAny(running, draining).ConfigureAwait(false) == running)
             {
-                return GivenUp(await running.ConfigureAwait(false), module);
+                return ModuleEndedEarly(await running.ConfigureAwait(false), module);
             }
 
             var problem = await draining.ConfigureAwait(false);
             int? exitCode = null;
             if (module is not null)
             {
-                log.Write("closing: SIGTERM to the module");
-                exitCode = await module.StopAsync(StopPatience, abortRequested).ConfigureAwait(false);
-                log.Write(exitCode is null ? "closing: the module did not stop and was killed" : $"closing: the module exited with code {exitCode}");
+                log.Write("closing: sending SIGTERM to the module");
+                exitCode = await module.StopAsync(StopTimeout, abortRequested).ConfigureAwait(false);
+                log.Write(exitCode is null
+                    ? $"closing: the module did not stop within {StopTimeout.TotalSeconds} s and was killed"
+                    : $"closing: the module exited with code {exitCode}");
             }
 
             return problem ?? closing.Judge(exitCode);
         }
         catch (OperationCanceledException) when (abortRequested.IsCancellationRequested)
         {
-            return new RunOutcome("cancelled", "stopped by a second signal, before everything had arrived");
+            return new RunOutcome("cancelled", "aborted by a second signal before all readings had arrived");
         }
         finally
         {
-            await stirring.CancelAsync().ConfigureAwait(false);
+            await runEnd.CancelAsync().ConfigureAwait(false);
         }
     }
 
-    static RunOutcome GivenUp(bool givenUp, ModuleProcess? module) => givenUp
+    static RunOutcome ModuleEndedEarly(bool gaveUp, ModuleProcess? module) => gaveUp
         ? new RunOutcome("moduleExited", $"the module exited {ModuleProcess.QuickExitsMax} times without connecting, the last time " +
             $"with code {module?.ExitCode}")
-        : new RunOutcome("moduleExited", $"the module ended with code {module?.ExitCode} before it was asked to");
+        : new RunOutcome("moduleExited", $"the module exited with code {module?.ExitCode} before it was stopped");
 
     static async Task<bool> NeverAsync(CancellationToken cancellationToken)
     {
@@ -258,7 +267,8 @@ internal sealed class Simulation(
         return false;
     }
 
-    /// <summary>Better now than after the run.</summary>
+    /// <summary>Checks at the start that the option's directory can be written, instead of failing after the
+    /// run.</summary>
     static void RequireWritable(string option, string? directory)
     {
         if (directory is null)
@@ -274,7 +284,8 @@ internal sealed class Simulation(
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            throw new InvalidOperationException($"{option}: nothing can be written in '{directory}': {exception.Message}", exception);
+            throw new InvalidOperationException(
+                $"{option}: cannot write to '{directory}': {exception.Message}", exception);
         }
     }
 

@@ -1,6 +1,7 @@
 namespace EdgeSimulator.Runs;
 
-/// <summary>A directory for one run, removed at its end. Its path is short: a Unix socket's path has 107 bytes at most.</summary>
+/// <summary>A directory that exists for one run. Its path is short, since a Unix socket's path is limited to 107
+/// bytes.</summary>
 internal sealed class TemporaryDirectory : IDisposable
 {
     readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("edge-sim-");
@@ -15,7 +16,7 @@ internal sealed class TemporaryDirectory : IDisposable
         }
         catch (IOException)
         {
-            // A module that was killed a moment ago may still be letting go; the system clears its temporary directory.
+            // A module killed just now may still hold files open. The system cleans its temporary directory.
         }
     }
 }

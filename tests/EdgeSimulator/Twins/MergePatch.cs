@@ -5,7 +5,7 @@ namespace EdgeSimulator.Twins;
 /// <summary>JSON merge patch (RFC 7386): objects merge, null deletes, everything else replaces.</summary>
 internal static class MergePatch
 {
-    /// <summary>Makes one patch of two: nulls stay, they delete.</summary>
+    /// <summary>Merges a later patch into an earlier one. Nulls are kept, since they delete.</summary>
     public static void Combine(JsonObject earlier, JsonObject later)
     {
         foreach (var (name, value) in later)

@@ -2,7 +2,7 @@ using System.Text.Json.Nodes;
 
 namespace EdgeSimulator.Twins;
 
-/// <summary>The module twin, in memory. Thread-safe; what it hands out are copies.</summary>
+/// <summary>The module twin, in memory. Thread-safe; returns copies.</summary>
 internal sealed class ModuleTwin
 {
     readonly Lock _lock = new();
@@ -17,11 +17,11 @@ internal sealed class ModuleTwin
         MergePatch.Apply(_desired, WithoutMetadata(desired));
     }
 
-    /// <summary>The desired properties have changed: the patch with its $version, as it goes to a subscriber. In order, so the
-    /// handler is called under the lock and may only enqueue.</summary>
+    /// <summary>Raised when the desired properties change, with the patch and its $version as sent to subscribers.
+    /// Raised in order and under the lock, so handlers must not block.</summary>
     public event Action<JsonObject>? DesiredChanged;
 
-    /// <summary>The Plug and Play model that the module announced when it connected; empty without one.</summary>
+    /// <summary>The Plug and Play model id that the module sent when it connected; empty if none.</summary>
     public string ModelId
     {
         get => _modelId;
@@ -39,7 +39,8 @@ internal sealed class ModuleTwin
         }
     }
 
-    /// <summary>The document as a module gets it: <c>{"desired":{...,"$version":N},"reported":{...,"$version":K}}</c>.</summary>
+    /// <summary>The twin document as sent to the module:
+    /// <c>{"desired":{...,"$version":N},"reported":{...,"$version":K}}</c>.</summary>
     public JsonObject Document()
     {
         lock (_lock)
@@ -52,7 +53,8 @@ internal sealed class ModuleTwin
         }
     }
 
-    /// <summary>Merges a patch from the cloud side and tells the subscriber. Returns the new version.</summary>
+    /// <summary>Merges a patch from the cloud and raises <see cref="DesiredChanged"/>. Returns the new
+    /// version.</summary>
     public long PatchDesired(JsonObject patch)
     {
         var clean = WithoutMetadata(patch);
@@ -82,7 +84,7 @@ internal sealed class ModuleTwin
         return copy;
     }
 
-    /// <summary>$version and $metadata belong to the hub; what a patch says about them counts for nothing.</summary>
+    /// <summary>Removes $version and $metadata, which only IoT Hub sets.</summary>
     static JsonObject WithoutMetadata(JsonObject patch)
     {
         var copy = patch.DeepClone().AsObject();

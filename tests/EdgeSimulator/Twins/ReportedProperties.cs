@@ -4,7 +4,7 @@ using System.Text.Json.Nodes;
 
 namespace EdgeSimulator.Twins;
 
-/// <summary>What edgeHub allows in reported properties (Core/twin/ReportedPropertiesValidator.cs).</summary>
+/// <summary>Validates reported properties as edgeHub does (Core/twin/ReportedPropertiesValidator.cs).</summary>
 internal static class ReportedProperties
 {
     const int DocumentMaxBytes = 32 * 1024;
@@ -18,12 +18,12 @@ internal static class ReportedProperties
     {
         if (patch is not JsonObject properties)
         {
-            return "the patch is no JSON object";
+            return "the patch is not a JSON object";
         }
 
         var size = Encoding.UTF8.GetByteCount(patch.ToJsonString());
         return size > DocumentMaxBytes
-            ? $"the patch has {size} bytes, {DocumentMaxBytes} are allowed"
+            ? $"the patch has {size} bytes; the limit is {DocumentMaxBytes}"
             : ObjectObjection(properties, "", 1);
     }
 
@@ -44,7 +44,7 @@ internal static class ReportedProperties
 
             if (name.Any(c => c is '.' or '$' or '#' || char.IsWhiteSpace(c) || char.IsControl(c)))
             {
-                return $"the name '{at}' has one of . $ # or a blank in it";
+                return $"the name '{at}' contains . $ # or white space";
             }
 
             if (ValueObjection(value, at, depth) is { } objection)
@@ -68,9 +68,9 @@ internal static class ReportedProperties
                     .FirstOrDefault(objection => objection is not null);
             case JsonValue leaf when leaf.GetValueKind() == JsonValueKind.String:
                 var bytes = Encoding.UTF8.GetByteCount(leaf.GetValue<string>());
-                return bytes > StringMaxBytes ? $"'{path}' has {bytes} bytes, {StringMaxBytes} are allowed" : null;
+                return bytes > StringMaxBytes ? $"'{path}' has {bytes} bytes; the limit is {StringMaxBytes}" : null;
             case JsonValue leaf when leaf.TryGetValue<long>(out var number) && number is > IntegerMax or < -IntegerMax:
-                return $"'{path}' is {number}, beyond 2^52";
+                return $"'{path}' is {number}; the limit is 2^52";
             default:
                 return null;
         }

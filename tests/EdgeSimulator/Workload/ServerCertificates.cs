@@ -5,8 +5,8 @@ using System.Security.Cryptography.X509Certificates;
 namespace EdgeSimulator.Workload;
 
 /// <summary>
-/// A CA of this run's own and the server certificates that it signs, all in memory. Nothing is written, nothing is installed:
-/// the module learns of the CA from the workload API's trust bundle.
+/// The CA of this run and its server certificates, valid and faulty. In memory only: the module gets the CA from the
+/// workload API's trust bundle or from a file in the run's temporary directory.
 /// </summary>
 internal sealed class ServerCertificates : IDisposable
 {
@@ -33,7 +33,7 @@ internal sealed class ServerCertificates : IDisposable
 
     public X509Certificate2 Untrusted { get; }
 
-    /// <summary>The CA as PEM: what the workload API calls the trust bundle.</summary>
+    /// <summary>The CA certificate as PEM, which the workload API returns as the trust bundle.</summary>
     public string TrustBundle => _authority.ExportCertificatePem() + "\n";
 
     public void Dispose()

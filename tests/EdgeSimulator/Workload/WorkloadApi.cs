@@ -11,18 +11,18 @@ using Microsoft.Extensions.Logging;
 
 namespace EdgeSimulator.Workload;
 
-/// <summary>The security daemon's workload API over a Unix socket: sign, encrypt, decrypt, trust-bundle. It stays up during a
-/// blackout.</summary>
-/// <remarks>Microsoft's client cannot read a chunked answer, so every answer has its Content-Length.</remarks>
+/// <summary>The workload API of the IoT Edge security daemon on a Unix socket: sign, encrypt, decrypt, trust-bundle.
+/// Not affected by blackouts.</summary>
+/// <remarks>Every response has a Content-Length, since Microsoft's client cannot read chunked responses.</remarks>
 internal sealed class WorkloadApi : IAsyncDisposable
 {
-    // What iotedge 1.5 takes (edgelet-http/src/version.rs).
+    // The versions that iotedge 1.5 accepts (edgelet-http/src/version.rs).
     static readonly string[] ApiVersions =
     [
         "2018-06-28", "2019-01-30", "2019-10-22", "2019-11-05", "2020-07-07", "2021-12-07", "2022-08-03",
     ];
 
-    // The daemon closes what comes beyond this (edgelet-http/src/concurrency.rs), without a word.
+    // The daemon closes further connections without a response (edgelet-http/src/concurrency.rs).
     const int ConnectionsMax = 10;
 
     readonly ModuleIdentity _identity;
@@ -64,7 +64,7 @@ internal sealed class WorkloadApi : IAsyncDisposable
 
         if (fault.WorkloadStatus != 0)
         {
-            await WriteAsync(context, fault.WorkloadStatus, Message("failing on command")).ConfigureAwait(false);
+            await WriteAsync(context, fault.WorkloadStatus, Message("fault workloadStatus")).ConfigureAwait(false);
             return;
         }
 
@@ -83,14 +83,14 @@ internal sealed class WorkloadApi : IAsyncDisposable
                 await SignAsync(context.Request, module, generation).ConfigureAwait(false),
             [_, "modules", var module, "genid", var generation, "encrypt" or "decrypt"] when context.Request.Method == "POST" =>
                 await CryptAsync(context.Request, module, generation).ConfigureAwait(false),
-            _ => (404, Message($"no such endpoint: {context.Request.Method} {context.Request.Path}")),
+            _ => (404, Message($"unknown endpoint: {context.Request.Method} {context.Request.Path}")),
         };
         await WriteAsync(context, status, body).ConfigureAwait(false);
     }
 
     async Task<(int Status, JsonObject Body)> SignAsync(HttpRequest request, string module, string generation)
     {
-        // iotedge tells by the caller's pid whether it is that module; here the name must do.
+        // iotedge identifies the calling module by its pid; here the name suffices.
         if (module != _identity.ModuleId)
         {
             return (403, Message("forbidden"));
@@ -111,13 +111,13 @@ internal sealed class WorkloadApi : IAsyncDisposable
         }
         catch (Exception exception) when (exception is JsonException or FormatException or InvalidOperationException)
         {
-            return (400, Message($"the body is not {{\"keyId\",\"algo\",\"data\":\"<Base64>\"}}: {exception.Message}"));
+            return (400, Message($"expected {{\"keyId\",\"algo\",\"data\":\"<Base64>\"}}: {exception.Message}"));
         }
     }
 
-    // As edgelet-http-workload/src/module/data: the generation need not be the present one, but it is bound to the ciphertext,
-    // and whatever fails in decrypting is a 500. One thing is other: its key is the device's and outlives the daemon; here
-    // it is made of the module's key, so that a simulator with the same key stands for the same device.
+    // As in edgelet-http-workload/src/module/data: any generation is accepted, but the ciphertext is bound to it, and
+    // every decryption failure is a 500. Unlike the daemon, which uses a persistent key of the device, the key is
+    // derived from the module's key, so that a simulator with the same module key acts as the same device.
     async Task<(int Status, JsonObject Body)> CryptAsync(HttpRequest request, string module, string generation)
     {
         if (module != _identity.ModuleId)

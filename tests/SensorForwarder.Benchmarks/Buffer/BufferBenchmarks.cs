@@ -2,13 +2,14 @@ using System.Diagnostics;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.Buffer;
-using SensorForwarder.Sensors;
+using SensorForwarder.Readings;
+using SensorForwarder.Time;
 using static SensorForwarder.Benchmarks.Surroundings;
 
 namespace SensorForwarder.Benchmarks.Buffer;
 
-/// <summary>What the buffer does in numbers, against two designs that everybody knows; see <see cref="Contenders"/>.
-/// Each runs on a real directory, since fsync is what it is about.</summary>
+/// <summary>Throughput, wear, start-up time and memory of the buffer, compared with two well-known designs
+/// (<see cref="Contenders"/>). Runs on a real file system, since fsync dominates.</summary>
 internal static class BufferBenchmarks
 {
     const int Producers = 8;
@@ -19,14 +20,14 @@ internal static class BufferBenchmarks
         Make(Enqueue, "enqueue.readingsPerSecond", "enqueue.vsNaive", "enqueue.vsCeiling", "enqueue.serial.vsNaive"),
         Make(Wear, "wear.trickle.bytesPerReading", "wear.trickle.vsNaive", "wear.retained.vsTrickle", "wear.burst.vsPayload"),
         Make(Drain, "drain.readingsPerSecond", "drain.10M.vs10k"),
-        Make(Open, "open.2GB.seconds", "open.2GB.damaged.seconds", "salvage.2GB.seconds"),
+        Make(Open, "open.12M.seconds", "open.12M.damaged.seconds", "salvage.12M.seconds"),
         Make(Memory, "buffer.megabytesPerMillionReadings"),
     ];
 
     static Benchmark Make(Func<IEnumerable<BenchmarkRow>> run, params string[] names) =>
         new(names, _ => Task.Run<IReadOnlyList<BenchmarkRow>>(() => [.. run()]));
 
-    // In short turns side by side, so that what else the machine does falls on all of them; the first turn warms up.
+    // In short alternating turns, so that other load on the machine affects all alike. The first turn is a warm-up.
     static IEnumerable<BenchmarkRow> Enqueue()
     {
         using var place = new Place();
@@ -50,14 +51,14 @@ internal static class BufferBenchmarks
         yield return new("wear.trickle.bytesPerReading", trickle, "B", $"naive {naive:F0} B");
         yield return new("wear.trickle.vsNaive", trickle / naive, "x", "<= 0.05");
         var retained = TrickleBytesPerReading(place.New(), seconds: 900, TimeSpan.FromSeconds(300));
-        yield return new("wear.retained.vsTrickle", retained / trickle, "x", "delivered readings are kept for 300 s of 900");
+        yield return new("wear.retained.vsTrickle", retained / trickle, "x", "delivered ones retained, 300 of 900 s");
         yield return new("wear.burst.vsPayload", BurstBytesPerPayload(place.New(), rounds: 100), "x", "<= 3");
     }
 
     static IEnumerable<BenchmarkRow> Drain()
     {
         using var place = new Place();
-        // The first of the short ones warms up.
+        // The first short run is a warm-up.
         var small = Median(Enumerable.Range(0, 20).Select(_ => DrainCost(place.New(), backlog: 10_000, readings: 10_000)).Skip(1));
         var large = DrainCost(place.New(), backlog: 10_000_000, readings: 1_000_000);
         yield return new("drain.readingsPerSecond", 1 / large, "1/s", ">= 200000, with 10,000,000 waiting");
@@ -68,27 +69,27 @@ internal static class BufferBenchmarks
     {
         using var place = new Place();
         var directory = place.New();
-        Contenders.MakeBacklog(directory, readings: Backlog2GB);
-        // As a crash leaves it: with a log that was not copied back.
-        Contenders.LeaveLog(directory, readings: 20_000);
+        Opened.MakeBacklog(directory, Backlog12M, leavesLog: true);
         var database = Path.Combine(directory, "telemetry.db");
         var size = new FileInfo(database).Length;
-        yield return new("open.2GB.seconds", SecondsToFirstEnqueue(directory).First(), "s", $"<= 2, {size / 1e9:F1} GB");
+        yield return new("open.12M.seconds", SecondsToFirstEnqueue(directory).First(), "s", $"<= 2, {size / 1e9:F1} GB");
 
-        // A root page and a page of readings are spoiled: new readings go on at once, the old ones are salvaged beside them.
+        // Damages a root page and a page of readings: new readings are accepted at once while the old ones are
+        // salvaged.
         using (var file = File.OpenHandle(database, FileMode.Open, FileAccess.Write))
         {
-            RandomAccess.Write(file, new byte[4096], 0);
-            RandomAccess.Write(file, new byte[4096], size / 8192 * 4096);
+            RandomAccess.Write(file, new byte[1024], 0);
+            RandomAccess.Write(file, new byte[1024], size / 2048 * 1024);
         }
         var seconds = SecondsToFirstEnqueue(directory).ToList();
-        yield return new("open.2GB.damaged.seconds", seconds[0], "s", "the same file with two pages zeroed");
-        yield return new("salvage.2GB.seconds", seconds[1], "s", "until all readings of it are back");
+        yield return new("open.12M.damaged.seconds", seconds[0], "s", "the same file with two pages zeroed");
+        yield return new("salvage.12M.seconds", seconds[1], "s", "until all readings are salvaged");
     }
 
-    const int Backlog2GB = 12_000_000;
+    const int Backlog12M = 12_000_000;
 
-    /// <returns>Until the first enqueue completed; then, if the file was damaged, until its readings were back.</returns>
+    /// <returns>Seconds until the first enqueue has completed; for a damaged file also until its readings are
+    /// salvaged.</returns>
     static IEnumerable<double> SecondsToFirstEnqueue(string directory)
     {
         var clock = Stopwatch.StartNew();
@@ -102,12 +103,12 @@ internal static class BufferBenchmarks
         if (buffer.Buffer.GetStatus().Salvage is { IsComplete: false })
             back.Wait();
         var salvage = buffer.Buffer.GetStatus().Salvage!;
-        if (salvage.Readings < Backlog2GB - 100)
-            throw new InvalidOperationException($"only {salvage.Readings} readings came back");
+        if (salvage.Readings < Backlog12M - 100)
+            throw new InvalidOperationException($"only {salvage.Readings} readings were salvaged");
         yield return clock.Elapsed.TotalSeconds;
     }
 
-    // From the first million on all caches are full, so what grows from there on grows with the backlog.
+    // After the first million readings all caches are full, so further growth is due to the backlog.
     static IEnumerable<BenchmarkRow> Memory()
     {
         using var place = new Place();
@@ -147,7 +148,7 @@ internal static class BufferBenchmarks
             var waiting = new ValueTask<long>[Outstanding];
             for (var round = 0; round < rounds; round++)
             {
-#pragma warning disable CA2012 // Each is awaited once, below: many outstanding at a time is what is measured.
+#pragma warning disable CA2012 // Each is awaited once, below: the benchmark needs many outstanding calls.
                 for (var i = 0; i < waiting.Length; i++)
                     waiting[i] = buffer.Enqueue(i);
 #pragma warning restore CA2012
@@ -156,33 +157,33 @@ internal static class BufferBenchmarks
             }
         }))).GetAwaiter().GetResult();
 
-    // Ten readings a second of the clock's time, delivered every ten seconds, as the module does it.
+    // Ten readings per second of fake time, delivered every ten seconds, as in the module.
     static double TrickleBytesPerReading(string directory, int seconds, TimeSpan retain = default)
     {
         var time = new FakeTimeProvider(Opened.FirstTime);
         long before;
-        // The interval never ends by itself: the loop below ends it, once for each second of ten readings.
+        // The commit interval is longer than the loop's steps: the loop commits once per second of fake time.
         using (var buffer = new Opened(directory, new BufferLimits { CommitInterval = TimeSpan.FromMinutes(1), RetainForwarded = retain }, time))
         {
-            // Without what a new file costs once: the tables, and the reserve for a full volume.
+            // Excludes the one-time cost of a new file: the tables, and the reserve for a full volume.
             buffer.Buffer.CommitAsync(CancellationToken.None).GetAwaiter().GetResult();
-            before = DeviceBytes();
+            before = WrittenBytes();
             for (var second = 0; second < seconds; second++)
             {
                 var waiting = Enumerable.Range(0, 10).Select(_ => buffer.Enqueue(second).AsTask()).ToList();
                 if (second % 10 == 9)
-                    _ = buffer.Buffer.AcknowledgeAsync(1, buffer.Buffer.LastCommittedId, CancellationToken.None);
+                    _ = buffer.Buffer.AcknowledgeAsync(IdSet.Of(1, buffer.Buffer.LastCommittedId), CancellationToken.None);
                 buffer.Buffer.CommitAsync(CancellationToken.None).GetAwaiter().GetResult();
                 Task.WhenAll(waiting).GetAwaiter().GetResult();
                 time.Advance(TimeSpan.FromSeconds(1));
             }
         }
-        return (DeviceBytes() - before) / (seconds * 10.0);
+        return (WrittenBytes() - before) / (seconds * 10.0);
     }
 
     static double BurstBytesPerPayload(string directory, int rounds)
     {
-        var before = DeviceBytes();
+        var before = WrittenBytes();
         long payload;
         using (var buffer = new Opened(directory))
         {
@@ -190,13 +191,13 @@ internal static class BufferBenchmarks
             payload = buffer.Buffer.GetStatus().CommittedBytes;
             Drained(buffer, int.MaxValue);
         }
-        return (double)(DeviceBytes() - before) / payload;
+        return (double)(WrittenBytes() - before) / payload;
     }
 
-    // Seconds a reading, in peek and acknowledge, batches of 500.
+    // Seconds per reading for peek and acknowledge in batches of 500.
     static double DrainCost(string directory, int backlog, int readings)
     {
-        Contenders.MakeBacklog(directory, backlog);
+        Opened.MakeBacklog(directory, backlog);
         using var buffer = new Opened(directory);
         var clock = Stopwatch.StartNew();
         var drained = Drained(buffer, readings);
@@ -212,16 +213,10 @@ internal static class BufferBenchmarks
         {
             after = batch[^1].Id;
             drained += batch.Count;
-            _ = buffer.Buffer.AcknowledgeAsync(batch[0].Id, after, CancellationToken.None);
+            _ = buffer.Buffer.AcknowledgeAsync(IdSet.Of(batch[0].Id, after), CancellationToken.None);
         }
         return drained;
     }
-
-    // What the process made the kernel write to the device, page cache included.
-    static long DeviceBytes() => File.ReadLines("/proc/self/io")
-        .Where(l => l.StartsWith("write_bytes:", StringComparison.Ordinal))
-        .Select(l => long.Parse(l.AsSpan("write_bytes:".Length), System.Globalization.CultureInfo.InvariantCulture))
-        .Single();
 
     static double Resident()
     {
@@ -231,12 +226,12 @@ internal static class BufferBenchmarks
     }
 }
 
-/// <summary>A buffer that is open for a measurement.</summary>
+/// <summary>An open buffer for a benchmark.</summary>
 internal sealed class Opened : IDisposable
 {
     readonly Reading[] _readings;
 
-    /// <summary>The time of reading 0; a second later for each one.</summary>
+    /// <summary>The time of reading 0. Each further reading is one second later.</summary>
     public static readonly DateTimeOffset FirstTime = DateTimeOffset.UnixEpoch.AddSeconds(1_900_000_000);
 
     public Opened(string directory, TimeSpan commitInterval = default)
@@ -269,10 +264,31 @@ internal sealed class Opened : IDisposable
     public ValueTask<long> Enqueue(int number) =>
         Buffer.EnqueueAsync(_readings[number % _readings.Length], CancellationToken.None);
 
+    /// <summary>Fills a buffer's file with waiting readings.</summary>
+    /// <param name="leavesLog">Leaves a WAL without checkpoint, as after a crash.</param>
+    public static void MakeBacklog(string directory, int readings, bool leavesLog = false)
+    {
+        var log = Path.Combine(directory, "telemetry.db-wal");
+        using (var opened = new Opened(directory))
+        {
+            for (var stored = 0; stored < readings; stored += Piece)
+            {
+                var piece = Enumerable.Range(stored, Math.Min(Piece, readings - stored));
+                Task.WhenAll(piece.Select(n => opened.Enqueue(n).AsTask())).GetAwaiter().GetResult();
+            }
+            if (leavesLog)
+                File.Copy(log, log + ".kept");
+        }
+        if (leavesLog)
+            File.Move(log + ".kept", log, overwrite: true);
+    }
+
+    const int Piece = 10_000;
+
     public void Dispose() => Buffer.DisposeAsync().AsTask().GetAwaiter().GetResult();
 }
 
-/// <summary>Directories for measurements, deleted at the end.</summary>
+/// <summary>Temporary directories for benchmarks.</summary>
 internal sealed class Place : IDisposable
 {
     readonly string _root = Directory.CreateTempSubdirectory("buffer-benchmark-").FullName;

@@ -1,12 +1,13 @@
 using System.Diagnostics;
-using System.Globalization;
 using Microsoft.Data.Sqlite;
+using static SensorForwarder.Benchmarks.Surroundings;
 
 namespace SensorForwarder.Benchmarks.Buffer;
 
 /// <summary>
-/// What the buffer is compared with. "Naive" is the well-known tutorial: ADO.NET, a transaction a reading in SQLite's
-/// default journal mode, 50 rows a flush, a DELETE a row. "Bulk" is the ceiling: one prepared INSERT in one transaction.
+/// The designs that the buffer is compared with. "Naive" is the usual tutorial: ADO.NET, one transaction per reading in
+/// SQLite's default journal mode, 50 rows per flush, one DELETE per row. "Bulk" is the upper limit: one prepared
+/// INSERT, one transaction.
 /// </summary>
 internal static class Contenders
 {
@@ -24,7 +25,7 @@ internal static class Contenders
 
     public static double NaiveBytesPerReading(string directory, int readings)
     {
-        var before = DeviceBytes();
+        var before = WrittenBytes();
         using (var connection = Open(
             directory, "CREATE TABLE queue(id INTEGER PRIMARY KEY AUTOINCREMENT, payload TEXT)"))
         {
@@ -35,7 +36,7 @@ internal static class Contenders
                     Flush(connection);
             }
         }
-        return (double)(DeviceBytes() - before) / readings;
+        return (double)(WrittenBytes() - before) / readings;
     }
 
     public static double BulkPerSecond(string directory, int readings)
@@ -46,42 +47,11 @@ internal static class Contenders
         return readings / clock.Elapsed.TotalSeconds;
     }
 
-    /// <summary>Makes a buffer's file with readings in it, faster than through the buffer.</summary>
-    public static void MakeBacklog(string directory, int readings)
-    {
-        using (new Opened(directory))
-        {
-            // Makes the tables.
-        }
-        using var connection = Open(directory, "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF");
-        InsertMany(connection, readings);
-        Execute(connection, "INSERT INTO clock VALUES(1, 'benchmark', 0, 1)");
-        Execute(connection, "PRAGMA wal_checkpoint(TRUNCATE)");
-        // The last connection out would remove the log.
-        SqliteConnection.ClearPool(connection);
-    }
-
-    /// <summary>Adds readings that stay in the log, as if the process had died.</summary>
-    public static void LeaveLog(string directory, int readings)
-    {
-        var database = Path.Combine(directory, "telemetry.db");
-        using (var connection = Open(directory, "PRAGMA wal_autocheckpoint=0"))
-        {
-            using var last = connection.CreateCommand();
-            last.CommandText = "SELECT max(id) FROM queue";
-            InsertMany(connection, readings, (long)last.ExecuteScalar()!);
-            File.Copy(database + "-wal", database + "-kept");
-            SqliteConnection.ClearPool(connection);
-        }
-        // The log is whole; that it was copied back as well does not make it shorter.
-        File.Move(database + "-kept", database + "-wal", overwrite: true);
-    }
-
     const string QueueTable =
         "CREATE TABLE queue(id INTEGER PRIMARY KEY, recorded_at INTEGER NOT NULL, clock INTEGER NOT NULL, "
         + "payload BLOB NOT NULL)";
 
-    static void InsertMany(SqliteConnection connection, int readings, long afterId = 0)
+    static void InsertMany(SqliteConnection connection, int readings)
     {
         using var transaction = connection.BeginTransaction();
         using var insert = connection.CreateCommand();
@@ -92,7 +62,7 @@ internal static class Contenders
         insert.Prepare();
         for (var i = 1; i <= readings; i++)
         {
-            id.Value = afterId + i;
+            id.Value = i;
             insert.ExecuteNonQuery();
         }
         transaction.Commit();
@@ -139,9 +109,4 @@ internal static class Contenders
         command.CommandText = sql;
         command.ExecuteNonQuery();
     }
-
-    static long DeviceBytes() => File.ReadLines("/proc/self/io")
-        .Where(l => l.StartsWith("write_bytes:", StringComparison.Ordinal))
-        .Select(l => long.Parse(l.AsSpan("write_bytes:".Length), CultureInfo.InvariantCulture))
-        .Single();
 }

@@ -11,9 +11,9 @@ using static SensorForwarder.Benchmarks.Surroundings;
 namespace SensorForwarder.Benchmarks.EdgeHub;
 
 /// <summary>
-/// Telemetry through the module's connection against a bare MQTTnet client: the same 300 bytes to the same server over the
-/// same TLS. They take short turns in pairs, each first in every other pair, so that what else the machine does falls on
-/// both; the ratio is the median of the pairs'.
+/// Throughput of the module's edgeHub connection compared with a bare MQTTnet client: the same 300 bytes to the same
+/// server over TLS. Both run in short alternating turns, so that other load on the machine affects both alike. The
+/// result is the median of the ratios of all pairs.
 /// </summary>
 internal static class MqttThroughput
 {
@@ -52,7 +52,7 @@ internal static class MqttThroughput
             async Task SendOurs()
             {
                 var result = await connection.SendAsync(Message, cancellationToken);
-                if (result.Status != HubSendStatus.Accepted) throw new InvalidOperationException($"not accepted: {result}");
+                if (result.Status != HubSendStatus.Accepted) throw new InvalidOperationException($"refused: {result}");
             }
 
             var rows = new List<BenchmarkRow>();
@@ -73,14 +73,15 @@ internal static class MqttThroughput
                     Median(ours.Zip(bares, (mine, its) => mine.PerSecond / its.PerSecond)),
                     "",
                     string.Create(CultureInfo.InvariantCulture,
-                        $"{Median(ours.Select(m => m.PerSecond)):#,0} against {Median(bares.Select(m => m.PerSecond)):#,0} messages/s, "
-                        + $"{cpu:0.00} against {Median(bares.Select(m => m.CpuSecondsPer100k)):0.00} s of processor for 100k, "
+                        $"{Median(ours.Select(m => m.PerSecond)):#,0} vs "
+                        + $"{Median(bares.Select(m => m.PerSecond)):#,0} messages/s, "
+                        + $"{cpu:0.00} vs {Median(bares.Select(m => m.CpuSecondsPer100k)):0.00} s of CPU for 100k, "
                         + $"{window} in flight; goal 0.9")));
             }
 
             rows.Add(new("mqtt.cpuSecondsPer100k", cpu, "s", $"{BodyBytes} bytes, {Windows[^1]} in flight, TLS included"));
             using var self = Process.GetCurrentProcess();
-            rows.Add(new("mqtt.peakMegabytes", self.PeakWorkingSet64 / 1048576.0, "MB", "both clients and the benchmark itself"));
+            rows.Add(new("mqtt.peakMegabytes", self.PeakWorkingSet64 / 1048576.0, "MB", "clients and benchmark"));
             await connection.StopAsync(cancellationToken);
             return rows;
         }
@@ -132,7 +133,7 @@ internal static class MqttThroughput
         return client;
     }
 
-    /// <summary>The server as a process of its own, so that what it takes is not counted here.</summary>
+    /// <summary>Starts the server in a separate process, so that its CPU time and memory are not counted.</summary>
     static Process StartServer(string directory, out EdgeIdentity identity)
     {
         var server = Process.Start(new ProcessStartInfo(Environment.ProcessPath!, ["--puback-server", directory]) { RedirectStandardOutput = true })!;

@@ -10,8 +10,8 @@ using SensorForwarder.EdgeHub;
 namespace SensorForwarder.Benchmarks.EdgeHub;
 
 /// <summary>
-/// The cheapest hub that there can be: TLS on 8883, CONNACK and SUBACK to whoever comes, an empty twin, and a PUBACK for every
-/// PUBLISH, in order. It takes the server out of the numbers, as far as that goes.
+/// A minimal hub that uses little CPU, so that benchmarks measure the client: TLS on port 8883, CONNACK and SUBACK for
+/// every client, an empty twin, and a PUBACK for every PUBLISH, in order.
 /// </summary>
 internal sealed class PubackServer : IDisposable
 {
@@ -23,17 +23,17 @@ internal sealed class PubackServer : IDisposable
     PubackServer(Socket listener, X509Certificate2 certificate, EdgeIdentity identity) =>
         (_listener, _certificate, Identity) = (listener, certificate, identity);
 
-    /// <summary>Whom it knows.</summary>
+    /// <summary>The identity with which a module connects.</summary>
     public EdgeIdentity Identity { get; }
 
-    /// <summary>The last reading that has arrived, by the ids of the messages.</summary>
+    /// <summary>The id of the latest reading that has arrived, from the message ids.</summary>
     public long ReadingsThrough => Volatile.Read(ref _readingsThrough);
 
-    /// <summary>A module is connected, and has asked for its twin.</summary>
+    /// <summary>Whether a module has connected and requested its twin.</summary>
     public bool HasModule => Volatile.Read(ref _twinsAsked) > 0;
 
-    /// <summary>Serves on the first loopback address whose 8883 is free.</summary>
-    /// <param name="directory">Where its certificate is put.</param>
+    /// <summary>Starts a server on the first loopback address whose port 8883 is free.</summary>
+    /// <param name="directory">The directory for its CA file.</param>
     public static PubackServer Start(string directory)
     {
         for (var last = 200; last < 255; last++)
@@ -47,7 +47,7 @@ internal sealed class PubackServer : IDisposable
             }
             catch (SocketException)
             {
-                listener.Dispose(); // taken
+                listener.Dispose(); // The port is in use.
                 continue;
             }
 
@@ -56,10 +56,10 @@ internal sealed class PubackServer : IDisposable
             return server;
         }
 
-        throw new InvalidOperationException("port 8883 is taken on all of 127.0.0.200 to 127.0.0.254");
+        throw new InvalidOperationException("port 8883 is in use on all addresses from 127.0.0.200 to 127.0.0.254");
     }
 
-    /// <summary>As a process of its own, until it is killed; tells its address.</summary>
+    /// <summary>Runs the server as the main program until the process is killed. Prints its address.</summary>
     public static async Task<int> RunAsync(string directory)
     {
         using var server = Start(directory);
@@ -68,7 +68,7 @@ internal sealed class PubackServer : IDisposable
         return 0;
     }
 
-    /// <summary>Whom the server at an address knows.</summary>
+    /// <summary>The identity with which a module connects to the server at this address.</summary>
     public static EdgeIdentity IdentityOf(string address, string directory) => new()
     {
         HubHostName = "stubhub.azure-devices.net",
@@ -143,11 +143,11 @@ internal sealed class PubackServer : IDisposable
         }
         catch (Exception exception) when (exception is IOException or ObjectDisposedException)
         {
-            // The client has gone.
+            // The client has closed the connection.
         }
     }
 
-    /// <summary>Answers the first packet, if it is there as a whole.</summary>
+    /// <summary>Answers the first packet. Returns false if it is not complete.</summary>
     bool TryAnswer(ReadOnlySpan<byte> input, Span<byte> output, out int length, out int answer)
     {
         (length, answer) = (0, 0);
@@ -184,7 +184,7 @@ internal sealed class PubackServer : IDisposable
         return [0x40, 2, publish[2 + topic.Length], publish[3 + topic.Length]];
     }
 
-    /// <summary>A twin without properties, whatever was asked of it.</summary>
+    /// <summary>Answers every twin request with a twin without properties.</summary>
     byte[] AnswerTwin(ReadOnlySpan<byte> publish)
     {
         Interlocked.Increment(ref _twinsAsked);
@@ -196,7 +196,7 @@ internal sealed class PubackServer : IDisposable
 
     static ReadOnlySpan<byte> TopicOf(ReadOnlySpan<byte> publish) => publish.Slice(2, BinaryPrimitives.ReadUInt16BigEndian(publish));
 
-    /// <summary>The end of <c>$.mid=EPOCH:FIRST-LAST</c>, escaped as it stands in a topic; 0 when it is something else.</summary>
+    /// <summary>LAST of <c>$.mid=EPOCH:FIRST-LAST</c>, which is escaped in the topic; 0 for other topics.</summary>
     static long LastReadingOf(ReadOnlySpan<byte> topic)
     {
         var at = topic.IndexOf("%24.mid="u8);

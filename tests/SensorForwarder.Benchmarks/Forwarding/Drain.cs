@@ -7,20 +7,22 @@ using static SensorForwarder.Benchmarks.Surroundings;
 
 namespace SensorForwarder.Benchmarks.Forwarding;
 
-/// <summary>What a drain took.</summary>
-/// <param name="PerSecond">Readings a second, without the first 20,000.</param>
-/// <param name="IdleMegabytes">What was resident before, with the backlog on the medium and nowhere to send it.</param>
-/// <param name="PeakMegabytes">The most that was resident since.</param>
+/// <summary>Result of draining a backlog.</summary>
+/// <param name="PerSecond">Readings per second, without the first 20,000.</param>
+/// <param name="IdleMegabytes">Resident memory before the drain, with the backlog stored and no reachable
+/// receiver.</param>
+/// <param name="PeakMegabytes">Peak resident memory since then.</param>
 internal readonly record struct Drained(double PerSecond, double IdleMegabytes, double PeakMegabytes)
 {
     public double MegabytesOverIdle => PeakMegabytes - IdleMegabytes;
 }
 
-/// <summary>The module as a process, as it is shipped, and a backlog that it drains to a receiver of this process. It has
-/// nowhere to send to until its memory is steady; what that grows by is what the kernel says, at the highest.</summary>
+/// <summary>Runs the module as a process that drains a backlog to a receiver in this process. The module gets a
+/// reachable receiver only once its memory use is stable; the growth from there is measured by the kernel's peak
+/// value.</summary>
 internal static class Drain
 {
-    /// <summary>Readings that have to wait.</summary>
+    /// <summary>Number of waiting readings.</summary>
     public const int Backlog = 1_000_000;
 
     const int WarmUp = 20_000;
@@ -29,8 +31,9 @@ internal static class Drain
     static readonly TimeSpan Look = TimeSpan.FromMilliseconds(5);
     static readonly TimeSpan Steady = TimeSpan.FromSeconds(5);
 
-    /// <summary>To an HTTP receiver, one request at a time.</summary>
-    /// <param name="directory">Holds the backlog, of which nearly <see cref="Backlog"/> are drained.</param>
+    /// <summary>Drains to an HTTP receiver, one request at a time.</summary>
+    /// <param name="directory">Contains the backlog, of which almost <see cref="Backlog"/> readings are
+    /// drained.</param>
     public static async Task<Drained> ToHttpAsync(string directory, CancellationToken cancellationToken)
     {
         using var server = new CountingServer();
@@ -38,7 +41,7 @@ internal static class Drain
             directory, () => true, () => server.ReadingsThrough, new() { ["httpEndpoint"] = server.Url }, [], cancellationToken);
     }
 
-    /// <summary>To a hub over MQTT with TLS; the connection stands before anything may be sent.</summary>
+    /// <summary>Drains to a hub over MQTT with TLS. The module is connected before the drain starts.</summary>
     public static async Task<Drained> ToHubAsync(string directory, CancellationToken cancellationToken)
     {
         using var server = PubackServer.Start(directory);
@@ -60,7 +63,7 @@ internal static class Drain
         string directory, Func<bool> isConnected, Func<long> through, JsonObject opening, Dictionary<string, string> environment,
         CancellationToken cancellationToken)
     {
-        // Nobody is there: where a hub is, a sink without an endpoint would be refused, and the hub be the sink.
+        // An endpoint without a listener. Without an endpoint, the module would reject the setting and send to the hub.
         var settings = new JsonObject
         {
             ["sink"] = "http",
@@ -75,8 +78,8 @@ internal static class Drain
         {
             while (!isConnected()) await WaitAsync(Look, module, cancellationToken);
             var idle = await SteadyMegabytesAsync(module, cancellationToken);
-            if (through() > 0) throw new InvalidOperationException($"the module sends before it may, up to reading {through()}");
-            await File.WriteAllTextAsync($"/proc/{module.Id}/clear_refs", "5", cancellationToken); // the highest begins anew
+            if (through() > 0) throw new InvalidOperationException($"the module sent too early, up to id {through()}");
+            await File.WriteAllTextAsync($"/proc/{module.Id}/clear_refs", "5", cancellationToken); // resets VmHWM
             foreach (var (key, value) in opening) settings[key] = value!.DeepClone();
             await File.WriteAllTextAsync(file + ".new", settings.ToJsonString(), cancellationToken);
             File.Move(file + ".new", file, overwrite: true);
@@ -90,7 +93,7 @@ internal static class Drain
         }
         finally
         {
-            // Not killed: after that the next run would check the file beside its work.
+            // Stopped gracefully: after a kill, the next run would check the file while it drains.
             if (!module.HasExited) _ = Kill(module.Id, Sigterm);
             await module.WaitForExitAsync(CancellationToken.None);
         }
@@ -103,12 +106,12 @@ internal static class Drain
         start.Environment["Buffer__Directory"] = directory;
         start.Environment["Settings__File"] = settingsFile;
         start.Environment["Web__Port"] = FreePort().ToString(CultureInfo.InvariantCulture);
-        var module = Process.Start(start) ?? throw new InvalidOperationException($"{ModulePath} could not be started");
-        module.BeginOutputReadLine(); // read and left out: the report is a table
+        var module = Process.Start(start) ?? throw new InvalidOperationException($"cannot start {ModulePath}");
+        module.BeginOutputReadLine(); // Discards the module's log.
         return module;
     }
 
-    /// <summary>What is resident once that has not grown for a while.</summary>
+    /// <summary>Resident memory, once it has not grown for a while.</summary>
     static async Task<double> SteadyMegabytesAsync(Process module, CancellationToken cancellationToken)
     {
         var (most, clock) = (0.0, Stopwatch.StartNew());
@@ -127,7 +130,7 @@ internal static class Drain
     }
 
     static Task WaitAsync(TimeSpan time, Process module, CancellationToken cancellationToken) => module.HasExited
-        ? throw new InvalidOperationException($"the module ended with {module.ExitCode}")
+        ? throw new InvalidOperationException($"the module exited with code {module.ExitCode}")
         : Task.Delay(time, TimeProvider.System, cancellationToken);
 
     static double Megabytes(Process module, string field)

@@ -5,8 +5,8 @@ using System.Text.Json.Nodes;
 namespace SensorForwarder.Benchmarks.Main;
 
 /// <summary>
-/// The whole module as a process, from simulated sensors through SQLite to the simulator's edgeHub over MQTT with TLS:
-/// how many readings a second arrive when the sensors give far more than the rest can take, and what it needs for that.
+/// Throughput and memory of the whole module as a process, from simulated sensors through SQLite to the simulator's
+/// edgeHub over MQTT with TLS. The sensors offer more readings than the module can forward.
 /// </summary>
 internal static class EndToEnd
 {
@@ -32,7 +32,7 @@ internal static class EndToEnd
         return
         [
             new("main.endToEndReadingsPerSecond", rate, "readings/s", $"{offered} offered by {Sensors} sensors"),
-            new("main.peakMegabytes", module.PeakWorkingSet64 / 1048576.0, "MB", "the module under that load"),
+            new("main.peakMegabytes", module.PeakWorkingSet64 / 1048576.0, "MB", "the module under this load"),
         ];
     }
 

@@ -6,7 +6,7 @@ using static SensorForwarder.Benchmarks.Surroundings;
 
 namespace SensorForwarder.Benchmarks.Main;
 
-/// <summary>How soon the module has stored something, and what it needs when it does what it usually does.</summary>
+/// <summary>Time from start to the first committed reading, and memory in normal operation.</summary>
 internal static class Footprint
 {
     const int Starts = 11;
@@ -17,10 +17,10 @@ internal static class Footprint
     public static IReadOnlyList<Benchmark> All { get; } =
     [
         new(["start.firstCommittedMilliseconds"], StartAsync),
-        new(["memory.peakMegabytes"], RunAsync),
+        new(["memory.edgeHubMegabytes"], RunAsync),
     ];
 
-    // From the start of the process until a reading is in the file, in an empty directory; nothing is waited for.
+    // From process start until a reading is in the file, in an empty directory. Polls without pauses.
     static async Task<IReadOnlyList<BenchmarkRow>> StartAsync(CancellationToken cancellationToken)
     {
         var times = new List<double>();
@@ -74,17 +74,17 @@ internal static class Footprint
             using var connection = new SqliteConnection($"Data Source={database};Mode=ReadOnly;Pooling=False");
             connection.Open();
             using var query = connection.CreateCommand();
-            query.CommandText = "SELECT max(id) FROM queue";
+            query.CommandText = "SELECT max(first_id) FROM segment";
             return query.ExecuteScalar() is long;
         }
         catch (SqliteException)
         {
-            // The tables are being made.
+            // The tables do not exist yet.
             return false;
         }
     }
 
-    // The ten minutes are SENSORFORWARDER_SOAK_SECONDS=600.
+    // SENSORFORWARDER_SOAK_SECONDS=600 measures ten minutes.
     static async Task<IReadOnlyList<BenchmarkRow>> RunAsync(CancellationToken cancellationToken)
     {
         var sensors = new JsonObject { ["host"] = new JsonObject { ["kind"] = "host", ["intervalSeconds"] = 0.1 } };
@@ -104,7 +104,7 @@ internal static class Footprint
         module.Refresh();
         return
         [
-            new("memory.peakMegabytes", module.PeakWorkingSet64 / 1048576.0, "MB",
+            new("memory.edgeHubMegabytes", module.PeakWorkingSet64 / 1048576.0, "MB",
                 $"goal 36; {ModuleBuild}, {clock.Elapsed.TotalSeconds:F0} s of 10 sensors at 10 Hz, {await gateway.UniqueAsync(cancellationToken):#,0} readings arrived"),
         ];
     }

@@ -6,7 +6,8 @@ using static SensorForwarder.Benchmarks.Surroundings;
 
 namespace SensorForwarder.Benchmarks.Main;
 
-/// <summary>The EdgeSimulator as a process, and the module as another that it has given an identity.</summary>
+/// <summary>Runs the EdgeSimulator as a process, and the module as another with the identity that the simulator
+/// printed.</summary>
 internal sealed class SimulatedGateway : IDisposable
 {
     readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("sensorforwarder-benchmark-");
@@ -35,11 +36,11 @@ internal sealed class SimulatedGateway : IDisposable
     {
         _environment["Web__Port"] = webPort.ToString(CultureInfo.InvariantCulture);
         var module = StartProcess(ModulePath, [], _environment);
-        module.BeginOutputReadLine(); // read and left out: the report is a table
+        module.BeginOutputReadLine(); // Discards the module's log.
         return module;
     }
 
-    /// <summary>Different readings that have arrived.</summary>
+    /// <summary>Number of readings that have arrived, without duplicates.</summary>
     public async Task<double> UniqueAsync(CancellationToken cancellationToken)
     {
         var report = await _api.GetFromJsonAsync<JsonObject>("/report", cancellationToken);
@@ -63,7 +64,7 @@ internal sealed class SimulatedGateway : IDisposable
     {
         var start = new ProcessStartInfo(path, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
         foreach (var (name, value) in environment) start.Environment[name] = value;
-        var process = Process.Start(start) ?? throw new InvalidOperationException($"{path} could not be started");
+        var process = Process.Start(start) ?? throw new InvalidOperationException($"cannot start {path}");
         process.BeginErrorReadLine();
         _processes.Add(process);
         return process;

@@ -6,8 +6,8 @@ using static SensorForwarder.Benchmarks.Surroundings;
 
 namespace SensorForwarder.Benchmarks.Operations;
 
-/// <summary>What it costs the module to be looked at: scrapes of its metrics, and one open page, with 20 sensors. The page's share
-/// is the CPU time of the module's process with its stream open less that without one, in turns that follow each other.</summary>
+/// <summary>Cost of scraping the module's metrics and of one open dashboard, with 20 sensors. The dashboard's cost is
+/// the module's CPU time with its stream open minus that without, in alternating turns.</summary>
 internal static partial class WebPages
 {
     const int Sensors = 20;
@@ -16,7 +16,8 @@ internal static partial class WebPages
     static readonly TimeSpan Settling = TimeSpan.FromSeconds(2);
     const int Turns = 4;
 
-    /// <summary>One turn with and one without the page, together; SENSORFORWARDER_PAGE_SECONDS is another time.</summary>
+    /// <summary>Duration of a turn with and a turn without the page together, or
+    /// SENSORFORWARDER_PAGE_SECONDS.</summary>
     static readonly TimeSpan Pair = TimeSpan.FromSeconds(
         double.TryParse(Environment.GetEnvironmentVariable("SENSORFORWARDER_PAGE_SECONDS"), CultureInfo.InvariantCulture, out var seconds) ? seconds : 60);
 
@@ -43,7 +44,7 @@ internal static partial class WebPages
             var pairs = new List<(double With, double Without)>();
             for (var turn = 0; turn < Turns; turn++)
             {
-                // Which comes first changes: what drifts does not count for one of them.
+                // The order alternates, so that drift does not favour one of them.
                 var isFirst = turn % 2 == 0;
                 var early = await CpuPercentAsync(module, http, isPageOpen: isFirst, cancellationToken);
                 var late = await CpuPercentAsync(module, http, isPageOpen: !isFirst, cancellationToken);
@@ -52,12 +53,12 @@ internal static partial class WebPages
 
             var differences = pairs.Select(pair => pair.With - pair.Without).Order().ToList();
             var cpu = string.Create(CultureInfo.InvariantCulture,
-                $"{ModuleBuild}; {Median(pairs.Select(pair => pair.With)):0.00} with one page less {Median(pairs.Select(pair => pair.Without)):0.00} without; {Turns} pairs of {Pair.TotalSeconds:0} s, {differences[0]:0.00} to {differences[^1]:0.00}");
+                $"{ModuleBuild}; {Median(pairs.Select(pair => pair.With)):0.00} with one page minus {Median(pairs.Select(pair => pair.Without)):0.00} without; {Turns} pairs of {Pair.TotalSeconds:0} s, {differences[0]:0.00} to {differences[^1]:0.00}");
             return
             [
-                new("metrics.scrapeMilliseconds", scrape, "ms", $"{Sensors} sensors, one scrape after the other"),
+                new("metrics.scrapeMilliseconds", scrape, "ms", $"{Sensors} sensors, sequential scrapes"),
                 new("metrics.scrapeBytes", bytes, "bytes", $"{Sensors} sensors"),
-                new("dashboard.bytes", firstLoad, "bytes", $"at most 100,000; {Sensors} sensors, {inFull} bytes before compression"),
+                new("dashboard.bytes", firstLoad, "bytes", $"<= 100,000; {Sensors} sensors, uncompressed {inFull}"),
                 new("dashboard.cpuPercent", Median(differences), "% of a core", cpu),
             ];
         }
@@ -69,8 +70,8 @@ internal static partial class WebPages
         }
     }
 
-    /// <summary>The page, what it names, and what it asks for at once.</summary>
-    /// <param name="encoding">As browsers ask for it: <c>gzip</c>, or <c>identity</c>.</param>
+    /// <summary>Total bytes of the page, the files that it references, and its first requests.</summary>
+    /// <param name="encoding">The Accept-Encoding header: <c>gzip</c> or <c>identity</c>.</param>
     static async Task<long> FirstLoadAsync(HttpClient http, string encoding, CancellationToken cancellationToken)
     {
         var page = await http.GetStringAsync("/", cancellationToken);
@@ -98,12 +99,12 @@ internal static partial class WebPages
         module.Refresh();
         var percent = 100 * (module.TotalProcessorTime - before) / clock.Elapsed;
         await closing.CancelAsync();
-        if (await reading == 0 && isPageOpen) throw new InvalidOperationException("the page's stream said nothing");
+        if (await reading == 0 && isPageOpen) throw new InvalidOperationException("the page's stream sent no data");
         return percent;
     }
 
-    /// <summary>Reads what an open page reads.</summary>
-    /// <returns>Bytes that came until it was closed.</returns>
+    /// <summary>Reads the stream of an open page until cancelled.</summary>
+    /// <returns>The number of bytes read.</returns>
     static async Task<long> ReadStreamAsync(HttpClient http, CancellationToken closing)
     {
         var bytes = 0L;
@@ -131,10 +132,10 @@ internal static partial class WebPages
         start.Environment["Buffer__Directory"] = Path.Combine(directory, "data");
         start.Environment["Settings__File"] = settings;
         start.Environment["Web__Port"] = $"{port}";
-        var process = Process.Start(start) ?? throw new InvalidOperationException("the module could not be started");
+        var process = Process.Start(start) ?? throw new InvalidOperationException($"cannot start {ModulePath}");
         while (await process.StandardOutput.ReadLineAsync(cancellationToken) is { } line && !line.Contains("on port", StringComparison.Ordinal))
         {
-            // Until it listens.
+            // Waits until the module listens.
         }
 
         _ = process.StandardOutput.ReadToEndAsync(cancellationToken);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A GPIO chip with eight inputs and their interrupts. In debugfs, under sim_gpio: "level" takes "LINE 0" or "LINE 1";
- * "pulse" takes "LINE COUNT MICROSECONDS" and returns when the pulses are over. Line 7 is used in the kernel.
+ * A GPIO chip with eight inputs and interrupts. Controlled by debugfs files under sim_gpio: write "LINE 0" or "LINE 1"
+ * to "level"; write "LINE COUNT MICROSECONDS" to "pulse", which returns after the pulses. Line 7 is in use by the
+ * kernel.
  */
 #include <linux/debugfs.h>
 #include <linux/delay.h>
@@ -84,7 +85,7 @@ static void set_level(unsigned int line, bool high)
 	local_irq_save(flags);
 	generic_handle_domain_irq(current_chip->irq.domain, line);
 	local_irq_restore(flags);
-	/* Until it was handled: of two at once the kernel would see one. */
+	/* Wait until the interrupt is handled; the kernel would merge it with the next one. */
 	synchronize_irq(irq_find_mapping(current_chip->irq.domain, line));
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * An I2C adapter, number 1, with two BME280 (0x76, 0x77) and two SHT3x (0x44, 0x45). What they measure, whether they are
- * plugged in and what goes wrong stands in debugfs, under sim_i2c. Data sheets: BST-BME280-DS001, Sensirion SHT3x-DIS.
+ * An I2C adapter, number 1, with two BME280 (0x76, 0x77) and two SHT3x (0x44, 0x45). Debugfs files under sim_i2c set
+ * the measured values, whether a chip is present, and faults. Data sheets: BST-BME280-DS001, Sensirion SHT3x-DIS.
  */
 #include <linux/crc8.h>
 #include <linux/debugfs.h>
@@ -28,12 +28,12 @@ struct chip {
 	u16 command;
 	u16 status;
 	u64 ready_at;
-	/* Under debugfs. */
+	/* Files in debugfs. */
 	u64 present;
 	u32 temperature; /* raw, 20 bits (BME280) or 16 bits */
 	u32 pressure;    /* raw, 20 bits */
 	u32 humidity;    /* raw, 16 bits */
-	u32 bad_crc;     /* so many answers of an SHT3x have a wrong checksum */
+	u32 bad_crc;     /* number of SHT3x responses with a wrong checksum */
 };
 
 static struct chip chips[] = {
@@ -41,14 +41,14 @@ static struct chip chips[] = {
 	{ .address = 0x44 }, { .address = 0x45 },
 };
 
-static u32 fail_next;               /* so many transfers fail */
-static u32 error_number = EREMOTEIO; /* with this */
+static u32 fail_next;               /* number of transfers that fail */
+static u32 error_number = EREMOTEIO; /* their errno */
 static u32 transfers;
 static DEFINE_MUTEX(gate);
 static struct dentry *directory;
 DECLARE_CRC8_TABLE(crc_table);
 
-/* The example of the data sheet, with the registers in their order. */
+/* The example of the data sheet, in register order. */
 static const u8 calibration_low[] = {
 	0x70, 0x6b, 0x43, 0x67, 0x18, 0xfc,
 	0x7d, 0x8e, 0x43, 0xd6, 0xd0, 0x0b, 0x27, 0x0b, 0x8c, 0x00, 0xf9, 0xff, 0x8c, 0x3c, 0xf8, 0xc6, 0x70, 0x17,
@@ -84,7 +84,7 @@ static void bme_measure(struct chip *chip)
 	data[7] = (chip->registers[0xf2] & 7) ? chip->humidity : 0;
 }
 
-/* A register's number, then its value, then the next pair; a number alone is for the read that follows. */
+/* Pairs of register number and value. A number alone sets the pointer for the next read. */
 static int bme_write(struct chip *chip, const u8 *bytes, int length)
 {
 	int i;
@@ -101,7 +101,7 @@ static int bme_write(struct chip *chip, const u8 *bytes, int length)
 		if (reg == BME_CONTROL && ((value & 3) == 1 || (value & 3) == 2)) {
 			bme_measure(chip);
 			chip->ready_at = ktime_get_ns() + BME_MEASURES_NS;
-			chip->registers[BME_CONTROL] = value & ~3; /* forced: once, then asleep */
+			chip->registers[BME_CONTROL] = value & ~3; /* forced mode: one measurement, then sleep */
 		}
 	}
 	return 0;
@@ -111,7 +111,7 @@ static int bme_read(struct chip *chip, u8 *bytes, int length)
 {
 	int i;
 
-	if ((chip->registers[BME_CONTROL] & 3) == 3) /* normal mode: all the time */
+	if ((chip->registers[BME_CONTROL] & 3) == 3) /* normal mode: continuous measurement */
 		bme_measure(chip);
 	chip->registers[BME_STATUS] = ktime_get_ns() < chip->ready_at ? 0x08 : 0;
 	for (i = 0; i < length; i++)
@@ -146,7 +146,7 @@ static void sht_word(struct chip *chip, u8 *bytes, int length, int at, u16 word)
 		bytes[at + i] = frame[i];
 }
 
-/* Not acknowledged before the measurement has ended. */
+/* A read is not acknowledged until the measurement has ended. */
 static int sht_read(struct chip *chip, u8 *bytes, int length)
 {
 	bool measured = (chip->command >> 8) == 0x24 || (chip->command >> 8) == 0x2c;
@@ -214,7 +214,7 @@ static struct i2c_adapter adapter = {
 	.nr = 1,
 };
 
-/* A chip that is plugged in again has lost what was in its registers. */
+/* A chip that is unplugged loses its registers. */
 static int present_get(void *data, u64 *value)
 {
 	*value = ((struct chip *)data)->present;

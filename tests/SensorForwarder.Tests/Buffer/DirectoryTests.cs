@@ -2,7 +2,7 @@ using System.Runtime.Versioning;
 
 namespace SensorForwarder.Tests.Buffer;
 
-/// <summary>Who may look into the directory of the buffer.</summary>
+/// <summary>The access rights of the buffer's directory and files.</summary>
 [SupportedOSPlatform("linux")]
 public sealed class DirectoryTests
 {

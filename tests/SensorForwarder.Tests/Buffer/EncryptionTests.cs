@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using System.Text;
+using Microsoft.Data.Sqlite;
 using SensorForwarder.Buffer;
 
 namespace SensorForwarder.Tests.Buffer;
@@ -79,12 +80,12 @@ public sealed class EncryptionTests : IDisposable
     {
         await using (var buffer = await OpenAsync(_keyFile))
         {
-            for (var i = 0; i < 20; i++)
-                await FillAsync(buffer, 500);
+            while (buffer.GetStatus().Evicted.Count == 0)
+                await FillAsync(buffer, 5_000);
             Assert.Equal("attic", Assert.Single(Assert.Single(buffer.GetStatus().Evicted).BySensor.Keys));
         }
         var bytes = await File.ReadAllBytesAsync(_fixture.DatabasePath, BufferFixture.Token);
-        bytes.AsSpan(0, 4096).Clear();
+        bytes.AsSpan(0, 1024).Clear();
         await File.WriteAllBytesAsync(_fixture.DatabasePath, bytes, BufferFixture.Token);
         var wrong = _keyFile + "2";
         await File.WriteAllBytesAsync(wrong, RandomNumberGenerator.GetBytes(32), BufferFixture.Token);
@@ -99,7 +100,96 @@ public sealed class EncryptionTests : IDisposable
         Assert.NotNull(again.GetStatus().Salvage);
     }
 
+    [Fact]
+    public async Task What_somebody_without_the_key_writes_into_the_file_is_no_data()
+    {
+        await using (var buffer = await OpenAsync(_keyFile))
+        {
+            await FillAsync(buffer, 30);
+            await buffer.SaveDocumentAsync("settings", "{\"batchSize\":5}"u8.ToArray(), BufferFixture.Token);
+        }
+
+        // Unencrypted: a segment with a reading, and a document.
+        using var other = new BufferFixture();
+        await using (var plain = await other.OpenAsync())
+        {
+            await FillAsync(plain, 5);
+            await plain.SaveDocumentAsync("settings", "{\"sink\":\"http\"}"u8.ToArray(), BufferFixture.Token);
+        }
+
+        using (var file = Sqlite.Open(_fixture.DatabasePath, SqliteOpenMode.ReadWrite, vfs: null))
+        {
+            file.Execute($"ATTACH '{other.DatabasePath}' AS other");
+            file.Execute("""
+                INSERT INTO segment SELECT first_id + 1000, last_id + 1000, readings, level, oldest_at, newest_at, state, body
+                FROM other.segment;
+                INSERT OR REPLACE INTO document SELECT name, content FROM other.document;
+                """);
+        }
+
+        await using var again = await OpenAsync(_keyFile);
+        Assert.Null(again.LoadDocument("settings"));
+        var rows = await ReadAsync(again);
+        Assert.Equal(Enumerable.Range(1, 30).Select(i => (long)i), rows.Select(row => row.Id));
+    }
+
+    [Fact]
+    public async Task Without_the_check_of_the_key_another_key_is_refused_and_the_right_one_opens()
+    {
+        await using (var buffer = await OpenAsync(_keyFile))
+            await FillAsync(buffer, 30);
+        using (var file = Sqlite.Open(_fixture.DatabasePath, SqliteOpenMode.ReadWrite, vfs: null))
+            file.Execute("DELETE FROM meta WHERE name = 'key_check'");
+        var before = await File.ReadAllBytesAsync(_fixture.DatabasePath, BufferFixture.Token);
+        var wrong = _keyFile + "2";
+        await File.WriteAllBytesAsync(wrong, RandomNumberGenerator.GetBytes(32), BufferFixture.Token);
+        await Assert.ThrowsAsync<BufferUnavailableException>(() => OpenAsync(wrong));
+        Assert.Equal(before, await File.ReadAllBytesAsync(_fixture.DatabasePath, BufferFixture.Token));
+        await using var again = await OpenAsync(_keyFile);
+        Assert.Equal(30, BufferFixture.ReadAll(again).Count);
+    }
+
+    [Fact]
+    public async Task A_plain_file_that_gets_a_key_leaves_no_plain_reading_behind()
+    {
+        await using (var buffer = await OpenAsync(null))
+        {
+            await FillAsync(buffer, 300);
+            await buffer.AcknowledgeAsync(1, 100, BufferFixture.Token);
+            await buffer.SaveDocumentAsync("settings", "{\"attic\":1}"u8.ToArray(), BufferFixture.Token);
+        }
+
+        await using (var sealing = await OpenAsync(_keyFile))
+        {
+            await BufferFixture.RecoveredAsync(sealing);
+            Assert.Equal(Enumerable.Range(101, 200).Select(i => (long)i), BufferFixture.ReadAll(sealing).Select(row => row.Id));
+            Assert.Equal("{\"attic\":1}", Encoding.UTF8.GetString(sealing.LoadDocument("settings")!.Value.Span));
+            Assert.Null(sealing.GetStatus().Salvage);
+            await Support.Until.True(() => Directory.GetFiles(_fixture.Directory, "telemetry.previous*").Length == 0);
+        }
+
+        // A plain body is gzip.
+        foreach (var file in Directory.GetFiles(_fixture.Directory, "telemetry*"))
+            Assert.Equal(-1, (await File.ReadAllBytesAsync(file, BufferFixture.Token)).AsSpan().IndexOf((ReadOnlySpan<byte>)[0x1f, 0x8b, 0x08]));
+    }
+
     public void Dispose() => _fixture.Dispose();
+
+    static async Task<List<BufferedReading>> ReadAsync(TelemetryBuffer buffer)
+    {
+        while (true)
+        {
+            try
+            {
+                return BufferFixture.ReadAll(buffer);
+            }
+            catch (BufferUnavailableException)
+            {
+                // The damaged segment is removed before the next transaction.
+                await buffer.CommitAsync(BufferFixture.Token);
+            }
+        }
+    }
 
     Task<TelemetryBuffer> OpenAsync(string? keyFile) => _fixture.OpenAsync(
         BufferFixture.AtOnce with { MaxBytes = 1 << 20 }, with: o => o with { Key = keyFile is null ? null : BufferKey.Read(keyFile) });

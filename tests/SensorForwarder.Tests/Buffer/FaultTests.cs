@@ -5,15 +5,16 @@ using SQLitePCL;
 
 namespace SensorForwarder.Tests.Buffer;
 
-/// <summary>Each single operation on the files fails once, in everything that the buffer does.</summary>
+/// <summary>Each single file operation fails once, in everything that the buffer does.</summary>
 public sealed class FaultTests
 {
-    // Only a guard against hanging; nothing is measured by it.
+    // Only a guard against hanging.
     static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
 
     public static TheoryData<string, int> Faults => new()
     {
         { nameof(FileOperationKind.Open), raw.SQLITE_CANTOPEN },
+        { nameof(FileOperationKind.Open), raw.SQLITE_IOERR },
         { nameof(FileOperationKind.Write), raw.SQLITE_IOERR_WRITE },
         { nameof(FileOperationKind.Write), raw.SQLITE_FULL },
         { nameof(FileOperationKind.Sync), raw.SQLITE_IOERR_FSYNC },
@@ -40,24 +41,20 @@ public sealed class FaultTests
         }
     }
 
-    /// <summary>Everything that renames and deletes files: a salvage, at once and in pieces.</summary>
+    /// <summary>Everything that renames and deletes files: a salvage.</summary>
     [Theory]
     [MemberData(nameof(SalvageFaults))]
     public async Task No_single_fault_in_a_salvage_costs_a_reading_or_stops_the_buffer(string kind, int code)
     {
-        foreach (var atOnceBytes in new[] { 16L << 20, 0 })
-        {
-            var places = 0;
-            for (var at = 1; await SalvageAsync(Enum.Parse<FileOperationKind>(kind), code, at, atOnceBytes); at = Next(at, quickShare: 2))
-                places++;
-            TestContext.Current.TestOutputHelper?.WriteLine(
-                $"{kind} with {code}, salvage {(atOnceBytes > 0 ? "at once" : "in pieces")}: {places} places, nothing lost");
-            Assert.True(places > 0);
-        }
+        var places = 0;
+        for (var at = 1; await SalvageAsync(Enum.Parse<FileOperationKind>(kind), code, at); at = Next(at, each: 1))
+            places++;
+        TestContext.Current.TestOutputHelper?.WriteLine($"{kind} with {code}, salvage: {places} places, nothing lost");
+        Assert.True(places > 0);
     }
 
-    // A damaged file of 500 readings, four damaged ones before it so that the oldest is deleted, and a leftover.
-    static async Task<bool> SalvageAsync(FileOperationKind kind, int code, int at, long atOnceBytes)
+    // A damaged file of 500 readings, four older ones, of which the oldest is deleted, and an unfinished new file.
+    static async Task<bool> SalvageAsync(FileOperationKind kind, int code, int at)
     {
         using var fixture = new BufferFixture(inMemory: true);
         var recorder = new Recorder();
@@ -71,21 +68,21 @@ public sealed class FaultTests
                     buffer.EnqueueAsync(BufferFixture.Reading(n), BufferFixture.Token).AsTask()).ToList());
             }
             using (var file = new FileStream(fixture.DatabasePath, FileMode.Open))
-                file.Write(new byte[4096]);
+                file.Write(new byte[1024]);
             for (var n = 1; n <= 4; n++)
                 await File.WriteAllTextAsync(Path.Combine(fixture.Directory, $"telemetry.damaged-{n}.db"), "", BufferFixture.Token);
             await File.WriteAllTextAsync(Path.Combine(fixture.Directory, "telemetry.salvage"), "left over", BufferFixture.Token);
 
             (recorder.FailCode, recorder.FailAt, recorder.FailKind) = (code, at, kind);
             long id;
-            await using (var buffer = await OpenAsync(fixture, BufferFixture.AtOnce, time, recorder, atOnceBytes))
+            await using (var buffer = await OpenAsync(fixture, BufferFixture.AtOnce, time, recorder))
             {
                 id = await EnqueueAsync(buffer, time);
                 await Settle(SalvagedAsync(buffer), time);
             }
             var failed = recorder.HasFailed;
             recorder.FailKind = null;
-            await using var again = await OpenAsync(fixture, BufferFixture.AtOnce, time, recorder, atOnceBytes);
+            await using var again = await OpenAsync(fixture, BufferFixture.AtOnce, time, recorder);
             await Settle(SalvagedAsync(again), time);
             Assert.Equal([.. Enumerable.Range(1, 500).Select(n => (long)n), id], BufferFixture.ReadAll(again).Select(r => r.Id));
             Assert.InRange(Directory.GetFiles(fixture.Directory, "telemetry.damaged-*.db").Length, 1, 3);
@@ -93,7 +90,7 @@ public sealed class FaultTests
         }
         catch (Exception e)
         {
-            throw new InvalidOperationException($"{kind} {at} failed with {code}, up to {atOnceBytes} bytes at once", e);
+            throw new InvalidOperationException($"{kind} {at} failed with {code}", e);
         }
         finally
         {
@@ -112,15 +109,15 @@ public sealed class FaultTests
     public async Task No_single_fault_costs_a_completed_reading_or_stops_the_buffer(string kind, int code)
     {
         var (small, retained, large) = (0, 0, 0);
-        // Each place of a short life, and of one that keeps what was delivered for a while; then one with thinning, whose
-        // places are many and alike, in growing steps.
-        for (var at = 1; await RunAsync(Enum.Parse<FileOperationKind>(kind), code, at, groups: 1, size: 40); at = Next(at, quickShare: 4))
+        // Every place of a short run, and of one that retains delivered readings; then, in growing steps, a run with
+        // thinning, which has many similar places.
+        for (var at = 1; await RunAsync(Enum.Parse<FileOperationKind>(kind), code, at, groups: 1, size: 40); at = Next(at))
             small++;
-        for (var at = 1; await RunAsync(Enum.Parse<FileOperationKind>(kind), code, at, groups: 1, size: 40, retainSeconds: 20); at = Next(at, quickShare: 2))
+        for (var at = 1; await RunAsync(Enum.Parse<FileOperationKind>(kind), code, at, groups: 1, size: 40, retainSeconds: 20); at = Next(at))
             retained++;
         for (var at = 1;
             await RunAsync(Enum.Parse<FileOperationKind>(kind), code, at, groups: 9, size: 700);
-            at = Next(at, quickShare: 1, fullShare: 4))
+            at = Next(at, each: 0, fullPercent: 25))
         {
             large++;
         }
@@ -128,11 +125,11 @@ public sealed class FaultTests
         Assert.True(small > (kind == nameof(FileOperationKind.Delete) ? 0 : 2));
     }
 
-    /// <summary>The next place: each of them, or in steps that grow by a share of what is behind.</summary>
-    static int Next(int at, int quickShare, int fullShare = int.MaxValue) =>
-        at + 1 + (at / Tier.Size("TEST_BUFFER_FAULT_SHARE", quickShare, fullShare, deep: int.MaxValue));
+    /// <summary>The next place: every one, or after the first few in growing steps.</summary>
+    static int Next(int at, int each = 3, int fullPercent = 0) =>
+        at + 1 + (Math.Max(0, at - each) * Tier.Size("TEST_BUFFER_FAULT_PERCENT", quick: 800, fullPercent, deep: 0) / 100);
 
-    /// <returns>Whether there was an operation of that number.</returns>
+    /// <returns>Whether there was an operation with that number.</returns>
     static async Task<bool> RunAsync(FileOperationKind kind, int code, int at, int groups, int size, int retainSeconds = 0)
     {
         using var fixture = new BufferFixture(inMemory: true);
@@ -144,8 +141,7 @@ public sealed class FaultTests
         {
             var completed = new SortedSet<long>();
             var buffer = await OpenAsync(fixture, limits, time, recorder);
-            var epoch = buffer.Epoch;
-            // Small transactions, an acknowledgement, enough for the log to be copied back and for thinning, an idle time.
+            // Small transactions, an acknowledgement, enough for a checkpoint and for thinning, an idle period.
             for (var i = 0; i < 3; i++)
                 completed.Add(await EnqueueAsync(buffer, time));
             await Settle(buffer.AcknowledgeAsync(1, 2, BufferFixture.Token), time);
@@ -155,7 +151,7 @@ public sealed class FaultTests
                     buffer.EnqueueAsync(BufferFixture.Reading(n), BufferFixture.Token).AsTask()).ToList();
                 await Settle(Task.WhenAll(group), time);
                 completed.UnionWith(group.Select(t => t.Result));
-                // These overtake others.
+                // Delivered before older ones.
                 if (i == 0)
                     await Settle(buffer.AcknowledgeAsync(10, 19, BufferFixture.Token), time);
             }
@@ -168,11 +164,11 @@ public sealed class FaultTests
             recorder.FailKind = null;
 
             await using var again = await OpenAsync(fixture, limits, time, recorder);
-            Assert.Equal(epoch, again.Epoch);
+            Assert.Null(again.GetStatus().Salvage);
             var evicted = again.GetStatus().Evicted.Where(e => e.Reason == "thinned").Sum(e => e.Count);
             var rows = BufferFixture.ReadAll(again).Select(r => r.Id).ToHashSet();
             Assert.Equal(completed.Max, again.LastCommittedId);
-            // What is not there was acknowledged, refused, or thinned and counted.
+            // Missing readings were acknowledged, refused, or thinned and counted.
             Assert.Equal(2 + 10 + 1 + evicted, completed.Count(id => !rows.Contains(id)));
             Assert.Equal(completed.Max - 1, Assert.Single(again.ListDeadLetters(0, 10)).Id);
             Assert.NotNull(again.LoadDocument("d"));
@@ -188,9 +184,9 @@ public sealed class FaultTests
         }
     }
 
-    // A caller tries again when the volume can't be used.
+    // As a caller does: retries while the volume can't be used.
     static async Task<TelemetryBuffer> OpenAsync(
-        BufferFixture fixture, BufferLimits limits, TimeProvider time, Recorder recorder, long atOnceBytes = 16L << 20)
+        BufferFixture fixture, BufferLimits limits, TimeProvider time, Recorder recorder)
     {
         for (var attempt = 0; ; attempt++)
         {
@@ -200,12 +196,11 @@ public sealed class FaultTests
                 {
                     Vfs = RecordingVfs.Name,
                     OnVolumeOperation = recorder.OnVolume,
-                    SalvagedAtOnceBytes = atOnceBytes,
-                }).WaitAsync(Patience, TimeProvider.System, BufferFixture.Token);
+                }, waits: false).WaitAsync(Patience, TimeProvider.System, BufferFixture.Token);
             }
             catch (BufferUnavailableException) when (attempt < 3)
             {
-                // Said in one line; the fault happens once.
+                // The message is one line; the fault happens once.
             }
         }
     }
@@ -217,7 +212,7 @@ public sealed class FaultTests
         return await task;
     }
 
-    // The writer tries again after a while of the clock's time.
+    // Advances the clock, so that the writer retries.
     static async Task Settle(Task task, FakeTimeProvider time)
     {
         var guard = Task.Delay(Patience, TimeProvider.System, BufferFixture.Token);

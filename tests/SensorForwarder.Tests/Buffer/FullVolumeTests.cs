@@ -1,12 +1,12 @@
 using System.Diagnostics;
+using Microsoft.Data.Sqlite;
 using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.Buffer;
 using SQLitePCL;
 
 namespace SensorForwarder.Tests.Buffer;
 
-/// <summary>A volume without room, or that can't be written: the newest readings survive, and it goes on by itself.
-/// </summary>
+/// <summary>A full or unwritable volume: the newest readings survive, and the buffer recovers without help.</summary>
 public sealed class FullVolumeTests : IDisposable
 {
     readonly BufferFixture _fixture = new(inMemory: true);
@@ -79,8 +79,8 @@ public sealed class FullVolumeTests : IDisposable
     public async Task A_real_volume_that_fills_up_takes_acknowledgements_and_goes_on_when_it_is_freed()
     {
         using var volume = TmpfsVolume.TryMount(_fixture.Directory, megabytes: 4, out var refusal);
-        Assert.SkipWhen(volume is null, $"a file system of its own can't be mounted here, run as root for that: {refusal}");
-        // The buffer may take more than there is, and somebody else takes the rest.
+        Assert.SkipWhen(volume is null, $"this user can't mount a tmpfs; run as root: {refusal}");
+        // The limit exceeds the volume, and a file fills the rest.
         var ballast = Path.Combine(_fixture.Directory, "ballast");
         await using var buffer = await _fixture.OpenAsync(
             BufferFixture.AtOnce with { MaxBytes = 16 << 20 }, _time, o => o with { RingReadings = 500 });
@@ -96,7 +96,7 @@ public sealed class FullVolumeTests : IDisposable
                 await Task.WhenAny(waiting[^1], Task.Delay(TimeSpan.FromMilliseconds(1), TimeProvider.System, BufferFixture.Token));
         }
         Assert.Equal(StorageState.Full, buffer.GetStatus().Storage);
-        // Delivering goes on.
+        // Delivery continues.
         var acknowledged = buffer.AcknowledgeAsync(1, 2_500, BufferFixture.Token);
         await Until(() => acknowledged.IsCompleted);
         await acknowledged;
@@ -116,13 +116,13 @@ public sealed class FullVolumeTests : IDisposable
     public async Task Delivered_readings_make_room_on_a_volume_that_somebody_else_filled(int retainHours)
     {
         using var volume = TmpfsVolume.TryMount(_fixture.Directory, megabytes: 8, out var refusal);
-        Assert.SkipWhen(volume is null, $"a file system of its own can't be mounted here, run as root for that: {refusal}");
+        Assert.SkipWhen(volume is null, $"this user can't mount a tmpfs; run as root: {refusal}");
         await using var buffer = await _fixture.OpenAsync(
             BufferFixture.AtOnce with { MaxBytes = 16 << 20, RetainForwarded = TimeSpan.FromHours(retainHours) }, _time);
         await Until(() => File.Exists(Path.Combine(_fixture.Directory, "telemetry.reserve")));
         for (var round = 0; round < 20; round++)
             await FillAsync(buffer, 300);
-        // More wait than are cheap to write again.
+        // More readings remain waiting than are cheap to rewrite.
         await buffer.AcknowledgeAsync(1, 4_000, BufferFixture.Token);
         FillUp(Path.Combine(_fixture.Directory, "ballast"));
         for (var round = 0; round < 8; round++)
@@ -136,11 +136,39 @@ public sealed class FullVolumeTests : IDisposable
         Assert.Equal(Enumerable.Range(4_001, 4_400).Select(i => (long)i), BufferFixture.ReadAll(buffer).Select(r => r.Id));
     }
 
+    [Fact(Explicit = true)]
+    public async Task What_is_to_stay_free_on_the_volume_stays_free_and_what_others_take_of_it_is_not_taken_too()
+    {
+        using var volume = TmpfsVolume.TryMount(_fixture.Directory, megabytes: 16, out var refusal);
+        Assert.SkipWhen(volume is null, $"this user can't mount a tmpfs; run as root: {refusal}");
+        const long KeepFree = 6 << 20;
+        await using var buffer = await _fixture.OpenAsync(
+            BufferFixture.AtOnce with { KeepFreeBytes = KeepFree, WhenFull = WhenFull.DropOldest }, _time);
+        while (buffer.GetStatus().Evicted.Count == 0)
+            await StoreAsync();
+        Assert.Contains("6 MB that stay free on the volume (bufferKeepFreeMegabytes)", buffer.GetStatus().StorageReason, StringComparison.Ordinal);
+        Assert.InRange(Free(), KeepFree - (512 << 10), KeepFree + (2 << 20));
+        var ballast = new byte[3 << 20];
+        System.Security.Cryptography.RandomNumberGenerator.Fill(ballast);
+        await File.WriteAllBytesAsync(Path.Combine(_fixture.Directory, "ballast"), ballast, BufferFixture.Token);
+        var (free, files) = (Free(), buffer.GetStatus().FileBytes);
+        for (var round = 0; round < 5; round++)
+            await StoreAsync();
+        Assert.InRange(Free(), free - (512 << 10), long.MaxValue);
+        Assert.InRange(buffer.GetStatus().UsedBytes, 0, files - (2 << 20));
+        Assert.Equal(StorageState.Ok, buffer.GetStatus().Storage);
+
+        Task StoreAsync() => Task.WhenAll(Enumerable.Range(0, 500).Select(i =>
+            buffer.EnqueueAsync(BufferFixture.Incompressible(i), BufferFixture.Token).AsTask()));
+
+        long Free() => new DriveInfo(_fixture.Directory).AvailableFreeSpace;
+    }
+
     [Fact]
     public async Task However_long_a_volume_stays_full_acknowledgements_are_taken_and_make_room()
     {
         using var volume = TmpfsVolume.TryMount(_fixture.Directory, megabytes: 8, out var refusal);
-        Assert.SkipWhen(volume is null, $"a file system of its own can't be mounted here, run as root for that: {refusal}");
+        Assert.SkipWhen(volume is null, $"this user can't mount a tmpfs; run as root: {refusal}");
         await using var buffer = await _fixture.OpenAsync(
             BufferFixture.AtOnce with { MaxBytes = 16 << 20 }, _time, o => o with { RingReadings = 500 });
         await Until(() => File.Exists(Path.Combine(_fixture.Directory, "telemetry.reserve")));
@@ -148,13 +176,22 @@ public sealed class FullVolumeTests : IDisposable
             await FillAsync(buffer, 300);
         FillUp(Path.Combine(_fixture.Directory, "ballast"));
         var waiting = new List<Task<long>>();
+
+        // New readings first use the free pages of the file.
+        while (buffer.GetStatus().Storage != StorageState.Full)
+        {
+            Store();
+            await Until(() => buffer.GetStatus().Storage == StorageState.Full || waiting.TrueForAll(task => task.IsCompleted));
+        }
+
         for (var round = 0; round < 100; round++)
         {
-            waiting.AddRange(Enumerable.Range(0, 100).Select(i => buffer.EnqueueAsync(BufferFixture.Reading(i), BufferFixture.Token).AsTask()));
+            Store();
             var turns = buffer.Turns + 2;
             await Until(() => buffer.Turns >= turns);
+            Assert.Equal(StorageState.Full, buffer.GetStatus().Storage);
         }
-        Assert.Equal(StorageState.Full, buffer.GetStatus().Storage);
+
         for (var id = 1; id <= 5_000; id += 500)
         {
             var acknowledged = buffer.AcknowledgeAsync(id, id + 499, BufferFixture.Token);
@@ -165,14 +202,17 @@ public sealed class FullVolumeTests : IDisposable
         var rows = BufferFixture.ReadAll(buffer).Select(r => r.Id).ToHashSet();
         foreach (var task in waiting.Where(t => t.IsCompletedSuccessfully))
             Assert.Contains(await task, rows);
+
+        void Store() => waiting.AddRange(Enumerable.Range(0, 100).Select(i =>
+            buffer.EnqueueAsync(BufferFixture.Reading(i), BufferFixture.Token).AsTask()));
     }
 
     [Fact]
     public async Task A_volume_that_our_own_readings_filled_takes_new_ones_when_the_old_are_delivered()
     {
         using var volume = TmpfsVolume.TryMount(_fixture.Directory, megabytes: 4, out var refusal);
-        Assert.SkipWhen(volume is null, $"a file system of its own can't be mounted here, run as root for that: {refusal}");
-        // The limit is the default, far above what the volume holds.
+        Assert.SkipWhen(volume is null, $"this user can't mount a tmpfs; run as root: {refusal}");
+        // The default limit, far larger than the volume.
         await using var buffer = await _fixture.OpenAsync(BufferFixture.AtOnce, _time, o => o with { RingReadings = 500 });
         var waiting = new List<Task<long>>();
         for (var i = 0; i < 40_000 && buffer.GetStatus().Storage == StorageState.Ok; i++)
@@ -195,14 +235,14 @@ public sealed class FullVolumeTests : IDisposable
         await using var buffer = await _fixture.OpenAsync(
             BufferFixture.AtOnce with { MaxBytes = 16 << 20 }, _time);
         await buffer.EnqueueAsync(BufferFixture.Reading(0), BufferFixture.Token);
-        // As somebody's sqlite3 shell with an open transaction.
-        using (var slow = SqliteConnection.Open(_fixture.DatabasePath, create: false, readOnly: true, vfs: null))
+        // Like a sqlite3 shell with an open transaction.
+        using (var slow = Sqlite.Open(_fixture.DatabasePath, SqliteOpenMode.ReadOnly, vfs: null))
         {
             slow.Execute("BEGIN");
-            Assert.Equal(1, slow.QueryNumber("SELECT count(*) FROM queue"));
+            Assert.Equal(1, slow.Number("SELECT count(*) FROM segment"));
             for (var round = 0; round < 20; round++)
                 await FillAsync(buffer, 500);
-            Assert.Equal(1, slow.QueryNumber("SELECT count(*) FROM queue"));
+            Assert.Equal(1, slow.Number("SELECT count(*) FROM segment"));
             slow.Execute("COMMIT");
         }
         for (var round = 0; round < 10; round++)
@@ -221,7 +261,7 @@ public sealed class FullVolumeTests : IDisposable
         {
             await FillAsync(buffer, 500);
             _ = buffer.AcknowledgeAsync(1, buffer.LastCommittedId, BufferFixture.Token);
-            // Between two batches of the reader, whose snapshots end with each of them.
+            // Between two batches of the reader; each batch ends its snapshot.
             _ = buffer.PeekBatch(0, 100, 100_000);
             most = Math.Max(most, buffer.GetStatus().WalBytes);
         }
@@ -231,16 +271,16 @@ public sealed class FullVolumeTests : IDisposable
     public void Dispose() => _fixture.Dispose();
 
     static Task<long[]> FillAsync(TelemetryBuffer buffer, int readings) => Task.WhenAll(Enumerable.Range(0, readings).Select(i =>
-        buffer.EnqueueAsync(BufferFixture.Reading(i), BufferFixture.Token).AsTask()).ToList());
+        buffer.EnqueueAsync(BufferFixture.Incompressible(i), BufferFixture.Token).AsTask()).ToList());
 
-    // The writer looks again after a while of the clock's time.
+    // Advances the clock, so that the writer retries.
     async Task Until(Func<bool> condition)
     {
         var started = Stopwatch.GetTimestamp();
         while (!condition())
         {
             if (Stopwatch.GetElapsedTime(started) > TimeSpan.FromMinutes(2))
-                Assert.Fail($"It does not come to that:{string.Join(' ', Directory.GetFiles(_fixture.Directory).Select(f => $" {Path.GetFileName(f)} {new FileInfo(f).Length}"))}");
+                Assert.Fail($"The condition was not reached:{string.Join(' ', Directory.GetFiles(_fixture.Directory).Select(f => $" {Path.GetFileName(f)} {new FileInfo(f).Length}"))}");
             _time.Advance(TimeSpan.FromSeconds(5));
             await Task.Delay(TimeSpan.FromMilliseconds(1), TimeProvider.System, BufferFixture.Token);
         }
@@ -257,19 +297,19 @@ public sealed class FullVolumeTests : IDisposable
         }
         catch (IOException)
         {
-            // Full, as it is meant to be.
+            // Full, as intended.
         }
     }
 }
 
-/// <summary>A small file system of its own over a directory.</summary>
+/// <summary>A small tmpfs mounted on a directory.</summary>
 internal sealed class TmpfsVolume : IDisposable
 {
     readonly string _directory;
 
     TmpfsVolume(string directory) => _directory = directory;
 
-    /// <returns>Null where this user may not mount.</returns>
+    /// <returns>Null when this user may not mount.</returns>
     public static TmpfsVolume? TryMount(string directory, int megabytes, out string refusal)
     {
         refusal = Run("mount", "-t", "tmpfs", "-o", $"size={megabytes}m,mode=0700", "tmpfs", directory);
@@ -278,7 +318,7 @@ internal sealed class TmpfsVolume : IDisposable
 
     public void Dispose() => Run("umount", "-l", _directory);
 
-    // What went wrong; empty when nothing did.
+    // Returns the error; empty on success.
     static string Run(string program, params string[] arguments)
     {
         try

@@ -7,8 +7,8 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Buffer;
 
-/// <summary>A child process works the buffer and reports; it is killed at random moments; what it reported must be
-/// there.</summary>
+/// <summary>A child process uses the buffer, reports committed readings and is killed at random points; every reported
+/// reading must be stored.</summary>
 public sealed class KillTests
 {
     const int Lanes = 4;
@@ -16,7 +16,7 @@ public sealed class KillTests
     [Fact]
     public async Task Every_reading_that_was_reported_is_there_once_and_in_order_after_each_kill()
     {
-        var kills = Tier.Size("TEST_BUFFER_KILLS", quick: 8, full: 60, deep: 200);
+        var kills = Tier.Size("TEST_BUFFER_KILLS", quick: 4, full: 60, deep: 200);
         var seed = Tier.Seed ?? Environment.TickCount;
         TestContext.Current.TestOutputHelper?.WriteLine($"TEST_SEED={seed}");
         var reported = await Task.WhenAll(Enumerable.Range(0, Lanes).Select(async lane =>
@@ -29,28 +29,27 @@ public sealed class KillTests
     }
 }
 
-/// <summary>One directory, and the children that work it one after another.</summary>
+/// <summary>One directory, and the child processes that use it one after another.</summary>
 internal sealed class Killer(int seed) : IDisposable
 {
     readonly BufferFixture _fixture = new();
     readonly Random _random = new(seed);
 
-    // What the children said: number by id, and the ids that may be gone.
+    // Reported by the children: numbers by id, and the ids that may be gone.
     readonly Dictionary<long, long> _reported = [];
     readonly HashSet<long> _mayBeGone = [];
     readonly HashSet<long> _deadLetters = [];
     long _lastNumber;
 
-    /// <returns>How many readings were reported.</returns>
+    /// <returns>The number of readings reported.</returns>
     public async Task<int> RunAsync(int kills)
     {
-        string? epoch = null;
+        var epochs = new HashSet<string>();
         for (var kill = 1; kill <= kills; kill++)
         {
             await RunAndKillAsync(_random.Next(), _random.Next(1, 150));
             await using var buffer = await _fixture.OpenAsync(new BufferLimits { MaxBytes = 2 << 20 });
-            epoch ??= buffer.Epoch;
-            Assert.Equal(epoch, buffer.Epoch);
+            Assert.True(epochs.Add(buffer.Epoch), "an epoch was used twice");
             Assert.Null(buffer.GetStatus().Salvage);
             Check(buffer, kill);
         }
@@ -66,7 +65,7 @@ internal sealed class Killer(int seed) : IDisposable
         {
             RedirectStandardError = true,
 
-            // Killed, it would leave the files of the runtime's debugging behind.
+            // A killed process would leave the runtime's diagnostic files behind.
             Environment = { ["DOTNET_EnableDiagnostics"] = "0" },
             ArgumentList =
             {
@@ -77,7 +76,7 @@ internal sealed class Killer(int seed) : IDisposable
         using var victim = Process.Start(start)!;
         pipe.DisposeLocalCopyOfClientHandle();
         using var reader = new StreamReader(pipe);
-        // The moment of the kill hangs on what the child has done, not on a clock. What it says between the kill's
+        // The time of the kill depends on the child's progress, not on a clock. What the child reports between the
         // decision and its death counts as well.
         for (var lines = 1; await reader.ReadLineAsync(BufferFixture.Token) is { } line; lines++)
         {
@@ -87,13 +86,13 @@ internal sealed class Killer(int seed) : IDisposable
         }
         await victim.WaitForExitAsync(BufferFixture.Token);
         var errors = await victim.StandardError.ReadToEndAsync(BufferFixture.Token);
-        Assert.True(victim.ExitCode == 137, $"the child ended by itself: {errors}");
+        Assert.True(victim.ExitCode == 137, $"the child was not killed but ended: {errors}");
     }
 
     void Note(string line)
     {
         var words = line.Split(' ');
-        // The last line may be cut.
+        // The last line may be incomplete.
         if (words.Length < 2 || (words[0] != "d" && words.Length < 3)
             || !long.TryParse(words[1], CultureInfo.InvariantCulture, out var first))
         {
@@ -103,7 +102,7 @@ internal sealed class Killer(int seed) : IDisposable
         {
             case "n":
                 var number = long.Parse(words[2], CultureInfo.InvariantCulture);
-                Assert.True(_reported.TryAdd(first, number), $"id {first} was given twice");
+                Assert.True(_reported.TryAdd(first, number), $"id {first} was assigned twice");
                 _lastNumber = Math.Max(_lastNumber, number);
                 break;
             case "a":
@@ -146,7 +145,7 @@ internal sealed class Killer(int seed) : IDisposable
                 Assert.True(_mayBeGone.Contains(id), $"reading {id} is lost after kill {kill} of seed {seed}");
         }
         Assert.True(buffer.LastCommittedId >= _reported.Keys.DefaultIfEmpty().Max());
-        // Nobody knows what the child did not get to say; what is in the file now must stay.
+        // Readings that the child did not report may be stored too; from now on they must stay.
         foreach (var (id, number) in stored)
             _reported[id] = number;
         _lastNumber = Math.Max(_lastNumber, stored.Values.DefaultIfEmpty().Max());

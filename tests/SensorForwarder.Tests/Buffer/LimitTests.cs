@@ -1,7 +1,9 @@
+using System.IO.Compression;
 using System.Text.Json;
+using Microsoft.Data.Sqlite;
 using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.Buffer;
-using SensorForwarder.Sensors;
+using SensorForwarder.Readings;
 using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Buffer;
@@ -13,10 +15,51 @@ public sealed class LimitTests : IDisposable
     readonly BufferFixture _fixture = new();
 
     [Fact]
+    public async Task Large_readings_are_not_merged_into_large_segments()
+    {
+        const int PayloadBytes = 16_000, Count = 300;
+        var clock = new FakeTimeProvider(BufferFixture.Noon);
+        await using var buffer = await _fixture.OpenAsync(timeProvider: clock);
+        var label = new string('x', PayloadBytes);
+        for (var i = 1; i <= 3 * Count; i++)
+        {
+            var reading = BufferFixture.Reading(i);
+            await buffer.EnqueueAsync(i <= Count ? reading with { Label = label } : reading, BufferFixture.Token);
+            clock.Advance(TimeSpan.FromSeconds(2));
+        }
+
+        // The small readings come after the large ones, so once they are merged, the large ones have been considered.
+        var segments = Segments();
+        Assert.InRange(segments.Count, 1, 2 * Count);
+        Assert.All(segments, bytes => Assert.InRange(bytes, 1, (128 << 10) + PayloadBytes + 1_000));
+        Assert.Equal(3 * Count, BufferFixture.ReadAll(buffer).Count);
+
+        // The bytes of each segment's text.
+        List<long> Segments()
+        {
+            using var connection = new SqliteConnection($"Data Source={_fixture.DatabasePath};Mode=ReadOnly;Pooling=False");
+            connection.Open();
+            using var command = connection.CreateCommand();
+            command.CommandText = "SELECT body FROM segment";
+            using var rows = command.ExecuteReader();
+            var sizes = new List<long>();
+            while (rows.Read())
+            {
+                using var body = new GZipStream(rows.GetStream(0), CompressionMode.Decompress);
+                using var text = new MemoryStream();
+                body.CopyTo(text);
+                sizes.Add(text.Length);
+            }
+
+            return sizes;
+        }
+    }
+
+    [Fact]
     public async Task Thinning_keeps_the_whole_time_span_and_every_peak_within_the_bytes()
     {
-        // A year at regular steps; 64 MB is the size that the documentation promises.
-        var megabytes = Tier.Size("TEST_BUFFER_YEAR_MEGABYTES", quick: 4, full: 4, deep: 64);
+        // A year at regular intervals; 64 MB is the size that the documentation states.
+        var megabytes = Tier.Size("TEST_BUFFER_YEAR_MEGABYTES", quick: 1, full: 4, deep: 64);
         var readings = megabytes * 60_000;
         var step = TimeSpan.FromDays(365) / readings;
         await using var buffer = await _fixture.OpenAsync(Small with { MaxBytes = (long)megabytes << 20 });
@@ -41,16 +84,16 @@ public sealed class LimitTests : IDisposable
         {
             var history = rows.Select(Parse).Where(r => r.Sensor == sensor).ToList();
             Assert.Equal(sensor == "a" ? 0 : 1, history[0].Number);
-            // No stretch of the year is empty.
+            // No month is empty.
             var months = history.GroupBy(r => r.Number * 12L / readings).ToDictionary(g => g.Key, g => g.Count());
             Assert.Equal(12, months.Count);
             Assert.All(months.Values, count => Assert.True(count > 100, $"{count} readings in a month"));
-            // Each peak stands alone among 10,000 readings, and is still there.
+            // Each peak, one in 10,000 readings, is still there.
             var peaks = history.Where(r => r.Value > 90).Select(r => r.Number).ToHashSet();
             for (var number = sensor == "a" ? 5_000 : 5_001; number < readings; number += 10_000)
                 Assert.Contains(number, peaks);
         }
-        // The newest are whole.
+        // The newest readings are not thinned.
         Assert.Equal(
             Enumerable.Range(readings - 2_000, 2_000), rows.TakeLast(2_000).Select(r => (int)Parse(r).Number));
     }
@@ -69,7 +112,7 @@ public sealed class LimitTests : IDisposable
                     Kind = "simulated",
                     Time = BufferFixture.Noon.AddSeconds(i),
                     Values = [new("temperature", i == peak ? 99 : 20 + random.NextDouble()), new("number", i)],
-                }).ToArray()).ToList();
+                }).ToArray()).Select(payload => new ReadOnlyMemory<byte>(payload)).ToList();
                 var stays = Thinning.Choose(payloads);
                 Assert.True(stays[peak] && stays[0] && stays[^1], $"reading {peak} of {count}");
                 Assert.InRange(stays.Count(s => s), 1, (count / 2) + 2);
@@ -85,7 +128,7 @@ public sealed class LimitTests : IDisposable
         var kept = BufferFixture.ReadAll(buffer).Select(r => r.Id).ToHashSet();
         var missing = Enumerable.Range(1, 20_000).Count(i => !kept.Contains(i));
         Assert.True(missing > 0);
-        // The first delivery tells that the receiver is back.
+        // The first delivery shows that the receiver is back.
         await buffer.AcknowledgeAsync(1, 1, BufferFixture.Token);
         var entry = BufferFixture.ReadAll(buffer).Select(BufferFixture.Text).Single(t => t.Contains("\"gap\"", StringComparison.Ordinal));
         var gap = JsonDocument.Parse(entry).RootElement;
@@ -97,7 +140,7 @@ public sealed class LimitTests : IDisposable
         Assert.Equal(missing, gap.GetProperty("sensors").GetProperty("attic").GetInt64());
         var (first, last) = (gap.GetProperty("firstId").GetInt64(), gap.GetProperty("lastId").GetInt64());
         Assert.All(Enumerable.Range(1, 20_000).Where(i => !kept.Contains(i)), id => Assert.InRange(id, first, last));
-        // Once is enough.
+        // Announced only once.
         await buffer.AcknowledgeAsync(2, 2, BufferFixture.Token);
         Assert.Single(BufferFixture.ReadAll(buffer), r => BufferFixture.Text(r).Contains("\"gap\"", StringComparison.Ordinal));
     }
@@ -125,12 +168,14 @@ public sealed class LimitTests : IDisposable
             for (; ; stored += 100)
                 await FillAsync(buffer, 100);
         });
+        // Others of the last hundred may not be committed yet.
+        await buffer.CommitAsync(BufferFixture.Token);
         stored = (int)buffer.GetStatus().Depth;
         Assert.InRange(stored, 5_000, 20_000);
         await buffer.AcknowledgeAsync(1, stored / 2, BufferFixture.Token);
-        // It ends right after the commit that the acknowledgement waited for, and before the next one.
+        // The refusal ends right after the commit of the acknowledgement, before the next commit.
         await buffer.CommitAsync(BufferFixture.Token);
-        // One id went to the entry that announces the refused ones.
+        // One id is that of the gap entry for the refused readings.
         Assert.Equal(stored + 2, await buffer.EnqueueAsync(BufferFixture.Reading(1), BufferFixture.Token));
         Assert.True(buffer.GetStatus().Evicted.Single(e => e.Reason == "rejected").Count > 0);
     }
@@ -139,18 +184,18 @@ public sealed class LimitTests : IDisposable
     public async Task A_lower_bound_takes_effect_and_gives_the_space_back()
     {
         var time = new FakeTimeProvider(BufferFixture.Noon);
-        await using var buffer = await _fixture.OpenAsync(Small with { MaxBytes = 16 << 20 }, time);
-        await FillAsync(buffer, 40_000);
-        Assert.True(buffer.GetStatus().FileBytes > 5 << 20);
+        await using var buffer = await _fixture.OpenAsync(Small with { MaxBytes = 8 << 20 }, time);
+        await FillAsync(buffer, 25_000);
+        Assert.True(buffer.GetStatus().FileBytes > 3 << 20);
         buffer.ApplyLimits(Small);
         await buffer.EnqueueAsync(BufferFixture.Reading(1), BufferFixture.Token);
-        // When nothing is written for a while, the free pages leave the file.
+        // After an idle period the file is shrunk.
         while (buffer.GetStatus().FileBytes > Small.MaxBytes)
         {
             time.Advance(TimeSpan.FromSeconds(31));
             await Task.Yield();
         }
-        Assert.Equal(40_001, BufferFixture.ReadAll(buffer)[^1].Id);
+        Assert.Equal(25_001, BufferFixture.ReadAll(buffer)[^1].Id);
     }
 
     [Fact]
@@ -160,8 +205,8 @@ public sealed class LimitTests : IDisposable
         await using var buffer = await _fixture.OpenAsync(timeProvider: time);
         await FillAsync(buffer, 50_000);
         await buffer.AcknowledgeAsync(1, 50_000, BufferFixture.Token);
-        // The reserve, which is a part of it, stays: 6 MiB at the default limit.
-        while (buffer.GetStatus().FileBytes > 10 << 20)
+        // The reserve, which is included, stays.
+        while (buffer.GetStatus().FileBytes > 4 << 20)
         {
             time.Advance(TimeSpan.FromSeconds(31));
             await Task.Yield();
@@ -176,7 +221,7 @@ public sealed class LimitTests : IDisposable
         var last = Task.FromResult(0L);
         for (var i = 0; i < readings; i++)
         {
-            last = buffer.EnqueueAsync(BufferFixture.Reading(i), BufferFixture.Token).AsTask();
+            last = buffer.EnqueueAsync(BufferFixture.Incompressible(i), BufferFixture.Token).AsTask();
             if (i % 1_000 == 0)
                 await last;
         }

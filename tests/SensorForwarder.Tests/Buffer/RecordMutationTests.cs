@@ -1,21 +1,22 @@
 using System.Buffers.Binary;
 using System.Text.RegularExpressions;
+using Microsoft.Data.Sqlite;
 using SensorForwarder.Buffer;
-using SensorForwarder.Sensors;
+using SensorForwarder.Readings;
 using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Buffer;
 
 /// <summary>
 /// Damage to one number of the file format: each varint of a record, cell pointers, overflow pages and page headers,
-/// with numbers of every length, canonical and not. Opening never throws, and only what was hit is lost.
+/// with numbers of every length, canonical and not. Opening never throws, and only damaged readings are lost.
 /// TEST_BUFFER_RECORD_MUTATIONS=1000000 tries every number in every place.
 /// </summary>
 public sealed partial class RecordMutationTests
 {
     const int Readings = 120;
     const int BigReading = 60;
-    const int PageBytes = 4096;
+    const int PageBytes = 1024;
 
     static readonly long[] Numbers =
     [
@@ -27,13 +28,14 @@ public sealed partial class RecordMutationTests
     [Fact]
     public async Task Any_number_in_any_place_of_the_file_costs_only_what_was_hit()
     {
-        var count = Tier.Size("TEST_BUFFER_RECORD_MUTATIONS", quick: 250, full: 1_000, deep: 20_000);
+        var count = Tier.Size("TEST_BUFFER_RECORD_MUTATIONS", quick: 60, full: 1_000, deep: 20_000);
         var seed = Tier.Seed ?? Environment.TickCount;
         using var original = new BufferFixture(inMemory: true);
         await MakeAsync(original);
         var clean = await File.ReadAllBytesAsync(original.DatabasePath, BufferFixture.Token);
-        var layout = new FileLayout(clean);
-        Assert.Equal(Readings, layout.Readings.Select(r => r.Id).Distinct().Count());
+        var layout = new FileLayout(clean, Roots(original));
+        // Two more became dead letters.
+        Assert.Equal(Readings + 2, layout.Readings.Select(r => r.Id).Distinct().Count());
         Assert.Contains(layout.Numbers, n => n.What.StartsWith("overflow", StringComparison.Ordinal));
         var mutations = layout.Numbers.SelectMany(AllFor).ToArray();
         new Random(seed).Shuffle(mutations);
@@ -63,30 +65,41 @@ public sealed partial class RecordMutationTests
     [InlineData(20_000)]
     public async Task A_header_length_that_ends_before_its_own_varint_costs_its_own_record_only(int more)
     {
-        // The larger file is salvaged in pieces, and the record is on a page that only the pieces reach. Two ids are
-        // those of dead letters.
+        // In the larger file only the background salvage reaches the page of the record. Two ids are dead letters.
         using var fixture = new BufferFixture(inMemory: true);
         await MakeAsync(fixture);
         await using (var buffer = await fixture.OpenAsync())
             await Task.WhenAll(Enumerable.Range(Readings + 1, more).Select(n =>
                 buffer.EnqueueAsync(BufferFixture.Reading(n), BufferFixture.Token).AsTask()).ToList());
         var bytes = await File.ReadAllBytesAsync(fixture.DatabasePath, BufferFixture.Token);
-        var layout = new FileLayout(bytes);
-        var id = Readings + 2 + ((more + 1) / 2);
-        var place = layout.Numbers.Single(n => n.What == $"header length of reading {id}");
-        // 5 is written as 0x80 0x01: the header would end inside its own length.
+        var layout = new FileLayout(bytes, Roots(fixture));
+        var segments = layout.Segments.Where(segment => segment.Last - segment.First > 2).Order().ToList();
+        var (first, last) = segments[segments.Count / 2];
+        var place = layout.Numbers.Single(n => n.What == $"header length of segment {first}");
+        // A two-byte varint of the value 1: the header would end inside its own length.
         new byte[] { 0x80, 0x01 }.CopyTo(bytes, place.At);
         await File.WriteAllBytesAsync(fixture.DatabasePath, bytes, BufferFixture.Token);
 
         await using var salvaged = await OpenAsync(fixture, inPieces: more > 3);
-        await Until.True(() => salvaged.GetStatus().Salvage is { IsComplete: true });
+        var rows = await ReadAsync(salvaged);
         Assert.Equal(
-            Enumerable.Range(1, Readings + 2 + more).Except([Readings + 1, Readings + 2, id]).Select(i => (long)i),
-            BufferFixture.ReadAll(salvaged).Select(r => r.Id));
-        Assert.Equal(1, salvaged.GetStatus().Salvage!.Missing);
+            Enumerable.Range(1, Readings + 2 + more).Select(i => (long)i)
+                .Where(id => id is not (Readings + 1) and not (Readings + 2) && (id < first || id > last)),
+            rows.Select(r => r.Id));
+        Assert.Equal(last - first + 1, Assert.Single(salvaged.GetStatus().Evicted, e => e.Reason == "damaged").Count);
     }
 
-    // In one or two bytes of big-endian, or as a varint of each length that can say it.
+    static List<int> Roots(BufferFixture fixture)
+    {
+        using var database = Sqlite.Open(fixture.DatabasePath, SqliteOpenMode.ReadOnly, vfs: null);
+        using var query = database.Prepare("SELECT rootpage FROM sqlite_schema WHERE rootpage > 0");
+        var roots = new List<int>();
+        while (query.Step())
+            roots.Add((int)query.Number(0));
+        return roots;
+    }
+
+    // As one or two big-endian bytes, or as a varint of every possible length.
     static IEnumerable<Mutation> AllFor(Number number)
     {
         foreach (var value in Numbers.Append(number.Value - 1).Append(number.Value).Append(number.Value + 1))
@@ -126,7 +139,7 @@ public sealed partial class RecordMutationTests
     {
         var (number, value, written) = mutation;
         var bytes = (byte[])clean.Clone();
-        // No write goes over the end of a page.
+        // No write crosses the end of a page.
         written = written[..Math.Min(written.Length, PageBytes - (number.At % PageBytes))];
         written.CopyTo(bytes, number.At);
         using var fixture = new BufferFixture(inMemory: true);
@@ -135,38 +148,44 @@ public sealed partial class RecordMutationTests
         var rows = await ReadAsync(buffer);
         var ids = rows.Select(r => r.Id).ToList();
         Assert.Equal(ids.Order().Distinct(), ids);
-        await buffer.EnqueueAsync(BufferFixture.Reading(Readings + 1), CancellationToken.None);
-        var added = $"\"number\":{Readings + 1}}}";
+        // Not the number of a dead letter: if the state is damaged, that one is waiting again.
+        const int Added = 10 * Readings;
+        await buffer.EnqueueAsync(BufferFixture.Reading(Added), CancellationToken.None);
+        var added = $"\"number\":{Added}}}";
         Assert.Single(await ReadAsync(buffer), r => BufferFixture.Text(r).Contains(added, StringComparison.Ordinal));
         buffer.ListDeadLetters(0, 100);
         buffer.LoadDocument("settings");
 
         var hit = layout.Readings.Where(r => r.From < number.At + written.Length && number.At < r.To).Select(r => r.Id)
             .Concat(number.Hit).ToHashSet();
-        // A record that claims the id of another one: nobody can tell which of the two is right.
+        // Two records with the same id: which one is right is unknown.
         if (number.What.StartsWith("rowid", StringComparison.Ordinal))
             hit.Add(value);
         var texts = rows.ToDictionary(r => r.Id, r => WithoutTime(BufferFixture.Text(r)));
-        var lost = layout.Readings.Select(r => r.Id).Distinct().Except(hit)
+        var lost = layout.Readings.Select(r => r.Id).Where(id => id <= Readings).Distinct().Except(hit)
             .Where(id => texts.GetValueOrDefault(id) != WithoutTime(Text(id))).ToList();
         Assert.True(
             lost.Count == 0,
-            $"{lost.Count} readings that were not hit are lost, {lost.FirstOrDefault()} first; "
+            $"{lost.Count} undamaged readings are lost, {lost.FirstOrDefault()} first; "
             + $"{buffer.GetStatus().Salvage}");
     }
 
     static Task<TelemetryBuffer> OpenAsync(BufferFixture fixture, bool inPieces) =>
-        fixture.OpenAsync(with: o => o with { SalvagedAtOnceBytes = inPieces ? 0 : 1L << 30 });
+        fixture.OpenAsync(waits: !inPieces);
 
-    // Reading may be what finds the damage; then the buffer mends itself, and what is big comes in piece by piece.
+    // Reading may detect the damage; the buffer then repairs itself, a large file step by step.
     static async Task<List<BufferedReading>> ReadAsync(TelemetryBuffer buffer)
     {
         for (var attempt = 0; ; attempt++)
         {
-            await Until.True(() => buffer.GetStatus().Salvage is null or { IsComplete: true });
+            await Until.True(() => !buffer.IsRecovering);
             try
             {
-                return BufferFixture.ReadAll(buffer);
+                var salvage = buffer.GetStatus().Salvage;
+                var rows = BufferFixture.ReadAll(buffer);
+                // The writer may have found the damage meanwhile, and the salvage may not be complete.
+                if (!buffer.IsRecovering && buffer.GetStatus().Salvage == salvage)
+                    return rows;
             }
             catch (BufferUnavailableException) when (attempt < 1_000)
             {
@@ -175,7 +194,7 @@ public sealed partial class RecordMutationTests
         }
     }
 
-    // A segment of the clock that was hit costs the certainty of the time.
+    // With a damaged clock segment, the time can't be corrected.
     static string WithoutTime(string text) => Time().Replace(text, "");
 
     [GeneratedRegex(@"""time"":""[^""]*""(,""timeQuality"":""unsynchronized"")?")]
@@ -183,11 +202,21 @@ public sealed partial class RecordMutationTests
 
     static string Text(long id) => System.Text.Encoding.UTF8.GetString(ReadingEncoder.Encode(Reading((int)id)));
 
+    // Three pages of incompressible text.
+    static readonly string Noise = MakeNoise();
+
+    static string MakeNoise()
+    {
+        var bytes = new byte[3 * PageBytes];
+        new Random(1).NextBytes(bytes);
+        return Convert.ToBase64String(bytes);
+    }
+
     static Reading Reading(int number) => number == BigReading
-        ? BufferFixture.Reading(number) with { Label = new string('x', 3 * PageBytes) }
+        ? BufferFixture.Reading(number) with { Label = Noise }
         : BufferFixture.Reading(number);
 
-    // Every table has rows.
+    // Every table gets rows.
     static async Task MakeAsync(BufferFixture fixture)
     {
         await using var buffer = await fixture.OpenAsync();
@@ -205,33 +234,42 @@ public sealed partial class RecordMutationTests
     }
 
     /// <summary>A number in the file.</summary>
-    /// <param name="FixedBytes">0: a varint.</param>
-    /// <param name="Hit">Readings that depend on it, beside those whose bytes are written over.</param>
+    /// <param name="FixedBytes">Its size; 0: a varint.</param>
+    /// <param name="Hit">Readings that depend on it, besides those whose bytes are overwritten.</param>
     sealed record Number(string What, int At, int FixedBytes, long Value, IReadOnlyList<long> Hit);
 
     sealed record Mutation(Number Number, long Value, byte[] Bytes);
 
-    /// <summary>Where the numbers of an intact database are. https://www.sqlite.org/fileformat2.html</summary>
+    /// <summary>The positions of all numbers in an intact database. https://www.sqlite.org/fileformat2.html</summary>
     sealed class FileLayout
     {
         readonly byte[] _bytes;
 
-        public FileLayout(byte[] bytes)
+        public FileLayout(byte[] bytes, IEnumerable<int> roots)
         {
             _bytes = bytes;
-            for (var page = 1; page <= bytes.Length / PageBytes; page++)
-            {
-                // Page 2 maps pages to their parents.
-                var header = ((page - 1) * PageBytes) + (page == 1 ? 100 : 0);
-                if (page != 2 && bytes[header] is 0x0D or 0x0A or 0x05 or 0x02)
-                    ReadPage(page, header);
-            }
+            ReadTree(1);
+            foreach (var root in roots)
+                ReadTree(root);
         }
 
         public List<Number> Numbers { get; } = [];
 
-        /// <summary>The bytes of each reading that waits: its cell, and its overflow pages.</summary>
+        /// <summary>The bytes of each waiting reading: the cell of its segment, and its overflow pages.</summary>
         public List<(long Id, int From, int To)> Readings { get; } = [];
+
+        public List<(long First, long Last)> Segments { get; } = [];
+
+        void ReadTree(int page)
+        {
+            var header = ((page - 1) * PageBytes) + (page == 1 ? 100 : 0);
+            ReadPage(page, header);
+            if (_bytes[header] is 0x0D or 0x0A)
+                return;
+            for (var i = 0; i < ReadUInt16(header + 3); i++)
+                ReadTree((int)ReadUInt32(((page - 1) * PageBytes) + ReadUInt16(header + 12 + (2 * i))));
+            ReadTree((int)ReadUInt32(header + 8));
+        }
 
         void ReadPage(int page, int header)
         {
@@ -247,14 +285,13 @@ public sealed partial class RecordMutationTests
                 var name = $"cell {i} of page {page}";
                 if (!isLeaf)
                     Numbers.Add(new Number($"child in {name}", cell, 4, ReadUInt32(cell), []));
-                long id = 0;
+                List<long> its = [];
                 if (type == 0x05)
                     AddVarint($"key in {name}", cell + 4);
                 else
-                    id = ReadRecord(name, isLeaf ? cell : cell + 4, isTable: type == 0x0D);
-                Numbers.Add(new Number($"pointer to {name}", pointers + (2 * i), 2, cell - first, id > 0 ? [id] : []));
-                if (id > 0)
-                    ids.Add(id);
+                    its = ReadRecord(name, isLeaf ? cell : cell + 4, isTable: type == 0x0D);
+                Numbers.Add(new Number($"pointer to {name}", pointers + (2 * i), 2, cell - first, its));
+                ids.AddRange(its);
             }
             Numbers.Add(new Number($"type of page {page}", header, 1, type, ids));
             foreach (var at in (ReadOnlySpan<int>)[1, 3, 5])
@@ -263,8 +300,8 @@ public sealed partial class RecordMutationTests
                 Numbers.Add(new Number($"last child of page {page}", header + 8, 4, ReadUInt32(header + 8), []));
         }
 
-        // Returns the id if it is a waiting reading; 0 otherwise.
-        long ReadRecord(string name, int cell, bool isTable)
+        // Returns the ids if the record is a segment, else none.
+        List<long> ReadRecord(string name, int cell, bool isTable)
         {
             var (length, at) = Varint(cell);
             long rowId = 0;
@@ -279,33 +316,44 @@ public sealed partial class RecordMutationTests
                 (var type, next) = Varint(next);
                 types.Add((typeAt, type));
             }
-            // Four columns has also the table of clock segments, with a short text behind the id.
-            var id = isTable && types.Count == 4 && types[3].Type > 100 ? rowId : 0;
-            name = id > 0 ? $"reading {id}" : name;
+            List<long> ids = [];
+            if (isTable && types.Count == 8)
+            {
+                // Serial type 9 is the constant 1, without content.
+                var lastId = types[1].Type switch
+                {
+                    9 => 1,
+                    1 => _bytes[at + (int)headerBytes],
+                    _ => ReadUInt16(at + (int)headerBytes),
+                };
+                ids.AddRange(Enumerable.Range((int)rowId, lastId - (int)rowId + 1).Select(id => (long)id));
+                name = $"segment {rowId}";
+                Segments.Add((rowId, lastId));
+            }
             AddVarint($"payload length of {name}", cell);
             if (isTable)
                 AddVarint($"rowid of {name}", rowIdAt);
             AddVarint($"header length of {name}", at);
             foreach (var type in types)
                 AddVarint($"serial type of {name}", type.At);
-            var max = isTable ? PageBytes - 35 : 1002;
+            var max = isTable ? PageBytes - 35 : 230;
             var local = (int)length;
             if (length > max)
             {
-                local = 489 + (((int)length - 489) % (PageBytes - 4));
-                local = local <= max ? local : 489;
+                const int Min = ((PageBytes - 12) * 32 / 255) - 23;
+                local = Min + (((int)length - Min) % (PageBytes - 4));
+                local = local <= max ? local : Min;
                 var link = at + local;
                 for (var left = length - local; left > 0; left -= PageBytes - 4)
                 {
-                    Numbers.Add(new Number($"overflow page of {name}", link, 4, ReadUInt32(link), [id]));
+                    Numbers.Add(new Number($"overflow page of {name}", link, 4, ReadUInt32(link), ids));
                     link = (int)(ReadUInt32(link) - 1) * PageBytes;
-                    Readings.Add((id, link, link + PageBytes));
+                    Readings.AddRange(ids.Select(id => (id, link, link + PageBytes)));
                 }
                 Numbers.Add(new Number($"end of the overflow pages of {name}", link, 4, 0, []));
             }
-            if (id > 0)
-                Readings.Add((id, cell, at + local));
-            return id;
+            Readings.AddRange(ids.Select(id => (id, cell, at + local)));
+            return ids;
         }
 
         void AddVarint(string what, int at) => Numbers.Add(new Number(what, at, 0, Varint(at).Value, []));

@@ -8,6 +8,9 @@ internal enum FileOperationKind
     Read,
     Write,
     Truncate,
+
+    /// <summary>Zeros are appended to a file.</summary>
+    Extend,
     Sync,
     Delete,
     Rename,
@@ -20,32 +23,38 @@ internal enum FileOperationKind
     Acknowledging,
 }
 
-/// <param name="Number">Offset of a write, size of a truncation, id of a mark.</param>
+/// <param name="Number">Offset of a write, size after a truncation or extension, id of a mark.</param>
 internal readonly record struct FileOperation(
     FileOperationKind Kind, string Path, long Number = 0, byte[]? Bytes = null, string? Target = null);
 
-/// <summary>Notes what happens in one directory, and makes one operation fail. Any thread.</summary>
+/// <summary>Records the file operations in one directory, and can make some of them fail. Thread-safe.</summary>
 internal sealed class Recorder
 {
     readonly Lock _gate = new();
     readonly List<FileOperation> _log = [];
 
-    /// <summary>Whether operations are noted, with what they write.</summary>
+    /// <summary>Whether operations are recorded, with their content.</summary>
     public bool IsRecording { get; init; }
 
-    /// <summary>Which kind of operation fails; null lets all pass.</summary>
+    /// <summary>Which kind of operation fails; null: none.</summary>
     public FileOperationKind? FailKind { get; set; }
 
-    /// <summary>Which of them: 1 is the next one.</summary>
+    /// <summary>Which operation of that kind fails; 1: the next one.</summary>
     public int FailAt { get; set; }
 
-    /// <summary>The SQLite result code that it fails with.</summary>
+    /// <summary>Filter on the operations of that kind; null: all.</summary>
+    public Func<FileOperation, bool>? FailWhere { get; set; }
+
+    /// <summary>The SQLite result code of the failure.</summary>
     public int FailCode { get; set; }
 
     /// <summary>Whether all later ones fail as well, until <see cref="FailKind"/> is reset.</summary>
     public bool FailsOn { get; set; }
 
     public bool HasFailed { get; private set; }
+
+    /// <summary>Called before each operation, on its thread, which it may block.</summary>
+    public Action<FileOperation>? Before { get; set; }
 
     public List<FileOperation> Log
     {
@@ -58,9 +67,11 @@ internal sealed class Recorder
 
     public int On(FileOperation operation, ReadOnlySpan<byte> bytes = default)
     {
+        Before?.Invoke(operation);
         lock (_gate)
         {
-            if (FailKind == operation.Kind && (--FailAt == 0 || (FailAt < 0 && FailsOn)))
+            if (FailKind == operation.Kind && FailWhere?.Invoke(operation) != false
+                && (--FailAt == 0 || (FailAt < 0 && FailsOn)))
             {
                 HasFailed = true;
                 return FailCode;
@@ -71,7 +82,7 @@ internal sealed class Recorder
         }
     }
 
-    /// <summary>What the buffer does to files without SQLite.</summary>
+    /// <summary>Observes the file operations that do not go through SQLite.</summary>
     public void OnVolume(VolumeOperation operation)
     {
         FileOperationKind? kind = operation.Kind switch
@@ -80,9 +91,11 @@ internal sealed class Recorder
             VolumeOperationKind.Delete => FileOperationKind.Delete,
             VolumeOperationKind.SyncDirectory => FileOperationKind.SyncDirectory,
             VolumeOperationKind.Write => FileOperationKind.Open,
+            VolumeOperationKind.SyncData => FileOperationKind.Sync,
+            VolumeOperationKind.Extend => FileOperationKind.Extend,
             _ => null,
         };
-        if (kind is { } k && On(new FileOperation(k, operation.Path, Target: operation.Target)) != 0)
+        if (kind is { } k && On(new FileOperation(k, operation.Path, operation.Length, Target: operation.Target)) != 0)
             throw new IOException($"{k} of {operation.Path} was made to fail");
     }
 }

@@ -6,8 +6,8 @@ using SensorForwarder.Buffer;
 namespace SensorForwarder.Tests.Buffer;
 
 /// <summary>
-/// A layer under SQLite: a VFS that passes everything on to the platform's own, and that shows each operation to the
-/// <see cref="Recorder"/> of the directory first, which may note it or make it fail.
+/// A VFS that forwards everything to the default one, after reporting each operation to the <see cref="Recorder"/> of the
+/// directory, which may record it or make it fail.
 /// Layouts: sqlite3.h, sqlite3_vfs version 2 and sqlite3_io_methods version 2.
 /// </summary>
 internal static unsafe partial class RecordingVfs
@@ -26,7 +26,7 @@ internal static unsafe partial class RecordingVfs
 
     static RecordingVfs()
     {
-        SqliteConnection.CheckVersion();
+        Sqlite.CheckVersion();
         Real = sqlite3_vfs_find(0);
         Methods = (IoMethods*)NativeMemory.AllocZeroed((nuint)sizeof(IoMethods));
         *Methods = new IoMethods

@@ -2,6 +2,7 @@ using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
+using SensorForwarder.Options;
 using SensorForwarder.Tests.Buffer;
 using SensorForwarder.Tests.Support;
 
@@ -32,13 +33,47 @@ public sealed class BootOptionsTests
     [InlineData("Web__Port", "-1")]
     [InlineData("RuntimeLogLevel", "loud")]
     [InlineData("RuntimeLogLevel", "7")]
-    [InlineData("Sensors__FileRoots", "sys")]
-    [InlineData("Sensors__FileRoots", "/srv/../etc")]
     public void A_malformed_one_is_named_with_its_value(string name, string value)
     {
         var message = Assert.Throws<BootValueException>(() => Read((name, value))).Message;
         Assert.StartsWith($"{name}: '{value}'", message, StringComparison.Ordinal);
         Assert.DoesNotContain('\n', message);
+    }
+
+    [Theory]
+    [InlineData("127.0.0.1:8086", "127.0.0.1:8086")]
+    [InlineData("[::1]:8086", "[::1]:8086")]
+    [InlineData("unix:/run/sensorforwarder/intake.sock", "/run/sensorforwarder/intake.sock")]
+    public void Readings_of_other_programs_are_taken_where_it_says(string text, string place)
+    {
+        var intake = Read(("Intake__Http", text)).Intake;
+        Assert.Equal((place, 1_000, TimeSpan.Zero), (intake.Http!.ToString(), intake.ReadingsPerSecond, intake.MaxSilence));
+        Assert.Null(Read().Intake.Http);
+    }
+
+    [Theory]
+    [InlineData("8086")]
+    [InlineData("127.0.0.1")]
+    [InlineData("localhost:8086")]
+    [InlineData("unix:intake.sock")]
+    [InlineData("http://127.0.0.1:8086/")]
+    public void A_place_that_nobody_can_listen_at_is_refused(string text)
+    {
+        var message = Assert.Throws<BootValueException>(() => Read(("Intake__Http", text))).Message;
+        Assert.StartsWith("Intake__Http: ", message, StringComparison.Ordinal);
+        Assert.Contains("127.0.0.1:8086, 0.0.0.0:8086 or [::1]:8086, or unix:/PATH", message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("0.0.0.0:8086")]
+    [InlineData("[::]:8086")]
+    [InlineData("192.168.1.7:8086")]
+    public void Other_machines_need_a_token(string text)
+    {
+        var message = Assert.Throws<BootValueException>(() => Read(("Intake__Http", text))).Message;
+        Assert.StartsWith($"Intake__Http: {text} is open to other machines", message, StringComparison.Ordinal);
+        Assert.Contains("Intake__TokenFile", message, StringComparison.Ordinal);
+        Assert.Equal("/run/secrets/token", Read(("Intake__Http", text), ("Intake__TokenFile", "/run/secrets/token")).Intake.TokenFile);
     }
 
     [Theory]
@@ -88,6 +123,27 @@ public sealed class BootOptionsTests
     }
 
     [Theory]
+    [InlineData("Http__Endpoint", "somewhere")]
+    [InlineData("EdgeHub__MetricsUrl", "somewhere")]
+    [InlineData("EdgeHub__MetricsUrl", "htp://user:secret@host/metrics?key=secret")]
+    [InlineData("Buffer__Encryption", "secret")]
+    [InlineData("Buffer__Encryption", "workload")]
+    [InlineData("Buffer__Encryption", "workload", true)]
+    public void A_bad_address_or_choice_is_named_and_no_secret_is_shown(string name, string value, bool hasKey = false)
+    {
+        (string, string)[] edge =
+        [
+            ("IOTEDGE_WORKLOADURI", "unix:///workload.sock"), ("IOTEDGE_DEVICEID", "pi"), ("IOTEDGE_MODULEID", "m"),
+            ("IOTEDGE_IOTHUBHOSTNAME", "h.example"), ("IOTEDGE_AUTHSCHEME", "sasToken"),
+            ("IOTEDGE_MODULEGENERATIONID", "1"), ("Buffer__KeyFile", "/some/key"),
+        ];
+        var message = Assert.Throws<BootValueException>(() => Read([(name, value), .. hasKey ? edge : []])).Message;
+        Assert.StartsWith($"{name}: ", message, StringComparison.Ordinal);
+        Assert.DoesNotContain("secret", message, StringComparison.Ordinal);
+        Assert.DoesNotContain('\n', message);
+    }
+
+    [Theory]
     [InlineData("\n")]
     [InlineData("\r\n")]
     [InlineData(" \t\n\n")]
@@ -111,7 +167,7 @@ public sealed class BootOptionsTests
         Assert.Equal(Texts(plain), Texts(ended));
         Assert.Equal("key", ended.Http.Headers["X-Key"]);
         Assert.Equal(["pi.example", "roof.example"], ended.WebAllowedHosts);
-        Assert.Equal((plain.Hub, plain.Upstream), (ended.Hub, ended.Upstream));
+        Assert.Equal((plain.Hub, plain.EdgeHubMetricsUrl), (ended.Hub, ended.EdgeHubMetricsUrl));
 
         static IEnumerable<string?> Texts(BootOptions boot) =>
         [
@@ -170,5 +226,132 @@ public sealed class BootOptionsTests
         var bad = Save("bad.pem", "no certificate");
         Assert.Equal($"Http__CaFile: '{bad}' has no certificate (PEM or DER)", FaultOf(("Http__CaFile", bad)));
         Assert.Equal("Http__CaFile: '/no/such/file.pem' is not there", FaultOf(("Http__CaFile", "/no/such/file.pem")));
+    }
+
+    [Theory]
+    [InlineData("0", 0)]
+    [InlineData("65535", 65535)]
+    public void Every_port_is_taken(string text, int port) => Assert.Equal(port, Read(("Web__Port", text)).WebPort);
+
+    [Theory]
+    [InlineData(null, nameof(HubTransport.Auto))]
+    [InlineData("auto", nameof(HubTransport.Auto))]
+    [InlineData("mqtt", nameof(HubTransport.Mqtt))]
+    [InlineData("mqttws", nameof(HubTransport.MqttWs))]
+    public void The_transports_have_names(string? name, string transport) =>
+        Assert.Equal(transport, $"{(name is null ? Read() : Read(("EdgeHub__Transport", name))).Hub.Transport}");
+
+    [Fact]
+    public void The_page_is_on_unless_it_is_turned_off()
+    {
+        Assert.True(Read().WebDashboard);
+        Assert.True(Read(("Web__Dashboard", "TRUE")).WebDashboard);
+        Assert.False(Read(("Web__Dashboard", "false")).WebDashboard);
+        Assert.Empty(Read().WebAllowedHosts);
+    }
+
+    [Fact]
+    public void Names_come_from_the_identity_or_the_environment_or_the_machine()
+    {
+        var alone = Read();
+        Assert.Equal((Environment.MachineName, "SensorForwarder"), (alone.DeviceId, alone.ModuleId));
+        var named = Read(("Device__Id", "pi-7"), ("Module__Id", "m"));
+        Assert.Equal(("pi-7", "m"), (named.DeviceId, named.ModuleId));
+        var known = Read(
+            ("Device__Id", "pi-7"), ("Module__Id", "m"),
+            ("EdgeHubConnectionString", "HostName=h.example;DeviceId=d;ModuleId=n;SharedAccessKey=a2V5"));
+        Assert.Equal(("d", "n"), (known.DeviceId, known.ModuleId));
+    }
+
+    [Theory]
+    [InlineData(false, null, null)]
+    [InlineData(true, null, "http://gw:9600/metrics")]
+    [InlineData(true, " ", null)]
+    [InlineData(true, "http://other:1/m", "http://other:1/m")]
+    [InlineData(false, "http://other:1/m", "http://other:1/m")]
+    public void The_page_of_edgeHub_is_known_inside_IoT_Edge(bool hasGateway, string? url, string? expected)
+    {
+        List<(string, string)> environment = [];
+        if (hasGateway)
+        {
+            environment.Add((
+                "EdgeHubConnectionString",
+                "HostName=h.example;GatewayHostName=gw;DeviceId=d;ModuleId=m;SharedAccessKey=a2V5"));
+        }
+
+        if (url is not null) environment.Add(("EdgeHub__MetricsUrl", url));
+        Assert.Equal(expected is null ? null : new Uri(expected), Read([.. environment]).EdgeHubMetricsUrl);
+    }
+
+    [Theory]
+    [InlineData("Buffer__Encryption", "aes", "the value is not allowed; allowed is one of \"none\", \"workload\"", "To use your own key, set 'Buffer__KeyFile'")]
+    [InlineData("Buffer__Encryption", "workload", "'workload' needs IoT Edge's workload API")]
+    [InlineData("EdgeHub__Transport", "amqp", "'amqp' is not allowed; allowed is one of \"auto\", \"mqtt\"", "'mqttws' (WebSocket on 443)")]
+    [InlineData("EdgeHub__MetricsUrl", "edgeHub:9600", "a text of 12 characters is not allowed; allowed is an absolute http or https URL", "Empty: off")]
+    [InlineData("Http__Endpoint", "http://u:p@a/", "http://a with a user or password is not allowed", "belong in 'Http__Authorization'")]
+    [InlineData("Http__Endpoint", "ftp://a/", "ftp://a is not allowed; allowed is an absolute http or https URL")]
+    [InlineData("Web__Port", "off", "'off' is not allowed; allowed is an integer from 0 to 65535", "0: off")]
+    [InlineData("Web__Dashboard", "yes", "'yes' is not allowed; allowed is true or false")]
+    [InlineData("Buffer__Directory", "https://x/data", "the value is not allowed; allowed is a path on one line")]
+    [InlineData("Buffer__KeyFile", "abc\ndef", "the value is not allowed; allowed is a path on one line")]
+    [InlineData("Settings__File", "file:///x", "the value is not allowed; allowed is a path on one line")]
+    [InlineData("Http__SecretsFor", "https://a,https://b/path", "entry 2 is not allowed; allowed is a list of origins")]
+    [InlineData("Http__SecretsFor", "https://a?x", "entry 1 is not allowed; allowed is a list of origins")]
+    [InlineData("Http__SecretsFor", "https://a/#x", "entry 1 is not allowed; allowed is a list of origins")]
+    [InlineData("Http__SecretsFor", "a.example", "entry 1 is not allowed; allowed is a list of origins")]
+    [InlineData("Http__AllowedHosts", "a.example,b:80/x", "entry 2 is not allowed; allowed is a list of host names")]
+    [InlineData("Http__AllowedHosts", "http://a", "entry 1 is not allowed; allowed is a list of host names")]
+    [InlineData("Http__AllowedHosts", "*.", "entry 1 is not allowed; allowed is a list of host names")]
+    [InlineData("Sensors__FileRoots", "sys", "entry 1 is not allowed; allowed is a list of absolute paths without '..'")]
+    [InlineData("Sensors__FileRoots", "/sys:/srv/../etc", "entry 2 is not allowed; allowed is a list of absolute paths without '..'")]
+    [InlineData("Http__ClientKeyFile", "/a.key", "'/a.key' is a key without a certificate", "Http__ClientCertificateFile")]
+    public void What_is_wrong_with_a_value_is_said(string name, string value, string problem, string hint = "")
+    {
+        var message = Assert.Throws<BootValueException>(() => Read((name, value))).Message;
+        Assert.StartsWith(name, message, StringComparison.Ordinal);
+        Assert.Contains(problem, message, StringComparison.Ordinal);
+        Assert.Contains(hint, message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("Idempotency-Key")]
+    [InlineData("batch-lane")]
+    [InlineData("authorization")]
+    [InlineData("Host")]
+    [InlineData("Connection")]
+    [InlineData("Transfer-Encoding")]
+    [InlineData("Expect")]
+    [InlineData("Content-Length")]
+    public void A_header_that_the_module_sets_is_not_to_be_set(string name) =>
+        Assert.Contains(
+            "this header can't be set",
+            Assert.Throws<BootValueException>(() => Read(($"Http__Headers__{name}", "x"))).Message,
+            StringComparison.Ordinal);
+
+    [Fact]
+    public void A_header_may_have_every_character_that_a_header_can_have() =>
+        Assert.Equal("a\tb ~!", Read(("Http__Headers__X-Key", "a\tb ~!")).Http.Headers["X-Key"]);
+
+    [Fact]
+    public void Secrets_are_for_the_endpoint_of_the_environment_unless_others_are_named()
+    {
+        Assert.Equal(["https://a:8443"], Read(("Http__Endpoint", "https://a:8443/in")).Http.SecretsFor);
+        Assert.Empty(Read().Http.SecretsFor);
+        Assert.Equal(
+            ["https://b", "http://c:81"],
+            Read(("Http__Endpoint", "https://a/in"), ("Http__SecretsFor", "https://B:443/, http://c:81")).Http.SecretsFor);
+    }
+
+    [Fact]
+    public void Hosts_that_may_be_sent_to_are_those_named_and_that_of_the_endpoint()
+    {
+        static bool MayGo(BootOptions boot, string url) => boot.Http.Addresses.Objection(new(url)) is null;
+        Assert.True(MayGo(Read(), "http://anywhere/"));
+        var boot = Read(("Http__Endpoint", "http://a.example/"), ("Http__AllowedHosts", "b.example, *.c.example"));
+        Assert.True(MayGo(boot, "http://a.example/x"));
+        Assert.True(MayGo(boot, "http://b.example:81/"));
+        Assert.True(MayGo(boot, "http://x.c.example/"));
+        Assert.False(MayGo(boot, "http://x.b.example/"));
+        Assert.False(MayGo(boot, "http://other/"));
     }
 }

@@ -4,14 +4,14 @@ using System.Text.RegularExpressions;
 
 namespace SensorForwarder.Tests.Configuration;
 
-/// <summary>The rules of DTDL v2 (https://github.com/Azure/opendigitaltwins-dtdl, DTDL.v2.md), but for relationships, inheritance,
-/// arrays and geospatial schemas, which a model of ours that uses them fails by.</summary>
+/// <summary>The rules of DTDL v2 (https://github.com/Azure/opendigitaltwins-dtdl, DTDL.v2.md), except relationships, inheritance,
+/// arrays and geospatial schemas: a model that uses these fails.</summary>
 internal sealed partial class DtdlChecker
 {
     static readonly string[] Primitives = ["boolean", "date", "dateTime", "double", "duration", "float", "integer", "long", "string", "time"];
     static readonly string[] Numeric = ["double", "float", "integer", "long"];
 
-    // Semantic types that we use, with their units.
+    // The semantic types in use, with their units.
     static readonly Dictionary<string, string[]> Semantic = new()
     {
         ["TimeSpan"] = ["day", "hour", "microsecond", "millisecond", "minute", "nanosecond", "second", "year"],
@@ -34,7 +34,7 @@ internal sealed partial class DtdlChecker
     [GeneratedRegex("^[A-Za-z](?:[A-Za-z0-9_]*[A-Za-z0-9])?$")]
     private static partial Regex Name { get; }
 
-    /// <summary>Everything that is wrong.</summary>
+    /// <summary>All violations.</summary>
     public static IReadOnlyList<string> Check(JsonObject model)
     {
         var checker = new DtdlChecker();

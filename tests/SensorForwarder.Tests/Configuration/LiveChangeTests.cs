@@ -4,7 +4,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Configuration;
 
-/// <summary>Only what changed is restarted: a sensor that is restarted begins to count anew.</summary>
+/// <summary>Only what changed is restarted. The counters of a restarted sensor begin at zero.</summary>
 public sealed class LiveChangeTests
 {
     const string Start = """

@@ -3,11 +3,12 @@ using OpenTelemetry.Exporter;
 using OpenTelemetry.Metrics;
 using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
+using SensorForwarder.Options;
 
 namespace SensorForwarder.Tests.Configuration;
 
 /// <summary>The <c>OTEL_*</c> variables, as https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/ and
-/// .../protocol/exporter/ have them.</summary>
+/// .../protocol/exporter/ define them.</summary>
 public sealed class OtlpBootTests
 {
     const string Endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT";
@@ -96,6 +97,12 @@ public sealed class OtlpBootTests
     }
 
     [Theory]
+    [InlineData("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "Timeout of a push, in milliseconds")]
+    [InlineData(Endpoint, "http://u:p@a", "belong in 'OTEL_EXPORTER_OTLP_HEADERS'")]
+    public void What_a_malformed_one_is_for_is_said(string name, string value, string hint) =>
+        Assert.Contains(hint, Refusal(name, value), StringComparison.Ordinal);
+
+    [Theory]
     [InlineData("OTEL_EXPORTER_OTLP_HEADERS", "hunter2")]
     [InlineData("OTEL_EXPORTER_OTLP_HEADERS", "a=b,=hunter2")]
     [InlineData("OTEL_EXPORTER_OTLP_HEADERS", "a b=hunter2")]
@@ -108,5 +115,32 @@ public sealed class OtlpBootTests
         var message = Refusal(name, value);
         Assert.StartsWith($"{name}: ", message, StringComparison.Ordinal);
         Assert.DoesNotContain("hunter2", message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Every_choice_and_the_ends_of_every_range_are_taken()
+    {
+        const string Temporality = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE";
+        OtlpOptions With(string name, string value) => Read((Endpoint, "http://a"), (name, value))!;
+        Assert.Equal(OtlpExportCompression.GZip, With("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip").Compression);
+        Assert.Equal(OtlpExportCompression.None, With("OTEL_EXPORTER_OTLP_COMPRESSION", "none").Compression);
+        Assert.Equal(MetricReaderTemporalityPreference.LowMemory, With(Temporality, "lowmemory").Temporality);
+        Assert.Equal(MetricReaderTemporalityPreference.Cumulative, With(Temporality, "cumulative").Temporality);
+        Assert.Equal(OtlpExportProtocol.Grpc, With("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc").Protocol);
+        Assert.Equal(TimeSpan.FromMilliseconds(1), With("OTEL_EXPORTER_OTLP_TIMEOUT", "1").Timeout);
+        Assert.Equal(TimeSpan.FromMilliseconds(100), With("OTEL_METRIC_EXPORT_INTERVAL", "100").Interval);
+        Assert.Equal("a\tb ~", With("OTEL_EXPORTER_OTLP_HEADERS", "x=a%09b%20~").Headers["x"]);
+        Assert.Equal(new("http://a/x"), Read((Endpoint, "http://a/x"))!.Endpoint); // gRPC defines its own paths
+    }
+
+    [Fact]
+    public void The_resource_has_the_attributes_and_the_name_of_the_service()
+    {
+        var options = Read(
+            (Endpoint, "http://a"), ("OTEL_RESOURCE_ATTRIBUTES", " site = north%2C2 ,service.name=x,,a=b=c"),
+            ("OTEL_SERVICE_NAME", "roof"))!;
+        Assert.Equal(
+            ["a=b=c", "service.name=roof", "site=north,2"],
+            options.ResourceAttributes.Select(pair => $"{pair.Key}={pair.Value}").Order(StringComparer.Ordinal));
     }
 }

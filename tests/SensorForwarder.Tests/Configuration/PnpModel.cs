@@ -3,6 +3,9 @@ using System.Text.Json.Nodes;
 using SensorForwarder.Configuration;
 using SensorForwarder.Forwarding;
 using SensorForwarder.Operations;
+using SensorForwarder.Operations.Methods;
+using SensorForwarder.Operations.Status;
+using SensorForwarder.Options;
 using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Tests.Configuration;
@@ -26,7 +29,7 @@ internal static class PnpModel
         ["seconds"] = ("TimeSpan", "second"),
     };
 
-    // What the status section has; StatusTests compare it with the status itself.
+    // The properties of the status section; StatusTests compares them with the status.
     static readonly (string Name, JsonNode Schema)[] StatusFields =
     [
         ("version", "string"), ("uptimeSeconds", "long"), ("epoch", "string"), ("lastCommittedId", "long"), ("queueDepth", "long"),
@@ -41,13 +44,20 @@ internal static class PnpModel
         ("forecast", ObjectOf(("fullInSeconds", "double"), ("drainedInSeconds", "double"))),
         ("quota", ObjectOf(
             ("messagesToday", "long"), ("dailyMessageLimit", "long"), ("heldBackUntil", "dateTime"), ("isOnlyBacklogHeldBack", "boolean"))),
-        ("upstream", ObjectOf(("heldSince", "dateTime"), ("messages", "long"))),
-        ("link", ObjectOf(("state", "string"), ("since", "dateTime"), ("lastError", "string"), ("lastErrorAt", "dateTime"))),
+        ("upstream", ObjectOf(
+            ("heldSince", "dateTime"), ("messages", "long"), ("handedOver", "long"), ("handedOverSince", "dateTime"),
+            ("lostMessages", "long"), ("returnedReadings", "long"), ("outputsWithoutRoute", "string"))),
+        ("link", ObjectOf(
+            ("state", "string"), ("since", "dateTime"), ("custody", "string"), ("delivered", "long"), ("lastError", "string"), ("lastErrorAt", "dateTime"),
+            ("stuckBatch", ObjectOf(("id", "string"), ("answer", "string"), ("since", "dateTime"), ("attempts", "long"))))),
         ("lanes", ObjectOf(("live", Lane()), ("backfill", Lane()))),
         ("hub", ObjectOf(("state", "string"), ("since", "dateTime"), ("reconnects", "long"), ("lastError", "string"))),
         ("sensors", MapOf("sensor", "health", ObjectOf(
             ("kind", "string"), ("state", "string"), ("reason", "string"), ("detail", "string"), ("readings", "long"), ("failures", "long"), ("missed", "long")))),
     ];
+
+    // DTDL allows an Object 30 fields, and they are used up.
+    static readonly string[] NotModelled = ["intake"];
 
     public static JsonObject Create()
     {
@@ -78,24 +88,24 @@ internal static class PnpModel
     }
 
     /// <summary>The names that the status section may have.</summary>
-    public static IEnumerable<string> StatusNames => StatusFields.Select(part => part.Name);
+    public static IEnumerable<string> StatusNames => StatusFields.Select(part => part.Name).Concat(NotModelled);
 
     static JsonObject Lane() => ObjectOf(
         ("waiting", "long"), ("oldestAgeSeconds", "double"), ("inFlightBatches", "integer"), ("inFlightReadings", "integer"), ("batchesAccepted", "long"), ("lastAccepted", "dateTime"));
 
     static JsonObject Property(SettingDefinition setting)
     {
-        JsonNode schema = setting.Shape switch
+        JsonNode schema = setting.Option.Shape switch
         {
-            SettingShape.WholeNumber => "integer",
-            SettingShape.Number => "double",
-            SettingShape.HttpUrl => "string",
-            SettingShape.Flag => "boolean",
-            SettingShape.Choice(var names) => EnumOf(names),
+            OptionShape.WholeNumber => "integer",
+            OptionShape.Number => "double",
+            OptionShape.HttpUrl => "string",
+            OptionShape.Flag => "boolean",
+            OptionShape.Choice(var names) => EnumOf(names),
             _ => throw new System.Diagnostics.UnreachableException(),
         };
-        var property = Content("Property", setting.Key, $"{setting.Text} Allowed: {setting.Allowed}.", schema, writable: true);
-        var type = setting.Unit switch
+        var property = Content("Property", setting.Key, $"{setting.Option.Text} Allowed: {DocumentationTests.Allowed(setting.Option.Shape)}.", schema, writable: true);
+        var type = setting.Option.Unit switch
         {
             "byte" or "mebibyte" => "DataSize",
             null => null,
@@ -103,11 +113,11 @@ internal static class PnpModel
         };
         if (type is null) return property;
         property["@type"] = new JsonArray("Property", type);
-        property["unit"] = setting.Unit;
+        property["unit"] = setting.Option.Unit;
         return property;
     }
 
-    static IEnumerable<SensorValue> Values(string? component) => SensorKinds.All
+    static IEnumerable<SensorValue> Values(string? component) => Module.SensorKinds.All
         .Where(kind => PnpEncoder.ComponentOf(kind.Name) == component)
         .SelectMany(kind => kind.Values)
         .DistinctBy(value => value.Name);
@@ -128,6 +138,8 @@ internal static class PnpModel
     {
         "sensor" => Content("Telemetry", name, "The sensor that says it.", "string"),
         "time" => Content("Telemetry", name, "When it was measured.", "dateTime"),
+        "timeQuality" => Content("Telemetry", name, "Sent when the device did not know the time.", EnumOf(["unsynchronized"])),
+        "unit" => Content("Telemetry", name, "The unit of the values, where the sensor names one.", "string"),
         "quality" => Content("Telemetry", name, "How far it can be trusted.", EnumOf(["good", "uncertain", "bad"])),
         "reason" => Content("Telemetry", name, "Why the quality is not good.", "string"),
         "label" => Content("Telemetry", name, "The sensor's name for people.", "string"),
@@ -155,10 +167,10 @@ internal static class PnpModel
         }
         else if (method.Parameters.Count > 0)
         {
-            command["request"] = Payload("options", ObjectOf([.. method.Parameters.Select(parameter => (parameter.Name, (JsonNode)parameter.Schema))]));
+            command["request"] = Payload("options", ObjectOf([.. method.Parameters.Select(parameter => (parameter.Name, (JsonNode)Primitive(parameter.Shape)!))]));
         }
 
-        // Answers with parts in them differ from call to call; DTDL has no form for those.
+        // Structured answers differ from call to call; DTDL cannot describe them.
         if (!method.Answer.Contains("..", StringComparison.Ordinal) && JsonNode.Parse(method.Answer) is JsonObject { Count: > 0 } answer
             && answer.All(pair => pair.Value is JsonValue))
         {
@@ -175,10 +187,10 @@ internal static class PnpModel
         _ => value.ToJsonString().Contains('.', StringComparison.Ordinal) ? "double" : "long",
     };
 
-    /// <summary>The options that every kind has and that DTDL has a form for.</summary>
+    /// <summary>The options that every kind has and that DTDL can describe.</summary>
     static JsonObject SensorsMap() => MapOf("sensor", "settings", ObjectOf(
     [
-        ("kind", EnumOf(SensorKinds.Names)),
+        ("kind", EnumOf(Module.SensorKinds.Names)),
         .. CommonOptions.All.Select(option => (option.Name, Schema: Primitive(option.Shape))).Where(option => option.Schema is not null)
             .Select(option => (option.Name, (JsonNode)option.Schema!)),
     ]));
@@ -186,9 +198,11 @@ internal static class PnpModel
     static string? Primitive(OptionShape shape) => shape switch
     {
         OptionShape.Flag => "boolean",
+        OptionShape.WholeNumber { Max: > int.MaxValue } => "long",
         OptionShape.WholeNumber => "integer",
         OptionShape.Number or OptionShape.NumberByValue => "double",
-        OptionShape.Text => "string",
+        OptionShape.Moment => "dateTime",
+        OptionShape.Text or OptionShape.Texts => "string",
         _ => null,
     };
 

@@ -4,6 +4,8 @@ using Microsoft.Extensions.Configuration;
 using SensorForwarder.Configuration;
 using SensorForwarder.Forwarding;
 using SensorForwarder.Operations;
+using SensorForwarder.Operations.Methods;
+using SensorForwarder.Operations.Status;
 using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Tests.Configuration;
@@ -49,7 +51,7 @@ public sealed class PnpModelTests
             component => (string)component["name"]!,
             component => component["schema"]!["contents"]!.AsArray().Select(content => (string)content!["name"]!).ToList());
         var own = Names("Telemetry").ToList();
-        foreach (var kind in SensorKinds.All)
+        foreach (var kind in Module.SensorKinds.All)
         {
             var names = PnpEncoder.ComponentOf(kind.Name) is { } component ? components[component] : own;
             Assert.All([.. kind.Values.Select(value => PnpEncoder.TelemetryName(value.Name)), .. PnpEncoder.CommonNames], name => Assert.Contains(name, names));
@@ -76,7 +78,7 @@ public sealed class PnpModelTests
     [InlineData("\"enumValue\":\"iothub\"", "\"enumValue\":1", "not of the valueSchema")]
     [InlineData("\"enumValue\":\"iothub\"", "\"enumValue\":\"http\"", "stands twice")]
     [InlineData("\"schema\":\"string\"}", "\"schema\":\"integer\"}", "a Map has text as key")]
-    [InlineData("\"description\":\"Where batches go.", "\"description\":\"WIDE", "description is longer than 512")]
+    [InlineData("\"description\":\"Where batches are sent.", "\"description\":\"WIDE", "description is longer than 512")]
     [InlineData("\"@type\":\"Command\"", "\"@type\":\"Method\"", "is none of Telemetry, Property, Command, Component")]
     public void The_checker_finds_what_breaks_a_rule(string good, string bad, string problem)
     {

@@ -9,7 +9,7 @@ internal sealed class SchemaEvaluator(JsonObject root)
 {
     static readonly string[] Annotations = ["$schema", "title", "description", "default", "definitions", "then"];
 
-    /// <summary>The first thing that is wrong with a value; null when nothing is.</summary>
+    /// <summary>The first violation of a value; null: it is valid.</summary>
     public string? Objection(JsonNode? value) => Objection(root, value, "");
 
     string? Objection(JsonNode schema, JsonNode? value, string path)
@@ -55,6 +55,8 @@ internal sealed class SchemaEvaluator(JsonObject root)
                     .Select(pair => Objection(rule, pair.Value, $"{path}/{pair.Key}")).FirstOrDefault(objection => objection is not null);
             case "propertyNames":
                 return map?.Select(pair => Objection(rule, pair.Key, $"{path}/{pair.Key}")).FirstOrDefault(objection => objection is not null);
+            case "minProperties":
+                return map?.Count < rule.GetValue<int>() ? fails : null;
             case "maxProperties":
                 return map?.Count > rule.GetValue<int>() ? fails : null;
             case "required":

@@ -6,12 +6,14 @@ using Microsoft.Extensions.Logging;
 using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
 using SensorForwarder.Operations;
+using SensorForwarder.Operations.Methods;
+using SensorForwarder.Options;
 using SensorForwarder.Tests.Operations;
 using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Configuration;
 
-/// <summary>A password or a key that stands where it does not belong is shown nowhere.</summary>
+/// <summary>A password or key in a wrong place is never shown.</summary>
 public sealed class SecretTests
 {
     static readonly string[] BootValues =
@@ -43,7 +45,7 @@ public sealed class SecretTests
     [Theory]
     [InlineData("http://gw.example/in", "http://gw.example/in")]
     [InlineData("https://gw.example:8443/in?sig=geheim#frag", "https://gw.example:8443/in?..")]
-    [InlineData("http://sensor:4711/pw@gw/", "http://..")] // somebody meant a password with a slash in it
+    [InlineData("http://sensor:4711/pw@gw/", "http://..")] // perhaps a password with a slash in it
     public void An_endpoint_in_use_is_shown_without_what_may_be_secret(string url, string shown)
     {
         var parsed = SettingsFixture.NewParser().Parse(new() { ["httpEndpoint"] = url }, []);
@@ -75,7 +77,7 @@ public sealed class SecretTests
         await using var parts = await new SettingsFixture(inMemory: true).StartAsync("{}");
         using var writers = LoggerFactory.Create(builder => builder.SetMinimumLevel(LogLevel.Trace).AddProvider(events));
         using var operations = new OperationParts(parts, TimeProvider.System);
-        var methods = new DirectMethods(parts.Buffer, parts.Forwarder, parts.Scheduler, parts.Store, operations.Status, TimeProvider.System);
+        var methods = new DirectMethods(parts.Buffer, parts.Forwarder, parts.Scheduler, parts.Store, operations.Source, Module.SensorKinds, TimeProvider.System);
         foreach (var logger in (ILogger<SettingsStore>[])[log.For<SettingsStore>(), writers.CreateLogger<SettingsStore>()])
         {
             using var store = new SettingsStore(
@@ -86,8 +88,8 @@ public sealed class SecretTests
             MalformedUrl.Any.Sample(
                 url =>
                 {
-                    // A path is shown, where it is one.
-                    if (SettingDefinition.TryReadEndpoint(url.Text, out var endpoint) && url.IsIn(endpoint.AbsolutePath) && !endpoint.PathAndQuery.Contains('@')) return;
+                    // A valid path is shown.
+                    if (Option.TryUrl(url.Text, out var endpoint) && url.IsIn(endpoint.AbsolutePath) && !endpoint.PathAndQuery.Contains('@')) return;
                     foreach (var document in Documents(url.Text))
                     {
                         var parsed = store.OfferTwinAsync(document, ++version, Token).GetAwaiter().GetResult();
@@ -107,11 +109,11 @@ public sealed class SecretTests
                         foreach (var output in outputs) Assert.False(url.IsIn(output), $"{url.Text}\n{document.ToJsonString()}\n{output}");
                     }
                 },
-                iter: 100, threads: 1);
+                iter: Tier.Size("TEST_SECRET_DOCUMENTS", quick: 20, full: 100, deep: 100), threads: 1);
         }
     }
 
-    /// <summary>Documents in which a text stands where it does not belong.</summary>
+    /// <summary>Documents with a text in a wrong place.</summary>
     static IEnumerable<JsonObject> Documents(string text) =>
     [
         new() { ["commitIntervalMs"] = 0, ["httpEndpoint"] = text, ["httpEndpoit"] = text, ["batchSize"] = text, ["sink"] = text, ["pollIntervalSeconds"] = text, [text] = text },

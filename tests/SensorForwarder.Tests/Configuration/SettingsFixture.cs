@@ -10,18 +10,18 @@ using SensorForwarder.Tests.Buffer;
 
 namespace SensorForwarder.Tests.Configuration;
 
-/// <summary>A settings store over a real buffer, with the parts that settings are applied to. It can be started again on
-/// the same files.</summary>
-/// <param name="inMemory">Without waiting for a disk.</param>
+/// <summary>A settings store over a real buffer, with the parts that settings are applied to. It can be restarted on the
+/// same files.</summary>
+/// <param name="inMemory">Keeps the buffer in memory, to be fast.</param>
 internal sealed class SettingsFixture(bool inMemory = false) : IAsyncDisposable
 {
     readonly BufferFixture _files = new(inMemory);
     bool _stopped = true;
 
-    /// <summary>What the forwarder and the trial go by.</summary>
+    /// <summary>The clock of the forwarder and the trial.</summary>
     public TimeProvider Clock { get; init; } = TimeProvider.System;
 
-    /// <summary>What the volume does; recorded, and made to fail.</summary>
+    /// <summary>Records the operations on the volume, and can make them fail.</summary>
     public Recorder? Volume { get; init; }
 
     public Dictionary<SinkKind, ISink> Sinks { get; } = [];
@@ -41,10 +41,10 @@ internal sealed class SettingsFixture(bool inMemory = false) : IAsyncDisposable
     public static SettingsParser NewParser(bool hasIdentity = true)
     {
         var defaults = new Settings { Forwarding = new() { Sink = hasIdentity ? SinkKind.IotHub : SinkKind.Http } };
-        return new(defaults, hasIdentity, new(new(new("/proc", "/sys", "/tmp"), TimeProvider.System)), new(null, new Dictionary<string, string>()));
+        return new(defaults, hasIdentity, new(Module.SensorKinds, new(new("/proc", "/sys", "/tmp"), TimeProvider.System)), new(null, new Dictionary<string, string>()));
     }
 
-    /// <summary>A store that applies to these parts.</summary>
+    /// <summary>A store that applies settings to these parts.</summary>
     public static SettingsStore NewStore(TelemetryBuffer buffer, Forwarder forwarder, SensorScheduler scheduler) => new(
         NewParser(), new(new LogLevelSwitch(LogLevel.Information), buffer, forwarder, scheduler), buffer, NullLogger<SettingsStore>.Instance);
 
@@ -57,7 +57,7 @@ internal sealed class SettingsFixture(bool inMemory = false) : IAsyncDisposable
             ? options
             : options with { Vfs = RecordingVfs.Name, OnVolumeOperation = Volume.OnVolume });
         Forwarder = new(
-            Buffer, Sinks, new("d", "m", () => Buffer.Epoch), Clock, new Random(1), NullLogger<Forwarder>.Instance);
+            Buffer, Sinks, new("d", "m"), Clock, new Random(1), NullLogger<Forwarder>.Instance);
         Scheduler = new(
             new(new("/proc", "/sys", _files.Directory), TimeProvider.System), Buffer, TimeProvider.System, new Random(1),
             NullLogger<SensorScheduler>.Instance);

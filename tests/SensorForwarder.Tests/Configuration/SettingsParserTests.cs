@@ -1,9 +1,12 @@
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using CsCheck;
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Buffer;
 using SensorForwarder.Configuration;
 using SensorForwarder.Forwarding;
+using SensorForwarder.Forwarding.Http;
+using SensorForwarder.Options;
 using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Tests.Configuration;
@@ -18,7 +21,7 @@ public sealed class SettingsParserTests
     {
         var roots = new SensorRoots("/proc", "/sys", "/tmp");
         var defaults = new Settings { Forwarding = new() { Sink = hasIdentity ? SinkKind.IotHub : SinkKind.Http } };
-        return new(defaults, hasIdentity, new(new(roots, TimeProvider.System)), new(null, new Dictionary<string, string>()));
+        return new(defaults, hasIdentity, new(Module.SensorKinds, new(roots, TimeProvider.System)), new(null, new Dictionary<string, string>()));
     }
 
     static ParsedSettings Parse(string document, JsonObject? lastGood = null) =>
@@ -34,7 +37,7 @@ public sealed class SettingsParserTests
         Assert.Empty(parsed.UnknownKeys);
         Assert.Equal(new ForwardingSettings { Sink = SinkKind.IotHub }, parsed.Settings.Forwarding);
         Assert.Equal(new BufferLimits(), parsed.Settings.Buffer);
-        Assert.Equal("host", Assert.Single(parsed.Settings.Sensors).Value.Kind);
+        Assert.Equal("host", Assert.Single(parsed.Settings.Sensors).Value.Kind.Name);
     }
 
     [Fact]
@@ -46,7 +49,7 @@ public sealed class SettingsParserTests
              "uploadIntervalSeconds":0.5,"maxInFlightBatches":3,"compression":"gzip","drainOrder":"liveFirst",
              "httpTimeoutSeconds":90,"acceptHtml":true,
              "backfillBatchesPerMinute":30,"dailyMessageLimit":9000,"messageFormat":"pnp","commitIntervalMs":250,
-             "bufferMaxMegabytes":64,"bufferMaxAgeHours":24,"retainForwardedHours":72,"whenFull":"dropOldest","pollIntervalSeconds":2,
+             "bufferMaxMegabytes":64,"bufferKeepFreeMegabytes":100,"bufferMaxAgeHours":24,"retainForwardedHours":72,"whenFull":"dropOldest","pollIntervalSeconds":2,
              "logLevel":"Debug","statusIntervalSeconds":60,"settingsTrialMinutes":15,"sensors":{"a":{"kind":"simulated"},"b":{"kind":"host","intervalSeconds":60}},"$version":9}
             """);
         Assert.All(parsed.Verdicts, verdict => Assert.True(verdict is { IsDefault: false, Error: null }, verdict.ToString()));
@@ -75,6 +78,7 @@ public sealed class SettingsParserTests
             {
                 CommitInterval = TimeSpan.FromMilliseconds(250),
                 MaxBytes = 64L << 20,
+                KeepFreeBytes = 100L << 20,
                 MaxAge = TimeSpan.FromHours(24),
                 RetainForwarded = TimeSpan.FromHours(72),
                 WhenFull = WhenFull.DropOldest,
@@ -91,10 +95,10 @@ public sealed class SettingsParserTests
     [InlineData("batchSize", "10001", "10001 is not allowed; allowed is an integer from 1 to 10000")]
     [InlineData("batchSize", "1e400", "1e400 is not allowed; allowed is an integer from 1 to 10000")]
     [InlineData("batchSize", "\"50\"", "\"50\" is text; allowed is an integer from 1 to 10000, without quotes")]
-    [InlineData("batchSize", "5.5", "5.5 is not an integer; allowed is an integer from 1 to 10000")]
+    [InlineData("batchSize", "5.5", "5.5 is not allowed; allowed is an integer from 1 to 10000")]
     [InlineData("batchSize", "[50]", "[50] is not allowed; allowed is an integer from 1 to 10000")]
     [InlineData("batchSize", "true", "true is not allowed; allowed is an integer from 1 to 10000")]
-    [InlineData("sink", "\"HTTP\"", "\"HTTP\" is not allowed; allowed is 'iothub', 'http' (did you mean http?)")]
+    [InlineData("sink", "\"HTTP\"", "\"HTTP\" is not allowed; allowed is one of \"iothub\", \"http\" (did you mean http?)")]
     [InlineData("httpEndpoint", "\"ftp://x/\"", "ftp://x is not allowed; allowed is an absolute http or https URL without user and password")]
     [InlineData("httpEndpoint", "\"http://u:p@x/\"", "http://x with a user or password is not allowed; allowed is an absolute http or https URL without user and password")]
     [InlineData("httpTimeoutSeconds", "0.5", "0.5 is not allowed; allowed is a number from 1 to 600")]
@@ -210,5 +214,143 @@ public sealed class SettingsParserTests
             Assert.Equal(settings.Sensors.OrderBy(s => s.Key), again.Settings.Sensors.OrderBy(s => s.Key));
             Assert.All(again.Verdicts, verdict => Assert.Null(verdict.Error));
         }, iter: 5000);
+    }
+
+    [Theory]
+    [InlineData("5", "5")]
+    [InlineData("[{\"kind\":\"host\"}]", "[{\"kind\":\"host\"}]")]
+    public void Sensors_that_are_no_map_leave_those_that_run_alone(string sensors, string shown)
+    {
+        var good = Parse("""{"sensors":{"a":{"kind":"simulated","seed":1},"b":{"kind":"nothing"}}}""");
+        var parsed = Parse($$"""{"sensors":{{sensors}}}""", good.Accepted);
+        Assert.Equal(good.Settings.Sensors, parsed.Settings.Sensors);
+        Assert.Equal(good.Accepted.ToJsonString(), parsed.Accepted.ToJsonString());
+        var verdict = Verdict(parsed, "sensors");
+        Assert.Equal($"{shown} is not a map of name to {{\"kind\":..}}", verdict.Error);
+        Assert.Equal("""{"a":{"kind":"simulated","seed":1}}""", verdict.Value!.ToJsonString());
+        Assert.False(verdict.IsDefault);
+
+        var first = Parse($$"""{"sensors":{{sensors}}}""");
+        Assert.Equal(["host"], first.Settings.Sensors.Keys);
+        Assert.False(first.Accepted.ContainsKey("sensors"));
+        Assert.Equal(verdict.Error, Verdict(first, "sensors").Error);
+    }
+
+    [Fact]
+    public void A_refused_sink_is_replaced_by_the_one_that_works_and_the_last_good_one_is_kept()
+    {
+        var refused = Parse("""{"sink":"http"}""", Parse("""{"sink":"iothub"}""").Accepted);
+        Assert.Equal("iothub", (string?)refused.Accepted["sink"]);
+        Assert.Equal("iothub", (string?)Verdict(refused, "sink").Value);
+        var http = Parse("""{"sink":"http","httpEndpoint":"http://a/"}""");
+        Assert.Null(Verdict(http, "sink").Error);
+        Assert.False(Parse("""{"sink":"http"}""", http.Accepted).Accepted.ContainsKey("sink"));
+
+        var parser = Parser(hasIdentity: false);
+        var alone = parser.Parse(new() { ["sink"] = "iothub" }, parser.Parse(new() { ["sink"] = "http" }, []).Accepted);
+        Assert.Equal("http", (string?)alone.Accepted["sink"]);
+        Assert.Equal("http", (string?)Verdict(alone, "sink").Value);
+        Assert.Null(Verdict(parser.Parse([], []), "sink").Error);
+    }
+
+    [Fact]
+    public void What_was_rolled_back_keeps_the_last_good_value_whatever_the_document_says()
+    {
+        var good = Parse("""{"batchSize":7}""");
+        var rolledBack = new RolledBack("it did not work", new() { ["batchSize"] = 8, ["logLevel"] = null });
+        var parsed = WithHub.Parse(new() { ["batchSize"] = 8, ["batchMaxBytes"] = 2048 }, good.Accepted, rolledBack);
+        Assert.Equal((7, 2048), (parsed.Settings.Forwarding.BatchSize, parsed.Settings.Forwarding.BatchMaxBytes));
+        Assert.Equal("it did not work", Verdict(parsed, "batchSize").Error);
+        Assert.Null(Verdict(parsed, "batchMaxBytes").Error);
+        Assert.Equal(("it did not work", false), (Verdict(parsed, "logLevel").Error, Verdict(parsed, "logLevel").IsDefault));
+    }
+
+    [Fact]
+    public void A_setting_has_its_whole_range()
+    {
+        foreach (var definition in SettingsTable.All)
+        {
+            var (min, max) = definition.Option.Shape switch
+            {
+                OptionShape.WholeNumber(var low, var high) => (low, high),
+                OptionShape.Number(var low, var high) => (low, high),
+                _ => (double.NaN, double.NaN),
+            };
+            if (double.IsNaN(min)) continue;
+            foreach (var value in (double[])[min, max, min - 0.001, max + 1])
+            {
+                var parsed = WithHub.Parse(new() { [definition.Key] = value }, []);
+                var isAllowed = value >= min && value <= max;
+                Assert.Equal((definition.Key, value, isAllowed), (definition.Key, value, Verdict(parsed, definition.Key).Error is null));
+                if (isAllowed) Assert.Equal(value, JsonSerializer.Deserialize<double>(definition.Get(parsed.Settings)));
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData(2048, true)]
+    [InlineData(2049, false)]
+    public void A_url_has_a_longest_length(int length, bool isAllowed)
+    {
+        var url = "http://a/".PadRight(length, 'x');
+        var error = Verdict(Parse($$"""{"httpEndpoint":"{{url}}"}"""), "httpEndpoint").Error;
+        Assert.Equal(isAllowed, error is null);
+        if (!isAllowed) Assert.StartsWith("a URL of more than 2048 characters is not allowed", error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void More_sensors_than_the_module_can_read_are_left_out()
+    {
+        var map = new JsonObject();
+        for (var i = 0; i < 501; i++) map[$"s{i}"] = new JsonObject { ["kind"] = "simulated" };
+        var parsed = WithHub.Parse(new() { ["sensors"] = map }, []);
+        Assert.Equal(500, parsed.Settings.Sensors.Count);
+        Assert.Equal("more than 500 sensors: the rest is ignored", Verdict(parsed, "sensors").Error);
+        map.Remove("s500");
+        Assert.Null(Verdict(WithHub.Parse(new() { ["sensors"] = map.DeepClone() }, []), "sensors").Error);
+    }
+
+    [Theory]
+    [InlineData("a", true)]
+    [InlineData("a b", false)]
+    [InlineData("a.b", false)]
+    [InlineData("a$b", false)]
+    [InlineData("a#b", false)]
+    [InlineData("a\\u0001b", false)]
+    [InlineData("", false)]
+    [InlineData("0123456789012345678901234567890123456789012345678901234567890123", true)]
+    [InlineData("01234567890123456789012345678901234567890123456789012345678901234", false)]
+    public void A_sensor_has_a_name_that_the_hub_can_take(string name, bool isAllowed)
+    {
+        var parsed = Parse($$"""{"sensors":{"{{name}}":{"kind":"simulated"} } }""");
+        Assert.Equal(isAllowed, Verdict(parsed, "sensors").Error is null);
+        Assert.Equal(isAllowed ? 1 : 0, parsed.Settings.Sensors.Count);
+    }
+
+    [Fact]
+    public void A_sensor_whose_place_another_one_has_taken_does_not_come_back()
+    {
+        var good = Parse("""{"sensors":{"a":{"kind":"sht3x"}}}""");
+        var parsed = Parse("""{"sensors":{"b":{"kind":"sht3x"},"a":{"kind":"sht3x","address":1}}}""", good.Accepted);
+        Assert.Equal(["b"], parsed.Settings.Sensors.Keys);
+        Assert.StartsWith("a: address: ", Verdict(parsed, "sensors").Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void What_is_wrong_with_two_sensors_is_said_of_both() => Assert.Equal(
+        "a: 5 is not an object such as {\"kind\":\"host\"}; b: true is not an object such as {\"kind\":\"host\"}",
+        Verdict(Parse("""{"sensors":{"a":5,"b":true}}"""), "sensors").Error);
+
+    [Fact]
+    public void The_secrets_that_an_endpoint_does_not_get_are_told_beside_it()
+    {
+        var http = new HttpSinkOptions("Bearer key", new Dictionary<string, string>()) { SecretsFor = ["http://a"] };
+        var parser = new SettingsParser(
+            new(), true, new(Module.SensorKinds, new(new("/proc", "/sys", "/tmp"), TimeProvider.System)), http);
+        SettingVerdict Of(string url, string key) =>
+            Verdict(parser.Parse(new() { ["httpEndpoint"] = url }, []), key);
+        Assert.NotNull(Of("http://b/", "httpEndpoint").Note);
+        Assert.Null(Of("http://a/", "httpEndpoint").Note);
+        Assert.Null(Of("http://b/", "batchSize").Note);
     }
 }

@@ -1,11 +1,13 @@
+using System.Globalization;
 using System.Text.Json.Nodes;
 using SensorForwarder.Configuration;
+using SensorForwarder.Options;
 using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Tests.Configuration;
 
-/// <summary>Makes <c>settings.schema.json</c> from the settings table and the kinds of sensors: JSON Schema draft-07, which every
-/// editor knows.</summary>
+/// <summary>Generates <c>settings.schema.json</c> from the settings table and the kinds of sensors: JSON Schema draft-07, which all
+/// editors support.</summary>
 internal static class SettingsSchema
 {
     public static JsonObject Create() => new()
@@ -17,33 +19,12 @@ internal static class SettingsSchema
         ["properties"] = new JsonObject(
         [
             KeyValuePair.Create("$schema", (JsonNode?)new JsonObject { ["type"] = "string", ["description"] = "This schema, for editors; the module passes it over." }),
-            .. SettingsTable.All.Select(setting => KeyValuePair.Create(setting.Key, (JsonNode?)Setting(setting))),
+            .. SettingsTable.All.Select(setting => KeyValuePair.Create(setting.Key, (JsonNode?)Value(setting.Option))),
             KeyValuePair.Create(SettingsTable.SensorsKey, (JsonNode?)Sensors()),
         ]),
         ["additionalProperties"] = false,
         ["definitions"] = new JsonObject { ["sensor"] = Sensor() },
     };
-
-    static JsonObject Setting(SettingDefinition setting)
-    {
-        var schema = setting.Shape switch
-        {
-            SettingShape.WholeNumber(var min, var max) => Number("integer", min, max),
-            SettingShape.Number(var min, var max) => Number("number", min, max),
-            SettingShape.Choice(var names) => Choice(names),
-            SettingShape.Flag => Flag(),
-            SettingShape.HttpUrl => new JsonObject
-            {
-                ["type"] = new JsonArray("string", "null"),
-                ["maxLength"] = SettingDefinition.MaxUrlLength,
-                ["pattern"] = @"^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\s]+([/?#].*)?$",
-            },
-            _ => throw new System.Diagnostics.UnreachableException(),
-        };
-        schema["description"] = setting.DefaultSource is { } source ? $"{setting.Text} Default: {source}." : setting.Text;
-        if (setting.DefaultSource is null) schema["default"] = setting.Get(new Settings());
-        return schema;
-    }
 
     static JsonObject Sensors() => new()
     {
@@ -65,18 +46,18 @@ internal static class SettingsSchema
         {
             ["kind"] = new JsonObject
             {
-                ["enum"] = new JsonArray([.. SensorKinds.All.Select(kind => (JsonNode)kind.Name)]),
+                ["enum"] = new JsonArray([.. Module.SensorKinds.All.Select(kind => (JsonNode)kind.Name)]),
                 ["description"] = "What kind of sensor it is.",
             },
         },
         ["required"] = new JsonArray("kind"),
-        ["allOf"] = new JsonArray([.. SensorKinds.All.Select(Kind)]),
+        ["allOf"] = new JsonArray([.. Module.SensorKinds.All.Select(Kind)]),
     };
 
     static JsonNode Kind(SensorKind kind)
     {
         var properties = new JsonObject { ["kind"] = new JsonObject { ["const"] = kind.Name, ["description"] = kind.Text } };
-        foreach (var option in kind.AllOptions) properties[option.Name] = Option(option);
+        foreach (var option in kind.AllOptions) properties[option.Name] = Value(option);
         var then = new JsonObject { ["properties"] = properties, ["additionalProperties"] = false };
         var required = kind.Options.Where(option => option.IsRequired).Select(option => (JsonNode)option.Name).ToArray();
         if (required.Length > 0) then["required"] = new JsonArray(required);
@@ -87,7 +68,7 @@ internal static class SettingsSchema
         };
     }
 
-    static JsonObject Option(SensorOption option)
+    static JsonObject Value(Option option)
     {
         var schema = option.Shape switch
         {
@@ -98,21 +79,41 @@ internal static class SettingsSchema
             OptionShape.NameOrNumber(var min, var max, var length) => AnyOf(
                 Number("integer", min, max), new JsonObject { ["type"] = "string", ["minLength"] = 1, ["maxLength"] = length }),
             OptionShape.Choice(var names) => Choice(names),
+            OptionShape.HttpUrl => new JsonObject
+            {
+                ["type"] = new JsonArray("string", "null"),
+                ["maxLength"] = Option.MaxUrlLength,
+                ["pattern"] = @"^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\s]+([/?#].*)?$",
+            },
             OptionShape.Texts(var count) => List(new JsonObject { ["type"] = "string", ["minLength"] = 1 }, count),
             OptionShape.WholeNumbers(var min, var max) => List(new JsonObject { ["type"] = "integer", ["minimum"] = min, ["maximum"] = max }, null),
             OptionShape.NumberByValue(var min, var max) => AnyOf(
                 Number("number", min, max), new JsonObject { ["type"] = "object", ["additionalProperties"] = Number("number", min, max) }),
+            OptionShape.TextByValue(var length) => new JsonObject
+            {
+                ["type"] = new JsonArray("object", "null"),
+                ["additionalProperties"] = new JsonObject { ["type"] = new JsonArray("string", "null"), ["minLength"] = 1, ["maxLength"] = length },
+            },
             OptionShape.Address(var addresses) => AnyOf(
                 new JsonObject { ["enum"] = new JsonArray([.. addresses.Select(address => (JsonNode)address), null]) },
                 new JsonObject { ["type"] = "string", ["pattern"] = $"^0[xX]0*({string.Join('|', addresses.Select(address => $"{Hex(address)}"))})$" }),
+            OptionShape.HexNumber(var min, var max) => AnyOf(
+                Number("integer", min, max), new JsonObject { ["type"] = "string", ["pattern"] = $"^0[xX]0*[0-9a-fA-F]{{1,{max.ToString("x", CultureInfo.InvariantCulture).Length}}}$" }),
+            OptionShape.TextForm(_, var pattern) => new JsonObject
+            {
+                ["type"] = new JsonArray("string", "null"),
+                ["maxLength"] = 256,
+                ["pattern"] = pattern,
+            },
+            OptionShape.Entries entries => Entries(entries),
             _ => throw new InvalidOperationException($"{option.Name}: there is no schema for {option.Shape}"),
         };
         schema["description"] = option.DefaultSource is { } source ? $"{option.Text} Default: {source}." : option.Text;
-        if (option.Default is { } standard) schema["default"] = standard.DeepClone();
+        if (option.Default is { } standard) schema["default"] = standard;
         return schema;
     }
 
-    // Hexadecimal digits come in both cases.
+    // Hexadecimal digits in either case.
     static string Hex(int address) => string.Concat($"{address:x}".Select(c => char.IsAsciiLetter(c) ? $"[{c}{char.ToUpperInvariant(c)}]" : $"{c}"));
 
     static JsonObject Flag() => new() { ["type"] = new JsonArray("boolean", "null") };
@@ -136,6 +137,23 @@ internal static class SettingsSchema
         else schema["uniqueItems"] = true;
         return schema;
     }
+
+    static JsonObject Entries(OptionShape.Entries entries) => new()
+    {
+        ["type"] = new JsonArray("object", "null"),
+        ["propertyNames"] = new JsonObject { ["minLength"] = 1, ["maxLength"] = entries.MaxNameLength },
+        ["minProperties"] = 1,
+        ["maxProperties"] = entries.MaxCount,
+        ["additionalProperties"] = AnyOf(
+            new JsonObject
+            {
+                ["type"] = "object",
+                ["properties"] = new JsonObject([.. entries.Options.Select(option => KeyValuePair.Create(option.Name, (JsonNode?)Value(option)))]),
+                ["required"] = new JsonArray([.. entries.Options.Where(option => option.IsRequired).Select(option => (JsonNode)option.Name)]),
+                ["additionalProperties"] = false,
+            },
+            new JsonObject { ["type"] = "null" }),
+    };
 
     static JsonObject AnyOf(params JsonNode[] schemas) => new() { ["anyOf"] = new JsonArray(schemas) };
 }

@@ -10,7 +10,7 @@ namespace SensorForwarder.Tests.Configuration;
 
 public sealed class SettingsTrialTests : IAsyncLifetime
 {
-    const string Good = """{"sink":"http","httpEndpoint":"http://good/","batchSize":1,"uploadIntervalSeconds":0,"settingsTrialMinutes":2,"sensors":{}}""";
+    const string Good = """{"sink":"http","httpEndpoint":"http://good/","batchSize":1,"uploadIntervalSeconds":0,"commitIntervalMs":0,"settingsTrialMinutes":2,"sensors":{}}""";
     static readonly string Bad = Good.Replace("good", "bad", StringComparison.Ordinal);
 
     readonly FakeTimeProvider _clock = new(BufferFixture.Noon);
@@ -40,8 +40,7 @@ public sealed class SettingsTrialTests : IAsyncLifetime
         await StartAsync();
         await OfferAsync(Good);
         await StoreAsync();
-        await Until.True(() => _parts.Forwarder.Status.Batches > 0);
-        await PassAsync(TimeSpan.FromSeconds(5)); // so that the trial has seen that it works
+        await Until.True(() => _parts.Store.IsForwarding, _clock, TimeSpan.FromSeconds(1));
     }
 
     public async ValueTask DisposeAsync()
@@ -91,13 +90,14 @@ public sealed class SettingsTrialTests : IAsyncLifetime
         await OfferAsync(Bad);
         Assert.Equal("bad", InForce);
         await StoreAsync();
+        await Until.True(() => _parts.Forwarder.Status.LastError is not null);
         var began = _clock.GetUtcNow();
         await RolledBackAsync();
         Assert.True(_clock.GetUtcNow() - began >= TimeSpan.FromMinutes(2));
-        Assert.Equal("rolled back, since nothing could be forwarded for 2 minutes after the change (nobody there); another value is taken", Refused);
+        Assert.Equal("rolled back, because nothing could be forwarded for 2 minutes after the change (nobody there); only another value is accepted", Refused);
         await Until.True(() => _parts.Buffer.GetStatus().Depth == 0, _clock, TimeSpan.FromSeconds(1));
 
-        // The hub sends the same again, after a reconnect say.
+        // The hub sends the same twin again, as after a reconnect.
         await OfferAsync(Bad);
         Assert.Equal("good", InForce);
         Assert.NotNull(Refused);
@@ -197,8 +197,7 @@ public sealed class SettingsTrialTests : IAsyncLifetime
     {
         lock (_answering) _answering.Clear();
         await StoreAsync();
-        await Until.True(() => _parts.Forwarder.Status.LastError is not null, _clock, TimeSpan.FromSeconds(1));
-        await PassAsync(TimeSpan.FromSeconds(5));
+        await Until.True(() => !_parts.Store.IsForwarding, _clock, TimeSpan.FromSeconds(1));
         await OfferAsync(Bad);
         await PassAsync(TimeSpan.FromMinutes(10));
         Assert.Equal("bad", InForce);

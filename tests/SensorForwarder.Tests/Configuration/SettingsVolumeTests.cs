@@ -6,6 +6,7 @@ using SensorForwarder.Buffer;
 using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
 using SensorForwarder.Operations;
+using SensorForwarder.Operations.Methods;
 using SensorForwarder.Tests.Buffer;
 using SensorForwarder.Tests.Operations;
 using SensorForwarder.Tests.Support;
@@ -13,7 +14,7 @@ using SQLitePCL;
 
 namespace SensorForwarder.Tests.Configuration;
 
-/// <summary>Settings never wait for the volume, and what a start finds there was in force at one time.</summary>
+/// <summary>Settings never wait for the volume, and a start finds documents that were in force together.</summary>
 public sealed class SettingsVolumeTests : IAsyncLifetime
 {
     readonly FakeTimeProvider _clock = new();
@@ -106,7 +107,7 @@ public sealed class SettingsVolumeTests : IAsyncLifetime
         Reject(raw.SQLITE_FULL);
         using var operations = new OperationParts(_parts, _clock);
         var methods = new DirectMethods(
-            _parts.Buffer, _parts.Forwarder, _parts.Scheduler, _parts.Store, operations.Status, _clock);
+            _parts.Buffer, _parts.Forwarder, _parts.Scheduler, _parts.Store, operations.Source, Module.SensorKinds, _clock);
         var answering = methods.InvokeAsync(method, ReadOnlyMemory<byte>.Empty, Token);
         await Until.True(() => _parts.Buffer.GetStatus().Storage == StorageState.Full);
         await Until.True(() => answering.IsCompleted, _clock, TimeSpan.FromSeconds(5));
@@ -148,8 +149,8 @@ public sealed class SettingsVolumeTests : IAsyncLifetime
             await _parts.Buffer.SaveDocumentAsync(name, Encoding.UTF8.GetBytes(document), Token);
     }
 
-    /// <summary>A twin is taken and put on trial, and then rolled back, again and again. After a power cut all
-    /// documents are as they were at one time: the change is in force and on trial, or rolled back and refused.</summary>
+    /// <summary>Twins are accepted, put on trial and rolled back, repeatedly. After a power cut the documents are
+    /// consistent: the change is in force and on trial, or rolled back and refused.</summary>
     [Fact]
     public async Task After_a_power_cut_all_documents_are_those_of_one_time()
     {
@@ -186,7 +187,7 @@ public sealed class SettingsVolumeTests : IAsyncLifetime
             }
         }
 
-        // Those at the ends may not be among the images.
+        // The first and last state may not be among the images.
         for (var version = 3L; version < 11; version++)
         {
             Assert.Contains((version, true), states);

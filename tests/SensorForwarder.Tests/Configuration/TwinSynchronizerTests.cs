@@ -49,7 +49,7 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
         await _parts.DisposeAsync();
     }
 
-    /// <summary>Reports are paced: the clock moves on until what is waited for has arrived.</summary>
+    /// <summary>Advances the clock until the condition holds, since reports are paced.</summary>
     Task Reported(Func<bool> condition) => Until.True(condition, _clock, TimeSpan.FromSeconds(1));
 
     void Patch(long version, string patch) => _twin.Offer(version, Encoding.UTF8.GetBytes(patch));
@@ -162,10 +162,10 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
         await _twin.SynchronizeAsync(Token);
         await Reported(() => _hub.Patches.Count == 1);
         for (var i = 0; i < 100; i++) _hub.GetStatuses.Enqueue(429);
-        Patch(9, """{"batchSize":97}"""); // there is a gap before it
+        Patch(9, """{"batchSize":97}"""); // a patch before it is missing
         await Reported(() => _hub.Gets == 8);
 
-        // Now the next get is minutes away.
+        // The next get is now minutes away.
         Patch(2, """{"batchSize":6}""");
         await Reported(() => _hub.Reported["batchSize"]?.ToJsonString() == """{"value":6,"ac":200,"av":2}""");
         await Store.OfferFileAsync(SettingsFixture.Parse("""{"maxInFlightBatches":2}"""), Token);
@@ -210,7 +210,7 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
         Assert.Equal((5, 2), (InForce.BatchSize, InForce.MaxInFlightBatches));
         Assert.Equal(
             ["a host", "b simulated", "c simulated"],
-            Store.Current!.Settings.Sensors.Values.Select(sensor => $"{sensor.Name} {sensor.Kind}").Order());
+            Store.Current!.Settings.Sensors.Values.Select(sensor => $"{sensor.Name} {sensor.Kind.Name}").Order());
     }
 
     [Fact]

@@ -1,7 +1,7 @@
 namespace SensorForwarder.Tests.Configuration;
 
-/// <summary>A file of the repository that is made from the code, or a part of one. A test compares it; with the environment
-/// variable <c>WRITE_FILES=1</c> the test writes it instead.</summary>
+/// <summary>A file of the repository, or a table in one, that is generated from the code. A test compares it with the code; with the
+/// environment variable <c>WRITE_FILES=1</c> the test writes it instead.</summary>
 internal static class WrittenFile
 {
     const string Variable = "WRITE_FILES";
@@ -11,7 +11,7 @@ internal static class WrittenFile
 
     public static string Read(string path) => File.ReadAllText(Path.Combine(Root, path));
 
-    /// <summary>The file is just this.</summary>
+    /// <summary>Checks that the file has exactly this content.</summary>
     public static void Check(string path, string content)
     {
         var full = Path.Combine(Root, path);
@@ -25,11 +25,11 @@ internal static class WrittenFile
         Compare(path, content, File.Exists(full) ? File.ReadAllText(full) : "");
     }
 
-    /// <summary>The rows of a table in the file are just these.</summary>
+    /// <summary>Checks that a table in the file has exactly these rows.</summary>
     /// <param name="path">The file.</param>
     /// <param name="header">How the first line of the table begins.</param>
     /// <param name="rows">The lines below the header.</param>
-    /// <param name="isOther">Rows at the end that are not made from the code.</param>
+    /// <param name="isOther">Rows at the end that are not generated.</param>
     public static void CheckTable(string path, string header, IEnumerable<string> rows, Func<string, bool>? isOther = null)
     {
         var lines = File.ReadAllLines(Path.Combine(Root, path)).ToList();
@@ -53,8 +53,8 @@ internal static class WrittenFile
         var (a, b) = (expected.Split('\n'), written.Split('\n'));
         var at = Enumerable.Range(0, Math.Max(a.Length, b.Length)).First(i => i >= a.Length || i >= b.Length || a[i] != b[i]);
         Assert.Fail(
-            $"{path} is not what the code says. The code: '{a.ElementAtOrDefault(at)}'. The file: '{b.ElementAtOrDefault(at)}'.\n" +
-            $"To write it anew: {Variable}=1 dotnet run --project tests/SensorForwarder.Tests -- -namespace SensorForwarder.Tests.Configuration");
+            $"{path} does not match the code. The code: '{a.ElementAtOrDefault(at)}'. The file: '{b.ElementAtOrDefault(at)}'.\n" +
+            $"To regenerate it: {Variable}=1 dotnet run --project tests/SensorForwarder.Tests -- -namespace SensorForwarder.Tests.Configuration");
     }
 
     static string FindRoot()

@@ -5,7 +5,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EdgeHub;
 
-/// <summary>The line in front of the connection, and the account of what is under way on it.</summary>
+/// <summary>The line in front of the connection, and its messages in flight.</summary>
 public sealed class GateTests
 {
     readonly FakeTimeProvider _clock = new();
@@ -40,7 +40,7 @@ public sealed class GateTests
             var flight = await waiting[i];
             Assert.Equal((i, true), (flight!.Bytes, flight.FromLine));
 
-            // The next passes when this one is handed over, and who comes now stands behind them.
+            // The next is admitted when this one is handed over; a new message is last in line.
             Assert.DoesNotContain(waiting.Skip(i + 1).Where((_, later) => later + i + 1 != 2), task => task.IsCompleted);
             if (i == 0) waiting.Add(_gate.EnterAsync(5, CancellationToken.None).AsTask());
             _gate.Passed();
@@ -75,7 +75,7 @@ public sealed class GateTests
     {
         var session = NewSession();
         var watching = session.WatchAsync();
-        var flight = session.Begin(245_760, fromLine: false)!; // a minute at 4 KB a second
+        var flight = session.Begin(245_760, fromLine: false)!; // one minute at 4 KB/s
         while (_clock.GetUtcNow() < _clock.Start + TimeSpan.FromSeconds(119))
         {
             Assert.Null(session.End);

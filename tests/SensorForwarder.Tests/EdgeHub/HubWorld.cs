@@ -11,7 +11,8 @@ using Api = EdgeSimulator.Workload.WorkloadApi;
 
 namespace SensorForwarder.Tests.EdgeHub;
 
-/// <summary>The simulator on a loopback address of its own, and the module's connection to it, by a clock of choice.</summary>
+/// <summary>The simulator on its own loopback address, and the module's connection to it, with a chosen
+/// clock.</summary>
 internal sealed class HubWorld : IAsyncDisposable
 {
     /// <summary>The key of the reference's test vectors.</summary>
@@ -34,7 +35,7 @@ internal sealed class HubWorld : IAsyncDisposable
 
     public FaultSwitches Faults => _simulated.Faults;
 
-    /// <summary>Where the simulator listens.</summary>
+    /// <summary>The address that the simulator listens on.</summary>
     public System.Net.IPAddress Address => _simulated.Address;
 
     public ModuleTwin Twin => _simulated.Twin;
@@ -43,7 +44,7 @@ internal sealed class HubWorld : IAsyncDisposable
 
     public RecentMessages Recent => _simulated.Recent;
 
-    /// <summary>What the simulator saw.</summary>
+    /// <summary>The events that the simulator recorded.</summary>
     public ConcurrentQueue<string> Events => _simulated.Events;
 
     public EdgeHubServer Hub => _simulated.Hub;
@@ -52,15 +53,15 @@ internal sealed class HubWorld : IAsyncDisposable
 
     public LogLines Log { get; } = new();
 
-    /// <summary>What the next connection draws from.</summary>
+    /// <summary>The random numbers of the next connection.</summary>
     public Random Random { get; set; } = new(1);
 
-    /// <summary>The module's; made, not started.</summary>
+    /// <summary>The module's connection; created but not started.</summary>
     public EdgeHubConnection Connection { get; private set; }
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
-    /// <summary>The simulator runs; the module does not yet.</summary>
+    /// <summary>Starts the simulator, not the module's connection.</summary>
     public static async Task<HubWorld> OpenAsync(TimeProvider? moduleTime = null, TimeProvider? hubTime = null)
     {
         var simulated = await SimulatedHub.StartAsync(time: hubTime ?? moduleTime);
@@ -69,7 +70,7 @@ internal sealed class HubWorld : IAsyncDisposable
         return world;
     }
 
-    /// <summary>Both run, and are connected.</summary>
+    /// <summary>Starts both, and waits until they are connected.</summary>
     public static async Task<HubWorld> ConnectAsync(TimeProvider? moduleTime = null)
     {
         var world = await OpenAsync(moduleTime);
@@ -88,7 +89,7 @@ internal sealed class HubWorld : IAsyncDisposable
         Source = "IOTEDGE_WORKLOADURI",
     };
 
-    /// <summary>The same module by a connection string and a CA file, as iotedgehubdev gives it.</summary>
+    /// <summary>The same module with a connection string and a CA file, as from iotedgehubdev.</summary>
     public EdgeIdentity KeyIdentity
     {
         get
@@ -105,7 +106,7 @@ internal sealed class HubWorld : IAsyncDisposable
         }
     }
 
-    /// <summary>Another connection instead of the first one.</summary>
+    /// <summary>Replaces the connection.</summary>
     public EdgeHubConnection Use(EdgeIdentity identity, HubOptions? options = null, Dialer? dialer = null)
     {
         Connection.Dispose();
@@ -134,7 +135,7 @@ internal sealed class HubWorld : IAsyncDisposable
 
     public Task<HubSendResult> SendAsync(long id, int padding = 0) => Connection.SendAsync(Message(id, padding), Token);
 
-    /// <summary>Sends as the forwarder does: again until it is accepted.</summary>
+    /// <summary>Sends until the message is accepted, as the forwarder does.</summary>
     public async Task DeliverAsync(long id)
     {
         while (true)
@@ -155,7 +156,7 @@ internal sealed class HubWorld : IAsyncDisposable
     }
 }
 
-/// <summary>The module behind the connection: it notes what comes, and does what the test says.</summary>
+/// <summary>The module behind the connection: records the events, and behaves as the test specifies.</summary>
 internal sealed class HubHandlerDouble : IEdgeHubHandler
 {
     int _connects;

@@ -2,6 +2,7 @@ using CsCheck;
 using Microsoft.Extensions.Configuration;
 using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
+using SensorForwarder.Options;
 
 namespace SensorForwarder.Tests.EdgeHub;
 
@@ -98,7 +99,7 @@ public sealed class IdentityTests
     [InlineData("HostName=h;DeviceId=d;GatewayHostName=;SharedAccessKey=" + Key, "GatewayHostName is empty")]
     [InlineData("HostName=h;DeviceId=d;SharedAccessKey=???", "SharedAccessKey is not Base64")]
     [InlineData("HostName=h;DeviceId=d;DeviceId=e;SharedAccessKey=" + Key, "DeviceId is in it twice")]
-    [InlineData("HostName=h;SharedAccessKeyName=iothubowner;SharedAccessKey=" + Key, "SharedAccessKeyName belongs to the service")]
+    [InlineData("HostName=h;SharedAccessKeyName=iothubowner;SharedAccessKey=" + Key, "SharedAccessKeyName belongs to a service")]
     [InlineData("HostName=h;DeviceId=d;x509=yes", "x509 is neither true nor false")]
     public void A_malformed_connection_string_is_one_line_that_names_the_variable(string text, string part)
     {
@@ -194,7 +195,7 @@ public sealed class IdentityTests
     public void Another_transport_is_refused_with_those_that_there_are()
     {
         var message = Assert.Throws<BootValueException>(() => Boot("amqp")).Message;
-        Assert.StartsWith("EdgeHub__Transport: 'amqp' is not one of auto, mqtt", message, StringComparison.Ordinal);
+        Assert.StartsWith("EdgeHub__Transport: 'amqp' is not allowed; allowed is one of \"auto\", \"mqtt\"", message, StringComparison.Ordinal);
     }
 
     static BootOptions Boot(string? transport) => BootOptions.Read(

@@ -4,7 +4,8 @@ using SensorForwarder.EdgeHub;
 
 namespace SensorForwarder.Tests.EdgeHub;
 
-/// <summary>The literal exchange of Microsoft's SDK 1.42.3, as recorded (D=pi1 M=telemetry H=stubhub.azure-devices.net).</summary>
+/// <summary>The literal exchange of Microsoft's SDK 1.42.3, as recorded (D=pi1 M=telemetry
+/// H=stubhub.azure-devices.net).</summary>
 public sealed class LiteralTests
 {
     static readonly EdgeIdentity Module = new()
@@ -83,7 +84,7 @@ public sealed class LiteralTests
             seed: "0000000000002", iter: 2000, threads: 1);
     }
 
-    /// <summary>A decoder by hand: percent and two digits are a byte of UTF-8.</summary>
+    /// <summary>A hand-written decoder: a percent sign and two digits are one byte of UTF-8.</summary>
     static string Decode(string text)
     {
         var bytes = new List<byte>();
@@ -118,9 +119,9 @@ public sealed class LiteralTests
         var topic = HubTopics.Telemetry(straight, []);
         var largest = PacketSize.Max - PacketSize.OfPublish(topic, 20_000) + 20_000;
         Assert.Null(Objection(straight, largest));
-        Assert.StartsWith("262145 bytes", Objection(straight, largest + 1), StringComparison.Ordinal);
+        Assert.StartsWith("the message has 262145 bytes", Objection(straight, largest + 1), StringComparison.Ordinal);
 
-        // What edgeHub was seen to take, and what it was seen to acknowledge and drop.
+        // Sizes that edgeHub was observed to accept, and to acknowledge and drop.
         Assert.Contains("as edgeHub counts", Objection(Module, 262_000), StringComparison.Ordinal);
         Assert.Null(Objection(Module, 261_000));
 

@@ -103,9 +103,9 @@ public sealed class PolicyTests
         Assert.Equal([HubTransport.Mqtt, HubTransport.MqttWs], choice.Candidates());
         choice.Answered(HubTransport.MqttWs);
         Assert.Equal([HubTransport.MqttWs], choice.Candidates());
-        for (var i = 0; i < 9; i++) choice.NobodyThere();
+        for (var i = 0; i < 9; i++) choice.NoneReached();
         Assert.Equal([HubTransport.MqttWs], choice.Candidates());
-        choice.NobodyThere();
+        choice.NoneReached();
         Assert.Equal([HubTransport.MqttWs, HubTransport.Mqtt], choice.Candidates());
         choice.Answered(HubTransport.Mqtt);
         Assert.Equal([HubTransport.Mqtt], choice.Candidates());
@@ -133,7 +133,7 @@ public sealed class PolicyTests
     }
 }
 
-/// <summary>The system's time, with a wall clock that can be set as a person or NTP sets it.</summary>
+/// <summary>The system's clocks, with a wall clock that can step, as when a person or NTP sets it.</summary>
 internal sealed class SteppingClock : TimeProvider
 {
     long _offset;

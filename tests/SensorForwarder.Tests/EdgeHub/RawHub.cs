@@ -8,8 +8,8 @@ using EdgeSimulator.Workload;
 
 namespace SensorForwarder.Tests.EdgeHub;
 
-/// <summary>A TLS server on 8883 that knows of MQTT only where a packet ends: for the bytes themselves, and for answers that
-/// no MQTT server gives.</summary>
+/// <summary>A TLS server on 8883 that knows only the framing of MQTT packets: for tests of the bytes, and for answers
+/// that no MQTT server gives.</summary>
 internal sealed class RawHub : IAsyncDisposable
 {
     readonly GatewayAddress _address = GatewayAddress.Reserve(null);
@@ -65,14 +65,14 @@ internal sealed class RawHub : IAsyncDisposable
             {
                 ServerCertificate = _certificates.Valid,
                 ClientCertificateRequired = true,
-                // edgeHub asks for a certificate, and does not need one; whose it is, the test looks at.
+                // edgeHub requests a certificate but does not require one. The test checks whose it is.
                 RemoteCertificateValidationCallback = (_, certificate, _, _) => certificate is null or X509Certificate2,
             });
             await _serve(new(tls));
         }
         catch (Exception exception) when (exception is IOException or ObjectDisposedException or System.Security.Authentication.AuthenticationException)
         {
-            // The client has gone.
+            // The client has disconnected.
         }
     }
 
@@ -81,7 +81,7 @@ internal sealed class RawHub : IAsyncDisposable
         public string? ClientCertificateName =>
             (stream.RemoteCertificate as X509Certificate2)?.GetNameInfo(X509NameType.SimpleName, forIssuer: false);
 
-        /// <summary>The next packet with its fixed header.</summary>
+        /// <summary>Reads the next packet, with its fixed header.</summary>
         public async Task<byte[]> ReadPacketAsync()
         {
             var packet = new List<byte> { await ReadByteAsync() };
@@ -102,7 +102,7 @@ internal sealed class RawHub : IAsyncDisposable
 
         public Task WriteAsync(params byte[] bytes) => stream.WriteAsync(bytes).AsTask();
 
-        /// <summary>CONNACK 0, then the SUBACK of the one SUBSCRIBE.</summary>
+        /// <summary>Answers the CONNECT with CONNACK 0, and the SUBSCRIBE with a SUBACK. Returns the CONNECT.</summary>
         public async Task<byte[]> WelcomeAsync()
         {
             var connect = await ReadPacketAsync();

@@ -110,7 +110,7 @@ public sealed class ReportedTests
         await reported.StartAsync(TestContext.Current.CancellationToken);
         await Reported(() => _hub.Reported.Count == 10);
         Assert.All(_hub.Patches, sent => Assert.InRange(System.Text.Encoding.UTF8.GetByteCount(sent.ToJsonString()), 1, ReportedProperties.MaxBytes));
-        Assert.True(_log.Has("The reported property huge takes 40011 bytes"));
+        Assert.True(_log.Has("The reported property huge has 40011 bytes"));
         await reported.StopAsync(CancellationToken.None);
     }
 }

@@ -5,7 +5,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EdgeHub;
 
-/// <summary>MQTT over a WebSocket on 443. The port is the real one: it needs the right to open it, as root has.</summary>
+/// <summary>MQTT over a WebSocket on port 443. Opening the port needs privileges, for example root.</summary>
 public sealed class WebSocketTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -47,7 +47,7 @@ public sealed class WebSocketTests
         await world.Connection.WaitUntilConnectedAsync(Token);
         Assert.True(world.Log.Has("(Mqtt)"));
 
-        // What worked is tried alone, until it has failed too often.
+        // Only the transport that worked is tried, until it has failed too often.
         world.Faults.Update(faults => faults with { MqttPortBlocked = true });
         await Until.True(() => world.Log.Has("(MqttWs)"), clock, TimeSpan.FromSeconds(1));
         await world.Connection.WaitUntilConnectedAsync(Token);
@@ -55,7 +55,7 @@ public sealed class WebSocketTests
 
         world.Faults.Update(_ => new());
         world.Hub.Cut("test");
-        await Until.True(() => world.Connection.Counters.Connects == 3, clock, TimeSpan.FromSeconds(1));
+        await Until.True(() => world.Handler.Connects >= 3, clock, TimeSpan.FromSeconds(1));
         await Until.True(() => world.Log.All.Count(line => line.Contains("(MqttWs)", StringComparison.Ordinal)) == 2);
     }
 
@@ -72,7 +72,7 @@ public sealed class WebSocketTests
 
     [Theory]
     [InlineData(nameof(CertificateFault.Expired), "expired at ")]
-    [InlineData(nameof(CertificateFault.OtherHost), "is made out to 'other.example', not to ")]
+    [InlineData(nameof(CertificateFault.OtherHost), "is issued to 'other.example', not to ")]
     [InlineData(nameof(CertificateFault.Untrusted), "is not trusted: ")]
     public async Task A_bad_certificate_is_not_taken_there_either(string fault, string line)
     {
@@ -90,7 +90,7 @@ public sealed class WebSocketTests
         await world.StartAsync();
         await world.Connection.WaitUntilConnectedAsync(Token);
         clock.Advance(TimeSpan.FromMinutes(49));
-        await Until.True(() => world.Connection.Counters.Renewals == 1);
+        await Until.True(() => world.Connection.Counters.Renewals >= 1, clock, TimeSpan.FromSeconds(1));
         await world.Connection.WaitUntilConnectedAsync(Token);
         Assert.Equal(0, world.Connection.Status.Reconnects);
 

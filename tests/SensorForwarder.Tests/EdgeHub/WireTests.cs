@@ -8,7 +8,7 @@ using SensorForwarder.Net;
 
 namespace SensorForwarder.Tests.EdgeHub;
 
-/// <summary>The bytes that go out, and what comes of bytes that should not come in.</summary>
+/// <summary>The bytes that are sent, and the reactions to invalid bytes that are received.</summary>
 public sealed class WireTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -24,7 +24,7 @@ public sealed class WireTests
         Source = "EdgeHubConnectionString",
     };
 
-    // An hour before the recorded token's end.
+    // One hour before the recorded token expires.
     static FakeTimeProvider Clock { get; } = new(DateTimeOffset.FromUnixTimeSeconds(1795533816 - 3600));
 
     static HubDialer Dialer(EdgeIdentity identity, string? modelId = null) =>
@@ -124,7 +124,7 @@ public sealed class WireTests
         Assert.Equal(Convert.FromHexString("00044d5154540480"), VariableHeader(connect)[..8]);
         Assert.Equal(2, Fields(connect).Count);
 
-        // A file that is gone is a line that names the variables; it may come back.
+        // A file that became bad causes a message that names its variable; it may become good again.
         await File.WriteAllTextAsync(keyFile, "no key", Token);
         await using var hub = new RawHub(_ => Task.CompletedTask, Clock);
         using var dialer = Dialer(Identity(hub) with { SharedAccessKey = null, Tls = Files(hub) });

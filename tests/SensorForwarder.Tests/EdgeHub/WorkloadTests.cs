@@ -6,7 +6,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EdgeHub;
 
-/// <summary>The workload API's client against bytes on a Unix socket.</summary>
+/// <summary>The client of the workload API against literal answers on a Unix socket.</summary>
 public sealed class WorkloadTests : IDisposable
 {
     const string Digest = "9JGkOQzwJNbJ0JrQOTn16uXuRcs/V3lPnzVdB1863UY=";
@@ -30,7 +30,8 @@ public sealed class WorkloadTests : IDisposable
 
     static string Good => Answer(200, $$"""{"digest":"{{Digest}}"}""");
 
-    /// <summary>Answers one connection after the other; after the last it is silent. Null closes without a word.</summary>
+    /// <summary>Gives one answer per connection, and none after the last. Null closes the connection without an
+    /// answer.</summary>
     void Serve(params string?[] answers)
     {
         _listener.Bind(new UnixDomainSocketEndPoint(SocketPath));
@@ -50,7 +51,7 @@ public sealed class WorkloadTests : IDisposable
         });
     }
 
-    // Small steps: half a minute by this clock has to be longer than a busy machine takes to answer.
+    // Small steps, so that 30 s of the fake clock take longer than the answer of a busy machine.
     async Task<byte[]> SignAsync(double stepSeconds = 0.1)
     {
         using var api = new WorkloadApi(new(SocketPath, "telemetry", "637000000000000000"), _clock, new Random(1));
@@ -98,7 +99,7 @@ public sealed class WorkloadTests : IDisposable
     }
 
     [Theory]
-    [InlineData(403, "answers only processes of this module's container")]
+    [InlineData(403, "serves only processes of this module's container")]
     [InlineData(404, "Restart the module")]
     public async Task A_refusal_counts_at_once_and_says_what_to_do(int status, string remedy)
     {
@@ -117,7 +118,7 @@ public sealed class WorkloadTests : IDisposable
     public async Task Something_else_is_named_as_that(string body)
     {
         Serve(Answer(200, body));
-        Assert.StartsWith("The workload API answered sign with something else", await RefusalAsync(), StringComparison.Ordinal);
+        Assert.StartsWith("The workload API answered sign with an unexpected document", await RefusalAsync(), StringComparison.Ordinal);
     }
 
     [Fact]

@@ -15,7 +15,7 @@ public sealed class BacklogHistoryTests
                 history.Add(At(sensed), At(sensed + wait));
             }
 
-            // A reading waits from its slot to that of its arrival, both included.
+            // A reading waits from the slot of sensing to the slot of arrival, inclusive.
             var naive = Enumerable.Range(0, 80).Max(moment =>
                 readings.Count(reading => reading.Item1 <= moment && moment <= reading.Item1 + Math.Max(0, reading.Item2)));
             Assert.Equal(naive, history.Max());

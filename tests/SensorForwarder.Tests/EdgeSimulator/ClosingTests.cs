@@ -1,4 +1,7 @@
 using EdgeSimulator.Runs;
+using Microsoft.Extensions.Time.Testing;
+using MQTTnet;
+using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Simulator;
 
@@ -55,10 +58,18 @@ public sealed class ClosingTests
         await using var hub = await SimulatedHub.StartAsync();
         var module = new FakeModule(hub, committed: 5, sent: 0);
         await module.ConnectAsync();
-        hub.Ledger.Record(System.Text.Encoding.UTF8.GetBytes(SimulatedHub.Batch(2, 3, epoch: "older")), out _);
-        var closing = new Closing(hub.Hub, hub.Ledger, hasModule: true, TimeProvider.System, hub.Log);
+        foreach (var id in (long[])[2, 4])
+        {
+            hub.Ledger.Record(System.Text.Encoding.UTF8.GetBytes(SimulatedHub.Batch(id, id, epoch: "older")), out _);
+        }
 
-        Assert.Null(await closing.DrainAsync(Token));
+        var time = new FakeTimeProvider();
+        var closing = new Closing(hub.Hub, hub.Ledger, hasModule: true, time, hub.Log);
+
+        // The missing reading might still arrive, so the drain waits until its deadline.
+        var drained = closing.DrainAsync(Token);
+        await Until.True(() => drained.IsCompleted, time, TimeSpan.FromSeconds(1));
+        Assert.Null(await drained);
 
         Assert.Equal("lost", closing.Judge(exitCode: 0).ExitReason);
         Assert.Equal(1, hub.Ledger.Summary().Lost);
@@ -85,5 +96,27 @@ public sealed class ClosingTests
         var outcome = await new Closing(hub.Hub, hub.Ledger, hasModule: false, TimeProvider.System, hub.Log).DrainAsync(Token);
 
         Assert.Equal("moduleNotReachable", outcome?.ExitReason);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Module_that_was_started_by_hand_and_has_left_is_not_waited_for(bool leavesDuringTheClosing)
+    {
+        await using var hub = await SimulatedHub.StartAsync();
+        var client = await hub.ConnectAsync();
+        await Until.True(() => hub.Hub.HasBeenConnected);
+        var clock = new FakeTimeProvider();
+        var closing = new Closing(hub.Hub, hub.Ledger, hasModule: false, clock, hub.Log);
+        var draining = leavesDuringTheClosing ? closing.DrainAsync(Token) : null;
+        await client.DisconnectAsync(new MqttClientDisconnectOptions(), Token);
+        await Until.True(() => hub.Hub.HasLeft);
+
+        draining ??= closing.DrainAsync(Token);
+        await Until.True(() => draining.IsCompleted, clock, TimeSpan.FromSeconds(0.1));
+
+        var outcome = await draining;
+        Assert.Equal("moduleNotReachable", outcome?.ExitReason);
+        Assert.Contains("has disconnected", outcome?.Verdict, StringComparison.Ordinal);
     }
 }

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Net;
 using EdgeSimulator.Modules;
 using EdgeSimulator.Runs;
+using SensorForwarder.Tests.Configuration;
 
 namespace SensorForwarder.Tests.Simulator;
 
@@ -20,6 +21,8 @@ public sealed class CommandLineTests : IDisposable
         Assert.Null(options.ApiPort);
         Assert.Null(options.ModulePath);
         Assert.Empty(options.Blackouts);
+        Assert.Empty(options.HubRestarts);
+        Assert.Empty(options.HubDrops);
         Assert.Equal(("pi-sim", "SensorForwarder"), (options.DeviceId, options.ModuleId));
         Assert.Equal(20, (int)options.Desired["batchSize"]!);
     }
@@ -30,7 +33,8 @@ public sealed class CommandLineTests : IDisposable
         File.WriteAllText(_file, """{"batchSize":7}""");
 
         var options = Parse(
-            $"--duration 40.5 --blackout 10:15 --blackout 30:2.5 --kill-every 7 --http --api 8080 --report r.json --address 127.0.0.9 " +
+            $"--duration 40.5 --blackout 10:15 --blackout 30:2.5 --kill-every 7 --hub-restarts 15 --hub-restarts 25.5 --hub-drops 20 " +
+            "--http --api 8080 --report r.json --address 127.0.0.9 " +
             $"--device d --module-id m --data data --module {_file} --settings {_file} --identity connectionString");
 
         Assert.Equal(TimeSpan.FromSeconds(40.5), options.Duration);
@@ -38,6 +42,8 @@ public sealed class CommandLineTests : IDisposable
             [new(TimeSpan.FromSeconds(10), TimeSpan.FromSeconds(15)), new(TimeSpan.FromSeconds(30), TimeSpan.FromSeconds(2.5))],
             options.Blackouts);
         Assert.Equal(TimeSpan.FromSeconds(7), options.KillEvery);
+        Assert.Equal([TimeSpan.FromSeconds(15), TimeSpan.FromSeconds(25.5)], options.HubRestarts);
+        Assert.Equal([TimeSpan.FromSeconds(20)], options.HubDrops);
         Assert.True(options.Http);
         Assert.Equal(IdentitySource.ConnectionString, options.Identity);
         Assert.Equal(8080, options.ApiPort);
@@ -55,6 +61,8 @@ public sealed class CommandLineTests : IDisposable
     [InlineData("--blackout", "10:0")]
     [InlineData("--blackout", "a:b")]
     [InlineData("--kill-every", "NaN")]
+    [InlineData("--hub-restarts", "0")]
+    [InlineData("--hub-drops", "later")]
     [InlineData("--api", "99999")]
     [InlineData("--address", "8.8.8.8")]
     [InlineData("--address", "here")]
@@ -86,6 +94,17 @@ public sealed class CommandLineTests : IDisposable
         Assert.Equal(
             [Window(1, 9), Window(20, 1)],
             Schedules.Merged([Window(20, 1), Window(1, 4), Window(3, 1), Window(5, 5)]));
+    }
+
+    [Fact]
+    public void The_commands_of_the_documentation_are_accepted()
+    {
+        const string Command = "dotnet run --project tests/EdgeSimulator -- ";
+        var commands = new[] { "README.md", "docs/getting-started.md" }
+            .SelectMany(page => WrittenFile.Read(page).Split('\n'))
+            .Where(line => line.StartsWith(Command, StringComparison.Ordinal)).ToList();
+        Assert.NotEmpty(commands);
+        Assert.All(commands, line => Parse(line[Command.Length..]));
     }
 
     static RunOptions Parse(string arguments)

@@ -4,7 +4,7 @@ using MQTTnet.Exceptions;
 
 namespace SensorForwarder.Tests.Simulator;
 
-/// <summary>Who is let in, who is not, and who is thrown out.</summary>
+/// <summary>Which connections edgeHub accepts, refuses and closes.</summary>
 public sealed class ConnectionTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -163,7 +163,7 @@ public sealed class ConnectionTests
 
     static async Task RefusedAsync(SimulatedHub hub, int code, Action<MqttClientOptionsBuilder> change)
     {
-        // MQTTnet translates return codes of 3.1.1 into reason codes of 5: 3 is 136, 4 is 134, 5 is 135.
+        // MQTTnet maps return codes of MQTT 3.1.1 to reason codes of MQTT 5: 3 to 136, 4 to 134, 5 to 135.
         var result = await hub.NewClient().ConnectAsync(hub.Options(change), Token);
 
         var reason = code switch { 3 => 136, 4 => 134, 5 => 135, _ => code };

@@ -7,7 +7,8 @@ using MQTTnet.Protocol;
 
 namespace SensorForwarder.Tests.Simulator;
 
-/// <summary>The literal exchange of the reference, by MQTTnet's client over TLS with the trust bundle as its only root.</summary>
+/// <summary>The exact exchange with edgeHub, with MQTTnet's client over TLS that trusts only the trust
+/// bundle.</summary>
 public sealed class ConversationTests
 {
     [Fact]

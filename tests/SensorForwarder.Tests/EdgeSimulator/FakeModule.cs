@@ -5,7 +5,7 @@ using MQTTnet.Protocol;
 
 namespace SensorForwarder.Tests.Simulator;
 
-/// <summary>A module that has committed some readings, and sends on flush what it has not sent yet.</summary>
+/// <summary>A module that has committed some readings and sends the unsent ones when flush is called.</summary>
 internal sealed class FakeModule(SimulatedHub hub, long committed, long sent)
 {
     readonly IMqttClient _client = hub.NewClient();
@@ -36,7 +36,7 @@ internal sealed class FakeModule(SimulatedHub hub, long committed, long sent)
                 await RespondAsync(requestId, """{"drained":true,"remaining":0}""");
                 if (committed > sent)
                 {
-                    // Not awaited here: this is MQTTnet's receive loop, which has to see the PUBACK.
+                    // Not awaited, since this runs in MQTTnet's receive loop, which must receive the PUBACK.
                     _ = SendAsync(sent + 1, committed);
                 }
 

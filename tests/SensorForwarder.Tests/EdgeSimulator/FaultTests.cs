@@ -7,7 +7,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Simulator;
 
-/// <summary>Each fault does what its text says, and what it costs is explained in the account.</summary>
+/// <summary>Each fault has its documented effect, and the ledger explains the duplicates that it causes.</summary>
 public sealed class FaultTests
 {
     static readonly TimeSpan Soon = TimeSpan.FromMilliseconds(200);

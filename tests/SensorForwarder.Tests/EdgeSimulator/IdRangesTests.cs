@@ -30,7 +30,7 @@ public sealed class IdRangesTests
             Assert.Equal(Ids(5, 55).Where(id => !set.Contains(id)), ranges.Holes(5, 55).SelectMany(hole => Ids(hole.First, hole.Last)));
             Assert.All(Ids(1, 60), id => Assert.Equal(set.Contains(id), ranges.Contains(id)));
 
-            // Never adjacent: memory grows with the gaps.
+            // Ranges are never adjacent, so that memory grows only with the number of gaps.
             Assert.All(ranges.Ranges.Zip(ranges.Ranges.Skip(1)), pair => Assert.True(pair.First.Last + 1 < pair.Second.First));
         });
 

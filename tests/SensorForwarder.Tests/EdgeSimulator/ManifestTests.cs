@@ -61,7 +61,7 @@ public sealed class ManifestTests
     [InlineData("{}", null, "modulesContent")]
     [InlineData("""{"modulesContent":{"$edgeAgent":{"properties.desired":{}}}}""", null, "no $edgeAgent.properties.desired.modules")]
     [InlineData("""{"modulesContent":{"$edgeAgent":{"desired":{}}}}""", null, "'desired' is neither")]
-    [InlineData("""{"modulesContent":{"$edgeAgent":{"properties.desired":5}}}""", null, "no object")]
+    [InlineData("""{"modulesContent":{"$edgeAgent":{"properties.desired":5}}}""", null, "not an object")]
     [InlineData(Template, "Third", "SensorForwarder")]
     public void What_cannot_be_used_is_said(string text, string? module, string words)
     {
@@ -93,9 +93,9 @@ public sealed class ManifestTests
     }
 
     [Theory]
-    [InlineData("INTO $upstream", "TO $upstream", "the route 'live' is not FROM")]
-    [InlineData("\"priority\": 1", "\"priority\": 10", "the route 'live': priority 10 is not 0 to 9")]
-    [InlineData("AND NOT c", "+ 1", "the route 'rest': at character 9 of 'a = 'b' + 1': AND, OR or the end is wanted, not '+'")]
+    [InlineData("INTO $upstream", "TO $upstream", "route 'live' is not of the form FROM")]
+    [InlineData("\"priority\": 1", "\"priority\": 10", "route 'live': priority 10 is not a number from 0 to 9")]
+    [InlineData("AND NOT c", "+ 1", "route 'rest': at character 9 of 'a = 'b' + 1': expected AND, OR or end of text, not '+'")]
     public void Route_that_makes_no_sense_is_named(string part, string instead, string words)
     {
         var text = Template.Replace(part, instead, StringComparison.Ordinal);

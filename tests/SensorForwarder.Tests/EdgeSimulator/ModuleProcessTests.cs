@@ -5,7 +5,7 @@ using EdgeSimulator.Modules;
 
 namespace SensorForwarder.Tests.Simulator;
 
-/// <summary>With shell scripts in place of the module.</summary>
+/// <summary>Starting, restarting and stopping the module, with shell scripts in its place.</summary>
 [SupportedOSPlatform("linux")]
 public sealed class ModuleProcessTests : IDisposable
 {

@@ -54,7 +54,7 @@ public sealed class ModuleTwinTests
     [Theory]
     [InlineData("""{"ok":{"value":5,"ac":200,"av":1,"ad":"ok"}}""", null)]
     [InlineData("""{"list":[1,"two",{"three":3}]}""", null)]
-    [InlineData("[]", "no JSON object")]
+    [InlineData("[]", "not a JSON object")]
     [InlineData("""{"a b":1}""", "'a b'")]
     [InlineData("""{"a":{"$b":1}}""", "'a.$b'")]
     [InlineData("""{"a":[null]}""", "'a[0]'")]

@@ -2,7 +2,7 @@ using EdgeSimulator.Hub;
 
 namespace SensorForwarder.Tests.Simulator;
 
-/// <summary>User name, topic and property bag, as edgeHub reads them.</summary>
+/// <summary>User name, topic and property bag are parsed as by edgeHub.</summary>
 public sealed class ParsingTests
 {
     [Theory]

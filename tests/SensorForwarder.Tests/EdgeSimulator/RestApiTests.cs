@@ -23,10 +23,10 @@ public sealed class RestApiTests : IAsyncLifetime
     public async ValueTask InitializeAsync()
     {
         _hub = await SimulatedHub.StartAsync();
-        var deeds = new Dictionary<string, Action> { ["cut"] = () => _cuts++ };
+        var actions = new Dictionary<string, Action> { ["cut"] = () => _cuts++ };
         _api = new RestApi(
             0, _hub.Identity, _hub.Twin, new MethodCalls(_hub.Hub, TimeProvider.System), _hub.Hub.Inputs, _hub.Recent,
-            new FaultCommands(_hub.Faults, deeds, _hub.Log), () => """{"received":0}""");
+            new FaultCommands(_hub.Faults, actions, _hub.Log), () => """{"received":0}""");
         await _api.StartAsync(Token);
         _client.BaseAddress = new Uri(_api.Url);
     }
@@ -117,19 +117,33 @@ public sealed class RestApiTests : IAsyncLifetime
     {
         var (_, described) = await SendAsync(HttpMethod.Get, "/faults");
 
-        foreach (var property in typeof(FaultSettings).GetProperties())
+        foreach (var property in typeof(FaultSettings).GetProperties().Where(property => property.CanWrite))
         {
             var name = string.Concat(char.ToLower(property.Name[0], CultureInfo.InvariantCulture), property.Name[1..]);
             Assert.NotNull(described[name]!["text"]);
-            var value = property.PropertyType == typeof(bool) ? "true" : property.PropertyType == typeof(int) ? "1" : "\"expired\"";
+            var value = property.PropertyType == typeof(bool) ? "true"
+                : property.PropertyType == typeof(string) ? "\"live\""
+                : property.PropertyType == typeof(CertificateFault) ? "\"expired\""
+                : property.PropertyType == typeof(Cloud) ? "\"stalled\""
+                : "1";
             var (status, after) = await SendAsync(HttpMethod.Post, "/faults", $"{{\"{name}\":{value}}}");
             Assert.Equal((200, value), (status, after[name]!["value"]!.ToJsonString()));
         }
     }
 
     [Theory]
+    [InlineData("true", nameof(Cloud.Unreachable))]
+    [InlineData("false", nameof(Cloud.Reachable))]
+    public async Task UpstreamOffline_is_short_for_a_cloud_that_is_unreachable(string value, string cloud)
+    {
+        await SendAsync(HttpMethod.Post, "/faults", $"{{\"cloud\":\"refusing\",\"upstreamOffline\":{value}}}");
+
+        Assert.Equal(Enum.Parse<Cloud>(cloud), _hub.Faults.Current.Cloud);
+    }
+
+    [Theory]
     [InlineData("PATCH", TwinPath, "nonsense", 400, "not JSON")]
-    [InlineData("PATCH", TwinPath, "[]", 400, "no JSON object")]
+    [InlineData("PATCH", TwinPath, "[]", 400, "not a JSON object")]
     [InlineData("PATCH", TwinPath, """{"batchSize":5}""", 400, "properties")]
     [InlineData("GET", "/twins/pi1/modules/other", null, 404, "'other'")]
     [InlineData("POST", TwinPath + "/methods", "{}", 400, "methodName")]
@@ -139,7 +153,7 @@ public sealed class RestApiTests : IAsyncLifetime
     [InlineData("POST", "/faults", """{"earthquake":true}""", 400, "'earthquake'")]
     [InlineData("POST", "/faults", """{"connack":6}""", 400, "0..5")]
     [InlineData("POST", "/faults", """{"blackout":1}""", 400, "true, false")]
-    [InlineData("POST", "/faults", """{"cut":false}""", 400, "true is wanted")]
+    [InlineData("POST", "/faults", """{"cut":false}""", 400, "the only allowed value is true")]
     [InlineData("GET", "/nowhere", null, 404, "/nowhere")]
     public async Task Bad_input_gets_a_problem_that_names_it(string method, string path, string? body, int status, string words)
     {

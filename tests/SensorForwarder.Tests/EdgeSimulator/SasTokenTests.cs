@@ -4,7 +4,7 @@ using EdgeSimulator.Hub;
 
 namespace SensorForwarder.Tests.Simulator;
 
-/// <summary>The vectors of the reference, section 12, and what edgeHub refuses.</summary>
+/// <summary>Test vectors of signed tokens, and tokens that edgeHub refuses.</summary>
 public sealed class SasTokenTests
 {
     const string Audience = "stubhub.azure-devices.net%2Fdevices%2Fpi1%2Fmodules%2Ftelemetry";
@@ -60,12 +60,12 @@ public sealed class SasTokenTests
     }
 
     [Theory]
-    [InlineData(null, "no SharedAccessSignature")]
-    [InlineData("", "no SharedAccessSignature")]
-    [InlineData("secret", "no SharedAccessSignature")]
-    [InlineData("SharedAccessSignature sr=a&se=1", "lacks")]
+    [InlineData(null, "not a SharedAccessSignature")]
+    [InlineData("", "not a SharedAccessSignature")]
+    [InlineData("secret", "not a SharedAccessSignature")]
+    [InlineData("SharedAccessSignature sr=a&se=1", "has no sr, sig or se")]
     [InlineData("SharedAccessSignature sr=a&sig=b&se=soon", "'soon'")]
-    [InlineData("SharedAccessSignature sr=a&sig=b&se=99999999999999", "is no number")]
+    [InlineData("SharedAccessSignature sr=a&sig=b&se=99999999999999", "is not a number")]
     [InlineData($"SharedAccessSignature sr={Audience}&sig=AAAA&se=1795533816", "signature")]
     [InlineData($"SharedAccessSignature sr={Audience}&sig=%%%&se=1795533816", "signature")]
     public void Refusal_says_what_is_wrong(string? token, string words) =>

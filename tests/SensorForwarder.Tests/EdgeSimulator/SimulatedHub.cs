@@ -13,10 +13,10 @@ using MQTTnet.Protocol;
 
 namespace SensorForwarder.Tests.Simulator;
 
-/// <summary>The simulator's hub on a loopback address of its own, and MQTTnet's client to talk to it.</summary>
+/// <summary>The simulator's hub on its own loopback address, and MQTTnet clients for it.</summary>
 internal sealed class SimulatedHub : IAsyncDisposable
 {
-    /// <summary>The key of the reference's test vectors.</summary>
+    /// <summary>The key of the test vectors.</summary>
     public const string Key = "bW9kdWxla2V5bW9kdWxla2V5bW9kdWxla2V5MTIzNDU=";
 
     readonly GatewayAddress _address = GatewayAddress.Reserve(null);
@@ -140,6 +140,7 @@ internal sealed class SimulatedHub : IAsyncDisposable
 
         await Hub.StopAsync();
         Hub.Dispose();
+        Upstream.Dispose();
         _certificates.Dispose();
         _address.Dispose();
     }

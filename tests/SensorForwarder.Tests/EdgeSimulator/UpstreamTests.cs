@@ -1,6 +1,7 @@
 using System.Text;
 using System.Text.Json.Nodes;
 using System.Threading.Channels;
+using EdgeSimulator.Faults;
 using EdgeSimulator.Hub;
 using EdgeSimulator.Metrics;
 using Microsoft.Extensions.Time.Testing;
@@ -10,7 +11,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Simulator;
 
-/// <summary>What is behind edgeHub's PUBACK: routes, a cloud that goes away, what is lost meanwhile, and messages to inputs.</summary>
+/// <summary>edgeHub behind its PUBACK: routes, an unreachable cloud, lost messages, and messages to inputs.</summary>
 public sealed class UpstreamTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -38,18 +39,18 @@ public sealed class UpstreamTests
         await using var hub = await SimulatedHub.StartAsync(Routes(
             "FROM /messages/modules/telemetry/outputs/backfill INTO $upstream", "FROM /messages/modules/telemetry/outputs/live INTO $upstream"));
         var client = await hub.ConnectAsync();
-        hub.Faults.Update(f => f with { UpstreamOffline = true });
+        hub.Faults.Update(f => f with { Cloud = Cloud.Unreachable });
 
         // The first route of the list has priority 1, the second 0.
         await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(1, 1), "%24.on=backfill/"), Token);
         await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(2, 2), "%24.on=live/"), Token);
 
         Assert.Equal(0, hub.Ledger.Summary().Unique);
-        Assert.Matches("""edgehub_queue_length\{.*endpoint="iothub",priority="1"\} 1\n""", Page(hub));
-        hub.Faults.Update(f => f with { UpstreamOffline = false });
+        Assert.Matches("""edgehub_queue_length\{.*endpoint="iothub",priority="1".*\} 1\n""", Page(hub));
+        hub.Faults.Update(f => f with { Cloud = Cloud.Reachable });
         Assert.Equal(["live", "backfill"], hub.Recent.After(0).Select(message => message.Properties["$.on"]));
         Assert.Equal(2, hub.Ledger.Summary().Unique);
-        Assert.Matches("""edgehub_queue_length\{.*endpoint="iothub",priority="1"\} 0\n""", Page(hub));
+        Assert.Matches("""edgehub_queue_length\{.*endpoint="iothub",priority="1".*\} 0\n""", Page(hub));
         Assert.Matches("""edgehub_offline_count_total\{.*\} 1\n""", Page(hub));
     }
 
@@ -58,13 +59,13 @@ public sealed class UpstreamTests
     {
         await using var hub = await SimulatedHub.StartAsync();
         var client = await hub.ConnectAsync();
-        hub.Faults.Update(f => f with { UpstreamOffline = true });
+        hub.Faults.Update(f => f with { Cloud = Cloud.Unreachable });
         for (var id = 1; id <= 5; id++)
         {
             await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(id, id)), Token);
         }
 
-        hub.Faults.Update(f => f with { UpstreamOffline = false, LoseQueued = 2 });
+        hub.Faults.Update(f => f with { Cloud = Cloud.Reachable, LoseQueued = 2 });
 
         var summary = hub.Ledger.Summary();
         Assert.Equal((3, 2), (summary.Unique, summary.Lost));
@@ -74,23 +75,26 @@ public sealed class UpstreamTests
     [Theory]
     [InlineData(0)]
     [InlineData(40)]
-    public async Task What_has_waited_longer_than_it_may_is_dropped_and_counted(int commanded)
+    public async Task What_has_waited_longer_than_it_may_is_skipped_and_only_the_gauge_counts_it_until_the_cleanup(int commanded)
     {
-        // The route allows a minute, the command less.
+        // The route allows one minute; the fault allows less.
         var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
         var route = Route.Parse("r", "FROM /* INTO $upstream", 0, TimeSpan.FromSeconds(60));
         await using var hub = await SimulatedHub.StartAsync(new RoutingTable([route]), clock);
         var client = await hub.ConnectAsync();
-        hub.Faults.Update(f => f with { UpstreamOffline = true, QueueTimeToLiveSeconds = commanded });
+        hub.Faults.Update(f => f with { Cloud = Cloud.Unreachable, TimeToLive = TimeSpan.FromSeconds(commanded) });
         await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(1, 2)), Token);
         clock.Advance(TimeSpan.FromSeconds(commanded == 0 ? 50 : 30));
         await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(3, 5)), Token);
         clock.Advance(TimeSpan.FromSeconds(20));
 
-        hub.Faults.Update(f => f with { UpstreamOffline = false });
+        hub.Faults.Update(f => f with { Cloud = Cloud.Reachable });
 
         Assert.Equal((3, 2), (hub.Ledger.Summary().Unique, hub.Ledger.Summary().Lost));
-        Assert.Matches("""edgehub_messages_dropped_total\{.*reason="ttl_expiry".*\} 1\n""", Page(hub));
+        Assert.DoesNotContain("messages_dropped", Page(hub), StringComparison.Ordinal);
+        Assert.Equal([1], Gauge(hub));
+        clock.Advance(TimeSpan.FromMinutes(30));
+        Assert.Equal([0], Gauge(hub));
     }
 
     [Fact]
@@ -104,14 +108,15 @@ public sealed class UpstreamTests
         ]);
         await using var hub = await SimulatedHub.StartAsync(routes, clock);
         var client = await hub.ConnectAsync();
-        hub.Faults.Update(f => f with { UpstreamOffline = true });
+        hub.Faults.Update(f => f with { Cloud = Cloud.Unreachable });
         await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(1, 1), "%24.on=live/"), Token);
         await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(2, 2), "%24.on=backfill/"), Token);
 
         clock.Advance(TimeSpan.FromMinutes(29));
-        Assert.Equal([(1, 1), (2, 1)], hub.Upstream.Lengths.Select(queue => (queue.Key, queue.Value)));
+        Assert.Equal([1, 1], Gauge(hub));
         clock.Advance(TimeSpan.FromMinutes(1));
-        Assert.Equal([(1, 0), (2, 1)], hub.Upstream.Lengths.Select(queue => (queue.Key, queue.Value)));
+        Assert.Equal([0, 1], Gauge(hub));
+        Assert.Matches("""edgehub_messages_dropped_total\{.*reason="ttl_expiry".*\} 1\n""", Page(hub));
     }
 
     [Fact]
@@ -120,12 +125,12 @@ public sealed class UpstreamTests
         await using var hub = await SimulatedHub.StartAsync(new RoutingTable([Route.Parse("r", "FROM /* INTO $upstream", 0, null)], 500));
         var client = await hub.ConnectAsync();
         await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(1, 20)), Token);
-        hub.Faults.Update(f => f with { UpstreamOffline = true });
+        hub.Faults.Update(f => f with { Cloud = Cloud.Unreachable });
         await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(21, 24)), Token);
 
         await Assert.ThrowsAnyAsync<Exception>(() => client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(25, 34)), Token));
 
-        hub.Faults.Update(f => f with { UpstreamOffline = false });
+        hub.Faults.Update(f => f with { Cloud = Cloud.Reachable });
         var again = await hub.ConnectAsync();
         await again.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(25, 34)), Token);
         Assert.Equal((34, 0), (hub.Ledger.Summary().Unique, hub.Ledger.Summary().Lost));
@@ -143,8 +148,8 @@ public sealed class UpstreamTests
         await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(6, 6), "level=low&%24.ct=application%2Fjson&%24.ce=utf-8/"), Token);
 
         Assert.Equal(2, hub.Ledger.Summary().Unique);
-        Assert.Matches("""edgehub_messages_sent_total\{.*priority="1"\} 1\n""", Page(hub));
-        Assert.Matches("""edgehub_messages_sent_total\{.*priority="0"\} 1\n""", Page(hub));
+        Assert.Matches("""edgehub_messages_sent_total\{.*priority="1".*\} 1\n""", Page(hub));
+        Assert.Matches("""edgehub_messages_sent_total\{.*priority="0".*\} 1\n""", Page(hub));
     }
 
     [Fact]
@@ -165,14 +170,14 @@ public sealed class UpstreamTests
         var received = Received(client);
         await client.SubscribeAsync(TwinEndpoint.ResponseFilter, MqttQualityOfServiceLevel.AtLeastOnce, Token);
         await client.SubscribeAsync(TwinEndpoint.DesiredFilter, MqttQualityOfServiceLevel.AtLeastOnce, Token);
-        hub.Faults.Update(f => f with { UpstreamOffline = true });
+        hub.Faults.Update(f => f with { Cloud = Cloud.Unreachable });
 
         hub.Twin.PatchDesired(JsonNode.Parse("""{"a":{"x":1},"b":2}""")!.AsObject());
         hub.Twin.PatchDesired(JsonNode.Parse("""{"a":{"y":2},"b":null}""")!.AsObject());
         await client.PublishAsync(new MqttApplicationMessageBuilder().WithTopic("$iothub/twin/GET/?$rid=1").Build(), Token);
         Assert.Equal("""{"desired":{"$version":1},"reported":{"$version":1}}""", (await received.ReadAsync(Token)).Payload);
 
-        hub.Faults.Update(f => f with { UpstreamOffline = false });
+        hub.Faults.Update(f => f with { Cloud = Cloud.Reachable });
         var patch = JsonNode.Parse((await received.ReadAsync(Token)).Payload);
         Assert.True(JsonNode.DeepEquals(JsonNode.Parse("""{"a":{"x":1,"y":2},"b":null,"$version":3}"""), patch));
     }
@@ -257,7 +262,7 @@ public sealed class UpstreamTests
 
         await Until.True(
             () => hub.Events.Any(text => text.Contains("not acknowledged within 30 s", StringComparison.Ordinal)), clock, TimeSpan.FromSeconds(1));
-        // Slowly now: it must not be half a minute again.
+        // In small steps, so that the timeout does not expire a second time.
         await Until.True(() => count >= 3, clock, TimeSpan.FromSeconds(0.1));
 
         Assert.Equal(("1", false), await received.Reader.ReadAsync(Token));
@@ -284,19 +289,24 @@ public sealed class UpstreamTests
     public async Task Metrics_page_is_served()
     {
         await using var hub = await SimulatedHub.StartAsync();
-        await using var page = new MetricsPage(hub.Metrics, hub.Upstream);
+        await using var page = new MetricsPage(hub.Upstream, hub.Faults);
         await page.StartAsync(Token);
         await hub.ConnectAsync();
         using var http = new HttpClient();
 
         var text = await http.GetStringAsync(new Uri(page.Url), Token);
 
-        Assert.Matches("""edgehub_queue_length\{iothub="stubhub.azure-devices.net",edge_device="pi1",instance_number="[^"]+",endpoint="iothub",priority="2000000000"\} 0\n""", text);
+        Assert.Matches("""edgehub_queue_length\{iothub="stubhub.azure-devices.net",edge_device="pi1",instance_number="[^"]+",endpoint="iothub",priority="2000000000",ms_telemetry="True"\} 0\n""", text);
     }
 
-    static string Page(SimulatedHub hub) => hub.Metrics.Render(hub.Upstream.Lengths);
+    /// <summary>The queue lengths on the metrics page, by priority.</summary>
+    static IEnumerable<int> Gauge(SimulatedHub hub) => Page(hub).Split('\n')
+        .Where(line => line.StartsWith("edgehub_queue_length{", StringComparison.Ordinal))
+        .Select(line => int.Parse(line.Split(' ')[1], System.Globalization.CultureInfo.InvariantCulture));
 
-    /// <summary>The last one has priority 0, the one before it 1, and so on.</summary>
+    static string Page(SimulatedHub hub) => hub.Upstream.Page();
+
+    /// <summary>The last route has priority 0, the one before it 1, and so on.</summary>
     static RoutingTable Routes(params string[] texts) =>
         new([.. texts.Select((text, index) => Route.Parse($"r{index}", text, texts.Length - 1 - index, null))]);
 

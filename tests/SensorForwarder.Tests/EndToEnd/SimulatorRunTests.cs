@@ -12,7 +12,7 @@ public sealed class SimulatorRunTests : IDisposable
 
     public static TheoryData<string> Runs => Tier.IsQuick
         ? new("--kill-every 4")
-        : new("", "--http", "--kill-every 4", "--http --kill-every 4");
+        : new("", "--http", "--kill-every 4", "--http --kill-every 4", "--hub-restarts 1 --hub-restarts 10");
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
@@ -24,7 +24,7 @@ public sealed class SimulatorRunTests : IDisposable
     {
         var report = Path.Combine(_directory, "report.json");
         await using var simulator = ChildProcess.StartSimulator(
-            ["--duration", "12", "--blackout", "3:5", "--report", report, .. options.Split(' ', StringSplitOptions.RemoveEmptyEntries)]);
+            ["--duration", Tier.IsQuick ? "8" : "12", "--blackout", Tier.IsQuick ? "2:4" : "3:5", "--report", report, .. options.Split(' ', StringSplitOptions.RemoveEmptyEntries)]);
         var exitCode = await simulator.ExitCodeAsync();
         Assert.True(exitCode == 0, string.Join('\n', simulator.Lines));
 
@@ -35,9 +35,28 @@ public sealed class SimulatorRunTests : IDisposable
         Assert.True((int)result["maxBacklog"]! > 0);
         Assert.Equal("complete", (string)result["exitReason"]!);
         Assert.Equal(0, (int)result["unexpectedExits"]!);
+        Assert.Equal(options.Split("--hub-restarts").Length - 1, (int)result["hubRestarts"]!);
+        Assert.Equal(0, (int)result["lostByHub"]!);
+        Assert.True((int)result["sentAgain"]! >= (int)result["duplicates"]!);
     }
 
-    [Fact]
+    [Fact(Explicit = true)]
+    public async Task What_edgeHub_drops_and_what_a_restart_leaves_in_doubt_is_sent_again()
+    {
+        var report = Path.Combine(_directory, "report.json");
+        await using var simulator = ChildProcess.StartSimulator(
+            ["--duration", "60", "--blackout", "10:20", "--hub-restarts", "15", "--hub-drops", "20", "--report", report]);
+        var exitCode = await simulator.ExitCodeAsync();
+        Assert.True(exitCode == 0, string.Join('\n', simulator.Lines));
+        var result = JsonNode.Parse(await File.ReadAllTextAsync(report, Token))!;
+        Assert.Equal(0, (int)result["lost"]!);
+        Assert.Equal("complete", (string)result["exitReason"]!);
+        Assert.Equal(1, (int)result["hubRestarts"]!);
+        Assert.True((int)result["sentAgain"]! > 0);
+        Assert.Equal((int)result["duplicates"]!, (int)result["duplicatesExplained"]!);
+    }
+
+    [Fact(Explicit = true)]
     public async Task A_patch_of_the_twin_changes_the_next_batches_and_is_acknowledged()
     {
         var settings = Path.Combine(_directory, "desired.json");
@@ -47,12 +66,12 @@ public sealed class SimulatorRunTests : IDisposable
         await using var simulator = ChildProcess.StartSimulator("--settings", settings, "--api", $"{port}");
         using var http = new HttpClient { BaseAddress = new($"http://127.0.0.1:{port}") };
         await simulator.LineAsync("module connected");
-        await Until.True(async () => await LastBatchSizeAsync(http) == 20);
+        await UntilBatchOfAsync(20, http);
 
         using var patch = new StringContent("""{"properties":{"desired":{"batchSize":5,"compression":"zip"}}}""", Encoding.UTF8, "application/json");
         using var answer = await http.PatchAsync("/twins/pi-sim/modules/SensorForwarder", patch, Token);
         answer.EnsureSuccessStatusCode();
-        await Until.True(async () => await LastBatchSizeAsync(http) == 5);
+        await UntilBatchOfAsync(5, http);
         JsonNode? reported = null;
         await Until.True(async () =>
         {
@@ -74,10 +93,15 @@ public sealed class SimulatorRunTests : IDisposable
         Assert.Equal(0, await simulator.StopAsync());
     }
 
-    static async Task<int> LastBatchSizeAsync(HttpClient http)
+    static async Task UntilBatchOfAsync(int size, HttpClient http)
     {
-        var messages = await http.GetFromJsonAsync<JsonNode>("/messages", Token);
-        var list = messages as JsonArray ?? messages!["messages"]!.AsArray();
-        return list.Count == 0 ? 0 : list[^1]!["body"]!["batch"]!.AsArray().Count;
+        var seen = 0L;
+        await Until.True(async () =>
+        {
+            var answer = await http.GetFromJsonAsync<JsonObject>($"/messages?after={seen}", Token);
+            var messages = answer!["messages"]!.AsArray();
+            if (messages.Count > 0) seen = (long)messages[^1]!["number"]!;
+            return messages.Any(message => message!["body"]!["batch"]!.AsArray().Count == size);
+        });
     }
 }

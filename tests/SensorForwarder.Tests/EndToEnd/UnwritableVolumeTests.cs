@@ -26,8 +26,8 @@ public sealed class UnwritableVolumeTests : IDisposable
 
     [Theory]
     [InlineData("data")]
-    [InlineData("data/telemetry.db")]
-    [InlineData("data/new/volume")]
+    [InlineData("data/telemetry.db", Explicit = true)]
+    [InlineData("data/new/volume", Explicit = true)]
     public async Task A_volume_of_another_user_is_named_with_its_owner_and_mode_and_the_user_of_the_process(string path)
     {
         Directory.CreateDirectory(Volume);
@@ -73,6 +73,22 @@ public sealed class UnwritableVolumeTests : IDisposable
             $"{Volume} is mounted read-only; mount it read-write",
             await module.LineAsync("Waiting for the volume"), StringComparison.Ordinal);
         Assert.Equal(0, await module.StopAsync());
+    }
+
+    [Fact(Explicit = true)]
+    public async Task A_limit_on_the_size_of_files_is_a_full_volume_and_not_the_end()
+    {
+        var settings = Path.Combine(_directory, "settings.json");
+        var sensors = Enumerable.Range(0, 10).Select(n => $"\"s{n}\":{{\"kind\":\"simulated\",\"intervalSeconds\":0.01}}");
+        await File.WriteAllTextAsync(settings, $"{{\"commitIntervalMs\":0,\"sensors\":{{{string.Join(',', sensors)}}}}}", TestContext.Current.CancellationToken);
+
+        // In blocks of 512 bytes. The runtime's own files of memory are larger.
+        await using var module = ChildProcess.Start(
+            "sh", ["-c", "ulimit -f 800 && exec \"$0\"", ChildProcess.ModulePath],
+            [("Buffer__Directory", Volume), ("Web__Port", "0"), ("Settings__File", settings), ("DOTNET_EnableWriteXorExecute", "0")], line => line);
+        Assert.Contains("no room", await module.LineAsync("Buffer storage is Full"), StringComparison.Ordinal);
+        Assert.Equal(0, await module.StopAsync());
+        Assert.InRange(new FileInfo(Path.Combine(Volume, "telemetry.db")).Length, 1, 400 << 10);
     }
 
     // Root may write everywhere, so it starts the module as the user of the images.

@@ -38,6 +38,31 @@ public sealed class UpstreamRunTests : IDisposable
         Assert.Equal(0, (int)result["duplicates"]!);
     }
 
+    [Fact(Explicit = true)]
+    public async Task The_doctor_names_the_output_without_a_route_and_the_messages_that_edgeHub_lost()
+    {
+        var settings = Path.Combine(_directory, "desired.json");
+        await File.WriteAllTextAsync(
+            settings, """{"batchSize":20,"uploadIntervalSeconds":1,"commitIntervalMs":100,"sensors":{"a":{"kind":"simulated","intervalSeconds":0.1}}}""", Token);
+        var port = FreePort.Find();
+        await using var simulator = ChildProcess.StartSimulator("--settings", settings, "--api", $"{port}");
+        using var http = new HttpClient { BaseAddress = new($"http://127.0.0.1:{port}") };
+        await simulator.LineAsync("module connected");
+        await Until.True(async () => await LossesAsync(http) == "");
+
+        await FaultAsync(http, """{"noRoute":"live"}""");
+        await Until.True(async () => (await LossesAsync(http)).StartsWith("all messages of live, for which there is no route", StringComparison.Ordinal));
+        await FaultAsync(http, """{"noRoute":""}""");
+        await Until.True(async () => await LossesAsync(http) == "");
+
+        await FaultAsync(http, """{"dropAcknowledged":2}""");
+        await Until.True(async () => (await LossesAsync(http)).Contains("TrackDeviceState=false", StringComparison.Ordinal));
+        Assert.Equal(0, await simulator.StopAsync());
+
+        static async Task<string> LossesAsync(HttpClient http) =>
+            string.Join('\n', (await CallAsync(http, "doctor"))["edgeHub"]!.AsArray().Select(text => (string)text!));
+    }
+
     static async Task FaultAsync(HttpClient http, string patch)
     {
         using var body = new StringContent(patch, System.Text.Encoding.UTF8, "application/json");
@@ -45,12 +70,14 @@ public sealed class UpstreamRunTests : IDisposable
         answer.EnsureSuccessStatusCode();
     }
 
-    static async Task<JsonObject> StatusAsync(HttpClient http)
+    static Task<JsonObject> StatusAsync(HttpClient http) => CallAsync(http, "getStatus");
+
+    static async Task<JsonObject> CallAsync(HttpClient http, string method)
     {
         using var called = await http.PostAsJsonAsync(
             "/twins/pi-sim/modules/SensorForwarder/methods",
             // It subscribes after it has connected.
-            new { methodName = "getStatus", payload = new { }, connectTimeoutInSeconds = 60 }, Token);
+            new { methodName = method, payload = new { }, connectTimeoutInSeconds = 60 }, Token);
         return (await called.Content.ReadFromJsonAsync<JsonObject>(Token))!["payload"]!.AsObject();
     }
 }

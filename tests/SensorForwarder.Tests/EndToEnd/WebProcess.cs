@@ -12,6 +12,8 @@ internal sealed class WebProcess : IAsyncDisposable
 
     public string DataDirectory => Path.Combine(_directory, "data");
 
+    public string SettingsPath => Path.Combine(_directory, "settings.json");
+
     public int Port { get; } = FreePort.Find();
 
     public ChildProcess Module { get; private set; } = null!;
@@ -25,10 +27,9 @@ internal sealed class WebProcess : IAsyncDisposable
     public static async Task<WebProcess> StartAsync(string settings, params (string Name, string Value)[] environment)
     {
         var web = new WebProcess();
-        var path = Path.Combine(web._directory, "settings.json");
-        await File.WriteAllTextAsync(path, settings, Token);
+        await File.WriteAllTextAsync(web.SettingsPath, settings, Token);
         web.Module = ChildProcess.StartModule(
-            [("Buffer__Directory", web.DataDirectory), ("Web__Port", $"{web.Port}"), ("Settings__File", path), .. environment]);
+            [("Buffer__Directory", web.DataDirectory), ("Web__Port", $"{web.Port}"), ("Settings__File", web.SettingsPath), .. environment]);
         await web.Module.LineAsync("on port");
         return web;
     }
@@ -48,11 +49,11 @@ internal sealed class WebProcess : IAsyncDisposable
     /// and then nothing for a while.</summary>
     public async Task<string> SendRawAsync(string request)
     {
-        using var client = await ConnectAsync();
         using var answer = new MemoryStream();
-        var stream = client.GetStream();
         try
         {
+            using var client = await ConnectAsync();
+            var stream = client.GetStream();
             try
             {
                 await stream.WriteAsync(Encoding.Latin1.GetBytes(request), Token);

@@ -4,12 +4,13 @@ using System.Text.Json;
 using Microsoft.AspNetCore.Http;
 using SensorForwarder.Buffer;
 using SensorForwarder.Forwarding;
+using SensorForwarder.Forwarding.Http;
 using SensorForwarder.Tests.Buffer;
 using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Forwarding;
 
-/// <summary>Answers that speak of single readings, in odd words and to odd receivers.</summary>
+/// <summary>Answers about single readings, with unusual wording or content.</summary>
 public sealed class HttpPartsTests
 {
     const string LoneSurrogate = "\\ud83d";
@@ -17,8 +18,8 @@ public sealed class HttpPartsTests
 
     static readonly HttpSinkOptions Plain = new(null, new Dictionary<string, string>());
 
-    static readonly Batch Batch = new BatchEncoder("pi", "module", () => "epoch").Encode(
-        [.. Enumerable.Range(1, 3).Select(id => new BufferedReading(id, BufferFixture.Noon, "{}"u8.ToArray()))], int.MaxValue);
+    static readonly Batch Batch = new BatchEncoder("pi", "module").Encode(
+        [.. Enumerable.Range(1, 3).Select(id => new BufferedReading(id, BufferFixture.Noon, "{}"u8.ToArray()) { Epoch = "epoch" })], int.MaxValue);
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
@@ -82,8 +83,8 @@ public sealed class HttpPartsTests
     }
 
     [Theory]
-    [InlineData(200)] // it takes what lies between the first and the last
-    [InlineData(422)] // it takes nothing, and refuses the fourth
+    [InlineData(200)] // accepts the readings between the first and the last
+    [InlineData(422)] // accepts nothing, and rejects the fourth
     public async Task A_receiver_that_knows_batches_by_their_key_misses_nothing_when_it_took_a_part(int status)
     {
         var contents = new ConcurrentDictionary<string, string>();
@@ -97,7 +98,7 @@ public sealed class HttpPartsTests
             if (!contents.TryAdd(key, content))
             {
                 if (contents[key] != content) contradictions.Enqueue($"{key} is {contents[key]} and {content}");
-                return; // it has that one already
+                return; // a repeat of a stored batch
             }
 
             var isRefused = status == 422 && ids.Length > 1 && ids.Contains(4);

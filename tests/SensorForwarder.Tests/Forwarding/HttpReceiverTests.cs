@@ -7,21 +7,24 @@ using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.Buffer;
 using SensorForwarder.Forwarding;
+using SensorForwarder.Forwarding.Http;
 using SensorForwarder.Tests.Buffer;
 using SensorForwarder.Tests.Support;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Tests.Forwarding;
 
-/// <summary>Everything that a receiver can do besides giving a status: parts, redirects, TLS, slowness, halves.</summary>
+/// <summary>What a receiver can do besides answering with a status: partial answers, redirects, TLS, slow or incomplete
+/// answers.</summary>
 public sealed class HttpReceiverTests
 {
     static readonly HttpSinkOptions Plain = new(null, new Dictionary<string, string>());
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
-    static Batch BatchOf(int count, int payloadBytes = 10) => new BatchEncoder("pi", "module", () => "epoch").Encode(
+    static Batch BatchOf(int count, int payloadBytes = 10) => new BatchEncoder("pi", "module").Encode(
         [.. Enumerable.Range(1, count).Select(id => new BufferedReading(
-            id, BufferFixture.Noon, Encoding.UTF8.GetBytes($"\"{new string('x', payloadBytes)}\"")))], int.MaxValue);
+            id, BufferFixture.Noon, Encoding.UTF8.GetBytes($"\"{new string('x', payloadBytes)}\"")) { Epoch = "epoch" })], int.MaxValue);
 
     static async Task<SendResult> SendAsync(Uri url, HttpSinkOptions? options = null, TimeProvider? clock = null, Batch? batch = null)
     {
@@ -98,7 +101,7 @@ public sealed class HttpReceiverTests
     [InlineData(74, 400)]
     public async Task One_bad_reading_of_64_is_found_in_seven_requests(long bad, int status)
     {
-        // The first ten go alone, as a probe; the next batch has 64, and log2(64) + 1 are 7.
+        // The first ten are the probe; the next batch has 64 readings, and log2(64) + 1 is 7.
         const int Readings = 74, RequestsMax = 7;
         var refused = new ConcurrentQueue<int>();
         await using var receiver = await Receiver.StartAsync(async context =>
@@ -224,18 +227,36 @@ public sealed class HttpReceiverTests
         Assert.Equal("CN=pi-7 HTTP/2", seen);
     }
 
-    [Fact]
-    public async Task An_answer_that_never_ends_costs_no_memory_and_does_not_hold_up()
+    [Theory]
+    [InlineData(200, "text/plain", nameof(SendOutcome.Accepted))]
+    [InlineData(200, "application/json", nameof(SendOutcome.Accepted))]
+    [InlineData(307, "text/plain", nameof(SendOutcome.Denied))]
+    [InlineData(400, "text/plain", nameof(SendOutcome.Rejected))]
+    [InlineData(401, "text/plain", nameof(SendOutcome.Denied))]
+    [InlineData(409, "text/plain", nameof(SendOutcome.Denied))]
+    [InlineData(413, "text/plain", nameof(SendOutcome.TooLarge))]
+    [InlineData(422, "application/json", nameof(SendOutcome.Rejected))]
+    [InlineData(429, "text/plain", nameof(SendOutcome.Retry))]
+    [InlineData(500, "text/plain", nameof(SendOutcome.Retry))]
+    [InlineData(503, "application/json", nameof(SendOutcome.Retry))]
+    public async Task An_answer_that_never_ends_costs_no_memory_and_does_not_hold_up(
+        int status, string contentType, string outcome)
     {
+        var (written, piece) = (0L, new string(contentType == "text/plain" ? 'x' : ' ', 10_000));
         await using var receiver = await Receiver.StartAsync(async context =>
         {
-            context.Response.StatusCode = 500;
+            context.Response.StatusCode = status;
+            context.Response.ContentType = contentType;
             while (!context.RequestAborted.IsCancellationRequested)
-                await context.Response.WriteAsync(new string('x', 10_000), context.RequestAborted);
+            {
+                await context.Response.WriteAsync(piece, context.RequestAborted);
+                Interlocked.Add(ref written, piece.Length);
+            }
         });
         var result = await SendAsync(receiver.Url);
-        Assert.Equal(SendOutcome.Retry, result.Outcome);
-        Assert.InRange(result.Reason.Length, 10, 300);
+        Assert.Equal(outcome, $"{result.Outcome}");
+        if (result.Outcome != SendOutcome.Accepted) Assert.InRange(result.Reason.Length, 10, 300);
+        Assert.InRange(Volatile.Read(ref written), 0, 64 << 20);
     }
 
     [Theory]
@@ -262,8 +283,8 @@ public sealed class HttpReceiverTests
     public async Task A_line_that_takes_nothing_is_given_up_and_one_that_is_slow_is_not()
     {
         var clock = new FakeTimeProvider(BufferFixture.Noon);
-        // A piece is more than the buffers of the line hold (tcp_wmem has 4 MiB), so that each takes the sender
-        // some writes; and what is left after two is more, too.
+        // A piece is larger than the socket buffers (tcp_wmem is 4 MiB), so that each needs several writes; the rest
+        // after two pieces is larger too.
         using var listener = new TcpListener(IPAddress.Loopback, 0) { Server = { ReceiveBufferSize = 1 << 16 } };
         listener.Start();
         var sending = SendAsync(
@@ -278,6 +299,6 @@ public sealed class HttpReceiverTests
         }
 
         await Until.True(() => sending.IsCompleted, clock, TimeSpan.FromSeconds(1));
-        Assert.Equal(new SendResult(SendOutcome.Retry, "nothing was taken within 15 s"), await sending);
+        Assert.Equal(new SendResult(SendOutcome.Retry, "the receiver read no data within 15 s"), await sending);
     }
 }

@@ -7,8 +7,10 @@ using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.Buffer;
 using SensorForwarder.Forwarding;
+using SensorForwarder.Forwarding.Http;
 using SensorForwarder.Tests.Buffer;
 using SensorForwarder.Tests.Support;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Tests.Forwarding;
 
@@ -16,8 +18,8 @@ public sealed class HttpSinkTests
 {
     static readonly HttpSinkOptions NoHeaders = new(null, new Dictionary<string, string>());
 
-    static readonly Batch Batch = new BatchEncoder("pi", "module", () => "epoch").Encode(
-        [new BufferedReading(5, BufferFixture.Noon, "{\"sensor\":\"a\"}"u8.ToArray())], int.MaxValue);
+    static readonly Batch Batch = new BatchEncoder("pi", "module").Encode(
+        [new BufferedReading(5, BufferFixture.Noon, "{\"sensor\":\"a\"}"u8.ToArray()) { Epoch = "epoch" }], int.MaxValue);
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
@@ -71,6 +73,7 @@ public sealed class HttpSinkTests
         Assert.Equal(Encoding.UTF8.GetString(Batch.Body.Span), body);
         Assert.Equal("application/json; charset=utf-8", headers!.ContentType);
         Assert.Equal("epoch:5-5", headers["Idempotency-Key"]);
+        Assert.Equal("live", headers["Batch-Lane"]);
         Assert.Equal("Bearer secret", headers.Authorization);
         Assert.Equal("north", headers["X-Site"]);
     }

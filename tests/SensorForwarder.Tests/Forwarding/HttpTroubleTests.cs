@@ -6,23 +6,26 @@ using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.Forwarding;
+using SensorForwarder.Forwarding.Http;
 using SensorForwarder.Tests.Buffer;
 using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Forwarding;
 
-/// <summary>Whatever a receiver does for a while: nothing is lost, and nothing gets stuck. The forwarder and the HTTP sink are
-/// real, and so is the network; only the clock is not.</summary>
+/// <summary>Whatever a receiver does for a while, nothing is lost and nothing gets stuck. Real forwarder, HTTP sink and
+/// network; fake clock.</summary>
 public sealed class HttpTroubleTests
 {
     const int Readings = 60;
     const int TroublesInARow = 3;
+    const double SecondsWhileItWaits = 0.2;
 
     static readonly HttpSinkOptions Secret = new("Bearer secret", new Dictionary<string, string>());
 
     static readonly IReadOnlyDictionary<string, RawAnswer> Troubles = Statuses().Concat(Broken()).ToDictionary();
 
-    public static TheoryData<string> Names => [.. Troubles.Keys];
+    // The quick tier tests every fourth trouble alone; the random sequences contain all of them.
+    public static TheoryData<string> Names => [.. Troubles.Keys.Where((_, n) => !Tier.IsQuick || n % 4 == 0)];
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
@@ -31,7 +34,8 @@ public sealed class HttpTroubleTests
     public async Task Whatever_it_answers_for_a_while_everything_arrives(string trouble)
     {
         await using var receiver = new RawReceiver(request => request <= TroublesInARow ? Troubles[trouble] : null);
-        await using var fixture = await DrainAsync(receiver.Url, Secret);
+        var secondsDuringSend = KeepsWaiting(trouble) ? SecondsWhileItWaits : 0;
+        await using var fixture = await DrainAsync(receiver.Url, Secret, secondsDuringSend);
         Assert.Equal(Enumerable.Range(1, Readings).Select(n => (long)n), receiver.Ids.Order());
         Assert.Empty(fixture.Buffer.ListDeadLetters(0, 10));
         Assert.True(receiver.Requests > TroublesInARow);
@@ -43,10 +47,15 @@ public sealed class HttpTroubleTests
     [InlineData(3)]
     public async Task All_of_it_in_a_wild_order_loses_nothing(int seed)
     {
-        // A receiver that refuses now and then what it takes at another time may put single readings aside; then they are there.
-        var (random, names) = (new Random(seed), Troubles.Keys.ToArray());
-        await using var receiver = new RawReceiver(_ => random.Next(3) == 0 ? null : Troubles[names[random.Next(names.Length)]]);
-        await using var fixture = await DrainAsync(receiver.Url, Secret);
+        // A receiver that sometimes rejects what it accepts at other times may cause dead letters; each reading is then
+        // one of them. 409 is excluded: for a batch that may have arrived it means that the receiver has it.
+        var random = new Random(seed);
+        var names = Troubles.Keys.Where(name => name != "409").ToArray();
+        await using var receiver = new RawReceiver(_ =>
+        {
+            lock (random) return random.Next(3) == 0 ? null : Troubles[names[random.Next(names.Length)]];
+        });
+        await using var fixture = await DrainAsync(receiver.Url, Secret, SecondsWhileItWaits);
         var aside = fixture.Buffer.ListDeadLetters(0, Readings).Select(letter => letter.Id);
         Assert.Equal(Enumerable.Range(1, Readings).Select(n => (long)n), receiver.Ids.Union(aside).Order());
     }
@@ -55,7 +64,7 @@ public sealed class HttpTroubleTests
     public async Task A_413_before_the_body_is_read_and_a_reset_under_the_rest_of_it_make_batches_smaller()
     {
         await using var receiver = new RawReceiver(static _ => null) { LargestBodyBytes = 1 << 20 };
-        await using var fixture = await DrainAsync(receiver.Url, Secret, isLarge: true);
+        await using var fixture = await DrainAsync(receiver.Url, Secret, secondsDuringSend: 0, isLarge: true);
         Assert.Equal(Enumerable.Range(1, Readings).Select(n => (long)n), receiver.Ids.Order());
         Assert.Empty(fixture.Buffer.ListDeadLetters(0, 10));
     }
@@ -99,7 +108,7 @@ public sealed class HttpTroubleTests
                 lock (ids) ids.UnionWith(batch);
             },
             certificate);
-        // No time passes during a send: an answer that is late on a busy machine would be one more failure.
+        // The clock stands still during a send: on a busy machine, a late answer would be one more failure.
         var options = Secret with { Tls = roots.Files() };
         await using var fixture = await DrainAsync(receiver.Url, options, secondsDuringSend: 0);
         Assert.Equal("HTTP/2", Assert.Single(protocols));
@@ -166,7 +175,7 @@ public sealed class HttpTroubleTests
             },
             listen => listen.UseHttps(https => https.ServerCertificateSelector =
                 (_, _) => Interlocked.Increment(ref connections) <= TroublesInARow ? bad : good));
-        // No time passes during a send: an answer that is late on a busy machine would be one more failure.
+        // The clock stands still during a send: on a busy machine, a late answer would be one more failure.
         var options = Secret with { Tls = roots.Files() };
         await using var fixture = await DrainAsync(receiver.Url, options, secondsDuringSend: 0);
         Assert.Equal(Enumerable.Range(1, Readings).Select(n => (long)n), ids.Order());
@@ -177,7 +186,7 @@ public sealed class HttpTroubleTests
     [InlineData("closed")]
     [InlineData("reset")]
     [InlineData("plain text")]
-    [InlineData("silence")]
+    [InlineData("silence", Explicit = true)]
     public async Task A_handshake_that_fails_is_tried_again(string trouble)
     {
         using var roots = new Certificates();
@@ -194,12 +203,20 @@ public sealed class HttpTroubleTests
                 listen.Use(next => connection => Interlocked.Increment(ref connections) == 1 ? SpoilAsync(connection, trouble) : next(connection));
                 listen.UseHttps(certificate);
             });
-        // Hardly any time passes during a send: an answer that is late on a busy machine would be one more failure.
+        // The clock hardly advances during a send: on a busy machine, a late answer would be one more failure.
         await using var fixture = await DrainAsync(
             receiver.Url, Secret with { Tls = roots.Files() }, secondsDuringSend: trouble == "silence" ? 0.01 : 0);
         Assert.Equal(Enumerable.Range(1, Readings).Select(n => (long)n), ids.Order());
         Assert.Equal(1, fixture.Forwarder.Status.Failures);
     }
+
+    /// <summary>Whether only a timeout ends the exchange. With any other trouble the clock stands still during a send:
+    /// on a busy machine, a late answer would be one more failure.</summary>
+    static bool KeepsWaiting(string trouble) =>
+        trouble is "nothing at all" or "continue, and nothing" || trouble.EndsWith("silence", StringComparison.Ordinal)
+        || trouble.EndsWith("never ends", StringComparison.Ordinal)
+        // Without a valid length the body ends with the connection.
+        || trouble is "a length that is no number" or "a negative length" or "an absurd length";
 
     static async Task SpoilAsync(ConnectionContext connection, string trouble)
     {
@@ -220,7 +237,7 @@ public sealed class HttpTroubleTests
         }
     }
 
-    /// <summary>Breaks the exchange. True: the batch counts as taken all the same.</summary>
+    /// <summary>Breaks the exchange. True: the batch counts as accepted nevertheless.</summary>
     static async Task<bool> BreakAsync(HttpContext context, string trouble)
     {
         switch (trouble)
@@ -249,8 +266,10 @@ public sealed class HttpTroubleTests
         return [.. json.RootElement.GetProperty("batch").EnumerateArray().Select(reading => reading.GetProperty("id").GetInt64())];
     }
 
-    /// <summary>Runs a forwarder until its buffer is empty. Time passes quickly between sends and slowly during one.</summary>
-    static async Task<ForwarderFixture> DrainAsync(Uri url, HttpSinkOptions options, double secondsDuringSend = 0.2, bool isLarge = false)
+    /// <summary>Runs a forwarder until its buffer is empty. The clock runs fast between sends and slowly during a
+    /// send.</summary>
+    static async Task<ForwarderFixture> DrainAsync(
+        Uri url, HttpSinkOptions options, double secondsDuringSend, bool isLarge = false)
     {
         var underWay = 0;
         HttpSink? sink = null;

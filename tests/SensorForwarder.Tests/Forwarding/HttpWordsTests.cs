@@ -8,32 +8,50 @@ using CsCheck;
 using Microsoft.AspNetCore.Http;
 using SensorForwarder.Buffer;
 using SensorForwarder.Forwarding;
+using SensorForwarder.Forwarding.Http;
 using SensorForwarder.Tests.Buffer;
 using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Forwarding;
 
-/// <summary>What a receiver can mean by <c>accepted</c> and <c>rejected</c>: it is understood, or the batch comes again. No
-/// reading counts as accepted of which the receiver did not say so.</summary>
-public sealed class HttpWordsTests
+/// <summary>The forms of <c>accepted</c> and <c>rejected</c> in answers: either an answer is understood, or the batch
+/// is sent again. No reading counts as accepted unless the receiver says so.</summary>
+public sealed class HttpWordsTests : IAsyncLifetime
 {
     const int FirstId = 7, Readings = 3;
 
     static readonly HttpSinkOptions Plain = new(null, new Dictionary<string, string>());
 
-    static readonly Batch Batch = new BatchEncoder("pi", "module", () => "epoch").Encode(
-        [.. Enumerable.Range(FirstId, Readings).Select(id => new BufferedReading(id, BufferFixture.Noon, "{}"u8.ToArray()))],
+    static readonly Batch Batch = new BatchEncoder("pi", "module").Encode(
+        [.. Enumerable.Range(FirstId, Readings).Select(id => new BufferedReading(id, BufferFixture.Noon, "{}"u8.ToArray()) { Epoch = "epoch" })],
         int.MaxValue);
 
     static readonly long[] Ours = [.. Batch.Readings.Select(reading => reading.Id)];
+
+    readonly HttpSink _sink = new(Plain, TimeProvider.System);
+    (byte[] Body, int Status, string Type) _answer = ([], 200, "application/json");
+    Receiver _receiver = null!;
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     static Gen<T> OneOf<T>(params T[] choices) => Gen.Int[0, choices.Length - 1].Select(i => choices[i]);
 
-    /// <summary>What becomes of each reading of the batch, a letter each: Accepted, Rejected, or Open, which comes again.
+    public async ValueTask InitializeAsync() => _receiver = await Receiver.StartAsync(async context =>
+    {
+        context.Response.StatusCode = _answer.Status;
+        if (_answer.Type.Length > 0) context.Response.ContentType = _answer.Type;
+        await context.Response.Body.WriteAsync(_answer.Body);
+    });
+
+    public async ValueTask DisposeAsync()
+    {
+        _sink.Dispose();
+        await _receiver.DisposeAsync();
+    }
+
+    /// <summary>The result of each reading of the batch, one letter each: Accepted, Rejected, or Open (sent again).
     /// </summary>
-    static async Task<string> FatesAsync(string answer, int status = 200, string type = "application/json") =>
+    async Task<string> FatesAsync(string answer, int status = 200, string type = "application/json") =>
         Fates(await AnswerAsync(answer, status, type));
 
     static string Fates(SendResult result) => string.Concat(Ours.Select(id =>
@@ -41,16 +59,10 @@ public sealed class HttpWordsTests
         : result.Partial?.Accepted is { } accepted ? accepted.Contains(id) ? 'A' : 'O'
         : result.Outcome == SendOutcome.Accepted ? 'A' : 'O'));
 
-    static async Task<SendResult> AnswerAsync(string body, int status, string type)
+    Task<SendResult> AnswerAsync(string body, int status = 200, string type = "application/json")
     {
-        await using var receiver = await Receiver.StartAsync(async context =>
-        {
-            context.Response.StatusCode = status;
-            if (type.Length > 0) context.Response.ContentType = type;
-            await context.Response.Body.WriteAsync(Encoding.UTF8.GetBytes(body));
-        });
-        using var sink = new HttpSink(Plain, TimeProvider.System);
-        return await sink.SendAsync(Batch, new() { HttpEndpoint = receiver.Url }, Token);
+        _answer = (Encoding.UTF8.GetBytes(body), status, type);
+        return _sink.SendAsync(Batch, new() { HttpEndpoint = _receiver.Url }, Token);
     }
 
     [Theory]
@@ -127,7 +139,7 @@ public sealed class HttpWordsTests
         foreach (var status in (int[])[400, 422])
         {
             Assert.Equal(fates, await FatesAsync(answer, status));
-            Assert.Equal(SendOutcome.Rejected, (await AnswerAsync(answer, status, "application/json")).Outcome);
+            Assert.Equal(SendOutcome.Rejected, (await AnswerAsync(answer, status)).Outcome);
         }
     }
 
@@ -159,14 +171,14 @@ public sealed class HttpWordsTests
             await context.Response.WriteAsJsonAsync(new { accepted = "most of them" });
         });
         await using var http = await HttpFixture.RunAsync(receiver.Url, readings: 10, log: log);
-        await http.UntilAsync(() => http.Forwarding.Forwarder.Status.Failures == 3);
+        await http.UntilAsync(() => http.Forwarding.Forwarder.Status.Failures >= 3);
         Assert.Equal(10, http.Forwarding.Buffer.GetStatus().Depth);
         var warnings = log.All.Where(line => line.Contains("most of them", StringComparison.Ordinal)).ToList();
         Assert.All(warnings, line => Assert.StartsWith("<4>", line, StringComparison.Ordinal));
 
-        // The same words each time: the log sums them up.
-        Assert.Single(warnings.Select(line => line[line.IndexOf("does not take", StringComparison.Ordinal)..]
-            .Split(" It is kept", StringSplitOptions.None)[0]).Distinct());
+        // The same text each time, so that the log can collapse the lines.
+        Assert.Single(warnings.Select(line => line[line.IndexOf("did not accept", StringComparison.Ordinal)..]
+            .Split(" The batch is kept", StringSplitOptions.None)[0]).Distinct());
         Assert.Single(http.Forwarding.Http.Seen.Select(batch => batch.Id).Distinct());
         await http.UntilAsync(() => http.Forwarding.Buffer.GetStatus().Depth == 0);
     }
@@ -174,9 +186,6 @@ public sealed class HttpWordsTests
     [Fact]
     public async Task Whatever_is_under_the_words_no_reading_is_taken_for_accepted_that_was_not_said_to_be()
     {
-        var body = "";
-        await using var receiver = await JsonAsync(() => body);
-        using var sink = new HttpSink(Plain, TimeProvider.System);
         var near = Gen.Int[FirstId - 1, FirstId + Readings];
         var id = Gen.OneOf(
             near.Select(n => $"{n}"), near.Select(n => $"\"{n}\""), near.Select(n => $"{n}.0"), near.Select(n => $"{{\"id\":{n}}}"),
@@ -192,9 +201,7 @@ public sealed class HttpWordsTests
             R: rejected == "ok" ? null : r));
         foreach (var (text, a, r) in Some(answers, 3_000))
         {
-            body = text;
-            var result = await sink.SendAsync(Batch, new() { HttpEndpoint = receiver.Url }, Token);
-            var fates = Fates(result);
+            var fates = await FatesAsync(text);
             Assert.True(Ours.Index().All(item => fates[item.Index] switch
             {
                 'A' => MayBeAccepted(item.Item, a, r),
@@ -207,10 +214,8 @@ public sealed class HttpWordsTests
     [Fact]
     public async Task However_a_receiver_writes_what_it_took_no_reading_is_lost()
     {
-        // The receiver means something certain, and says it in one of many ways: what it does not have must not leave.
-        var body = "";
-        await using var receiver = await JsonAsync(() => body);
-        using var sink = new HttpSink(Plain, TimeProvider.System);
+        // The receiver has a definite result and writes it in one of many forms: no reading that it does not have may
+        // count as accepted.
         var meanings = Gen.Select(OneOf("A", "R", "O").Array[Readings], Gen.Int[0, 5], Gen.Int[0, 5]);
         var answers = meanings.Select((fates, a, r) =>
         {
@@ -221,8 +226,7 @@ public sealed class HttpWordsTests
         var understood = 0;
         foreach (var (fates, text) in Some(answers, 1_000))
         {
-            body = text;
-            var result = Fates(await sink.SendAsync(Batch, new() { HttpEndpoint = receiver.Url }, Token));
+            var result = await FatesAsync(text);
             Assert.True(
                 result.Zip(fates).All(pair => pair.First == 'O' || pair.First == pair.Second), $"{text}: {result} is not {fates}");
             if (result == fates) understood++;
@@ -241,7 +245,8 @@ public sealed class HttpWordsTests
         _ => $"\"{word}\":{ids.Length}",
     };
 
-    /// <summary>In words of its own: it names the reading, or speaks of all.</summary>
+    /// <summary>Whether an answer may count as accepting a reading: it names the reading, or covers all of them.
+    /// Written independently of the product.</summary>
     static bool MayBeAccepted(long id, string? accepted, string? rejected)
     {
         if (Has(rejected, id)) return false;
@@ -254,16 +259,10 @@ public sealed class HttpWordsTests
         return decimal.TryParse(accepted.Trim('"'), CultureInfo.InvariantCulture, out var count) && count == others;
     }
 
-    /// <summary>The id stands there, in whatever form.</summary>
+    /// <summary>Whether the answer contains the id, in any form.</summary>
     static bool Has(string? list, long id) => list?.StartsWith('[') == true
         && list.Split([',', '[', ']', '{', '}', ':', '"'], StringSplitOptions.RemoveEmptyEntries)
             .Any(part => part == $"{id}" || part == $"{id}.0");
-
-    static Task<Receiver> JsonAsync(Func<string> answer) => Receiver.StartAsync(async context =>
-    {
-        context.Response.ContentType = "application/json";
-        await context.Response.WriteAsync(answer());
-    });
 
     static List<T> Some<T>(Gen<T> gen, int count)
     {

@@ -1,22 +1,26 @@
 using SensorForwarder.Forwarding;
+using SensorForwarder.Time;
 
 namespace SensorForwarder.Tests.Forwarding;
 
-/// <summary>What must hold at every send of a <see cref="MonthSimulation"/>, and between them. Throws when it does not.</summary>
+/// <summary>Conditions that must hold at every send of a <see cref="MonthSimulation"/> and between them. Throws when
+/// one does not.</summary>
 internal sealed class Invariants
 {
     static readonly TimeSpan Minute = TimeSpan.FromMinutes(1);
 
-    // Nothing that can be sent waits longer: Retry-After's bound, the spread, and a minute where the backlog has one batch a minute.
+    // The longest time without a send while something can be sent: the bound of Retry-After, the spread, and a minute
+    // of the backfill rate.
     static readonly TimeSpan LongestPause = Circuit.RetryAfterMax + Circuit.SpreadMax + Minute;
 
-    // The commas, heads and tails of the pieces that a batch was cut into.
+    // The additional commas, heads and tails when a batch was split.
     const int PieceBytes = 256;
 
     readonly Dictionary<DateOnly, long> _billed = [];
     readonly Dictionary<long, string> _again = [];
     long _attemptedThrough;
     TimeSpan _changedAt;
+    long _returnedThrough;
     TimeSpan _notBefore;
     bool _isAskedFor;
     TimeSpan _notAfter = TimeSpan.MaxValue;
@@ -28,8 +32,8 @@ internal sealed class Invariants
     int _failures;
     long _mayHold;
 
-    /// <summary>Other settings: another order begins, and an attempt may come at once where they may mend what failed, if the
-    /// receiver did not ask for more time.</summary>
+    /// <summary>The settings changed: the order may change, and a setting that may have removed the cause of a failure
+    /// allows an attempt at once, unless the receiver sent a Retry-After.</summary>
     public void OnChange(ForwardingSettings before, ForwardingSettings after)
     {
         (_changedAt, _notAfter, _activeAt) = (_now, TimeSpan.MaxValue, _now);
@@ -37,40 +41,46 @@ internal sealed class Invariants
         if (before.Sink != after.Sink || (isOtherForm && !_isAskedFor)) _notBefore = TimeSpan.Zero;
     }
 
+    /// <summary>Readings that were sent before wait again.</summary>
+    public void OnReturn(TimeSpan now) => (_changedAt, _returnedThrough) = (now, _attemptedThrough);
+
     public void OnRestart() => (_changedAt, _notBefore, _notAfter, _activeAt, _hubSentAt, _failures) = (_now, TimeSpan.Zero, TimeSpan.MaxValue, _now, null, 0);
 
-    /// <summary>After each turn.</summary>
-    /// <param name="now">The moment.</param>
-    /// <param name="wallClock">The same by a clock that may be set.</param>
-    /// <param name="settings">What is in force.</param>
-    /// <param name="held">Every batch that is in memory.</param>
-    /// <param name="isStopped">Somebody or something keeps the next batch from leaving, or there is none.</param>
-    /// <param name="edgeHub">The way to the cloud.</param>
+    /// <summary>Checks the state after a turn of the loop.</summary>
+    /// <param name="now">Monotonic time.</param>
+    /// <param name="wallClock">Wall-clock time, which may step.</param>
+    /// <param name="settings">The settings in force.</param>
+    /// <param name="held">All batches in memory.</param>
+    /// <param name="isStopped">Whether no send is expected.</param>
+    /// <param name="edgeHub">The simulated edgeHub.</param>
     public void OnTurn(TimeSpan now, DateTimeOffset wallClock, ForwardingSettings settings, IReadOnlyList<Batch> held, bool isStopped, SimulatedEdgeHub edgeHub)
     {
         _now = now;
 
-        // Memory: what may be under way, and a batch of each lane that waits for the quota; those of other settings keep their size.
+        // Memory: the batches that may be in flight, and one of each lane that waits for the quota. Batches cut with
+        // other settings keep their size.
         var mayHold = (long)((settings.Sink == SinkKind.Http ? 1 : settings.MaxInFlightBatches) + 2) * settings.BatchMaxBytes;
         _mayHold = held.Count == 0 ? mayHold : Math.Max(_mayHold, mayHold);
         var bytes = held.Sum(batch => (long)batch.Body.Length);
         Check(bytes <= _mayHold + (PieceBytes * held.Count), $"{bytes} bytes in {held.Count} batches, {_mayHold} are allowed");
 
-        // Nothing gets stuck: waiting begins at the first turn at which nothing stops it.
+        // Nothing gets stuck: time counts from the first turn at which a send is expected.
         if (isStopped || _wasStopped) _activeAt = now;
         if (isStopped) _notAfter = TimeSpan.MaxValue;
         _wasStopped = isStopped;
 
-        // A time that comes again since the clock was set back has a day's messages that were used already.
+        // After the clock was set back, the day's messages may already be used up.
         if (wallClock >= _latest) _latest = wallClock;
         else if (IsMetered(settings)) _activeAt = now;
         Check(now <= _notAfter, $"no attempt {now - _notAfter} after it was due");
-        // A limit that is used up lasts a day, and then allows a chunk at a time.
+        // A daily limit that is used up stops sending for a day, and then allows one chunk at a time.
         var longest = LongestPause;
         if (IsMetered(settings))
             longest += TimeSpan.FromDays(1) * (1 + (Quota.Chunks(settings.BatchMaxBytes) / (double)settings.DailyMessageLimit));
         Check(now - _activeAt <= longest, $"nothing was sent for {now - _activeAt}");
-        Check(!edgeHub.IsHeldInVain, "readings are held though edgeHub gets through");
+
+        // The page is read only while batches are sent to edgeHub.
+        if (settings.Sink == SinkKind.IotHub) Check(!edgeHub.IsHeldInVain, "readings are held though edgeHub gets through");
     }
 
     public void OnSend(SimulatedSend send, ForwardingSettings settings, IReadOnlyList<SimulatedSend> underWay, DateOnly date, SimulatedEdgeHub edgeHub)
@@ -80,7 +90,8 @@ internal sealed class Invariants
         _now = send.At;
         var (batch, sink) = (send.Batch, send.Sink);
 
-        // Memory: so many batches of such a size. One that was made before the settings were changed, or a part of it, keeps its own.
+        // Memory: the number and size of batches in flight. A batch made before the settings changed, or a part of it,
+        // keeps its size.
         var most = sink == SinkKind.Http ? 1 : settings.MaxInFlightBatches;
         Check(underWay.Count < most, $"{underWay.Count + 1} batches under way, {most} are allowed");
         Check(underWay.All(other => other.Sink == sink), "two sinks at once");
@@ -89,21 +100,21 @@ internal sealed class Invariants
 
         _attemptedThrough = Math.Max(_attemptedThrough, batch.LastId);
 
-        // Order: what is begun in a lane is newer than what is under way in it.
+        // Order: a batch of a lane is newer than those in flight in the lane, unless it has returned.
         foreach (var other in underWay)
         {
             Check(batch.FirstId > other.Batch.LastId || batch.LastId < other.Batch.FirstId, $"{batch.Id} and {other.Batch.Id} share readings");
-            if (other.Batch.Lane == batch.Lane && other.At >= _changedAt)
+            if (other.Batch.Lane == batch.Lane && other.At > _changedAt && batch.FirstId > _returnedThrough)
                 Check(batch.FirstId > other.Batch.LastId, $"{batch.Id} begins after {other.Batch.Id} in lane {batch.Lane}");
         }
 
-        // A batch that comes again is the same batch.
+        // A batch that is sent again has the same boundaries.
         if (_again.TryGetValue(batch.FirstId, out var id)) Check(id == batch.Id, $"{id} comes again as {batch.Id}");
 
         // Back-off.
         Check(send.At >= _notBefore, $"an attempt {_notBefore - send.At} too soon");
 
-        // An edgeHub that gets rid of nothing is given a batch a minute.
+        // An edgeHub without a cloud gets one batch a minute.
         if (sink == SinkKind.IotHub)
         {
             if (edgeHub.IsKnownToBeStuck && _hubSentAt is { } last) Check(send.At - last >= Minute, $"the next batch for a stuck edgeHub after {send.At - last}");
@@ -125,21 +136,21 @@ internal sealed class Invariants
             return;
         }
 
-        // That a later attempt finds nobody takes nothing back from one that may have arrived.
+        // A batch that may have arrived stays so when a later attempt does not reach the receiver.
         if (!send.Result.NotSent) _again[send.Batch.FirstId] = send.Batch.Id;
 
-        // Of several that fail together the first to be seen counts.
+        // Of several sends that fail together, the first one that is handled counts.
         var asked = send.Result.RetryAfter ?? TimeSpan.Zero;
         var least = asked < Circuit.RetryAfterMax ? asked : Circuit.RetryAfterMax;
         _notBefore = now + Backoff.Floor;
         _isAskedFor = false;
 
-        // At most twice what the failure before allowed, and no more than the cap; a backlog has its own rate besides.
+        // At most twice the back-off of the failure before, and at most the bound. The backlog also has its own rate.
         var doubled = Circuit.BackoffBase * Math.Pow(2, Math.Min(_failures++, 30));
         var most = doubled < Circuit.BackoffMax ? doubled : Circuit.BackoffMax;
         if (send.Sink != SinkKind.Http) return;
         if (least > Backoff.Floor) _notBefore = now + least;
-        _isAskedFor = asked > most; // less may be less than the back-off
+        _isAskedFor = asked > most; // a shorter Retry-After may be below the back-off
         _notAfter = now + (least > most ? least : most) + TimeSpan.FromMilliseconds(1);
         if (settings.BackfillBatchesPerMinute > 0) _notAfter += Minute / settings.BackfillBatchesPerMinute;
     }

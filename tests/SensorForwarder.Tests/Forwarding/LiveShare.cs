@@ -3,13 +3,13 @@ using SensorForwarder.Forwarding;
 namespace SensorForwarder.Tests.Forwarding;
 
 /// <summary>
-/// What <c>dailyMessageLimit</c> promises to new readings in a <see cref="MonthSimulation"/>: whatever the backlog takes, they wait for
-/// nothing as long as they, alone, fit a bucket that fills evenly with a day's limit and holds an eighth of it. A day that other
-/// settings had used up before has nothing left for them, and nobody can run ahead of its end.
+/// Models the promise of <c>dailyMessageLimit</c> to new readings in a <see cref="MonthSimulation"/>: whatever the
+/// backlog uses, new readings are not delayed if they alone fit a bucket that fills evenly with the daily limit and
+/// holds an eighth of it. Exceptions: a day whose limit was used up under other settings, and the end of the day.
 /// </summary>
 internal sealed class LiveShare
 {
-    // What a batch of new readings takes at most here.
+    // The most chunks in a batch of new readings here.
     const double Enough = 6;
 
     static readonly TimeSpan Day = TimeSpan.FromDays(1);
@@ -20,10 +20,11 @@ internal sealed class LiveShare
     double? _level;
     bool _isUsedUp;
 
-    /// <summary>When new readings last had less left than any batch of them takes.</summary>
+    /// <summary>When the bucket last held fewer chunks than a batch of new readings may need.</summary>
     public TimeSpan TightAt { get; private set; }
 
-    /// <summary>Something happened that takes messages, or the room for them.</summary>
+    /// <summary>Discards the level of the bucket after an event that may have used chunks or changed the
+    /// limit.</summary>
     public void Forget() => _level = null;
 
     public void OnSend(Batch batch)
@@ -31,14 +32,14 @@ internal sealed class LiveShare
         if (batch.Lane == Lane.Live) _level -= Quota.Chunks(batch.Body.Length);
     }
 
-    /// <summary>Time passes. The count of a forwarder is believed only where nothing is known from before:
-    /// a clock that was set back brings a day again.</summary>
+    /// <summary>Fills the bucket. The forwarder's own count is used only if the level is unknown: after the clock was
+    /// set back, it includes messages of the same day before.</summary>
     public void Advance(TimeSpan now, DateTimeOffset wallClock, ForwardingSettings settings, ForwardingStatus status)
     {
         var date = new DateTimeOffset(wallClock.UtcDateTime.Date, TimeSpan.Zero);
-        var holds = Math.Max(1, settings.DailyMessageLimit / 8.0) - 1; // the backlog's line is one ahead
+        var holds = Math.Max(1, settings.DailyMessageLimit / 8.0) - 1; // the backlog may be one chunk ahead
         var hasLittle = status.MessagesToday + Enough > settings.DailyMessageLimit;
-        var isLate = wallClock - date > Day * (7 / 8.0); // what is ahead of the line ends with the day
+        var isLate = wallClock - date > Day * (7 / 8.0); // no share of the next day may be used ahead
         if (_level is null || date != _date) _isUsedUp = hasLittle;
         if (settings.DailyMessageLimit != _limit || settings.DailyMessageLimit == 0 || status.DailyMessageLimit != settings.DailyMessageLimit) _level = null;
         else if (_level is { } level && date == _date) _level = Math.Min(holds, level + (_limit * ((now - _now) / Day)));

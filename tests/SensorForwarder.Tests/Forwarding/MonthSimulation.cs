@@ -6,9 +6,9 @@ using SensorForwarder.Tests.Support;
 namespace SensorForwarder.Tests.Forwarding;
 
 /// <summary>
-/// Thirty days of a dispatcher over a real buffer in a world that is made from a seed: blackouts, lost answers, throttling, an
-/// edgeHub without a cloud, restarts, pauses, a clock that is set, other settings, poison. What must always hold is checked at
-/// every event.
+/// Simulates thirty days of a forwarder over a real buffer, with seeded random events: outages, lost answers,
+/// throttling, an edgeHub without a cloud, restarts, pauses, steps of the wall clock, changed settings, readings that
+/// are always rejected ("poison"). <see cref="Invariants"/> are checked at every event.
 /// </summary>
 internal sealed class MonthSimulation : IAsyncDisposable
 {
@@ -17,7 +17,7 @@ internal sealed class MonthSimulation : IAsyncDisposable
 
     static readonly TimeSpan Month = TimeSpan.FromDays(30);
 
-    // The longest that anything waits after the weather turned fine: Retry-After's bound, and the spread.
+    // The longest wait after the weather turned fine: the bound of Retry-After, and the spread.
     static readonly TimeSpan Recovery = Circuit.RetryAfterMax + Circuit.SpreadMax + TimeSpan.FromMinutes(1);
 
     readonly BufferFixture _files = new(inMemory: true);
@@ -30,11 +30,11 @@ internal sealed class MonthSimulation : IAsyncDisposable
     readonly HashSet<long> _received = [];
     readonly Dictionary<SinkKind, ISink> _sinks;
     TelemetryBuffer _buffer = null!;
-    Dispatcher _dispatcher = null!;
+    Forwarder _forwarder = null!;
     ForwardingSettings _settings = new() { DrainOrder = DrainOrder.LiveFirst, UploadInterval = TimeSpan.FromMinutes(1) };
     InvalidOperationException? _violation;
+    volatile bool _hasReturned;
     bool _paused;
-    volatile bool _woken;
     TimeSpan _calmSince;
     int _produced;
 
@@ -50,12 +50,13 @@ internal sealed class MonthSimulation : IAsyncDisposable
 
     public SimulatedEdgeHub EdgeHub { get; } = new();
 
-    /// <summary>By a clock that does not step.</summary>
+    /// <summary>Monotonic time since the start.</summary>
     public TimeSpan Elapsed { get; private set; }
 
     public MonthCounts Counts { get; } = new();
 
-    /// <summary>Nothing is there to be sent, something is under way, or somebody keeps it.</summary>
+    /// <summary>Whether no send is expected: forwarding is paused or held, a send is in flight, or nothing
+    /// waits.</summary>
     bool IsStopped => _paused || _underWay.Count > 0 || !_sinks[_settings.Sink].IsReady(_settings) || _sinks[_settings.Sink].IsHeld
         || _buffer.GetStatus().Depth == 0;
 
@@ -63,7 +64,7 @@ internal sealed class MonthSimulation : IAsyncDisposable
 
     public static bool IsPoison(long id) => id % 397 == 0;
 
-    /// <summary>Lives through the month, and through what it takes to drain afterwards.</summary>
+    /// <summary>Runs the month, then drains the buffer in fine weather.</summary>
     public async Task RunAsync()
     {
         _buffer = await _files.OpenAsync();
@@ -84,7 +85,7 @@ internal sealed class MonthSimulation : IAsyncDisposable
         EdgeHub.TurnPage(true);
         var left = 0L;
         for (var day = 0; day < 10 && (left = _buffer.GetStatus().Depth) > 0; day++) await RunUntilAsync(Elapsed + TimeSpan.FromDays(1));
-        if (left > 0) throw new InvalidOperationException($"stuck with {left} readings: {_dispatcher.Status.LastError}, {_settings}");
+        if (left > 0) throw new InvalidOperationException($"stuck with {left} readings: {_forwarder.Status.LastError}, {_settings}");
         var putAside = _buffer.ListDeadLetters(0, 10_000).Select(letter => letter.Id).ToHashSet();
         for (var id = 1L; id <= _buffer.LastCommittedId; id++)
         {
@@ -100,13 +101,14 @@ internal sealed class MonthSimulation : IAsyncDisposable
         Counts.Sends++;
         if (EdgeHub.IsHolding && send.Sink == SinkKind.IotHub) Counts.WhileHeld++;
         _liveShare.OnSend(send.Batch);
+        if (_hasReturned) _invariants.OnReturn(Elapsed); // the turn that returned readings may send them at once
         try
         {
             _invariants.OnSend(send, settings, _underWay, DateOnly.FromDateTime(_clock.GetUtcNow().UtcDateTime), EdgeHub);
         }
         catch (InvalidOperationException exception)
         {
-            _violation ??= exception; // the dispatcher would take it for a failed send
+            _violation ??= exception; // thrown here, it would count as a failed send
         }
 
         _underWay.Add(send);
@@ -114,6 +116,7 @@ internal sealed class MonthSimulation : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
+        _forwarder.Dispose();
         await _buffer.DisposeAsync();
         _files.Dispose();
     }
@@ -126,7 +129,6 @@ internal sealed class MonthSimulation : IAsyncDisposable
             var next = end;
             if (wait is { } w && Elapsed + w < next) next = Elapsed + (w > TimeSpan.Zero ? w : TimeSpan.FromMilliseconds(1));
             foreach (var send in _underWay) next = send.Ends < next ? send.Ends : next;
-            if (EdgeHub.NextChange is { } look && look < next) next = look;
             if (next > Elapsed) _clock.Advance(next - Elapsed);
             Elapsed = next > Elapsed ? next : Elapsed;
             EdgeHub.Advance(Elapsed);
@@ -142,22 +144,33 @@ internal sealed class MonthSimulation : IAsyncDisposable
         }
     }
 
-    /// <summary>Steps until nothing is left to do at this moment.</summary>
+    /// <summary>Steps the forwarder until it has nothing to do at this time.</summary>
     async Task<TimeSpan?> StepAsync()
     {
         while (true)
         {
-            _woken = false;
-            var wait = _dispatcher.Step(_settings, _paused, 0, CancellationToken.None);
-            if (_dispatcher.Settling is { IsCompleted: false } settling)
+            _forwarder.Apply(_settings);
+            if (_forwarder.Status.Paused && !_paused) _forwarder.Resume();
+            if (!_forwarder.Status.Paused && _paused) _forwarder.Pause();
+            var wait = _forwarder.Step(CancellationToken.None);
+            if (_forwarder.Settling is { IsCompleted: false } settling)
             {
                 await settling;
                 continue;
             }
 
-            if (_woken) continue;
-            _invariants.OnTurn(Elapsed, _clock.GetUtcNow(), _settings, _dispatcher.Held, IsStopped, EdgeHub);
-            _liveShare.Advance(Elapsed, _clock.GetUtcNow(), _settings, _dispatcher.Status);
+            if (_hasReturned)
+            {
+                // Readings older than those in flight may be sent next.
+                _hasReturned = false;
+                _invariants.OnReturn(Elapsed);
+                _liveShare.Forget();
+                continue;
+            }
+
+            if (_forwarder.IsAwake) continue;
+            _invariants.OnTurn(Elapsed, _clock.GetUtcNow(), _settings, _forwarder.Held, IsStopped, EdgeHub);
+            _liveShare.Advance(Elapsed, _clock.GetUtcNow(), _settings, _forwarder.Status);
             return wait;
         }
     }
@@ -176,7 +189,7 @@ internal sealed class MonthSimulation : IAsyncDisposable
         {
             if (!_received.Add(reading.Id) || !_producedAt.TryGetValue(reading.Id, out var at)) continue;
 
-            // Live latency: with enough fine weather behind it, what is new is not held up by any backlog.
+            // Live latency: after enough fine weather, no backlog delays a new reading.
             var isCalm = Weather == Weather.Fine && EdgeHub.IsFast && !_paused && at > _calmSince + Recovery;
             if (!isCalm || _settings.DrainOrder != DrainOrder.LiveFirst) continue;
             var isMetered = _settings is { DailyMessageLimit: > 0, Sink: SinkKind.IotHub };
@@ -245,7 +258,7 @@ internal sealed class MonthSimulation : IAsyncDisposable
         _invariants.OnChange(before, _settings);
     }
 
-    /// <summary>A stop, or a kill: what is under way may have arrived or not, and nobody ever hears of it.</summary>
+    /// <summary>A stop or a kill: sends in flight may have arrived, but their answers are lost.</summary>
     async Task RestartAsync()
     {
         foreach (var send in _underWay)
@@ -254,7 +267,7 @@ internal sealed class MonthSimulation : IAsyncDisposable
         }
 
         _underWay.Clear();
-        if (Random.Next(2) == 0) _dispatcher.Close();
+        if (Random.Next(2) == 0) _forwarder.Close();
         await _buffer.DisposeAsync();
         _buffer = await _files.OpenAsync();
         Restart();
@@ -264,23 +277,25 @@ internal sealed class MonthSimulation : IAsyncDisposable
     {
         _invariants.OnRestart();
         EdgeHub.OnRestart();
-        _dispatcher = new(
-            _buffer, _sinks, new BatchEncoder("pi", "module", () => _buffer.Epoch), _clock, new Random(Random.Next()), _log.For<Dispatcher>(), () => _woken = true);
+        _forwarder?.Dispose();
+        EdgeHub.Handovers = new("module", "", _ => Task.FromResult(EdgeHub.Look()), _clock, _log.For<Handovers>());
+        _buffer.ReadingsReturned += () => _hasReturned = true;
+        _forwarder = new(_buffer, _sinks, new BatchEncoder("pi", "module"), _clock, new Random(Random.Next()), _log.For<Forwarder>());
     }
 }
 
-/// <summary>How much of what is to be proven came about in a simulated month.</summary>
+/// <summary>How often the checked situations occurred in a simulated month.</summary>
 internal sealed class MonthCounts
 {
     public long Sends { get; set; }
 
-    /// <summary>Sends to an edgeHub that was known to be stuck.</summary>
+    /// <summary>Sends while readings were held because of edgeHub.</summary>
     public long WhileHeld { get; set; }
 
-    /// <summary>New readings whose time was checked.</summary>
+    /// <summary>New readings whose latency was checked.</summary>
     public long Timed { get; set; }
 
-    /// <summary>The same, with a daily limit.</summary>
+    /// <summary>New readings whose latency was checked with a daily limit.</summary>
     public long TimedMetered { get; set; }
 
     public void Add(MonthCounts other)

@@ -3,9 +3,8 @@ using System.Text.Json;
 using System.Text.RegularExpressions;
 using CsCheck;
 using SensorForwarder.Buffer;
-using SensorForwarder.EdgeHub;
 using SensorForwarder.Forwarding;
-using SensorForwarder.Sensors;
+using SensorForwarder.Readings;
 using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Forwarding;
@@ -29,6 +28,11 @@ public sealed partial class PnpTests
     public void A_reading_is_one_object_of_telemetry_names() => Assert.Equal(
         ("""{"sensor":"Küche","time":"2026-11-24T14:20:31.123Z","quality":"good","temperature":21.43,"humidity":41}""", null),
         Encode("""{"sensor":"Küche","kind":"simulated","time":"2026-11-24T14:20:31.123Z","quality":"good","values":{"temperature":21.43,"humidity":41,"pressure":null}}"""));
+
+    [Fact]
+    public void What_is_known_of_time_quality_and_unit_is_told() => Assert.Equal(
+        ("""{"sensor":"tank","time":"2026-11-24T14:20:31.123Z","timeQuality":"unsynchronized","quality":"uncertain","reason":"range","unit":"m","level":2}""", null),
+        Encode("""{"sensor":"tank","kind":"file","unit":"m","time":"2026-11-24T14:20:31.123Z","timeQuality":"unsynchronized","quality":"uncertain","reason":"range","values":{"level":2}}"""));
 
     [Fact]
     public void What_the_machine_says_of_itself_belongs_to_a_component() => Assert.Equal(
@@ -74,8 +78,8 @@ public sealed partial class PnpTests
     public async Task A_batch_that_was_made_before_the_change_is_sent_as_it_was_made()
     {
         var hub = new FakeHub();
-        var readings = new BufferedReading[] { new(1, default, "{}"u8.ToArray()), new(2, default, "{}"u8.ToArray()) };
-        var batch = new BatchEncoder("d", "m", () => "e").Encode(readings, 1000);
+        var readings = new BufferedReading[] { new(1, default, "{}"u8.ToArray()) { Epoch = "e" }, new(2, default, "{}"u8.ToArray()) { Epoch = "e" } };
+        var batch = new BatchEncoder("d", "m").Encode(readings, 1000);
         Assert.Equal(SendResult.Accepted, await new IotHubSink(hub).SendAsync(batch, Pnp, Token));
         Assert.Equal(Encoding.UTF8.GetString(batch.Body.Span), Encoding.UTF8.GetString(Assert.Single(hub.Sent).Body.Span));
     }

@@ -4,6 +4,7 @@ using SensorForwarder.Buffer;
 using SensorForwarder.Forwarding;
 using SensorForwarder.Tests.Buffer;
 using SensorForwarder.Tests.Support;
+using SensorForwarder.Time;
 
 namespace SensorForwarder.Tests.Forwarding;
 
@@ -22,7 +23,7 @@ public sealed class QuotaTests
         await using var buffer = await files.OpenAsync();
         var clock = new FakeTimeProvider(Midnight.AddHours(6));
         var quota = new Quota(buffer, clock, static () => { });
-        Assert.Equal(251, quota.Allowance(1_000, QuotaShare.Backlog)); // one ahead
+        Assert.Equal(251, quota.Allowance(1_000, QuotaShare.Backlog)); // one chunk ahead
         Assert.Equal(375, quota.Allowance(1_000, QuotaShare.Live));
         Assert.Equal(1_000, quota.Allowance(1_000, QuotaShare.Everything));
         await TakeAsync(quota, 1_000, 251);
@@ -70,7 +71,7 @@ public sealed class QuotaTests
         await TakeAsync(quota, 1_000, 3);
 
         var afterKill = new Quota(buffer, clock, static () => { });
-        Assert.InRange(afterKill.Used, 3, 13); // a block is a hundredth
+        Assert.InRange(afterKill.Used, 3, 13); // a block is 1/100 of the limit
         var commits = buffer.GetStatus().Commits;
         for (var i = 0; i < 10; i++) Assert.True(quota.TryTake(1_000, 1, out _));
         Assert.Equal(commits, buffer.GetStatus().Commits);
@@ -78,7 +79,7 @@ public sealed class QuotaTests
         await quota.CloseAsync(Token);
         Assert.Equal(14, new Quota(buffer, clock, static () => { }).Used);
 
-        // Another day begins at nothing, and the old one is still known if the clock goes back.
+        // A new day starts at zero, and the old one is still known if the clock is set back.
         clock.SetUtcNow(Midnight.AddDays(1));
         Assert.Equal(0, new Quota(buffer, clock, static () => { }).Used);
         Assert.Equal(14, new Quota(buffer, new FakeTimeProvider(Midnight), static () => { }).Used);
@@ -96,7 +97,7 @@ public sealed class QuotaTests
         Assert.Equal(7, quota.Used);
         await TakeAsync(quota, 1_000, 5);
         Assert.Equal(12, quota.Used);
-        clock.Step(TimeSpan.FromDays(-30)); // the five of now may be of that day
+        clock.Step(TimeSpan.FromDays(-30)); // the five chunks just sent may belong to that day
         Assert.Equal(5, quota.Used);
         clock.Step(TimeSpan.FromDays(30));
         Assert.Equal(12, quota.Used);
@@ -161,7 +162,7 @@ public sealed class QuotaTests
         var began = clock.GetTimestamp();
         var quota = new Quota(buffer, clock, static () => { }, () => new KernelTime(clock.GetElapsedTime(began) + slept, "boot", true));
         await TakeAsync(quota, 1_000, 900);
-        slept = TimeSpan.FromHours(8); // the clock that the process has stands still meanwhile
+        slept = TimeSpan.FromHours(8); // the process's monotonic clock stops meanwhile
         clock.Step(slept);
         Assert.Equal(0, quota.Used);
     }
@@ -208,7 +209,7 @@ public sealed class QuotaTests
         fixture.Clock.SetUtcNow(BufferFixture.Noon.AddHours(1));
         await fixture.RunAsync();
 
-        // Eleven chunks of twenty are the backlog's at this time of the day; they are whole ones but for the probe.
+        // At this time of the day the backlog may use eleven of twenty chunks. All but the probe are whole chunks.
         await Until.True(() => fixture.Forwarder.Status.HeldBackUntil is not null && fixture.Forwarder.Status.MessagesToday >= 11, fixture.Clock, TimeSpan.FromMilliseconds(100));
         Assert.Equal(11, fixture.Forwarder.Status.MessagesToday);
         var backlog = hub.Count(Lane.Backfill);

@@ -11,18 +11,20 @@ using SensorForwarder.Buffer;
 using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
 using SensorForwarder.Forwarding;
+using SensorForwarder.Forwarding.Http;
 using SensorForwarder.Net;
+using SensorForwarder.Options;
 using SensorForwarder.Tests.Buffer;
 using SensorForwarder.Tests.Configuration;
 using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Forwarding;
 
-/// <summary>Whoever may write the twin gets neither the secrets of whoever operates the host, nor to its network.</summary>
+/// <summary>A writer of the twin gets neither the secrets of the host's operator nor access to its network.</summary>
 public sealed class ReceiverTrustTests
 {
-    static readonly Batch Batch = new BatchEncoder("pi", "module", () => "epoch").Encode(
-        [new BufferedReading(5, BufferFixture.Noon, "{\"sensor\":\"a\"}"u8.ToArray())], int.MaxValue);
+    static readonly Batch Batch = new BatchEncoder("pi", "module").Encode(
+        [new BufferedReading(5, BufferFixture.Noon, "{\"sensor\":\"a\"}"u8.ToArray()) { Epoch = "epoch" }], int.MaxValue);
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
@@ -34,7 +36,7 @@ public sealed class ReceiverTrustTests
         Boot([("Http__Authorization", "Bearer geheim"), ("Http__Headers__X-Key", "geheim"), .. values]);
 
     static SettingsParser ParserOf(BootOptions boot) =>
-        new(Settings.Defaults(boot), hasIdentity: false, new(new(new("/proc", "/sys", "/tmp"), TimeProvider.System)), boot.Http);
+        new(Settings.Defaults(boot), hasIdentity: false, new(Module.SensorKinds, new(new("/proc", "/sys", "/tmp"), TimeProvider.System)), boot.Http);
 
     static JsonObject Acknowledge(BootOptions boot, string? endpoint) =>
         TwinReport.Patch(ParserOf(boot).Parse(endpoint is null ? [] : new() { ["httpEndpoint"] = endpoint }, []), [])["httpEndpoint"]!.AsObject();
@@ -45,7 +47,7 @@ public sealed class ReceiverTrustTests
         return await sink.SendAsync(Batch, new() { HttpEndpoint = url }, Token);
     }
 
-    /// <summary>A receiver that keeps what it was told of the secrets.</summary>
+    /// <summary>A receiver that records the secrets it receives.</summary>
     static Task<Receiver> ReceiverAsync(List<string> told, Uri? next = null, X509Certificate2? certificate = null)
     {
         Task AnswerAsync(HttpContext context)

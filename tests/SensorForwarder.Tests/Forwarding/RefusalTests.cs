@@ -8,8 +8,8 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Forwarding;
 
-/// <summary>Whether readings are bad or their receiver: days of it, with a dispatcher over a real buffer and a clock that is
-/// not.</summary>
+/// <summary>Telling bad readings from a bad receiver: several days with a forwarder over a real buffer and a fake
+/// clock.</summary>
 public sealed class RefusalTests : IAsyncDisposable
 {
     static readonly ForwardingSettings InTens = new() { BatchSize = 10, UploadInterval = TimeSpan.Zero };
@@ -19,8 +19,7 @@ public sealed class RefusalTests : IAsyncDisposable
     readonly LogLines _log = new();
     readonly FakeSink _receiver = new();
     TelemetryBuffer _buffer = null!;
-    Dispatcher _dispatcher = null!;
-    volatile bool _woken;
+    Forwarder _forwarder = null!;
     int _stored;
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -45,10 +44,10 @@ public sealed class RefusalTests : IAsyncDisposable
         Assert.InRange(status.DeadLetters, Hours / 2, Hours + 6);
         Assert.Empty(status.Evicted);
         Assert.Equal(_stored, status.DeadLetters + status.Depth);
-        Assert.Contains("only one an hour goes to the dead letters", _dispatcher.Status.LastError);
+        Assert.Contains("dead-lettering one an hour until it accepts one", _forwarder.Status.LastError);
         Assert.True(_log.Has("answered 400"));
 
-        // Nothing is stuck or missing when it takes readings again.
+        // Nothing is stuck or missing when the receiver accepts readings again.
         _receiver.Rule = _ => SendResult.Accepted;
         var before = _receiver.Seen.Count;
         await LiveAsync(settings, TimeSpan.FromHours(1));
@@ -91,11 +90,12 @@ public sealed class RefusalTests : IAsyncDisposable
         Assert.Equal((0, 3), (status.Depth, status.DeadLetters));
         var evicted = Assert.Single(status.Evicted);
         Assert.Equal(("undeliverable", 2), (evicted.Reason, evicted.Count));
-        Assert.True(_log.Has("There are 3 dead letters"));
+        Assert.True(_log.Has("The limit of 3 dead letters is reached"));
     }
 
     public async ValueTask DisposeAsync()
     {
+        _forwarder.Dispose();
         await _buffer.DisposeAsync();
         _files.Dispose();
     }
@@ -105,9 +105,9 @@ public sealed class RefusalTests : IAsyncDisposable
     async Task StartAsync(int maxDeadLetters)
     {
         _buffer = await _files.OpenAsync(with: options => options with { MaxDeadLetters = maxDeadLetters }, logger: _log.For<TelemetryBuffer>());
-        _dispatcher = new(
-            _buffer, new Dictionary<SinkKind, ISink> { [SinkKind.Http] = _receiver }, new BatchEncoder("pi", "module", () => _buffer.Epoch), _clock,
-            new Random(1), _log.For<Dispatcher>(), () => _woken = true);
+        _forwarder = new(
+            _buffer, new Dictionary<SinkKind, ISink> { [SinkKind.Http] = _receiver }, new BatchEncoder("pi", "module"), _clock,
+            new Random(1), _log.For<Forwarder>());
     }
 
     async Task StoreAsync(int count, string sensor = "attic")
@@ -116,19 +116,19 @@ public sealed class RefusalTests : IAsyncDisposable
         _stored += count;
     }
 
-    /// <summary>Steps for so long, as the forwarder does.</summary>
+    /// <summary>Steps the forwarder for a time, as its loop would.</summary>
     async Task LiveAsync(ForwardingSettings settings, TimeSpan time)
     {
+        _forwarder.Apply(settings);
         var end = _clock.GetUtcNow() + time;
         while (true)
         {
-            _woken = false;
-            var wait = _dispatcher.Step(settings, paused: false, flushThrough: 0, CancellationToken.None);
-            if (_dispatcher.Settling is { IsCompleted: false } settling)
+            var wait = _forwarder.Step(CancellationToken.None);
+            if (_forwarder.Settling is { IsCompleted: false } settling)
                 await settling;
-            else if (!_woken && _clock.GetUtcNow() >= end)
+            else if (!_forwarder.IsAwake && _clock.GetUtcNow() >= end)
                 return;
-            else if (!_woken)
+            else if (!_forwarder.IsAwake)
                 _clock.Advance(wait is { } w && _clock.GetUtcNow() + w < end ? w : end - _clock.GetUtcNow());
         }
     }

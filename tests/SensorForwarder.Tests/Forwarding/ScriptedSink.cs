@@ -2,28 +2,28 @@ using SensorForwarder.Forwarding;
 
 namespace SensorForwarder.Tests.Forwarding;
 
-/// <summary>How the world answers for a while.</summary>
+/// <summary>How receivers answer for a while.</summary>
 internal enum Weather
 {
     Fine,
 
-    /// <summary>Nothing gets through.</summary>
+    /// <summary>No batch arrives.</summary>
     Blackout,
 
-    /// <summary>Batches arrive, and most answers get lost.</summary>
+    /// <summary>Batches arrive, but most answers are lost.</summary>
     Lossy,
 
-    /// <summary>The receiver asks for patience.</summary>
+    /// <summary>The receiver throttles, with or without Retry-After.</summary>
     Throttled,
 }
 
-/// <summary>A send that has begun in a <see cref="MonthSimulation"/>.</summary>
+/// <summary>A send in flight in a <see cref="MonthSimulation"/>.</summary>
 internal sealed record SimulatedSend(SinkKind Sink, Batch Batch, TimeSpan At, TimeSpan Ends, SendResult Result, bool Arrives)
 {
     public TaskCompletionSource<SendResult> Answer { get; } = new();
 }
 
-/// <summary>A sink in a simulated world, which decides how each send ends when it begins.</summary>
+/// <summary>A sink of a <see cref="MonthSimulation"/>. Decides the result of each send at its start.</summary>
 internal sealed class ScriptedSink(MonthSimulation world, SinkKind kind) : ISink
 {
     public string Describe(ForwardingSettings settings) => kind.ToString();
@@ -32,7 +32,9 @@ internal sealed class ScriptedSink(MonthSimulation world, SinkKind kind) : ISink
 
     public Task WaitUntilReadyAsync(CancellationToken cancellationToken) => throw new InvalidOperationException("the simulation looks itself");
 
-    public bool IsHeld => kind == SinkKind.IotHub && world.EdgeHub.IsHolding;
+    public Handovers? Handovers => kind == SinkKind.IotHub ? world.EdgeHub.Handovers : null;
+
+    public bool IsHeld => Handovers?.IsHolding == true;
 
     public bool IsMetered => kind == SinkKind.IotHub;
 

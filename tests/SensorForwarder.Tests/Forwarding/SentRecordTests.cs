@@ -7,7 +7,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Forwarding;
 
-/// <summary>What was sent keeps its boundaries and its id, whatever the next run would cut.</summary>
+/// <summary>A batch that was sent keeps its boundaries and id in the next run.</summary>
 public sealed class SentRecordTests
 {
     static readonly ForwardingSettings InTens = new() { BatchSize = 10, UploadInterval = TimeSpan.Zero };
@@ -64,6 +64,7 @@ public sealed class SentRecordTests
         window[1].Accept(); // 21..30, and 41..50 begins
         await run.Sink.NextAsync();
         await Until.True(() => buffer.GetStatus().Depth == 30);
+        await buffer.CommitAsync(Token); // the note may not be written yet
 
         using var left = Killed(files);
         await using var reopened = await left.OpenAsync();
@@ -88,7 +89,7 @@ public sealed class SentRecordTests
             ids = [.. window.Select(attempt => attempt.Batch.Id)];
         }
 
-        // One of the readings is gone meanwhile: that batch is another now, and its id must not name it.
+        // One of the readings is gone, so the range is no longer the same batch and must not have its id.
         await using (var buffer = await files.OpenAsync())
         {
             await buffer.AcknowledgeAsync(25, 25, Token);
@@ -142,7 +143,7 @@ public sealed class SentRecordTests
         var attempt = await run.Sink.NextAsync();
         Assert.Equal(before, buffer.GetStatus().Commits);
         attempt.Accept();
-        await Until.True(() => buffer.GetStatus().Depth == 0);
+        await Until.True(() => buffer.GetStatus() is { Depth: 0 } status && status.Commits > before);
         Assert.Equal(before + 1, buffer.GetStatus().Commits);
     }
 
@@ -175,7 +176,7 @@ public sealed class SentRecordTests
             var run = new Run { Sink = sink };
             run._forwarder = new Forwarder(
                 buffer, new Dictionary<SinkKind, ISink> { [SinkKind.Http] = sink },
-                new BatchEncoder("pi", "module", () => buffer.Epoch), run.Clock, new Random(1), NullLogger<Forwarder>.Instance);
+                new BatchEncoder("pi", "module"), run.Clock, new Random(1), NullLogger<Forwarder>.Instance);
             run._forwarder.Apply(settings);
             await run._forwarder.StartAsync(Token);
 
@@ -184,7 +185,7 @@ public sealed class SentRecordTests
             return run;
         }
 
-        /// <summary>Lets back-offs pass until the next attempt comes.</summary>
+        /// <summary>Advances the clock until the next attempt.</summary>
         public async Task<FakeSink.Attempt> NextAsync()
         {
             await Until.True(() => Sink.HasAttempt, Clock, TimeSpan.FromSeconds(1));

@@ -1,77 +1,64 @@
-using System.Globalization;
-using Microsoft.Extensions.Logging.Abstractions;
+using SensorForwarder.EdgeHub.Upstream;
 using SensorForwarder.Forwarding;
 
 namespace SensorForwarder.Tests.Forwarding;
 
-/// <summary>How fast edgeHub gets rid of what it has.</summary>
+/// <summary>How fast edgeHub sends to the cloud.</summary>
 internal enum Uplink
 {
     Fast,
 
-    /// <summary>A message every two seconds.</summary>
+    /// <summary>One message every two seconds.</summary>
     Slow,
 
-    /// <summary>It has no cloud, and goes on acknowledging.</summary>
+    /// <summary>No connection to the cloud; messages are still acknowledged.</summary>
     Away,
 }
 
 /// <summary>
-/// edgeHub in a <see cref="MonthSimulation"/>: it acknowledges what it stores, and says on its metrics page what becomes of that.
-/// The module's own <see cref="UpstreamWatch"/> looks at the page, as often as it wants to.
+/// edgeHub in a <see cref="MonthSimulation"/>: acknowledges what it stores, and has a metrics page. The product's
+/// <see cref="Handovers"/> read the page.
 /// </summary>
 internal sealed class SimulatedEdgeHub
 {
-    // Two looks, ten seconds apart, the first of them up to ten seconds after something waits.
-    static readonly TimeSpan NoticedAfter = TimeSpan.FromSeconds(20);
+    // Two reads of the page, ten seconds apart, the first up to ten seconds after a message is stored.
+    static readonly TimeSpan NoticedAfter = TimeSpan.FromSeconds(30);
 
-    // A page that was missing is looked for once a minute.
-    static readonly TimeSpan PageNoticedAfter = TimeSpan.FromMinutes(1);
+    // A missing page is requested once a minute.
+    static readonly TimeSpan PageNoticedAfter = TimeSpan.FromMinutes(2);
 
-    UpstreamWatch _watch = NewWatch();
+    readonly Queue<bool> _stored = []; // whether the message is ours
     Uplink _uplink;
     bool _hasPage = true;
-    double _stored;
-    double _sent;
+    double _sentPart;
+    long _received;
+    long _sent;
+    long _sentByAll;
+    int _oursInStore;
     TimeSpan _now;
-    TimeSpan _nextLook;
     TimeSpan? _stuckSince;
     TimeSpan? _emptySince;
 
-    public bool IsHolding => _watch.IsHolding;
+    public Handovers? Handovers { get; set; }
+
+    public bool IsHolding => Handovers?.IsHolding == true;
 
     public bool IsFast => _uplink == Uplink.Fast;
 
-    /// <summary>Whatever it gets would only wait in it, and the module has had the time to see that.</summary>
+    /// <summary>edgeHub sends nothing, and the module has had time to notice.</summary>
     public bool IsKnownToBeStuck => _stuckSince is { } since && _now - since > NoticedAfter;
 
-    /// <summary>Nothing waits in it, and the module has had the time to see that.</summary>
-    public bool IsHeldInVain => IsHolding && _emptySince is { } since && _now - since > NoticedAfter;
+    /// <summary>The module holds readings although edgeHub's store is empty and it has had time to notice.</summary>
+    public bool IsHeldInVain => IsHolding && _hasPage && _emptySince is { } since && _now - since > NoticedAfter;
 
-    /// <summary>The next moment at which a look may show something else; null: there is none.</summary>
-    public TimeSpan? NextChange
-    {
-        get
-        {
-            var isStill = _stored == 0 && !IsHolding;
-            var staysHeld = _uplink == Uplink.Away && IsHolding && _hasPage;
-            return isStill || staysHeld ? null : _nextLook;
-        }
-    }
+    /// <summary>The module was restarted and has not read the page yet.</summary>
+    public void OnRestart() => Notice(TimeSpan.Zero);
 
-    /// <summary>The module was started anew: what it saw is forgotten.</summary>
-    public void OnRestart()
-    {
-        _watch = NewWatch();
-        _nextLook = _now;
-        Notice(TimeSpan.Zero);
-    }
-
-    /// <summary>Other modules have left something in it, too.</summary>
+    /// <summary>Changes the uplink, and adds messages of other modules to the store.</summary>
     public void Become(Uplink uplink, int messagesOfOthers)
     {
         _uplink = uplink;
-        _stored += messagesOfOthers;
+        for (var i = 0; i < messagesOfOthers; i++) _stored.Enqueue(false);
         Advance(_now);
     }
 
@@ -83,35 +70,45 @@ internal sealed class SimulatedEdgeHub
 
     public void Take()
     {
-        _stored++;
+        _stored.Enqueue(true);
+        _received++;
+        _oursInStore++;
         Advance(_now);
     }
 
     public void Advance(TimeSpan now)
     {
-        var perSecond = _uplink switch { Uplink.Fast => double.PositiveInfinity, Uplink.Slow => 0.5, _ => 0 };
-        var leaves = _uplink == Uplink.Fast ? _stored : Math.Min(_stored, (now - _now).TotalSeconds * perSecond);
-        (_stored, _sent, _now) = (_stored - leaves, _sent + leaves, now);
-        var isStuck = _hasPage && ((_uplink == Uplink.Away && _stored > 0) || _stored > 501);
+        _sentPart += _uplink switch { Uplink.Fast => _stored.Count, Uplink.Slow => (now - _now).TotalSeconds * 0.5, _ => 0 };
+        for (; _sentPart >= 1 && _stored.TryDequeue(out var isOurs); _sentPart--)
+        {
+            _sentByAll++;
+            if (!isOurs) continue;
+            _sent++;
+            _oursInStore--;
+        }
+
+        if (_stored.Count == 0) _sentPart = 0;
+        _now = now;
+
+        // A single message could be the gauge that is 1 too high. Messages that the module's books do not contain, for
+        // example after a restart, do not hold readings.
+        var isStuck = _hasPage && _uplink == Uplink.Away && _oursInStore > 1 && Handovers?.Known.IsEmpty == false;
         if (!isStuck) _stuckSince = null;
         else _stuckSince ??= now;
-        if (_stored > 0) _emptySince = null;
+        if (_stored.Count > 0 || !_hasPage) _emptySince = null;
         else _emptySince ??= now;
-        if (now < _nextLook) return;
-        _watch.Look(_hasPage ? Page() : null);
-        _nextLook = now + _watch.UntilNextLook;
     }
 
-    static UpstreamWatch NewWatch() => new(new(null), TimeProvider.System, NullLogger<UpstreamWatch>.Instance);
+    public MetricsPage? Look() => _hasPage
+        ? new(
+            "one", _received, _sent, new Dictionary<string, long>(), new Dictionary<string, long> { ["0"] = _sentByAll },
+            new Dictionary<string, long> { ["0"] = _stored.Count })
+        : null;
 
     void Notice(TimeSpan later)
     {
         Advance(_now);
         if (_stuckSince is not null) _stuckSince = _now + later;
+        _emptySince = _stored.Count == 0 ? _now + later : null;
     }
-
-    string Page() => string.Create(CultureInfo.InvariantCulture, $$"""
-        edgehub_messages_sent_total{from="pi/module",to="upstream",priority="0"} {{Math.Floor(_sent)}}
-        edgehub_queue_length{endpoint="iothub",priority="0"} {{Math.Ceiling(_stored)}}
-        """);
 }

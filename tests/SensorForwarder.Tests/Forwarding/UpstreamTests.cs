@@ -1,75 +1,26 @@
 using System.Net;
-using CsCheck;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.EdgeHub.Upstream;
 using SensorForwarder.Forwarding;
 using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Forwarding;
 
-/// <summary>edgeHub acknowledges what it stores; its metrics page says whether that goes any further.</summary>
+/// <summary>edgeHub acknowledges what it stores; its metrics page shows whether it reaches the cloud.</summary>
 public sealed class UpstreamTests
 {
     const string Page = """
-        # TYPE edgehub_messages_sent_total counter
-        edgehub_messages_sent_total{iothub="h",edge_device="d",from="d/SensorForwarder",to="upstream",from_route_output="live",priority="0"} 40
-        edgehub_messages_sent_total{iothub="h",edge_device="d",from="d/other",to="upstream",from_route_output="o",priority="0"} 2 1732540000000
-        edgehub_messages_sent_total{iothub="h",edge_device="d",from="d/other",to="d/third",from_route_output="o",priority="0"} 1000
-        edgehub_queue_length{iothub="h",endpoint="iothub",priority="0"} 3
-        edgehub_queue_length{iothub="h",endpoint="iothub",priority="2000000000"} 4
-        edgehub_queue_length{iothub="h",endpoint="third/in",priority="0"} 99
+        edgehub_messages_received_total{id="d/SensorForwarder",route_output="live",instance_number="1"} 43
+        edgehub_messages_sent_total{from="d/SensorForwarder",to="upstream",from_route_output="live",priority="0",instance_number="1"} 40
+        edgehub_queue_length{endpoint="iothub",priority="0",instance_number="1"} 3
         """;
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
-
-    [Fact]
-    public void Series_are_summed_by_label()
-    {
-        Assert.Equal(7, PrometheusPage.Sum(Page, "edgehub_queue_length", "endpoint", "iothub"));
-        Assert.Equal(42, PrometheusPage.Sum(Page, "edgehub_messages_sent_total", "to", "upstream"));
-        Assert.Null(PrometheusPage.Sum(Page, "edgehub_queue", "endpoint", "iothub"));
-        Assert.Null(PrometheusPage.Sum(Page, "edgehub_queue_length", "point", "iothub"));
-        Assert.Null(PrometheusPage.Sum("edgehub_queue_length{endpoint=\"iothub\"} NaN", "edgehub_queue_length", "endpoint", "iothub"));
-    }
-
-    [Fact]
-    public void A_page_of_anything_is_no_error() => Gen.Select(Gen.Int[0, Page.Length], Gen.String).Sample(
-        (at, garbage) => PrometheusPage.Sum(Page.Insert(at, garbage), "edgehub_queue_length", "endpoint", "iothub"));
-
-    [Fact]
-    public void A_queue_that_stands_holds_and_one_that_moves_does_not()
-    {
-        var queue = new UpstreamQueue();
-        bool Look(double? length, double? sent)
-        {
-            queue.Look(length, sent);
-            return queue.IsHolding;
-        }
-
-        Assert.False(Look(5, 100));
-        Assert.False(Look(9, 120)); // a burst on its way
-        Assert.True(Look(12, 120)); // nothing left since
-        Assert.True(Look(12, 120));
-        Assert.True(Look(null, null)); // the page fails now and then
-        Assert.True(Look(12, 120));
-        Assert.False(Look(3, 129)); // it drains
-        Assert.False(Look(0, 132));
-        Assert.True(Look(501, 140)); // more than it gets rid of
-        Assert.True(Look(400, 240));
-        Assert.False(Look(200, 440));
-        Assert.False(Look(2, 640));
-        Assert.True(Look(2, 640));
-        Look(null, null);
-        Look(null, null);
-        Assert.False(Look(null, null)); // gone for good: as without it
-        Assert.False(Look(7, 0)); // edgeHub was restarted
-        Assert.True(Look(7, 0));
-        Assert.False(Look(0, 7));
-    }
 
     [Fact]
     public async Task While_edgeHub_is_held_one_batch_a_minute_goes_and_a_flush_goes_through()
@@ -104,25 +55,18 @@ public sealed class UpstreamTests
     [InlineData("endless")]
     [InlineData("slow")]
     [InlineData("reset")]
-    public async Task A_page_that_is_wrong_slow_or_huge_holds_nothing_and_harms_nothing(string how)
+    public async Task A_page_that_is_wrong_slow_or_huge_is_no_page(string how)
     {
-        var looks = 0;
-        await using var page = await StartPageAsync(async context =>
-        {
-            Interlocked.Increment(ref looks);
-            await AnswerAsync(context, how);
-        });
+        await using var page = await StartPageAsync(context => AnswerAsync(context, how));
         var clock = new FakeTimeProvider();
-        var log = new LogLines();
-        using var watch = new UpstreamWatch(new(new Uri($"{page.Urls.First()}/metrics")), clock, log.For<UpstreamWatch>());
-        await watch.StartAsync(Token);
-        await Until.True(() => Volatile.Read(ref looks) >= 4, clock, TimeSpan.FromSeconds(1));
-        // A look that is late on a busy machine is none.
-        if (how == "right") await Until.True(() => watch.IsHolding, clock, TimeSpan.FromSeconds(1));
-        else Assert.False(watch.IsHolding);
-        await watch.StopAsync(Token);
-        Assert.True(watch.ExecuteTask!.IsCompletedSuccessfully);
-        LogLine.Check(log.All);
+        using var reader = new MetricsPageReader(new Uri($"{page.Urls.First()}/metrics"), "d/SensorForwarder", clock);
+        for (var i = 0; i < 3; i++)
+        {
+            var looking = reader.ReadAsync(Token);
+            if (how == "slow") await Until.True(() => looking.IsCompleted, clock, TimeSpan.FromSeconds(1));
+            var seen = await looking;
+            Assert.Equal(how == "right" ? 43 : null, seen?.Received);
+        }
     }
 
     [Fact]
@@ -135,12 +79,15 @@ public sealed class UpstreamTests
             await Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, context.RequestAborted);
         });
         var log = new LogLines();
-        using var watch = new UpstreamWatch(
-            new(new Uri($"{page.Urls.First()}/metrics")), new FakeTimeProvider(), log.For<UpstreamWatch>());
-        await watch.StartAsync(Token);
+        using var reader = new MetricsPageReader(new Uri($"{page.Urls.First()}/metrics"), "d/m", new FakeTimeProvider());
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(Token);
+        var handovers = new Handovers("m", reader.Place, reader.ReadAsync, new FakeTimeProvider(), log.For<Handovers>());
+        var ended = new TaskCompletionSource();
+        handovers.Step(isCurrent: true, isConnected: true, ended.SetResult, stop.Token);
         await asked.Task.WaitAsync(Until.Limit, TimeProvider.System, Token);
-        await watch.StopAsync(Token);
-        Assert.True(watch.ExecuteTask!.IsCompletedSuccessfully);
+        await stop.CancelAsync();
+        await ended.Task.WaitAsync(Until.Limit, TimeProvider.System, Token);
+        handovers.Step(isCurrent: true, isConnected: true, static () => { }, stop.Token);
         Assert.Empty(log.All);
     }
 

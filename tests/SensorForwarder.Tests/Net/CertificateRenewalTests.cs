@@ -8,18 +8,19 @@ using SensorForwarder.Buffer;
 using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
 using SensorForwarder.Forwarding;
+using SensorForwarder.Forwarding.Http;
 using SensorForwarder.Tests.Buffer;
 using SensorForwarder.Tests.EdgeHub;
 using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Net;
 
-/// <summary>Certificates and keys that change on disk, are half written, or are not there yet.</summary>
+/// <summary>Certificate and key files that change, are partly written, or do not exist yet.</summary>
 public sealed class CertificateRenewalTests : IDisposable
 {
     readonly RenewedCertificates _tls = new();
 
-    // What the server saw of each request: the client, its issuer, and the connection.
+    // For each request: the client certificate's subject and issuer, and the connection id.
     readonly ConcurrentQueue<(string Client, string Connection)> _requests = [];
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -32,8 +33,8 @@ public sealed class CertificateRenewalTests : IDisposable
                 KeyValuePair.Create(pair.Name.Replace("__", ":", StringComparison.Ordinal), (string?)pair.Value)))
             .Build());
 
-    static Batch Batch { get; } = new BatchEncoder("pi", "module", () => "epoch").Encode(
-        [new BufferedReading(1, BufferFixture.Noon, Encoding.UTF8.GetBytes("\"x\""))], int.MaxValue);
+    static Batch Batch { get; } = new BatchEncoder("pi", "module").Encode(
+        [new BufferedReading(1, BufferFixture.Noon, Encoding.UTF8.GetBytes("\"x\"")) { Epoch = "epoch" }], int.MaxValue);
 
     HttpSink NewSink(Uri url) => new(
         Boot([.. _tls.HttpVariables, ("Http__SecretsFor", url.GetLeftPart(UriPartial.Authority))]).Http, TimeProvider.System);
@@ -41,7 +42,7 @@ public sealed class CertificateRenewalTests : IDisposable
     static Task<SendResult> SendAsync(HttpSink sink, Uri url) =>
         sink.SendAsync(Batch, new() { HttpEndpoint = url }, Token);
 
-    /// <summary>Closes each connection after its request, so that the next one has a handshake of its own.</summary>
+    /// <summary>Closes each connection after its request, so that every request needs a new handshake.</summary>
     Task<Receiver> ReceiveAsync() => _tls.ListenAsync(context =>
     {
         var certificate = context.Connection.ClientCertificate!;
@@ -59,7 +60,7 @@ public sealed class CertificateRenewalTests : IDisposable
         var replacement = Enum.Parse<Replacement>(how);
         _tls.Write("pi-7", replacement);
 
-        // A connection that stays open: it has to be left for the new certificate.
+        // The server keeps connections open; the sink must open a new one for the new certificate.
         await using var receiver = await _tls.ListenAsync(context =>
         {
             var certificate = context.Connection.ClientCertificate!;
@@ -160,7 +161,7 @@ public sealed class CertificateRenewalTests : IDisposable
         Assert.Equal((SendOutcome.Retry, true), (result.Outcome, result.NotSent));
         Assert.StartsWith($"{variable}: '{path}' ", result.Reason, StringComparison.Ordinal);
 
-        // TLS concerns nobody who does without.
+        // A missing file does not affect requests without TLS.
         await using var plain = await Receiver.StartAsync(_ => Task.CompletedTask);
         Assert.Equal(new(SendOutcome.Accepted), await SendAsync(sink, plain.Url));
 
@@ -195,7 +196,7 @@ public sealed class CertificateRenewalTests : IDisposable
         Assert.Equal($"Http__CaFile: '{_tls.CaFile}' is not a regular file", result.Reason);
     }
 
-    // A hub that notes who connects, and keeps the connection.
+    // A hub that records the client certificate of each connection and keeps the connection open.
     static RawHub Hub(ConcurrentQueue<string?> clients) => new(async connection =>
     {
         await connection.WelcomeAsync();
@@ -233,6 +234,8 @@ public sealed class CertificateRenewalTests : IDisposable
         _tls.Write("pi1 renewed");
         File.Copy(hub.CaFile, _tls.CaFile, overwrite: true);
         await ConnectAsync(dialer);
+        // The server may not have recorded the last connection yet.
+        await Until.True(() => clients.Count == 3);
         Assert.Equal(["pi1", "pi1", "pi1 renewed"], clients);
     }
 
@@ -253,12 +256,12 @@ public sealed class CertificateRenewalTests : IDisposable
         File.Copy(hub.CaFile, _tls.CaFile);
         await ConnectAsync(dialer);
 
-        // The token is still good; whom it is shown to is decided anew.
+        // The token is still valid, but the hub's certificate is checked against the new CA file.
         await File.WriteAllTextAsync(_tls.CaFile, Certificates.Pem(_tls.Issuer.Root), Token);
         failure = await Assert.ThrowsAsync<DialException>(() => ConnectAsync(dialer));
         Assert.Equal(DialFailure.Untrusted, failure.Failure);
         File.Copy(hub.CaFile, _tls.CaFile, overwrite: true);
         await ConnectAsync(dialer);
-        Assert.Equal(2, clients.Count);
+        await Until.True(() => clients.Count == 2);
     }
 }

@@ -6,8 +6,8 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Net;
 
-/// <summary>Connections are opened to whichever address of a name accepts one first. The sockets are real; the clock
-/// and the resolver are not.</summary>
+/// <summary>A name with several addresses is connected by the first address that accepts. The sockets are real; clock
+/// and resolver are fakes.</summary>
 public sealed class DialerTests : IDisposable
 {
     static readonly TimeSpan Timeout = TimeSpan.FromSeconds(5);
@@ -32,11 +32,11 @@ public sealed class DialerTests : IDisposable
 
     Task<Socket> ConnectAsync(int? port = null) => Dialer.ConnectAsync("receiver.test", port ?? Port, Timeout, Token);
 
-    async Task<string> FailAsync(int? port = null)
+    // In small steps, since a refusal needs some real time while the timeout uses the fake clock.
+    async Task<string> FailAsync(int? port = null, double stepSeconds = 0.05)
     {
-        // In small steps: what refuses needs some real time, and the timeout is of the fake clock.
         var connecting = ConnectAsync(port);
-        await Until.True(() => connecting.IsCompleted, _clock, TimeSpan.FromSeconds(0.05));
+        await Until.True(() => connecting.IsCompleted, _clock, TimeSpan.FromSeconds(stepSeconds));
         return (await Assert.ThrowsAsync<NotConnectedException>(() => connecting)).Message;
     }
 
@@ -120,7 +120,7 @@ public sealed class DialerTests : IDisposable
         Resolve();
         Assert.Equal("the name receiver.test could not be resolved (it has no address)", await FailAsync());
         _answer = () => new TaskCompletionSource<IPAddress[]>().Task;
-        Assert.Equal("the name receiver.test could not be resolved within 20 s", await FailAsync());
+        Assert.Equal("the name receiver.test could not be resolved within 20 s", await FailAsync(stepSeconds: 1));
     }
 
     [Fact]
@@ -159,8 +159,8 @@ public sealed class DialerTests : IDisposable
             asked++;
             return answer.Task;
         };
-        Assert.Contains("within 20 s", await FailAsync(), StringComparison.Ordinal);
-        Assert.Contains("within 20 s", await FailAsync(), StringComparison.Ordinal);
+        Assert.Contains("within 20 s", await FailAsync(stepSeconds: 1), StringComparison.Ordinal);
+        Assert.Contains("within 20 s", await FailAsync(stepSeconds: 1), StringComparison.Ordinal);
         Assert.Equal(1, asked);
 
         answer.SetResult([IPAddress.Loopback]);

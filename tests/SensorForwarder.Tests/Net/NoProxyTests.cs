@@ -3,7 +3,7 @@ using SensorForwarder.Net;
 
 namespace SensorForwarder.Tests.Net;
 
-/// <summary><c>no_proxy</c> means what it means to curl and to programs in Go.</summary>
+/// <summary><c>no_proxy</c> is interpreted as by curl and Go.</summary>
 public sealed class NoProxyTests
 {
     [Theory]

@@ -3,16 +3,17 @@ using System.Net.Sockets;
 using EdgeSimulator.Hub;
 using SensorForwarder.EdgeHub;
 using SensorForwarder.Forwarding;
+using SensorForwarder.Forwarding.Http;
 using SensorForwarder.Tests.Buffer;
 using SensorForwarder.Tests.EdgeHub;
 using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Net;
 
-/// <summary>What is said of a TLS handshake that fails helps whoever reads it.</summary>
+/// <summary>The messages for failed TLS handshakes.</summary>
 public sealed class TlsTextTests
 {
-    static readonly Batch Batch = new BatchEncoder("pi", "module", () => "epoch").Encode(
+    static readonly Batch Batch = new BatchEncoder("pi", "module").Encode(
         [new(5, BufferFixture.Noon, "{\"sensor\":\"a\"}"u8.ToArray())], int.MaxValue);
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -51,7 +52,7 @@ public sealed class TlsTextTests
         using var listener = new TcpListener(IPAddress.Parse("127.9.9.103"), GatewayAddress.Port);
         listener.Start();
 
-        // So does an MQTT broker without TLS when a first packet is no CONNECT.
+        // An MQTT broker without TLS also closes when the first packet is not a CONNECT.
         var serving = Task.Run(
             async () =>
             {

@@ -10,7 +10,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Operations;
 
-/// <summary>What is said of the files of certificates and keys, also while nobody connects.</summary>
+/// <summary>The log lines about certificate and key files, also while there is no connection.</summary>
 [SupportedOSPlatform("linux")]
 public sealed class CertificateWatchTests : IDisposable
 {
@@ -42,6 +42,18 @@ public sealed class CertificateWatchTests : IDisposable
 
     int Count(string text) => _log.All.Count(line => line.Contains(text, StringComparison.Ordinal));
 
+    // The watch has finished a look when it waits for the next one.
+    static async Task LookHourlyUntilAsync(ObservedClock clock, Func<bool> condition)
+    {
+        for (var hours = 0; ; hours++)
+        {
+            await clock.UntilTimerAsync(clock.GetUtcNow(), clock.GetUtcNow() + TimeSpan.FromMinutes(1));
+            if (condition()) return;
+            Assert.True(hours < 1_000, "It did not happen in 1,000 hours.");
+            clock.Advance(TimeSpan.FromHours(1));
+        }
+    }
+
     static async Task StopAsync(CertificateWatch watch)
     {
         await watch.StopAsync(Token);
@@ -55,42 +67,41 @@ public sealed class CertificateWatchTests : IDisposable
         _tls.Write("pi-7");
         File.Move(_tls.CaFile, $"{_tls.CaFile}.later");
         var watch = await WatchAsync(Boot(_tls.HttpVariables), clock);
-        await _log.Waits($"Http__CaFile: '{_tls.CaFile}' is not there. Without it");
+        await _log.Waits($"Http__CaFile: '{_tls.CaFile}' is not there. No connection");
         File.Move($"{_tls.CaFile}.later", _tls.CaFile);
-        await Until.True(() => _log.Has("are good again"), clock, TimeSpan.FromMinutes(1));
+        await Until.True(() => _log.Has("are valid again"), clock, TimeSpan.FromMinutes(1));
 
-        // Missing, then half written, then of another certificate: one episode.
+        // Missing, then half written, then of another certificate: logged once.
         var key = await File.ReadAllTextAsync(_tls.KeyFile, Token);
         File.Delete(_tls.KeyFile);
-        var line = $"Http__ClientKeyFile: '{_tls.KeyFile}' is not there. What was read before stays in use";
+        var line = $"Http__ClientKeyFile: '{_tls.KeyFile}' is not there. The previous content stays in use";
         await Until.True(() => _log.Has(line), clock, TimeSpan.FromMinutes(1));
         await File.WriteAllTextAsync(_tls.KeyFile, key[..40], Token);
         clock.Advance(TimeSpan.FromMinutes(1));
         _tls.Write("pi-7 renewed");
-        await Until.True(() => Count("are good again") == 2, clock, TimeSpan.FromMinutes(1));
+        await Until.True(() => Count("are valid again") >= 2, clock, TimeSpan.FromMinutes(1));
         _tls.Write("pi-7 renewed again");
         await Until.True(() => _log.Has("the files have changed"), clock, TimeSpan.FromMinutes(1));
         await StopAsync(watch);
         Assert.Equal(2, Count("is not there"));
-        Assert.Equal(2, Count("are good again"));
+        Assert.Equal(2, Count("are valid again"));
     }
 
     [Fact]
     public async Task A_certificate_is_spoken_of_once_a_day_in_its_last_week_and_when_it_has_expired()
     {
         var until = new DateTimeOffset(_tls.Write("pi-7").NotAfter);
-        var clock = new FakeTimeProvider(until.AddDays(-8));
+        var clock = new ObservedClock(until.AddDays(-8));
         var watch = await WatchAsync(Boot(_tls.HttpVariables), clock);
-        await Until.True(() => _log.Has("expires at"), clock, TimeSpan.FromHours(1));
+        await LookHourlyUntilAsync(clock, () => _log.Has("expires at"));
         Assert.Matches(
             $@"Http__ClientCertificateFile: '{_tls.CertificateFile}' .* CN=pi-7 .*expires at .*, in (7\.0|6\.\d) days",
             Assert.Single(_log.All, line => line.Contains("expires at", StringComparison.Ordinal)));
-        await Until.True(() => _log.Has("expired at"), clock, TimeSpan.FromHours(1));
+        await LookHourlyUntilAsync(clock, () => _log.Has("expired at"));
         Assert.InRange(Count("expires at"), 2, 8);
 
         _tls.Write("pi-7 renewed", days: 10);
-        clock.SetUtcNow(until);
-        await Until.True(() => _log.Has("CN=pi-7 renewed"), clock, TimeSpan.FromHours(1));
+        await LookHourlyUntilAsync(clock, () => _log.Has("CN=pi-7 renewed"));
         Assert.Equal(1, Count("expired at"));
         await StopAsync(watch);
     }
@@ -99,11 +110,11 @@ public sealed class CertificateWatchTests : IDisposable
     public async Task A_certificate_that_is_renewed_in_time_is_not_spoken_of_however_short_it_lives()
     {
         _tls.Write("pi-7", days: 2);
-        var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
+        var clock = new ObservedClock(TimeProvider.System.GetUtcNow());
         var watch = await WatchAsync(Boot(_tls.HttpVariables), clock);
         await _log.Waits("CN=pi-7 that expires at");
         _tls.Write("pi-7 renewed", days: 9);
-        await Until.True(() => _log.Has("CN=pi-7 renewed that expires at"), clock, TimeSpan.FromHours(1));
+        await LookHourlyUntilAsync(clock, () => _log.Has("CN=pi-7 renewed that expires at"));
         var line = _log.All.First(line => line.Contains("CN=pi-7 renewed", StringComparison.Ordinal));
         Assert.Matches(@"in (3\.0|2\.\d) days", line);
         await StopAsync(watch);
@@ -119,8 +130,8 @@ public sealed class CertificateWatchTests : IDisposable
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector"), ("OTEL_EXPORTER_OTLP_CERTIFICATE", _tls.CaFile),
             ("IotHubConnectionString", "HostName=h;DeviceId=d;x509=true"), ("EdgeHub__ClientCertificateFile", "/none"),
         ]);
-        using var metrics = new ModuleMetrics(
-            boot, parts.Buffer, parts.Forwarder, parts.Scheduler, TimeProvider.System, new FakeHub());
+        using var operations = new OperationParts(parts, TimeProvider.System, new FakeHub());
+        using var metrics = operations.NewMetrics(boot);
         using var text = new MetricsText(metrics);
         IReadOnlyList<PrometheusSample> Samples() => PrometheusText.Read(Encoding.UTF8.GetString(text.Write()))
             .Single(family => family.Name == "sensorforwarder_certificate_expiry_timestamp_seconds").Samples;
@@ -167,10 +178,10 @@ public sealed class CertificateWatchTests : IDisposable
             ("Buffer__KeyFile", buffer, "0644"),
         })
         {
-            var text = $"{variable}: '{path}' has a key, and others can read it (mode {mode}). Run chmod 600";
+            var text = $"{variable}: '{path}' is a key that other users can read (mode {mode}). Run chmod 600";
             Assert.Single(_log.All, line => line.Contains(text, StringComparison.Ordinal));
         }
 
-        Assert.Equal(3, Count("others can read it"));
+        Assert.Equal(3, Count("other users can read"));
     }
 }

@@ -3,7 +3,6 @@ using System.Text.Json.Nodes;
 using Microsoft.Extensions.Configuration;
 using SensorForwarder.Buffer;
 using SensorForwarder.Configuration;
-using SensorForwarder.Operations;
 using SensorForwarder.Operations.CommandLine;
 using SensorForwarder.Operations.Web;
 using SensorForwarder.Tests.Buffer;
@@ -12,7 +11,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Operations;
 
-/// <summary>What page, status, health and metrics say of a buffer that is full.</summary>
+/// <summary>What page, status, health and metrics report about a full buffer.</summary>
 public sealed class FullBufferReportTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -26,10 +25,9 @@ public sealed class FullBufferReportTests
         await using var parts = await new SettingsFixture(inMemory: true).StartAsync(
             $$"""{"sink":"http","httpEndpoint":"http://localhost/","bufferMaxMegabytes":1,"whenFull":"{{whenFull}}","commitIntervalMs":0,"sensors":{ } }""");
         using var operations = new OperationParts(parts, TimeProvider.System);
-        using var health = new Health(parts.Buffer, parts.Forwarder, parts.Scheduler, parts.Store, TimeProvider.System);
-        using var metrics = new ModuleMetrics(BootOptions.Read(new ConfigurationBuilder().Build()), parts.Buffer, parts.Forwarder, parts.Scheduler, TimeProvider.System);
+        using var metrics = operations.NewMetrics(BootOptions.Read(new ConfigurationBuilder().Build()));
         using var text = new MetricsText(metrics);
-        var before = operations.Status.StateHash();
+        var before = operations.Source.Capture().StateHash();
         Assert.Null(operations.ReadPage()["queue"]!["givesUp"]);
 
         var refused = 0;
@@ -37,32 +35,33 @@ public sealed class FullBufferReportTests
         {
             try
             {
-                await Task.WhenAll(some.Select(i => parts.Buffer.EnqueueAsync(BufferFixture.Reading(i), Token).AsTask()));
+                await Task.WhenAll(some.Select(i => parts.Buffer.EnqueueAsync(BufferFixture.Incompressible(i), Token).AsTask()));
             }
             catch (BufferRejectedException)
             {
                 refused++;
+                break;
             }
         }
 
         var isRefusing = state == "Refusing";
         Assert.Equal(isRefusing, refused > 0);
 
-        // Many at once may be refused while there is room for one more.
+        // A large group may be refused while there is still room for one reading.
         if (isRefusing) await Until.True(RefusesOneAsync);
         var reason = $"the buffer has reached its 1 MB: {what}";
-        Assert.NotEqual(before, operations.Status.StateHash());
+        Assert.NotEqual(before, operations.Source.Capture().StateHash());
         var status = operations.ReadStatus();
         Assert.Equal((state, reason), ((string?)status["storage"], (string?)status["storageReason"]));
         Assert.Contains($"{state}: {reason}", StatusPage.Write(status.AsObject()), StringComparison.Ordinal);
 
-        // A page that is written a moment later.
+        // The page is shared for a moment, so take a later one.
         using var again = new OperationParts(parts, TimeProvider.System);
         var page = again.ReadPage();
         Assert.Equal((state, reason), ((string?)page["storage"]!["state"], (string?)page["storage"]!["reason"]));
         Assert.Equal(givesUp, (string?)page["queue"]!["givesUp"]);
 
-        var storage = JsonNode.Parse(health.Ready().ToJson())!["checks"]!["storage"]!;
+        var storage = JsonNode.Parse(operations.Health.Ready().ToJson())!["checks"]!["storage"]!;
         Assert.Equal((!isRefusing, isRefusing ? $"Refusing: {reason}" : null), ((bool)storage["ok"]!, (string?)storage["reason"]));
         var samples = PrometheusText.Read(Encoding.UTF8.GetString(text.Write())).SelectMany(family => family.Samples).ToList();
         Assert.Equal(isRefusing ? 0 : 1, samples.Single(sample => sample.Name == "sensorforwarder_buffer_writable").Value);
@@ -72,12 +71,11 @@ public sealed class FullBufferReportTests
         {
             try
             {
-                await parts.Buffer.EnqueueAsync(BufferFixture.Reading(1), Token);
-                return false;
+                while (true) await parts.Buffer.EnqueueAsync(BufferFixture.Incompressible(1), Token);
             }
             catch (BufferRejectedException)
             {
-                // It may have been refused because of those before; then there is room after a turn of the writer.
+                // It may have been refused because of earlier readings; after a turn of the writer there is room.
                 await parts.Buffer.CommitAsync(Token);
                 await parts.Buffer.CommitAsync(Token);
                 return parts.Buffer.GetStatus().Storage == StorageState.Refusing;

@@ -1,12 +1,16 @@
 using System.Text;
 using System.Text.RegularExpressions;
 using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.Logging.Abstractions;
 using SensorForwarder.Configuration;
 using SensorForwarder.Forwarding;
 using SensorForwarder.Operations;
+using SensorForwarder.Operations.Metrics;
 using SensorForwarder.Operations.Web;
+using SensorForwarder.Readings;
 using SensorForwarder.Sensors;
 using SensorForwarder.Tests.Configuration;
+using SensorForwarder.Tests.Sensors;
 using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Operations;
@@ -18,27 +22,43 @@ public sealed partial class MetricsTests
     static BootOptions Boot(params (string Name, string Value)[] values) => BootOptions.Read(new ConfigurationBuilder()
         .AddInMemoryCollection(values.Select(pair => KeyValuePair.Create(pair.Name, (string?)pair.Value))).Build());
 
-    /// <summary>The line as IoT Edge's metrics-collector takes it (edge-modules/metrics-collector/src/PrometheusMetricsParser.cs):
+    /// <summary>A line as IoT Edge's metrics-collector reads it (edge-modules/metrics-collector/src/PrometheusMetricsParser.cs):
     /// digits, a sign and an exponent, or NaN; labels may be followed by blanks.</summary>
     [GeneratedRegex(@"^[a-zA-Z_:][a-zA-Z_0-9:]*[ \t]*\{([a-zA-Z_][a-zA-Z_0-9]*[ \t]*=[ \t]*""([^\\""]|\\""|\\\\|\\n)*""[ \t]*,?[ \t]*)*\}[ \t]*([\d.eE+-]+|NaN)([ \t]+\d+)?$")]
     private static partial Regex CollectorLine { get; }
 
-    /// <summary>What a scrape of a module gives that has a hub.</summary>
+    [GeneratedRegex("sensorforwarder_[a-z_]+")]
+    private static partial Regex MetricName { get; }
+
+    /// <summary>A scrape of a module with a hub.</summary>
     static async Task<string> ScrapeAsync(SettingsFixture parts, BootOptions boot, Func<Task>? before = null)
     {
-        using var metrics = new ModuleMetrics(boot, parts.Buffer, parts.Forwarder, parts.Scheduler, TimeProvider.System, new FakeHub());
+        using var operations = new OperationParts(parts, TimeProvider.System, new FakeHub());
+        using var metrics = operations.NewMetrics(boot);
         using var text = new MetricsText(metrics);
         if (before is not null) await before();
         return Encoding.UTF8.GetString(text.Write());
     }
 
     [Fact]
-    public async Task Every_metric_is_in_the_table_of_the_README_and_no_other()
+    public async Task Every_metric_is_in_the_table_of_the_documentation_and_no_other()
     {
         await using var parts = await new SettingsFixture().StartAsync();
         var families = PrometheusText.Read(await ScrapeAsync(parts, Boot()));
-        WrittenFile.CheckTable("README.md", "| metric |", families.Select(family => $"| `{family.Name}` | {family.Type} | {family.Help} |"));
+        WrittenFile.CheckTable("docs/metrics.md", "| metric |", families.Select(family => $"| `{family.Name}` | {family.Type} | {family.Help} |"));
         Assert.All(families, family => Assert.StartsWith(ModuleMetrics.Prefix, family.Name, StringComparison.Ordinal));
+    }
+
+    [Theory]
+    [InlineData("samples/prometheus/alerts.yml")]
+    [InlineData("samples/grafana/sensorforwarder.json")]
+    public async Task The_samples_use_only_metrics_that_exist(string path)
+    {
+        await using var parts = await new SettingsFixture().StartAsync();
+        var known = PrometheusText.Read(await ScrapeAsync(parts, Boot())).Select(family => family.Name).ToHashSet();
+        var used = MetricName.Matches(WrittenFile.Read(path)).Select(match => match.Value.Replace("_bucket", "", StringComparison.Ordinal)).ToList();
+        Assert.NotEmpty(used);
+        Assert.All(used, name => Assert.Contains(name, known));
     }
 
     [Fact]
@@ -52,6 +72,9 @@ public sealed partial class MetricsTests
         Assert.All(samples, sample => Assert.All((string[])["iothub", "edge_device", "module", "instance_number"], name => Assert.True(sample.Labels.ContainsKey(name))));
         Assert.All(samples, sample => Assert.Equal("pi \"7\" \\ in\nthe attic", sample.Labels["edge_device"]));
         Assert.Equal("attic", samples.Single(sample => sample.Name == "sensorforwarder_sensor_readings_total").Labels["sensor"]);
+        Assert.Equal(
+            [("temperature", "degrees Celsius"), ("humidity", "percent"), ("pressure", "hPa")],
+            samples.Where(sample => sample.Name == "sensorforwarder_sensor_value").Select(sample => (sample.Labels["value"], sample.Labels["unit"])));
         Assert.True(samples.Single(sample => sample.Name == "sensorforwarder_commit_seconds_count").Value >= 1);
         Assert.True(samples.Single(sample => sample.Name == "sensorforwarder_build_info").Labels.ContainsKey("version"));
     }
@@ -94,16 +117,43 @@ public sealed partial class MetricsTests
     }
 
     [Fact]
+    public async Task The_last_good_value_of_a_sensor_stays_with_its_time_while_it_fails()
+    {
+        await using var parts = await new SettingsFixture(inMemory: true).StartAsync();
+        using var world = new SensorFixture();
+        using var scheduler = new SensorScheduler(
+            world.WorldOn(TimeProvider.System), parts.Buffer, TimeProvider.System, new Random(1), NullLogger<SensorScheduler>.Instance);
+        world.Write("boiler", "21.5");
+        var file = Path.Combine(world.Root, "boiler");
+        var settings = SensorFixture.Settings("file", $"\"path\":\"{file}\",\"unit\":\"bar\"", "boiler") with { Interval = TimeSpan.FromDays(1) };
+        await scheduler.ApplyAsync(new Dictionary<string, SensorSettings> { ["boiler"] = settings }, Token);
+        var good = await scheduler.ReadNowAsync("boiler");
+        File.Delete(file);
+        Assert.Equal(ReadingQuality.Bad, (await scheduler.ReadNowAsync("boiler"))!.Quality);
+        using var operations = new OperationParts(parts.Buffer, parts.Forwarder, scheduler, parts.Store, TimeProvider.System);
+        using var metrics = operations.NewMetrics(Boot());
+        using var text = new MetricsText(metrics);
+        var samples = PrometheusText.Read(Encoding.UTF8.GetString(text.Write())).SelectMany(family => family.Samples).ToLookup(sample => sample.Name);
+        var value = samples["sensorforwarder_sensor_value"].Single();
+        Assert.Equal((21.5, "boiler", "value", "bar"), (value.Value, value.Labels["sensor"], value.Labels["value"], value.Labels["unit"]));
+        var time = samples["sensorforwarder_sensor_value_timestamp_seconds"].Single().Value;
+        Assert.Equal(good!.Time.ToUnixTimeMilliseconds() / 1000.0, time);
+        await scheduler.StopAsync(Token);
+    }
+
+    [Fact]
     public async Task With_2000_sensors_a_scrape_stays_small_and_none_of_their_readings_goes_uncounted()
     {
         await using var parts = await new SettingsFixture(inMemory: true).StartAsync("""{"sensors":{}}""");
         await parts.Scheduler.ApplyAsync(
-            Enumerable.Range(0, 2000).Select(i => new SensorSettings($"s{i:0000}", "simulated", TimeSpan.FromDays(1), "{}")).ToDictionary(settings => settings.Name), Token);
+            Enumerable.Range(0, 2000).Select(i => new SensorSettings($"s{i:0000}", SimulatedSensor.Kind, TimeSpan.FromDays(1), "{}")).ToDictionary(settings => settings.Name), Token);
         foreach (var sensor in parts.Scheduler.Health) await parts.Scheduler.ReadNowAsync(sensor.Name);
         var text = await ScrapeAsync(parts, Boot());
-        Assert.InRange(text.Length, 10_000, 200_000);
+        Assert.InRange(text.Length, 10_000, 400_000);
         var readings = PrometheusText.Read(text).Single(family => family.Name == "sensorforwarder_sensor_readings_total").Samples;
         Assert.Equal(ModuleMetrics.MaxSensors + 1, readings.Count);
         Assert.True(readings.Sum(sample => sample.Value) >= 2000);
+        var values = PrometheusText.Read(text).Single(family => family.Name == "sensorforwarder_sensor_value").Samples;
+        Assert.Equal(ModuleMetrics.MaxSensors, values.DistinctBy(sample => sample.Labels["sensor"]).Count());
     }
 }

@@ -4,49 +4,61 @@ using SensorForwarder.Buffer;
 using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
 using SensorForwarder.Forwarding;
-using SensorForwarder.Operations;
+using SensorForwarder.Intake;
+using SensorForwarder.Operations.Metrics;
+using SensorForwarder.Operations.Status;
 using SensorForwarder.Operations.Web;
 using SensorForwarder.Sensors;
 using SensorForwarder.Tests.Configuration;
 
 namespace SensorForwarder.Tests.Operations;
 
-/// <summary>What tells people of the state of a module, over the parts of one.</summary>
+/// <summary>The parts that report the state of a module, over real parts.</summary>
 internal sealed class OperationParts : IDisposable
 {
-    readonly Health _health;
+    readonly TelemetryBuffer _buffer;
+    readonly Forwarder _forwarder;
 
     public OperationParts(
-        TelemetryBuffer buffer, Forwarder forwarder, SensorScheduler scheduler, SettingsStore settings, TimeProvider clock, IEdgeHubClient? hub = null)
+        TelemetryBuffer buffer, Forwarder forwarder, SensorScheduler scheduler, SettingsStore settings, TimeProvider clock, IEdgeHubClient? hub = null,
+        IntakeStore? intake = null)
     {
+        (_buffer, _forwarder) = (buffer, forwarder);
+        var boot = BootOptions.Read(new ConfigurationBuilder().AddInMemoryCollection([new("Device__Id", "pi")]).Build());
         Trends = new(buffer, forwarder, scheduler, clock, hub);
-        var link = new LinkReport(buffer, Trends, clock, hub);
-        Status = new(buffer, forwarder, scheduler, settings, Trends, link, clock, hub);
-        _health = new(buffer, forwarder, scheduler, settings, clock, hub);
-        Page = new(
-            BootOptions.Read(new ConfigurationBuilder().AddInMemoryCollection([new("Device__Id", "pi")]).Build()), buffer, forwarder, scheduler,
-            settings, _health, Trends, link, new(clock), clock, hub);
+        Source = new(boot, buffer, forwarder, scheduler, settings, Trends, clock, hub, intake);
+        Health = new(Source, buffer, forwarder, scheduler, clock);
+        Page = new(boot, Source, settings, Health, Trends, new(clock), clock);
     }
 
     public OperationParts(SettingsFixture parts, TimeProvider clock)
-        : this(parts.Buffer, parts.Forwarder, parts.Scheduler, parts.Store, clock)
+        : this(parts, clock, hub: null)
     {
     }
 
-    /// <summary>Looks when the test says so.</summary>
+    public OperationParts(SettingsFixture parts, TimeProvider clock, IEdgeHubClient? hub, IntakeStore? intake = null)
+        : this(parts.Buffer, parts.Forwarder, parts.Scheduler, parts.Store, clock, hub, intake)
+    {
+    }
+
+    /// <summary>Samples when the test asks for it.</summary>
     public Trends Trends { get; }
 
-    public StatusWriter Status { get; }
+    public StatusSource Source { get; }
+
+    public Health Health { get; }
 
     public Dashboard Page { get; }
 
-    public JsonNode ReadStatus() => JsonNode.Parse(Status.Write())!;
+    public JsonNode ReadStatus() => JsonNode.Parse(StatusDocument.Write(Source.Capture()).Span)!;
 
     public JsonNode ReadPage() => JsonNode.Parse(Page.WriteNow())!;
 
+    public ModuleMetrics NewMetrics(BootOptions boot) => new(boot, Source, _buffer, _forwarder);
+
     public void Dispose()
     {
-        _health.Dispose();
+        Health.Dispose();
         Trends.Dispose();
     }
 }

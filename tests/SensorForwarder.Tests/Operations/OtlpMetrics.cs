@@ -5,15 +5,16 @@ using System.Text;
 namespace SensorForwarder.Tests.Operations;
 
 /// <summary>
-/// Reads what the OpenTelemetry protocol calls an ExportMetricsServiceRequest, as far as the module fills it, into what a Prometheus page
-/// would say of it: by the letter of opentelemetry-proto's metrics.proto and of the specification's "OTLP Metric points to Prometheus".
+/// Converts an ExportMetricsServiceRequest of the OpenTelemetry protocol, as far as the module uses it, to Prometheus metrics, strictly
+/// by opentelemetry-proto's metrics.proto and the specification's "OTLP Metric points to Prometheus".
 /// </summary>
 internal sealed record OtlpMetrics(IReadOnlyDictionary<string, string> Resource, IReadOnlyList<PrometheusFamily> Families)
 {
     public static OtlpMetrics Read(ReadOnlyMemory<byte> request)
     {
         var resourceMetrics = Fields(request).Single(field => field.Number == 1).Bytes;
-        var scopeMetrics = Fields(resourceMetrics).Single(field => field.Number == 2).Bytes;
+        // Missing in a push before the first instrument.
+        var scopeMetrics = Fields(resourceMetrics).SingleOrDefault(field => field.Number == 2).Bytes;
         return new(
             Attributes(Fields(resourceMetrics).Single(field => field.Number == 1).Bytes, 1),
             [.. Fields(scopeMetrics).Where(field => field.Number == 2).Select(field => ReadMetric(field.Bytes))]);
@@ -57,7 +58,7 @@ internal sealed record OtlpMetrics(IReadOnlyDictionary<string, string> Resource,
         yield return new($"{name}_count", labels, fields.Single(field => field.Number == 4).Value);
     }
 
-    /// <summary>KeyValue: key 1, value 2; of AnyValue only the text, 1.</summary>
+    /// <summary>KeyValue: key 1, value 2; of AnyValue only the string, 1.</summary>
     static Dictionary<string, string> Attributes(ReadOnlyMemory<byte> message, int number) => Fields(message)
         .Where(field => field.Number == number)
         .Select(field => Fields(field.Bytes))

@@ -9,9 +9,9 @@ internal sealed record PrometheusSample(string Name, IReadOnlyDictionary<string,
 /// <summary>A metric with its samples.</summary>
 internal sealed record PrometheusFamily(string Name, string Type, string Help, IReadOnlyList<PrometheusSample> Samples);
 
-/// <summary>Reads the Prometheus text format 0.0.4 by the letter
-/// (https://prometheus.io/docs/instrumenting/exposition_formats), and throws for what some readers merely put up with: a
-/// family without HELP or TYPE or in two pieces, a sample that is there twice, a histogram whose buckets do not add up.</summary>
+/// <summary>Reads the Prometheus text format 0.0.4 strictly
+/// (https://prometheus.io/docs/instrumenting/exposition_formats), and throws for what some readers tolerate: a
+/// family without HELP or TYPE or in two pieces, a duplicate sample, a histogram whose buckets do not add up.</summary>
 internal static partial class PrometheusText
 {
     public static IReadOnlyList<PrometheusFamily> Read(string text)

@@ -1,12 +1,13 @@
 using System.Text.Json.Nodes;
 using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.Buffer;
-using SensorForwarder.Operations;
+using SensorForwarder.Operations.Web;
 using SensorForwarder.Tests.Buffer;
+using SensorForwarder.Time;
 
 namespace SensorForwarder.Tests.Operations;
 
-/// <summary>The history of a device without a battery for its clock, after boots in a blackout.</summary>
+/// <summary>The history of a device without a clock battery, after boots without a network.</summary>
 public sealed class ReadingHistoryClockTests : IDisposable
 {
     readonly BufferFixture _files = new(inMemory: true);
@@ -31,7 +32,7 @@ public sealed class ReadingHistoryClockTests : IDisposable
         Assert.Equal(0, await CountAsync(buffer, "cellar", start + 700, start + 5000));
         Assert.Equal(101, await CountAsync(buffer, "attic", 100, 200));
 
-        // All that there is, what was read by a later time too.
+        // Everything, including readings with a later time.
         foreach (var (sensor, count) in (IEnumerable<(string, int)>)[("attic", 7200), ("cellar", 600)])
         {
             using var history = new ReadingHistory(buffer);
@@ -78,7 +79,7 @@ public sealed class ReadingHistoryClockTests : IDisposable
         var last = 0L;
         foreach (var boot in boots)
         {
-            // What the clock says at a boot is in the segment: the time provider tells it by its difference to the uptime.
+            // The segment records the clock at boot, which the time provider gives as its difference from the uptime.
             kernel = new(time.GetUtcNow() - Time(boot.From), $"boot {++number}", boot.Synchronized);
             var stored = Enumerable.Range(boot.From, boot.Count).Select(i => buffer.EnqueueAsync(BufferFixture.Reading(i, boot.Sensor), Token).AsTask()).ToList();
             last = await stored[^1];

@@ -1,7 +1,7 @@
 using System.Security.Cryptography;
 using System.Text.Json.Nodes;
 using SensorForwarder.Buffer;
-using SensorForwarder.Operations;
+using SensorForwarder.Operations.Web;
 using SensorForwarder.Tests.Buffer;
 
 namespace SensorForwarder.Tests.Operations;
@@ -31,19 +31,16 @@ public sealed class ReadingHistoryTests : IDisposable
         Assert.False((bool)answer["isPartlyRead"]!);
         Assert.Equal(101, (long)answer["readings"]!);
         var points = answer["points"]!.AsArray();
-        // That at the end itself belongs to the last piece.
+        // A reading at the very end belongs to the last interval.
         Assert.Equal(20, points.Count);
         Assert.Equal((100, 108, 108), Numbers(points[0]!));
         Assert.Equal((110, 118, 118), Numbers(points[1]!));
 
-        // What was forwarded is gone; the rest is still there.
-        await buffer.AcknowledgeAsync(201, 250, Token);
-        Assert.Equal(76, (long)(await AskAsync(buffer, "attic", 100, 300, 20))["readings"]!);
-        // Unless it is kept.
+        // Forwarded readings are deleted sooner or later, unless they are retained.
         buffer.ApplyLimits(BufferFixture.AtOnce with { RetainForwarded = TimeSpan.FromDays(10_000) });
         await buffer.AcknowledgeAsync(251, 300, Token);
-        await buffer.AcknowledgeAsync(1, 200, Token);
-        Assert.Equal(76, (long)(await AskAsync(buffer, "attic", 100, 300, 20))["readings"]!);
+        await buffer.AcknowledgeAsync(1, 250, Token);
+        Assert.Equal(101, (long)(await AskAsync(buffer, "attic", 100, 300, 20))["readings"]!);
         Assert.Equal(0, (long)(await AskAsync(buffer, "roof", 100, 300, 20))["readings"]!);
         Assert.Equal(0, (long)(await AskAsync(buffer, "attic", 5000, 6000, 20))["readings"]!);
 
@@ -67,7 +64,7 @@ public sealed class ReadingHistoryTests : IDisposable
         for (var i = 1; i <= 100; i++) await buffer.EnqueueAsync(BufferFixture.Reading(i), Token);
         await buffer.AcknowledgeAsync(1, 40, Token);
         var answer = await AskAsync("number");
-        // What was forwarded counts while it is there.
+        // Forwarded readings are included while they are in the buffer.
         Assert.Equal(BufferFixture.Noon.AddSeconds(1), (DateTimeOffset)answer["from"]!);
         Assert.Equal(100, (long)answer["readings"]!);
         Assert.Equal(1, (double)answer["points"]![0]!["values"]!["number"]!["min"]!);
@@ -94,7 +91,7 @@ public sealed class ReadingHistoryTests : IDisposable
     [InlineData(true)]
     public async Task A_sensor_that_is_seldom_read_among_fast_ones_is_all_there(bool isSealed)
     {
-        // Each eightieth reading, never at the beginning of a piece; its name is escaped in the payload.
+        // Every 80th reading, never at the beginning of a piece; its name is escaped in the payload.
         const string Slow = "slow \"one\"";
         await using var buffer = await _files.OpenAsync(with: options => isSealed ? options with { Key = NewKey() } : options);
         await StoreAsync(buffer, 8_000, i => i % 80 == 70 ? Slow : $"slow{i % 8}");
@@ -107,7 +104,7 @@ public sealed class ReadingHistoryTests : IDisposable
     [Fact]
     public async Task What_was_not_read_is_told_at_the_point_behind_it()
     {
-        // Of twenty seconds the first ten are looked at: of two sensors one is read in them, and one is not.
+        // Of twenty seconds the first ten are read; one of two sensors has a reading in them, the other has none.
         await using var buffer = await _files.OpenAsync();
         await StoreAsync(buffer, 4_000, i => (i % 20) switch { 5 => "early", 15 => "late", _ => "fast" });
         var early = await AskAsync(buffer, "early", 0, 4_000, 200, maxRows: 2_000);
@@ -119,7 +116,7 @@ public sealed class ReadingHistoryTests : IDisposable
         Assert.True((bool)late["isPartlyRead"]!);
         Assert.Empty(late["points"]!.AsArray());
 
-        // Ten points of one piece are read one after the other.
+        // Ten points of one piece are read in order.
         var fast = await AskAsync(buffer, "fast", 0, 4_000, 1_000, maxRows: 2_000);
         Assert.InRange(fast["points"]!.AsArray().Count(point => point!["unreadBefore"] is null), 1, 800);
         using var history = new ReadingHistory(buffer) { MaxRows = 2_000 };

@@ -3,7 +3,7 @@ using SensorForwarder.Operations;
 
 namespace SensorForwarder.Tests.Operations;
 
-/// <summary>Lines of the log on the page.</summary>
+/// <summary>The log lines on the page.</summary>
 public sealed class RecentEventsTests
 {
     static string Shown(string text)

@@ -3,10 +3,11 @@ using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.Operations;
 using SensorForwarder.Tests.Buffer;
 using SensorForwarder.Tests.Support;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Tests.Operations;
 
-/// <summary>What the log makes of a thing that happens again and again.</summary>
+/// <summary>How the log collapses repeated lines.</summary>
 public sealed partial class RepeatedLinesTests : IDisposable
 {
     readonly FakeTimeProvider _clock = new(BufferFixture.Noon);
@@ -78,7 +79,7 @@ public sealed partial class RepeatedLinesTests : IDisposable
         Assert.Equal(
             ["Again 30 times since 2026-11-24 12:00:00Z: No answer from hub: refused; batch e:30 again in 30 s.", "hub answers."], Lines.Skip(1));
 
-        // The next outage is told at once; nothing is left of the one before.
+        // The next outage is logged at once; nothing of the previous one remains.
         Failed(_link, "hub", "refused", "e:99", 1);
         Assert.Equal(4, Lines.Count);
         Answers(_link, "hub");
@@ -88,7 +89,7 @@ public sealed partial class RepeatedLinesTests : IDisposable
     [Fact]
     public void The_first_sum_names_one_moment()
     {
-        // As with a real clock, no two looks at it are at the same moment.
+        // As with a real clock, no two reads return the same time.
         _clock.AutoAdvanceAmount = TimeSpan.FromTicks(1);
         FailTimes(4, TimeSpan.FromSeconds(2));
         Answers(_link, "hub");
@@ -103,7 +104,7 @@ public sealed partial class RepeatedLinesTests : IDisposable
         Assert.StartsWith("Again 299 times since 2026-11-24 12:00:00Z: No answer from hub", Lines[1], StringComparison.Ordinal);
         Assert.StartsWith("Again 300 times since 2026-11-24 12:05:00Z, first at 2026-11-24 12:00:00Z: ", Lines[2], StringComparison.Ordinal);
 
-        // It stopped without a word: the rest is summed up, and after a quiet period it is new.
+        // It ended without a line: the rest is counted, and after a quiet period it counts as new.
         for (var i = 0; i < 11; i++) _clock.Advance(TimeSpan.FromMinutes(1));
         Assert.Equal(4, Lines.Count);
         Assert.StartsWith("Again 100 times since", Lines[3], StringComparison.Ordinal);
@@ -125,7 +126,7 @@ public sealed partial class RepeatedLinesTests : IDisposable
 
         Assert.Equal(4, Lines.Count);
         Answers(other, "hub");
-        Assert.Equal(6, Lines.Count); // only what is of the same part
+        Assert.Equal(6, Lines.Count); // only lines of the same category
         Answers(_link, "hub");
         Assert.Equal(10, Lines.Count);
         Assert.Equal(4, Lines.Count(line => line.StartsWith("Again 9 times since 2026-11-24 12:00:0", StringComparison.Ordinal)));
@@ -175,7 +176,7 @@ public sealed partial class RepeatedLinesTests : IDisposable
             Assert.Contains($"Sensor s{i} works again.", lines);
         }
 
-        // Those that came before there were many of them had a few lines more.
+        // The first ones, before there were many, had a few lines more.
         Assert.InRange(lines.Count, 2 * Sensors, 2 * (Sensors + (RepeatedLines.KindsOfEvent * RepeatedLines.LinesInPeriod)));
         _clock.Advance(RepeatedLines.Period);
         Assert.Contains(Lines, line => line.StartsWith("Again 9 times since", StringComparison.Ordinal) && line.EndsWith("Sensor s499 fails: timeout.", StringComparison.Ordinal));

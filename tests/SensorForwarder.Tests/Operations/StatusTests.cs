@@ -5,8 +5,9 @@ using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
-using SensorForwarder.Operations;
+using SensorForwarder.Operations.Status;
 using SensorForwarder.Sensors;
+using SensorForwarder.Tests.Buffer;
 using SensorForwarder.Tests.Configuration;
 using SensorForwarder.Tests.Support;
 
@@ -16,11 +17,11 @@ public sealed class StatusTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
-    static StatusWriter NewWriter(SettingsFixture parts) => new OperationParts(parts, TimeProvider.System).Status;
+    static StatusSource NewSource(SettingsFixture parts) => new OperationParts(parts, TimeProvider.System).Source;
 
     static async Task AddSensorsAsync(SettingsFixture parts, int count) => await parts.Scheduler.ApplyAsync(
         Enumerable.Range(0, count)
-            .Select(i => new SensorSettings($"{i:0000}{new string('\u00e4', 60)}", "simulated", TimeSpan.FromDays(1), "{}"))
+            .Select(i => new SensorSettings($"{i:0000}{new string('\u00e4', 60)}", SimulatedSensor.Kind, TimeSpan.FromDays(1), "{}"))
             .ToDictionary(settings => settings.Name), Token);
 
     [Fact]
@@ -28,7 +29,7 @@ public sealed class StatusTests
     {
         await using var parts = await new SettingsFixture().StartAsync("""{"sensors":{"attic":{"kind":"simulated"}}}""");
         await Until.True(() => parts.Scheduler.Health[0].State == SensorState.Working);
-        using var json = JsonDocument.Parse(NewWriter(parts).Write());
+        using var json = JsonDocument.Parse(StatusDocument.Write(NewSource(parts).Capture()));
         foreach (var name in (string[])["version", "epoch", "queueDepth", "oldestAgeSeconds", "storage", "clock", "sink", "sensorStates"])
             Assert.True(json.RootElement.TryGetProperty(name, out _), name);
         Assert.All(json.RootElement.EnumerateObject(), property => Assert.Contains(property.Name, PnpModel.StatusNames));
@@ -54,15 +55,15 @@ public sealed class StatusTests
             for (var i = 0; i < 500; i++) await buffer.EnqueueAsync(Buffer.BufferFixture.Reading(i), Token);
         }
 
-        // The root page of everything, and one of the pages that have readings.
+        // The root page of the database, and one of the pages with readings.
         var bytes = await File.ReadAllBytesAsync(fixture.DatabasePath, Token);
-        bytes.AsSpan(0, 4096).Clear();
-        bytes.AsSpan(bytes.Length / 8192 * 4096, 4096).Clear();
+        bytes.AsSpan(0, 1024).Clear();
+        bytes.AsSpan(bytes.Length / 2048 * 1024, 1024).Clear();
         await File.WriteAllBytesAsync(fixture.DatabasePath, bytes, Token);
         await using var salvaged = await fixture.OpenAsync();
         await salvaged.AcknowledgeAsync(1, 1, Token);
         await using var parts = await new SettingsFixture().StartAsync();
-        var status = JsonNode.Parse(new OperationParts(salvaged, parts.Forwarder, parts.Scheduler, parts.Store, TimeProvider.System).Status.Write())!;
+        var status = new OperationParts(salvaged, parts.Forwarder, parts.Scheduler, parts.Store, TimeProvider.System).ReadStatus();
 
         var salvage = status["salvage"]!;
         Assert.Equal("not an SQLite database", (string)salvage["reason"]!);
@@ -89,14 +90,14 @@ public sealed class StatusTests
         Assert.True(parsed.Verdicts.Count(verdict => verdict.Error is not null) >= SettingsTable.All.Count);
         await AddSensorsAsync(parts, 2000);
 
-        var writer = NewWriter(parts);
+        var status = NewSource(parts).Capture();
         var reported = TwinReport.Patch(parsed, []);
-        reported["status"] = JsonNode.Parse(writer.Write(StatusWriter.MaxReportedBytes));
+        reported["status"] = JsonNode.Parse(StatusDocument.Write(status, SizeLimit.MaxReportedBytes).Span);
         Assert.InRange(Encoding.UTF8.GetByteCount(reported.ToJsonString()), 10_000, 32 << 10);
         Assert.Null(EdgeSimulator.Twins.ReportedProperties.Objection(reported));
         Assert.Equal(2000, reported["status"]!["sensorStates"]!.AsObject().Sum(state => (int)state.Value!));
         Assert.Equal(2000, reported["status"]!["sensors"]!.AsObject().Count + (int)reported["status"]!["sensorsLeftOut"]!);
-        Assert.InRange(writer.Write().Length, 10_000, 128 << 10);
+        Assert.InRange(StatusDocument.Write(status).Length, 10_000, 128 << 10);
     }
 
     [Fact]
@@ -107,10 +108,10 @@ public sealed class StatusTests
         await Until.True(() => parts.Scheduler.Health.All(sensor => sensor.State == SensorState.Working));
         using var reported = new ReportedProperties(hub, clock, new Random(1), NullLogger<ReportedProperties>.Instance);
         await reported.StartAsync(Token);
-        using var reporter = new StatusReporter(hub, reported, parts.Store, NewWriter(parts), clock, NullLogger<StatusReporter>.Instance);
+        using var reporter = new StatusReporter(hub, reported, NewSource(parts), clock, NullLogger<StatusReporter>.Instance);
         await reporter.StartAsync(Token);
 
-        // The hub still has what an earlier run reported.
+        // The hub still has the report of an earlier run.
         reporter.ReportSoon(new() { ["lastError"] = "old", ["sensors"] = new JsonObject { ["gone"] = new JsonObject { ["state"] = "Failing" } } });
         await Until.True(() => hub.Patches.Count == 1, clock, TimeSpan.FromSeconds(1));
         var first = hub.Patches[0]["status"]!.AsObject();

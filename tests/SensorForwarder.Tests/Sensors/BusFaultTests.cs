@@ -1,9 +1,11 @@
 using CsCheck;
+using SensorForwarder.Readings;
 using SensorForwarder.Sensors;
+using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Sensors;
 
-/// <summary>What goes wrong on a bus, and what becomes of the readings.</summary>
+/// <summary>The effect of bus faults on readings.</summary>
 public sealed class BusFaultTests : IDisposable
 {
     static readonly (string Kind, int Address)[] WithChecksum = [("sht3x", 0x44), ("sht4x", 0x46), ("aht20", 0x38), ("scd4x", 0x62)];
@@ -56,7 +58,7 @@ public sealed class BusFaultTests : IDisposable
         var opened = _world.Bus.Opened;
         _world.Waits.Advance(TimeSpan.FromMinutes(1));
         Assert.Equal(ReadingQuality.Good, Measure(session).Quality);
-        Assert.True(_world.Bus.Opened > opened); // anew, with its calibration
+        Assert.True(_world.Bus.Opened > opened); // Reopened, which reads the calibration again.
     }
 
     [Fact]
@@ -108,7 +110,7 @@ public sealed class BusFaultTests : IDisposable
         {
             ["ina219"] = () => new SimulatedChips.PowerMonitor(is226: false, ohms: 0.1),
             ["ina226"] = () => new SimulatedChips.PowerMonitor(is226: true, ohms: 0.1),
-            ["ads1115"] = () => new SimulatedChips.Converter(),
+            ["ads1115"] = () => new SimulatedChips.Converter(_world.Waits, 0x3E80),
             ["bh1750"] = () => new SimulatedChips.LightSensor(_world.Waits),
             ["tmp102"] = () => new SimulatedChips.Thermometer(_world.Waits, 0, 0x1940),
             ["mcp9808"] = () => new SimulatedChips.Thermometer(_world.Waits, 5, 0xC194),
@@ -124,7 +126,7 @@ public sealed class BusFaultTests : IDisposable
             _world.Bus.Faults.Enqueue(BusFault.ChipReset);
             while (_world.Bus.Faults.Count > 0)
             {
-                _world.Waits.Advance(TimeSpan.FromSeconds(20)); // in which a temperature may have changed
+                _world.Waits.Advance(TimeSpan.FromSeconds(20)); // Long enough for a real change of the temperature.
                 var measurement = Measure(session);
                 if (measurement.Quality == ReadingQuality.Good) Assert.Equal(good.Values, measurement.Values);
             }
@@ -198,7 +200,7 @@ public sealed class BusFaultTests : IDisposable
 
                 Assert.Equal(ReadingQuality.Good, session.Measure(CancellationToken.None).Quality);
             },
-            iter: 200);
+            iter: Tier.Size("TEST_BUS_FAULT_RUNS", quick: 40, full: 200, deep: 2_000));
 
     [Fact]
     public void A_bus_that_times_out_twice_is_left_alone_but_for_a_probe_every_30_s()

@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Readings;
 using SensorForwarder.Sensors;
 using SensorForwarder.Tests.Support;
 

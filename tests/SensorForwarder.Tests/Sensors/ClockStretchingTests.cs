@@ -1,10 +1,11 @@
+using SensorForwarder.Readings;
 using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Tests.Sensors;
 
 /// <summary>
-/// A chip that needs time holds the clock low, and the controller waits: up to a limit, and on some Raspberry Pi not at
-/// all, so that bits are lost though every byte was acknowledged.
+/// Clock stretching: a busy chip holds the clock line low until it is ready. Controllers wait only up to a limit, and
+/// some Raspberry Pi models not at all, so that bits are lost although every byte is acknowledged.
 /// </summary>
 public sealed class ClockStretchingTests : IDisposable
 {
@@ -74,7 +75,7 @@ public sealed class ClockStretchingTests : IDisposable
         using var session = Session("tmp102", 0x48);
         var chip = (RegisterChip)_world.Bus.Chips[0x48];
         Assert.Equal(ReadingQuality.Good, session.Measure(CancellationToken.None).Quality);
-        chip.Words[0] = [0x59, 0x40]; // a bit too many: 89.25
+        chip.Words[0] = [0x59, 0x40]; // 89.25: one bit flipped
         var misread = session.Measure(CancellationToken.None);
         Assert.Equal((ReadingQuality.Uncertain, FaultReason.Range), (misread.Quality, misread.Reason));
         Assert.Contains("temperature jumped from 25.25 to 89.25", misread.Detail, StringComparison.Ordinal);
@@ -103,7 +104,7 @@ public sealed class ClockStretchingTests : IDisposable
         using var session = Session("bme280", 0x76);
         var chip = (SimulatedChips.Bosch)_world.Bus.Chips[0x76];
         Assert.Equal(ReadingQuality.Good, session.Measure(CancellationToken.None).Quality);
-        chip.Raw = SimulatedChips.Bytes("655AC0 7EED00 9530"); // 55 percent become more than 80
+        chip.Raw = SimulatedChips.Bytes("655AC0 7EED00 9530"); // from 55 % to more than 80 %
         var misread = session.Measure(CancellationToken.None);
         Assert.Equal((ReadingQuality.Uncertain, FaultReason.Range), (misread.Quality, misread.Reason));
         Assert.StartsWith("humidity jumped", misread.Detail, StringComparison.Ordinal);

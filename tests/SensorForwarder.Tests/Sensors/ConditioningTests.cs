@@ -1,5 +1,6 @@
 using CsCheck;
 using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Readings;
 using SensorForwarder.Sensors;
 using SensorForwarder.Tests.Buffer;
 
@@ -9,7 +10,7 @@ public sealed class ConditioningTests
 {
     readonly FakeTimeProvider _clock = new(BufferFixture.Noon);
 
-    static SensorSettings Settings(string options) => new("attic", "simulated", TimeSpan.FromSeconds(1), options);
+    static SensorSettings Settings(string options) => new("attic", SimulatedSensor.Kind, TimeSpan.FromSeconds(1), options);
 
     static Measurement Measured(double temperature, double humidity = 50) => new([new("temperature", temperature), new("humidity", humidity)]);
 

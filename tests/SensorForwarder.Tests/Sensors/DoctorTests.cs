@@ -1,6 +1,9 @@
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using SensorForwarder.Configuration;
+using SensorForwarder.Files;
 using SensorForwarder.Operations.Doctor;
+using SensorForwarder.Readings;
 using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Tests.Sensors;
@@ -29,7 +32,7 @@ public sealed class DoctorTests : IDisposable
 
     public void Dispose() => _world.Dispose();
 
-    Examination Examine(params SensorSettings[] running) => Examination.Make(_world.FactoryOn(_world.Waits).World, running);
+    Examination Examine(params SensorSettings[] running) => Examination.Make(Module.SensorKinds, _world.WorldOn(_world.Waits), running);
 
     [Fact]
     public void It_finds_nodes_chips_and_sources()
@@ -60,22 +63,87 @@ public sealed class DoctorTests : IDisposable
         var sensors = Prescription.Sensors(Examine());
         Assert.Contains("bme280-1-76", sensors.Select(sensor => sensor.Key));
         using var json = JsonDocument.Parse(sensors.ToJsonString());
-        var settings = new SensorsParser(_world.FactoryOn(_world.Waits)).Read(json.RootElement, null, TimeSpan.FromSeconds(5), out _, out var errors);
+        var settings = new SensorsParser(Module.SensorKinds, _world.WorldOn(_world.Waits)).Read(json.RootElement, null, TimeSpan.FromSeconds(5), out _, out var errors);
         Assert.Empty(errors);
         using var session = _world.Session(settings["bme280-1-76"]);
         Assert.Equal(ReadingQuality.Good, session.Measure(CancellationToken.None).Quality);
     }
 
     [Fact]
-    public void The_create_options_name_every_node_and_the_number_of_its_group()
+    public void The_create_options_name_what_the_sensors_need_and_the_number_of_its_group()
     {
         var path = Path.Combine(_world.Root, "dev/i2c-1");
         if (!OperatingSystem.IsWindows()) File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.GroupWrite);
         var options = Prescription.CreateOptions(Examine())["HostConfig"]!;
-        Assert.Equal(4, options["Devices"]!.AsArray().Count);
+        Assert.Equal([path], options["Devices"]!.AsArray().Select(device => (string?)device!["PathOnHost"]));
         Assert.Contains(
-            ProcessIdentity.GroupOf(path)!.Value.ToString(System.Globalization.CultureInfo.InvariantCulture),
+            FileStatus.Of(path)!.Group.ToString(System.Globalization.CultureInfo.InvariantCulture),
             options["GroupAdd"]!.AsArray().Select(group => group!.GetValue<string>()));
+    }
+
+    [Fact]
+    public void The_create_options_name_what_running_sensors_use()
+    {
+        _world.Bus.Chips.Clear();
+        Assert.Empty(Prescription.CreateOptions(Examine())["HostConfig"]!["Devices"]!.AsArray());
+        var options = Prescription.CreateOptions(Examine(
+            SensorFixture.Settings("bme280", name: "a"), SensorFixture.Settings("mcp3008", name: "b"),
+            SensorFixture.Settings("gpio", "\"line\":17", name: "c")))["HostConfig"]!;
+        Assert.Equal(
+            ["gpiochip0", "i2c-1", "spidev0.0"],
+            options["Devices"]!.AsArray().Select(device => Path.GetFileName((string?)device!["PathOnHost"])));
+    }
+
+    /// <summary>A TCA9548A on bus 1 with two of its buses.</summary>
+    [Theory]
+    [InlineData("1 10 11", "bme280-1-76")] // on bus 1 itself: it answers everywhere
+    [InlineData("1 11", "bme280-11-76")] // behind the multiplexer, which was left as it was used last
+    [InlineData("11", "bme280-11-76")]
+    [InlineData("10 11", "bme280-10-76 bme280-11-76")] // two of them
+    public void A_chip_behind_a_multiplexer_is_prescribed_once_and_where_it_is(string answersOn, string prescribed)
+    {
+        var at = answersOn.Split(' ').Select(int.Parse).ToList();
+        _world.Bus.Chips.Clear();
+        _world.Bus.Chips[0x76] = SimulatedChips.Bme280();
+        _world.Link("sys/bus/i2c/devices/i2c-1", "../../../devices/soc/i2c-1");
+        foreach (var bus in (int[])[10, 11])
+        {
+            _world.Write($"dev/i2c-{bus}", "");
+            _world.Link($"sys/bus/i2c/devices/i2c-{bus}", $"../../../devices/soc/i2c-1/i2c-{bus}");
+        }
+
+        using var nobody = new SimulatedI2cBus();
+        var examination = Examination.Make(
+            Module.SensorKinds,
+            _world.WorldOn(_world.Waits) with { OpenI2c = (bus, address) => (at.Contains(bus) ? _world.Bus : nobody).CreateDevice(address) },
+            []);
+        Assert.Equal(
+            prescribed, string.Join(' ', Prescription.Sensors(examination).Select(sensor => sensor.Key).Where(key => key.StartsWith("bme", StringComparison.Ordinal))));
+        Assert.Equal(
+            prescribed.Split(' ').Length, Prescription.CreateOptions(examination)["HostConfig"]!["Devices"]!.AsArray().Count);
+    }
+
+    [Theory]
+    [InlineData(0x00)]
+    [InlineData(0xFF)]
+    public void A_dead_bus_has_no_chips(int level)
+    {
+        _world.Bus.Chips.Clear();
+        for (var address = 0; address < 0x80; address++)
+        {
+            if (level == 0 || address < 0x78) _world.Bus.Chips[address] = new StuckLine((byte)level);
+        }
+
+        Assert.DoesNotContain(Examine().Chips, chip => chip.Owner is null);
+    }
+
+    sealed class StuckLine(byte level) : SimulatedChip
+    {
+        public override void Write(ReadOnlySpan<byte> bytes)
+        {
+        }
+
+        public override void Read(Span<byte> bytes) => bytes.Fill(level);
     }
 
     [Fact]
@@ -114,10 +182,25 @@ public sealed class DoctorTests : IDisposable
         Assert.Contains("createOptions", Prescription.ToJson(Examine()).ToJsonString(), StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData(null, "unknown: no module that runs on Buffer__Directory answers")]
+    [InlineData("""{"link":{"custody":"edgeHub"},"upstream":{"messages":0}}""", "unknown: its metrics page can't be read; set EdgeHub__MetricsUrl to its URL")]
+    [InlineData("""{"link":{"custody":"cloud"},"upstream":{"lostMessages":3,"returnedReadings":60}}""", "3 messages that it had accepted; 60 readings were sent again. In edgeHub's environment, set TrackDeviceState=false")]
+    [InlineData("""{"link":{"custody":"cloud"},"upstream":{"lostMessages":0,"returnedReadings":0,"outputsWithoutRoute":"live"}}""", "all messages of live, for which there is no route: add FROM /messages/modules/")]
+    [InlineData("""{"link":{"custody":"cloud"},"upstream":{"lostMessages":0,"returnedReadings":0}}""", "none")]
+    [InlineData("""{"link":{"custody":"receiver"}}""", "none")]
+    public void What_edgeHub_loses_is_told_by_the_status_of_the_running_module(string? status, string text)
+    {
+        var seen = status is null ? null : JsonNode.Parse(status)!.AsObject();
+        Assert.Contains($"What edgeHub loses\n  {text}", Prescription.ToText(Examine(), seen), StringComparison.Ordinal);
+        var told = Prescription.ToJson(Examine(), seen)["edgeHub"]!.AsArray();
+        Assert.StartsWith(text, told.Count == 0 ? "none" : (string)told.Single()!, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void A_machine_without_any_of_it_is_examined_too()
     {
-        var examination = Examination.Make(new(new("/nowhere", "/nowhere", "/tmp") { Dev = "/nowhere" }, TimeProvider.System), []);
+        var examination = Examination.Make(Module.SensorKinds, new(new("/nowhere", "/nowhere", "/tmp") { Dev = "/nowhere" }, TimeProvider.System), []);
         Assert.Empty(examination.Nodes);
         Assert.Contains("none", Prescription.ToText(examination), StringComparison.Ordinal);
     }

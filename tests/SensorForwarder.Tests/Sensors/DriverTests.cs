@@ -1,9 +1,10 @@
+using SensorForwarder.Readings;
 using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Tests.Sensors;
 
-/// <summary>Every driver against its chip on a simulated bus, with the vectors of data sheets and of the kernel's drivers.
-/// </summary>
+/// <summary>Each driver with its chip on a simulated bus, with test vectors from data sheets and the kernel's
+/// drivers.</summary>
 public sealed class DriverTests : IDisposable
 {
     readonly SensorFixture _world = new();
@@ -126,7 +127,7 @@ public sealed class DriverTests : IDisposable
     [Fact]
     public void Ina219_measures()
     {
-        var chip = WordChip((2, 0x5D98), (3, 0x1766), (4, 0x2710));
+        var chip = WordChip((2, 0x5D9A), (3, 0x1766), (4, 0x2710));
         AssertGood(
             Measure("ina219", 0x40, chip, "\"shuntOhms\":0.002,\"maxAmperes\":32.768"),
             ("voltage", 11.98), ("current", 10), ("power", 119.8));
@@ -136,7 +137,7 @@ public sealed class DriverTests : IDisposable
     [Fact]
     public void Ina226_measures()
     {
-        var chip = WordChip((2, 0x2570), (3, 4792), (4, 10000));
+        var chip = WordChip((2, 0x2570), (3, 4792), (4, 10000), (6, 0x0008));
         AssertGood(
             Measure("ina226", 0x40, chip, "\"shuntOhms\":0.002,\"maxAmperes\":32.768"),
             ("voltage", 11.98), ("current", 10), ("power", 119.8));
@@ -146,7 +147,7 @@ public sealed class DriverTests : IDisposable
     [Fact]
     public void Ina219_that_forgot_its_calibration_gets_it_again()
     {
-        var chip = WordChip((2, 0x5D98), (4, 100));
+        var chip = WordChip((2, 0x5D9A), (4, 100));
         _world.Bus.Chips[0x40] = chip;
         using var session = _world.Session(SensorFixture.Settings("ina219"));
         session.Measure(CancellationToken.None);
@@ -202,12 +203,12 @@ public sealed class DriverTests : IDisposable
     [Fact]
     public void A_calibration_that_the_ina226_has_no_bits_for_is_refused()
     {
-        const string Options = "\"shuntOhms\":0.005,\"maxAmperes\":0.8"; // 0xA3D7
+        const string Options = "\"shuntOhms\":0.005,\"maxAmperes\":0.8"; // calibration 0xA3D7
         var exception = Assert.Throws<SensorSettingsException>(
-            () => _world.Factory.Create(SensorFixture.Settings("ina226", Options)));
+            () => _world.Create(SensorFixture.Settings("ina226", Options)));
         Assert.Contains("their product may be 0.0051..168 V", exception.Message, StringComparison.Ordinal);
-        const string More = "\"shuntOhms\":0.03,\"maxAmperes\":0.8"; // 0xDA74
-        _world.Factory.Create(SensorFixture.Settings("ina219", More)).Dispose();
+        const string More = "\"shuntOhms\":0.03,\"maxAmperes\":0.8"; // calibration 0xDA74
+        _world.Create(SensorFixture.Settings("ina219", More)).Dispose();
     }
 
     [Fact]
@@ -217,9 +218,9 @@ public sealed class DriverTests : IDisposable
         _world.Bus.Chips[0x40] = chip;
         using var session = _world.Session(SensorFixture.Settings("ina219"));
         session.Measure(CancellationToken.None);
-        chip.Words[0] = [0x39, 0x98]; // power down: the registers keep what they have
+        chip.Words[0] = [0x39, 0x98]; // Power-down mode, in which the registers keep old values.
         Assert.Equal(ReadingQuality.Good, session.Measure(CancellationToken.None).Quality);
-        Assert.Equal([0x39, 0x9F], chip.Words[0]);
+        Assert.Equal([0x39, 0x9B], chip.Words[0]);
     }
 
     [Theory]
@@ -244,16 +245,21 @@ public sealed class DriverTests : IDisposable
     [Fact]
     public void A_shunt_that_the_chip_cannot_be_calibrated_for_is_refused()
     {
-        var exception = Assert.Throws<SensorSettingsException>(() => _world.Factory.Create(SensorFixture.Settings("ina219", "\"shuntOhms\":100,\"maxAmperes\":1000")));
+        var exception = Assert.Throws<SensorSettingsException>(() => _world.Create(SensorFixture.Settings("ina219", "\"shuntOhms\":100,\"maxAmperes\":1000")));
         Assert.StartsWith("maxAmperes: 1000 with shuntOhms 100", exception.Message, StringComparison.Ordinal);
     }
 
     [Fact]
     public void Ads1115_measures_each_channel()
     {
-        var chip = WordChip((0, 0x3E80));
+        var chip = new SimulatedChips.Converter(_world.Waits, 0x3E80);
         var configs = new List<string>();
-        chip.Written = (register, value) => configs.Add($"{register}{Convert.ToHexString(value)}");
+        var take = chip.Written;
+        chip.Written = (register, value) =>
+        {
+            configs.Add($"{register}{Convert.ToHexString(value)}");
+            take(register, value);
+        };
         AssertGood(Measure("ads1115", 0x48, chip, "\"channels\":[0,3]"), ("voltage0", 2), ("voltage3", 2));
         Assert.Equal(["1C383", "1F383"], configs);
     }
@@ -263,7 +269,7 @@ public sealed class DriverTests : IDisposable
     [InlineData(0x8000)]
     public void Ads1115_at_the_end_of_its_range_is_uncertain(int raw)
     {
-        var measurement = Measure("ads1115", 0x48, WordChip((0, raw)), "\"channels\":[0]");
+        var measurement = Measure("ads1115", 0x48, new SimulatedChips.Converter(_world.Waits, raw), "\"channels\":[0]");
         Assert.Equal((ReadingQuality.Uncertain, FaultReason.OverRange), (measurement.Quality, measurement.Reason));
     }
 
@@ -298,10 +304,10 @@ public sealed class DriverTests : IDisposable
         _world.Spi = bytes =>
         {
             sent.Add(Convert.ToHexString(bytes));
-            return [0xFF, 0xFA, 0x8A]; // the first bits float
+            return [0xFF, 0xFA, 0x8A]; // The first bits are undefined.
         };
         AssertGood(_world.Measure("mcp3008", "\"channels\":[0,5]"), ("voltage0", 2.0947), ("voltage5", 2.0947));
-        Assert.Equal(["018000", "01D000"], sent);
+        Assert.Equal(["018000", "018000", "018000", "01D000", "01D000", "01D000"], sent);
     }
 
     [Fact]

@@ -6,25 +6,25 @@ using SensorForwarder.Sensors.Kernel;
 namespace SensorForwarder.Tests.Sensors;
 
 /// <summary>
-/// A line whose events come through a pipe, in the kernel's own form: what reads them is what reads a real line. The calls
-/// that find and request a line are proven on a kernel, in SensorForwarder.KernelTests.
+/// A GPIO line whose events come through a pipe in the kernel's format, so that the module's own code reads them.
+/// Finding and requesting a line are tested on a real kernel in SensorForwarder.KernelTests.
 /// </summary>
 internal sealed class FakeGpioLine(TimeProvider clock) : IDisposable
 {
     AnonymousPipeServerStream? _pipe;
     uint _sequence;
 
-    /// <summary>What was asked for last.</summary>
+    /// <summary>The latest request.</summary>
     public GpioRequest? Request { get; private set; }
 
-    /// <summary>Somebody has the line.</summary>
+    /// <summary>Whether the line is in use.</summary>
     public bool IsTaken { get; private set; }
 
     public bool IsActive { get; set; }
 
     public bool IsGone { get; private set; }
 
-    /// <summary>Reading the level times out, as on an expander whose bus is held.</summary>
+    /// <summary>Whether reading the level times out, as on a GPIO expander with a blocked bus.</summary>
     public bool TimesOut { get; set; }
 
     public GpioLine Open(GpioPlace place, GpioRequest request)
@@ -43,9 +43,9 @@ internal sealed class FakeGpioLine(TimeProvider clock) : IDisposable
         return TimesOut ? throw new SensorFault(FaultReason.BusTimeout, "no answer") : IsActive;
     }
 
-    /// <summary>Edges that came at once.</summary>
-    /// <param name="lost">Edges before them that nobody will read.</param>
-    /// <param name="levels">The level after each.</param>
+    /// <summary>Sends edges, all with the current time.</summary>
+    /// <param name="lost">Number of preceding edges that were lost.</param>
+    /// <param name="levels">The level after each edge.</param>
     public void Change(uint lost = 0, params bool[] levels)
     {
         _sequence += lost;
@@ -71,7 +71,7 @@ internal sealed class FakeGpioLine(TimeProvider clock) : IDisposable
 
     public void Dispose() => _pipe?.Dispose();
 
-    /// <summary>Tells when the line is let go of.</summary>
+    /// <summary>A handle that marks the line as released.</summary>
     sealed class Ours : SafeHandle
     {
         readonly FakeGpioLine _line;

@@ -1,11 +1,12 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Text;
+using SensorForwarder.Readings;
 using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Tests.Sensors;
 
-/// <summary>What kind <c>file</c> takes for a number, and which files it reads at all.</summary>
+/// <summary>The sensor kind <c>file</c>: how it parses numbers, and which files it may read.</summary>
 public sealed class FileSensorTests : IDisposable
 {
     readonly SensorFixture _world = new();
@@ -115,7 +116,7 @@ public sealed class FileSensorTests : IDisposable
         File.SetLastWriteTimeUtc(At("secret/old"), DateTime.UnixEpoch);
         _world.Write("secret/closed", "4713");
         if (!OperatingSystem.IsWindows()) File.SetUnixFileMode(At("secret/closed"), UnixFileMode.None);
-        _world.Write("files2/pin", "4714"); // begins like one of them
+        _world.Write("files2/pin", "4714"); // Its path starts with the name of an allowed directory.
         foreach (var name in (string[])["pin", "none", "closed"])
             File.CreateSymbolicLink(At($"files/{name}"), $"../secret/{name}");
         File.CreateSymbolicLink(At("files/directory"), "../secret");
@@ -157,10 +158,10 @@ public sealed class FileSensorTests : IDisposable
     [Fact]
     public void A_path_with_two_dots_is_refused()
     {
-        // After a link they lead elsewhere than they seem to.
+        // After a symbolic link, ".." does not lead back to the directory before it.
         const string Hop = "/sys/class/net/lo/../../../../etc/passwd";
         var exception = Assert.Throws<SensorSettingsException>(
-            () => _world.Factory.Create(SensorFixture.Settings("file", $"\"path\":\"{Hop}\"")));
+            () => _world.Create(SensorFixture.Settings("file", $"\"path\":\"{Hop}\"")));
         Assert.Equal($"path: '{Hop}' is not allowed to have '..'", exception.Message);
     }
 
@@ -169,7 +170,7 @@ public sealed class FileSensorTests : IDisposable
     {
         await MakePipeAsync(At("files/pipe"));
         await MakePipeAsync(At("pipe"));
-        // Nobody writes: whoever opens it would wait.
+        // Opening a pipe without a writer would block.
         Assert.Contains("only regular files", Measure("files/pipe").Detail, StringComparison.Ordinal);
         AssertOutside("pipe");
         await using var both = new FileStream(

@@ -78,9 +78,9 @@ public sealed class HostSensorTests
         using var fixture = new SensorFixture();
         fixture.Write("proc/loadavg", load);
         fixture.Write("proc/uptime", uptime);
-        fixture.Write("proc/meminfo", "MemTotal:        1000 kB\n"); // older than Linux 3.14
+        fixture.Write("proc/meminfo", "MemTotal:        1000 kB\n"); // As before Linux 3.14, without MemAvailable.
         fixture.Write("sys/class/thermal/thermal_zone0/temp", "48312\n");
-        using var sensor = new HostSensor(fixture.Roots with { DataDirectory = "/proc" }); // of size 0
+        using var sensor = new HostSensor(fixture.Roots with { DataDirectory = "/proc" }); // A file system of size 0.
         var values = await MeasureAsync(sensor);
         Assert.Equal(["diskFreeBytes", "temperature"], values.Keys.Order());
     }

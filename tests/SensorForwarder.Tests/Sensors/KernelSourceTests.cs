@@ -1,16 +1,17 @@
+using SensorForwarder.Readings;
 using SensorForwarder.Sensors;
 using SensorForwarder.Sensors.Kernel;
 
 namespace SensorForwarder.Tests.Sensors;
 
-/// <summary>Sources in sysfs, on trees with the quirks that real kernels show.</summary>
+/// <summary>Sensors in sysfs, on directory trees with the peculiarities of real kernels.</summary>
 public sealed class KernelSourceTests : IDisposable
 {
     readonly SensorFixture _world = new();
 
     public void Dispose() => _world.Dispose();
 
-    /// <summary>An IIO device as the kernel lays it: a link into the directory of its parent.</summary>
+    /// <summary>Creates an IIO device like the kernel: a link into its parent's directory.</summary>
     void Iio(int number, string parent, string name, params (string File, string Content)[] files)
     {
         var directory = $"sys/devices/i2c-1/{parent}/iio:device{number}";
@@ -19,7 +20,7 @@ public sealed class KernelSourceTests : IDisposable
         _world.Link($"sys/bus/iio/devices/iio:device{number}", $"../../../devices/i2c-1/{parent}/iio:device{number}");
     }
 
-    /// <summary>A hwmon device: a link as well, with one back to its parent.</summary>
+    /// <summary>Creates a hwmon device: also a link, with a link back to its parent.</summary>
     void Hwmon(int number, string parent, string name, params (string File, string Content)[] files)
     {
         var directory = $"sys/devices/i2c-1/{parent}/hwmon/hwmon{number}";
@@ -90,7 +91,7 @@ public sealed class KernelSourceTests : IDisposable
         using var session = _world.Session(SensorFixture.Settings("hwmon", "\"device\":\"sht3x\",\"parent\":\"1-0044\""));
         AssertGood(session.Measure(CancellationToken.None), ("temperature", 21));
 
-        // As after a hot-plug: the other one has its number now.
+        // As after a hot-plug: the other device now has the first one's number.
         Remove("sys/class/hwmon/hwmon0");
         Remove("sys/class/hwmon/hwmon1");
         Hwmon(0, "1-0045", "sht3x", ("temp1_input", "99000"));
@@ -229,6 +230,70 @@ public sealed class KernelSourceTests : IDisposable
         OneWire($"{scratchpad} {crc:x2} : crc={crc:x2} YES\n{scratchpad} {crc:x2} t={thousandths}\n", device);
     }
 
+    /// <summary>A kernel that measures with all thermometers of a bus when it is told to.</summary>
+    async Task SimulateBulkReadAsync(string[] devices, List<int> rounds, CancellationToken stop)
+    {
+        var file = Path.Combine(_world.Root, "sys/devices/w1_bus_master1/therm_bulk_read");
+        while (!stop.IsCancellationRequested)
+        {
+            await Task.Delay(TimeSpan.FromMilliseconds(2), TimeProvider.System, CancellationToken.None);
+            if (!(await File.ReadAllTextAsync(file, CancellationToken.None)).StartsWith("trigger", StringComparison.Ordinal)) continue;
+            File.WriteAllText(file, "-1\n");
+            rounds.Add(rounds.Count + 1);
+            foreach (var device in devices) OneWireOf(device, $"{rounds.Count:x2} 01 4b 46 7f ff 0f 10", 16_000 + (rounds.Count * 100));
+            File.WriteAllText(file, "1\n");
+        }
+    }
+
+    [Fact]
+    public async Task Twenty_thermometers_of_a_bus_measure_at_once()
+    {
+        var devices = Enumerable.Range(1, 20).Select(number => $"28-{number:x12}").ToArray();
+        _world.Write("sys/devices/w1_bus_master1/therm_bulk_read", "0\n");
+        _world.Link("sys/bus/w1/devices/w1_bus_master1", "../../../devices/w1_bus_master1");
+        foreach (var device in devices)
+        {
+            Directory.CreateDirectory(Path.Combine(_world.Root, "sys/devices/w1_bus_master1", device));
+            _world.Link($"sys/bus/w1/devices/{device}", $"../../../devices/w1_bus_master1/{device}");
+        }
+
+        using var stop = new CancellationTokenSource();
+        List<int> rounds = [];
+        var kernel = SimulateBulkReadAsync(devices, rounds, stop.Token);
+        var world = _world.WorldOn(TimeProvider.System);
+        var sensors = devices.Select(
+            device => OneWireSensor.Kind.Make(SensorFixture.Settings("w1", $"\"device\":\"{device}\""), world)).ToList();
+        for (var round = 1; round <= 3; round++)
+        {
+            foreach (var sensor in sensors)
+                AssertGood(await sensor.MeasureAsync(TestContext.Current.CancellationToken), ("temperature", 16 + (round * 0.1)));
+            Assert.Equal(round, rounds.Count);
+        }
+
+        await stop.CancelAsync();
+        await kernel;
+    }
+
+    [Fact]
+    public async Task Where_they_cannot_measure_at_once_each_measures_when_it_is_read()
+    {
+        Directory.CreateDirectory(Path.Combine(_world.Root, "sys/devices/w1_bus_master1", Device));
+        _world.Link($"sys/bus/w1/devices/{Device}", $"../../../devices/w1_bus_master1/{Device}");
+        OneWireOf(Device, "91 01 4b 46 7f ff 0f 10", 25_062);
+        AssertGood(_world.Measure("w1"), ("temperature", 25.062)); // this kernel has no therm_bulk_read
+        var world = _world.WorldOn(_world.Waits);
+        var sensor = OneWireSensor.Kind.Make(SensorFixture.Settings("w1"), world);
+        _world.Link("sys/bus/w1/devices/w1_bus_master1", "../../../devices/w1_bus_master1");
+        _world.Write("sys/devices/w1_bus_master1/therm_bulk_read", "0\n");
+        AssertGood(await sensor.MeasureAsync(TestContext.Current.CancellationToken), ("temperature", 25.062));
+
+        // Once it has worked, a value may be left from then: none is better.
+        File.Delete(Path.Combine(_world.Root, "sys/devices/w1_bus_master1/therm_bulk_read"));
+        _world.Waits.Advance(TimeSpan.FromSeconds(3));
+        var fault = await Assert.ThrowsAsync<SensorFault>(async () => await sensor.MeasureAsync(TestContext.Current.CancellationToken));
+        Assert.Equal(FaultReason.Io, fault.Reason);
+    }
+
     [Fact]
     public void By_hwmon_eighty_five_degrees_of_a_1_wire_thermometer_are_none()
     {
@@ -248,7 +313,7 @@ public sealed class KernelSourceTests : IDisposable
     public void A_1_wire_device_is_a_name_and_no_path(string device)
     {
         var exception = Assert.Throws<SensorSettingsException>(
-            () => _world.Factory.Create(SensorFixture.Settings("w1", $"\"device\":\"{device}\"")));
+            () => _world.Create(SensorFixture.Settings("w1", $"\"device\":\"{device}\"")));
         Assert.StartsWith("device: '", exception.Message, StringComparison.Ordinal);
         Assert.EndsWith("is not a name such as 28-0316a2795e1f", exception.Message, StringComparison.Ordinal);
     }
@@ -259,7 +324,7 @@ public sealed class KernelSourceTests : IDisposable
     [InlineData("in_voltage0_offset")]
     public void A_scale_or_offset_that_cannot_be_read_gives_no_value(string file)
     {
-        // Empty, as drivers say that a read failed.
+        // Some drivers report a failed read as an empty file.
         Iio(0, "1-0048", "ads1015", ("in_voltage0_raw", "1000"), (file, ""));
         Assert.Equal(FaultReason.Io, _world.Measure("iio", "\"device\":\"ads1015\"").Reason);
         Iio(0, "1-0048", "ads1015", (file, "two"));
@@ -269,7 +334,8 @@ public sealed class KernelSourceTests : IDisposable
     [Fact]
     public void A_kernel_device_that_does_not_answer_in_time_is_a_failed_read_and_no_fault_of_a_bus()
     {
-        // DHT11 and DHT22: one read in ten ends like this, in good health. Nothing here can make a file do so.
+        // One in ten reads of a working DHT11 or DHT22 times out like this. A file cannot imitate it, so FaultOf is
+        // tested.
         var timedOut = new IOException("Connection timed out", 110);
         Assert.Equal(FaultReason.Io, KernelFile.FaultOf(timedOut, "in_temp_input").Reason);
         Assert.Equal(FaultReason.BusTimeout, SensorFault.From(timedOut, "chip").Reason);
@@ -309,7 +375,7 @@ public sealed class KernelSourceTests : IDisposable
         Assert.Equal(FaultReason.Absent, _world.Measure("w1").Reason);
         OneWire("x");
         OneWire("x", "28-000000000001");
-        OneWire("x", "01-000000000002"); // an identification chip, no thermometer
+        OneWire("x", "01-000000000002"); // An identification chip, not a thermometer.
         var measurement = _world.Measure("w1");
         Assert.Equal(FaultReason.Ambiguous, measurement.Reason);
         Assert.Contains($"28-000000000001, {Device};", measurement.Detail, StringComparison.Ordinal);
@@ -357,7 +423,7 @@ public sealed class KernelSourceTests : IDisposable
     [Fact]
     public void A_relative_path_is_refused()
     {
-        var exception = Assert.Throws<SensorSettingsException>(() => _world.Factory.Create(SensorFixture.Settings("file", "\"path\":\"level\"")));
+        var exception = Assert.Throws<SensorSettingsException>(() => _world.Create(SensorFixture.Settings("file", "\"path\":\"level\"")));
         Assert.Equal("path: 'level' is not absolute", exception.Message);
     }
 }

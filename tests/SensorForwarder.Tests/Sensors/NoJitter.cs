@@ -1,6 +1,6 @@
 namespace SensorForwarder.Tests.Sensors;
 
-/// <summary>Sensors start at once, so that the fake clock alone decides.</summary>
+/// <summary>Starts all sensors without a random delay, so that times depend only on the fake clock.</summary>
 internal sealed class NoJitter : Random
 {
     public override double NextDouble() => 0;

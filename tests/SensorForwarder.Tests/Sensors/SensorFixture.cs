@@ -1,10 +1,10 @@
-using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.Sensors;
 using SensorForwarder.Tests.Buffer;
+using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Sensors;
 
-/// <summary>A /proc and /sys of the test's own.</summary>
+/// <summary>Temporary /proc, /sys and /dev trees, simulated buses and fake clocks for tests of sensors.</summary>
 internal sealed class SensorFixture : IDisposable
 {
     public SensorFixture()
@@ -22,33 +22,31 @@ internal sealed class SensorFixture : IDisposable
 
     public string Sysfs => Path.Combine(Root, "sys");
 
-    public FakeTimeProvider Clock { get; } = new SinceBoot();
+    public ObservedClock Clock { get; } = new SinceBoot();
 
     public SensorRoots Roots => new(Proc, Sysfs, Root) { Dev = Path.Combine(Root, "dev"), Files = FileRoots };
 
-    /// <summary>What <c>file</c> sensors may read.</summary>
+    /// <summary>The directories that <c>file</c> sensors may read.</summary>
     public IReadOnlyList<string> FileRoots { get; set; }
 
-    /// <summary>What I2C bus 1 is.</summary>
+    /// <summary>I2C bus 1.</summary>
     public SimulatedI2cBus Bus { get; } = new();
 
-    /// <summary>What a transfer on SPI bus 0 gives.</summary>
+    /// <summary>The response to a transfer on SPI bus 0.</summary>
     public Func<byte[], byte[]> Spi { get; set; } = bytes => bytes;
 
-    /// <summary>Sensors whose waits are over at once.</summary>
+    /// <summary>A clock on which every wait ends at once.</summary>
     public WaitingClock Waits { get; } = new();
 
-    /// <summary>Makes sensors on the simulated buses.</summary>
-    public SensorFactory FactoryOn(TimeProvider clock) => new(Roots, clock)
-    {
-        World = new(Roots, clock) { OpenI2c = (_, address) => Bus.CreateDevice(address), OpenSpi = _ => new SimulatedSpiDevice(Spi) },
-    };
+    /// <summary>The surroundings of a sensor, with the simulated buses and this clock.</summary>
+    public SensorWorld WorldOn(TimeProvider clock) =>
+        new(Roots, clock) { OpenI2c = (_, address) => Bus.CreateDevice(address), OpenSpi = _ => new SimulatedSpiDevice(Spi) };
 
     public static SensorSettings Settings(string kind, string options = "", string name = "attic") =>
-        new(name, kind, TimeSpan.FromSeconds(1), options.Length > 0 ? $"{{\"kind\":\"{kind}\",{options}}}" : $"{{\"kind\":\"{kind}\"}}");
+        new(name, Module.SensorKinds.Find(kind), TimeSpan.FromSeconds(1), options.Length > 0 ? $"{{\"kind\":\"{kind}\",{options}}}" : $"{{\"kind\":\"{kind}\"}}");
 
     public SensorSession Session(SensorSettings settings, BusBreaker? breaker = null) =>
-        new(settings, FactoryOn(Waits), breaker, 0.5, Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance);
+        new(settings, WorldOn(Waits), breaker, 0.5, Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance);
 
     public Measurement Measure(string kind, string options = "")
     {
@@ -64,7 +62,10 @@ internal sealed class SensorFixture : IDisposable
         Directory.CreateSymbolicLink(link, target);
     }
 
-    public SensorFactory Factory => new(Roots, Clock);
+    public SensorWorld World => new(Roots, Clock);
+
+    /// <exception cref="SensorSettingsException">The settings are invalid.</exception>
+    public ISensor Create(SensorSettings settings) => settings.Kind.Make(settings, World);
 
     public void Write(string path, string content)
     {
@@ -75,8 +76,9 @@ internal sealed class SensorFixture : IDisposable
 
     public void Dispose() => Directory.Delete(Root, recursive: true);
 
-    /// <summary>Timestamps count from the start, as the kernel's do, and not from the year 1.</summary>
-    sealed class SinceBoot : FakeTimeProvider
+    /// <summary>A fake clock whose timestamps start at 0, as the kernel's do at boot, instead of counting from the year
+    /// 1.</summary>
+    sealed class SinceBoot : ObservedClock
     {
         readonly long _start;
 

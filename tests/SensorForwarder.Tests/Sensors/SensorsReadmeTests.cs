@@ -1,14 +1,16 @@
+using SensorForwarder.Options;
 using SensorForwarder.Sensors;
+using SensorForwarder.Sensors.Modbus;
 using SensorForwarder.Tests.Configuration;
 
 namespace SensorForwarder.Tests.Sensors;
 
-/// <summary>What the READMEs say about kinds of sensors and their options is what the code does.</summary>
+/// <summary>The READMEs' statements about sensor kinds and their options match the code.</summary>
 public sealed class SensorsReadmeTests
 {
     const string SensorsReadme = "modules/SensorForwarder/Sensors/README.md";
 
-    static string Row(string prefix, SensorOption option)
+    static string Row(string prefix, Option option)
     {
         var standard = option.DefaultSource ?? (option.Default is { } value ? $"`{value.ToJsonString()}`" : option.IsRequired ? "required" : "none");
         return $"| {prefix}`{option.Name}` | {option.Shape.Allowed} | {standard} | {option.Text} |";
@@ -16,9 +18,9 @@ public sealed class SensorsReadmeTests
 
     [Fact]
     public void The_table_of_kinds_is_the_one_in_the_code() => WrittenFile.CheckTable(
-        "README.md",
+        "docs/settings.md",
         "| kind | is | options |",
-        SensorKinds.All.Select(kind =>
+        Module.SensorKinds.All.Select(kind =>
             $"| `{kind.Name}` | {kind.Text} | {string.Join(", ", kind.Options.Select(option => $"`{option.Name}`"))} |"));
 
     [Fact]
@@ -31,12 +33,21 @@ public sealed class SensorsReadmeTests
     public void The_table_of_options_is_the_one_in_the_code() => WrittenFile.CheckTable(
         SensorsReadme,
         "| kind | option | allowed | default | what it does |",
-        SensorKinds.All.SelectMany(kind => kind.Options.Select(option => Row($"`{kind.Name}` | ", option))));
+        Module.SensorKinds.All.SelectMany(kind => kind.Options.Select(option => Row($"`{kind.Name}` | ", option))));
+
+    [Fact]
+    public void The_table_of_the_options_of_a_Modbus_value_is_the_one_in_the_code() => WrittenFile.CheckTable(
+        SensorsReadme,
+        "| option of a value | allowed | default | what it does |",
+        ModbusValue.Options.Select(option => Row("", option)));
 
     [Fact]
     public void The_table_of_values_is_the_one_in_the_code() => WrittenFile.CheckTable(
         SensorsReadme,
-        "| kind | values |",
-        SensorKinds.All.Where(kind => kind.Values.Count > 0).Select(kind =>
-            $"| `{kind.Name}` | {string.Join(", ", kind.Values.Select(value => $"`{value.Name}` ({value.Unit})"))} |"));
+        "| kind | connected by | values |",
+        Module.SensorKinds.All.Select(kind =>
+            $"| `{kind.Name}` | {kind.Connection} | {(kind.Values.Count > 0 ? string.Join(", ", kind.Values.Select(Describe)) : "those of the device, or of the settings")} |"));
+
+    static string Describe(SensorValue value) =>
+        $"`{value.Name}` ({value.Unit}{(value.Range.Length > 0 ? $", {value.Range}" : "")})";
 }

@@ -3,7 +3,7 @@ using System.Device.Spi;
 
 namespace SensorForwarder.Tests.Sensors;
 
-/// <summary>What goes wrong in one transfer.</summary>
+/// <summary>A fault of one transfer.</summary>
 public enum BusFault
 {
     None,
@@ -15,7 +15,7 @@ public enum BusFault
     ChipReset,
 }
 
-/// <summary>A chip on a simulated bus. It answers what was written before, as real ones do.</summary>
+/// <summary>A chip on a simulated bus. A read depends on the preceding writes, as with real chips.</summary>
 internal abstract class SimulatedChip
 {
     public abstract void Write(ReadOnlySpan<byte> bytes);
@@ -26,31 +26,32 @@ internal abstract class SimulatedChip
     {
     }
 
-    /// <summary>It does not acknowledge: it is busy.</summary>
+    /// <summary>The error when a busy chip does not acknowledge.</summary>
     protected static IOException Nack() => SimulatedI2cBus.Error(121, "Remote I/O error");
 }
 
-/// <summary>A chip with registers of 8 or 16 bits and a pointer that counts up.</summary>
+/// <summary>A chip with registers of 8 or 16 bits and an auto-incrementing pointer.</summary>
 internal class RegisterChip(int registerBytes = 1) : SimulatedChip
 {
-    int _pointer;
+    /// <summary>The register that is read next.</summary>
+    public int Pointer { get; private set; }
 
     public Dictionary<int, byte[]> Words { get; } = [];
 
     public byte[] Bytes { get; } = new byte[256];
 
-    /// <summary>Called with each register that is written.</summary>
+    /// <summary>Called after each write, with the register and its value.</summary>
     public Action<int, byte[]> Written { get; set; } = (_, _) => { };
 
     public override void Write(ReadOnlySpan<byte> bytes)
     {
         if (bytes.Length == 0) return;
-        _pointer = bytes[0];
+        Pointer = bytes[0];
         if (bytes.Length == 1) return;
         var value = bytes[1..].ToArray();
-        if (registerBytes == 2) Words[_pointer] = value;
-        else value.CopyTo(Bytes, _pointer);
-        Written(_pointer, value);
+        if (registerBytes == 2) Words[Pointer] = value;
+        else value.CopyTo(Bytes, Pointer);
+        Written(Pointer, value);
     }
 
     public override void Read(Span<byte> bytes)
@@ -58,15 +59,15 @@ internal class RegisterChip(int registerBytes = 1) : SimulatedChip
         if (registerBytes == 2)
         {
             bytes.Clear();
-            Words.GetValueOrDefault(_pointer, [0, 0]).CopyTo(bytes);
+            Words.GetValueOrDefault(Pointer, [0, 0]).AsSpan(0, Math.Min(2, bytes.Length)).CopyTo(bytes);
             return;
         }
 
-        for (var i = 0; i < bytes.Length; i++) bytes[i] = Bytes[(_pointer + i) & 0xFF];
+        for (var i = 0; i < bytes.Length; i++) bytes[i] = Bytes[(Pointer + i) & 0xFF];
     }
 }
 
-/// <summary>A chip that answers to commands of bytes.</summary>
+/// <summary>A chip that responds to commands.</summary>
 internal sealed class CommandChip(Func<byte[], byte[]?> answer) : SimulatedChip
 {
     byte[]? _answer;
@@ -89,18 +90,18 @@ internal sealed class CommandChip(Func<byte[], byte[]?> answer) : SimulatedChip
     }
 }
 
-/// <summary>A bus of System.Device.Gpio in memory, on which everything can go wrong.</summary>
+/// <summary>An I2C bus of System.Device.Gpio in memory, with faults.</summary>
 internal sealed class SimulatedI2cBus : I2cBus
 {
     public Dictionary<int, SimulatedChip> Chips { get; } = [];
 
-    /// <summary>The faults of the next transfers, in order; none when it is empty.</summary>
+    /// <summary>The faults of the next transfers, in order. When empty, <see cref="Always"/> applies.</summary>
     public Queue<BusFault> Faults { get; } = new();
 
-    /// <summary>The fault of every transfer.</summary>
+    /// <summary>The fault of all transfers without an entry in <see cref="Faults"/>.</summary>
     public BusFault Always { get; set; }
 
-    /// <summary>Called in every transfer: a chip that stretches the clock blocks here.</summary>
+    /// <summary>Called in every transfer; blocks to simulate clock stretching.</summary>
     public Action Stretch { get; set; } = () => { };
 
     public int Transfers { get; private set; }
@@ -142,7 +143,7 @@ internal sealed class SimulatedI2cBus : I2cBus
         if (read.Length == 0) return;
         chip.Read(read);
         if (fault == BusFault.FlippedBit) read[read.Length / 2] ^= 0x10;
-        if (fault == BusFault.HalfTransfer) read[(read.Length / 2)..].Fill(0xFF); // nobody drives the line any more
+        if (fault == BusFault.HalfTransfer) read[(read.Length / 2)..].Fill(0xFF); // The line is no longer driven.
     }
 
     sealed class Device(SimulatedI2cBus bus, int address) : I2cDevice
@@ -170,7 +171,8 @@ internal sealed class SimulatedSpiDevice(Func<byte[], byte[]> transfer) : SpiDev
         transfer(writeBuffer.ToArray()).CopyTo(readBuffer);
 }
 
-/// <summary>A clock that moves on only when somebody waits, and then at once: what a driver waits for has passed.</summary>
+/// <summary>A clock that advances only when a timer is created, and then at once, so that every wait of a driver is
+/// over immediately.</summary>
 internal sealed class WaitingClock : TimeProvider
 {
     long _ticks = new DateTimeOffset(2026, 11, 24, 12, 0, 0, TimeSpan.Zero).Ticks;

@@ -4,15 +4,15 @@ namespace SensorForwarder.Tests.Sensors;
 
 public sealed class SimulatedSensorTests
 {
-    static SensorSettings Settings(string name, string options) => new(name, "simulated", TimeSpan.FromSeconds(1), options);
+    static SensorSettings Settings(string name, string options) => new(name, SimulatedSensor.Kind, TimeSpan.FromSeconds(1), options);
 
     [Fact]
     public async Task The_same_seed_gives_the_same_day_and_another_one_a_different_day()
     {
         using var fixture = new SensorFixture();
-        using var one = fixture.Factory.Create(Settings("a", """{"seed":7}"""));
-        using var same = fixture.Factory.Create(Settings("b", """{"seed":7}"""));
-        using var other = fixture.Factory.Create(Settings("a", """{"seed":8}"""));
+        using var one = fixture.Create(Settings("a", """{"seed":7}"""));
+        using var same = fixture.Create(Settings("b", """{"seed":7}"""));
+        using var other = fixture.Create(Settings("a", """{"seed":8}"""));
         for (var hour = 0; hour < 48; hour++)
         {
             var values = (await one.MeasureAsync(TestContext.Current.CancellationToken)).Values;
@@ -33,16 +33,14 @@ public sealed class SimulatedSensorTests
     public void A_wrong_seed_is_refused_with_the_value(string options)
     {
         using var fixture = new SensorFixture();
-        var exception = Assert.Throws<SensorSettingsException>(() => fixture.Factory.Create(Settings("a", options)));
+        var exception = Assert.Throws<SensorSettingsException>(() => fixture.Create(Settings("a", options)));
         Assert.StartsWith("seed: ", exception.Message, StringComparison.Ordinal);
     }
 
     [Fact]
     public void An_unknown_kind_is_refused_with_those_that_there_are()
     {
-        using var fixture = new SensorFixture();
-        var exception = Assert.Throws<SensorSettingsException>(
-            () => fixture.Factory.Create(new("a", "bme", TimeSpan.FromSeconds(1), "{}")));
+        var exception = Assert.Throws<SensorSettingsException>(() => Module.SensorKinds.Find("bme"));
         Assert.StartsWith("kind: 'bme' is not one of host, simulated", exception.Message, StringComparison.Ordinal);
     }
 }

@@ -3,8 +3,8 @@ using System.Net.Sockets;
 
 namespace SensorForwarder.Tests.Support;
 
-/// <summary>A loopback address on whose port nothing is refused and nothing is accepted, as where a firewall drops
-/// everything: a listener whose queue is full, so that the kernel drops each SYN.</summary>
+/// <summary>A loopback endpoint where connection attempts get no answer, as behind a firewall that drops packets: a
+/// listener whose queue is full, so that the kernel drops each SYN.</summary>
 internal sealed class BlackHole : IDisposable
 {
     readonly Socket _listener = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
@@ -21,11 +21,11 @@ internal sealed class BlackHole : IDisposable
             }
             catch (SocketException) when (last < 100)
             {
-                // That of another test.
+                // Another test uses this address.
             }
         }
 
-        // The kernel's queue holds one more than it is told.
+        // The kernel's queue holds one connection more than the backlog.
         _listener.Listen(0);
         _inQueue.Connect(_listener.LocalEndPoint!);
     }

@@ -5,7 +5,7 @@ using SensorForwarder.Net;
 
 namespace SensorForwarder.Tests.Support;
 
-/// <summary>A certificate authority of a test, and what it issues.</summary>
+/// <summary>A test's certificate authority. Issues certificates and writes them to files.</summary>
 internal sealed class Certificates : IDisposable
 {
     readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("certificates-");
@@ -21,8 +21,8 @@ internal sealed class Certificates : IDisposable
 
     public X509Certificate2 Root { get; }
 
-    /// <summary>What the boot values of a sink are that trusts this authority alone.</summary>
-    /// <param name="client">The certificate that it presents; null: none.</param>
+    /// <summary>Boot values for a sink that trusts only this authority.</summary>
+    /// <param name="client">The sink's client certificate. Null: none.</param>
     public TlsFiles Files(X509Certificate2? client = null) => new()
     {
         Roots = Save("Http__CaFile", Pem(Root)),
@@ -37,10 +37,10 @@ internal sealed class Certificates : IDisposable
         return new(variable, path);
     }
 
-    /// <summary>One for 127.0.0.1, or for the name.</summary>
-    /// <param name="name">The name; null: the address.</param>
-    /// <param name="isExpired">Whether it is not valid any more.</param>
-    /// <param name="days">How long it is valid, from yesterday on; up to 10.</param>
+    /// <summary>Issues a certificate.</summary>
+    /// <param name="name">The host name. Null: 127.0.0.1.</param>
+    /// <param name="isExpired">Whether the certificate has expired.</param>
+    /// <param name="days">Validity from yesterday on; at most 10.</param>
     public X509Certificate2 Issue(string? name = null, bool isExpired = false, int days = 5)
     {
         using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
@@ -49,14 +49,14 @@ internal sealed class Certificates : IDisposable
         return bare.CopyWithPrivateKey(key);
     }
 
-    /// <summary>The certificate in PEM, and those that stand between it and its root.</summary>
+    /// <summary>A certificate and its intermediates as PEM.</summary>
     public static string Pem(params X509Certificate2[] certificates) =>
         string.Join('\n', certificates.Select(certificate => certificate.ExportCertificatePem())) + "\n";
 
     public static string KeyPem(X509Certificate2 certificate) =>
         certificate.GetECDsaPrivateKey()!.ExportPkcs8PrivateKeyPem() + "\n";
 
-    /// <summary>One for 127.0.0.1 that nobody vouches for.</summary>
+    /// <summary>Issues a self-signed certificate for 127.0.0.1.</summary>
     public X509Certificate2 IssueToItself() => Request(null, _key).CreateSelfSigned(_from, _from.AddDays(5));
 
     static CertificateRequest Request(string? name, ECDsa key)

@@ -2,8 +2,8 @@ using System.Runtime.InteropServices;
 
 namespace SensorForwarder.Tests.Support;
 
-/// <summary>A file system that does not answer, as one on a network whose server is gone: whoever asks for a file in it
-/// waits until it is disposed.</summary>
+/// <summary>A file system that never responds, like a network file system without its server. Every access blocks until
+/// disposal.</summary>
 internal sealed class DeadFileSystem : IDisposable
 {
     const int ReadWrite = 2;
@@ -14,8 +14,8 @@ internal sealed class DeadFileSystem : IDisposable
 
     DeadFileSystem(string directory, int device) => (_directory, _device) = (directory, device);
 
-    /// <summary>FUSE without the process that would answer.</summary>
-    /// <returns>Null where this user may not mount.</returns>
+    /// <summary>Mounts a FUSE file system that no process serves.</summary>
+    /// <returns>Null if this user may not mount.</returns>
     public static DeadFileSystem? TryMount(string directory, out string refusal)
     {
         refusal = "";

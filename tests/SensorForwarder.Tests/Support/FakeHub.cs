@@ -4,7 +4,8 @@ using SensorForwarder.EdgeHub;
 
 namespace SensorForwarder.Tests.Support;
 
-/// <summary>The hub's twin in memory, behind the seam that the module sees.</summary>
+/// <summary>An edgeHub client with a twin in memory and no network. Records telemetry and patches.
+/// Thread-safe.</summary>
 internal sealed class FakeHub : IEdgeHubClient
 {
     readonly List<JsonObject> _patches = [];
@@ -19,19 +20,13 @@ internal sealed class FakeHub : IEdgeHubClient
 
     public IEdgeHubHandler? Handler { get; set; }
 
-    public event Action<HubStatus>? StatusChanged
-    {
-        add { }
-        remove { }
-    }
-
-    /// <summary>The whole answer to a get.</summary>
+    /// <summary>The twin document returned by a get.</summary>
     public string Twin { get; set; } = """{"desired":{"$version":1},"reported":{}}""";
 
-    /// <summary>How the next patches are answered; then all with 204. 0 is: not at all.</summary>
+    /// <summary>Statuses of the next patches, then 204 for all. 0: no response.</summary>
     public System.Collections.Concurrent.ConcurrentQueue<int> PatchStatuses { get; } = new();
 
-    /// <summary>How the next gets are answered; then all with the twin. -1 is: never.</summary>
+    /// <summary>Statuses of the next gets, then 200 with the twin. -1: never completes.</summary>
     public System.Collections.Concurrent.ConcurrentQueue<int> GetStatuses { get; } = new();
 
     public int Gets => Volatile.Read(ref _gets);
@@ -57,7 +52,7 @@ internal sealed class FakeHub : IEdgeHubClient
 
     public Task WaitUntilConnectedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
-    /// <summary>The telemetry so far.</summary>
+    /// <summary>The telemetry messages sent so far.</summary>
     public IReadOnlyList<HubMessage> Sent
     {
         get { lock (_sent) return [.. _sent]; }

@@ -3,7 +3,7 @@ using SensorForwarder.Forwarding;
 
 namespace SensorForwarder.Tests.Support;
 
-/// <summary>A sink whose answers the test gives, one by one or by a rule.</summary>
+/// <summary>A sink whose results are set by the test, for each attempt or by a rule.</summary>
 internal sealed class FakeSink : ISink
 {
     readonly Channel<Attempt> _attempts = Channel.CreateUnbounded<Attempt>();
@@ -14,30 +14,39 @@ internal sealed class FakeSink : ISink
         if (ready) _ready.SetResult();
     }
 
-    /// <summary>Answers at once when it is set; otherwise the test answers each attempt.</summary>
+    /// <summary>Gives the result of each attempt. If null, the test sets the result of the attempt from
+    /// <see cref="NextAsync"/>.</summary>
     public Func<Batch, SendResult>? Rule { get; set; }
 
-    /// <summary>Sends for it, when it is set.</summary>
+    /// <summary>Replaces <see cref="SendAsync"/> if set.</summary>
     public Func<Batch, ForwardingSettings, CancellationToken, Task<SendResult>>? Send { get; init; }
 
     public int Window { get; init; } = 1;
 
     public bool IsMetered { get; init; }
 
-    public bool IsHeld { get; set; }
+    public bool IsHeld { get => field || Handovers?.IsHolding == true; set; }
+
+    public Handovers? Handovers { get; init; }
 
     public int LargestBody { get; init; } = int.MaxValue;
 
-    /// <summary>Every attempt so far, in order.</summary>
+    /// <summary>The batches of all attempts, in order.</summary>
     public List<Batch> Seen { get; } = [];
 
-    /// <summary>Attempts of a lane so far.</summary>
+    /// <summary>Number of attempts.</summary>
+    public int Sends
+    {
+        get { lock (Seen) return Seen.Count; }
+    }
+
+    /// <summary>Number of attempts of a lane.</summary>
     public int Count(Lane lane)
     {
         lock (Seen) return Seen.Count(batch => batch.Lane == lane);
     }
 
-    /// <summary>Ids of a lane that were attempted so far.</summary>
+    /// <summary>The ids in all attempts of a lane.</summary>
     public IReadOnlyList<long> Ids(Lane lane)
     {
         lock (Seen) return [.. Seen.Where(batch => batch.Lane == lane).SelectMany(batch => batch.Readings).Select(reading => reading.Id)];
@@ -65,7 +74,7 @@ internal sealed class FakeSink : ISink
         return await attempt.Answer.Task.WaitAsync(cancellationToken);
     }
 
-    /// <summary>The next attempt, whenever it comes.</summary>
+    /// <summary>Waits for the next attempt.</summary>
     public Task<Attempt> NextAsync() =>
         _attempts.Reader.ReadAsync(TestContext.Current.CancellationToken).AsTask().WaitAsync(Until.Limit, TimeProvider.System);
 

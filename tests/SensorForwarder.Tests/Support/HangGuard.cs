@@ -8,8 +8,8 @@ using Xunit.v3;
 
 namespace SensorForwarder.Tests.Support;
 
-/// <summary>Ends the run with the name of a test that does not come back, instead of leaving whoever waits with nothing.
-/// <c>TEST_HANG_MINUTES</c> (default 10) is for sweeps that take longer.</summary>
+/// <summary>Aborts the run with the name of the test if a test hangs. <c>TEST_HANG_MINUTES</c> (default 10) is the
+/// limit; long sweeps raise it.</summary>
 [AttributeUsage(AttributeTargets.Assembly)]
 public sealed class HangGuardAttribute : BeforeAfterTestAttribute
 {

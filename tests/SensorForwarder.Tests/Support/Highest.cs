@@ -1,6 +1,6 @@
 namespace SensorForwarder.Tests.Support;
 
-/// <summary>Draws the upper end each time: every wait is as long as its bound.</summary>
+/// <summary>Always returns the maximum, so that every random delay has its maximum length.</summary>
 internal sealed class Highest : Random
 {
     public override double NextDouble() => 1;

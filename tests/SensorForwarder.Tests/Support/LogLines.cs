@@ -6,7 +6,7 @@ using SensorForwarder.Operations;
 
 namespace SensorForwarder.Tests.Support;
 
-/// <summary>Keeps what is logged, in the lines that the module would write.</summary>
+/// <summary>Collects log messages in the format that the module writes. Thread-safe.</summary>
 internal sealed class LogLines
 {
     readonly LogLineFormatter _formatter = new(TimeProvider.System);
@@ -16,7 +16,7 @@ internal sealed class LogLines
 
     public bool Has(string part) => _lines.Any(line => line.Contains(part, StringComparison.Ordinal));
 
-    /// <summary>The seconds that stand behind these words, in the order of the lines.</summary>
+    /// <summary>The numbers of seconds that follow these words in the log, in order.</summary>
     public IReadOnlyList<double> Seconds(string words) => [.. All.Where(line => line.Contains(words, StringComparison.Ordinal))
         .Select(line => double.Parse(line.Split(words)[1].Split(' ')[0], CultureInfo.InvariantCulture))];
 
@@ -34,7 +34,7 @@ internal sealed class LogLines
 
         public void Dispose()
         {
-            // It holds nothing.
+            // Nothing to dispose.
         }
     }
 

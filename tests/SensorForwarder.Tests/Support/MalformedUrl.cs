@@ -2,9 +2,9 @@ using CsCheck;
 
 namespace SensorForwarder.Tests.Support;
 
-/// <summary>Texts that somebody may write where a URL, or a connection string, belongs, with a secret in them.</summary>
-/// <param name="Text">The whole.</param>
-/// <param name="Secret">Random letters and digits in it; nothing else says them.</param>
+/// <summary>A malformed URL or connection string that contains a secret, for tests of redaction.</summary>
+/// <param name="Text">The whole text.</param>
+/// <param name="Secret">The secret: random letters and digits that occur nowhere else in the text.</param>
 internal sealed record MalformedUrl(string Text, string Secret)
 {
     const int SecretLength = 16, ShownAtMost = 6;
@@ -20,7 +20,8 @@ internal sealed record MalformedUrl(string Text, string Secret)
 
     static readonly string[] Breaks = ["", "?", "#", "/", "\\", "@", "%", ":", " ", "%40", "&", ";", "=", "\n", "\u202e", "\"", "'", "\u00e9"];
 
-    /// <summary>Any of them: of any length, with one character too many or too few, and passwords that end a part of a URL.</summary>
+    /// <summary>Generates texts of any length, with an inserted or missing character, and with delimiters around the
+    /// secret.</summary>
     public static Gen<MalformedUrl> Any { get; } =
         from form in Gen.Int[0, Forms.Length - 1]
         from secret in Gen.Int[0, Letters.Length - 1].Array[SecretLength].Select(Spell)
@@ -32,22 +33,23 @@ internal sealed record MalformedUrl(string Text, string Secret)
         from inserted in OneOf(Breaks)
         select Make(Forms[form], secret, before, after, new('x', padding), inFront, edit, inserted);
 
-    /// <summary>Whether an output tells enough of the secret to be of use: of a text that is cut, a part of it remains.</summary>
+    /// <summary>Whether an output contains a usable part of the secret. A truncated text may contain only a
+    /// part.</summary>
     public bool IsIn(string output) => Enumerable.Range(0, SecretLength - ShownAtMost + 1)
         .Any(start => output.Contains(Secret.Substring(start, ShownAtMost), StringComparison.OrdinalIgnoreCase));
 
     static MalformedUrl Make(string form, string secret, string before, string after, string padding, bool inFront, int edit, string inserted)
     {
-        // An edit does not reach the secret.
+        // The edit must not touch the secret or its delimiters: a secret that becomes part of the host name is shown.
         var hole = form.IndexOf("{0}", StringComparison.Ordinal);
-        if (edit >= 0 && edit < form.Length && (edit < hole || edit > hole + 2)) form = inserted.Length == 0 ? form.Remove(edit, 1) : form.Insert(edit, inserted);
+        if (edit >= 0 && edit < form.Length && (edit < hole - 1 || edit > hole + 3)) form = inserted.Length == 0 ? form.Remove(edit, 1) : form.Insert(edit, inserted);
         var text = form.Replace("{0}", $"{before}{secret}{after}", StringComparison.Ordinal);
         var at = text.IndexOf("//u", StringComparison.Ordinal);
         if (padding.Length > 0) text = inFront && at >= 0 ? text.Insert(at + 2, padding) : text + padding;
         return new(text, secret);
     }
 
-    // With a digit in it: a word of letters may be a misspelled name, which is shown.
+    // Contains a digit, since a word of letters only may be a misspelled name, which is shown.
     static string Spell(int[] indexes) => string.Concat(indexes.Select((index, i) => i == SecretLength / 2 ? '7' : Letters[index]));
 
     static Gen<string> OneOf(string[] choices) => Gen.Int[0, choices.Length - 1].Select(i => choices[i]);

@@ -5,7 +5,7 @@ using System.Text.Json;
 
 namespace SensorForwarder.Tests.Support;
 
-/// <summary>What becomes of the connection after an answer.</summary>
+/// <summary>What happens to the connection after a response.</summary>
 internal enum Afterwards
 {
     StaysOpen,
@@ -15,11 +15,11 @@ internal enum Afterwards
     Resets,
 }
 
-/// <summary>The bytes of an answer, also such as no web server would write.</summary>
-/// <param name="Takes">With it the receiver has taken the batch.</param>
+/// <summary>The bytes of a response, valid HTTP or not.</summary>
+/// <param name="Takes">Whether the receiver accepts the batch.</param>
 internal sealed record RawAnswer(string Bytes, Afterwards Afterwards = Afterwards.StaysOpen, bool Takes = false);
 
-/// <summary>A receiver on a socket: it takes what the test lets it take, and writes any bytes for an answer.</summary>
+/// <summary>An HTTP receiver on a plain socket whose responses are arbitrary bytes chosen by the test.</summary>
 internal sealed class RawReceiver : IAsyncDisposable
 {
     static readonly byte[] Taken = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"u8.ToArray();
@@ -31,7 +31,7 @@ internal sealed class RawReceiver : IAsyncDisposable
     readonly Task _accepting;
     int _requests;
 
-    /// <param name="answer">The answer to a request, by its number from 1; null: it takes the batch.</param>
+    /// <param name="answer">The response to a request by its number, from 1. Null: accepts the batch with 200.</param>
     public RawReceiver(Func<int, RawAnswer?> answer)
     {
         _answer = answer;
@@ -39,17 +39,17 @@ internal sealed class RawReceiver : IAsyncDisposable
         _accepting = AcceptAsync();
     }
 
-    /// <summary>A longer body is answered with 413 before it is read, and its rest with a reset.</summary>
+    /// <summary>A longer body gets 413 before it is read, then the connection is reset.</summary>
     public int LargestBodyBytes { get; set; } = int.MaxValue;
 
-    /// <summary>Whether it goes by <c>Expect: 100-continue</c>, or answers 417.</summary>
+    /// <summary>Whether the receiver supports <c>Expect: 100-continue</c>; otherwise it responds with 417.</summary>
     public bool KnowsExpect { get; init; } = true;
 
     public Uri Url => new($"http://{_listener.LocalEndpoint}/telemetry");
 
     public int Requests => Volatile.Read(ref _requests);
 
-    /// <summary>The readings that it has taken.</summary>
+    /// <summary>The ids of the accepted readings.</summary>
     public IReadOnlyCollection<long> Ids
     {
         get { lock (_ids) return [.. _ids]; }
@@ -112,7 +112,7 @@ internal sealed class RawReceiver : IAsyncDisposable
         }
         catch (Exception exception) when (exception is IOException or OperationCanceledException)
         {
-            // The client has gone, or the test is over.
+            // The client has closed the connection, or the test has ended.
         }
     }
 

@@ -9,7 +9,7 @@ using Microsoft.Extensions.Logging;
 
 namespace SensorForwarder.Tests.Support;
 
-/// <summary>A web server on a free loopback port that does with each request what the test says.</summary>
+/// <summary>A web server on a free loopback port whose request handler is given by the test.</summary>
 internal sealed class Receiver : IAsyncDisposable
 {
     readonly WebApplication _app;
@@ -21,10 +21,10 @@ internal sealed class Receiver : IAsyncDisposable
 
     public Uri Url => new($"{_app.Urls.First()}/telemetry");
 
-    /// <param name="answer">What it does.</param>
-    /// <param name="certificate">Makes it https.</param>
-    /// <param name="asksForClient">Asks for a certificate of the client, and takes any.</param>
-    /// <param name="protocols">Without a certificate it has to be one of them.</param>
+    /// <param name="answer">Handles requests.</param>
+    /// <param name="certificate">The server certificate. Null: HTTP without TLS.</param>
+    /// <param name="asksForClient">Requires a client certificate and accepts any.</param>
+    /// <param name="protocols">Allowed protocols; exactly one without TLS.</param>
     public static Task<Receiver> StartAsync(
         RequestDelegate answer, X509Certificate2? certificate = null, bool asksForClient = false, HttpProtocols protocols = HttpProtocols.Http1AndHttp2) =>
         StartAsync(answer, listen =>
@@ -38,8 +38,8 @@ internal sealed class Receiver : IAsyncDisposable
             });
         });
 
-    /// <param name="answer">What it does.</param>
-    /// <param name="prepare">What becomes of connections.</param>
+    /// <param name="answer">Handles requests.</param>
+    /// <param name="prepare">Configures the listener.</param>
     public static async Task<Receiver> StartAsync(RequestDelegate answer, Action<ListenOptions> prepare)
     {
         var builder = WebApplication.CreateSlimBuilder();

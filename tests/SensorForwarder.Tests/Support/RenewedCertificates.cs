@@ -7,24 +7,24 @@ using Microsoft.AspNetCore.Server.Kestrel.Https;
 
 namespace SensorForwarder.Tests.Support;
 
-/// <summary>How new files take the place of those that are there.</summary>
+/// <summary>How files are replaced.</summary>
 internal enum Replacement
 {
-    /// <summary>The same file with other content.</summary>
+    /// <summary>The file is overwritten.</summary>
     InPlace,
 
     /// <summary>A new file is renamed over the old one, as certbot and most agents do.</summary>
     Rename,
 
-    /// <summary>The files are links into a directory that is a link itself, and only that link changes: Kubernetes.
-    /// </summary>
+    /// <summary>The files are links into a directory that is itself a link, and only that link changes, as in
+    /// Kubernetes.</summary>
     LinkSwap,
 }
 
 /// <summary>
-/// A certificate authority that is replaced by another while a test runs, with the files of a client (<c>ca.pem</c>,
-/// <c>client.pem</c>, <c>client.key</c>) in a directory of its own, and the server that demands the client's
-/// certificate. Client and server change separately.
+/// A certificate authority that can be replaced while a test runs, with a client's files (<c>ca.pem</c>,
+/// <c>client.pem</c>, <c>client.key</c>) and a server that requires the client's certificate. The client's files and
+/// the server are replaced separately.
 /// </summary>
 internal sealed class RenewedCertificates : IDisposable
 {
@@ -48,14 +48,15 @@ internal sealed class RenewedCertificates : IDisposable
 
     public string KeyFile => Path.Combine(Directory, "client.key");
 
-    /// <summary>The authority that the next files are from.</summary>
+    /// <summary>The authority that issues the next files.</summary>
     public Certificates Issuer { get; private set; }
 
     /// <summary>The three boot values of the HTTP sink.</summary>
     public (string, string)[] HttpVariables =>
         [("Http__CaFile", CaFile), ("Http__ClientCertificateFile", CertificateFile), ("Http__ClientKeyFile", KeyFile)];
 
-    /// <summary>From now on the server is another authority's, and takes clients of that one only.</summary>
+    /// <summary>Replaces the authority: the server's certificate is reissued, and only clients of the new authority are
+    /// accepted.</summary>
     public void ReplaceAuthority()
     {
         Issuer = NewAuthority();
@@ -65,8 +66,7 @@ internal sealed class RenewedCertificates : IDisposable
 
     public X509Certificate2 Issue(string name) => Keep(Issuer.Issue(name));
 
-    /// <summary>Writes the client's files.</summary>
-    /// <returns>The certificate.</returns>
+    /// <summary>Issues a client certificate and writes the client's files.</summary>
     public X509Certificate2 Write(string client, Replacement how = Replacement.InPlace, int days = 5)
     {
         var certificate = Keep(Issuer.Issue(client, days: days));
@@ -91,8 +91,8 @@ internal sealed class RenewedCertificates : IDisposable
         return certificate;
     }
 
-    /// <summary>A server with the certificate of the moment.</summary>
-    /// <param name="answer">What it does with a request; the client's certificate is of the moment's authority.</param>
+    /// <summary>Starts a server that uses the current certificate for each new connection.</summary>
+    /// <param name="answer">Handles requests. The client's certificate is from the current authority.</param>
     public Task<Receiver> ListenAsync(RequestDelegate answer) => Receiver.StartAsync(answer, listen =>
     {
         listen.Protocols = HttpProtocols.Http1AndHttp2;

@@ -2,7 +2,7 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace SensorForwarder.Tests.Support;
 
-/// <summary>A fake clock whose wall time can be set without time passing.</summary>
+/// <summary>A fake clock whose wall clock can be stepped without changing monotonic time.</summary>
 internal sealed class SteppedClock(DateTimeOffset start) : TimeProvider
 {
     readonly FakeTimeProvider _inner = new(start);

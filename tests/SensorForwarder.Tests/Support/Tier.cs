@@ -2,7 +2,7 @@ using System.Globalization;
 
 namespace SensorForwarder.Tests.Support;
 
-/// <summary>How large a run of the tests is. <c>TEST_TIER</c> is <c>quick</c> (the default, <c>dotnet test</c>: seconds),
+/// <summary>The size of a test run. <c>TEST_TIER</c> is <c>quick</c> (the default, <c>dotnet test</c>: seconds),
 /// <c>full</c> (<c>tests/run</c>: minutes) or <c>deep</c> (<c>tests/run --deep</c>: the sizes that
 /// <c>modules/SensorForwarder/Buffer/README.md</c> publishes).</summary>
 internal static class Tier
@@ -11,7 +11,7 @@ internal static class Tier
 
     public static bool IsQuick => Choose(true, false, false);
 
-    /// <summary>Seed of a sweep: <c>TEST_SEED</c> repeats a run that printed it.</summary>
+    /// <summary>Seed of a sweep. <c>TEST_SEED</c> repeats the run that printed it.</summary>
     public static int? Seed => Environment.GetEnvironmentVariable("TEST_SEED") is { } text ? Parse(text) : null;
 
     /// <summary>The size of one sweep.</summary>

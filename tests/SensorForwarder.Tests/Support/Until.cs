@@ -2,30 +2,44 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace SensorForwarder.Tests.Support;
 
-/// <summary>Waits for something that another thread or process brings about, but not for ever.</summary>
+/// <summary>Waits for a condition that another thread or process fulfils, with a time limit.</summary>
 internal static class Until
 {
-    /// <summary>Far longer than anything takes on the slowest machine: what is still not there will never come.</summary>
+    /// <summary>Much longer than any wait takes on the slowest machine, so reaching the limit is a failure.</summary>
     public static readonly TimeSpan Limit = TimeSpan.FromMinutes(2);
 
     static readonly TimeSpan LookEvery = TimeSpan.FromMilliseconds(10);
 
-    public static Task True(Func<bool> condition) => True(() => Task.FromResult(condition()));
+    // Asking another process costs both processes a millisecond or more of CPU time.
+    static readonly TimeSpan AskEvery = TimeSpan.FromMilliseconds(50);
 
-    public static Task True(Func<Task<bool>> condition) => True(condition, static () => { });
+    public static Task True(Func<bool> condition) =>
+        True(() => Task.FromResult(condition()), static () => { }, LookEvery);
 
-    /// <summary>Moves a fake clock on, step by step, until the condition holds.</summary>
+    public static Task True(Func<Task<bool>> condition) => True(condition, static () => { }, AskEvery);
+
+    /// <summary>Advances a fake clock in steps until the condition is true.</summary>
     public static Task True(Func<bool> condition, FakeTimeProvider clock, TimeSpan step) =>
-        True(() => Task.FromResult(condition()), () => clock.Advance(step));
+        True(() => Task.FromResult(condition()), () => clock.Advance(step), LookEvery);
 
-    static async Task True(Func<Task<bool>> condition, Action between)
+    static async Task True(Func<Task<bool>> condition, Action between, TimeSpan every)
     {
         var started = TimeProvider.System.GetTimestamp();
         while (!await condition())
         {
-            if (TimeProvider.System.GetElapsedTime(started) > Limit) Assert.Fail($"It did not happen within {Limit}.");
+            if (TimeProvider.System.GetElapsedTime(started) > Limit) Assert.Fail($"Condition not met within {Limit}.");
             between();
-            await Task.Delay(LookEvery, TimeProvider.System, TestContext.Current.CancellationToken);
+            await Task.Delay(every, TimeProvider.System, TestContext.Current.CancellationToken);
         }
+    }
+
+    /// <summary>Advances a fake clock in steps until a value meets the condition.</summary>
+    /// <returns>The value that met the condition; reading again could return a later one.</returns>
+    public static async Task<T> Value<T>(
+        Func<T> read, Func<T, bool> condition, FakeTimeProvider clock, TimeSpan step)
+    {
+        var value = read();
+        await True(() => condition(value = read()), clock, step);
+        return value;
     }
 }

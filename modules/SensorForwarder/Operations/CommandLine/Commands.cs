@@ -1,38 +1,52 @@
+using System.Text.Json.Nodes;
+using SensorForwarder.Buffer;
 using SensorForwarder.Configuration;
 using SensorForwarder.Operations.Doctor;
+using SensorForwarder.Operations.Methods;
+using SensorForwarder.Operations.Status;
+using SensorForwarder.Sensors;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Operations.CommandLine;
 
-/// <summary>What the program does instead of being the module. One option at a time; the answer goes to standard
-/// output, what is wrong to standard error.</summary>
+/// <summary>The options of the command line, one at a time. Answers go to standard output, errors to standard error.
+/// </summary>
 internal static class Commands
 {
     const string Usage = """
         Usage: SensorForwarder [OPTION]
 
-        Without an option it is the module: it reads sensors, keeps readings, and forwards them, until SIGTERM.
+        Without an option it runs the module: reads sensors, stores readings and forwards them, until SIGTERM.
 
-          --status               what the running module does, as a page to read
-          --health               whether the running module lives; exit code 0 or 1
-          --export FILE          readings that wait in the buffer into FILE.csv or FILE.ndjson, also while the module
-                                 runs; with --with-forwarded behind it also those that were forwarded and are still
-                                 there;
-                                 a file that exists is replaced only with --force; only its owner can read the file
-          --check-buffer         reads the whole buffer in search of damage; exit code 0 or 1
-          --doctor               which buses, chips and permissions are here, and the settings that would work
+          --status               prints the status of the running module
+          --health               checks whether the running module is live; exit code 0 or 1
+          --export FILE          writes the readings that wait in the buffer to FILE.csv or FILE.ndjson, also while the
+                                 module runs; - is standard output. Options after it: --with-forwarded also writes
+                                 forwarded readings that are still in the buffer; --force replaces an existing file.
+                                 Only its owner can read the file
+          --replay FROM TO       makes the running module send again the forwarded readings that it still has, as the
+                                 direct method replay does; times such as 2026-11-24T14:00:00Z
+          --enqueue              stores readings from standard input, one JSON value per line, through the running
+                                 module; exit code 0 when all of them are on its volume, 75 when it cannot store them
+          --check-buffer         checks the whole buffer for damage; exit code 0 or 1
+          --doctor               lists buses, chips, permissions, the settings that would work, and what edgeHub loses
+                                 of what the running module sends
           --version
           --help
 
-        Boot values are environment variables: README.md has them all. --status asks port Web__Port (9600) of this
-        machine, --health a socket in Buffer__Directory, or that port; --export and --check-buffer read
-        Buffer__Directory, with its key where it is encrypted.
+        Boot values are environment variables, listed in docs/settings.md. --status asks port Web__Port (9600) of this
+        machine; --health asks a socket in Buffer__Directory, or that port; --replay and --enqueue ask sockets there.
+        --export and --check-buffer read Buffer__Directory, with its key if it is encrypted.
         """;
 
     static readonly string[] Options =
-        ["--status", "--health", "--export", "--check-buffer", "--doctor", "--version", "--help"];
+    [
+        "--status", "--health", "--export", "--replay", "--enqueue", "--check-buffer", "--doctor", "--version",
+        "--help",
+    ];
 
-    /// <summary>What needs no boot values.</summary>
-    /// <returns>The exit code; null when there is more to do.</returns>
+    /// <summary>Answers what needs no boot values.</summary>
+    /// <returns>The exit code; null: not answered yet.</returns>
     public static int? AnswerAtOnce(string[] args)
     {
         switch (args)
@@ -42,21 +56,26 @@ internal static class Commands
                 Console.WriteLine(Usage);
                 return ExitCode.Ok;
             case ["--version"]:
-                Console.WriteLine($"SensorForwarder {StatusWriter.Version}");
+                Console.WriteLine($"SensorForwarder {ModuleStatus.Version}");
                 return ExitCode.Ok;
             case ["--export", var file, .. var more]
                 when more.All(option => option is ReadingExport.WithForwarded or ReadingExport.Force):
                 if (ReadingExport.IsKnownFormat(file)) return null;
-                return Misused($"--export: '{LogText.Clean(file)}' ends neither in .csv nor in .ndjson");
-            case ["--export"]: return Misused("--export needs the name of a file that ends in .csv or .ndjson");
-            case ["--status" or "--health" or "--check-buffer" or "--doctor"]: return null;
+                return Misused($"--export: '{LogText.Clean(file)}' ends neither in .csv nor in .ndjson, and is not -");
+            case ["--export"]:
+                return Misused(
+                    "--export needs the name of a file that ends in .csv or .ndjson, or - for standard output");
+            case ["--replay", _, _]: return null;
+            case ["--replay", ..]: return Misused("--replay needs two times, such as 2026-11-24T14:00:00Z");
+            case ["--status" or "--health" or "--enqueue" or "--check-buffer" or "--doctor"]: return null;
             default: return Misused(Explain(args));
         }
     }
 
-    /// <summary>Does what <see cref="AnswerAtOnce"/> left.</summary>
+    /// <summary>Carries out an option that <see cref="AnswerAtOnce"/> did not answer.</summary>
+    /// <returns>The exit code.</returns>
     public static async Task<int> RunAsync(
-        string[] args, BootOptions boot, TimeProvider timeProvider, CancellationToken stop)
+        string[] args, BootOptions boot, SensorKinds kinds, TimeProvider timeProvider, CancellationToken stop)
     {
         try
         {
@@ -65,15 +84,23 @@ internal static class Commands
                 case "--status": return await RunningModule.ShowStatusAsync(boot, stop);
                 case "--health": return await RunningModule.ShowHealthAsync(boot, timeProvider, stop);
                 case "--export": return await ReadingExport.RunAsync(args[1], args[2..], boot, timeProvider, stop);
+                case "--replay": return await RunningModule.ReplayAsync(boot, args[1], args[2], timeProvider, stop);
+                case "--enqueue": return await Enqueue.RunAsync(boot, timeProvider, stop);
                 case "--check-buffer": return await BufferCheck.RunAsync(boot, timeProvider, stop);
                 default:
-                    Console.Write(Prescription.ToText(Examination.Make(new(boot.Sensors, timeProvider), [])));
+                    var status = await MethodSocket.AskAsync(boot, "getStatus", [], timeProvider, stop);
+                    var examination = Examination.Make(kinds, new(boot.Sensors, timeProvider), []);
+                    Console.Write(Prescription.ToText(examination, status?["payload"] as JsonObject));
                     return ExitCode.Ok;
             }
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested)
         {
-            return Failed("ended by a signal");
+            return Failed("stopped by a signal");
+        }
+        catch (BufferUnavailableException exception)
+        {
+            return Failed(exception.Message);
         }
     }
 
@@ -85,7 +112,7 @@ internal static class Commands
 
     static int Misused(string text)
     {
-        Console.Error.WriteLine($"{text}; --help shows what there is");
+        Console.Error.WriteLine($"{text}; --help lists the options");
         return ExitCode.Usage;
     }
 
@@ -93,7 +120,7 @@ internal static class Commands
     {
         if (args.FirstOrDefault(arg => !Options.Contains(arg)) is not { } wrong) return "one option at a time";
         if (args[0] is "--export")
-            return $"--export takes one file, and {ReadingExport.WithForwarded} and {ReadingExport.Force} behind it";
+            return $"--export takes one file, and {ReadingExport.WithForwarded} and {ReadingExport.Force} after it";
         return $"there is no option '{LogText.Clean(wrong)}'{NearestName.Find(wrong, Options).Hint}";
     }
 }

@@ -1,8 +1,7 @@
 namespace SensorForwarder.Operations.CommandLine;
 
-/// <summary>How far something is, in one line of standard error that is written over; nothing where
-/// that is no terminal.</summary>
-/// <param name="total">What will be done at the end; more may come meanwhile.</param>
+/// <summary>Shows progress in one line of standard error; shows nothing if that is not a terminal.</summary>
+/// <param name="total">The expected total; it may be exceeded.</param>
 internal sealed class ProgressBar(long total)
 {
     const int Width = 40;

@@ -5,74 +5,78 @@ using System.Text;
 using System.Text.Json;
 using SensorForwarder.Buffer;
 using SensorForwarder.Configuration;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Operations.CommandLine;
 
 /// <summary>
-/// Writes the readings that wait in the buffer into a file, beside a module that goes on working. <c>.ndjson</c>: a
-/// line a reading, as a receiver gets it; <c>.csv</c>: a line a value. The file appears when it is complete, and only
-/// its owner can read it.
+/// Exports the readings that wait in the buffer to a file, also while the module runs. <c>.ndjson</c> has a line for
+/// each reading, as a receiver gets it; <c>.csv</c> has a line for each value. The file appears when it is complete;
+/// only its owner can read it. <c>-</c> is standard output, in the form of <c>.ndjson</c>.
 /// </summary>
 internal static class ReadingExport
 {
-    /// <summary>Asks for readings that were forwarded too.</summary>
+    /// <summary>Exports forwarded readings too.</summary>
     public const string WithForwarded = "--with-forwarded";
 
-    /// <summary>Allows replacing a file that exists.</summary>
+    /// <summary>Allows replacing an existing file.</summary>
     public const string Force = "--force";
 
+    const string StandardOutput = "-";
     const int PageReadings = 500;
     const string CsvHeader = "epoch,id,time,sensor,kind,quality,reason,value,number,timeQuality\n";
 
     public static bool IsKnownFormat(string path) =>
-        path.EndsWith(".csv", StringComparison.OrdinalIgnoreCase)
-            || path.EndsWith(".ndjson", StringComparison.OrdinalIgnoreCase);
+        path == StandardOutput || IsCsv(path) || path.EndsWith(".ndjson", StringComparison.OrdinalIgnoreCase);
 
     /// <param name="path">The file to write.</param>
-    /// <param name="options">What stands behind it: <see cref="WithForwarded"/>, <see cref="Force"/>.</param>
+    /// <param name="options">The options after it: <see cref="WithForwarded"/>, <see cref="Force"/>.</param>
     /// <returns>The exit code.</returns>
     public static async Task<int> RunAsync(
         string path, string[] options, BootOptions boot, TimeProvider timeProvider, CancellationToken cancellationToken)
     {
-        var replaces = options.Contains(Force);
-        if (!replaces && IsTaken(path)) return Commands.Failed(Taken(path));
+        var (isFile, replaces, written) = (path != StandardOutput, options.Contains(Force), 0L);
+        if (isFile && !replaces && IsTaken(path)) return Commands.Failed(Taken(path));
 
-        // A name that nobody can prepare a link at.
+        // A random name, so that nobody can place a link there in advance.
         var unfinished = $"{path}.{RandomNumberGenerator.GetHexString(16, lowercase: true)}.part";
         try
         {
             using var file = await OpenAsync(boot, timeProvider, cancellationToken);
-            var written = await WriteAsync(file, options.Contains(WithForwarded), unfinished, path, cancellationToken);
+            await using (var output = isFile ? Create(unfinished) : Console.OpenStandardOutput())
+                written = await WriteAsync(
+                    file, options.Contains(WithForwarded), output, IsCsv(path), cancellationToken);
+            if (!isFile) return ExitCode.Ok;
             File.Move(unfinished, path, overwrite: replaces);
             Console.WriteLine($"{path}: {written} readings of {file.Path}");
             return ExitCode.Ok;
         }
-        catch (Exception exception) when (
-            exception is BufferUnavailableException or IOException or UnauthorizedAccessException)
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            if (exception is BufferUnavailableException) return Commands.Failed(exception.Message);
-            return Commands.Failed(!replaces && IsTaken(path) ? Taken(path) : $"{path}: {exception.Message}");
+            return Commands.Failed(isFile && !replaces && IsTaken(path)
+                ? Taken(path)
+                : $"{(isFile ? path : "standard output")}: {exception.Message}");
         }
         finally
         {
-            Discard(unfinished); // it has its name only if something went wrong
+            Discard(unfinished); // exists only if something failed
         }
     }
 
     /// <summary>Opens the database for reading, with its key.</summary>
-    /// <exception cref="BufferUnavailableException">It is not there, or the key does not fit.</exception>
+    /// <exception cref="BufferUnavailableException">There is no database, or the key is wrong.</exception>
     public static async Task<BufferFile> OpenAsync(
         BootOptions boot, TimeProvider timeProvider, CancellationToken cancellationToken)
     {
         if (!File.Exists(Path.Combine(boot.BufferDirectory, VolumeFiles.DatabaseName)))
             throw new BufferUnavailableException(
-                $"{Path.GetFullPath(boot.BufferDirectory)}: no {VolumeFiles.DatabaseName} is there; set "
-                + "Buffer__Directory to where it is");
+                $"{Path.GetFullPath(boot.BufferDirectory)}: there is no {VolumeFiles.DatabaseName}; set "
+                + "Buffer__Directory to its directory");
         var key = await BufferKeys.GetAsync(boot, timeProvider, new Random(), cancellationToken);
         return BufferFile.Open(new BufferOptions { Directory = boot.BufferDirectory, Key = key }, timeProvider);
     }
 
-    // Also a link to nothing.
+    // True for a dangling link, too.
     static bool IsTaken(string path) => Path.Exists(path) || new FileInfo(path).LinkTarget is not null;
 
     static string Taken(string path) => $"{path}: exists already; add {Force} to replace it, or choose another name";
@@ -85,15 +89,12 @@ internal static class ReadingExport
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            // Where nothing can be written, nothing can be deleted either, and that is told.
+            // Whatever prevents deleting has also failed the export, and is reported.
         }
     }
 
-    static async Task<long> WriteAsync(
-        BufferFile file, bool withForwarded, string unfinished, string path, CancellationToken cancellationToken)
+    static FileStream Create(string path)
     {
-        var isCsv = path.EndsWith(".csv", StringComparison.OrdinalIgnoreCase);
-        var bar = new ProgressBar(file.Count(withForwarded));
         var options = new FileStreamOptions
         {
             Mode = FileMode.CreateNew,
@@ -103,7 +104,15 @@ internal static class ReadingExport
             Options = FileOptions.Asynchronous,
         };
         if (!OperatingSystem.IsWindows()) options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
-        await using var output = new FileStream(unfinished, options);
+        return new(path, options);
+    }
+
+    static bool IsCsv(string path) => path.EndsWith(".csv", StringComparison.OrdinalIgnoreCase);
+
+    static async Task<long> WriteAsync(
+        BufferFile file, bool withForwarded, Stream output, bool isCsv, CancellationToken cancellationToken)
+    {
+        var bar = new ProgressBar(file.Count(withForwarded));
         if (isCsv) await output.WriteAsync(Encoding.UTF8.GetBytes(CsvHeader), cancellationToken);
         var page = new ArrayBufferWriter<byte>();
         var (written, after) = (0L, 0L);
@@ -113,8 +122,8 @@ internal static class ReadingExport
             page.ResetWrittenCount();
             foreach (var reading in readings)
             {
-                if (isCsv) WriteCsv(page, file.Epoch, reading);
-                else WriteLine(page, file.Epoch, reading);
+                if (isCsv) WriteCsv(page, reading.Epoch, reading);
+                else WriteLine(page, reading.Epoch, reading);
             }
 
             await output.WriteAsync(page.WrittenMemory, cancellationToken);
@@ -166,8 +175,8 @@ internal static class ReadingExport
         catch (JsonException exception)
         {
             throw new BufferUnavailableException(
-                $"reading {reading.Id} is no JSON ({LogText.Clean(exception.Message)}); an export to .ndjson takes it "
-                + "as it is", exception);
+                $"reading {reading.Id} is not JSON ({LogText.Clean(exception.Message)}); an export to .ndjson contains "
+                + "it unchanged", exception);
         }
     }
 
@@ -176,7 +185,7 @@ internal static class ReadingExport
             ? Quote(value.GetString()!)
             : "";
 
-    // RFC 4180. A spreadsheet takes what begins with one of these for a formula.
+    // RFC 4180. A spreadsheet evaluates text that begins with one of these characters as a formula.
     static string Quote(string text)
     {
         if (text.Length > 0 && text[0] is '=' or '+' or '-' or '@' or '\t' or '\r') text = $"'{text}";

@@ -1,50 +1,55 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json.Nodes;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Operations.CommandLine;
 
-/// <summary>What <c>/status</c> answers, for somebody at a terminal.</summary>
+/// <summary>Formats the JSON of <c>/status</c> as text for a terminal.</summary>
 internal static class StatusPage
 {
-    public static string Write(JsonObject status)
+    public static string Write(JsonObject json)
     {
-        var page = new StringBuilder();
-        Line(page, "SensorForwarder", $"{Text(status["version"])}, up {Duration(Number(status["uptimeSeconds"]))}");
-        Line(page, "queue", $"{Text(status["queueDepth"])} readings wait, the oldest for {Duration(
-            Number(status["oldestAgeSeconds"]))}; "
-            + $"{Bytes(Number(status["bufferBytes"]))} on the volume; {Text(status["deadLetters"])} refused for good");
-        if (status["forecast"]?["fullInSeconds"] is { } full) Line(
-            page, "", $"full in about {Duration(Number(full))} at this rate");
-        if (status["forecast"]?["drainedInSeconds"] is { } drained) Line(
-            page, "", $"sent in about {Duration(Number(drained))} at this rate");
-        Line(page, "storage", With(Text(status["storage"]), Text(status["storageReason"])));
-        Line(page, "clock", Text(status["clock"]) == "Synchronized"
+        var (page, status) = (new StringBuilder(), new Part(json));
+        Line(page, "SensorForwarder", $"{status["version"]}, up {status["uptimeSeconds"].Duration}");
+        Line(page, "queue", $"{status["queueDepth"]} readings wait, the oldest for "
+            + $"{status["oldestAgeSeconds"].Duration}; {status["bufferBytes"].Bytes} on the volume; "
+            + $"{status["deadLetters"]} refused permanently");
+        var forecast = status["forecast"];
+        if (forecast["fullInSeconds"] is { Exists: true } full)
+            Line(page, "", $"full in about {full.Duration} at this rate");
+        if (forecast["drainedInSeconds"] is { Exists: true } drained)
+            Line(page, "", $"sent in about {drained.Duration} at this rate");
+        Line(page, "storage", With($"{status["storage"]}", status["storageReason"]));
+        Line(page, "clock", $"{status["clock"]}" == "Synchronized"
             ? "set by a time service"
-            : "not set by a time service: times are repaired when it is");
-        var paused = status["paused"]?.GetValue<bool>() == true ? ", paused" : "";
-        Line(page, "forwarding", $"to {Text(status["sink"])}{paused}; {Text(status["batchesAccepted"])} batches, "
-            + $"{Text(status["readingsAccepted"])} readings accepted, {Text(status["sendFailures"])} attempts failed");
-        if (Text(status["lastSuccess"]) is { Length: > 0 } success) Line(page, "", $"last accepted {success}");
-        if (status["link"] is JsonObject link) WriteLink(page, link);
-        if (status["lanes"] is JsonObject lanes) WriteLanes(page, lanes);
-        WriteHolds(page, status);
-        if (status["hub"] is JsonObject hub)
+            : "not set by a time service yet: times are corrected once it is");
+        var (link, paused) = (status["link"], status["paused"].IsTrue ? ", paused" : "");
+        Line(page, "forwarding", $"to {status["sink"]}{paused}; {status["batchesAccepted"]} batches, "
+            + $"{status["readingsAccepted"]} readings accepted, {link["delivered"]} delivered, "
+            + $"{status["sendFailures"]} attempts failed");
+        if (status["lastSuccess"] is { Exists: true } success) Line(page, "", $"last accepted {success}");
+        if (link.Exists) WriteLink(page, link);
+        foreach (var (name, text) in (ReadOnlySpan<(string, string)>)[("live", "live"), ("backfill", "backlog")])
+            if (status["lanes"][name] is { Exists: true } lane) WriteLane(page, text, lane);
+        WriteHolds(page, status["quota"], link, status["upstream"]);
+        if (status["hub"] is { Exists: true } hub)
         {
-            var state = $"{Text(hub["state"])} since {Text(hub["since"])}, {Text(hub["reconnects"])} connections lost";
-            Line(page, "hub", With(state, Text(hub["lastError"])));
+            var state = $"{hub["state"]} since {hub["since"]}, {hub["reconnects"]} connections lost";
+            Line(page, "hub", With(state, hub["lastError"]));
         }
 
-        if (Text(status["settingsFileError"]) is { Length: > 0 } problem)
-            Line(page, "settings", $"the file changes nothing: {problem}");
-        if (status["sensors"] is JsonObject sensors) WriteSensors(page, sensors);
-        if (status["sensorsLeftOut"] is { } leftOut) Line(page, "", $"and {Text(leftOut)} more");
+        if (status["settingsFileError"] is { Exists: true } problem)
+            Line(page, "settings", $"the file is ignored: {problem}");
+        if (json["intake"] is JsonObject sources) WriteSources(page, sources);
+        if (json["sensors"] is JsonObject sensors) WriteSensors(page, sensors);
+        if (status["sensorsLeftOut"] is { Exists: true } leftOut) Line(page, "", $"and {leftOut} more");
         return page.ToString();
     }
 
-    static void WriteLink(StringBuilder page, JsonObject link)
+    static void WriteLink(StringBuilder page, Part link)
     {
-        var state = Text(link["state"]) switch
+        var state = $"{link["state"]}" switch
         {
             "Up" => "up",
             "Down" => "down",
@@ -53,42 +58,58 @@ internal static class StatusPage
             "Paused" => "paused by a person",
             _ => "nothing was sent yet",
         };
-        Line(page, "link", $"{state} since {Text(link["since"])}");
-        if (Text(link["lastError"]) is { Length: > 0 } error) Line(
-            page, "", $"last error {Text(link["lastErrorAt"])}: {error}");
+        Line(page, "link", $"{state} since {link["since"]}");
+        if (link["lastError"] is { Exists: true } error) Line(page, "", $"last error {link["lastErrorAt"]}: {error}");
     }
 
-    static void WriteLanes(StringBuilder page, JsonObject lanes)
+    static void WriteLane(StringBuilder page, string name, Part lane)
     {
-        foreach (var (name, text) in (ReadOnlySpan<(string, string)>)[("live", "live"), ("backfill", "backlog")])
-        {
-            if (lanes[name] is not JsonObject lane) continue;
-            var oldest = lane["oldestAgeSeconds"] is { } age ? $", the oldest for {Duration(Number(age))}" : "";
-            var accepted = Text(lane["lastAccepted"]) is { Length: > 0 } at
-                ? $"last accepted {at}"
-                : "none accepted yet";
-            Line(page, text,
-                $"{Text(lane["waiting"])} readings wait{oldest}; {Text(lane["inFlightBatches"])} batches with "
-                + $"{Text(lane["inFlightReadings"])} readings under way; "
-                + $"{Text(lane["batchesAccepted"])} batches, {accepted}");
-        }
+        var oldest = lane["oldestAgeSeconds"] is { Exists: true } age ? $", the oldest for {age.Duration}" : "";
+        var accepted = lane["lastAccepted"] is { Exists: true } at ? $"last accepted {at}" : "none accepted yet";
+        Line(page, name, $"{lane["waiting"]} readings wait{oldest}; {lane["inFlightBatches"]} batches with "
+            + $"{lane["inFlightReadings"]} readings in flight; {lane["batchesAccepted"]} batches, {accepted}");
     }
 
-    static void WriteHolds(StringBuilder page, JsonObject status)
+    static void WriteHolds(StringBuilder page, Part quota, Part link, Part upstream)
     {
-        if (status["quota"] is JsonObject quota)
+        if (quota.Exists)
         {
-            var what = quota["isOnlyBacklogHeldBack"]?.GetValue<bool>() == true ? "the backlog is" : "readings are";
-            var held = Text(quota["heldBackUntil"]) is { Length: > 0 } until ? $"; {what} held back until {until}" : "";
-            Line(page, "quota", $"{Text(quota["messagesToday"])} of {Text(
-                quota["dailyMessageLimit"])} messages today{held}");
+            var what = quota["isOnlyBacklogHeldBack"].IsTrue ? "the backlog is" : "readings are";
+            var held = quota["heldBackUntil"] is { Exists: true } until ? $"; {what} held back until {until}" : "";
+            Line(page, "quota", $"{quota["messagesToday"]} of {quota["dailyMessageLimit"]} messages today{held}");
         }
 
-        if (status["upstream"] is not JsonObject upstream) return;
-        var waiting = upstream["messages"] is { } messages ? $"{Text(messages)} messages wait in it" : "";
-        Line(page, "edgeHub", Text(upstream["heldSince"]) is { Length: > 0 } since
-            ? With($"gets nothing to the cloud since {since}, readings are kept here, one batch a minute goes", waiting)
-            : waiting);
+        if (link["stuckBatch"] is { Exists: true } stuck)
+            Line(page, "stuck", $"batch {stuck["id"]} since {stuck["since"]}, {stuck["attempts"]} attempts: "
+                + $"{stuck["answer"]}");
+        if ($"{link["custody"]}" == "edgeHub")
+            Line(page, "custody", "edgeHub: it has no metrics page, so nothing shows what has reached the cloud");
+        if (upstream["handedOver"] is { Exists: true } handedOver)
+            Line(page, "custody", upstream["handedOverSince"] is { Exists: true } accepted
+                ? $"cloud: {handedOver} readings that edgeHub has are not known to be there, since {accepted}"
+                : "cloud: it has everything that edgeHub has accepted");
+        if (upstream["lostMessages"].Number > 0)
+            Line(page, "", $"edgeHub lost {upstream["lostMessages"]} messages; {upstream["returnedReadings"]} readings "
+                + "were sent again");
+        var messages = upstream["messages"];
+        var waiting = messages.Exists ? $"{messages} messages queued in it" : "";
+        if (upstream["heldSince"] is { Exists: true } since)
+            waiting = $"delivers nothing to the cloud since {since}; readings are held back, one batch a minute is sent"
+                + (messages.Exists ? $"; {waiting}" : "");
+        if (waiting.Length > 0) Line(page, "edgeHub", waiting);
+    }
+
+    static void WriteSources(StringBuilder page, JsonObject sources)
+    {
+        foreach (var (name, entry) in sources)
+        {
+            var source = new Part(entry);
+            var refused = string.Join(", ", (entry?["refused"] as JsonObject ?? []).Select(
+                count => $"{count.Value} {LogText.Clean(count.Key)}"));
+            var seen = $"last seen {source["lastSeen"]}{(source["silent"].IsTrue ? ", silent for too long" : "")}";
+            Line(page, "intake", $"{LogText.Clean(name)}: {source["accepted"]} readings stored, {seen}"
+                + (refused.Length > 0 ? $"; refused: {refused}, the last time: {source["lastReason"]}" : ""));
+        }
     }
 
     static void WriteSensors(StringBuilder page, JsonObject sensors)
@@ -97,11 +118,11 @@ internal static class StatusPage
         var width = sensors.Select(sensor => sensor.Key.Length).Append(6).Max();
         page.AppendLine(CultureInfo.InvariantCulture,
             $"{"sensor".PadRight(width)}  {"kind",-10} {"state",-9} {"readings",9} {"failures",9}  reason");
-        foreach (var (name, sensor) in sensors)
+        foreach (var (name, entry) in sensors)
         {
-            var line = $"{Text(name).PadRight(width)}  {Text(sensor!["kind"]),-10} {Text(sensor["state"]),-9} "
-                + $"{Text(sensor["readings"]),9} {Text(sensor["failures"]),9}  "
-                + With(Text(sensor["reason"]), Text(sensor["detail"]));
+            var sensor = new Part(entry);
+            var line = $"{LogText.Clean(name).PadRight(width)}  {sensor["kind"],-10} {sensor["state"],-9} "
+                + $"{sensor["readings"],9} {sensor["failures"],9}  {With($"{sensor["reason"]}", sensor["detail"])}";
             page.AppendLine(line.TrimEnd());
         }
     }
@@ -109,36 +130,36 @@ internal static class StatusPage
     static void Line(StringBuilder page, string name, string text) =>
         page.AppendLine(CultureInfo.InvariantCulture, $"{name,-16}{text}");
 
-    static string With(string text, string detail) => detail.Length == 0 ? text : $"{text}: {detail}";
+    static string With(string text, Part detail) => detail.Exists ? $"{text}: {detail}" : text;
 
-    // From another process: nothing in it may move the cursor.
-    static string Text(JsonNode? node) => LogText.Clean(node switch
+    /// <summary>A value of the status; a missing one has no parts and an empty text.</summary>
+    readonly struct Part(JsonNode? node)
     {
-        JsonValue value when value.TryGetValue<string>(out var text) => text,
-        null => "",
-        _ => node.ToJsonString(),
-    });
+        public bool Exists => ToString().Length > 0;
 
-    static double Number(JsonNode? node) => node is JsonValue value && value.TryGetValue<double>(out var number)
-        ? number
-        : 0;
+        public bool IsTrue => node is JsonValue value && value.TryGetValue<bool>(out var flag) && flag;
 
-    static string Duration(double seconds)
-    {
-        var span = TimeSpan.FromSeconds(Math.Clamp(seconds, 0, 1e9));
-        return span switch
+        public double Number => node is JsonValue value && value.TryGetValue<double>(out var number) ? number : 0;
+
+        public string Duration => TimeSpan.FromSeconds(Math.Clamp(Number, 0, 1e9)) switch
         {
-            { TotalDays: >= 1 } => $"{(int)span.TotalDays} d {span.Hours} h",
-            { TotalHours: >= 1 } => $"{span.Hours} h {span.Minutes} min",
-            { TotalMinutes: >= 1 } => $"{span.Minutes} min {span.Seconds} s",
-            _ => $"{(int)span.TotalSeconds} s",
+            { TotalDays: >= 1 } span => $"{(int)span.TotalDays} d {span.Hours} h",
+            { TotalHours: >= 1 } span => $"{span.Hours} h {span.Minutes} min",
+            { TotalMinutes: >= 1 } span => $"{span.Minutes} min {span.Seconds} s",
+            var span => $"{(int)span.TotalSeconds} s",
         };
-    }
 
-    static string Bytes(double bytes) => bytes switch
-    {
-        >= 1 << 30 => string.Create(CultureInfo.InvariantCulture, $"{bytes / (1 << 30):0.0} GB"),
-        >= 1 << 20 => string.Create(CultureInfo.InvariantCulture, $"{bytes / (1 << 20):0.0} MB"),
-        _ => string.Create(CultureInfo.InvariantCulture, $"{bytes / 1024:0} KB"),
-    };
+        public string Bytes => Number switch
+        {
+            >= 1 << 30 => string.Create(CultureInfo.InvariantCulture, $"{Number / (1 << 30):0.0} GB"),
+            >= 1 << 20 => string.Create(CultureInfo.InvariantCulture, $"{Number / (1 << 20):0.0} MB"),
+            _ => string.Create(CultureInfo.InvariantCulture, $"{Number / 1024:0} KB"),
+        };
+
+        public Part this[string name] => new((node as JsonObject)?[name]);
+
+        // The text comes from another process: control characters are removed.
+        public override string ToString() => LogText.Clean(
+            node is JsonValue value && value.TryGetValue<string>(out var text) ? text : node?.ToJsonString() ?? "");
+    }
 }

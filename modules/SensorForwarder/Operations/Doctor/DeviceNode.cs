@@ -1,6 +1,8 @@
+using SensorForwarder.Files;
+
 namespace SensorForwarder.Operations.Doctor;
 
-/// <summary>Whether a node in /dev can be used, found by opening it.</summary>
+/// <summary>The result of opening a device node.</summary>
 internal enum NodeAccess
 {
     Usable,
@@ -9,11 +11,11 @@ internal enum NodeAccess
     Failing,
 }
 
-/// <summary>A node in /dev that sensors may need.</summary>
+/// <summary>A device node that sensors may need.</summary>
 /// <param name="Path">Such as /dev/i2c-1.</param>
-/// <param name="About">What it belongs to, by sysfs.</param>
-/// <param name="Access">What opening it gave.</param>
-/// <param name="Group">The group that it belongs to; null when it is missing.</param>
+/// <param name="About">Its device, as described by sysfs.</param>
+/// <param name="Access">The result of opening it.</param>
+/// <param name="Group">Its group; null: it is missing.</param>
 /// <param name="MayOthers">Its mode lets everybody read and write.</param>
 internal sealed record DeviceNode(string Path, string About, NodeAccess Access, uint? Group, bool MayOthers)
 {
@@ -22,20 +24,20 @@ internal sealed record DeviceNode(string Path, string About, NodeAccess Access, 
         if (!File.Exists(path)) return new(path, about, NodeAccess.Missing, null, false);
         const UnixFileMode OthersMayUse = UnixFileMode.OtherRead | UnixFileMode.OtherWrite;
         var mayOthers = !OperatingSystem.IsWindows() && (File.GetUnixFileMode(path) & OthersMayUse) == OthersMayUse;
-        return new(path, about, TryOpen(path), ProcessIdentity.GroupOf(path), mayOthers);
+        return new(path, about, TryOpen(path), FileStatus.Of(path)?.Group, mayOthers);
     }
 
-    /// <summary>What is to be done about it; empty when it can be used.</summary>
+    /// <summary>How to make it usable; empty: it is.</summary>
     public string Advice(ProcessIdentity process) => Access switch
     {
         NodeAccess.Usable => "",
-        NodeAccess.Missing => "not in this container: add it to createOptions' Devices (on the host, `stat -c %g "
-            + $"{Path}` tells the number for GroupAdd)",
+        NodeAccess.Missing => "not in this container: add it to Devices of createOptions (on the host, `stat -c %g "
+            + $"{Path}` prints the number for GroupAdd)",
         NodeAccess.Denied when Group is { } group && !process.Groups.Contains(group) && !MayOthers =>
-            $"denied: it belongs to group {group}, which this process is not in: \"GroupAdd\":[\"{group}\"]",
+            $"denied: this process is not in its group {group}: add \"GroupAdd\":[\"{group}\"] to createOptions",
         NodeAccess.Denied =>
-            "denied, though its group would do: add it to createOptions' Devices with CgroupPermissions rw",
-        _ => "it can't be opened: is its driver loaded?",
+            "denied although the group is right: add it to Devices of createOptions with CgroupPermissions rw",
+        _ => "can't be opened: is its driver loaded?",
     };
 
     static NodeAccess TryOpen(string path)

@@ -1,38 +1,37 @@
 using System.Device.I2c;
 using System.Globalization;
-using System.Text.RegularExpressions;
 using SensorForwarder.Sensors;
 using SensorForwarder.Sensors.Drivers;
 using SensorForwarder.Sensors.Kernel;
 
 namespace SensorForwarder.Operations.Doctor;
 
-/// <summary>A chip that answers on an I2C bus, or that a kernel driver has.</summary>
+/// <summary>A chip that answers on an I2C bus, or that a kernel driver uses.</summary>
 /// <param name="Bus">Number of the bus.</param>
 /// <param name="Address">Its address.</param>
-/// <param name="Kinds">What it can be; one, when it says so itself.</param>
-/// <param name="Owner">The kernel driver or the sensor that has it, so that it was not asked; null: none.</param>
+/// <param name="Kinds">The kinds that it may be; only one if it identifies itself.</param>
+/// <param name="Owner">The kernel driver or sensor that uses it, so that it was not probed; null: none.</param>
 internal sealed record FoundChip(int Bus, int Address, IReadOnlyList<string> Kinds, string? Owner);
 
 /// <summary>A GPIO chip.</summary>
 /// <param name="Node">Such as gpiochip0.</param>
-/// <param name="Label">What its driver calls it, which kinds <c>gpio</c> and
-/// <c>counter</c> take as <c>chip</c>.</param>
-/// <param name="Lines">All its lines: names, and who uses them.</param>
+/// <param name="Label">Its driver's name for it: the option <c>chip</c> of the kinds <c>gpio</c> and
+/// <c>counter</c>.</param>
+/// <param name="Lines">All its lines with their names and users.</param>
 internal sealed record FoundGpio(string Node, string Label, IReadOnlyList<GpioLineInfo> Lines);
 
-/// <summary>A source of the kernel that a sensor could read.</summary>
+/// <summary>A kernel device that a sensor could read.</summary>
 /// <param name="Kind">The kind that reads it.</param>
 /// <param name="Name">Its name or type.</param>
 /// <param name="Parent">The chip that it belongs to; empty: none.</param>
-/// <param name="Channels">What it has.</param>
+/// <param name="Channels">Its channels.</param>
 internal sealed record FoundSource(string Kind, string Name, string Parent, IReadOnlyList<string> Channels);
 
 /// <summary>
-/// Looks at what there is for sensors: buses, chips, sources of the kernel, and whether this process may use them.
-/// Changes nothing: chips are asked by commands that only read, and not at all where something else has them.
+/// Finds the hardware for sensors (buses, chips, kernel devices) and whether this process may use it. Changes nothing:
+/// chips are probed by commands that only read, and not at all if something else uses them.
 /// </summary>
-internal sealed partial class Examination
+internal sealed class Examination
 {
     const int LastI2cAddress = 0x77;
     const int TimeoutsToGiveUp = 2;
@@ -47,21 +46,34 @@ internal sealed partial class Examination
 
     public required IReadOnlyList<FoundGpio> Gpios { get; init; }
 
-    /// <summary>Where kind <c>file</c> may read.</summary>
+    /// <summary>The nodes of <see cref="Nodes"/> that sensors which are read now use.</summary>
+    public required IReadOnlySet<string> InUse { get; init; }
+
+    /// <summary>The bus that a multiplexer puts another bus on, by number.</summary>
+    public required IReadOnlyDictionary<int, int> Parents { get; init; }
+
+    /// <summary>The directories that the kind <c>file</c> may read.</summary>
     public required IReadOnlyList<string> FileRoots { get; init; }
 
+    /// <param name="kinds">The kinds to recognise.</param>
     /// <param name="world">Where to look.</param>
-    /// <param name="running">Sensors that are read at the same time; their chips are left alone.</param>
-    public static Examination Make(SensorWorld world, IReadOnlyCollection<SensorSettings> running)
+    /// <param name="running">The running sensors; their chips are not probed.</param>
+    public static Examination Make(
+        SensorKinds kinds, SensorWorld world, IReadOnlyCollection<SensorSettings> running)
     {
         var nodes = FindNodes(world.Roots);
-        var owners = running.Select(sensor => (Place: SensorKinds.Find(sensor.Kind).Claims(sensor), Sensor: sensor))
+        var owners = running.Select(sensor => (Place: sensor.Kind.Claims(sensor), Sensor: sensor))
             .Where(owner => owner.Place is not null).ToDictionary(owner => owner.Place!, owner => owner.Sensor);
         return new()
         {
             Process = ProcessIdentity.Read(),
             Nodes = nodes,
-            Chips = [.. nodes.SelectMany(node => FindChips(world, node, owners))],
+            Chips = [.. nodes.SelectMany(node => FindChips(kinds, world, node, owners))],
+            InUse = nodes.Select(node => node.Path).Where(path => running.Any(sensor => IsOf(sensor, path)))
+                .ToHashSet(),
+            Parents = nodes.Select(node => BusOf(node.Path)).OfType<int>()
+                .Select(bus => (Bus: bus, Parent: ParentOf(world.Roots, bus))).Where(bus => bus.Parent is not null)
+                .ToDictionary(bus => bus.Bus, bus => bus.Parent!.Value),
             Sources = [.. FindSources(world.Roots)],
             Gpios =
                 [.. nodes.Where(node => node.Access == NodeAccess.Usable).Select(node => Path.GetFileName(node.Path))
@@ -70,16 +82,15 @@ internal sealed partial class Examination
         };
     }
 
-    /// <summary>Nodes that are in /dev, and those that sysfs knows but this container does not have.</summary>
+    /// <summary>The nodes in /dev, and those that sysfs lists but this container does not have.</summary>
     static List<DeviceNode> FindNodes(SensorRoots roots)
     {
         var paths = new SortedSet<string>(StringComparer.Ordinal);
-        foreach (var (inDev, inSysfs) in ((string, string)[])[(
-            "i2c-*", "class/i2c-dev"), ("spidev*", "class/spidev"), ("gpiochip*", "bus/gpio/devices")])
+        foreach (var (inDev, inSysfs) in ((string, string)[])
+            [("i2c-*", "class/i2c-dev"), ("spidev*", "class/spidev"), ("gpiochip*", "bus/gpio/devices")])
         {
-            foreach (var path in Entries(roots.Dev, inDev)) paths.Add(path);
-            foreach (var path in Entries(Path.Combine(roots.Sysfs, inSysfs), inDev)) paths.Add(
-                Path.Combine(roots.Dev, Path.GetFileName(path)));
+            foreach (var path in Entries(roots.Dev, inDev).Concat(Entries(Path.Combine(roots.Sysfs, inSysfs), inDev)))
+                paths.Add(Path.Combine(roots.Dev, Path.GetFileName(path)));
         }
 
         return [.. paths.Select(path => DeviceNode.Examine(path, About(roots, Path.GetFileName(path))))];
@@ -95,28 +106,70 @@ internal sealed partial class Examination
     }
 
     static IEnumerable<FoundChip> FindChips(
-        SensorWorld world, DeviceNode node, Dictionary<string, SensorSettings> owners)
+        SensorKinds known, SensorWorld world, DeviceNode node, Dictionary<string, SensorSettings> owners)
     {
-        var match = I2cNode().Match(node.Path);
-        if (!match.Success) yield break;
-        var bus = int.Parse(match.Groups[1].ValueSpan, CultureInfo.InvariantCulture);
+        if (BusOf(node.Path) is not { } bus) yield break;
         var timeouts = 0;
+        var isDead = node.Access == NodeAccess.Usable && IsDead(world, bus, ref timeouts);
         for (var address = 0; address <= LastI2cAddress; address++)
         {
-            var kinds = SensorKinds.All.Where(kind => kind.Probe is not null && kind.I2cAddresses.Contains(address))
+            var kinds = known.All.Where(kind => kind.Probe is not null && kind.I2cAddresses.Contains(address))
                 .ToList();
             if (I2cPort.KernelDriver(world.Roots, bus, address) is { } driver)
                 yield return new(bus, address, [], $"kernel driver {driver}");
             else if (owners.TryGetValue(I2cPort.Place(bus, address), out var sensor))
-                yield return new(bus, address, [sensor.Kind], $"sensor {sensor.Name}");
-            else if (node.Access == NodeAccess.Usable && timeouts < TimeoutsToGiveUp && kinds.Count > 0
+                yield return new(bus, address, [sensor.Kind.Name], $"sensor {sensor.Name}");
+            else if (node.Access == NodeAccess.Usable && !isDead && timeouts < TimeoutsToGiveUp && kinds.Count > 0
                 && Ask(world, bus, address, kinds, ref timeouts) is { Count: > 0 } recognised)
                 yield return new(bus, address, recognised, null);
         }
     }
 
-    /// <summary>The kinds whose question the chip answers; those that have an id go before
-    /// those that are guessed.</summary>
+    /// <summary>The number of an I2C bus; null: the node is not one.</summary>
+    static int? BusOf(string path) => Path.GetFileName(path).Split('-') is ["i2c", var number]
+        && int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out var bus) ? bus : null;
+
+    /// <summary>The bus that the multiplexer of a bus is on: the kernel puts the directory of the one into that of the
+    /// other.</summary>
+    static int? ParentOf(SensorRoots roots, int bus)
+    {
+        var place = new DirectoryInfo(Path.Combine(roots.Sysfs, $"bus/i2c/devices/i2c-{bus}")).LinkTarget;
+        return place is null ? null : BusOf(Path.GetDirectoryName(place.TrimEnd('/')) ?? "");
+    }
+
+    static bool IsOf(SensorSettings sensor, string node)
+    {
+        var name = Path.GetFileName(node);
+        return sensor.Kind.Connection switch
+        {
+            "I2C" => sensor.Kind.Bus(sensor) == name,
+            "SPI" => name.StartsWith("spidev", StringComparison.Ordinal) && sensor.Kind.Claims(sensor)
+                == SpiPort.Place(name["spidev".Length..]),
+            "GPIO" => name.StartsWith("gpiochip", StringComparison.Ordinal),
+            _ => false,
+        };
+    }
+
+    /// <summary>The data line is held low, which looks like an answer at every address; nobody has a reserved one.
+    /// </summary>
+    static bool IsDead(SensorWorld world, int bus, ref int timeouts)
+    {
+        const int Reserved = 0x7C;
+        using var nobody = TryOpen(world, bus, Reserved);
+        try
+        {
+            nobody?.ReadByte();
+            return nobody is not null;
+        }
+        catch (IOException exception)
+        {
+            if (SensorFault.From(exception, "").Reason == FaultReason.BusTimeout) timeouts++;
+            return false;
+        }
+    }
+
+    /// <summary>The kinds whose probe the chip answers. Kinds with an id are tried before those that are guessed.
+    /// </summary>
     static List<string> Ask(SensorWorld world, int bus, int address, List<SensorKind> kinds, ref int timeouts)
     {
         using var chip = TryOpen(world, bus, address);
@@ -128,7 +181,7 @@ internal sealed partial class Examination
             try
             {
                 var answer = new byte[probe.ReadLength];
-                // A command needs a moment; a register is read in one transfer.
+                // A command needs time before its answer is read; a register is read in one transfer.
                 if (probe.Write.Length == 1 && probe.ReadLength <= 2) chip.WriteRead(probe.Write, answer);
                 else
                 {
@@ -137,13 +190,14 @@ internal sealed partial class Examination
                     chip.Read(answer);
                 }
 
-                if (!probe.Recognises(answer)) continue;
+                // Only ones: nobody drives the line.
+                if (answer.All(value => value == 0xFF) || !probe.Recognises(answer)) continue;
                 if (!probe.IsGuess) return [kind.Name];
                 guesses.Add(kind.Name);
             }
             catch (IOException exception)
             {
-                // Nothing there, or not this kind.
+                // No chip, or not this kind.
                 if (SensorFault.From(exception, kind.Name).Reason == FaultReason.BusTimeout
                     && ++timeouts >= TimeoutsToGiveUp) break;
             }
@@ -187,7 +241,7 @@ internal sealed partial class Examination
         }
         catch (SensorFault)
         {
-            return null; // not one, or gone meanwhile
+            return null; // not a GPIO chip, or removed meanwhile
         }
     }
 
@@ -199,7 +253,7 @@ internal sealed partial class Examination
         }
         catch (IOException)
         {
-            return []; // it went away meanwhile
+            return []; // removed meanwhile
         }
     }
 
@@ -214,7 +268,4 @@ internal sealed partial class Examination
             return [];
         }
     }
-
-    [GeneratedRegex(@"/i2c-(\d{1,3})$", RegexOptions.CultureInvariant)]
-    private static partial Regex I2cNode();
 }

@@ -3,51 +3,46 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Operations.Doctor;
 
-/// <summary>What an examination means: createOptions and <c>sensors</c> settings that would work, as text and as JSON.
+/// <summary>Writes an examination as text and JSON, with the createOptions and <c>sensors</c> settings that would work.
 /// </summary>
 internal static partial class Prescription
 {
     static readonly JsonSerializerOptions Indented = new() { WriteIndented = true };
 
-    /// <summary>The deployment's createOptions, with the devices that there are and the
-    /// numbers of their groups.</summary>
+    /// <summary>The deployment's createOptions, with the devices of the sensors in use and of the suggested ones, those
+    /// that this process may not examine, and the numbers of their groups.</summary>
     public static JsonObject CreateOptions(Examination examination)
     {
-        var devices = examination.Nodes.Select(node => (JsonNode)new JsonObject
-        {
-            ["PathOnHost"] = node.Path,
-            ["PathInContainer"] = node.Path,
-            ["CgroupPermissions"] = "rw",
-        });
-        var groups = examination.Nodes.Where(node => node is { Group: not null, MayOthers: false })
+        var buses = Chips(examination).Select(chip => $"i2c-{chip.Bus}").ToHashSet();
+        var nodes = examination.Nodes.Where(
+            node => node.Access == NodeAccess.Denied || examination.InUse.Contains(node.Path)
+                || buses.Contains(Path.GetFileName(node.Path))).ToList();
+        var devices = List(nodes, node => Map(
+            ("PathOnHost", node.Path), ("PathInContainer", node.Path), ("CgroupPermissions", "rw")));
+        var groups = nodes.Where(node => node is { Group: not null, MayOthers: false })
             .Select(node => node.Group!.Value).Distinct().Order()
-            .Select(group => (JsonNode)group.ToString(CultureInfo.InvariantCulture));
-        return new()
-        {
-            ["HostConfig"] =
-                new JsonObject { ["Devices"] = new JsonArray([.. devices]), ["GroupAdd"] = new JsonArray([.. groups]) },
-        };
+            .Select(group => group.ToString(CultureInfo.InvariantCulture));
+        return Map(("HostConfig", Map(("Devices", devices), ("GroupAdd", Texts(groups)))));
     }
 
-    /// <summary>An entry of the <c>sensors</c> setting for all that can be read and is not read yet.</summary>
+    /// <summary>An entry of the <c>sensors</c> setting for everything that can be read and is not read yet.</summary>
     public static JsonObject Sensors(Examination examination)
     {
         var sensors = new JsonObject();
-        foreach (var chip in examination.Chips.Where(chip => chip is { Owner: null, Kinds.Count: 1 }))
+        foreach (var chip in Chips(examination))
         {
-            sensors[$"{chip.Kinds[0]}-{chip.Bus}-{chip.Address:x2}"] =
-                new JsonObject { ["kind"] = chip.Kinds[0], ["bus"] = chip.Bus, ["address"] = $"0x{chip.Address:x2}" };
+            sensors[$"{chip.Kinds[0]}-{chip.Bus}-{chip.Address:x2}"] = Map(
+                ("kind", chip.Kinds[0]), ("bus", chip.Bus), ("address", $"0x{chip.Address:x2}"));
         }
 
         foreach (var source in examination.Sources.Where(source => source.Channels.Count > 0))
         {
-            var entry =
-                new JsonObject { ["kind"] = source.Kind, [source.Kind == "thermal" ? "zone" : "device"] = source.Name };
-            // The hwmon twins of thermal zones and 1-wire chips, and those of the machine itself, would
-            // only say it twice.
+            var entry = Map(("kind", source.Kind), (source.Kind == "thermal" ? "zone" : "device", source.Name));
+            // Skips hwmon devices that repeat a thermal zone or a 1-wire chip, and those of the machine itself.
             if (source.Kind == "hwmon" && !I2cChip().IsMatch(source.Parent) && source.Name != "rpi_volt") continue;
             if (source.Parent.Length > 0) entry["parent"] = source.Parent;
             var name = string.Concat($"{source.Name}{(source.Parent.Length > 0 ? "-" : "")}{source.Parent}"
@@ -58,38 +53,55 @@ internal static partial class Prescription
         return sensors;
     }
 
-    public static JsonObject ToJson(Examination examination) => new()
+    /// <summary>The chips that are free and known for what they are. One that is on the bus of a multiplexer answers on
+    /// each of the multiplexer's buses as well; and one behind it may answer on its bus, if it was used last.</summary>
+    static IEnumerable<FoundChip> Chips(Examination examination)
+    {
+        return examination.Chips.Where(chip => chip is { Owner: null, Kinds.Count: 1 } && !IsElsewhere(chip));
+
+        bool IsElsewhere(FoundChip chip)
+        {
+            var isBehind = examination.Parents.TryGetValue(chip.Bus, out var parent);
+            return isBehind ? IsOn(parent, chip) && IsOnAll(parent, chip)
+                : Behind(chip.Bus).Any(bus => IsOn(bus, chip)) && !IsOnAll(chip.Bus, chip);
+        }
+
+        bool IsOnAll(int parent, FoundChip chip) =>
+            Behind(parent).Count() > 1 && Behind(parent).All(bus => IsOn(bus, chip));
+
+        IEnumerable<int> Behind(int parent) =>
+            examination.Parents.Where(bus => bus.Value == parent).Select(bus => bus.Key);
+
+        bool IsOn(int bus, FoundChip chip) =>
+            examination.Chips.Any(other => other.Bus == bus && other.Address == chip.Address);
+    }
+
+    /// <param name="status">The module's status; null: no module is running.</param>
+    public static JsonObject ToJson(Examination examination, JsonObject? status = null) => new()
     {
         ["user"] = examination.Process.User,
-        ["groups"] = new JsonArray([.. examination.Process.Groups.Select(group => (JsonNode)group)]),
-        ["nodes"] = new JsonArray([.. examination.Nodes.Select(node => (JsonNode)new JsonObject
-        {
-            ["path"] = node.Path, ["about"] = node.About, ["access"] = node.Access.ToString(), ["group"] = node.Group,
-            ["advice"] = node.Advice(examination.Process),
-        })]),
-        ["chips"] = new JsonArray([.. examination.Chips.Select(chip => (JsonNode)new JsonObject
-        {
-            ["bus"] =
-                chip.Bus, ["address"] = $"0x{chip.Address:x2}", ["kinds"] = Texts(chip.Kinds), ["owner"] = chip.Owner,
-        })]),
-        ["sources"] = new JsonArray([.. examination.Sources.Select(source => (JsonNode)new JsonObject
-        {
-            ["kind"] =
-                source.Kind, ["name"] = source.Name, ["parent"] = source.Parent, ["channels"] = Texts(source.Channels),
-        })]),
-        ["gpio"] = new JsonArray([.. examination.Gpios.Select(chip => (JsonNode)new JsonObject
-        {
-            ["chip"] = chip.Label, ["node"] = chip.Node, ["lines"] = chip.Lines.Count,
-            ["used"] = new JsonArray([.. chip.Lines.Where(line => line.User is not null)
-                .Select(line => (JsonNode)new JsonObject { ["line"] =
-                    line.Offset, ["name"] = line.Name, ["user"] = line.User })]),
-        })]),
+        ["groups"] = List(examination.Process.Groups, group => group),
+        ["nodes"] = List(examination.Nodes, node => Map(
+            ("path", node.Path), ("about", node.About), ("access", node.Access.ToString()), ("group", node.Group),
+            ("advice", node.Advice(examination.Process)))),
+        ["chips"] = List(examination.Chips, chip => Map(
+            ("bus", chip.Bus), ("address", $"0x{chip.Address:x2}"), ("kinds", Texts(chip.Kinds)),
+            ("owner", chip.Owner))),
+        ["sources"] = List(examination.Sources, source => Map(
+            ("kind", source.Kind), ("name", source.Name), ("parent", source.Parent),
+            ("channels", Texts(source.Channels)))),
+        ["gpio"] = List(examination.Gpios, chip => Map(
+            ("chip", chip.Label), ("node", chip.Node), ("lines", chip.Lines.Count),
+            ("used", List(chip.Lines.Where(line => line.User is not null), line => Map(
+                ("line", line.Offset), ("name", line.Name), ("user", line.User)))))),
         ["fileRoots"] = Texts(examination.FileRoots),
+        ["edgeHub"] = Texts(EdgeHub(status)),
         ["createOptions"] = CreateOptions(examination),
         ["sensors"] = Sensors(examination),
     };
 
-    public static string ToText(Examination examination)
+    /// <inheritdoc cref="ToJson"/>
+    public static string ToText(Examination examination, JsonObject? status = null)
     {
         var text = new StringBuilder();
         text.AppendLine(CultureInfo.InvariantCulture, $"This process is user {examination.Process.User} in groups "
@@ -100,12 +112,13 @@ internal static partial class Prescription
         Section("Chips on I2C buses", examination.Chips.Select(chip =>
             $"bus {chip.Bus} 0x{chip.Address:x2}  {(chip.Kinds.Count > 1 ? "may be " : "")}"
             + $"{string.Join(" or ", chip.Kinds)}{(chip.Owner is null ? "" : $" (used by {chip.Owner})")}"));
-        Section("Sources of the kernel", examination.Sources.Select(source =>
+        Section("Kernel devices", examination.Sources.Select(source =>
             $"{source.Kind,-8} {source.Name}{(
                 source.Parent.Length > 0 ? $" at {source.Parent}" : "")}: {string.Join(", ", source.Channels)}"));
         Section("GPIO chips, for kinds gpio and counter", examination.Gpios.SelectMany(Describe));
         Section("Directories whose files kind file may read (Sensors__FileRoots)", examination.FileRoots.Select(root =>
-            $"{root}{(Directory.Exists(root) ? "" : " (not there)")}"));
+            $"{root}{(Directory.Exists(root) ? "" : " (missing)")}"));
+        Section("What edgeHub loses", EdgeHub(status));
         Section("createOptions for the deployment", CreateOptions(examination).ToJsonString(Indented).Split('\n'));
         Section("The setting \"sensors\"", Sensors(examination).ToJsonString(Indented).Split('\n'));
         return text.ToString();
@@ -135,7 +148,29 @@ internal static partial class Prescription
             line => line.User is not null)) yield return $"  {line}: used by {line.User}";
     }
 
-    static JsonArray Texts(IEnumerable<string> texts) => new([.. texts.Select(text => (JsonNode)text)]);
+    // The messages that edgeHub accepted and did not deliver, as far as the module knows.
+    static IEnumerable<string> EdgeHub(JsonObject? status)
+    {
+        if (status is null) yield return "unknown: no module that runs on Buffer__Directory answers";
+        var upstream = status?["upstream"];
+        if (upstream?["lostMessages"] is JsonValue lost && lost.GetValue<long>() > 0)
+            yield return $"{lost} messages that it had accepted; {upstream["returnedReadings"]} readings were sent "
+                + "again. In edgeHub's environment, set TrackDeviceState=false or UpstreamProtocol=Amqp, so that it "
+                + "discards nothing while the cloud refuses it; set a timeToLiveSecs longer than an outage, and a "
+                + "storageFolder on the host";
+        if ((string?)upstream?["outputsWithoutRoute"] is { } outputs)
+            yield return $"all messages of {LogText.Clean(outputs)}, for which there is no route: add FROM "
+                + "/messages/modules/MODULE/outputs/OUTPUT INTO $upstream to the deployment; the readings are kept";
+        if ((string?)status?["link"]?["custody"] == "edgeHub")
+            yield return "unknown: its metrics page can't be read; set EdgeHub__MetricsUrl to its URL";
+    }
+
+    static JsonArray List<T>(IEnumerable<T> items, Func<T, JsonNode?> json) => new([.. items.Select(json)]);
+
+    static JsonObject Map(params IEnumerable<(string Name, JsonNode? Value)> entries) =>
+        new(entries.Select(entry => KeyValuePair.Create(entry.Name, entry.Value)));
+
+    static JsonArray Texts(IEnumerable<string> texts) => List(texts, text => text);
 
     [GeneratedRegex("^[0-9]+-[0-9a-f]{4}$", RegexOptions.CultureInvariant)]
     private static partial Regex I2cChip();

@@ -1,8 +1,9 @@
 using System.Runtime.InteropServices;
+using SensorForwarder.Files;
 
 namespace SensorForwarder.Operations.Doctor;
 
-/// <summary>User and groups of this process, as the kernel looks at them when a node is opened.</summary>
+/// <summary>The user and groups of this process, which the kernel checks when it opens a device node.</summary>
 internal sealed partial record ProcessIdentity(uint User, IReadOnlyList<uint> Groups)
 {
     public static ProcessIdentity Read()
@@ -13,9 +14,6 @@ internal sealed partial record ProcessIdentity(uint User, IReadOnlyList<uint> Gr
         var (user, group) = FileStatus.OfProcess();
         return new(user, [.. groups.Append(group).Distinct().Order()]);
     }
-
-    /// <summary>The group that a file belongs to; null when it can't be asked.</summary>
-    public static uint? GroupOf(string path) => FileStatus.Of(path)?.Group;
 
     [LibraryImport("libc")]
     private static partial int getgroups(int size, [Out] uint[] list);

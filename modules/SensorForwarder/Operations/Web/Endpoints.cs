@@ -4,15 +4,17 @@ using System.Text.Json;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Buffer;
-using SensorForwarder.Sensors;
+using SensorForwarder.Intake;
+using SensorForwarder.Operations.Status;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Operations.Web;
 
-/// <summary>What the running module answers.</summary>
+/// <summary>Answers the HTTP requests of the running module. Thread-safe.</summary>
 internal sealed class Endpoints(
     RequestGuard guard,
     MetricsText metrics,
-    StatusWriter status,
+    StatusSource source,
     Health health,
     Dashboard dashboard,
     ReadingHistory history,
@@ -21,13 +23,13 @@ internal sealed class Endpoints(
 {
     readonly StatusStream _stream = new(dashboard, timeProvider);
 
-    /// <summary>Ends the streams: a server that stops waits for its requests.</summary>
+    /// <summary>Ends the streams, since a server that stops waits for open requests.</summary>
     public CancellationToken Stopping { get; set; }
 
     protected override Task AnswerAsync(HttpContext context) => context.Request.Path.Value switch
     {
         "/metrics" => AnswerAsync(context, MetricsText.ContentType, metrics.Write()),
-        "/status" => AnswerAsync(context, Json, status.Write()),
+        "/status" => AnswerAsync(context, Json, StatusDocument.Write(source.Capture())),
         "/healthz" => AnswerAsync(context, health.Live()),
         "/readyz" => AnswerAsync(context, health.Ready()),
         { } path when dashboard.IsOn => AnswerPageAsync(context, path),
@@ -59,14 +61,14 @@ internal sealed class Endpoints(
         var query = context.Request.Query;
         var now = timeProvider.GetUtcNow();
         var sensor = query["sensor"].ToString();
-        if (sensor.Length is 0 or > SensorSettings.MaxNameLength
+        if (sensor.Length is 0 or > IntakeLimits.MaxNameLength
             || !TryTime(query["to"], now, out var to) || !TryFrom(query["from"], to, out var from) || from >= to
             || !TryPoints(query["points"], out var points))
         {
             const string Usage =
                 "/api/readings?sensor=NAME&value=NAME&from=2026-11-24T14:00:00Z&to=2026-11-24T15:00:00Z&points=200: "
-                + "from and to are times (the last hour), from may be 'oldest', points is 1..1000, "
-                + "without value all values\n";
+                + "from and to are times (default: the last hour), from may be 'oldest', points is 1..1000; "
+                + "without value, all values are returned\n";
             await AnswerAsync(context, "text/plain", Encoding.UTF8.GetBytes(Usage), StatusCodes.Status400BadRequest);
             return;
         }
@@ -102,7 +104,7 @@ internal sealed class Endpoints(
         time = standard;
         if (string.IsNullOrEmpty(text)) return true;
 
-        // Near the ends of the calendar there is no hour before, and no minute after.
+        // Leaves room at the ends of the calendar for adding and subtracting an hour.
         return DateTimeOffset.TryParse(text, CultureInfo.InvariantCulture,
             DateTimeStyles.AssumeUniversal | DateTimeStyles.AdjustToUniversal, out time)
             && time.Year is >= 1970 and < 9999;

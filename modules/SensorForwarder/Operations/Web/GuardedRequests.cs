@@ -5,16 +5,17 @@ using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.Extensions.Logging;
 using Microsoft.Net.Http.Headers;
+using SensorForwarder.Operations.Status;
 
 namespace SensorForwarder.Operations.Web;
 
-/// <summary>Answers one request after the other: a path, a GET, an answer. Nothing that a client does ends more than
-/// its own request.</summary>
+/// <summary>Base of the HTTP applications: refuses requests by <see cref="RequestGuard"/>, and answers the others. A
+/// failure ends only its own request. Called by Kestrel on any thread.</summary>
 internal abstract class GuardedRequests(RequestGuard guard, ILogger logger) : IHttpApplication<HttpContext>
 {
     protected const string Json = "application/json";
 
-    // Less than a packet gains nothing.
+    // Compression gains nothing for what fits into a packet.
     const int CompressedFromBytes = 1_400;
 
     public HttpContext CreateContext(IFeatureCollection contextFeatures) => new DefaultHttpContext(contextFeatures);
@@ -37,27 +38,27 @@ internal abstract class GuardedRequests(RequestGuard guard, ILogger logger) : IH
         }
         catch (Exception exception) when (exception is OperationCanceledException or IOException)
         {
-            // The client went away.
+            // The client disconnected.
         }
         catch (Exception exception)
         {
-            Log.RequestFailed(logger, exception);
+            OperationsLog.RequestFailed(logger, exception);
             if (!response.HasStarted) response.StatusCode = StatusCodes.Status500InternalServerError;
         }
     }
 
     public void DisposeContext(HttpContext context, Exception? exception)
     {
-        // It holds nothing of its own.
+        // Nothing to release.
     }
 
     /// <summary>Answers a request that the guard lets through.</summary>
     protected abstract Task AnswerAsync(HttpContext context);
 
-    /// <param name="hasPage">Whether the page for people is there as well.</param>
+    /// <param name="hasPage">Whether the page is served.</param>
     protected static Task NotFoundAsync(HttpContext context, bool hasPage) => AnswerAsync(
-        context, "text/plain", Encoding.UTF8.GetBytes($"There is {(hasPage ? "/, " : "")}/metrics, /status, /healthz "
-            + "and /readyz.\n"), StatusCodes.Status404NotFound);
+        context, "text/plain", Encoding.UTF8.GetBytes($"Not found. There are {(hasPage ? "/, " : "")}/metrics, "
+            + "/status, /healthz and /readyz.\n"), StatusCodes.Status404NotFound);
 
     protected static Task AnswerAsync(HttpContext context, HealthReport report) => AnswerAsync(
         context, Json, report.ToJson(), report.IsOk

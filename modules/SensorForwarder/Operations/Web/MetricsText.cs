@@ -1,25 +1,28 @@
 using System.Diagnostics.Metrics;
 using System.Globalization;
 using System.Text;
+using SensorForwarder.Operations.Metrics;
 
 namespace SensorForwarder.Operations.Web;
 
 /// <summary>
-/// The instruments of <see cref="ModuleMetrics"/> as Prometheus text 0.0.4, in the part of it that IoT Edge's
-/// metrics-collector reads: no timestamps, no exemplars, no infinite values. A scrape asks the observed instruments;
-/// histograms are kept here.
+/// Writes the instruments of <see cref="ModuleMetrics"/> as Prometheus text 0.0.4, limited to what IoT Edge's
+/// metrics-collector reads: no timestamps, no exemplars, no infinite values. A scrape observes the observable
+/// instruments; this type accumulates the histograms. Thread-safe.
 /// </summary>
 internal sealed class MetricsText : IDisposable
 {
     public const string ContentType = "text/plain; version=0.0.4; charset=utf-8";
 
     readonly Lock _gate = new();
+    readonly ModuleMetrics _metrics;
     readonly MeterListener _listener = new();
     readonly List<Family> _families = [];
     readonly StringBuilder _text = new();
 
     public MetricsText(ModuleMetrics metrics)
     {
+        _metrics = metrics;
         _listener.InstrumentPublished = (instrument, listener) =>
         {
             if (!ReferenceEquals(instrument.Meter, metrics.Meter)) return;
@@ -39,6 +42,7 @@ internal sealed class MetricsText : IDisposable
         lock (_gate)
         {
             foreach (var family in _families) family.Clear();
+            _metrics.Refresh();
             _listener.RecordObservableInstruments();
             _text.Clear();
             foreach (var family in _families) family.WriteTo(_text);
@@ -48,27 +52,11 @@ internal sealed class MetricsText : IDisposable
 
     public void Dispose() => _listener.Dispose();
 
-    static void AppendEscaped(StringBuilder text, string value, bool isLabel)
-    {
-        foreach (var c in value)
-        {
-            _ = c switch
-            {
-                '\\' => text.Append(@"\\"),
-                '\n' => text.Append(@"\n"),
-                '\r' => text.Append(' '), // the collector would end the line
-                '"' when isLabel => text.Append("\\\""),
-                _ => text.Append(c),
-            };
-        }
-    }
+    static string Escape(string text) => text.Replace("\\", @"\\", StringComparison.Ordinal)
+        .Replace("\n", @"\n", StringComparison.Ordinal).Replace('\r', ' '); // the collector ends the line at \r
 
-    static void AppendLabel(StringBuilder text, string name, string? value)
-    {
-        text.Append(name).Append("=\"");
-        AppendEscaped(text, value ?? "", isLabel: true);
-        text.Append("\",");
-    }
+    static string Label(KeyValuePair<string, object?> label) =>
+        $"{label.Key}=\"{Escape(label.Value as string ?? "").Replace("\"", "\\\"", StringComparison.Ordinal)}\",";
 
     static string Format(double value) => value.ToString("R", CultureInfo.InvariantCulture);
 
@@ -81,7 +69,7 @@ internal sealed class MetricsText : IDisposable
         readonly string _name;
         readonly List<(string Labels, double Value)> _samples = [];
 
-        // Only for a histogram, and guarded by _counts: it is told by other threads, at any time.
+        // Only for a histogram. Guarded by _counts, since other threads record values at any time.
         readonly double[] _bounds;
         readonly long[] _counts;
         double _sum;
@@ -89,9 +77,7 @@ internal sealed class MetricsText : IDisposable
         public Family(Instrument instrument, IReadOnlyList<KeyValuePair<string, object?>> labels)
         {
             _instrument = instrument;
-            var text = new StringBuilder();
-            foreach (var (name, value) in labels) AppendLabel(text, name, value as string);
-            _labels = text.ToString();
+            _labels = string.Concat(labels.Select(Label));
             _bounds = [.. (instrument as Histogram<double>)?.Advice?.HistogramBucketBoundaries ?? []];
             _counts = new long[_bounds.Length + 1];
             _type = instrument switch
@@ -120,15 +106,14 @@ internal sealed class MetricsText : IDisposable
             }
 
             var text = new StringBuilder(_labels);
-            foreach (var (name, tag) in tags) AppendLabel(text, name, tag as string);
+            foreach (var tag in tags) text.Append(Label(tag));
             _samples.Add((text.ToString(), value));
         }
 
         public void WriteTo(StringBuilder text)
         {
-            text.Append("# HELP ").Append(_name).Append(' ');
-            AppendEscaped(text, _instrument.Description ?? "", isLabel: false);
-            text.Append("\n# TYPE ").Append(_name).Append(' ').Append(_type).Append('\n');
+            text.Append("# HELP ").Append(_name).Append(' ').Append(Escape(_instrument.Description ?? ""))
+                .Append("\n# TYPE ").Append(_name).Append(' ').Append(_type).Append('\n');
             foreach (var (labels, value) in _samples) AppendSample(text, "", labels, value);
             if (_type != "histogram") return;
             lock (_counts)

@@ -4,32 +4,34 @@ using Microsoft.AspNetCore.Http;
 namespace SensorForwarder.Operations.Web;
 
 /// <summary>
-/// What a request must be before anything looks at it, and what every answer carries. The pages need no password, so a
-/// web page elsewhere must not reach them through the browser of somebody on site: a name of the public DNS, which its
-/// owner may point at us (DNS rebinding), is refused; addresses and names of the local network are served.
+/// Checks requests before they are processed, and sets the headers of every answer. The pages need no password, so
+/// other web sites must not reach them through the browser of somebody on site. A public host name, whose owner could
+/// point it at this device (DNS rebinding), is refused; addresses and names of the local network are served.
+/// Thread-safe.
 /// </summary>
 internal sealed class RequestGuard(params IReadOnlyCollection<string> ownNames)
 {
     static readonly string[] LocalDomains = [".localhost", ".local", ".internal", ".lan", ".home.arpa"];
 
-    /// <summary>Answers a request that is refused.</summary>
-    /// <returns>The status and a sentence; null: the request is fine.</returns>
+    /// <summary>Checks a request.</summary>
+    /// <returns>The status and a sentence if it is refused; null: it is allowed.</returns>
     public (int Status, string Text)? Refuse(HttpRequest request)
     {
         if (!HttpMethods.IsGet(request.Method) && !HttpMethods.IsHead(request.Method))
-            return (StatusCodes.Status405MethodNotAllowed, "only GET is answered: nothing can be changed here");
+            return (StatusCodes.Status405MethodNotAllowed, "only GET is allowed: nothing can be changed here");
         if (request.ContentLength > 0 || request.Headers.TransferEncoding.Count > 0)
-            return (StatusCodes.Status400BadRequest, "a GET has no body here");
+            return (StatusCodes.Status400BadRequest, "a GET must not have a body");
         if (IsCrossSite(request))
-            return (StatusCodes.Status403Forbidden, "a web page of another site can't load this; open it in the "
+            return (StatusCodes.Status403Forbidden, "a page of another site can't load this; open it directly in the "
                 + "browser");
         return IsOwn(request.Host.Host)
             ? null
-            : (StatusCodes.Status421MisdirectedRequest, "this name is not served here; use the address or the name of "
-                + "the machine");
+            : (StatusCodes.Status421MisdirectedRequest, "this host name is not served; use the machine's address or "
+                + "name, or add it to Web__AllowedHosts");
     }
 
-    /// <summary>A name without a dot can't be in the public DNS: Docker's, a service's, or the machine's.</summary>
+    /// <summary>Whether a host name is served. One without a dot can't be in the public DNS: it is Docker's, that of a
+    /// service or of the machine.</summary>
     public bool IsOwn(string host)
     {
         var name = host.TrimEnd('.');
@@ -40,8 +42,8 @@ internal sealed class RequestGuard(params IReadOnlyCollection<string> ownNames)
             || ownNames.Contains(name, StringComparer.OrdinalIgnoreCase);
     }
 
-    /// <summary>Whether a web page of another site asks, which could also keep connections busy. Following a link to
-    /// the page is allowed. (https://www.w3.org/TR/fetch-metadata/)</summary>
+    /// <summary>Whether a page of another site makes the request; it could also keep connections busy. Following a link
+    /// to the page is allowed. (https://www.w3.org/TR/fetch-metadata/)</summary>
     static bool IsCrossSite(HttpRequest request)
     {
         var headers = request.Headers;
@@ -50,8 +52,7 @@ internal sealed class RequestGuard(params IReadOnlyCollection<string> ownNames)
         return headers["Sec-Fetch-Site"] == "cross-site" && !isLink;
     }
 
-    /// <summary>The page loads its own style, script and data, and nothing else;
-    /// everything else loads nothing.</summary>
+    /// <summary>Allows the page to load its own style, scripts and data, and nothing else.</summary>
     public static void AddHeaders(HttpResponse response)
     {
         var headers = response.Headers;

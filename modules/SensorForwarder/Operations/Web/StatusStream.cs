@@ -2,21 +2,21 @@ using Microsoft.AspNetCore.Http;
 
 namespace SensorForwarder.Operations.Web;
 
-/// <summary>Server-sent events: what changes, once a second, to a bounded number of open pages. A client that takes
-/// nothing any more loses its place: each event has its time to get out, and what is out its time to arrive (see
-/// <see cref="WebServer"/>). Kestrel's least data rate is no such bound: each write adds to the time
-/// of those after it.</summary>
+/// <summary>Sends what changes each second as server-sent events, to a bounded number of pages. A client that stops
+/// reading is disconnected: each event must be sent within <see cref="Patience"/>, and sent data must be acknowledged
+/// in time (see <see cref="WebServer"/>). Kestrel's minimum data rate would not do: each write extends its deadline.
+/// Thread-safe.</summary>
 internal sealed class StatusStream(Dashboard dashboard, TimeProvider timeProvider)
 {
     public const int MaxStreams = 8;
 
-    /// <summary>For one event. A page on a slow link may need seconds for it.</summary>
+    /// <summary>Timeout for sending one event. A page on a slow link may need seconds.</summary>
     public static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
 
     static readonly TimeSpan Every = TimeSpan.FromSeconds(1);
     int _streams;
 
-    /// <returns>False: there are too many already, and nothing was answered.</returns>
+    /// <returns>False: there are too many streams, and nothing was answered.</returns>
     public async Task<bool> TryServeAsync(HttpContext context, CancellationToken stopping)
     {
         try

@@ -4,11 +4,13 @@ using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Configuration;
+using SensorForwarder.Operations.Status;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Operations.Web;
 
-/// <summary>What the port answers while there is no buffer, and therefore nothing else of the module: why. Disposed, it
-/// has left the port to <see cref="WebServer"/>.</summary>
+/// <summary>Answers on the web port while the module waits for its volume, with the reason. Disposing it frees the port
+/// for <see cref="WebServer"/>.</summary>
 internal sealed class WaitingPage(BootOptions boot, RequestGuard guard, TimeProvider timeProvider, ILogger logger)
     : GuardedRequests(guard, logger), IAsyncDisposable
 {
@@ -16,9 +18,9 @@ internal sealed class WaitingPage(BootOptions boot, RequestGuard guard, TimeProv
     KestrelServer? _server;
     volatile string _reason = "";
 
-    /// <summary>Answers with this from now on.</summary>
-    /// <param name="reason">Why nothing works.</param>
-    /// <param name="tryAgain">When the port will be tried again, should it be taken.</param>
+    /// <summary>Answers with this reason from now on.</summary>
+    /// <param name="reason">Why the module waits.</param>
+    /// <param name="tryAgain">Time until the next call, which tries the port again if it is taken.</param>
     public async Task ShowAsync(string reason, TimeSpan tryAgain, CancellationToken cancellationToken)
     {
         _reason = reason;
@@ -32,7 +34,7 @@ internal sealed class WaitingPage(BootOptions boot, RequestGuard guard, TimeProv
         catch (Exception exception)
         {
             server.Dispose();
-            if (!cancellationToken.IsCancellationRequested) Log.WebPortTaken(
+            if (!cancellationToken.IsCancellationRequested) OperationsLog.WebPortTaken(
                 _logger, boot.WebPort, LogText.Clean(exception.Message), tryAgain.TotalSeconds);
         }
     }
@@ -58,7 +60,7 @@ internal sealed class WaitingPage(BootOptions boot, RequestGuard guard, TimeProv
 
     HealthReport Report(string good, string bad) => new(good, bad, [new("storage", _reason)]);
 
-    // It looks again by itself, until the page of the module is there.
+    // The page reloads itself until the module's page replaces it.
     byte[] Page() => Encoding.UTF8.GetBytes($"""
         <!DOCTYPE html>
         <html lang="en">
@@ -69,7 +71,7 @@ internal sealed class WaitingPage(BootOptions boot, RequestGuard guard, TimeProv
         <body>
         <h1>SensorForwarder waits for its volume</h1>
         <p>{WebUtility.HtmlEncode(_reason)}</p>
-        <p>Nothing is read and nothing is sent until then. It is tried again every few seconds.
+        <p>Until then no sensor is read and nothing is sent. It is retried every few seconds.
         Device {WebUtility.HtmlEncode(boot.DeviceId)}, module {WebUtility.HtmlEncode(boot.ModuleId)}.</p>
         </body>
         </html>

@@ -7,26 +7,27 @@ using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;
 using SensorForwarder.Configuration;
+using SensorForwarder.Net;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Operations.Web;
 
 /// <summary>
-/// Listens for <see cref="Endpoints"/>. It stands beside the work: while its port is taken, the module works without it
-/// and tries again. Kestrel is used without the rest of ASP.NET Core, which would cost megabytes; everything that a
-/// client can take is bounded here.
+/// Serves <see cref="Endpoints"/>. While its port is taken, the module works without it, and it is retried. The limits
+/// of connections, sizes and times are set here.
 /// </summary>
 internal sealed class WebServer(
     BootOptions boot, Endpoints endpoints, TimeProvider timeProvider, ILogger<WebServer> logger) : BackgroundService
 {
-    /// <summary>How long requests that are under way may take when the server stops.</summary>
+    /// <summary>How long open requests may take when the server stops.</summary>
     public static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(1);
 
     static readonly TimeSpan RetryEvery = TimeSpan.FromSeconds(10);
 
-    // Each connection costs some ten kilobytes, idle ones too.
+    // Each connection takes some ten kilobytes, even if it is idle.
     const int MaxConnections = 64;
 
-    // A page holds two or three; all pages behind one proxy, and the scraper, fit as well.
+    // A page uses two or three. This is enough for all pages and the scraper behind one proxy.
     const int MaxConnectionsPerAddress = 24;
     const int MaxHeaderBytes = 16 << 10;
     const int MaxHeaders = 50;
@@ -36,22 +37,19 @@ internal sealed class WebServer(
     static readonly TimeSpan HeaderTimeout = TimeSpan.FromSeconds(5);
     static readonly TimeSpan KeepAliveTimeout = TimeSpan.FromSeconds(30);
 
-    // What a client does not acknowledge, or has no room for, for so long ends its connection. TCP itself takes a
-    // quarter of an hour for a phone that has left the network, and never ends one that acknowledges without reading.
+    // A connection ends when its client has not acknowledged data, or had no room for it, for this long. TCP itself
+    // takes a quarter of an hour after a phone left the network, and never ends one that acknowledges without reading.
     static readonly TimeSpan ArrivalTimeout = TimeSpan.FromSeconds(20);
 
-    /// <summary>A server with the bounds that all have.</summary>
+    /// <summary>A server with these limits.</summary>
     public static KestrelServer Build(int port)
     {
-        var options = new KestrelServerOptions { AddServerHeader = false };
+        var options = new KestrelServerOptions();
 
-        // In a container the network is Docker's; elsewhere nobody else has any business here.
+        // In a container the network is Docker's; elsewhere only this machine needs access.
         var inContainer = Environment.GetEnvironmentVariable("DOTNET_RUNNING_IN_CONTAINER") == "true";
-        options.Listen(inContainer ? IPAddress.Any : IPAddress.Loopback, port, listen =>
-        {
-            listen.Protocols = HttpProtocols.Http1;
-            listen.Use(new AddressLimit(MaxConnectionsPerAddress).Wrap);
-        });
+        options.Listen(
+            inContainer ? IPAddress.Any : IPAddress.Loopback, port, PlainKestrel.Http1(MaxConnectionsPerAddress));
         var limits = options.Limits;
         limits.MaxConcurrentConnections = MaxConnections;
         limits.MaxRequestBodySize = 0;
@@ -62,11 +60,7 @@ internal sealed class WebServer(
         limits.MaxResponseBufferSize = MaxWaitingResponseBytes;
         limits.RequestHeadersTimeout = HeaderTimeout;
         limits.KeepAliveTimeout = KeepAliveTimeout;
-
-        // What a client sends wrong is its own affair, and nothing for our log.
-        var silence = NullLoggerFactory.Instance;
-        var transport = new SocketTransportOptions { CreateBoundListenSocket = Bind };
-        return new(Options.Create(options), new SocketTransportFactory(Options.Create(transport), silence), silence);
+        return PlainKestrel.Build(options, Bind);
     }
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
@@ -79,7 +73,7 @@ internal sealed class WebServer(
             try
             {
                 await server.StartAsync(endpoints, stoppingToken);
-                Log.WebListens(logger, boot.WebPort);
+                OperationsLog.WebListens(logger, boot.WebPort);
                 await Task.Delay(Timeout.InfiniteTimeSpan, timeProvider, stoppingToken)
                     .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
                 using var patience = new CancellationTokenSource(StopPatience, timeProvider);
@@ -87,7 +81,8 @@ internal sealed class WebServer(
             }
             catch (Exception exception) when (!stoppingToken.IsCancellationRequested)
             {
-                Log.WebPortTaken(logger, boot.WebPort, LogText.Clean(exception.Message), RetryEvery.TotalSeconds);
+                OperationsLog.WebPortTaken(
+                    logger, boot.WebPort, LogText.Clean(exception.Message), RetryEvery.TotalSeconds);
                 await Task.Delay(RetryEvery, timeProvider, stoppingToken)
                     .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
@@ -100,7 +95,7 @@ internal sealed class WebServer(
 
         var socket = SocketTransportOptions.CreateDefaultBoundListenSocket(endPoint);
 
-        // Those that are accepted inherit it.
+        // Accepted sockets inherit the option.
         if (OperatingSystem.IsLinux()) socket.SetRawSocketOption(
             (int)SocketOptionLevel.Tcp, TcpUserTimeout, BitConverter.GetBytes((int)ArrivalTimeout.TotalMilliseconds));
         return socket;

@@ -1,3 +1,5 @@
+using SensorForwarder.Options;
+
 namespace SensorForwarder.Sensors.Drivers;
 
 /// <summary>Kind <c>ads1115</c>: TI's converter of four voltages with 16 bits. One conversion a channel and reading.
@@ -9,10 +11,10 @@ internal sealed class Ads1115(I2cPort port, SensorSettings settings) : ISensor
 
     static readonly string[] FullScales = ["6.144", "4.096", "2.048", "1.024", "0.512", "0.256"];
 
-    static readonly SensorOption<IReadOnlyList<int>> Channels = SensorOption.Integers(
+    static readonly Option<IReadOnlyList<int>> Channels = Option.Integers(
         "channels", 0, 3, [0, 1, 2, 3], "The inputs to measure, against ground.");
 
-    static readonly SensorOption<string> FullScale = SensorOption.Choice(
+    static readonly Option<string> FullScale = Option.Choice(
         "fullScaleVolts", FullScales, "4.096", "The largest voltage to measure; no input may be above the chip's "
             + "supply.");
 
@@ -51,6 +53,10 @@ internal sealed class Ads1115(I2cPort port, SensorSettings settings) : ISensor
         const int Tries = 10;
         var config = SingleEnded | (channel << 12) | (_gain << 9) | OneShot | Rate128NoComparator;
         port.WriteWord(ConfigRegister, Begin | config);
+        var begun = port.ReadWord(ConfigRegister);
+        CheckConfig(begun);
+        if ((begun & Ready) != 0) // it has missed the bit, and would give the value of the conversion before
+            throw new SensorFault(FaultReason.Invalid, "the chip does not begin a conversion");
         port.Pause(9, cancellationToken); // 7.8 ms and a tenth: its oscillator is that exact
         for (var i = 0; i < Tries; i++)
         {

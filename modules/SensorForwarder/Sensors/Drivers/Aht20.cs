@@ -8,7 +8,8 @@ internal sealed class Aht20(I2cPort port) : ISensor
 
     public static SensorKind Kind { get; } = I2cPort.Kind(
         "aht20", "Aosong AHT20, AHT21, DHT20: temperature, humidity", [0x38],
-        [new("temperature", "degrees Celsius"), new("humidity", "percent")], (port, _) => new Aht20(port))
+        [new("temperature", "degrees Celsius", -40, 85), new("humidity", "percent", 0, 100)],
+        (port, _) => new Aht20(port))
         with
     { Probe = new([0x71], 1, answer => (answer[0] & Busy) == 0) { IsGuess = true } };
 

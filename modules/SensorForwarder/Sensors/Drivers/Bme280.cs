@@ -25,6 +25,7 @@ internal sealed class Bme280(I2cPort port, bool hasHumidity) : ISensor
         port.TimeProvider, new("temperature", 5, 1), new("pressure", 10, 2), new("humidity", 20, 5));
 
     readonly Flatline _flatline = new();
+    byte[] _last = [];
     Calibration? _calibration;
 
     public ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken) =>
@@ -35,8 +36,8 @@ internal sealed class Bme280(I2cPort port, bool hasHumidity) : ISensor
     static SensorKind Describe(string name, string text, bool hasHumidity) => I2cPort.Kind(
         name, text, [0x76, 0x77],
         [
-            new("temperature", "degrees Celsius"), new("pressure", "hPa"),
-            .. hasHumidity ? [new SensorValue("humidity", "percent")] : Array.Empty<SensorValue>(),
+            new("temperature", "degrees Celsius", -40, 85), new("pressure", "hPa", 300, 1100),
+            .. hasHumidity ? [new SensorValue("humidity", "percent", 0, 100)] : Array.Empty<SensorValue>(),
         ],
         (port, _) => new Bme280(port, hasHumidity))
         with
@@ -46,12 +47,10 @@ internal sealed class Bme280(I2cPort port, bool hasHumidity) : ISensor
     {
         // A chip that was reset or replaced meanwhile does not have what the last measurement left in its registers.
         if (_calibration is null || !HasKeptItsRegisters()) _calibration = Start(cancellationToken);
-        if (hasHumidity) port.Write(HumidityControl, HumidityOnce); // takes effect with the next write
-        port.Write(Control, ForcedOnce);
-        port.Pause(10, cancellationToken); // 9.3 ms at most for three values, section 9.1
-        WaitFor(Measuring, cancellationToken);
-
-        var raw = port.ReadRegisters(Data, hasHumidity ? 8 : 6);
+        var raw = Force(cancellationToken);
+        // It is noisy. What is bit for bit as before may be that, after a command that did not arrive.
+        if (raw.AsSpan().SequenceEqual(_last)) raw = Force(cancellationToken);
+        _last = raw;
         var rawPressure = (raw[0] << 12) | (raw[1] << 4) | (raw[2] >> 4);
         var rawTemperature = (raw[3] << 12) | (raw[4] << 4) | (raw[5] >> 4);
         if (rawTemperature is Skipped20Bits or All20Bits or 0 || rawPressure is Skipped20Bits or All20Bits or 0)
@@ -63,7 +62,6 @@ internal sealed class Bme280(I2cPort port, bool hasHumidity) : ISensor
             Measured.Value("temperature", Calibration.Temperature(fine), 2),
             Measured.Value("pressure", _calibration.Pressure(rawPressure, fine) / 256.0 / 100, 3),
         };
-        var inRange = values[0].Value is >= -40 and <= 85 && values[1].Value is >= 300 and <= 1100;
         if (hasHumidity)
         {
             var rawHumidity = (raw[6] << 8) | raw[7];
@@ -72,7 +70,6 @@ internal sealed class Bme280(I2cPort port, bool hasHumidity) : ISensor
             values.Add(Measured.Value("humidity", _calibration.Humidity(rawHumidity, fine) / 1024.0, 2));
         }
 
-        if (!inRange) return Measured.Uncertain(FaultReason.Range, "beyond what the chip can measure", [.. values]);
         if (_plausibility.FindJump(values) is { } jump) return Measured.Uncertain(FaultReason.Range, jump, [.. values]);
         return _flatline.IsFlat(raw)
             ? Measured.Uncertain(
@@ -80,15 +77,24 @@ internal sealed class Bme280(I2cPort port, bool hasHumidity) : ISensor
             : Measured.Good([.. values]);
     }
 
+    byte[] Force(CancellationToken cancellationToken)
+    {
+        if (hasHumidity) port.Write(HumidityControl, HumidityOnce); // takes effect with the next write
+        port.Write(Control, ForcedOnce);
+        port.Pause(10, cancellationToken); // 9.3 ms at most for three values, section 9.1
+        WaitFor(Measuring, cancellationToken);
+        return port.ReadTwice([Data], hasHumidity ? 8 : 6);
+    }
+
     bool HasKeptItsRegisters()
     {
-        var registers = port.ReadRegisters(HumidityControl, 4);
+        var registers = port.ReadTwice([HumidityControl], 4);
         return registers[2] == ControlAfterwards && (!hasHumidity || (registers[0] & 7) == HumidityOnce);
     }
 
     Calibration Start(CancellationToken cancellationToken)
     {
-        var id = port.ReadRegisters(IdRegister, 1)[0];
+        var id = port.ReadTwice([IdRegister], 1)[0];
         if (id != (hasHumidity ? BmeId : BmpId))
         {
             throw new SensorFault(FaultReason.Invalid, id switch
@@ -104,8 +110,8 @@ internal sealed class Bme280(I2cPort port, bool hasHumidity) : ISensor
         port.Write(ResetRegister, Reset);
         port.Pause(2, cancellationToken);
         WaitFor(CopyingCalibration, cancellationToken);
-        var first = port.ReadRegisters(0x88, 26);
-        var second = hasHumidity ? port.ReadRegisters(0xE1, 7) : new byte[7];
+        var first = port.ReadTwice([0x88], 26);
+        var second = hasHumidity ? port.ReadTwice([0xE1], 7) : new byte[7];
         port.Write(Config, 0);
         return Calibration.Read(first, second);
     }

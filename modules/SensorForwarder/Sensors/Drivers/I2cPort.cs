@@ -1,4 +1,5 @@
 using System.Device.I2c;
+using SensorForwarder.Options;
 
 namespace SensorForwarder.Sensors.Drivers;
 
@@ -8,13 +9,17 @@ namespace SensorForwarder.Sensors.Drivers;
 /// </summary>
 internal sealed class I2cPort(SensorWorld world, int bus, int address) : IDisposable
 {
-    static readonly SensorOption<int> BusOption = SensorOption.Integer(
+    static readonly Option<int> BusOption = Option.Integer(
         "bus", 0, 255, 1, "Number of the I2C bus: `/dev/i2c-1` is 1.");
 
     readonly string _name = Place(bus, address);
     I2cDevice? _device;
 
     public TimeProvider TimeProvider => world.TimeProvider;
+
+    public int Bus => bus;
+
+    public int Address => address;
 
     /// <summary>Describes the kind of an I2C chip.</summary>
     /// <param name="name">As it stands in the settings.</param>
@@ -25,14 +30,15 @@ internal sealed class I2cPort(SensorWorld world, int bus, int address) : IDispos
     /// <param name="options">Those of its own.</param>
     public static SensorKind Kind(
         string name, string text, int[] addresses, SensorValue[] values,
-        Func<I2cPort, SensorSettings, ISensor> make, params SensorOption[] options)
+        Func<I2cPort, SensorSettings, ISensor> make, params Option[] options)
     {
-        var address = SensorOption.Address(addresses);
+        var address = Option.Address(addresses);
         return new(
             name, text, [BusOption, address, .. options],
             (settings, world) => make(new(world, settings.Get(BusOption), settings.Get(address)), settings))
         {
             Values = values,
+            Connection = "I2C",
             Claims = settings => Place(settings.Get(BusOption), settings.Get(address)),
             Bus = settings => $"i2c-{settings.Get(BusOption)}",
             I2cAddresses = addresses,
@@ -83,10 +89,32 @@ internal sealed class I2cPort(SensorWorld world, int bus, int address) : IDispos
         }
     }
 
+    /// <summary>Reads until two answers in a row are the same: for a chip without a checksum, whose registers hold
+    /// still or change seldom. A bit that was misread, or a register's number that was, is not believed.</summary>
+    public byte[] ReadTwice(ReadOnlySpan<byte> write, int length)
+    {
+        const int Tries = 5;
+        byte[] last = [];
+        for (var i = 0; i < Tries; i++)
+        {
+            var answer = write.Length > 0 ? WriteRead(write, length) : Read(length);
+            if (answer.AsSpan().SequenceEqual(last))
+            {
+                return answer.Any(value => value != 0) || !IsHeldLow()
+                    ? answer
+                    : throw new SensorFault(FaultReason.Io, $"the data line of I2C bus {bus} is held low");
+            }
+
+            last = answer;
+        }
+
+        throw new SensorFault(FaultReason.Io, $"{_name}: no two answers are the same: noise on the wires?");
+    }
+
     public byte[] ReadRegisters(byte first, int length) => WriteRead([first], length);
 
-    /// <summary>A register of 16 bits, high byte first.</summary>
-    public int ReadWord(byte register) => ReadRegisters(register, 2) is [var high, var low] ? (high << 8) | low : 0;
+    /// <summary>A register of 16 bits, high byte first, read twice.</summary>
+    public int ReadWord(byte register) => ReadTwice([register], 2) is [var high, var low] ? (high << 8) | low : 0;
 
     public void WriteWord(byte register, int word) => Write(register, (byte)(word >> 8), (byte)word);
 
@@ -104,6 +132,23 @@ internal sealed class I2cPort(SensorWorld world, int bus, int address) : IDispos
     {
         var link = new DirectoryInfo(Path.Combine(roots.Sysfs, $"bus/i2c/devices/{bus}-{address:x4}/driver"));
         return link.Exists ? Path.GetFileName(link.LinkTarget ?? link.FullName) : null;
+    }
+
+    /// <summary>A data line that is held low acknowledges every address and reads as zeros, where the controller does
+    /// not notice (bcm2835). Nobody has a reserved address.</summary>
+    bool IsHeldLow()
+    {
+        const int Reserved = 0x7C;
+        try
+        {
+            using var nobody = world.OpenI2c(bus, Reserved);
+            nobody.ReadByte();
+            return true;
+        }
+        catch (IOException)
+        {
+            return false;
+        }
     }
 
     I2cDevice Open()

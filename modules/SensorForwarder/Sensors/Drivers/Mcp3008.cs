@@ -1,3 +1,6 @@
+using System.Device.Spi;
+using SensorForwarder.Options;
+
 namespace SensorForwarder.Sensors.Drivers;
 
 /// <summary>Kind <c>mcp3008</c>: Microchip's converter of eight voltages with 10 bits, on SPI. Data sheet DS21295,
@@ -7,16 +10,16 @@ internal sealed class Mcp3008(SpiPort port, SensorSettings settings) : ISensor
     const int ClockHertz = 1_000_000; // 1.35 MHz at most with a supply of 2.7 V
     const int Steps = 1024;
 
-    static readonly SensorOption<IReadOnlyList<int>> Channels = SensorOption.Integers(
+    static readonly Option<IReadOnlyList<int>> Channels = Option.Integers(
         "channels", 0, 7, [0, 1, 2, 3, 4, 5, 6, 7], "The inputs to measure, against ground.");
 
-    static readonly SensorOption<double> Reference = SensorOption.Number(
+    static readonly Option<double> Reference = Option.Number(
         "referenceVolts", 0.25, 5.5, 3.3, "The voltage at its pin VREF.");
 
     public static SensorKind Kind { get; } = SpiPort.Kind(
         "mcp3008", "Microchip MCP3008: eight voltages", ClockHertz,
         [.. Enumerable.Range(0, 8).Select(channel => new SensorValue($"voltage{channel}", "V"))],
-        (port, settings) => new Mcp3008(port, settings), Channels, Reference);
+        (port, settings) => new Mcp3008(port, settings), SpiMode.Mode0, Channels, Reference);
 
     readonly IReadOnlyList<int> _channels = settings.Get(Channels);
     readonly double _reference = settings.Get(Reference);
@@ -27,12 +30,9 @@ internal sealed class Mcp3008(SpiPort port, SensorSettings settings) : ISensor
         var isSaturated = false;
         foreach (var channel in _channels)
         {
-            var answer = port.Transfer(0x01, (byte)((8 | channel) << 4), 0);
-            // A null bit stands before the value; without a chip the line floats, mostly up.
-            if ((answer[1] & 0x04) != 0)
-                return ValueTask.FromResult(
-                    Measurement.Bad(FaultReason.Invalid, "no null bit before the value: no chip at this chip select?"));
-            var raw = ((answer[1] & 3) << 8) | answer[2];
+            // There is no checksum: the middle one of three is not one that was misread.
+            int[] three = [Convert(channel), Convert(channel), Convert(channel)];
+            var raw = three.Order().ElementAt(1);
             isSaturated |= raw == Steps - 1;
             values.Add(Measured.Value($"voltage{channel}", raw * _reference / Steps, 4));
         }
@@ -43,4 +43,13 @@ internal sealed class Mcp3008(SpiPort port, SensorSettings settings) : ISensor
     }
 
     public void Dispose() => port.Dispose();
+
+    int Convert(int channel)
+    {
+        var answer = port.Transfer(0x01, (byte)((8 | channel) << 4), 0);
+        // A null bit stands before the value; without a chip the line floats, mostly up.
+        return (answer[1] & 0x04) == 0
+            ? ((answer[1] & 3) << 8) | answer[2]
+            : throw new SensorFault(FaultReason.Invalid, "no null bit before the value: no chip at this chip select?");
+    }
 }

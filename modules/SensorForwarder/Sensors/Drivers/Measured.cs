@@ -1,3 +1,5 @@
+using SensorForwarder.Readings;
+
 namespace SensorForwarder.Sensors.Drivers;
 
 internal static class Measured

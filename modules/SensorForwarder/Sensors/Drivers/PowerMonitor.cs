@@ -1,8 +1,11 @@
+using SensorForwarder.Options;
+
 namespace SensorForwarder.Sensors.Drivers;
 
 /// <summary>
-/// Kinds <c>ina219</c> and <c>ina226</c>: TI's current and power monitors, measuring all the time. Registers and
-/// formulas: data sheets SBOS448 section 8.5 and SBOS547 section 7.5.
+/// Kinds <c>ina219</c> and <c>ina226</c>: TI's current and power monitors, one measurement a reading, whose
+/// registers hold still until the next. Registers and formulas: data sheets SBOS448 section 8.5 and SBOS547 section
+/// 7.5.
 /// </summary>
 internal sealed class PowerMonitor : ISensor
 {
@@ -12,17 +15,17 @@ internal sealed class PowerMonitor : ISensor
     static readonly int[] Addresses = [.. Enumerable.Range(0x40, 16)];
     static readonly SensorValue[] Values = [new("voltage", "V"), new("current", "A"), new("power", "W")];
 
-    static readonly SensorOption<double> Shunt = SensorOption.Number(
+    static readonly Option<double> Shunt = Option.Number(
         "shuntOhms", 0.0001, 100, 0.1, "Resistance of the shunt, in ohms.");
 
-    static readonly SensorOption<double> MaxAmperes = SensorOption.Number(
+    static readonly Option<double> MaxAmperes = Option.Number(
         "maxAmperes", 0.001, 1000, 3.2, "The largest current to measure; the resolution is 1/32768 of it.");
 
     public static SensorKind Ina219 { get; } = I2cPort.Kind(
         "ina219", "TI INA219: voltage, current, power", Addresses, Values,
         (port, settings) => new PowerMonitor(port, settings, Chip.Ina219), Shunt, MaxAmperes)
         with
-    { Probe = new([ConfigRegister], 2, answer => answer is [0x39, 0x9F]) { IsGuess = true } };
+    { Probe = new([ConfigRegister], 2, answer => answer is [0x39, 0x9F or 0x9B]) { IsGuess = true } };
 
     public static SensorKind Ina226 { get; } = I2cPort.Kind(
         "ina226", "TI INA226: voltage, current, power", Addresses, Values,
@@ -34,7 +37,8 @@ internal sealed class PowerMonitor : ISensor
     /// <param name="CalibrationScale">The constant in the formula of the calibration register.</param>
     /// <param name="CalibrationMax">What that register takes.</param>
     /// <param name="PowerSteps">The power's step in steps of the current.</param>
-    /// <param name="Config">Both measured continuously, without an average: the value after power-on.</param>
+    /// <param name="Config">Both measured once, without an average. After a reset the chip measures all the time.
+    /// </param>
     /// <param name="ConfigMask">Its bits that have a meaning.</param>
     /// <param name="ShuntMax">The shunt register at its end.</param>
     /// <param name="BusMax">The bus register at its end, in steps.</param>
@@ -44,11 +48,11 @@ internal sealed class PowerMonitor : ISensor
     {
         // 12 bits, 32 V, 320 mV across the shunt.
         public static readonly Chip Ina219 =
-            new(0.04096, 0xFFFE, 20, 0x399F, 0x3FFF, 2, 10e-6, 32_000, 0.004, 8000);
+            new(0.04096, 0xFFFE, 20, 0x399B, 0x3FFF, 2, 10e-6, 32_000, 0.004, 8000);
 
         // 1.1 ms for each, 81.92 mV across the shunt.
         public static readonly Chip Ina226 =
-            new(0.00512, 0x7FFF, 25, 0x4127, 0x0FFF, 4, 2.5e-6, 0x7FFF, 0.00125, 0x7FFF);
+            new(0.00512, 0x7FFF, 25, 0x4123, 0x0FFF, 4, 2.5e-6, 0x7FFF, 0.00125, 0x7FFF);
     }
 
     readonly I2cPort _port;
@@ -80,24 +84,24 @@ internal sealed class PowerMonitor : ISensor
         {
             _port.WriteWord(ConfigRegister, _chip.Config);
             _port.WriteWord(CalibrationRegister, _calibration);
-            _port.Pause(_chip.ConversionMilliseconds, cancellationToken);
             if (!IsSetUp()) throw new SensorFault(FaultReason.Invalid, "the chip does not keep its calibration");
         }
 
+        _port.WriteWord(ConfigRegister, _chip.Config); // begins a measurement
+        _port.Pause(_chip.ConversionMilliseconds, cancellationToken);
         var is219 = _chip == Chip.Ina219;
         var bus = _port.ReadWord(BusRegister);
         var shunt = (short)_port.ReadWord(ShuntRegister);
         var current = (short)_port.ReadWord(CurrentRegister);
+        // Reading the one or the other clears the flag that says that the measurement has ended.
+        var mask = is219 ? 0 : _port.ReadRegisters(MaskRegister, 2)[1];
         var power = _port.ReadWord(PowerRegister);
-
-        // The chip measures on while it is read: the words may be of different conversions.
-        var after = (short)_port.ReadWord(ShuntRegister);
-        if (Math.Abs((int)after) > Math.Abs((int)shunt)) shunt = after;
-        var hasOverflowed = is219 ? (bus & 1) != 0 : (_port.ReadWord(MaskRegister) & 4) != 0;
         if (!IsSetUp()) throw new SensorFault(FaultReason.Invalid, "the chip was reset while it was read");
+        if (is219 ? (bus & 2) == 0 : (mask & 8) == 0)
+            throw new SensorFault(FaultReason.Invalid, "the chip has not measured");
 
-        var busSteps = is219 ? bus >> 3 : bus;
-        return ValueTask.FromResult(Judge(busSteps, shunt, current, power, hasOverflowed));
+        var hasOverflowed = is219 ? (bus & 1) != 0 : (mask & 4) != 0;
+        return ValueTask.FromResult(Judge(is219 ? bus >> 3 : bus, shunt, current, power, hasOverflowed));
     }
 
     public void Dispose() => _port.Dispose();
@@ -134,5 +138,5 @@ internal sealed class PowerMonitor : ISensor
 
     // The lowest bit of the INA219's calibration is always 0.
     bool IsSetUp() => ((_port.ReadWord(ConfigRegister) ^ _chip.Config) & _chip.ConfigMask) == 0
-        && ((_port.ReadWord(CalibrationRegister) ^ _calibration) & 0xFFFE) == 0;
+        && ((_port.ReadWord(CalibrationRegister) ^ _calibration) & (_chip == Chip.Ina219 ? 0xFFFE : 0xFFFF)) == 0;
 }

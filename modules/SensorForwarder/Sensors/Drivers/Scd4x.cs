@@ -10,8 +10,11 @@ internal sealed class Scd4x(I2cPort port) : ISensor
 
     public static SensorKind Kind { get; } = I2cPort.Kind(
         "scd4x", "Sensirion SCD40, SCD41: CO2, temperature, humidity; new values every 5 s", [0x62],
-        [new("co2", "ppm"), new("temperature", "degrees Celsius"), new("humidity", "percent")], (port, _) =>
-            new Scd4x(port))
+        [
+            new("co2", "ppm", 1, 40_000), new("temperature", "degrees Celsius", -10, 60),
+            new("humidity", "percent", 0, 100),
+        ],
+        (port, _) => new Scd4x(port))
         with
     { Probe = new([0xE4, 0xB8], 3, Sensirion.IsIntact) };
 
@@ -35,9 +38,6 @@ internal sealed class Scd4x(I2cPort port) : ISensor
             new("co2", words[0]), Sensirion.Temperature(words[1]), Measured.Value(
                 "humidity", 100.0 * words[2] / 65_535, 2),
         ];
-        if (words[0] is 0 or > 40_000 || words[1] is 0 or 0xFFFF)
-            return ValueTask.FromResult(
-                Measured.Uncertain(FaultReason.Range, "beyond what the chip can measure", values));
         return ValueTask.FromResult(_flatline.IsFlat(raw)
             ? Measured.Uncertain(FaultReason.Flatline, $"not one bit has changed in {Flatline.Polls} readings", values)
             : Measured.Good(values));

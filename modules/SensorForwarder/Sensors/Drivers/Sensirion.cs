@@ -13,13 +13,6 @@ internal static class Sensirion
         return [.. answer.Chunk(WordLength).Select(word => (word[0] << 8) | word[1])];
     }
 
-    /// <summary>Good values; uncertain ones when the temperature is at an end of its register, where nothing measures.
-    /// </summary>
-    public static Measurement Measurement(int temperature, params KeyValuePair<string, double>[] values) =>
-        temperature is 0 or 0xFFFF
-            ? Measured.Uncertain(FaultReason.Range, "beyond what the chip can measure", values)
-            : Measured.Good(values);
-
     public static bool IsIntact(byte[] answer) =>
         answer.Chunk(WordLength).All(word => Crc8.Sensirion(word.AsSpan(0, 2)) == word[2]);
 

@@ -6,7 +6,8 @@ internal sealed class Sht3x(I2cPort port) : ISensor
 {
     public static SensorKind Kind { get; } = I2cPort.Kind(
         "sht3x", "Sensirion SHT30, SHT31, SHT35: temperature, humidity", [0x44, 0x45],
-        [new("temperature", "degrees Celsius"), new("humidity", "percent")], (port, _) => new Sht3x(port))
+        [new("temperature", "degrees Celsius", -40, 125), new("humidity", "percent", 0, 100)],
+        (port, _) => new Sht3x(port))
         with
     { Probe = new([0xF3, 0x2D], 3, answer => Sensirion.IsIntact(answer) && answer is not [0, 0, _]) };
 
@@ -18,8 +19,8 @@ internal sealed class Sht3x(I2cPort port) : ISensor
         port.Write(0x24, 0x00);
         port.Pause(16, cancellationToken); // 15.5 ms at most; it does not acknowledge before
         var words = Sensirion.Words(port.Read(6));
-        return ValueTask.FromResult(Sensirion.Measurement(
-            words[0], Sensirion.Temperature(words[0]), Measured.Value("humidity", 100.0 * words[1] / 65_535, 2)));
+        return ValueTask.FromResult(Measured.Good(
+            Sensirion.Temperature(words[0]), Measured.Value("humidity", 100.0 * words[1] / 65_535, 2)));
     }
 
     public void Dispose() => port.Dispose();

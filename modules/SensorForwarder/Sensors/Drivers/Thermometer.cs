@@ -8,7 +8,7 @@ internal sealed class Thermometer(I2cPort port, bool isMcp9808) : ISensor
 {
     const byte Register = 0, McpRegister = 5, MakerRegister = 6, DeviceRegister = 7;
     const int Microchip = 0x0054, Mcp9808Device = 0x04;
-    static readonly SensorValue[] Values = [new("temperature", "degrees Celsius")];
+    static readonly SensorValue[] Values = [new("temperature", "degrees Celsius", -55, 128)];
 
     public static SensorKind Mcp9808 { get; } = I2cPort.Kind(
         "mcp9808", "Microchip MCP9808: temperature", [.. Enumerable.Range(0x18, 8)], Values, (port, _) =>
@@ -49,11 +49,9 @@ internal sealed class Thermometer(I2cPort port, bool isMcp9808) : ISensor
         // MCP9808: 1/16 degrees in 12 bits, bit 12 is the sign; the others: 1/256 degrees in 16 bits.
         var celsius = isMcp9808 ? ((word & 0x0FFF) - (word & 0x1000)) / 16.0 : (short)word / 256.0;
         var value = Measured.Value("temperature", celsius, 4);
-        if (celsius is >= -55 and <= 128 && _plausibility.FindJump([value]) is { } jump)
-            return ValueTask.FromResult(Measured.Uncertain(FaultReason.Range, jump, value));
-        return ValueTask.FromResult(celsius is >= -55 and <= 128
-            ? Measured.Good(value)
-            : Measured.Uncertain(FaultReason.Range, "beyond what the chip can measure", value));
+        return ValueTask.FromResult(_plausibility.FindJump([value]) is { } jump
+            ? Measured.Uncertain(FaultReason.Range, jump, value)
+            : Measured.Good(value));
     }
 
     public void Dispose() => port.Dispose();

@@ -1,3 +1,6 @@
+using SensorForwarder.Options;
+using SensorForwarder.Readings;
+
 namespace SensorForwarder.Sensors.Kernel;
 
 /// <summary>
@@ -11,7 +14,7 @@ internal sealed class ContactSensor : ISensor
     const string Both = "both", Active = "active", Inactive = "inactive", None = "none";
     const string State = "state";
 
-    static readonly SensorOption<string> Edges = SensorOption.Choice(
+    static readonly Option<string> Edges = Option.Choice(
         "edges", [Both, Active, Inactive, None], Both, "Which changes are told at once, besides the level at each "
             + "interval: to active, to inactive, or both.");
 
@@ -19,6 +22,7 @@ internal sealed class ContactSensor : ISensor
         "gpio", "a contact, button or motion detector on a GPIO line", [.. GpioPlace.Options, Edges],
         (settings, world) => new ContactSensor(settings, world))
     {
+        Connection = "GPIO",
         Values = [new(State, "1 active, 0 inactive")],
         Claims = GpioPlace.Claim,
         Bus = static _ => GpioPlace.Bus,
@@ -28,6 +32,7 @@ internal sealed class ContactSensor : ISensor
     readonly GpioPlace _place;
     readonly GpioRequest _request;
     readonly SensorWorld _world;
+    readonly Func<GpioPlace, GpioRequest, GpioLine> _open;
     readonly Lock _gate = new();
     readonly Queue<GpioEdge> _edges = new();
     GpioLine? _line;
@@ -37,8 +42,13 @@ internal sealed class ContactSensor : ISensor
     bool _hasEnded;
     TaskCompletionSource _news = NewSource();
 
-    ContactSensor(SensorSettings settings, SensorWorld world)
+    /// <param name="settings">The sensor's.</param>
+    /// <param name="world">What it is made of.</param>
+    /// <param name="open">Takes a line; null: the kernel's.</param>
+    public ContactSensor(
+        SensorSettings settings, SensorWorld world, Func<GpioPlace, GpioRequest, GpioLine>? open = null)
     {
+        _open = open ?? ((place, request) => place.Open(world.Roots, request));
         _world = world;
         _place = new(settings);
         _request = _place.Request(settings.Get(Edges) switch
@@ -85,7 +95,7 @@ internal sealed class ContactSensor : ISensor
 
     void Open()
     {
-        var line = _world.OpenGpio(_place, _request);
+        var line = _open(_place, _request);
         lock (_gate)
         {
             _line = line;

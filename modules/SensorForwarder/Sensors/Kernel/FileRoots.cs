@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text.RegularExpressions;
 using Microsoft.Win32.SafeHandles;
+using SensorForwarder.Files;
 
 namespace SensorForwarder.Sensors.Kernel;
 

@@ -2,6 +2,8 @@ using System.Globalization;
 using System.Text;
 using System.Text.RegularExpressions;
 using Microsoft.Win32.SafeHandles;
+using SensorForwarder.Options;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Sensors.Kernel;
 
@@ -12,35 +14,37 @@ namespace SensorForwarder.Sensors.Kernel;
 internal sealed partial class FileSensor(SensorSettings settings, SensorWorld world) : ISensor
 {
     const int MaxBytes = 4096;
+    const string Standard = "value";
 
-    static readonly SensorOption<string?> PathOption = SensorOption.TextOf(
+    static readonly Option<string?> PathOption = Option.TextOf(
         "path", "Absolute path of the file, below a directory of the boot value `Sensors__FileRoots`.", 1024) with
     { IsRequired = true };
 
-    static readonly SensorOption<string?> ValueName = SensorOption.TextOf(
+    static readonly Option<string?> ValueName = Option.TextOf(
         "value", "The name of its value in readings; `value` when left out.", 64);
 
-    static readonly SensorOption<string?> Unit = SensorOption.TextOf(
+    static readonly Option<string?> Unit = Option.TextOf(
         "unit", "The unit of the value after `scale` and `offset`; it stands in every reading.", 32);
 
-    static readonly SensorOption<string> Format = SensorOption.Choice(
+    static readonly Option<string> Format = Option.Choice(
         "format", ["decimal", "hexadecimal"], "decimal", "How the number is written.");
 
-    static readonly SensorOption<double> MaxAge = SensorOption.Number(
+    static readonly Option<double> MaxAge = Option.Number(
         "maxAgeSeconds", 0, 31_536_000, 0, "A file that was last written longer ago is `stale`; 0: it may be of any "
             + "age.");
 
     public static SensorKind Kind { get; } = new(
         "file", "the first number in a file", [PathOption, ValueName, Unit, Format, MaxAge],
-        (settings, world) => new FileSensor(settings, world));
-
-    /// <summary>The unit that settings give to a sensor of this kind; null for others, and
-    /// when they give none.</summary>
-    public static string? UnitOf(SensorSettings settings) => settings.Kind == Kind.Name ? settings.Get(Unit) : null;
+        (settings, world) => new FileSensor(settings, world))
+    {
+        Unit = static settings => settings.Get(Unit),
+        ValuesOf = static settings => [new(settings.Get(ValueName) ?? Standard, "")],
+        Connection = "file",
+    };
 
     readonly FileRoots _roots = new(world.Roots);
     readonly string _path = CheckPath(settings.Get(PathOption) ?? "");
-    readonly string _valueName = settings.Get(ValueName) ?? "value";
+    readonly string _valueName = settings.Get(ValueName) ?? Standard;
     readonly bool _isHexadecimal = settings.Get(Format) == "hexadecimal";
     readonly TimeSpan _maxAge = TimeSpan.FromSeconds(settings.Get(MaxAge));
 

@@ -4,6 +4,7 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text;
 using Microsoft.Win32.SafeHandles;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Sensors.Kernel;
 

@@ -33,22 +33,21 @@ internal sealed class GpioLine(SafeHandle events, Func<bool> isActive, string wh
 }
 
 /// <summary>An edge as the kernel saw it: struct gpio_v2_line_event.</summary>
-[StructLayout(LayoutKind.Sequential, Size = 48)]
+[StructLayout(LayoutKind.Explicit, Size = 48)]
 internal struct GpioEdge
 {
     const uint RisingEdge = 1;
 
     /// <summary>By the monotonic clock.</summary>
+    [FieldOffset(0)]
     public ulong TimestampNanoseconds;
 
+    [FieldOffset(8)]
     public uint Id;
-
-    public uint Offset;
-
-    public uint Sequence;
 
     /// <summary>Counts the edges of the line from 1 on, those as well that were lost since nobody
     /// read them in time.</summary>
+    [FieldOffset(20)]
     public uint LineSequence;
 
     /// <summary>The line became active.</summary>

@@ -1,4 +1,5 @@
 using System.Globalization;
+using SensorForwarder.Options;
 
 namespace SensorForwarder.Sensors.Kernel;
 
@@ -9,25 +10,25 @@ internal sealed class GpioPlace(SensorSettings settings)
     // The header's chip on a Raspberry Pi 5, 4 and earlier; the number of its node differs from kernel to kernel.
     static readonly string[] HeaderLabels = ["pinctrl-rp1", "pinctrl-bcm2711", "pinctrl-bcm2835"];
 
-    static readonly SensorOption<string?> Chip = SensorOption.TextOf(
+    static readonly Option<string?> Chip = Option.TextOf(
         "chip", "The chip's label, such as `pinctrl-bcm2711`; when left out: the only chip that has a line of the "
             + "name, or that of a Raspberry Pi's header.", 31);
 
-    static readonly SensorOption<string?> Line = SensorOption.NameOrNumber(
+    static readonly Option<string?> Line = Option.NameOrNumber(
         "line", 0, 1023, 31, "The line's name, such as `GPIO17`, or its offset on the chip, such as 17.") with
     { IsRequired = true };
 
-    static readonly SensorOption<bool> ActiveLow = SensorOption.Flag(
+    static readonly Option<bool> ActiveLow = Option.Flag(
         "activeLow", false, "`true`: the line is active when its voltage is low, as of a contact to ground.");
 
-    static readonly SensorOption<string> Bias = SensorOption.Choice(
+    static readonly Option<string> Bias = Option.Choice(
         "bias", ["asIs", "pullUp", "pullDown", "disabled"], "asIs", "The chip's own resistor on the line.");
 
-    static readonly SensorOption<double> Debounce = SensorOption.Number(
+    static readonly Option<double> Debounce = Option.Number(
         "debounceMilliseconds", 0, 60_000, 0, "The kernel believes a change when the line has been still for this "
             + "long.");
 
-    public static IReadOnlyList<SensorOption> Options { get; } = [Chip, Line, ActiveLow, Bias, Debounce];
+    public static IReadOnlyList<Option> Options { get; } = [Chip, Line, ActiveLow, Bias, Debounce];
 
     readonly string? _chip = settings.Get(Chip);
     readonly string _line = settings.Get(Line) ?? "";

@@ -8,16 +8,17 @@ internal static class HwmonChannels
 {
     const string Input = "_input";
 
-    // What files begin with, what the value is called in readings, its factor, and the number that goes without saying.
-    static readonly (string Prefix, string Name, double Factor, string First)[] Types =
+    // What files begin with, what the value is called in readings, its factor, the number that goes without saying, and
+    // the unit.
+    static readonly (string Prefix, string Name, double Factor, string First, string Unit)[] Types =
     [
-        ("temp", "temperature", 1e-3, "1"),   // thousandths of a degree Celsius
-        ("humidity", "humidity", 1e-3, "1"),  // thousandths of a percent
-        ("in", "voltage", 1e-3, ""),          // mV -> V; numbers begin with 0, and each means another thing
-        ("curr", "current", 1e-3, "1"),       // mA -> A
-        ("power", "power", 1e-6, "1"),        // uW -> W
-        ("energy", "energy", 1e-6, "1"),      // uJ -> J
-        ("fan", "fan", 1, "1"),               // revolutions a minute
+        ("temp", "temperature", 1e-3, "1", "degrees Celsius"),   // thousandths of a degree Celsius
+        ("humidity", "humidity", 1e-3, "1", "percent"),  // thousandths of a percent
+        ("in", "voltage", 1e-3, "", "V"),          // mV -> V; numbers begin with 0, and each means another thing
+        ("curr", "current", 1e-3, "1", "A"),       // mA -> A
+        ("power", "power", 1e-6, "1", "W"),        // uW -> W
+        ("energy", "energy", 1e-6, "1", "J"),      // uJ -> J
+        ("fan", "fan", 1, "1", "revolutions a minute"),               // revolutions a minute
     ];
 
     // The Raspberry Pi's rpi_volt has this alone: 1 while the supply is too low.
@@ -39,15 +40,16 @@ internal static class HwmonChannels
         foreach (var file in files)
         {
             if (file == UnderVoltage)
-                yield return new("undervoltage", "in0", () => KernelFile.ReadNumber(
+                yield return new("undervoltage", "in0", "1 too low, 0 well", () => KernelFile.ReadNumber(
                     Path.Combine(device.Directory, UnderVoltage)));
             if (!file.EndsWith(Input, StringComparison.Ordinal)) continue;
             var channel = file[..^Input.Length];
             var number = channel.TrimStart("abcdefghijklmnopqrstuvwxyz".ToCharArray());
-            foreach (var (prefix, name, factor, first) in Types)
+            foreach (var (prefix, name, factor, first, unit) in Types)
             {
                 if (channel != prefix + number) continue;
-                yield return new(number == first ? name : name + number, channel, () => Read(device, channel) * factor);
+                yield return new(
+                    number == first ? name : name + number, channel, unit, () => Read(device, channel) * factor);
             }
         }
     }

@@ -6,26 +6,27 @@ namespace SensorForwarder.Sensors.Kernel;
 /// </summary>
 internal static class IioChannels
 {
-    // Type, what it is called in readings, and what its unit is multiplied with to give the one that is published.
-    static readonly (string Type, string Name, double Factor)[] Types =
+    // Type, what it is called in readings, what its unit is multiplied with to give the one that is published, and
+    // that one.
+    static readonly (string Type, string Name, double Factor, string Unit)[] Types =
     [
-        ("temp", "temperature", 1e-3),               // thousandths of a degree Celsius
-        ("humidityrelative", "humidity", 1e-3),      // thousandths of a percent
-        ("pressure", "pressure", 10),                // kPa -> hPa
-        ("illuminance", "illuminance", 1),           // lx
-        ("voltage", "voltage", 1e-3),                // mV -> V
-        ("current", "current", 1e-3),                // mA -> A
-        ("power", "power", 1e-3),                    // mW -> W
-        ("distance", "distance", 1),                 // m
-        ("concentration_co2", "co2", 1e4),           // percent -> ppm
-        ("concentration_voc", "voc", 1e4),           // percent -> ppm
-        ("concentration", "concentration", 1e4),     // percent -> ppm
-        ("massconcentration_pm1", "pm1", 1),         // micrograms per cubic metre
-        ("massconcentration_pm2p5", "pm2p5", 1),
-        ("massconcentration_pm4", "pm4", 1),
-        ("massconcentration_pm10", "pm10", 1),
-        ("accel", "accel", 1),                       // m/s^2
-        ("anglvel", "anglvel", 1),                   // rad/s
+        ("temp", "temperature", 1e-3, "degrees Celsius"),               // thousandths of a degree Celsius
+        ("humidityrelative", "humidity", 1e-3, "percent"),      // thousandths of a percent
+        ("pressure", "pressure", 10, "hPa"),                // kPa -> hPa
+        ("illuminance", "illuminance", 1, "lx"),           // lx
+        ("voltage", "voltage", 1e-3, "V"),                // mV -> V
+        ("current", "current", 1e-3, "A"),                // mA -> A
+        ("power", "power", 1e-3, "W"),                    // mW -> W
+        ("distance", "distance", 1, "m"),                 // m
+        ("concentration_co2", "co2", 1e4, "ppm"),           // percent -> ppm
+        ("concentration_voc", "voc", 1e4, "ppm"),           // percent -> ppm
+        ("concentration", "concentration", 1e4, "ppm"),     // percent -> ppm
+        ("massconcentration_pm1", "pm1", 1, "ug/m3"),         // micrograms per cubic metre
+        ("massconcentration_pm2p5", "pm2p5", 1, "ug/m3"),
+        ("massconcentration_pm4", "pm4", 1, "ug/m3"),
+        ("massconcentration_pm10", "pm10", 1, "ug/m3"),
+        ("accel", "accel", 1, "m/s2"),                       // m/s^2
+        ("anglvel", "anglvel", 1, "rad/s"),                   // rad/s
     ];
 
     public static SensorKind Kind { get; } = KernelSensor.MakeKind(
@@ -44,22 +45,22 @@ internal static class IioChannels
             .Distinct();
         foreach (var channel in channels)
         {
-            var (name, factor) = Describe(channel);
-            yield return new(name, channel, () => Read(device.Directory, channel) * factor);
+            var (name, factor, unit) = Describe(channel);
+            yield return new(name, channel, unit, () => Read(device.Directory, channel) * factor);
         }
     }
 
-    static (string Name, double Factor) Describe(string channel)
+    static (string Name, double Factor, string Unit) Describe(string channel)
     {
-        foreach (var (type, name, factor) in Types)
+        foreach (var (type, name, factor, unit) in Types)
         {
             if (!channel.StartsWith(type, StringComparison.Ordinal)) continue;
             var rest = channel[type.Length..];
             // concentration_co2 is a type of its own; temp_object, voltage0-voltage1 and accel_x are channels of one.
-            if (rest.Length == 0 || !char.IsAsciiLetter(rest[0])) return (ChannelName.Join(name, rest), factor);
+            if (rest.Length == 0 || !char.IsAsciiLetter(rest[0])) return (ChannelName.Join(name, rest), factor, unit);
         }
 
-        return (ChannelName.Join(channel, ""), 1);
+        return (ChannelName.Join(channel, ""), 1, "");
     }
 
     /// <summary>The processed value where there is one, else (raw + offset) * scale.</summary>

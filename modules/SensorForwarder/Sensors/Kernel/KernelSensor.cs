@@ -1,10 +1,14 @@
+using SensorForwarder.Options;
+using SensorForwarder.Readings;
+
 namespace SensorForwarder.Sensors.Kernel;
 
 /// <summary>A value that a device of the kernel offers, and how it is read.</summary>
 /// <param name="Name">As it stands in readings.</param>
 /// <param name="Channel">What the kernel calls it, such as <c>temp1</c>.</param>
-/// <param name="Read">Reads it, in the unit that is published.</param>
-internal sealed record KernelChannel(string Name, string Channel, Func<double> Read);
+/// <param name="Unit">The unit that is published; empty: not known.</param>
+/// <param name="Read">Reads it, in that unit.</param>
+internal sealed record KernelChannel(string Name, string Channel, string Unit, Func<double> Read);
 
 /// <summary>
 /// Kinds <c>iio</c>, <c>hwmon</c> and <c>thermal</c>: the channels of one device whose driver is in the kernel. It is
@@ -17,21 +21,22 @@ internal sealed class KernelSensor(
     // 25080 * 0.001 is 25.080000000000002.
     const int Decimals = 6;
 
-    public static readonly SensorOption<string?> Device = SensorOption.TextOf(
+    public static readonly Option<string?> Device = Option.TextOf(
         "device", "What its driver calls it: the content of its file `name`, such as `bme280`.", 64)
         with
     { IsRequired = true };
 
-    public static readonly SensorOption<string?> Parent = SensorOption.TextOf(
+    public static readonly Option<string?> Parent = Option.TextOf(
         "parent", "The chip that it belongs to, such as `1-0076` (I2C bus 1, address 0x76); needed when there are "
             + "several of the name.", 64);
 
-    public static readonly SensorOption<IReadOnlyList<string>?> Channels = SensorOption.Texts(
+    public static readonly Option<IReadOnlyList<string>?> Channels = Option.Texts(
         "channels", 64, "The channels to read, as the kernel calls them, such as `temp1` or `voltage0`; all when left "
             + "out.");
 
     KernelDevice? _device;
     List<KernelChannel> _channels = [];
+    List<KeyValuePair<string, string>> _units = [];
 
     /// <summary>A kind whose sensors are devices of a class of the kernel, found by name and parent.</summary>
     public static SensorKind MakeKind(
@@ -39,7 +44,10 @@ internal sealed class KernelSensor(
             Func<KernelDevice, IEnumerable<KernelChannel>> enumerate) => new(
         name, text, [Device, Parent, Channels],
         (settings, world) => new KernelSensor(
-            find(world.Roots), settings.Get(Device)!, settings.Get(Parent), settings.Get(Channels), enumerate));
+            find(world.Roots), settings.Get(Device)!, settings.Get(Parent), settings.Get(Channels), enumerate))
+            {
+                Connection = "kernel",
+            };
 
     public ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken)
     {
@@ -58,11 +66,11 @@ internal sealed class KernelSensor(
             }
         }
 
-        if (fault is null) return ValueTask.FromResult(new Measurement(values));
+        if (fault is null) return ValueTask.FromResult(new Measurement(values) { Units = _units });
         _device = null; // look for it anew
         if (values.Count == 0) throw fault;
         return ValueTask.FromResult(
-            new Measurement(values, ReadingQuality.Uncertain, FaultReason.Partial, fault.Message));
+            new Measurement(values, ReadingQuality.Uncertain, FaultReason.Partial, fault.Message) { Units = _units });
     }
 
     public void Dispose()
@@ -84,6 +92,7 @@ internal sealed class KernelSensor(
         _channels = channels is null
             ? all
             : [.. channels.Select(wanted => all.First(channel => channel.Channel == wanted))];
+        _units = [.. _channels.Select(channel => KeyValuePair.Create(channel.Name, channel.Unit))];
         _device = found;
     }
 }

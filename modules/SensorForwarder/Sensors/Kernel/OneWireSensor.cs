@@ -1,11 +1,13 @@
 using System.Globalization;
+using SensorForwarder.Options;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Sensors.Kernel;
 
 /// <summary>
 /// Kind <c>w1</c>: a 1-wire thermometer (DS18B20 and its relatives) by the kernel's w1_therm. Each reading is a
-/// conversion of up to 750 ms that holds the bus. Source of the format: drivers/w1/slaves/w1_therm.c of Linux; of the
-/// scratchpad: DS18B20 data sheet.
+/// conversion of up to 750 ms, one for all thermometers of a bus where that is possible. Source of
+/// the format: drivers/w1/slaves/w1_therm.c of Linux; of the scratchpad: DS18B20 data sheet.
 /// </summary>
 internal sealed class OneWireSensor(SensorSettings settings, SensorWorld world) : ISensor
 {
@@ -13,7 +15,7 @@ internal sealed class OneWireSensor(SensorSettings settings, SensorWorld world) 
     const string Ds18S20Family = "10-";
     static readonly string[] Families = [Ds18S20Family, "22-", "28-", "3b-", "42-"];
 
-    static readonly SensorOption<string?> Device = SensorOption.TextOf(
+    static readonly Option<string?> Device = Option.TextOf(
         "device", "Its directory in `/sys/bus/w1/devices`, such as `28-0316a2795e1f`; needed when there are several.",
         15);
 
@@ -21,7 +23,8 @@ internal sealed class OneWireSensor(SensorSettings settings, SensorWorld world) 
         "w1", "a 1-wire thermometer: DS18B20, DS18S20, DS1822, DS1825", [Device],
         (settings, world) => new OneWireSensor(settings, world))
     {
-        Values = [new("temperature", "degrees Celsius")],
+        Values = [new("temperature", "degrees Celsius", -55, 125)],
+        Connection = "1-wire",
         Claims = settings => settings.Get(Device) is { } device ? $"1-wire device {device}" : null,
         Bus = _ => "w1",
     };
@@ -32,6 +35,7 @@ internal sealed class OneWireSensor(SensorSettings settings, SensorWorld world) 
     public ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken)
     {
         var device = _device ?? FindOnly();
+        world.OneWire.Convert(_directory, device, world.TimeProvider, cancellationToken);
         var lines = KernelFile.Read(Path.Combine(_directory, device, "w1_slave")).Split('\n');
         var scratchpad = ReadScratchpad(lines[0]);
         var at = lines.Length > 1 ? lines[1].IndexOf("t=", StringComparison.Ordinal) : -1;

@@ -1,3 +1,6 @@
+using SensorForwarder.Options;
+using SensorForwarder.Readings;
+
 namespace SensorForwarder.Sensors.Kernel;
 
 /// <summary>
@@ -8,13 +11,14 @@ internal sealed class PulseCounter : ISensor
 {
     const string Rising = "rising", Falling = "falling", Both = "both";
 
-    static readonly SensorOption<string> Edge = SensorOption.Choice(
+    static readonly Option<string> Edge = Option.Choice(
         "edge", [Rising, Falling, Both], Rising, "Which edges count: to active, to inactive, or both.");
 
     public static SensorKind Kind { get; } = new(
         "counter", "pulses of a meter on a GPIO line", [.. GpioPlace.Options, Edge], (settings, world) =>
             new PulseCounter(settings, world))
     {
+        Connection = "GPIO",
         Values = [new("total", "pulses"), new("rate", "pulses a second")],
         Claims = GpioPlace.Claim,
         Bus = static _ => GpioPlace.Bus,
@@ -25,6 +29,7 @@ internal sealed class PulseCounter : ISensor
     readonly GpioPlace _place;
     readonly GpioRequest _request;
     readonly SensorWorld _world;
+    readonly Func<GpioPlace, GpioRequest, GpioLine> _open;
     GpioLine? _line;
     GpioWatch? _watch;
     uint _sequence; // of the watch's thread
@@ -33,8 +38,13 @@ internal sealed class PulseCounter : ISensor
     long? _lastTotal;
     long _lastTime;
 
-    PulseCounter(SensorSettings settings, SensorWorld world)
+    /// <param name="settings">The sensor's.</param>
+    /// <param name="world">What it is made of.</param>
+    /// <param name="open">Takes a line; null: the kernel's.</param>
+    public PulseCounter(
+        SensorSettings settings, SensorWorld world, Func<GpioPlace, GpioRequest, GpioLine>? open = null)
     {
+        _open = open ?? ((place, request) => place.Open(world.Roots, request));
         _name = settings.Name;
         _world = world;
         _place = new(settings);
@@ -77,7 +87,7 @@ internal sealed class PulseCounter : ISensor
     void Open()
     {
         _world.Totals.Of(_name); // a total that can't be read keeps the line closed
-        _line = _world.OpenGpio(_place, _request);
+        _line = _open(_place, _request);
         _watch = new(_line, Count, () => _hasEnded = true);
     }
 

@@ -1,6 +1,6 @@
 'use strict';
 
-// The history of one value: asks the module for what is in its buffer, and draws it. Loaded before page.js, whose functions it uses.
+// The history of one value: requests it from the module's buffer, and draws it. Loaded before page.js, whose functions it uses.
 
 const view = { isSeen: false, ticket: 0, loadedAt: -Infinity, key: '', names: new Map(), answer: null, series: null, place: null };
 
@@ -21,17 +21,21 @@ function offer(select, pairs) {
   const key = JSON.stringify(pairs);
   if (select.dataset.key === key) return;
   select.dataset.key = key;
-  // What a person chose comes back when it can be chosen again: a sensor that fails has no values for a while.
+  // The user's choice is restored when it is available again: a failing sensor has no values for a while.
   const wanted = select.dataset.wanted || select.value;
   select.replaceChildren(...pairs.map(([value, text]) => new Option(text, value)));
   if (pairs.some(([value]) => value === wanted)) select.value = wanted;
 }
 
+// Those of other programs have no card, and their values are known when they have been asked for.
+const withHistory = (now) => [...now.sensors, ...now.pushedSensors.filter((name) => !now.sensors.some((s) => s.name === name)).map((name) => ({ name }))];
+
 function offerChoices(now) {
-  const labelled = now.sensors.map((s) => [s.name, s.label ? `${s.label} (${s.name})` : s.name]);
+  const sensors = withHistory(now);
+  const labelled = sensors.map((s) => [s.name, s.label ? `${s.label} (${s.name})` : s.name]);
   offer(byId('history-sensor'), labelled.sort((a, b) => a[1].localeCompare(b[1])));
-  const sensor = now.sensors.find((s) => s.name === byId('history-sensor').value);
-  // One that fails has no values now, but perhaps some in the buffer.
+  const sensor = sensors.find((s) => s.name === byId('history-sensor').value);
+  // A failing sensor has no values now, but maybe some in the buffer.
   const names = sensor ? [...new Set([...Object.keys(sensor.values || {}), ...(view.names.get(sensor.name) || [])])] : [];
   offer(byId('history-value'), names.map((name) => [name, titleOf(name)]));
   return sensor;
@@ -46,7 +50,7 @@ function showHistory(now) {
   loadHistory(sensor, key !== view.key && view.key !== '');
 }
 
-// What is drawn is always what is chosen.
+// Called when the choice changes: the chart never shows something else.
 function clearHistory() {
   [view.series, view.place] = [null, null];
   byId('chart').replaceChildren();
@@ -83,8 +87,8 @@ async function loadHistory(sensor, isChosen) {
   }
 }
 
-// Readings of the buffer. Where it has none, since they were forwarded and have left it, the page has itself a value each half
-// minute of the last hour; with live ones first that is not only before the oldest, but also behind a backlog, or between two.
+// The readings in the buffer. Where it has none, because they were forwarded and deleted, the page's own values fill in: one each
+// half minute of the last hour. With new readings first this is not only before the oldest, but also after or between backlogs.
 function takeSeries(sensor, name) {
   const { answer } = view;
   const [from, to] = [Date.parse(answer.from), Date.parse(answer.to)];
@@ -96,7 +100,7 @@ function takeSeries(sensor, name) {
     points.push({ time: Date.parse(p.time), ...p.values[name], isAfterUnread: isUnread });
     isUnread = false;
   });
-  // What was thinned lies further apart: a gap is what is long among its neighbours. Where not everything was read nobody knows.
+  // Thinned readings are further apart, so a gap is a step longer than its neighbours. Where not all was read, gaps are unknown.
   const bucket = (to - from) / partsOf(byId('chart'));
   const steps = points.slice(1).map((p, i) => p.time - points[i].time);
   const most = (i) => Math.max(2.5 * bucket, 3 * (median(steps.slice(Math.max(0, i - 5), i + 6)) || 0));
@@ -121,12 +125,12 @@ function describeHistory(isChosen) {
   const { points, pieces, from, to } = series;
   const span = to - from;
   const summary = byId('history-summary');
-  // Only who has chosen something wants to hear it.
+  // Announced by screen readers only after the user's choice.
   summary.setAttribute('aria-live', isChosen ? 'polite' : 'off');
   const title = `${series.label}, ${series.name ? titleOf(series.name) : 'no values'}, ${moment(from, span)} to ${moment(to, span)}`;
   byId('chart').setAttribute('aria-label', `Chart: ${title}`);
   if (!points.length) {
-    setText(summary, `${title}: ${isPartlyRead ? 'nothing was found in what was read' : 'nothing is known of this time'}.`);
+    setText(summary, `${title}: ${isPartlyRead ? 'no readings in what was read' : 'no readings in this time'}.`);
   } else {
     const [low, high] = [Math.min(...points.map((p) => p.min)), Math.max(...points.map((p) => p.max))];
     const gaps = pieces.slice(1).map((piece, i) => piece[0].time - pieces[i][pieces[i].length - 1].time);
@@ -135,10 +139,10 @@ function describeHistory(isChosen) {
       + `${gaps.length ? `${gaps.length} ${gaps.length === 1 ? 'gap' : 'gaps'}${longest}` : isPartlyRead ? 'no gaps in what was read' : 'no gaps'}.`);
   }
   const notes = [];
-  if (series.hasOwn) notes.push('What was forwarded has left the buffer; of the last hour the page shows a value each half minute instead.');
-  else if (points.length ? !points[0].isAfterUnread && points[0].time > from + span / 20 : !isPartlyRead) notes.push(`${points.length ? `Before ${moment(points[0].time, span)} nothing` : 'Nothing'} is in the buffer; what is forwarded leaves it, unless retainForwardedHours keeps it.`);
-  if (pieces.length > 1 && latest.link.drainOrder === 'LiveFirst') notes.push('New readings go first: a gap may also be what was forwarded, and has left the buffer.');
-  if (isPartlyRead) notes.push('There is so much that of each piece of the time only the beginning was read: peaks and readings may be missing, and so may gaps.');
+  if (series.hasOwn) notes.push('Forwarded readings were deleted; for the last hour the page shows a value each half minute instead.');
+  else if (points.length ? !points[0].isAfterUnread && points[0].time > from + span / 20 : !isPartlyRead) notes.push(`The buffer has nothing${points.length ? ` before ${moment(points[0].time, span)}` : ''}; forwarded readings are deleted unless retainForwardedHours keeps them.`);
+  if (pieces.length > 1 && latest.link.drainOrder === 'LiveFirst') notes.push('New readings are sent first: a gap may also be readings that were forwarded and deleted.');
+  if (isPartlyRead) notes.push('There are so many readings that only the beginning of each interval was read: peaks, readings and gaps may be missing.');
   setText(byId('history-note'), notes.join(' '));
   tabulateHistory(series, span);
 }
@@ -215,7 +219,7 @@ function drawHistory() {
     const start = x(pieces[i][pieces[i].length - 1].time);
     nodes.push(svgElement('rect', { class: 'gap', x: start, y: top, width: Math.max(1, x(piece[0].time) - start), height: bottom - top }));
   });
-  // A line of no length is a dot.
+  // A line of length zero is drawn as a dot.
   nodes.push(
     svgElement('path', { class: 'area', d: pieces.map((piece) => `M${piece.map((p) => at(p, p.max)).join('L')}L${[...piece].reverse().map((p) => at(p, p.min)).join('L')}Z`).join('') }),
     svgElement('path', { class: 'line', d: pieces.map((piece) => `M${piece.map((p) => at(p, p.last)).join('L')}${piece.length === 1 ? 'h0' : ''}`).join('') }),
@@ -224,7 +228,7 @@ function drawHistory() {
   view.place = { x, top, bottom };
 }
 
-// What is under the pointer; the table has it for everybody else.
+// The point under the pointer; without a pointer, the table shows the values.
 function pointAt(event) {
   const { series, place } = view;
   if (!series || !place) return;
@@ -254,7 +258,7 @@ function startHistory() {
     setText(byId('history-at'), '');
     if (byId('cursor')) byId('cursor').setAttribute('d', '');
   });
-  // It is not read before somebody looks at it.
+  // The history is requested only while it is visible.
   new IntersectionObserver(([entry]) => {
     view.isSeen = entry.isIntersecting;
     if (view.isSeen && latest) showHistory(latest);

@@ -1,10 +1,10 @@
 'use strict';
 
-// The way to the receiver: its state, what is held back, and the lanes. Loaded before page.js, whose functions it uses.
+// The link to the receiver: its state, held-back readings, and the lanes. Loaded before page.js, whose functions it uses.
 
 const linkNames = { Up: 'Connected', Down: 'No connection', Refusing: 'The receiver refuses', Failing: 'The receiver answers with an error', Paused: 'Paused', Starting: 'Nothing sent yet' };
 const linkStates = { Up: 'good', Down: 'bad', Refusing: 'bad', Failing: 'bad', Paused: 'warn', Starting: 'wait' };
-const orders = { OldestFirst: 'oldest first', LiveFirst: 'new ones first' };
+const orders = { OldestFirst: 'oldest first', LiveFirst: 'new readings first' };
 
 function showLink(link) {
   setText(byId('link-state'), linkNames[link.state]);
@@ -14,7 +14,7 @@ function showLink(link) {
     ['for', duration(ago(link.since))],
     link.lastSuccess ? ['last accepted', `${duration(ago(link.lastSuccess))} ago`] : ['last accepted', 'not yet'],
     ['order', orders[link.drainOrder] || link.drainOrder],
-    ['attempts that failed', whole.format(link.failures)],
+    ['failed attempts', whole.format(link.failures)],
     link.reconnects === undefined ? null : ['connections lost', whole.format(link.reconnects)],
     link.quota ? ['messages today', `${whole.format(link.quota.messagesToday)} of ${whole.format(link.quota.dailyMessageLimit)}`] : null,
     link.upstream && link.upstream.messages !== undefined ? ['waiting in edgeHub', whole.format(link.upstream.messages)] : null,
@@ -26,18 +26,31 @@ function showLink(link) {
   showLanes(link);
 }
 
-// Times in words that mean the same to whoever looks.
+const holders = { receiver: 'the receiver', edgeHub: 'edgeHub', cloud: 'the cloud' };
+
+// Who holds the readings: this device, edgeHub, or the receiver.
+function showCustody({ custody, delivered, upstream }, waiting) {
+  const { handedOver, handedOverSince, lostMessages, returnedReadings } = upstream || {};
+  list(byId('custody'), [
+    ['wait here', whole.format(waiting)],
+    handedOver === undefined ? null : ['handed over to edgeHub', `${whole.format(handedOver)}${handedOverSince ? `, the first ${duration(ago(handedOverSince))} ago` : ''}`],
+    [`delivered to ${holders[custody]}`, whole.format(delivered)],
+    lostMessages ? ['lost by edgeHub', `${whole.format(lostMessages)} messages; ${whole.format(returnedReadings)} readings sent again`] : null,
+  ]);
+}
+
+// The duration is right even if the clock or time zone of the browser is not that of the module.
 const at = (time) => `${clock(time)} (in ${duration(-ago(time))})`;
 
 function heldByQuota(quota) {
   if (!quota || !quota.heldBackUntil) return '';
-  const why = quota.messagesToday >= quota.dailyMessageLimit ? 'the messages of the day are used up'
+  const why = quota.messagesToday >= quota.dailyMessageLimit ? 'the daily messages are used up'
     : `the messages are spread over the day${quota.isOnlyBacklogHeldBack ? ', and new readings go first' : ''}`;
   return `${quota.isOnlyBacklogHeldBack ? 'The backlog is' : 'Readings are'} held back until ${at(quota.heldBackUntil)}: ${why}.`;
 }
 
 const heldByEdgeHub = (upstream) => upstream && upstream.heldSince
-  ? `edgeHub has got nothing to the cloud for ${duration(ago(upstream.heldSince))}: readings are kept here instead of there, and one batch a minute goes.` : '';
+  ? `edgeHub has delivered nothing to the cloud for ${duration(ago(upstream.heldSince))}: readings are held back here, and one batch a minute is sent.` : '';
 
 function showLanes({ lanes, drainOrder }) {
   const hasTwo = drainOrder === 'LiveFirst' || lanes.backfill.waiting > 0 || lanes.backfill.inFlightBatches > 0;
@@ -45,7 +58,7 @@ function showLanes({ lanes, drainOrder }) {
   const rows = [
     ['waiting', (lane) => whole.format(lane.waiting)],
     ['oldest', (lane) => lane.oldestAgeSeconds === undefined ? '-' : duration(lane.oldestAgeSeconds)],
-    ['under way', (lane) => lane.inFlightBatches ? `${lane.inFlightReadings} in ${lane.inFlightBatches}` : '-'],
+    ['in flight', (lane) => lane.inFlightBatches ? `${lane.inFlightReadings} in ${lane.inFlightBatches}` : '-'],
     ['batches', (lane) => whole.format(lane.batchesAccepted)],
     ['last accepted', (lane) => lane.lastAccepted ? `${duration(ago(lane.lastAccepted))} ago` : '-'],
   ];

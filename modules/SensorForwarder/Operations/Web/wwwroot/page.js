@@ -1,6 +1,6 @@
 'use strict';
 
-// Shows what the module says. Text from outside is only ever set as text.
+// Shows the module's data. Text from the module is only ever set as text, never as HTML.
 
 const byId = (id) => document.getElementById(id);
 const nf = new Intl.NumberFormat('en', { maximumFractionDigits: 2 });
@@ -28,13 +28,13 @@ const duration = (seconds) => {
   if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min`;
   return s < 86400 * 999 ? `${Math.floor(s / 86400)} d ${Math.floor(s % 86400 / 3600)} h` : 'years';
 };
-// The clock of the module counts, not that of whoever looks.
+// Ages are calculated with the module's clock, not the browser's.
 const ago = (time) => latest && time ? (Date.parse(latest.now) - Date.parse(time)) / 1000 : 0;
 const clock = (time) => new Date(time).toLocaleTimeString('en-GB');
 const day = (time) => new Date(time).toLocaleDateString('en-GB', { day: 'numeric', month: 'short', year: 'numeric' });
 const when = (time) => day(time) === day(latest.now) ? clock(time) : `${day(time)} ${clock(time)}`;
 const value = (n) => Math.abs(n) >= 1e6 || (n !== 0 && Math.abs(n) < 0.001) ? n.toPrecision(4) : nf.format(n);
-// Names of values say their unit at the end where they have one.
+// The suffix of a value's name is its unit.
 const shown = (name, n) => name.endsWith('Bytes') ? bytes(n) : name.endsWith('Seconds') ? duration(n) : value(n);
 const unitOf = (name) => units[name] || (name.endsWith('Percent') ? '%' : '');
 const titleOf = (name) => words(name.replace(/(Bytes|Percent|Seconds)$/, ''));
@@ -52,34 +52,34 @@ function list(node, rows) {
 
 function showQueue(queue) {
   setText(byId('depth'), whole.format(queue.depth));
-  const share = Math.min(100, 100 * queue.fileBytes / queue.maxBytes);
-  byId('fill').setAttribute('aria-valuenow', share.toFixed(0));
-  byId('fill').firstElementChild.style.width = `${share}%`;
   const evicted = Object.entries(queue.evicted);
   list(byId('queue'), [
     ['oldest', queue.depth ? duration(queue.oldestAgeSeconds) : 'none'],
-    ['on the volume', `${bytes(queue.fileBytes)} of ${bytes(queue.maxBytes)}`],
     ['in / out', `${nf.format(queue.committedPerSecond)} / ${nf.format(queue.acceptedPerSecond)} a second`],
     queue.drainedInSeconds === undefined ? null : ['sent in about', duration(queue.drainedInSeconds)],
-    queue.fullInSeconds === undefined ? null : ['full in about', duration(queue.fullInSeconds)],
-    queue.givesUp ? ['full', givenUp[queue.givesUp]] : null,
+    queue.givesUp ? ['full', whenFull[queue.givesUp]] : null,
     queue.deadLetters ? ['refused by the receiver', whole.format(queue.deadLetters)] : null,
-    evicted.length ? ['given up', evicted.map(([reason, n]) => `${whole.format(n)} ${reason}`).join(', ')] : null,
+    evicted.length ? ['evicted', evicted.map(([reason, n]) => `${whole.format(n)} ${reason}`).join(', ')] : null,
   ]);
 }
 
-const givenUp = { Thin: 'old ones are thinned', DropOldest: 'the oldest are dropped', RejectNew: 'new ones are refused' };
+const whenFull = { Thin: 'old readings are thinned', DropOldest: 'the oldest readings are dropped', RejectNew: 'new readings are refused' };
 function showStorage(storage, queue, uptime) {
-  const names = { Ok: 'Every reading is stored', Full: 'The volume is full', ReadOnly: 'The volume can’t be written', Busy: 'The file is locked', Failing: 'The volume fails', Refusing: 'New readings are refused', Closed: 'Stopped' };
+  const names = { Ok: 'Every reading is stored', Full: 'The volume is full', ReadOnly: 'The volume is read-only', Busy: 'The database is locked', Failing: 'The volume has errors', Refusing: 'New readings are refused', Closed: 'Stopped' };
   const isFull = storage.state === 'Ok' && queue.givesUp;
-  setText(byId('storage-state'), isFull ? `Full: ${givenUp[queue.givesUp]}` : names[storage.state] || storage.state);
+  setText(byId('storage-state'), isFull ? `Full: ${whenFull[queue.givesUp]}` : names[storage.state] || storage.state);
   setState(byId('storage-state'), isFull ? 'warn' : storage.state === 'Ok' ? 'good' : 'bad');
+  const share = Math.min(100, 100 * queue.fileBytes / queue.maxBytes);
+  byId('fill').setAttribute('aria-valuenow', share.toFixed(0));
+  byId('fill').firstElementChild.style.width = `${share}%`;
   list(byId('storage'), [
+    ['on the volume', `${bytes(queue.fileBytes)} of ${bytes(queue.maxBytes)}`],
+    queue.fullInSeconds === undefined ? null : ['full in about', duration(queue.fullInSeconds)],
     ['readings stored', whole.format(storage.committedReadings)],
     ['transactions', whole.format(storage.commits)],
-    storage.writeFailures ? ['writes that failed', whole.format(storage.writeFailures)] : null,
-    uptime > 600 ? ['flash written a year', bytes(storage.flashBytesPerYear)] : null,
-    ['clock', storage.clockSynchronized ? 'set by a time service' : 'not set: times are repaired later'],
+    storage.writeFailures ? ['failed writes', whole.format(storage.writeFailures)] : null,
+    uptime > 600 ? ['flash writes per year', bytes(storage.flashBytesPerYear)] : null,
+    ['clock', storage.clockSynchronized ? 'set by a time service' : 'not set: times are corrected later'],
     ['module clock', new Date(latest.now).toISOString().slice(0, 19).replace('T', ' ') + ' UTC'],
     storage.salvaged ? ['', `Repaired ${storage.salvaged}`, true] : null,
     storage.reason ? ['', storage.reason, true] : null,
@@ -94,37 +94,37 @@ function banner(state, title, text) {
   setText(byId('banner-text'), text);
 }
 
-// What alarms nobody, but is not well either. No numbers are in a title, which is read out when it changes.
+// Conditions that are not alarms. A title has no numbers: screen readers announce each change of it.
 const notesOf = (now) => [
-  now.sensors.length ? null : ['No sensor is configured', 'Nothing is read until the settings have one.'],
-  now.settingsRefused ? ['Some settings are not taken', `${now.settingsRefused === 1 ? 'One is' : `${now.settingsRefused} are`} refused or unknown; Settings in force says why.`] : null,
-  now.queue.deadLetters ? ['Some readings were refused for good', `The receiver will not take ${whole.format(now.queue.deadLetters)}, which are kept; the direct methods getDeadLetters, retryDeadLetters and purgeDeadLetters are for them.`] : null,
+  now.sensors.length ? null : ['No sensor is configured', 'Nothing is read until the settings name a sensor.'],
+  now.settingsRefused ? ['Some settings are not in force', `${now.settingsRefused === 1 ? 'One is' : `${now.settingsRefused} are`} refused or unknown; Settings in force says why.`] : null,
+  now.queue.deadLetters ? ['Some readings were refused permanently', `The receiver refused ${whole.format(now.queue.deadLetters)}, which are kept as dead letters; see the direct methods getDeadLetters, retryDeadLetters and purgeDeadLetters.`] : null,
 ].filter((note) => note);
 
 function showBanner(now) {
   const failing = now.sensors.filter((s) => s.state === 'Failing');
   const stored = `${whole.format(now.queue.depth)} readings wait safely on the volume`;
-  const waiting = now.queue.givesUp ? `${stored} (the buffer is full: ${givenUp[now.queue.givesUp]})` : stored;
-  if (now.storage.state === 'Refusing') return banner('bad', 'The buffer is full: new readings are refused', `${stored}. There is room when some are sent, or bufferMaxMegabytes is raised.`);
-  if (now.storage.state !== 'Ok') return banner('bad', 'The volume takes no readings', now.storage.reason || 'Readings wait in memory; see Storage.');
-  if (now.link.state === 'Down') return banner('bad', 'No connection', `${waiting}; they are sent when it is back. Sensing goes on.`);
-  if (now.link.state === 'Refusing' || now.link.state === 'Failing') return banner('bad', linkNames[now.link.state], `${now.link.lastError}. ${waiting}; they are sent when it takes them. Sensing goes on.`);
-  if (now.link.state === 'Paused') return banner('warn', 'Forwarding is paused', `${waiting} until somebody resumes it.`);
-  if (heldByEdgeHub(now.link.upstream)) return banner('warn', 'edgeHub does not get through to the cloud', `${waiting} until it does; one batch a minute goes.`);
+  const waiting = now.queue.givesUp ? `${stored} (the buffer is full: ${whenFull[now.queue.givesUp]})` : stored;
+  if (now.storage.state === 'Refusing') return banner('bad', 'The buffer is full: new readings are refused', `${stored}. New ones are accepted once some are sent, or bufferMaxMegabytes is raised.`);
+  if (now.storage.state !== 'Ok') return banner('bad', 'The volume accepts no readings', now.storage.reason || 'Readings wait in memory; see Storage.');
+  if (now.link.state === 'Down') return banner('bad', 'No connection', `${waiting}; they are sent once it is back. Sensing continues.`);
+  if (now.link.state === 'Refusing' || now.link.state === 'Failing') return banner('bad', linkNames[now.link.state], `${now.link.lastError}. ${waiting}; they are sent once it accepts them. Sensing continues.`);
+  if (now.link.state === 'Paused') return banner('warn', 'Forwarding is paused', `${waiting} until forwarding is resumed.`);
+  if (heldByEdgeHub(now.link.upstream)) return banner('warn', 'edgeHub does not reach the cloud', `${waiting} until it does; one batch a minute is sent.`);
   if (now.queue.givesUp) return banner('warn', 'The buffer is full', `${waiting}.`);
   if (failing.length) return banner('warn', `${failing.length} of ${now.sensors.length} sensors ${failing.length === 1 ? 'fails' : 'fail'}`, failing.slice(0, 5).map((s) => `${s.name}: ${s.reason || 'no values'}`).join('; '));
-  if (now.link.quota && -ago(now.link.quota.heldBackUntil) > 60) return banner('wait', 'The limit of the day holds readings back', `${waiting}. ${heldByQuota(now.link.quota)}`);
-  if (now.faults.length) return banner('warn', 'Something is not as it should be', now.faults.join('; '));
+  if (now.link.quota && -ago(now.link.quota.heldBackUntil) > 60) return banner('wait', 'The daily limit holds readings back', `${waiting}. ${heldByQuota(now.link.quota)}`);
+  if (now.faults.length) return banner('warn', 'A health check fails', now.faults.join('; '));
   const notes = notesOf(now);
   const note = notes.map(([, text]) => ` ${text}`).join('');
   if (now.link.state === 'Starting' && now.sensors.length) return banner('wait', 'Started', `Readings are stored; nothing has been sent yet.${note}`);
   if (now.queue.drainedInSeconds > 30) return banner('good', 'Catching up', `${waiting}; sent in about ${duration(now.queue.drainedInSeconds)}.${note}`);
   if (notes.length) return banner('wait', notes[0][0], note.trim());
-  return banner('good', 'All is well', 'Every sensor answers, every reading is stored, and the receiver takes them.');
+  return banner('good', 'All is well', 'All sensors answer, all readings are stored, and the receiver accepts them.');
 }
 
 function spark(svg, all) {
-  // A module that was started a minute ago has no hour to show.
+  // Skips the time before the module was started.
   const points = (all || []).slice((all || []).findIndex((p) => p !== null));
   const good = points.filter((p) => p !== null);
   if (good.length < 2) { svg.replaceChildren(); svg.setAttribute('aria-label', 'no history yet'); return; }
@@ -222,13 +222,38 @@ function showSensors(now) {
       card.dataset.sensor = s.name;
       return card;
     }));
-    // What is moved loses the focus.
+    // An element that is moved loses the focus.
     if (holder.contains(focused)) focused.focus({ preventScroll: true });
   }
   now.sensors.forEach((sensor, i) => showSensor(holder.children[i], sensor));
   const failing = now.sensors.filter((s) => s.state === 'Failing').length;
   setText(byId('sensor-count'), now.sensors.length === 0 ? 'none are configured' :
-    `${now.sensors.length + now.sensorsLeftOut} sensors${failing ? `, ${failing} failing` : ''}${now.sensorsLeftOut ? `, the first ${now.sensors.length} are shown` : ''}; the lines are the last hour`);
+    `${now.sensors.length + now.sensorsLeftOut} sensors${failing ? `, ${failing} failing` : ''}${now.sensorsLeftOut ? `, the first ${now.sensors.length} are shown` : ''}; the lines show the last hour`);
+}
+
+const refusals = { malformed: 'with a mistake', tooLarge: 'too large', tooMuch: 'too many', wait: 'told to wait', unauthorized: 'without the token' };
+function showIntake(now) {
+  const sources = Object.entries(now.intake || {});
+  byId('intake').hidden = !sources.length;
+  const body = byId('sources');
+  const key = JSON.stringify(sources.map(([name]) => name));
+  if (body.dataset.key !== key) {
+    body.dataset.key = key;
+    body.replaceChildren(...sources.map(([name]) => {
+      const row = element('tr');
+      const head = element('th', '', name);
+      head.scope = 'row';
+      row.append(head, ...[1, 2, 3].map(() => element('td')));
+      return row;
+    }));
+  }
+  sources.forEach(([, source], i) => {
+    const refused = Object.entries(source.refused || {}).map(([why, n]) => `${whole.format(n)} ${refusals[why] || why}`).join(', ');
+    const cells = body.rows[i].cells;
+    setText(cells[1], `${duration(ago(source.lastSeen))} ago${source.silent ? ': silent for too long' : ''}`);
+    setText(cells[2], whole.format(source.accepted));
+    setText(cells[3], refused ? `${refused}; the last time: ${source.lastReason}` : 'none');
+  });
 }
 
 const levels = { Information: ['info', 'wait'], Warning: ['warning', 'warn'], Error: ['error', 'bad'], Critical: ['critical', 'bad'] };
@@ -275,7 +300,7 @@ async function refresh(name, revision, show) {
 }
 
 function show(now) {
-  // Another version may have another page. Whoever goes on listening asks for it again each second, and so never gets it.
+  // A new version may have a new page. The stream is closed first: each event would start the reload again.
   if (latest && latest.version !== now.version) {
     if (stream) stop();
     return location.reload();
@@ -288,7 +313,9 @@ function show(now) {
   showLink(now.link);
   showQueue(now.queue);
   showStorage(now.storage, now.queue, now.uptimeSeconds);
+  showCustody(now.link, now.queue.depth);
   showSensors(now);
+  showIntake(now);
   showHistory(now);
   refresh('events', `${now.eventsRevision} of ${day(now.now)}`, showEvents);
   refresh('hour', now.hourRevision, showHour);
@@ -302,11 +329,11 @@ function live(state, text) {
 
 function lost() {
   live('bad', 'module does not answer');
-  banner('bad', 'The module does not answer', latest ? `What is shown is of ${day(latest.now)} ${clock(latest.now)}. The page tries again by itself.` : 'The page tries again by itself.');
+  banner('bad', 'The module does not answer', latest ? `The data shown is of ${day(latest.now)} ${clock(latest.now)}. The page keeps trying.` : 'The page keeps trying.');
   Object.keys(revisions).forEach((name) => { revisions[name] = -1; });
 }
 
-// Nothing says that a cable was pulled or a phone has left the network: something comes each second, so silence says it.
+// A pulled cable, or a phone that left the network, causes no error. Events come each second, so silence means a lost connection.
 const patience = { first: 15e3, next: 5e3 };
 let stream = null;
 let dueAt = 0;
@@ -320,7 +347,7 @@ function listen() {
     show(JSON.parse(message.data));
   };
   stream.onerror = () => {
-    // Closed by the browser: the answer was an error.
+    // The browser closes the stream if the answer was an error.
     const isRefused = stream.readyState === EventSource.CLOSED;
     stop();
     if (isRefused) return ask();
@@ -341,7 +368,7 @@ function look() {
   listen();
 }
 
-// For one page more than the module has streams for.
+// Polls instead of streaming, while the module has no free stream.
 async function ask() {
   try {
     const answer = await fetch('api/now', { signal: AbortSignal.timeout(patience.first) });
@@ -358,5 +385,5 @@ async function ask() {
 startHistory();
 listen();
 setInterval(look, 2000);
-// In a page that nobody sees timers seldom run.
+// In a hidden page timers seldom run.
 document.addEventListener('visibilitychange', look);

@@ -1,0 +1,248 @@
+namespace SensorForwarder.Buffer;
+
+/// <summary>Keeps the file within its limit, a bounded amount per transaction: merges segments, and thins, drops and
+/// expires readings. Runs on the writer's thread.</summary>
+internal static class Bounds
+{
+    // Waiting readings dropped per transaction.
+    const int DroppedReadings = 4_096;
+
+    // Merging usually waits until it makes a segment of at least this many readings.
+    const int FewReadings = Segments.MaxReadings / 2;
+
+    // Payload bytes that a thinning reads into memory and rewrites in one transaction.
+    const int ThinnedBytes = 1 << 20;
+
+    // Bytes per reading in the text of a segment besides the payload, before compression.
+    const int LineOverheadBytes = 40;
+
+    /// <summary>Whether a transaction with these payload bytes exceeds the database's share. Assumes no compression, as
+    /// for random payloads.</summary>
+    public static bool IsOver(Store store, StorageBudget budget, long payloadBytes, int readings)
+    {
+        var (pages, free) = store.CountPages();
+        return (pages - free + NeededPages(payloadBytes, readings)) * Schema.PageBytes > budget.DatabaseBytes;
+    }
+
+    /// <summary>Whether such a transaction fits into the free pages, so that the file does not grow.</summary>
+    public static bool FitsFreePages(Store store, long payloadBytes, int readings) =>
+        readings == 0
+            || NeededPages((long)(payloadBytes * Math.Min(1, 2 * store.Compression)), 0) <= store.CountPages().Free;
+
+    static long NeededPages(long payloadBytes, int readings) =>
+        ((payloadBytes + ((long)readings * LineOverheadBytes)) / Schema.PageBytes) + 8;
+
+    /// <summary>Merges the oldest small segments into one, in the running transaction.</summary>
+    /// <param name="throughId">Newer readings are left alone: they may be delivered soon.</param>
+    /// <param name="retain">How long delivered readings are kept; zero: merging removes them.</param>
+    /// <returns>Whether there may be more to merge.</returns>
+    public static bool Merge(Store store, long throughId, TimeSpan retain)
+    {
+        // Retained readings expire by whole segments, so a segment spans at most a sixteenth of the retention time.
+        var keepsDelivered = retain > TimeSpan.Zero;
+        var maxSpanMs = keepsDelivered ? (long)retain.TotalMilliseconds / 16 : long.MaxValue;
+        var state = store.View.State;
+        var run = new List<Segment>();
+        var (readings, isFull) = (0, false);
+        foreach (var segment in store.After(
+            Math.Max(state.MergedThrough, store.View.FirstId - 1), Segments.MaxReadings, throughId))
+        {
+            var isDelivered = !keepsDelivered && state.Delivered.ContainsAll(segment.FirstId, segment.LastId);
+            isFull = run.Count > 0 && (isDelivered || readings + segment.Readings > Segments.MaxReadings
+                || segment.NewestAtMs - run[0].NewestAtMs > maxSpanMs);
+            if (isFull || segment.LastId > throughId)
+                break;
+            if (isDelivered)
+                continue;
+            run.Add(segment);
+            readings += segment.Readings;
+        }
+        isFull |= readings >= FewReadings && run.Count > 0;
+        if (!isFull)
+            return false;
+        if (readings >= 64)
+        {
+            // Fewer segments where the payloads are large: those are left as they are.
+            var all = ReadFirst(store, run, Segments.MaxTextBytes);
+            var kept = keepsDelivered ? all : all.FindAll(reading => !state.Delivered.Contains(reading.Id));
+            if (all.Count >= 64)
+                store.Rewrite(run, all, kept, run[0].Level);
+        }
+        store.SetState(store.View.State with { MergedThrough = run[^1].LastId });
+        return true;
+    }
+
+    /// <summary>Drops the oldest waiting readings, in the running transaction.</summary>
+    /// <returns>The number of readings dropped.</returns>
+    public static int DropOldest(Store store)
+    {
+        var dropped = new Dropped();
+        foreach (var segment in store.After(store.View.FirstId - 1, Segments.MaxReadings))
+        {
+            if (dropped.Count > 0 && dropped.Count + segment.Readings > DroppedReadings)
+                break;
+            DropFrom(store, segment, dropped, static _ => true);
+        }
+        return dropped.Record(store, EvictionLedger.Dropped);
+    }
+
+    /// <summary>Drops waiting readings older than <paramref name="maxAge"/>, in the running transaction.</summary>
+    /// <returns>The number of readings dropped.</returns>
+    public static int Expire(Store store, ReadingClock clock, TimeSpan maxAge)
+    {
+        var dropped = new Dropped();
+        foreach (var segment in store.After(store.View.FirstId - 1, Segments.MaxReadings))
+        {
+            var before = dropped.Count;
+            DropFrom(store, segment, dropped, reading => clock.Age(reading.RecordedAtMs, reading.Clock) > maxAge);
+            if (dropped.Count >= DroppedReadings || dropped.Count - before < segment.Readings)
+                break;
+        }
+        return dropped.Record(store, EvictionLedger.Expired);
+    }
+
+    /// <summary>Halves the resolution of some of the old readings, in the running transaction.</summary>
+    /// <returns>The number of readings removed; 0 when thinning no longer helps.</returns>
+    public static int Thin(Store store)
+    {
+        var levels = ThinningLevels.Load(store);
+        // The first level that yields anything: with few readings per sensor, all of them are kept.
+        return levels.Choose(store.View, WholeFrom(store)).ToList()
+            .Select(piece => Thin(store, levels, piece)).FirstOrDefault(gone => gone > 0);
+    }
+
+    /// <summary>The first id of the newest quarter, which is not thinned.</summary>
+    public static long WholeFrom(Store store) => store.LastId - (store.View.State.Waiting / 4) + 1;
+
+    static int Thin(Store store, ThinningLevels levels, (int Level, long AfterId, long ThroughId) piece)
+    {
+        // Usually two whole segments. With many sensors that may yield nothing, since the first and last reading of
+        // each sensor are kept; then eight.
+        foreach (var most in (int[])[2, 8])
+        {
+            var left = most * Segments.MaxReadings;
+            var segments = store.After(piece.AfterId, Segments.MaxReadings, piece.ThroughId)
+                .FindAll(segment => segment.FirstId > piece.AfterId && segment.LastId <= piece.ThroughId)
+                .TakeWhile(segment => (left -= segment.Readings) >= 0).ToList();
+            if (segments.Count == 0)
+                return 0;
+            var readings = ReadFirst(store, segments, ThinnedBytes);
+            var state = store.View.State;
+            var waiting = readings.FindAll(reading => !state.NotWaiting.Contains(reading.Id));
+            var kept = Choose(waiting, out var bySensor);
+            var gone = waiting.Count - kept.Count;
+            if (gone == 0 || gone < waiting.Count / 16)
+                continue;
+            // Handed-over readings may return to waiting.
+            var handedOver = readings.FindAll(reading => state.HandedOver.Contains(reading.Id)).Select(r => r.Id);
+            kept.UnionWith(handedOver);
+            store.Rewrite(
+                segments, readings, readings.FindAll(reading => kept.Contains(reading.Id)), piece.Level + 1);
+            levels.Advance(piece.Level, segments[^1].LastId, waiting.Count, waiting.Count - gone);
+            levels.Save(store);
+            EvictionLedger.Add(store, EvictionLedger.Thinned, bySensor, segments[0].FirstId, segments[^1].LastId);
+            return gone;
+        }
+        return 0;
+    }
+
+    /// <summary>Deletes the oldest dead letters beyond a count, in the running transaction.</summary>
+    /// <returns>The number of dead letters deleted.</returns>
+    public static int BoundDeadLetters(Store store, int most)
+    {
+        var excess = (int)Math.Max(0, store.View.DeadLetters - most);
+        if (excess == 0)
+            return 0;
+        var bySensor = store.Records.ReadDeadLetters(0, excess, long.MaxValue)
+            .GroupBy(letter => EvictionLedger.SensorOf(letter.Reading.Payload.Span))
+            .ToDictionary(sensor => sensor.Key, sensor => (long)sensor.Count());
+        store.Records.RemoveDeadLetters(store.Records.DeadLetterAt(excess));
+        store.DeadLettersChanged();
+        // Not announced: the receiver has refused these readings itself, and if it refused the gap entry too, that
+        // would become a dead letter and delete another one.
+        EvictionLedger.Add(store, EvictionLedger.Undeliverable, bySensor, null, null, isAnnounced: true);
+        return excess;
+    }
+
+    /// <summary>Reads the first segments, as many as fit into a size, and at least one. The others are removed from the
+    /// list.</summary>
+    static List<StoredReading> ReadFirst(Store store, List<Segment> segments, long maxBytes)
+    {
+        var all = new List<StoredReading>();
+        var bytes = 0L;
+        for (var i = 0; i < segments.Count; i++)
+        {
+            var readings = store.Read(segments[i]);
+            bytes += readings.Sum(reading => (long)reading.Payload.Length);
+            if (i > 0 && bytes > maxBytes)
+            {
+                segments.RemoveRange(i, segments.Count - i);
+                break;
+            }
+            all.AddRange(readings);
+        }
+        return all;
+    }
+
+    /// <returns>The ids of the readings to keep.</returns>
+    static HashSet<long> Choose(List<StoredReading> readings, out Dictionary<string, long> gone)
+    {
+        gone = [];
+        var kept = new HashSet<long>();
+        foreach (var sensor in readings.GroupBy(reading => EvictionLedger.SensorOf(reading.Payload.Span)))
+        {
+            var history = sensor.ToList();
+            var chosen = Thinning.Choose([.. history.Select(reading => reading.Payload)]);
+            for (var i = 0; i < chosen.Length; i++)
+            {
+                if (chosen[i])
+                    kept.Add(history[i].Id);
+            }
+            if (chosen.Count(isKept => !isKept) is var count && count > 0)
+                gone[sensor.Key] = count;
+        }
+        return kept;
+    }
+
+    static void DropFrom(Store store, Segment segment, Dropped dropped, Func<StoredReading, bool> canDrop)
+    {
+        var readings = store.Read(segment);
+        var delivered = store.View.State.Delivered;
+        var gone = readings.Where(reading => !delivered.Contains(reading.Id) && canDrop(reading)).ToList();
+        if (gone.Count == 0)
+            return;
+        // Delivered readings are removed as well.
+        var kept = readings.Where(reading => !delivered.Contains(reading.Id) && !canDrop(reading)).ToList();
+        store.Rewrite([segment], readings, kept, segment.Level);
+        dropped.Add(gone);
+    }
+
+    /// <summary>Counts the readings dropped in one transaction, by sensor.</summary>
+    sealed class Dropped
+    {
+        readonly Dictionary<string, long> _bySensor = [];
+        long _firstId;
+        long _lastId;
+
+        public int Count { get; private set; }
+
+        public void Add(List<StoredReading> readings)
+        {
+            foreach (var reading in readings)
+            {
+                var sensor = EvictionLedger.SensorOf(reading.Payload.Span);
+                _bySensor[sensor] = _bySensor.GetValueOrDefault(sensor) + 1;
+            }
+            _firstId = Count == 0 ? readings[0].Id : _firstId;
+            _lastId = readings[^1].Id;
+            Count += readings.Count;
+        }
+
+        public int Record(Store store, string reason)
+        {
+            if (Count > 0)
+                EvictionLedger.Add(store, reason, _bySensor, _firstId, _lastId);
+            return Count;
+        }
+    }
+}

@@ -1,0 +1,199 @@
+using Microsoft.Data.Sqlite;
+using SensorForwarder.Readings;
+
+namespace SensorForwarder.Buffer;
+
+/// <summary>What a reader needs of the queue's state, as of the last commit. Immutable.</summary>
+/// <param name="Epoch">The epoch of ids for which <paramref name="Epochs"/> has none.</param>
+internal sealed record ReaderView(QueueState State, Epochs Epochs, string Epoch);
+
+/// <summary>
+/// Reads segments on its own connection, which sees whole transactions and never blocks the writer. Each call ends its
+/// read transaction, so that the WAL can restart. Thread-safe: calls are serialised by a lock.
+/// </summary>
+internal sealed class Reader : IDisposable
+{
+    // Segments found per query, without their bodies.
+    const int SegmentsAtOnce = 16;
+
+    readonly Lock _gate = new();
+    readonly ReadingClock _clock;
+    readonly DatabaseFile _file;
+    readonly Func<ReaderView> _view;
+    readonly Action<Exception, int> _reportDamage;
+    readonly Cipher? _cipher;
+    SqliteConnection? _connection;
+    Segments? _segments;
+    Records? _records;
+    int _generation;
+    bool _disposed;
+
+    /// <param name="view">Returns the state as of the last commit.</param>
+    /// <param name="reportDamage">Called with the failure and the <see cref="DatabaseFile.Generation"/> of the damaged
+    /// file.</param>
+    public Reader(ReadingClock clock, DatabaseFile file, Func<ReaderView> view, Action<Exception, int> reportDamage)
+    {
+        (_clock, _file, _view, _reportDamage) = (clock, file, view, reportDamage);
+        _cipher = file.NewCipher();
+    }
+
+    public static BufferUnavailableException Unavailable(Exception failure) =>
+        new($"the buffer can't be read now ({failure.Message}); try again later", failure);
+
+    /// <summary>The file was replaced: the next call opens the new one.</summary>
+    public void Reconnect()
+    {
+        lock (_gate)
+            Disconnect();
+    }
+
+    /// <summary>Waiting readings after an id, in order of ids, all of one epoch.</summary>
+    /// <param name="maxBytes">Limit of the summed payloads; the first reading is returned whatever its size.</param>
+    /// <exception cref="BufferUnavailableException">The file is not readable.</exception>
+    public IReadOnlyList<BufferedReading> PeekBatch(long afterId, int maxCount, int maxBytes) => Read(() =>
+    {
+        var view = _view();
+        var readings = new List<BufferedReading>();
+        var bytes = 0L;
+        var epoch = "";
+        foreach (var stored in From(afterId + 1, view.State.LastId, view.State.NotWaiting))
+        {
+            // Repair may add a mark to the payload; a corrected time has the same length.
+            var exceedsBytes = bytes + stored.Payload.Length + TimeRepair.MaxAddedBytes > maxBytes;
+            var itsEpoch = view.Epochs.Of(stored.Id, view.Epoch);
+            if (readings.Count > 0 && (exceedsBytes || itsEpoch != epoch))
+                break;
+            epoch = itsEpoch;
+            readings.Add(Repair(stored) with { Epoch = epoch });
+            bytes += readings[^1].Payload.Length;
+            if (readings.Count == maxCount)
+                break;
+        }
+        return readings;
+    });
+
+    /// <summary>Readings from an id on in any state, dead letters excepted. To be enumerated inside <see cref="Read"/>.
+    /// </summary>
+    public IEnumerable<StoredReading> Any(long fromId)
+    {
+        var letters = _records!.ReadDeadLetterIds(fromId);
+        return From(fromId, _view().State.LastId, letters);
+    }
+
+    public ReaderView View => _view();
+
+    /// <summary>The reading with its time corrected, or marked as unsynchronised.</summary>
+    public BufferedReading Repair(StoredReading stored)
+    {
+        var (recordedAtMs, correctionMs) = (stored.RecordedAtMs, _clock.CorrectionMs(stored.Clock));
+        if (correctionMs == 0)
+            return new(stored.Id, TimeRepair.Moment(recordedAtMs), stored.Payload);
+        var payload = new byte[stored.Payload.Length + TimeRepair.MaxAddedBytes];
+        var length = TimeRepair.Copy(stored.Payload.Span, payload, ref recordedAtMs, correctionMs);
+        return new(stored.Id, TimeRepair.Moment(recordedAtMs), payload.AsMemory(0, length));
+    }
+
+    public ReadingTime TimeOf(StoredReading stored) => new(
+        stored.Id, TimeRepair.Moment(stored.RecordedAtMs + (_clock.CorrectionMs(stored.Clock) ?? 0)), stored.Clock);
+
+    public IReadOnlyList<DeadLetter> ListDeadLetters(long afterId, int maxCount) => Read(() =>
+        _records!.ReadDeadLetters(afterId, maxCount, long.MaxValue).Select(letter =>
+        {
+            var reading = Repair(letter.Reading);
+            return new DeadLetter(
+                reading.Id, reading.RecordedAt, reading.Payload, letter.Reason, letter.Answer);
+        }).ToList());
+
+    public ReadOnlyMemory<byte>? LoadDocument(string name) => Read(() =>
+        _records!.LoadDocument(name) is { } document ? document : (ReadOnlyMemory<byte>?)null);
+
+    /// <summary>Opens the connection if necessary and runs <paramref name="read"/>, under the lock.</summary>
+    /// <exception cref="BufferUnavailableException">The file is not readable.</exception>
+    public T Read<T>(Func<T> read)
+    {
+        lock (_gate)
+        {
+            try
+            {
+                Connect();
+                return read();
+            }
+            catch (Exception failure) when (failure is SqliteException or DamagedSegmentException)
+            {
+                var (generation, isOpen) = (_generation, _segments is not null);
+                Disconnect();
+                if (failure is not SqliteException sqlite || sqlite.IsDamage()
+                    || (isOpen && _file.IsLastingBadBlock(sqlite)))
+                {
+                    _reportDamage(failure, generation);
+                }
+                throw Unavailable(failure);
+            }
+        }
+    }
+
+    public void Dispose()
+    {
+        lock (_gate)
+        {
+            _disposed = true;
+            Disconnect();
+            _cipher?.Dispose();
+        }
+    }
+
+    IEnumerable<StoredReading> From(long id, long throughId, IdSet without)
+    {
+        for (id = without.FirstMissingFrom(Math.Max(1, id)); id <= throughId;)
+        {
+            var segments = _segments!.Find(id, throughId, SegmentsAtOnce);
+            if (segments.Count == 0)
+                yield break;
+            foreach (var segment in segments)
+            {
+                if (segment.LastId < id)
+                    continue;
+                foreach (var reading in Unpack(segment))
+                {
+                    if (reading.Id >= id && reading.Id <= throughId && !without.Contains(reading.Id))
+                        yield return reading;
+                }
+                id = without.FirstMissingFrom(segment.LastId + 1);
+            }
+        }
+    }
+
+    StoredReading[] Unpack(Segment segment)
+    {
+        if (_file.Decoded.Find(segment.FirstId) is { } known && known.Length == segment.Readings
+            && known[^1].Id == segment.LastId)
+        {
+            return known;
+        }
+        var generation = _file.Decoded.Generation;
+        var readings = _segments!.Read(segment);
+        _file.Decoded.Add(segment.FirstId, readings, generation);
+        return readings;
+    }
+
+    void Connect()
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        if (_connection is not null)
+            return;
+        _generation = _file.Generation;
+        _connection = _file.OpenReader();
+        // A view or trigger in place of a table could run foreign SQL.
+        if (!Schema.IsIntact(_connection))
+            throw Sqlite.Damage("the tables are not those of this module");
+        _segments = new Segments(_connection, _cipher);
+        _records = new Records(_connection, _cipher);
+    }
+
+    void Disconnect()
+    {
+        _segments?.Dispose();
+        _connection?.Dispose();
+        (_connection, _segments, _records) = (null, null, null);
+    }
+}

@@ -1,0 +1,228 @@
+namespace SensorForwarder.Buffer;
+
+/// <summary>
+/// The bounded in-memory queue between producers and the writer. Producers never wait: when the bound is reached,
+/// because the volume is not writable, the oldest reading is dropped, so that the newest survive. Thread-safe.
+/// </summary>
+/// <param name="maxReadings">Readings that may wait, without those being written.</param>
+/// <param name="maxBytes">Their payload bytes.</param>
+internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProvider)
+{
+    readonly Lock _gate = new();
+    readonly LinkedList<RingGroup> _groups = new();
+    Exception? _closed;
+    int _readings;
+    long _bytes;
+    int _inFlight;
+    long? _dueAt;
+    volatile int _maxGroupBytes = int.MaxValue;
+
+    /// <summary>Payload bytes per group from now on: the limit of one transaction.</summary>
+    public int MaxGroupBytes
+    {
+        set => _maxGroupBytes = value;
+    }
+
+    /// <summary>Called outside the lock with the payload of each dropped reading.</summary>
+    public Action<byte[]>? Dropped { get; set; }
+
+    /// <summary>How soon a request wants to be committed; null: none waits. Negative when it is overdue.</summary>
+    public TimeSpan? DueIn
+    {
+        get
+        {
+            lock (_gate)
+                return _dueAt is { } at ? timeProvider.GetElapsedTime(timeProvider.GetTimestamp(), at) : null;
+        }
+    }
+
+    /// <summary>Readings not committed yet, including those being written.</summary>
+    public int Count
+    {
+        get
+        {
+            lock (_gate)
+                return _readings + _inFlight;
+        }
+    }
+
+    /// <summary>Adds a reading; the task completes with its id when it is committed.</summary>
+    /// <param name="wake">Whether to wake the writer: this is the first reading, or the bytes have reached
+    /// <paramref name="wakeAtBytes"/>.</param>
+    public ValueTask<long> Add(
+        long recordedAtMs, int clockSegment, ReadOnlySpan<byte> payload, int wakeAtBytes, out bool wake)
+    {
+        List<byte[]>? dropped = null;
+        ValueTask<long> task;
+        lock (_gate)
+        {
+            if (_closed is not null)
+            {
+                wake = false;
+                return ValueTask.FromException<long>(_closed);
+            }
+            var group = _groups.Last?.Value;
+            if (group is null || group.IsRequest || !group.HasRoom(payload.Length, _maxGroupBytes))
+                _groups.AddLast(group = new RingGroup(timeProvider.GetTimestamp()));
+            wake = _readings == 0 || (_bytes < wakeAtBytes && _bytes + payload.Length >= wakeAtBytes);
+            task = new ValueTask<long>(group, (short)group.Add(recordedAtMs, clockSegment, payload));
+            _readings++;
+            _bytes += payload.Length;
+            DropBeyondBounds(ref dropped);
+        }
+        ReportDropped(dropped);
+        return task;
+    }
+
+    /// <summary>Adds all readings of a request, in groups of their own, or none of them. Requests use at most half of
+    /// the ring; the other half is for sensors.</summary>
+    /// <param name="within">How soon they are to be committed.</param>
+    /// <param name="wake">As for <see cref="Add"/>; also when they are due before everything else.</param>
+    /// <returns>One task per group; null: there is no room now.</returns>
+    public List<ValueTask<long>>? TryAddRequest(
+        long recordedAtMs, int clockSegment, IReadOnlyList<ReadOnlyMemory<byte>> payloads, TimeSpan within,
+        int wakeAtBytes, out bool wake)
+    {
+        var bytes = payloads.Sum(payload => (long)payload.Length);
+        var tasks = new List<ValueTask<long>>();
+        lock (_gate)
+        {
+            wake = false;
+            if (_closed is not null)
+                throw _closed;
+            if (_readings + payloads.Count > maxReadings / 2 || _bytes + bytes > maxBytes / 2)
+                return null;
+            RingGroup? group = null;
+            var now = timeProvider.GetTimestamp();
+            foreach (var payload in payloads)
+            {
+                if (group?.HasRoom(payload.Length, _maxGroupBytes) != true)
+                {
+                    _groups.AddLast(group = new RingGroup(now) { IsRequest = true });
+
+                    // Readings are dropped from the front of a group, so its first one speaks for all.
+                    tasks.Add(new ValueTask<long>(group, 0));
+                }
+                group.Add(recordedAtMs, clockSegment, payload.Span);
+            }
+            var due = now + (long)(within.TotalSeconds * timeProvider.TimestampFrequency);
+            wake = _readings == 0 || _dueAt is null || due < _dueAt
+                || (_bytes < wakeAtBytes && _bytes + bytes >= wakeAtBytes);
+            _dueAt = Math.Min(_dueAt ?? long.MaxValue, due);
+            _readings += payloads.Count;
+            _bytes += bytes;
+        }
+        return tasks;
+    }
+
+    /// <summary>Whether readings wait, since when (a timestamp of the time provider), and their bytes.</summary>
+    public bool TryPeek(out long startedAt, out long bytes)
+    {
+        lock (_gate)
+        {
+            bytes = _bytes;
+            startedAt = _groups.First?.Value.StartedAt ?? 0;
+            return _readings > 0;
+        }
+    }
+
+    /// <summary>Takes groups for one transaction: at least one if any waits, more as long as they fit into
+    /// <paramref name="bytes"/>.</summary>
+    public List<RingGroup> Take(long bytes)
+    {
+        var taken = new List<RingGroup>();
+        lock (_gate)
+        {
+            var sum = 0L;
+            while (_groups.First?.Value is { } group && (taken.Count == 0 || sum + group.LiveBytes <= bytes))
+            {
+                _groups.RemoveFirst();
+                taken.Add(group);
+                sum += group.LiveBytes;
+                _inFlight += group.Live;
+            }
+            _readings -= taken.Sum(g => g.Live);
+            _bytes -= sum;
+            if (_groups.Count == 0)
+                _dueAt = null;
+        }
+        return taken;
+    }
+
+    /// <summary>Takes back groups that could not be written, ahead of all others.</summary>
+    public void Return(List<RingGroup> groups)
+    {
+        List<byte[]>? dropped = null;
+        lock (_gate)
+        {
+            for (var i = groups.Count - 1; i >= 0; i--)
+            {
+                _groups.AddFirst(groups[i]);
+                _readings += groups[i].Live;
+                _inFlight -= groups[i].Live;
+                _bytes += groups[i].LiveBytes;
+            }
+            DropBeyondBounds(ref dropped);
+        }
+        ReportDropped(dropped);
+    }
+
+    /// <summary>The groups are committed, or refused.</summary>
+    public void Done(List<RingGroup> groups)
+    {
+        lock (_gate)
+            _inFlight -= groups.Sum(g => g.Live);
+    }
+
+    /// <summary>From now on, <see cref="Add"/> fails.</summary>
+    public void Close(Exception reason)
+    {
+        lock (_gate)
+            _closed = reason;
+    }
+
+    /// <summary>Fails all readings that are left, after <see cref="Close"/>.</summary>
+    /// <returns>Their number.</returns>
+    public int FailAll(Exception reason)
+    {
+        List<RingGroup> left;
+        lock (_gate)
+        {
+            left = [.. _groups];
+            _groups.Clear();
+            _readings = 0;
+            _bytes = 0;
+        }
+        left.ForEach(g => g.Fail(reason));
+        return left.Sum(g => g.Live);
+    }
+
+    void DropBeyondBounds(ref List<byte[]>? dropped)
+    {
+        // The last reading is kept whatever its size.
+        while ((_readings > maxReadings || _bytes > maxBytes) && _readings > 1)
+        {
+            var group = _groups.First!.Value;
+            var payload = group.DropOldest(new BufferRejectedException(
+                "dropped from memory: the volume is not writable, and newer readings have filled the space "
+                + $"({maxReadings} readings or {maxBytes} bytes)"));
+            _readings--;
+            _bytes -= payload.Length;
+            if (!group.IsRequest)
+                (dropped ??= []).Add(payload.ToArray());
+            if (group.Live == 0)
+            {
+                _groups.RemoveFirst();
+                group.Fail(new BufferRejectedException("dropped from memory"));
+            }
+        }
+    }
+
+    void ReportDropped(List<byte[]>? dropped)
+    {
+        if (dropped is null)
+            return;
+        foreach (var payload in dropped)
+            Dropped?.Invoke(payload);
+    }
+}

@@ -1,0 +1,17 @@
+namespace SensorForwarder.Files;
+
+/// <summary>Opens files named by people, only if they are regular: opening a FIFO waits for a writer, and opening or
+/// reading a device may change its state. Stateless.</summary>
+internal static class RegularFile
+{
+    /// <summary>Opens a file, links followed. Blocks as long as the file system does.</summary>
+    /// <exception cref="IOException">The file is not regular or can't be read; the message says which.</exception>
+    /// <exception cref="UnauthorizedAccessException">This process has no permission to read the file.</exception>
+    public static FileStream OpenRead(string path)
+    {
+        // Without a status, the error of opening the file tells more.
+        if (FileStatus.Of(path) is { IsRegularFile: false }) throw new IOException("it is not a regular file");
+        var share = FileShare.ReadWrite | FileShare.Delete;
+        return new FileStream(path, FileMode.Open, FileAccess.Read, share, bufferSize: 1);
+    }
+}

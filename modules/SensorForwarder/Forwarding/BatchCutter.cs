@@ -1,0 +1,145 @@
+using SensorForwarder.Buffer;
+using SensorForwarder.Readings;
+
+namespace SensorForwarder.Forwarding;
+
+/// <summary>The limits that close a batch.</summary>
+/// <param name="Settings">Number of readings and age.</param>
+/// <param name="MaxBytes">The largest body as sent, in bytes.</param>
+/// <param name="FlushThrough">Readings up to this id do not wait for a full batch.</param>
+/// <param name="Most">The most readings in a batch that is due, when fewer than <c>batchSize</c>: for a probe.</param>
+/// <param name="IsPacked">Whether a batch is cut to whole billed chunks when the rest can wait.</param>
+internal readonly record struct Closing(
+    ForwardingSettings Settings, int MaxBytes, long FlushThrough, int Most = int.MaxValue, bool IsPacked = false)
+{
+    /// <summary>Bytes of payload to read for one batch.</summary>
+    public int PeekBytes => Settings.IsGzip ? BatchEncoder.PlainBytes(MaxBytes) : MaxBytes;
+}
+
+/// <summary>The result of cutting a batch.</summary>
+/// <param name="Batch">The batch; null: none is due, or the first readings are gone.</param>
+/// <param name="Taken">The ids in the batch, or ids whose readings no longer wait.</param>
+/// <param name="Due">Time until a batch is due even without new readings; null: try again now.</param>
+internal readonly record struct Cut(Batch? Batch, IdSet Taken, TimeSpan? Due);
+
+/// <summary>Cuts batches from the waiting readings when they are full or old enough. Used by the forwarder's loop only.
+/// </summary>
+internal sealed class BatchCutter(TelemetryBuffer buffer, BatchEncoder encoder, TimeProvider timeProvider)
+{
+    Pending? _pending;
+    int _largestPayload = 1;
+
+    /// <summary>Cuts the oldest readings of a set, up to the limits and up to the first reading that is not in the set.
+    /// </summary>
+    /// <param name="ids">At least one.</param>
+    /// <param name="lane">The lane of the batch.</param>
+    /// <param name="canGrow">Whether new readings can join, so that the batch waits until it is full or old enough.
+    /// </param>
+    /// <param name="closing">The limits.</param>
+    public Cut Next(IdSet ids, Lane lane, bool canGrow, in Closing closing)
+    {
+        // Reading from the database is expensive: only when the readings may make a batch.
+        var settings = closing.Settings;
+        TimeSpan? left = null;
+        if (canGrow && ids.First > closing.FlushThrough)
+        {
+            if (_pending?.Id != ids.First)
+            {
+                var oldest = buffer.PeekBatch(ids.First - 1, 1, 1);
+                if (!IsFirst(oldest, ids, out var gone)) return gone;
+                _pending = new(ids.First, oldest[0].RecordedAt, timeProvider.GetTimestamp());
+            }
+
+            left = UntilDue(_pending, settings.UploadInterval);
+            var mayBeFull = ids.Count >= settings.BatchSize || ids.Count * _largestPayload >= closing.PeekBytes;
+            if (left > TimeSpan.Zero && !mayBeFull) return new(null, IdSet.Empty, left);
+        }
+
+        var most = canGrow ? settings.BatchSize : Math.Min(settings.BatchSize, closing.Most);
+        var readings = buffer.PeekBatch(ids.First - 1, most, closing.PeekBytes);
+        if (!IsFirst(readings, ids, out var none)) return none;
+        var fitting = readings.TakeWhile(reading => ids.Contains(reading.Id)).ToList();
+        foreach (var reading in fitting) _largestPayload = Math.Max(_largestPayload, reading.Payload.Length);
+        var batch = encoder.Encode(fitting, closing.MaxBytes, lane, settings.IsGzip);
+        var isFull = !canGrow || fitting.Count == most || batch.Readings.Count < readings.Count
+            || batch.Body.Length + _largestPayload > closing.PeekBytes;
+        if (left > TimeSpan.Zero && !isFull) return new(null, IdSet.Empty, left);
+
+        // The rest is less than a chunk: it waits for more readings, but no longer than the upload interval.
+        var packed = Pack(batch, closing);
+        var mayWait = isFull || packed.Readings.Count == batch.Readings.Count || !IsOld(batch, packed, settings);
+        if (mayWait && (!canGrow || ids.First > closing.FlushThrough)) batch = packed;
+        if (batch.Readings.Count > closing.Most) batch = Whole(batch.Readings.Take(closing.Most), lane);
+        return new(batch, IdSet.Of(batch.FirstId, batch.LastId), null);
+    }
+
+    /// <summary>Cuts a batch anew with the boundaries it was sent with; null when its readings are no longer the same.
+    /// </summary>
+    public Batch? Again(IdSet ids, Lane lane, long lastId, int count)
+    {
+        var readings = buffer.PeekBatch(ids.First - 1, count, int.MaxValue);
+        return readings.Count == count && readings[0].Id == ids.First && readings[^1].Id == lastId
+            && readings.All(reading => ids.Contains(reading.Id))
+            ? Whole(readings, lane) with { MayHaveArrived = true, Conflict = ConflictMeaning.Other }
+            : null;
+    }
+
+    /// <summary>Splits a batch in two.</summary>
+    public IEnumerable<Batch> Split(Batch batch, int firstCount) =>
+        [Part(batch, batch.Readings.Take(firstCount)), Part(batch, batch.Readings.Skip(firstCount))];
+
+    /// <summary>A batch of some readings of another batch, in the same lane.</summary>
+    public Batch Part(Batch batch, IEnumerable<BufferedReading> readings) =>
+        Whole(readings, batch.Lane) with { IsReplay = batch.IsReplay };
+
+    /// <summary>A batch of just these readings.</summary>
+    public Batch Whole(IEnumerable<BufferedReading> readings, Lane lane) =>
+        encoder.Encode([.. readings], int.MaxValue, lane);
+
+    /// <summary>The highest waiting id that was recorded before a wall-clock time, by bisection; 0: none.</summary>
+    public long LastBefore(DateTimeOffset time)
+    {
+        var (low, high) = (0L, buffer.LastCommittedId);
+        while (low < high)
+        {
+            var middle = low + ((high - low) / 2);
+            var next = buffer.PeekBatch(middle, 1, 1);
+            if (next.Count > 0 && next[0].RecordedAt < time) low = next[0].Id;
+            else high = middle;
+        }
+
+        return low;
+    }
+
+    // Whether the first id of the set still waits. If not, no reading waits between it and the one that was found.
+    static bool IsFirst(IReadOnlyList<BufferedReading> found, IdSet ids, out Cut gone)
+    {
+        var isFirst = found.Count > 0 && found[0].Id == ids.First;
+        var last = found.Count > 0 ? Math.Min(found[0].Id - 1, ids.Last) : ids.Last;
+        gone = isFirst ? default : new(null, IdSet.Of(ids.First, last), null);
+        return isFirst;
+    }
+
+    Batch Pack(Batch batch, in Closing closing)
+    {
+        if (!closing.IsPacked) return batch;
+        var whole = Quota.WholeChunkBytes(batch.BodyFor(closing.Settings).Length);
+        return whole > 0 ? encoder.Encode(batch.Readings, whole, batch.Lane, closing.Settings.IsGzip) : batch;
+    }
+
+    bool IsOld(Batch batch, Batch packed, ForwardingSettings settings) =>
+        timeProvider.GetUtcNow() - batch.Readings[packed.Readings.Count].RecordedAt >= settings.UploadInterval;
+
+    /// <summary>Time until the oldest waiting reading is old enough. Its age is the longer of wall-clock age, so that a
+    /// restart does not extend the wait, and time since it was seen, so that a clock set back does not either.
+    /// </summary>
+    TimeSpan UntilDue(Pending pending, TimeSpan interval)
+    {
+        var age = timeProvider.GetUtcNow() - pending.RecordedAt;
+        var seen = timeProvider.GetElapsedTime(pending.SeenAt);
+        return interval - (age > seen ? age : seen);
+    }
+
+    /// <summary>The oldest reading of a batch that can still grow.</summary>
+    sealed record Pending(long Id, DateTimeOffset RecordedAt, long SeenAt);
+}

@@ -1,0 +1,78 @@
+using SensorForwarder.Buffer;
+
+namespace SensorForwarder.Forwarding;
+
+/// <summary>The pending flush requests: each waits until everything that was in the buffer at its start is sent.
+/// Thread-safe; the forwarder's loop reports the progress.</summary>
+internal sealed class Flushes(TelemetryBuffer buffer, TimeProvider timeProvider)
+{
+    readonly List<long> _targets = []; // the lock of this list protects it
+    volatile TaskCompletionSource _progress = NewPulse();
+    long _through;
+    long _settledThrough;
+
+    /// <summary>Readings up to this id are sent without waiting for full batches or the backfill rate; 0: no flush is
+    /// pending.</summary>
+    public long Through => Volatile.Read(ref _through);
+
+    /// <summary>Whether a flush waits for readings that are not settled yet.</summary>
+    public bool AreWaiting => Volatile.Read(ref _settledThrough) < Through;
+
+    /// <summary>Every reading up to this id was accepted, dead-lettered or evicted.</summary>
+    public void Report(long settledThrough)
+    {
+        Volatile.Write(ref _settledThrough, settledThrough);
+        Interlocked.Exchange(ref _progress, NewPulse()).TrySetResult();
+    }
+
+    /// <summary>Commits what is in memory, and waits until everything is settled.</summary>
+    /// <param name="begun">Called when <see cref="Through"/> was set.</param>
+    /// <param name="changed">Called when the flush has ended.</param>
+    /// <returns>Whether everything was settled in time.</returns>
+    public async Task<bool> RunAsync(
+        TimeSpan timeout, Action begun, Action changed, CancellationToken cancellationToken)
+    {
+        var started = timeProvider.GetTimestamp();
+        try
+        {
+            await buffer.CommitAsync(cancellationToken).WaitAsync(timeout, timeProvider, cancellationToken);
+        }
+        catch (Exception exception) when (exception is TimeoutException or BufferUnavailableException)
+        {
+            return false; // the volume does not accept writes now
+        }
+
+        var target = buffer.LastCommittedId;
+        Change(targets => targets.Add(target));
+        begun();
+        try
+        {
+            while (true)
+            {
+                var progress = _progress.Task;
+                if (Volatile.Read(ref _settledThrough) >= target) return true;
+                var left = timeout - timeProvider.GetElapsedTime(started);
+                if (left <= TimeSpan.Zero) return false;
+                await progress.WaitAsync(left, timeProvider, cancellationToken).ConfigureAwait(
+                    ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
+                cancellationToken.ThrowIfCancellationRequested();
+            }
+        }
+        finally
+        {
+            Change(targets => targets.Remove(target));
+            changed();
+        }
+    }
+
+    void Change(Action<List<long>> change)
+    {
+        lock (_targets)
+        {
+            change(_targets);
+            Volatile.Write(ref _through, _targets.DefaultIfEmpty().Max());
+        }
+    }
+
+    static TaskCompletionSource NewPulse() => new(TaskCreationOptions.RunContinuationsAsynchronously);
+}

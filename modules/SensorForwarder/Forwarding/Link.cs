@@ -1,0 +1,141 @@
+using Microsoft.Extensions.Logging;
+using SensorForwarder.Time;
+
+namespace SensorForwarder.Forwarding;
+
+/// <summary>The sink in use, with its circuit and the counts and errors that the status shows. Used by the forwarder's
+/// loop only.</summary>
+internal sealed class Link(TimeProvider timeProvider, Random random, ILogger logger)
+{
+    /// <summary>How long a stuck batch waits before it is tried again.</summary>
+    public static readonly TimeSpan StuckRest = TimeSpan.FromMinutes(5);
+
+    // A batch is stuck after this many errors over at least this time.
+    const int StuckErrors = 5;
+    static readonly TimeSpan StuckAfter = TimeSpan.FromMinutes(10);
+
+    readonly Moment?[] _lastAccepted = new Moment?[2]; // by lane
+    ISink? _sink;
+
+    public Circuit Circuit { get; } = new(timeProvider, random);
+
+    public ForwardingStatus Status { get; private set; } = new();
+
+    public Handovers? Handovers => _sink?.Handovers;
+
+    /// <summary>Whether this sink is in use. For null: whether none is.</summary>
+    public bool IsUsing(ISink? sink) => sink == _sink;
+
+    /// <summary>Makes a sink the one in use, and returns whether it is ready. Lets the circuit notice the end of an
+    /// outage.</summary>
+    /// <param name="oldest">When the oldest waiting reading was recorded; used for the first sink only.</param>
+    public bool IsReady(ISink sink, ForwardingSettings settings, DateTimeOffset? oldest)
+    {
+        var where = sink.Describe(settings);
+        if (sink != _sink || where != Status.Sink)
+        {
+            // At the start, the age of the oldest reading counts as the outage. A change of the sink is no outage.
+            var absence = _sink is null ? timeProvider.GetUtcNow() - oldest : null;
+            Circuit.Enter(absence ?? TimeSpan.Zero);
+            _sink = sink;
+            Status = Status with { Sink = where };
+            ForwardingLog.Forwarding(logger, where);
+        }
+
+        var isReady = sink.IsReady(settings);
+        Circuit.Observe(isReady, sink.IsHeld);
+        if (isReady && sink.IsHeld != Status.UpstreamHeldSince is not null)
+            Status = Status with { UpstreamHeldSince = sink.IsHeld ? Moment.Now(timeProvider) : null };
+        return isReady;
+    }
+
+    /// <summary>Records the answer to a batch.</summary>
+    public void Answered(Batch batch, Outcome outcome)
+    {
+        // Rejected readings and split batches are no fault of the link.
+        var result = outcome.Result;
+        var isFailure = outcome.Again is not null;
+        Status = Status with
+        {
+            LastError = isFailure ? outcome.Error : null,
+            LastErrorAnswer = isFailure && result.IsReached ? result.Outcome : null,
+        };
+        if (outcome.Accepted.Count > 0) Accepted(batch, outcome.Accepted.Count);
+        if (outcome.IsSplit) ForwardingLog.Split(logger, batch.Id, Status.Sink, result.Reason);
+        if (result.Outcome == SendOutcome.Accepted) return;
+        var failure = new SendFailure(result.Reason, Moment.Now(timeProvider));
+        Status = Status with { LastFailure = failure, Failures = Status.Failures + 1 };
+    }
+
+    /// <summary>Logs a batch that the receiver keeps answering with an error. The batch is kept; with two lanes it is
+    /// retried less often, so that new readings go first.</summary>
+    /// <returns>The batch with its new state.</returns>
+    public Batch NoteStuck(Batch batch, string answer, bool hasTwoLanes)
+    {
+        if (batch.Errors == 0) return batch;
+        var now = Moment.Now(timeProvider);
+        batch = batch with { FailingSince = batch.FailingSince ?? now };
+        var since = batch.FailingSince.Value;
+        var took = since.Age(timeProvider);
+        if (batch.Errors < StuckErrors || took < StuckAfter) return batch;
+        if (Status.Stuck?.Batch != batch.Id)
+            ForwardingLog.Stuck(logger, Status.Sink, batch.Id, took.TotalMinutes, batch.Errors, answer);
+        Status = Status with { Stuck = new(batch.Id, answer, since, batch.Errors) };
+        return hasTwoLanes ? batch with { Lane = Lane.Backfill, RestingSince = now } : batch;
+    }
+
+    /// <summary>Whether a stuck batch must wait before it is tried again.</summary>
+    public bool IsResting(Batch batch) => batch.RestingSince?.Age(timeProvider) < StuckRest;
+
+    /// <summary>Starts the back-off after a failed batch, and logs it.</summary>
+    public void BackOff(SendResult failure, Batch batch)
+    {
+        var delay = Circuit.Failed(failure);
+        if (failure.Outcome == SendOutcome.Retry)
+            ForwardingLog.SendFailed(logger, Status.Sink, batch.Id, failure.Reason, delay.TotalSeconds);
+        else
+            ForwardingLog.Denied(logger, Status.Sink, batch.Id, failure.Reason, delay.TotalSeconds);
+    }
+
+    /// <summary>Updates what the status says about the lanes and the daily quota.</summary>
+    public void Describe(Situation now, Plan plan, IReadOnlyCollection<Batch> underWay, Quota quota)
+    {
+        var held = plan.Holds.Where(hold => hold.Until is not null).ToList();
+        if (_sink is not null) Status = quota.Describe(Status, _sink, now.Settings) with
+        {
+            HeldBackUntil = held.Max(hold => hold.Until),
+            IsOnlyBacklogHeldBack = held.Count > 0 && held.All(hold => hold.IsBacklog),
+        };
+        Status = Status with { Live = DescribeLane(Lane.Live), Backfill = DescribeLane(Lane.Backfill) };
+
+        LaneStatus DescribeLane(Lane lane)
+        {
+            var batches = underWay.Where(batch => batch.Lane == lane).ToList();
+            return now.Describe(lane) with
+            {
+                InFlightBatches = batches.Count,
+                InFlightReadings = batches.Sum(batch => batch.Readings.Count),
+                LastAccepted = _lastAccepted[(int)lane],
+            };
+        }
+    }
+
+    /// <summary>The status at the end of a turn.</summary>
+    public ForwardingStatus EndTurn() => Status = Status with { Custody = Handovers?.Describe() ?? new() };
+
+    void Accepted(Batch batch, int readings)
+    {
+        if (Circuit.Failures > 0) ForwardingLog.Recovered(logger, Status.Sink, Circuit.Failures);
+        Circuit.Succeeded();
+        _lastAccepted[(int)batch.Lane] = Moment.Now(timeProvider);
+        Status = Status with
+        {
+            Stuck = Status.Stuck?.Batch == batch.Id ? null : Status.Stuck,
+            LastSuccess = _lastAccepted[(int)batch.Lane],
+            Batches = Status.Batches + 1,
+            BackfillBatches = Status.BackfillBatches + (batch.Lane == Lane.Backfill ? 1 : 0),
+            Readings = Status.Readings + readings,
+            Bytes = Status.Bytes + batch.Body.Length,
+        };
+    }
+}

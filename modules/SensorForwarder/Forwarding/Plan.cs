@@ -1,0 +1,183 @@
+using SensorForwarder.Readings;
+
+namespace SensorForwarder.Forwarding;
+
+/// <summary>Why a lane that has readings may not send now.</summary>
+/// <param name="Wait">Time until the hold may end; null: only an event ends it.</param>
+/// <param name="Until">When the daily quota ends the hold; null: the quota is not the reason.</param>
+/// <param name="IsBacklog">Whether the quota holds the backlog only, not new readings.</param>
+internal readonly record struct Hold(TimeSpan? Wait, DateTimeOffset? Until = null, bool IsBacklog = false);
+
+/// <summary>The input of <see cref="Plan.Next"/>: the state of forwarding at one point in time. Immutable.</summary>
+internal sealed record Situation
+{
+    public required ForwardingSettings Settings { get; init; }
+
+    /// <summary>Waiting readings that are in no batch.</summary>
+    public IdSet Fresh { get; init; } = IdSet.Empty;
+
+    /// <summary>The highest committed id.</summary>
+    public long LastId { get; init; }
+
+    /// <summary>With <see cref="DrainOrder.LiveFirst"/>, readings above this id are live, the others backlog.</summary>
+    public long LiveAfter { get; init; }
+
+    /// <summary>Delivered readings to send once more on request; part of the backlog.</summary>
+    public IdSet Replayed { get; init; } = IdSet.Empty;
+
+    /// <summary>Batches to send again, in the order of ids.</summary>
+    public IReadOnlyCollection<Batch> Again { get; init; } = [];
+
+    /// <summary>The lanes of the batches in flight.</summary>
+    public IReadOnlyList<Lane> UnderWay { get; init; } = [];
+
+    /// <summary>Batches that may be in flight at once; 0: none may be sent, because the sink is not ready or sends must
+    /// complete after a failure.</summary>
+    public int Window { get; init; } = 1;
+
+    /// <summary>The lane of the last batch sent.</summary>
+    public Lane LastLane { get; init; }
+
+    /// <summary>Time until the back-off ends; zero or less: it has ended.</summary>
+    public TimeSpan UntilAttempt { get; init; }
+
+    /// <summary>See <see cref="Circuit.IsProbing"/>: one small batch at a time.</summary>
+    public bool IsProbing { get; init; }
+
+    /// <summary>Whether the next batch is a random waiting reading, since the receiver refused several in a row.
+    /// </summary>
+    public bool WantsSample { get; init; }
+
+    /// <summary>Whether edgeHub has no connection to the cloud.</summary>
+    public bool IsHeld { get; init; }
+
+    /// <summary>Time since a batch was last sent.</summary>
+    public TimeSpan SinceLastSend { get; init; }
+
+    /// <summary>Whether a flush is pending.</summary>
+    public bool IsFlushing { get; init; }
+
+    /// <summary>Time until <see cref="BackfillRate"/> allows a batch; zero or less: now.</summary>
+    public TimeSpan UntilBackfill { get; init; }
+
+    /// <summary>Lanes that may not send now although they have readings.</summary>
+    public IReadOnlyDictionary<Lane, Hold> Holds { get; init; } = new Dictionary<Lane, Hold>();
+
+    public bool IsOneLane => Settings.DrainOrder == DrainOrder.OldestFirst;
+
+    /// <summary>Readings of a lane that are in no batch. With <see cref="DrainOrder.OldestFirst"/> all except the
+    /// replayed ones are in the live lane.</summary>
+    public IdSet FreshIn(Lane lane)
+    {
+        var backlog = IsOneLane ? Replayed : Replayed.Union(IdSet.Of(0, LiveAfter));
+        return lane == Lane.Live ? Fresh.Except(backlog) : Fresh.Intersect(backlog);
+    }
+
+    public IEnumerable<Batch> AgainIn(Lane lane) =>
+        Again.Where(batch => IsOneLane ? lane == Lane.Live : batch.Lane == lane);
+
+    public bool Has(Lane lane) => AgainIn(lane).Any() || !FreshIn(lane).IsEmpty;
+
+    /// <summary>The readings waiting in a lane, without the batches in flight.</summary>
+    public LaneStatus Describe(Lane lane)
+    {
+        var fresh = FreshIn(lane);
+        var first = fresh.IsEmpty ? long.MaxValue : fresh.First;
+        return new()
+        {
+            Waiting = fresh.Count + AgainIn(lane).Sum(batch => batch.Readings.Count),
+            WaitingAfter = AgainIn(lane).Aggregate(first, (first, batch) => Math.Min(first, batch.FirstId)) - 1,
+        };
+    }
+}
+
+/// <summary>The forwarder's next action: send a batch again, cut a new one, or wait. <see cref="Next"/> is a pure
+/// function.</summary>
+internal sealed record Plan
+{
+    static readonly TimeSpan TrickleEvery = TimeSpan.FromMinutes(1);
+    static readonly TimeSpan LookAtHeld = TimeSpan.FromSeconds(5);
+
+    /// <summary>The lane of the next batch; null: send nothing now.</summary>
+    public Lane? Lane { get; init; }
+
+    /// <summary>The batch to send again; null: cut a new one from <see cref="Ids"/>.</summary>
+    public Batch? Again { get; init; }
+
+    /// <summary>The readings to cut a new batch from.</summary>
+    public IdSet Ids { get; init; } = IdSet.Empty;
+
+    /// <summary>Whether the batch is one random reading of <see cref="Ids"/> instead of the oldest ones.</summary>
+    public bool IsSample { get; init; }
+
+    /// <summary>Whether new readings can still join the batch, so that it waits until it is full or old enough.
+    /// </summary>
+    public bool CanGrow { get; init; }
+
+    /// <summary>Time until a batch may be sent; null: only an event changes that.</summary>
+    public TimeSpan? Wait { get; init; }
+
+    /// <summary>The holds of the lanes that have readings.</summary>
+    public IReadOnlyList<Hold> Holds { get; init; } = [];
+
+    public static Plan Next(Situation now)
+    {
+        if (now.Window == 0) return new();
+        if (now.UntilAttempt > TimeSpan.Zero) return new() { Wait = now.UntilAttempt };
+
+        // One batch a minute is sent while edgeHub has no cloud: edgeHub reconnects more often with messages to send,
+        // and a misread page must not stop forwarding.
+        if (now.IsHeld && !now.IsFlushing && (now.UnderWay.Count > 0 || now.SinceLastSend < TrickleEvery))
+            return new() { Wait = LookAtHeld };
+        var size = now.IsProbing || now.IsHeld ? 1 : now.Window;
+        if (now.UnderWay.Count >= size) return new();
+        TimeSpan? wait = null;
+        var holds = new List<Hold>();
+        foreach (var lane in Lanes(now, size))
+        {
+            if (!now.Has(lane)) continue;
+            if (HoldOf(lane, now) is not { } hold) return From(lane, now);
+            wait = wait is null || hold.Wait < wait ? hold.Wait ?? wait : wait;
+            holds.Add(hold);
+        }
+
+        return new() { Wait = wait, Holds = holds };
+    }
+
+    // The lanes that may send, the preferred one first. The last place of a window of several is reserved for live
+    // batches. Where live batches alone fill a slow line, every second batch is backfill.
+    static Lane[] Lanes(Situation now, int size)
+    {
+        var isBacklogsTurn = now.LastLane == Forwarding.Lane.Live && now.Has(Forwarding.Lane.Backfill)
+            && now.UnderWay.All(lane => lane == Forwarding.Lane.Live);
+        if (isBacklogsTurn) return [Forwarding.Lane.Backfill, Forwarding.Lane.Live];
+        return size == 1 || now.UnderWay.Count < size - 1
+            ? [Forwarding.Lane.Live, Forwarding.Lane.Backfill]
+            : [Forwarding.Lane.Live];
+    }
+
+    static Hold? HoldOf(Lane lane, Situation now) =>
+        lane == Forwarding.Lane.Backfill && !now.IsFlushing && now.UntilBackfill > TimeSpan.Zero
+            ? new(now.UntilBackfill)
+            : now.Holds.TryGetValue(lane, out var hold) ? hold : null;
+
+    // Batches to send again go before new ones of their lane; with a single lane, in the order of ids.
+    static Plan From(Lane lane, Situation now)
+    {
+        var ids = now.FreshIn(lane);
+        if (now.WantsSample && !ids.IsEmpty && (now.IsOneLane || lane == Forwarding.Lane.Backfill))
+            return new() { Lane = lane, Ids = ids, IsSample = true };
+        if (now.AgainIn(lane).FirstOrDefault() is { } again)
+        {
+            if (!now.IsOneLane || ids.IsEmpty || ids.First > again.FirstId) return new() { Lane = lane, Again = again };
+            return new() { Lane = lane, Ids = ids.Intersect(IdSet.Of(0, again.FirstId)) };
+        }
+
+        return new()
+        {
+            Lane = lane,
+            Ids = ids,
+            CanGrow = lane == Forwarding.Lane.Live && ids.FirstMissingFrom(ids.First) > now.LastId,
+        };
+    }
+}

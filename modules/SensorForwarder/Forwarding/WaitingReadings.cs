@@ -1,0 +1,200 @@
+using SensorForwarder.Buffer;
+using SensorForwarder.Readings;
+
+namespace SensorForwarder.Forwarding;
+
+/// <summary>
+/// Everything that waits to be sent: readings that are in no batch yet ("fresh"), and batches to send again. Used by
+/// the forwarder's loop only, except for members marked "any thread".
+/// </summary>
+internal sealed class WaitingReadings(TelemetryBuffer buffer, BatchCutter cutter, TimeProvider timeProvider)
+{
+    // Added to two upload intervals, the longest lag of the live lane: time for a few requests on a slow line.
+    static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
+
+    readonly CommitAges _ages = new(timeProvider);
+    readonly SentRecord _sent = new(buffer);
+    readonly SortedDictionary<long, Batch> _again = []; // by first id
+    readonly Dictionary<long, Task> _deadLetters = []; // readings that become dead letters, by id
+    readonly Dictionary<long, (long LastId, int Count)> _handedOver = []; // batches, by first id
+    readonly SortedDictionary<long, (long LastId, int Count)> _returned = []; // returned batches, by first id
+    IdSet _taken = IdSet.Empty; // ids that are or were in a batch, or that have no reading
+    bool _started;
+    volatile bool _isStale;
+    volatile IdSet _replayed = IdSet.Empty; // changed under _gate
+    readonly Lock _gate = new();
+
+    /// <summary>Readings that are in no batch.</summary>
+    public IdSet Fresh { get; private set; } = IdSet.Empty;
+
+    /// <summary>The highest committed id at the last <see cref="Look"/>.</summary>
+    public long LastId { get; private set; }
+
+    /// <summary>The highest id of the backlog; readings above it are live.</summary>
+    public long LiveAfter { get; private set; }
+
+    /// <summary>Batches to send again, in the order of ids.</summary>
+    public SortedDictionary<long, Batch>.ValueCollection Again => _again.Values;
+
+    /// <summary>Readings were returned or salvaged: ids recorded as taken may be fresh. Any thread.</summary>
+    public void Invalidate() => _isStale = true;
+
+    /// <summary>Delivered readings to send once more on request.</summary>
+    public IdSet Replayed => _replayed;
+
+    /// <summary>Adds delivered readings to <see cref="Replayed"/>. Any thread.</summary>
+    public void Replay(IdSet ids)
+    {
+        lock (_gate) _replayed = _replayed.Union(ids);
+    }
+
+    /// <summary>Reads from the buffer which readings wait now. Call this each turn, also while nothing can be sent:
+    /// <see cref="CommitAges"/> depends on it.</summary>
+    /// <param name="settings">Null before the first settings are known.</param>
+    /// <param name="underWay">The batches in flight.</param>
+    public void Look(ForwardingSettings? settings, IEnumerable<Batch> underWay)
+    {
+        if (_isStale)
+        {
+            _isStale = false;
+            foreach (var (id, moving) in _deadLetters.ToList())
+            {
+                if (moving.IsCompleted) _deadLetters.Remove(id);
+            }
+
+            _taken = underWay.Concat(Again).Select(Ids).Append(IdSet.Of(_deadLetters.Keys))
+                .Aggregate(IdSet.Empty, (taken, ids) => taken.Union(ids));
+        }
+
+        (var waiting, LastId) = buffer.Waiting;
+        Fresh = waiting.Except(_taken);
+        if (settings is null) return;
+        if (!_started) Start(settings);
+        _ages.Note(LastId, LongestLag(settings));
+    }
+
+    /// <summary>Moves the older live readings to the backlog when the live lane lags too far behind. Call this when a
+    /// batch may be sent.</summary>
+    public void KeepUp(ForwardingSettings settings)
+    {
+        if (settings.DrainOrder == DrainOrder.OldestFirst) return;
+        var live = Fresh.Except(IdSet.Of(0, LiveAfter)).Except(Replayed);
+        if (!live.IsEmpty && live.First <= _ages.CommittedBefore(LongestLag(settings)))
+            LiveAfter = _ages.CommittedBefore(LongestLag(settings) / 2);
+    }
+
+    /// <summary>Removes ids from <see cref="Fresh"/>: they are in a batch, or have no reading.</summary>
+    public void Take(IdSet ids)
+    {
+        _taken = _taken.Union(ids);
+        Fresh = Fresh.Except(ids);
+        if (_replayed.IsEmpty) return;
+        lock (_gate) _replayed = _replayed.Except(ids);
+    }
+
+    /// <summary>Removes a batch that is being sent again.</summary>
+    public void Take(Batch again) => _again.Remove(again.FirstId);
+
+    /// <summary>Adds a batch to send again, before anything new of its lane. The reading of a sample that cannot have
+    /// arrived becomes fresh instead.</summary>
+    public void GiveBack(Batch batch)
+    {
+        if (!batch.IsSample || batch.MayHaveArrived)
+        {
+            _again.Add(batch.FirstId, batch);
+            return;
+        }
+
+        _taken = _taken.Except(Ids(batch));
+        Fresh = Fresh.Union(Ids(batch));
+    }
+
+    /// <summary>Remembers the boundaries of a handed-over batch: if edgeHub loses it, it is sent again with them.
+    /// </summary>
+    public void HandOver(Batch batch) => _handedOver[batch.FirstId] = (batch.LastId, batch.Readings.Count);
+
+    /// <summary>Ends the handover of batches that were delivered or returned.</summary>
+    public void EndHandover(IdSet delivered, IdSet returned)
+    {
+        foreach (var first in _handedOver.Keys.Where(id => delivered.Contains(id) || returned.Contains(id)).ToList())
+        {
+            _handedOver.Remove(first, out var batch);
+            if (returned.Contains(first)) _returned[first] = batch;
+        }
+    }
+
+    /// <summary>The returned batch that begins with the first of these readings; null: there is none, or its readings
+    /// have changed.</summary>
+    public Batch? Returned(IdSet ids, Lane lane)
+    {
+        if (!_returned.Remove(ids.First, out var batch)) return null;
+        return cutter.Again(ids, lane, batch.LastId, batch.Count);
+    }
+
+    /// <summary>The readings before the start of the next returned batch.</summary>
+    public IdSet BeforeReturned(IdSet ids)
+    {
+        var next = _returned.Keys.FirstOrDefault(first => first > ids.First);
+        return next == 0 ? ids : ids.Intersect(IdSet.Of(0, next - 1));
+    }
+
+    /// <summary>Keeps a reading from being sent while it becomes a dead letter.</summary>
+    public void DeadLetter(long id, Task moving) => _deadLetters[id] = moving;
+
+    /// <summary>The receiver changed: the new one can't have the batches to send again.</summary>
+    public void ForgetReceiver()
+    {
+        foreach (var (first, batch) in _again.ToList())
+            _again[first] = batch with { Conflict = ConflictMeaning.Other };
+    }
+
+    /// <summary>Whether the oldest waiting reading, apart from replayed ones, is older than the live lane may lag.
+    /// </summary>
+    public bool IsBehind(ForwardingSettings settings) =>
+        FirstOf(Fresh.Except(Replayed), Again) <= _ages.CommittedBefore(LongestLag(settings));
+
+    /// <summary>The lowest id that waits or is in flight; <see cref="LastId"/> + 1 when there is none.</summary>
+    public long FirstId(IEnumerable<Batch> underWay) => FirstOf(Fresh, underWay.Concat(Again));
+
+    /// <summary>Saves the batches in flight and to send again for the next run. After a restart each of them may have
+    /// arrived: a kill hides the answers to those in flight.</summary>
+    /// <param name="books"><see cref="Handovers.Books"/>.</param>
+    public void Remember(IEnumerable<Batch> underWay, string books)
+    {
+        if (!_started) return; // the record of the last run has not been read yet
+        _sent.Keep(
+        [
+            .. underWay.Select(batch =>
+                batch.Conflict == ConflictMeaning.Denied ? batch with { Conflict = ConflictMeaning.Stored } : batch),
+            .. Again.Select(batch => batch.MayHaveArrived ? batch : batch with { Conflict = ConflictMeaning.Denied }),
+        ], books);
+    }
+
+    /// <summary>The <see cref="Handovers.Books"/> of the last run.</summary>
+    public string LoadBooks() => _sent.LoadBooks();
+
+    /// <summary>Commits the record. Call this before a batch is sent again.</summary>
+    public Task CommitAsync() => _sent.CommitAsync(CancellationToken.None);
+
+    long FirstOf(IdSet fresh, IEnumerable<Batch> batches) => batches.Aggregate(
+        fresh.IsEmpty ? LastId + 1 : fresh.First, (first, batch) => Math.Min(first, batch.FirstId));
+
+    static IdSet Ids(Batch batch) => IdSet.Of(batch.FirstId, batch.LastId);
+
+    static TimeSpan LongestLag(ForwardingSettings settings) => (2 * settings.UploadInterval) + Patience;
+
+    // Readings of the last run are backlog, except for recent ones, whose age only the wall clock tells. Its batches
+    // that were not acknowledged are sent first, with the same boundaries.
+    void Start(ForwardingSettings settings)
+    {
+        _ages.SetOld(cutter.LastBefore(timeProvider.GetUtcNow() - (LongestLag(settings) / 2)));
+        foreach (var (readings, lane, conflict) in _sent.Load())
+        {
+            var batch = cutter.Whole(readings, lane) with { MayHaveArrived = true, Conflict = conflict };
+            _again.Add(batch.FirstId, batch);
+            Take(Ids(batch));
+        }
+
+        _started = true;
+    }
+}

@@ -1,0 +1,199 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Text;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using Microsoft.AspNetCore.Hosting.Server;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
+using Microsoft.Extensions.Logging;
+
+namespace SensorForwarder.Intake;
+
+/// <summary>
+/// Answers requests of other programs: <c>POST /readings</c> takes JSON, <c>/api/v2/write</c> and <c>/write</c>
+/// InfluxDB line protocol. 204 means that all of it is on the medium. Nothing that a client does ends more than its own
+/// request.
+/// </summary>
+internal sealed class HttpRequests(
+    IntakeStore store, IntakeOptions options, TimeProvider timeProvider, ILogger<HttpRequests> logger)
+    : IHttpApplication<HttpContext>
+{
+    const string Kind = "http";
+
+    // All requests that are read at once, on a device with little memory.
+    const int MaxBodyBytes = 24 << 20;
+
+    // A client that sends so slowly, or without end, is cut off.
+    static readonly TimeSpan ReadPatience = TimeSpan.FromSeconds(30);
+
+    readonly BodyRoom _room = new(MaxBodyBytes);
+    readonly IntakeToken? _token = options.TokenFile is { } path ? new(path, logger) : null;
+
+    /// <summary>Ends the waiting of requests: a server that stops waits for them.</summary>
+    public CancellationToken Stopping { get; set; }
+
+    public HttpContext CreateContext(IFeatureCollection contextFeatures) => new DefaultHttpContext(contextFeatures);
+
+    public async Task ProcessRequestAsync(HttpContext context)
+    {
+        var response = context.Response;
+        response.Headers.CacheControl = "no-store";
+        try
+        {
+            await AnswerAsync(context);
+        }
+        catch (Exception exception) when (exception is OperationCanceledException or IOException)
+        {
+            // The client went away, or the module stops: nothing is acknowledged.
+            context.Abort();
+        }
+        catch (Exception exception)
+        {
+            IntakeLog.RequestFailed(logger, exception);
+            if (!response.HasStarted) response.StatusCode = StatusCodes.Status500InternalServerError;
+        }
+    }
+
+    public void DisposeContext(HttpContext context, Exception? exception)
+    {
+        // It holds nothing of its own.
+    }
+
+    Task AnswerAsync(HttpContext context)
+    {
+        var request = context.Request;
+        if (IsOfBrowser(request))
+            return SayAsync(context, StatusCodes.Status403Forbidden, "forbidden", "web pages can't send readings");
+        var isPost = HttpMethods.IsPost(request.Method);
+        switch (request.Path.Value)
+        {
+            case "/readings" or "/api/v2/write" or "/write" when isPost: return TakeAsync(context);
+            case "/readings" or "/api/v2/write" or "/write":
+                context.Response.Headers.Allow = "POST";
+                return SayAsync(context, StatusCodes.Status405MethodNotAllowed, "method not allowed", "only POST is");
+
+            // Clients of InfluxDB ask whether it is there.
+            case "/ping":
+                context.Response.StatusCode = StatusCodes.Status204NoContent;
+                return Task.CompletedTask;
+            case "/health":
+                return WriteAsync(context, StatusCodes.Status200OK, """{"name":"SensorForwarder","status":"pass"}""");
+            default:
+                return SayAsync(
+                    context, StatusCodes.Status404NotFound, "not found",
+                    "there is /readings, /api/v2/write and /write");
+        }
+    }
+
+    // A page that somebody on site looks at must not reach what is open to the machine only.
+    static bool IsOfBrowser(HttpRequest request) =>
+        request.Headers.Origin.Count > 0 || request.Headers["Sec-Fetch-Site"].Count > 0;
+
+    async Task TakeAsync(HttpContext context)
+    {
+        var request = context.Request;
+        var source = store.Sources.Find($"{Kind} {AddressOf(context)}");
+        if (_token?.IsIn(request.Headers.Authorization) == false)
+        {
+            var reason = "it has no token, or a wrong one";
+            await AnswerAsync(context, Refuse(source, new(IntakeOutcome.Unauthorized, reason)));
+            return;
+        }
+
+        using var body = new RequestBody(_room);
+        if (await ReadAsync(context, body) is { } problem)
+        {
+            await AnswerAsync(context, Refuse(source, problem));
+            return;
+        }
+
+        using var ending = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, Stopping);
+        await AnswerAsync(context, await StoreAsync(request, source, body, ending.Token));
+    }
+
+    async Task<IntakeAnswer> StoreAsync(
+        HttpRequest request, IntakeSource source, RequestBody body, CancellationToken cancellationToken)
+    {
+        if (request.Path != "/readings")
+        {
+            var precision = request.Query["precision"].ToString();
+            return LineProtocol.TicksPerUnit(precision) is { } ticks
+                ? await store.StoreLinesAsync(source, body.Bytes, ticks, cancellationToken)
+                : Refuse(source, IntakeAnswer.Malformed("precision is not one of ns, us, ms, s, m, h"));
+        }
+
+        var name = request.Query["sensor"].ToString() is { Length: > 0 } given ? given : source.Name;
+        return IntakeLimits.IsName(name)
+            ? await store.StoreAsync(source, body.Bytes, request.ContentType, Kind, name, cancellationToken)
+            : Refuse(source, IntakeAnswer.Malformed(
+                $"sensor is not a name of 1 to {IntakeLimits.MaxNameLength} characters"));
+    }
+
+    async Task<IntakeAnswer?> ReadAsync(HttpContext context, RequestBody body)
+    {
+        using var timeout = new CancellationTokenSource(ReadPatience, timeProvider);
+        using var deadline = CancellationTokenSource.CreateLinkedTokenSource(
+            timeout.Token, context.RequestAborted, Stopping);
+        try
+        {
+            return await body.ReadAsync(context.Request, deadline.Token);
+        }
+        catch (BadHttpRequestException exception)
+        {
+            return exception.StatusCode == StatusCodes.Status413PayloadTooLarge
+                ? RequestBody.TooLarge()
+                : IntakeAnswer.Malformed("the body is not valid HTTP, or arrived too slowly");
+        }
+    }
+
+    static string AddressOf(HttpContext context) => context.Connection.RemoteIpAddress is not { } address ? "socket"
+        : (address.IsIPv4MappedToIPv6 ? address.MapToIPv4() : address).ToString();
+
+    static IntakeAnswer Refuse(IntakeSource source, IntakeAnswer answer)
+    {
+        source.Count(answer, 0);
+        return answer;
+    }
+
+    static Task AnswerAsync(HttpContext context, IntakeAnswer answer)
+    {
+        var headers = context.Response.Headers;
+        if (answer.RetryAfter is { } wait)
+            headers.RetryAfter = Math.Ceiling(wait.TotalSeconds).ToString(CultureInfo.InvariantCulture);
+        switch (answer.Outcome)
+        {
+            case IntakeOutcome.Stored:
+                context.Response.StatusCode = StatusCodes.Status204NoContent;
+                return Task.CompletedTask;
+            case IntakeOutcome.Malformed:
+                return SayAsync(context, StatusCodes.Status400BadRequest, "invalid", answer.Reason);
+            case IntakeOutcome.TooLarge:
+                return SayAsync(context, StatusCodes.Status413PayloadTooLarge, "request too large", answer.Reason);
+            case IntakeOutcome.TooMuch:
+                return SayAsync(context, StatusCodes.Status429TooManyRequests, "too many requests", answer.Reason);
+            case IntakeOutcome.Wait:
+                return SayAsync(context, StatusCodes.Status503ServiceUnavailable, "unavailable", answer.Reason);
+            case IntakeOutcome.Unauthorized:
+                headers.WWWAuthenticate = "Token";
+                return SayAsync(context, StatusCodes.Status401Unauthorized, "unauthorized", answer.Reason);
+            default: throw new UnreachableException();
+        }
+    }
+
+    // In the shape that clients of InfluxDB show to people.
+    static Task SayAsync(HttpContext context, int status, string code, string message) => WriteAsync(
+        context, status, $$"""{"code":"{{code}}","message":"{{JsonEncodedText.Encode(
+            message, JavaScriptEncoder.UnsafeRelaxedJsonEscaping)}}"}""");
+
+    static Task WriteAsync(HttpContext context, int status, string json)
+    {
+        var bytes = Encoding.UTF8.GetBytes(json + "\n");
+        context.Response.StatusCode = status;
+        context.Response.ContentType = "application/json";
+        context.Response.ContentLength = bytes.Length;
+        return HttpMethods.IsHead(context.Request.Method)
+            ? Task.CompletedTask
+            : context.Response.Body.WriteAsync(bytes, context.RequestAborted).AsTask();
+    }
+}

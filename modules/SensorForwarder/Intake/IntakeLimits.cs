@@ -1,0 +1,36 @@
+namespace SensorForwarder.Intake;
+
+/// <summary>What one request may have, however it comes.</summary>
+internal static class IntakeLimits
+{
+    /// <summary>Of all of it, decompressed.</summary>
+    public const int MaxRequestBytes = 4 << 20;
+
+    /// <summary>Of its only item.</summary>
+    public const int MaxPayloadBytes = 256 << 10;
+
+    /// <summary>Of each of several items.</summary>
+    public const int MaxItemBytes = 64 << 10;
+
+    /// <summary>How many items.</summary>
+    public const int MaxItems = 10_000;
+
+    /// <summary>Characters of a sensor's name.</summary>
+    public const int MaxNameLength = 256;
+
+    /// <summary>Whether it can be the name of a sensor.</summary>
+    public static bool IsName(string text) => text.Length is > 0 and <= MaxNameLength && !text.Any(char.IsControl);
+
+    /// <summary>What is wrong with the number or size of items; null: nothing.</summary>
+    /// <param name="largest">What stands before the largest item in a message, such as <c>line 3</c>.</param>
+    public static IntakeAnswer? Check(int items, int largestBytes, string largest)
+    {
+        if (items > MaxItems)
+            return IntakeAnswer.TooLarge($"more than {MaxItems} items; send them in several requests");
+        var limit = items == 1 ? MaxPayloadBytes : MaxItemBytes;
+        return largestBytes <= limit
+            ? null
+            : IntakeAnswer.TooLarge($"{largest} has {largestBytes} bytes; allowed are {limit}"
+                + (items == 1 ? "" : $", or {MaxPayloadBytes} for the only item of a request"));
+    }
+}

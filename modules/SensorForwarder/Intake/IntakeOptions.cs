@@ -1,0 +1,21 @@
+using System.Net;
+
+namespace SensorForwarder.Intake;
+
+/// <summary>What readings of other programs are taken, and from where. Immutable.</summary>
+internal sealed record IntakeOptions
+{
+    /// <summary>Where the HTTP intake listens: an <see cref="IPEndPoint"/> or a
+    /// <see cref="System.Net.Sockets.UnixDomainSocketEndPoint"/>; null: nowhere.</summary>
+    public EndPoint? Http { get; init; }
+
+    /// <summary>The file of the token that HTTP requests must have; null: they need none.</summary>
+    public string? TokenFile { get; init; }
+
+    /// <summary>Readings that one source may send in a second, averaged over ten; 0: no limit. A reading of more than
+    /// 1 KiB counts as one for each KiB.</summary>
+    public int ReadingsPerSecond { get; init; } = 1_000;
+
+    /// <summary>A source that has sent nothing for longer is shown as silent; zero: none is.</summary>
+    public TimeSpan MaxSilence { get; init; }
+}

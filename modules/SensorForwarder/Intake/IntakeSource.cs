@@ -1,0 +1,85 @@
+using SensorForwarder.Time;
+
+namespace SensorForwarder.Intake;
+
+/// <summary>One source at one moment. Immutable.</summary>
+/// <param name="Name">How it comes, and from where: <c>http 10.0.0.7</c>, <c>enqueue</c>.</param>
+/// <param name="LastSeen">Its last request, whatever became of it.</param>
+/// <param name="Accepted">Readings that were stored.</param>
+/// <param name="Refused">Requests that were not, by why.</param>
+/// <param name="Reason">What the last of those was told; null: there was none.</param>
+/// <param name="IsSilent">It has sent nothing for longer than it may.</param>
+internal sealed record IntakeSourceStatus(
+    string Name, Moment LastSeen, long Accepted, IReadOnlyDictionary<IntakeOutcome, long> Refused, string? Reason,
+    bool IsSilent);
+
+/// <summary>Where readings of other programs come from: counts them, and limits their rate. Thread-safe.</summary>
+internal sealed class IntakeSource(string name, IntakeOptions options, TimeProvider timeProvider)
+{
+    // A sender that comes back has something to make up for.
+    const int BurstSeconds = 10;
+
+    readonly Lock _gate = new();
+
+    // Guarded by _gate.
+    readonly Dictionary<IntakeOutcome, long> _refused = [];
+    double _allowance = (double)options.ReadingsPerSecond * BurstSeconds;
+    long _allowanceAt = timeProvider.GetTimestamp();
+    Moment _lastSeen = Moment.Now(timeProvider);
+    long _accepted;
+    string? _reason;
+
+    public string Name => name;
+
+    public IntakeSourceStatus Status
+    {
+        get
+        {
+            lock (_gate)
+                return new(
+                    name, _lastSeen, _accepted, new Dictionary<IntakeOutcome, long>(_refused), _reason,
+                    options.MaxSilence > TimeSpan.Zero && _lastSeen.Age(timeProvider) > options.MaxSilence);
+        }
+    }
+
+    /// <summary>Whether it may send something now. A request larger than the rest of the allowance is taken too, and
+    /// those behind it wait for that.</summary>
+    /// <returns>Null: it may; otherwise what to tell it.</returns>
+    public IntakeAnswer? Take(int readings, long bytes)
+    {
+        if (options.ReadingsPerSecond == 0) return null;
+        lock (_gate)
+        {
+            var now = timeProvider.GetTimestamp();
+            _allowance = Math.Min(
+                (double)options.ReadingsPerSecond * BurstSeconds,
+                _allowance + (timeProvider.GetElapsedTime(_allowanceAt, now).TotalSeconds * options.ReadingsPerSecond));
+            _allowanceAt = now;
+            if (_allowance < 0)
+                return new(
+                    IntakeOutcome.TooMuch,
+                    $"{name} sends more than {options.ReadingsPerSecond} readings per second "
+                        + "(Intake__ReadingsPerSecond)",
+                    TimeSpan.FromSeconds(Math.Max(1, -_allowance / options.ReadingsPerSecond)));
+            _allowance -= Math.Max(readings, bytes >> 10);
+            return null;
+        }
+    }
+
+    /// <summary>Counts what became of a request.</summary>
+    public void Count(IntakeAnswer answer, int readings)
+    {
+        lock (_gate)
+        {
+            _lastSeen = Moment.Now(timeProvider);
+            if (answer.Outcome == IntakeOutcome.Stored)
+            {
+                _accepted += readings;
+                return;
+            }
+
+            _refused[answer.Outcome] = _refused.GetValueOrDefault(answer.Outcome) + 1;
+            _reason = answer.Reason;
+        }
+    }
+}

@@ -1,0 +1,68 @@
+using SensorForwarder.Buffer;
+
+namespace SensorForwarder.Intake;
+
+/// <summary>All sources since the start, and the names of the sensors that they sent. Bounded whoever sends.
+/// Thread-safe.</summary>
+internal sealed class IntakeSources(IntakeOptions options, TimeProvider timeProvider)
+{
+    /// <summary>Sources with numbers and limits of their own; all others are one more, called
+    /// <see cref="Others"/>.</summary>
+    public const int MaxSources = 50;
+
+    /// <summary>Names that are kept, of the sensors that were seen first.</summary>
+    public const int MaxSensors = 200;
+
+    public const string Others = "other sources";
+
+    readonly Lock _gate = new();
+
+    // Guarded by _gate; the second is replaced when it changes.
+    readonly Dictionary<string, IntakeSource> _sources = new(StringComparer.Ordinal);
+    volatile SortedSet<string> _sensors = new(StringComparer.Ordinal);
+
+    /// <summary>By name.</summary>
+    public IReadOnlyList<IntakeSourceStatus> Status
+    {
+        get
+        {
+            lock (_gate)
+                return [.. _sources.Values.Select(source => source.Status)
+                    .OrderBy(status => status.Name, StringComparer.Ordinal)];
+        }
+    }
+
+    /// <summary>Names of sensors whose readings were stored, in order.</summary>
+    public IReadOnlyCollection<string> Sensors => _sensors;
+
+    public IntakeSource Find(string name)
+    {
+        lock (_gate)
+        {
+            if (!_sources.TryGetValue(name, out var source) && _sources.Count >= MaxSources)
+                _sources.TryGetValue(name = Others, out source);
+            return source ?? (_sources[name] = new(name, options, timeProvider));
+        }
+    }
+
+    /// <summary>Notes whose readings they are.</summary>
+    public void NoteSensors(PayloadList payloads)
+    {
+        var known = _sensors;
+        if (known.Count >= MaxSensors) return;
+        SortedSet<string>? more = null;
+        ReadOnlySpan<byte> before = default;
+        for (var i = 0; i < payloads.Count && known.Count + (more?.Count ?? 0) < MaxSensors; i++)
+        {
+            // A request has few sensors, and mostly one after the other.
+            var payload = payloads[i].Span;
+            if (payload.StartsWith(before) && !before.IsEmpty) continue;
+            var name = EvictionLedger.SensorOf(payload);
+            before = payload[..(payload.IndexOf("\",\"kind\":"u8) + 1)];
+            if (!known.Contains(name)) (more ??= new(StringComparer.Ordinal)).Add(name);
+        }
+
+        if (more is null) return;
+        lock (_gate) _sensors = new(_sensors.Union(more, StringComparer.Ordinal), StringComparer.Ordinal);
+    }
+}

@@ -1,0 +1,107 @@
+using System.Text;
+using System.Text.Json;
+using SensorForwarder.Buffer;
+using SensorForwarder.Readings;
+
+namespace SensorForwarder.Intake;
+
+/// <summary>
+/// Where all readings of other programs come in, however they were sent: decides what a request holds, commits it, and
+/// only then answers. When the buffer refuses, or the volume takes nothing, the sender is told to wait. Thread-safe.
+/// </summary>
+internal sealed class IntakeStore(
+    TelemetryBuffer buffer, IntakeOptions options, TimeProvider timeProvider)
+{
+    /// <summary>How long a commit is waited for. A client that has given up by then sends its request again, and what
+    /// was committed meanwhile is stored twice.</summary>
+    public static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
+
+    // A commit for each of these costs about as many bytes of the flash a reading as one that waits for company.
+    const int ReadingsForOwnCommit = 100;
+
+    // A client waits for its answer so long at most, whatever commitIntervalMs is.
+    static readonly TimeSpan CommitWithin = TimeSpan.FromSeconds(1);
+
+    // curl says by itself that it sends a form.
+    static readonly string[] JsonTypes =
+    [
+        "application/x-www-form-urlencoded", "application/json", "text/json", "application/x-ndjson",
+        "application/jsonl",
+    ];
+
+    public IntakeSources Sources { get; } = new(options, timeProvider);
+
+    /// <summary>Stores JSON (a value, an array, or a value a line); what is not JSON, and does not say that it is, is
+    /// stored whole as base64.</summary>
+    /// <param name="source">Who sends it.</param>
+    /// <param name="body">What it sends; used until the task completes.</param>
+    /// <param name="contentType">What it says that is; null: JSON. Form data is what curl says by itself.</param>
+    /// <param name="kind">How it came.</param>
+    /// <param name="name">The sensor of what is not a reading.</param>
+    public async Task<IntakeAnswer> StoreAsync(
+        IntakeSource source, ReadOnlyMemory<byte> body, string? contentType, string kind, string name,
+        CancellationToken cancellationToken)
+    {
+        var arrivedAt = timeProvider.GetUtcNow();
+        using var payloads = new PayloadList(body.Length + (body.Length / 4));
+        var type = contentType?.Split(';')[0].Trim().ToLowerInvariant();
+        var json = new JsonPayloads(payloads, kind, name, arrivedAt);
+        var problem = json.Read(body.Span, isLines: type?.EndsWith("ndjson", StringComparison.Ordinal) == true);
+        if (problem?.Outcome == IntakeOutcome.Malformed && type is not null && !JsonTypes.Contains(type)
+            && !type.EndsWith("+json", StringComparison.Ordinal))
+        {
+            payloads.Clear();
+            problem = IntakeLimits.Check(1, body.Length, "it");
+            if (problem is null) json.WriteData(Wrap(body.Span, contentType!));
+        }
+
+        return await CommitAsync(source, payloads, problem, arrivedAt, cancellationToken);
+    }
+
+    /// <summary>Stores InfluxDB line protocol.</summary>
+    /// <param name="ticksPerUnit">See <see cref="LineProtocol.TicksPerUnit"/>.</param>
+    public async Task<IntakeAnswer> StoreLinesAsync(
+        IntakeSource source, ReadOnlyMemory<byte> body, decimal ticksPerUnit, CancellationToken cancellationToken)
+    {
+        var arrivedAt = timeProvider.GetUtcNow();
+        using var payloads = new PayloadList(body.Length * 2);
+        var problem = new LineProtocol(payloads, ticksPerUnit, arrivedAt).Read(body.Span);
+        return await CommitAsync(source, payloads, problem, arrivedAt, cancellationToken);
+    }
+
+    async Task<IntakeAnswer> CommitAsync(
+        IntakeSource source, PayloadList payloads, IntakeAnswer? problem, DateTimeOffset arrivedAt,
+        CancellationToken cancellationToken)
+    {
+        var answer = problem ?? (payloads.Count == 0
+            ? IntakeAnswer.Stored
+            : source.Take(payloads.Count, payloads.Bytes)
+                ?? await EnqueueAsync(payloads, arrivedAt, cancellationToken));
+        source.Count(answer, payloads.Count);
+        if (answer.Outcome == IntakeOutcome.Stored) Sources.NoteSensors(payloads);
+        return answer;
+    }
+
+    async Task<IntakeAnswer> EnqueueAsync(
+        PayloadList payloads, DateTimeOffset arrivedAt, CancellationToken cancellationToken)
+    {
+        var within = payloads.Count >= ReadingsForOwnCommit ? TimeSpan.Zero : CommitWithin;
+        try
+        {
+            await buffer.EnqueueRequestAsync(payloads, arrivedAt, within, cancellationToken)
+                .WaitAsync(Patience, timeProvider, cancellationToken);
+            return IntakeAnswer.Stored;
+        }
+        catch (Exception exception) when (exception is BufferRejectedException or BufferUnavailableException)
+        {
+            return IntakeAnswer.Wait(exception.Message);
+        }
+        catch (TimeoutException)
+        {
+            return IntakeAnswer.Wait($"it could not be written to the volume within {Patience.TotalSeconds} s");
+        }
+    }
+
+    static byte[] Wrap(ReadOnlySpan<byte> body, string contentType) => Encoding.UTF8.GetBytes(
+        $$"""{"base64":"{{Convert.ToBase64String(body)}}","contentType":"{{JsonEncodedText.Encode(contentType)}}"}""");
+}

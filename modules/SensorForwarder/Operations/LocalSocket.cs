@@ -1,0 +1,123 @@
+using System.Net.Sockets;
+using Microsoft.Extensions.Logging;
+using SensorForwarder.Text;
+
+namespace SensorForwarder.Operations;
+
+/// <summary>A Unix socket in the buffer's directory that only its owner can connect to. If it can't be created (a file
+/// system without sockets, a path that is too long), it is retried.</summary>
+internal sealed class LocalSocket(string path, TimeProvider timeProvider, ILogger logger)
+{
+    const int Backlog = 8;
+    static readonly TimeSpan RetryEvery = TimeSpan.FromSeconds(10);
+
+    /// <summary>Sends a request to the running module.</summary>
+    /// <returns>The answer; empty: none in time; null: no module listens on the socket.</returns>
+    public static async Task<byte[]?> AskAsync(
+        string path, ReadOnlyMemory<byte> request, TimeSpan patience, TimeProvider timeProvider,
+        CancellationToken cancellationToken)
+    {
+        using var timeout = new CancellationTokenSource(patience, timeProvider);
+        using var deadline = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, cancellationToken);
+        using var socket = NewSocket();
+        try
+        {
+            await socket.ConnectAsync(new UnixDomainSocketEndPoint(path), deadline.Token);
+        }
+        catch (Exception exception) when (IsNoSocket(exception))
+        {
+            return null;
+        }
+
+        using var answer = new MemoryStream();
+        try
+        {
+            await using var stream = new NetworkStream(socket);
+            if (!request.IsEmpty)
+            {
+                await stream.WriteAsync(request, deadline.Token);
+                socket.Shutdown(SocketShutdown.Send); // the end of the request
+            }
+
+            await stream.CopyToAsync(answer, deadline.Token);
+        }
+        catch (Exception exception) when (exception is IOException
+            || (exception is OperationCanceledException && !cancellationToken.IsCancellationRequested))
+        {
+            return [];
+        }
+
+        return answer.ToArray();
+    }
+
+    /// <summary>Answers clients until the module stops.</summary>
+    public async Task ServeAsync(
+        Func<Socket, CancellationToken, Task> answer, int clientsAtOnce, CancellationToken stoppingToken)
+    {
+        while (!stoppingToken.IsCancellationRequested)
+        {
+            try
+            {
+                await ListenAsync(answer, clientsAtOnce, stoppingToken);
+            }
+            catch (Exception exception) when (IsNoSocket(exception))
+            {
+                OperationsLog.SocketFailed(logger, path, LogText.Clean(exception.Message), RetryEvery.TotalSeconds);
+                await Task.Delay(RetryEvery, timeProvider, stoppingToken)
+                    .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            }
+        }
+    }
+
+    async Task ListenAsync(
+        Func<Socket, CancellationToken, Task> answer, int clientsAtOnce, CancellationToken stoppingToken)
+    {
+        File.Delete(path); // left by a process that was killed
+        using var listener = NewSocket();
+        listener.Bind(new UnixDomainSocketEndPoint(path));
+        try
+        {
+            if (!OperatingSystem.IsWindows()) File.SetUnixFileMode(
+                path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+            listener.Listen(Backlog);
+            var answering = new List<Task>();
+            while (true)
+            {
+                answering.Add(AnswerAsync(await listener.AcceptAsync(stoppingToken)));
+                if (answering.Count < clientsAtOnce) continue;
+                var done = await Task.WhenAny(answering);
+                answering.Remove(done);
+                await done;
+            }
+        }
+        catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
+        {
+            // The module stops.
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+
+        async Task AnswerAsync(Socket client)
+        {
+            using (client)
+            {
+                try
+                {
+                    await answer(client, stoppingToken);
+                }
+                catch (SocketException)
+                {
+                    // The client disconnected.
+                }
+            }
+        }
+    }
+
+    static Socket NewSocket() => new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+
+    // A path of more than 107 bytes causes an ArgumentOutOfRangeException.
+    static bool IsNoSocket(Exception exception) =>
+        exception is SocketException or IOException or UnauthorizedAccessException or ArgumentException;
+}

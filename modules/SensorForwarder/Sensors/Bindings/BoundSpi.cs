@@ -1,0 +1,52 @@
+using System.Device.Spi;
+using SensorForwarder.Sensors.Drivers;
+
+namespace SensorForwarder.Sensors.Bindings;
+
+/// <summary>The SPI device that a binding talks to: our <see cref="SpiPort"/>, with its fault reasons. What is read is
+/// read until two answers in a row are the same: SPI has neither an acknowledgement nor a checksum.</summary>
+/// <param name="port">The chip's place.</param>
+/// <param name="conversation">Deadline and faults.</param>
+/// <param name="isRead">Whether a transfer with this first byte only reads.</param>
+internal sealed class BoundSpi(SpiPort port, BoundConversation conversation, Func<byte, bool> isRead) : SpiDevice
+{
+    public override SpiConnectionSettings ConnectionSettings { get; } = new(0);
+
+    public override void Read(Span<byte> buffer) => TransferFullDuplex(new byte[buffer.Length], buffer);
+
+    public override void Write(ReadOnlySpan<byte> buffer) => TransferFullDuplex(buffer, new byte[buffer.Length]);
+
+    public override void TransferFullDuplex(ReadOnlySpan<byte> writeBuffer, Span<byte> readBuffer)
+    {
+        try
+        {
+            conversation.CheckDeadline();
+            var answer = writeBuffer.Length > 1 && isRead(writeBuffer[0])
+                ? port.TransferTwice(writeBuffer)
+                : port.Transfer(writeBuffer);
+            answer.CopyTo(readBuffer);
+        }
+        catch (SensorFault fault)
+        {
+            conversation.Note(fault);
+            throw;
+        }
+    }
+
+    /// <summary>Reads registers.</summary>
+    /// <param name="command">The first byte, which names the first of them.</param>
+    /// <param name="length">How many.</param>
+    public byte[] Registers(byte command, int length)
+    {
+        var answer = new byte[length + 1];
+        TransferFullDuplex([command, .. new byte[length]], answer);
+        return answer[1..];
+    }
+
+    public void Pause(double milliseconds, CancellationToken cancellationToken) =>
+        port.TimeProvider.Pause(TimeSpan.FromMilliseconds(milliseconds), cancellationToken);
+
+    /// <summary>The chip answers this until it is reset.</summary>
+    public void Expect(byte command, params byte[] values) =>
+        conversation.Expect(() => Registers(command, values.Length).AsSpan().SequenceEqual(values));
+}

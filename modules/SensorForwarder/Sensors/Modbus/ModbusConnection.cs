@@ -1,0 +1,169 @@
+using System.Net.Sockets;
+using SensorForwarder.Net;
+using SensorForwarder.Sensors.Serial;
+using SensorForwarder.Text;
+
+namespace SensorForwarder.Sensors.Modbus;
+
+/// <summary>
+/// The connection to the Modbus devices behind one server or on one serial line. Opened with the first request; closed
+/// when it fails, so that the next request opens it again. One request at a time: used by the bus's thread only.
+/// </summary>
+internal sealed class ModbusConnection(ModbusPlace place, SensorWorld world) : IDisposable
+{
+    static readonly TimeSpan ConnectTimeout = TimeSpan.FromSeconds(3);
+    static readonly TimeSpan ResolveAndConnectTimeout = TimeSpan.FromSeconds(5);
+
+    // What the standard asks for between two frames.
+    const double SilentCharacters = 3.5;
+
+    readonly SerialPort? _port = place.Format is { } format ? new(world, place.Name, format) : null;
+    Socket? _socket;
+    ushort _transaction;
+    long? _lastUsed;
+    bool _mayAnswerLate;
+
+    public ModbusPlace Place => place;
+
+    /// <summary>Asks a device.</summary>
+    /// <exception cref="SensorFault">There was no answer, or the connection failed.</exception>
+    public ModbusAnswer Ask(byte unit, ModbusRequest request, CancellationToken cancellationToken)
+    {
+        Rest(cancellationToken);
+        try
+        {
+            return _port is null
+                ? AskServer(unit, request, cancellationToken)
+                : AskLine(_port, unit, request, cancellationToken);
+        }
+        finally
+        {
+            _lastUsed = world.TimeProvider.GetTimestamp();
+        }
+    }
+
+    public void Dispose()
+    {
+        _port?.Dispose();
+        _socket?.Dispose();
+        _socket = null;
+    }
+
+    /// <summary>Leaves devices the time between two requests that they need.</summary>
+    void Rest(CancellationToken cancellationToken)
+    {
+        if (_lastUsed is not { } last) return;
+        var pause = place.Pause;
+        if (place.Format?.TimeOf(SilentCharacters) is { } silence && silence > pause) pause = silence;
+        // An answer that comes too late must not be taken for that to the next request: nothing in it tells.
+        if (_mayAnswerLate && place.Timeout > pause) pause = place.Timeout;
+        _mayAnswerLate = false;
+        var rest = pause - world.TimeProvider.GetElapsedTime(last);
+        if (rest > TimeSpan.Zero) world.TimeProvider.Pause(rest, cancellationToken);
+    }
+
+    ModbusAnswer AskLine(SerialPort port, byte unit, ModbusRequest request, CancellationToken cancellationToken)
+    {
+        var frame = ModbusFrames.Rtu(unit, request);
+        port.Discard();
+        port.Write(frame, cancellationToken);
+        var began = world.TimeProvider.GetTimestamp();
+        var patience = place.Timeout + port.Format.TimeOf(frame.Length + ModbusFrames.RtuLength(request));
+        var bytes = new byte[512];
+        for (var length = 0; ;)
+        {
+            var rest = patience - world.TimeProvider.GetElapsedTime(began);
+            var read = rest > TimeSpan.Zero && length < bytes.Length
+                ? port.Read(bytes.AsSpan(length), rest, cancellationToken)
+                : 0;
+            length += read;
+            if (read > 0 && ModbusFrames.FindRtu(unit, request, bytes.AsSpan(0, length)) is { } answer) return answer;
+            if (read > 0) continue;
+            _mayAnswerLate = true;
+            throw length == 0
+                ? NoAnswer(unit)
+                : new SensorFault(FaultReason.Crc, $"{length} bytes came on {place.Name} and no intact answer of unit "
+                    + $"{unit} was among them: are {port.Format} right?");
+        }
+    }
+
+    ModbusAnswer AskServer(byte unit, ModbusRequest request, CancellationToken cancellationToken)
+    {
+        var socket = _socket ??= Connect(cancellationToken);
+        var isAnswered = false;
+        try
+        {
+            var began = world.TimeProvider.GetTimestamp();
+            socket.SendTimeout = (int)place.Timeout.TotalMilliseconds;
+            socket.Send(ModbusFrames.Tcp(++_transaction, unit, request));
+            while (true)
+            {
+                var frame = Receive(ModbusFrames.TcpHeader);
+                if (ModbusFrames.ReadTcpHeader(frame) is not { } header)
+                    throw new SensorFault(FaultReason.Invalid, $"{place.Name} answers something that is no Modbus");
+                var body = Receive(header.Length);
+                // An answer to a request before, or of another unit, is none to this one.
+                if (header.Transaction != _transaction || header.Unit != unit) continue;
+                var answer = request.Read(body) ?? throw new SensorFault(
+                    FaultReason.Invalid, $"unit {unit} at {place.Name} answers another question than it was asked");
+                isAnswered = true;
+                return answer;
+            }
+
+            byte[] Receive(int length)
+            {
+                var bytes = new byte[length];
+                for (var read = 0; read < length;)
+                {
+                    cancellationToken.ThrowIfCancellationRequested();
+                    var rest = place.Timeout - world.TimeProvider.GetElapsedTime(began);
+                    if (rest <= TimeSpan.Zero) throw NoAnswer(unit);
+                    socket.ReceiveTimeout = (int)Math.Ceiling(rest.TotalMilliseconds);
+                    var count = socket.Receive(bytes, read, length - read, SocketFlags.None);
+                    if (count == 0) throw new SensorFault(FaultReason.Io, $"{place.Name} closed the connection");
+                    read += count;
+                }
+
+                return bytes;
+            }
+        }
+        catch (SocketException exception)
+        {
+            throw exception.SocketErrorCode is SocketError.TimedOut or SocketError.WouldBlock
+                ? NoAnswer(unit)
+                : new SensorFault(FaultReason.Io, $"{place.Name}: {LogText.Clean(exception.Message)}");
+        }
+        finally
+        {
+            // What is left of a conversation that failed is not read as an answer.
+            if (!isAnswered) Dispose();
+        }
+    }
+
+    Socket Connect(CancellationToken cancellationToken)
+    {
+        var began = world.TimeProvider.GetTimestamp();
+        using var late = new CancellationTokenSource(ResolveAndConnectTimeout, world.TimeProvider);
+        using var over = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, late.Token);
+        try
+        {
+            return world.Dialer.ConnectAsync(place.Host!, place.Port, ConnectTimeout, over.Token)
+                .GetAwaiter().GetResult();
+        }
+        catch (NotConnectedException exception)
+        {
+            // One that takes long must not be tried for each sensor behind it.
+            var isSlow = world.TimeProvider.GetElapsedTime(began) >= ConnectTimeout;
+            throw new SensorFault(
+                isSlow ? FaultReason.BusTimeout : FaultReason.Io, $"{place.Name}: {exception.Message}");
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            throw new SensorFault(FaultReason.BusTimeout,
+                $"{place.Name}: the name was not resolved within {ResolveAndConnectTimeout.TotalSeconds:0} s");
+        }
+    }
+
+    SensorFault NoAnswer(byte unit) => new(
+        FaultReason.Timeout, $"unit {unit} at {place.Name} did not answer within {place.Timeout.TotalSeconds:0.##} s");
+}

@@ -1,0 +1,25 @@
+using Microsoft.Extensions.Logging;
+
+namespace SensorForwarder.Sensors;
+
+internal static partial class SensorsLog
+{
+    [LoggerMessage(1001, LogLevel.Information, "Sensor {Name} ({Kind}) is read every {Seconds} s.")]
+    public static partial void SensorStarted(ILogger logger, string name, string kind, double seconds);
+
+    [LoggerMessage(1006, LogLevel.Information, "Sensor {Name} is no longer read.")]
+    public static partial void SensorStopped(ILogger logger, string name);
+
+    [LoggerMessage(1002, LogLevel.Warning,
+        "Sensor {Name} ({Kind}) fails: {Reason}{Detail}. It is tried again on its schedule.")]
+    public static partial void SensorFails(ILogger logger, string name, string kind, string reason, string detail);
+
+    [LoggerMessage(1003, LogLevel.Information, "Sensor {Name} works again, after {Failures} failed readings.")]
+    public static partial void SensorRecovered(ILogger logger, string name, long failures);
+
+    [LoggerMessage(1004, LogLevel.Error, "Sensor {Name} threw.")]
+    public static partial void SensorThrew(ILogger logger, string name, Exception exception);
+
+    [LoggerMessage(1005, LogLevel.Error, "The loop of sensor {Name} failed and goes on.")]
+    public static partial void SensorLoopFailed(ILogger logger, string name, Exception exception);
+}

@@ -1,0 +1,23 @@
+namespace SensorForwarder.Sensors.Serial;
+
+/// <summary>The parity bit of each character.</summary>
+internal enum SerialParity
+{
+    None,
+    Even,
+    Odd,
+}
+
+/// <summary>How characters of 8 bits are sent on a serial line.</summary>
+/// <param name="Baud">Bits a second.</param>
+/// <param name="Parity">The parity bit.</param>
+/// <param name="StopBits">1 or 2.</param>
+internal sealed record SerialFormat(int Baud, SerialParity Parity = SerialParity.None, int StopBits = 1)
+{
+    /// <summary>How long a number of characters takes: each has a start bit, 8 bits of data, and what else there is.
+    /// </summary>
+    public TimeSpan TimeOf(double characters) => TimeSpan.FromSeconds(
+        characters * (9 + (Parity == SerialParity.None ? 0 : 1) + StopBits) / Baud);
+
+    public override string ToString() => $"{Baud} baud, parity {Parity}, {StopBits} stop bits".ToLowerInvariant();
+}

@@ -1,0 +1,244 @@
+using System.Buffers.Binary;
+using System.ComponentModel;
+using System.Globalization;
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+using SensorForwarder.Options;
+
+namespace SensorForwarder.Sensors.Serial;
+
+/// <summary>
+/// A serial port, by the kernel's terminal interface. Opened with the first use, and closed when it fails, so that the
+/// next use finds it under its path again after it was unplugged. Nothing runs while nobody reads. Used by the bus's
+/// thread only. System.IO.Ports is not used: it needs a native library of its own, wakes up a thread a thousand times a
+/// second while it waits, and does not notice that a port was unplugged. Layouts and numbers: asm-generic/termbits.h
+/// and ioctls.h of Linux; they are the same on the machines that the module runs on, which are little-endian.
+/// </summary>
+/// <param name="world">Where devices are.</param>
+/// <param name="path">A path that begins with <c>/dev/</c>; may be a link, such as those in /dev/serial/by-id.</param>
+/// <param name="format">How characters are sent.</param>
+internal sealed partial class SerialPort(SensorWorld world, string path, SerialFormat format) : IDisposable
+{
+    const string Dev = "/dev/";
+    const string PathForm = "a path below /dev on one line, without ..";
+    const string PathPattern = @"^/dev/(?!.*\.\.)[!-~]+$";
+    public const int LowestBaud = 300, HighestBaud = 4_000_000;
+
+    // How long a wait may go on after it was cancelled.
+    static readonly TimeSpan LookEvery = TimeSpan.FromMilliseconds(200);
+    static readonly TimeSpan WriteTimeout = TimeSpan.FromSeconds(1);
+
+    static readonly Option<string?> Port = Option.TextOf(
+        "port", PathForm, PathPattern, IsPath, "The serial port, such as `/dev/serial0`, `/dev/ttyUSB0`, or a link in "
+            + "`/dev/serial/by-id` that names the adapter.") with
+    { IsRequired = true };
+
+    SafeFileHandle? _handle;
+    long _openedAt;
+
+    public TimeProvider TimeProvider => world.TimeProvider;
+
+    public SerialFormat Format => format;
+
+    /// <summary>How long it has been open; zero when it is closed.</summary>
+    public TimeSpan OpenFor => _handle is null ? TimeSpan.Zero : world.TimeProvider.GetElapsedTime(_openedAt);
+
+    /// <summary>Describes the kind of a device that has a serial port to itself.</summary>
+    /// <param name="name">As it stands in the settings.</param>
+    /// <param name="text">What it is.</param>
+    /// <param name="baud">The default.</param>
+    /// <param name="values">What it publishes.</param>
+    /// <param name="make">Makes its driver; the port is not opened yet.</param>
+    /// <param name="options">Those of its own.</param>
+    public static SensorKind Kind(
+        string name, string text, int baud, SensorValue[] values, Func<SerialPort, SensorSettings, ISensor> make,
+        params Option[] options)
+    {
+        var baudOption = BaudOption(baud);
+        return new(
+            name, text, [Port, baudOption, .. options],
+            (settings, world) =>
+                make(new(world, settings.Get(Port) ?? "", new(settings.Get(baudOption))), settings))
+        {
+            Connection = "serial",
+            Values = values,
+            Claims = settings => $"serial port {settings.Get(Port)}",
+            Bus = settings => settings.Get(Port),
+        };
+    }
+
+    public static Option<int> BaudOption(int standard) => Option.Integer(
+        "baud", LowestBaud, HighestBaud, standard, "Bits a second on the serial port.");
+
+    /// <summary>Whether it can be the path of a port.</summary>
+    public static bool IsPath(string path) => path.StartsWith(Dev, StringComparison.Ordinal) && path.Length > Dev.Length
+        && !path.Contains("..", StringComparison.Ordinal) && path.All(c => c is > ' ' and <= '~');
+
+    /// <summary>Throws away what has come and was not read.</summary>
+    /// <exception cref="SensorFault">The port can't be used.</exception>
+    public void Discard()
+    {
+        const nuint BytesToRead = 0x541B, Flush = 0x540B, Input = 0;
+        const int NearlyFull = 3500; // of 4,095
+        var waiting = new byte[sizeof(int)];
+        if (ioctl(Open(), BytesToRead, waiting) < 0) throw Fail(Marshal.GetLastPInvokeError());
+        if (BinaryPrimitives.ReadInt32LittleEndian(waiting) > NearlyFull)
+        {
+            // What comes when this buffer is full waits in another one, of 64 KB, which follows when this one is
+            // flushed. Closing the port empties both.
+            var openedAt = _openedAt;
+            Dispose();
+            Open();
+            _openedAt = openedAt;
+        }
+
+        if (ioctl(Open(), Flush, Input) < 0) throw Fail(Marshal.GetLastPInvokeError());
+    }
+
+    /// <exception cref="SensorFault">The port can't be used.</exception>
+    public void Write(ReadOnlySpan<byte> bytes, CancellationToken cancellationToken)
+    {
+        var handle = Open();
+        while (bytes.Length > 0)
+        {
+            var written = write(handle, bytes, (nuint)bytes.Length);
+            if (written > 0) bytes = bytes[(int)written..];
+            else if (!MayGoOn(written)) throw Fail(Marshal.GetLastPInvokeError());
+            else if (!Wait(handle, forOutput: true, WriteTimeout, cancellationToken))
+                throw new SensorFault(FaultReason.Timeout, $"{path} takes no bytes");
+        }
+    }
+
+    /// <summary>Reads what has come, or waits for it.</summary>
+    /// <returns>How many bytes; 0: nothing came.</returns>
+    /// <exception cref="SensorFault">The port can't be used.</exception>
+    public int Read(Span<byte> bytes, TimeSpan patience, CancellationToken cancellationToken)
+    {
+        var handle = Open();
+        while (true)
+        {
+            if (!Wait(handle, forOutput: false, patience, cancellationToken)) return 0;
+            var length = read(handle, bytes, (nuint)bytes.Length);
+            if (length > 0) return (int)length;
+            if (length == 0 || !MayGoOn(length)) throw Fail(length == 0 ? HungUp : Marshal.GetLastPInvokeError());
+        }
+    }
+
+    public void Dispose()
+    {
+        const nuint NotExclusive = 0x540D;
+        if (_handle is null) return;
+        _ = ioctl(_handle, NotExclusive, 0);
+        _handle.Dispose();
+        _handle = null;
+    }
+
+    const int Interrupted = 4, HungUp = 5, WouldBlock = 11, NoTerminal = 25;
+
+    /// <summary>Whether a call that gave this is only to be repeated.</summary>
+    static bool MayGoOn(nint result) => result < 0 && Marshal.GetLastPInvokeError() is Interrupted or WouldBlock;
+
+    SafeFileHandle Open()
+    {
+        const int ReadWrite = 2, NotControlling = 0x100, NonBlocking = 0x800, CloseOnExec = 0x80000;
+        const nuint Exclusive = 0x540C;
+        if (_handle is not null) return _handle;
+        var descriptor = open(
+            Path.Combine(world.Roots.Dev, path[Dev.Length..]), ReadWrite | NotControlling | NonBlocking | CloseOnExec);
+        if (descriptor < 0) throw Fail(Marshal.GetLastPInvokeError());
+        _handle = new(descriptor, ownsHandle: true);
+        Configure(_handle);
+        // Nobody else may open it from now on, unless they are root.
+        if (ioctl(_handle, Exclusive, 0) < 0) throw Fail(Marshal.GetLastPInvokeError());
+        _openedAt = world.TimeProvider.GetTimestamp();
+        return _handle;
+    }
+
+    /// <summary>Sets the line to raw bytes: struct termios2, whose rates may be any number.</summary>
+    void Configure(SafeFileHandle handle)
+    {
+        const nuint Get = 0x802C542A, Set = 0x402C542B;
+        const int InputFlags = 0, OutputFlags = 4, ControlFlags = 8, LocalFlags = 12, Characters = 17, InputBaud = 36,
+            OutputBaud = 40, Length = 44, MinCount = 6, Time = 5;
+        const uint CheckParity = 0x10, EightBits = 0x30, TwoStopBits = 0x40, Receive = 0x80, HasParity = 0x100,
+            Odd = 0x200, NoModem = 0x800, AnyBaud = 0x1000;
+        var settings = new byte[Length];
+        if (ioctl(handle, Get, settings) < 0) throw Fail(Marshal.GetLastPInvokeError());
+        var hasParity = format.Parity != SerialParity.None;
+        Put(InputFlags, hasParity ? CheckParity : 0);
+        Put(OutputFlags, 0);
+        Put(ControlFlags, AnyBaud | EightBits | Receive | NoModem | (format.StopBits == 2 ? TwoStopBits : 0)
+            | (hasParity ? HasParity : 0) | (format.Parity == SerialParity.Odd ? Odd : 0));
+        Put(LocalFlags, 0);
+        settings[Characters + MinCount] = settings[Characters + Time] = 0;
+        Put(InputBaud, (uint)format.Baud);
+        Put(OutputBaud, (uint)format.Baud);
+        if (ioctl(handle, Set, settings) < 0) throw Fail(Marshal.GetLastPInvokeError());
+
+        void Put(int offset, uint value) => BinaryPrimitives.WriteUInt32LittleEndian(settings.AsSpan(offset), value);
+    }
+
+    /// <returns>False: the time is over.</returns>
+    bool Wait(SafeFileHandle handle, bool forOutput, TimeSpan patience, CancellationToken cancellationToken)
+    {
+        const short Input = 1, Output = 4;
+        var entry = new PollEntry
+        {
+            File = (int)handle.DangerousGetHandle(), // open until this thread closes it
+            Wanted = forOutput ? Output : Input,
+        };
+        while (true)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            var now = patience < LookEvery ? patience : LookEvery;
+            var ready = poll(ref entry, 1, (int)Math.Ceiling(Math.Max(0, now.TotalMilliseconds)));
+            if (ready > 0) return true; // reading or writing says what is wrong, if something is
+            if (ready < 0 && Marshal.GetLastPInvokeError() != Interrupted) throw Fail(Marshal.GetLastPInvokeError());
+            patience -= now;
+            if (patience <= TimeSpan.Zero) return false;
+        }
+    }
+
+    /// <summary>Closes the port: the next use opens it again.</summary>
+    SensorFault Fail(int error)
+    {
+        Dispose();
+        var fault = SensorFault.From(
+            new IOException(FormattableString.Invariant($"error {error}, {new Win32Exception(error).Message}"), error),
+            path);
+        return (error, fault.Reason) switch
+        {
+            (NoTerminal, _) => new(FaultReason.Absent, $"{path} is no serial port"),
+            (_, FaultReason.Absent) => new(FaultReason.Absent,
+                $"{path} is not there: plug it in; the node must be in createOptions' Devices"),
+            (_, FaultReason.Busy) => new(FaultReason.Busy, $"{path} is used by another program"),
+            _ => fault,
+        };
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    struct PollEntry
+    {
+        public int File;
+        public short Wanted;
+        public short Given;
+    }
+
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int open(string path, int flags);
+
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial int ioctl(SafeFileHandle file, nuint request, [In, Out] byte[] argument);
+
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial int ioctl(SafeFileHandle file, nuint request, nuint argument);
+
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial int poll(ref PollEntry entries, nuint count, int timeoutMilliseconds);
+
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial nint read(SafeFileHandle file, Span<byte> buffer, nuint count);
+
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial nint write(SafeFileHandle file, ReadOnlySpan<byte> buffer, nuint count);
+}

@@ -1,0 +1,119 @@
+using System.Text;
+using Microsoft.Extensions.Time.Testing;
+using SensorForwarder.Buffer;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Buffer;
+
+/// <summary>Readings that another program sends together, and waits for.</summary>
+public sealed class RequestTests : IDisposable
+{
+    static readonly BufferLimits Slow = new() { CommitInterval = TimeSpan.FromMinutes(1) };
+
+    readonly BufferFixture _fixture = new(inMemory: true);
+
+    static CancellationToken Token => BufferFixture.Token;
+
+    public void Dispose() => _fixture.Dispose();
+
+    static ReadOnlyMemory<byte>[] Payloads(int count, int bytes = 0) => [.. Enumerable.Range(1, count).Select(i =>
+        (ReadOnlyMemory<byte>)Encoding.UTF8.GetBytes($$"""{"sensor":"a","kind":"http","time":"2026-11-24T12:00:00.000Z","values":{"i":{{i}}},"more":"{{new string('x', bytes)}}"}"""))];
+
+    static Task StoreAsync(TelemetryBuffer buffer, ReadOnlyMemory<byte>[] payloads, TimeSpan within = default) =>
+        buffer.EnqueueRequestAsync(payloads, BufferFixture.Noon, within, Token);
+
+    [Fact]
+    public async Task They_are_on_the_medium_in_order_in_one_transaction_when_the_task_completes()
+    {
+        var time = new FakeTimeProvider(BufferFixture.Noon);
+        await using var buffer = await _fixture.OpenAsync(Slow, time);
+        var first = buffer.EnqueueAsync(BufferFixture.Reading(0), Token).AsTask();
+        var commits = buffer.GetStatus().Commits;
+        await StoreAsync(buffer, Payloads(1_000));
+        Assert.True(first.IsCompletedSuccessfully);
+        Assert.Equal((1_001, commits + 1), (buffer.LastCommittedId, buffer.GetStatus().Commits));
+        Assert.Equal(
+            Enumerable.Range(1, 1_000).Select(i => $"\"i\":{i}}}"),
+            BufferFixture.ReadAll(buffer).Skip(1).Select(row => BufferFixture.Text(row).Split('{', '}')[2] + "}"));
+    }
+
+    [Fact]
+    public async Task They_are_committed_as_soon_as_they_ask_for_and_no_sooner()
+    {
+        var time = new FakeTimeProvider(BufferFixture.Noon);
+        await using var buffer = await _fixture.OpenAsync(Slow, time);
+        var slow = buffer.EnqueueAsync(BufferFixture.Reading(0), Token).AsTask();
+        var within = StoreAsync(buffer, Payloads(1), TimeSpan.FromSeconds(10));
+        var turns = buffer.Turns;
+        time.Advance(TimeSpan.FromSeconds(9.9));
+        buffer.Nudge();
+        await Until.True(() => buffer.Turns > turns + 1 || Nudged(buffer));
+        Assert.False(within.IsCompleted);
+        await Until.True(() => within.IsCompleted, time, TimeSpan.FromSeconds(0.01));
+        await within;
+        await slow;
+
+        // What comes afterwards waits for its own time again.
+        var next = buffer.EnqueueAsync(BufferFixture.Reading(1), Token).AsTask();
+        time.Advance(TimeSpan.FromSeconds(30));
+        turns = buffer.Turns;
+        await Until.True(() => buffer.Turns > turns + 1 || Nudged(buffer));
+        Assert.False(next.IsCompleted);
+
+        static bool Nudged(TelemetryBuffer buffer)
+        {
+            buffer.Nudge();
+            return false;
+        }
+    }
+
+    [Fact]
+    public async Task More_than_one_transaction_takes_is_stored_in_several()
+    {
+        await using var buffer = await _fixture.OpenAsync(BufferFixture.AtOnce with { MaxBytes = 1 << 20, WhenFull = WhenFull.DropOldest });
+        await StoreAsync(buffer, Payloads(500, bytes: 1_000));
+        Assert.Equal(500, buffer.LastCommittedId);
+    }
+
+    [Fact]
+    public async Task Half_of_the_memory_is_left_to_sensors_and_what_is_not_taken_is_not_counted()
+    {
+        var time = new FakeTimeProvider(BufferFixture.Noon);
+        await using var buffer = await _fixture.OpenAsync(Slow, time, options => options with { RingReadings = 100 });
+        var first = StoreAsync(buffer, Payloads(30), TimeSpan.FromMinutes(1));
+        await Assert.ThrowsAsync<BufferRejectedException>(() => StoreAsync(buffer, Payloads(21)));
+        var second = StoreAsync(buffer, Payloads(20), TimeSpan.FromMinutes(1));
+        await Assert.ThrowsAsync<BufferRejectedException>(() => StoreAsync(buffer, Payloads(1)));
+        Assert.Empty(buffer.GetStatus().Evicted);
+        await buffer.CommitAsync(Token);
+        await Task.WhenAll(first, second);
+        Assert.Equal(50, buffer.LastCommittedId);
+    }
+
+    [Fact]
+    public async Task Sensors_push_them_out_of_a_full_ring_and_their_sender_is_told()
+    {
+        var time = new FakeTimeProvider(BufferFixture.Noon);
+        await using var buffer = await _fixture.OpenAsync(Slow, time, options => options with { RingReadings = 10 });
+        var request = StoreAsync(buffer, Payloads(5), TimeSpan.FromMinutes(1));
+        var readings = Enumerable.Range(0, 6).Select(i => buffer.EnqueueAsync(BufferFixture.Reading(i), Token).AsTask()).ToList();
+        await Assert.ThrowsAsync<BufferRejectedException>(() => request);
+        Assert.Empty(buffer.GetStatus().Evicted);
+        await buffer.CommitAsync(Token);
+        await Task.WhenAll(readings);
+
+        // The others of the request were stored: its sender sends all of them again.
+        Assert.Equal(10, buffer.LastCommittedId);
+    }
+
+    [Fact]
+    public async Task A_buffer_that_is_closed_says_so()
+    {
+        var time = new FakeTimeProvider(BufferFixture.Noon);
+        var buffer = await _fixture.OpenAsync(Slow, time);
+        var request = StoreAsync(buffer, Payloads(5), TimeSpan.FromMinutes(1));
+        await buffer.DisposeAsync();
+        await request;
+        await Assert.ThrowsAsync<BufferUnavailableException>(() => StoreAsync(buffer, Payloads(1)));
+    }
+}

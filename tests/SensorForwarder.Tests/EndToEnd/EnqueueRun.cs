@@ -1,0 +1,68 @@
+using System.Diagnostics;
+
+namespace SensorForwarder.Tests.EndToEnd;
+
+/// <summary>The program with <c>--enqueue</c>, as a script pipes something into it.</summary>
+internal sealed class EnqueueRun : IDisposable
+{
+    readonly Process _process;
+
+    EnqueueRun(Process process) => _process = process;
+
+    /// <summary>What is written to it is its standard input.</summary>
+    public StreamWriter Input => _process.StandardInput;
+
+    /// <param name="directory">The buffer's.</param>
+    public static EnqueueRun Start(string directory)
+    {
+        var start = new ProcessStartInfo(ChildProcess.ModulePath, ["--enqueue"])
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            Environment = { ["Buffer__Directory"] = directory, ["DOTNET_EnableDiagnostics"] = "0" },
+        };
+        return new(Process.Start(start)!);
+    }
+
+    /// <summary>Passes all of a text.</summary>
+    public static async Task<(int Code, string Error)> RunAsync(string directory, string text)
+    {
+        using var run = Start(directory);
+        try
+        {
+            await run.Input.WriteAsync(text);
+        }
+        catch (IOException)
+        {
+            // It has ended before it had read all of it.
+        }
+
+        return await run.EndAsync();
+    }
+
+    /// <summary>Ends its input, and waits for it to end.</summary>
+    public async Task<(int Code, string Error)> EndAsync()
+    {
+        var token = TestContext.Current.CancellationToken;
+        try
+        {
+            Input.Close();
+        }
+        catch (IOException)
+        {
+            // The same.
+        }
+
+        var (output, error) = (_process.StandardOutput.ReadToEndAsync(token), _process.StandardError.ReadToEndAsync(token));
+        await _process.WaitForExitAsync(token);
+        Assert.Equal("", await output);
+        return (_process.ExitCode, (await error).TrimEnd());
+    }
+
+    public void Dispose()
+    {
+        if (!_process.HasExited) _process.Kill();
+        _process.Dispose();
+    }
+}

@@ -1,0 +1,149 @@
+using System.Collections.Concurrent;
+using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
+using System.Text;
+using System.Text.Json;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.EndToEnd;
+
+/// <summary>Senders that note what was acknowledged, a module that is killed again and again while they send, and a receiver: in
+/// the end it has everything that was acknowledged.</summary>
+public sealed class IntakeKillTests(ITestOutputHelper output) : IDisposable
+{
+    readonly string _directory = Directory.CreateTempSubdirectory("intake-kill-").FullName;
+    readonly ConcurrentDictionary<int, bool> _acknowledged = [];
+    readonly ConcurrentDictionary<int, int> _received = [];
+    readonly int _port = FreePort.Find();
+    int _last;
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    string Data => Path.Combine(_directory, "data");
+
+    public void Dispose() => Directory.Delete(_directory, recursive: true);
+
+    [Fact]
+    public Task Everything_that_HTTP_acknowledged_arrives_whenever_the_module_is_killed() =>
+        RunAsync(Tier.Size("TEST_INTAKE_KILLS", quick: 2, full: 50, deep: 200), most: 100, senders: 4, SendByHttpAsync);
+
+    [Fact(Explicit = true)]
+    public Task Everything_that_the_command_line_acknowledged_arrives_whenever_the_module_is_killed() =>
+        RunAsync(Tier.Size("TEST_ENQUEUE_KILLS", quick: 2, full: 10, deep: 50), most: 20, senders: 2, SendByCommandLineAsync);
+
+    /// <param name="kills">How often the module is killed.</param>
+    /// <param name="most">Readings that each life of it acknowledges at least, at most.</param>
+    /// <param name="senders">How many send at once.</param>
+    /// <param name="send">Sends until it fails or is cancelled.</param>
+    async Task RunAsync(int kills, int most, int senders, Func<Random, CancellationToken, Task> send)
+    {
+        var seed = Tier.Seed ?? Environment.TickCount;
+        output.WriteLine($"TEST_SEED={seed}");
+        var random = new Random(seed);
+        await File.WriteAllTextAsync(
+            Path.Combine(_directory, "settings.json"),
+            """{"batchSize":200,"uploadIntervalSeconds":0.2,"commitIntervalMs":20,"sensors":{"a":{"kind":"simulated","intervalSeconds":0.01}}}""", Token);
+        await using var receiver = await Receiver.StartAsync(ReceiveAsync);
+        using var ending = CancellationTokenSource.CreateLinkedTokenSource(Token);
+        var sending = Enumerable.Range(0, senders).Select(i => SendAsync(new(seed + i + 1), ending.Token)).ToList();
+        for (var kill = 0; kill < kills; kill++)
+        {
+            // Killed while it works: so much later than what the life before it has acknowledged.
+            await using var module = StartModule(receiver);
+            var until = _acknowledged.Count + random.Next(1, most);
+            await Until.True(() => _acknowledged.Count >= until || sending.Any(sender => sender.IsFaulted));
+            Assert.True(module.IsRunning, string.Join('\n', module.Lines));
+        }
+
+        await ending.CancelAsync();
+        await Task.WhenAll(sending);
+        await using var last = StartModule(receiver);
+        await Until.True(() => _acknowledged.Keys.All(_received.ContainsKey));
+        output.WriteLine($"{kills} kills, {_acknowledged.Count} readings acknowledged of {_last}, {_received.Count} arrived");
+        Assert.True(_acknowledged.Count > kills);
+
+        async Task SendAsync(Random own, CancellationToken token)
+        {
+            while (!token.IsCancellationRequested)
+            {
+                try
+                {
+                    await send(own, token);
+                }
+                catch (Exception exception) when (exception is OperationCanceledException or HttpRequestException or IOException)
+                {
+                    // Killed, or not there yet: not acknowledged.
+                    await Task.Delay(TimeSpan.FromMilliseconds(10), TimeProvider.System, CancellationToken.None);
+                }
+            }
+        }
+    }
+
+    ChildProcess StartModule(Receiver receiver) => ChildProcess.StartModule(
+        ("Buffer__Directory", Data), ("Web__Port", "0"), ("Settings__File", Path.Combine(_directory, "settings.json")),
+        ("Http__Endpoint", receiver.Url.ToString()), ("Intake__Http", $"127.0.0.1:{_port}"), ("Intake__ReadingsPerSecond", "0"));
+
+    /// <summary>Some new readings, as lines.</summary>
+    List<int> Next(Random random, int most) =>
+        [.. Enumerable.Range(0, random.Next(1, most)).Select(_ => Interlocked.Increment(ref _last))];
+
+    static string Lines(List<int> numbers) => string.Concat(numbers.Select(number =>
+        string.Create(CultureInfo.InvariantCulture, $$$"""{"sensor":"sent","values":{"number":{{{number}}}}}""") + "\n"));
+
+    async Task SendByHttpAsync(Random random, CancellationToken token)
+    {
+        using var http = new HttpClient { BaseAddress = new($"http://127.0.0.1:{_port}") };
+        while (true)
+        {
+            // Every second one is line protocol; some are committed at once, and some wait for company.
+            var numbers = Next(random, 200);
+            var isLines = random.Next(2) == 0;
+            var body = isLines
+                ? string.Concat(numbers.Select(number => string.Create(CultureInfo.InvariantCulture, $"sent number={number}\n")))
+                : Lines(numbers);
+            using var content = new StringContent(body, Encoding.UTF8, isLines ? "text/plain" : "application/x-ndjson");
+            using var answer = await http.PostAsync(isLines ? "/api/v2/write" : "/readings", content, token);
+            if (answer.StatusCode == HttpStatusCode.NoContent) numbers.ForEach(number => _acknowledged[number] = true);
+            else Assert.Equal(HttpStatusCode.ServiceUnavailable, answer.StatusCode);
+        }
+    }
+
+    async Task SendByCommandLineAsync(Random random, CancellationToken token)
+    {
+        while (!token.IsCancellationRequested)
+        {
+            // A program that finds no module costs as much as one that does, and the module has to start beside it.
+            await Until.True(() => token.IsCancellationRequested || IsListening());
+            var numbers = Next(random, 50);
+            var (code, error) = await EnqueueRun.RunAsync(Data, Lines(numbers));
+            if (code == 0) numbers.ForEach(number => _acknowledged[number] = true);
+            else Assert.True(code == 75, error);
+        }
+    }
+
+    bool IsListening()
+    {
+        using var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        try
+        {
+            socket.Connect(new UnixDomainSocketEndPoint(Path.Combine(Data, "enqueue.sock")));
+            return true;
+        }
+        catch (SocketException)
+        {
+            return false;
+        }
+    }
+
+    async Task ReceiveAsync(Microsoft.AspNetCore.Http.HttpContext context)
+    {
+        using var json = await JsonDocument.ParseAsync(context.Request.Body, cancellationToken: context.RequestAborted);
+        foreach (var reading in json.RootElement.GetProperty("batch").EnumerateArray())
+        {
+            var data = reading.GetProperty("data");
+            if (data.GetProperty("sensor").GetString() == "sent")
+                _received.AddOrUpdate(data.GetProperty("values").GetProperty("number").GetInt32(), 1, (_, times) => times + 1);
+        }
+    }
+}

@@ -177,7 +177,7 @@ public sealed class ModbusTests : IDisposable
         Assert.Equal($"unit 9 at {server.Connection} did not answer within 0.2 s", off.Detail);
         Assert.Single(server.Requests);
 
-        var partial = Measure(Session(Settings(server.Connection, Values, ",\"timeoutSeconds\":0.2", "other")));
+        var partial = Measure(Session(Settings(server.Connection, Values, ",\"timeoutSeconds\":2", "other")));
         Assert.Equal((FaultReason.Partial, "a 3, c 200"), (partial.Reason, Show(partial)));
     }
 
@@ -271,7 +271,12 @@ public sealed class ModbusTests : IDisposable
         using var sensor = settings.Kind.Make(settings, _system);
         for (; bit < 7 * 8; bit += 3)
         {
-            var fault = Assert.Throws<SensorFault>(() => sensor.MeasureAsync(CancellationToken.None).AsTask().GetAwaiter().GetResult());
+            SensorFault fault;
+            do // on a busy machine the answer may come after the timeout
+            {
+                fault = Assert.Throws<SensorFault>(() => sensor.MeasureAsync(CancellationToken.None).AsTask().GetAwaiter().GetResult());
+            }
+            while (fault.Reason == FaultReason.Timeout);
             Assert.Equal(FaultReason.Crc, fault.Reason);
         }
     }
@@ -295,8 +300,8 @@ public sealed class ModbusTests : IDisposable
             device.Send(late);
         }));
         var (first, second) = (
-            Settings("/dev/ttyUSB0", """ "v":{"address":300} """, ",\"timeoutSeconds\":0.2"),
-            Settings("/dev/ttyUSB0", """ "v":{"address":500} """, ",\"timeoutSeconds\":0.2", "other"));
+            Settings("/dev/ttyUSB0", """ "v":{"address":300} """, ",\"timeoutSeconds\":1"),
+            Settings("/dev/ttyUSB0", """ "v":{"address":500} """, ",\"timeoutSeconds\":1", "other"));
         using var one = new SensorSession(first, world, null, 0.5, NullLogger.Instance);
         using var other = new SensorSession(second, world, null, 0.5, NullLogger.Instance);
         Assert.Equal(FaultReason.Timeout, Measure(one).Reason);

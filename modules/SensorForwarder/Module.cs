@@ -209,6 +209,7 @@ internal sealed class Module : IAsyncDisposable
         if (boot.Identity is not { } identity) return;
 
         services.AddSingleton(identity).AddSingleton(boot.Hub).AddSingleton<EdgeHubConnection>();
+        services.AddSingleton<ModuleInputs>();
         services.AddSingleton<IEdgeHubClient>(provider => provider.GetRequiredService<EdgeHubConnection>());
         if (identity.GatewayHostName is null && boot.EdgeHubMetricsUrl is null) return;
         services.AddSingleton(provider => new MetricsPageReader(

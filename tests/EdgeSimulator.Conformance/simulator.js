@@ -24,7 +24,22 @@ export class Simulator {
   /** The module's environment variables, as printed by the simulator. */
   environment = {};
 
+  /** Starts the simulator for a module that the test starts: Microsoft's client. */
   static async start(...options) {
+    const simulator = await Simulator.#launch('--no-module', ...options);
+    await simulator.line(/no module started/);
+    await simulator.#until(() => 'Web__Port' in simulator.environment, 'the variable Web__Port');
+    return simulator;
+  }
+
+  /** Starts the simulator with the built module, and waits until it is connected. */
+  static async startWithModule(...options) {
+    const simulator = await Simulator.#launch(...options);
+    await simulator.line(/module connected/);
+    return simulator;
+  }
+
+  static async #launch(...options) {
     if (!existsSync(executable)) {
       throw new Error(`'${executable}' not found: build it (dotnet build), or set EDGE_SIMULATOR to its path`);
     }
@@ -35,7 +50,7 @@ export class Simulator {
     // A killed process leaves its temporary files and the runtime's diagnostic files behind.
     const temporary = mkdtempSync(join(tmpdir(), 'conformance-'));
     simulator.#process = spawn(
-      executable, ['--no-module', '--api', port, '--device', deviceId, '--module-id', moduleId, ...options],
+      executable, ['--api', port, '--device', deviceId, '--module-id', moduleId, ...options],
       { env: { ...process.env, TMPDIR: temporary, DOTNET_EnableDiagnostics: '0' } });
     createInterface(simulator.#process.stdout).on('line', line => {
       const [, name, value] = /^export (\w+)='(.*)'$/.exec(line) ?? [];
@@ -50,9 +65,14 @@ export class Simulator {
       simulator.#process.kill('SIGKILL');
       rmSync(temporary, { recursive: true, force: true, maxRetries: 3 });
     });
-    await simulator.line(/no module started/);
-    await simulator.#until(() => 'Web__Port' in simulator.environment, 'the variable Web__Port');
     return simulator;
+  }
+
+  /** The connection string and the CA of the module named with --sender. */
+  async sender() {
+    const line = this.#log.find(text => text.includes('EdgeHubConnectionString='));
+    const [, connectionString, authority] = /EdgeHubConnectionString='(.*?)' EdgeModuleCACertificateFile='(.*?)'/.exec(line);
+    return { connectionString, ca: await readFile(authority, 'utf8') };
   }
 
   /** The log so far, for error messages. */

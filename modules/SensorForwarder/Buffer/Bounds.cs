@@ -148,9 +148,22 @@ internal static class Bounds
 
     /// <summary>Deletes the oldest dead letters beyond a count, in the running transaction.</summary>
     /// <returns>The number of dead letters deleted.</returns>
-    public static int BoundDeadLetters(Store store, int most)
+    public static int BoundDeadLetters(Store store, int most) =>
+        RemoveDeadLetters(store, (int)Math.Max(0, store.View.DeadLetters - most));
+
+    /// <summary>Deletes the oldest dead letters beyond a count, or beyond a size: what another program sends must not
+    /// take the room of readings. The newest one is kept.</summary>
+    /// <returns>The number of dead letters deleted.</returns>
+    public static int BoundDeadLetters(Store store, int most, long maxBytes)
     {
-        var excess = (int)Math.Max(0, store.View.DeadLetters - most);
+        var deleted = BoundDeadLetters(store, most);
+        while (store.View.DeadLetters > 1 && store.Records.DeadLetterBytes() > maxBytes)
+            deleted += RemoveDeadLetters(store, 1);
+        return deleted;
+    }
+
+    static int RemoveDeadLetters(Store store, int excess)
+    {
         if (excess == 0)
             return 0;
         var bySensor = store.Records.ReadDeadLetters(0, excess, long.MaxValue)

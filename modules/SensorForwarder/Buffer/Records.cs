@@ -17,6 +17,9 @@ internal sealed class Records(SqliteConnection connection, Cipher? cipher)
 
     public long LastDeadLetterId() => connection.Number("SELECT max(id) FROM dead_letter") ?? 0;
 
+    /// <summary>The bytes of their payloads, as stored.</summary>
+    public long DeadLetterBytes() => connection.Number("SELECT sum(octet_length(payload)) FROM dead_letter") ?? 0;
+
     public void AddDeadLetter(StoredReading reading, string reason, string? answer, long refusedAtMs)
     {
         using var insert = connection.Prepare("""

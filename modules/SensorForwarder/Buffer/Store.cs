@@ -360,6 +360,24 @@ internal sealed class Store : IDisposable
         return true;
     }
 
+    /// <summary>Adds what was never stored as a reading to the dead letters, under the next id.</summary>
+    public void AddDeadLetter(
+        long recordedAtMs, int clock, ReadOnlyMemory<byte> payload, string reason, string? answer, long refusedAtMs)
+    {
+        if (_appending is not null)
+            FlushAppended(isLast: false);
+        var id = LastId + 1;
+        if (!View.Epochs.Has(Epoch))
+        {
+            Records.SaveEpoch(id, Epoch);
+            View = View with { Epochs = View.Epochs.With(id, Epoch) };
+        }
+        Records.AddDeadLetter(new(id, recordedAtMs, clock, payload), reason, answer, refusedAtMs);
+        AdvanceLastId(id);
+        Deliver(IdSet.Of(id, id));
+        DeadLettersChanged();
+    }
+
     /// <summary>Returns the oldest dead letters to waiting.</summary>
     /// <returns>The number of dead letters returned.</returns>
     public int ReturnDeadLetters(int maxCount, long maxBytes)

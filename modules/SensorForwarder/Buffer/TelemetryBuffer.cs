@@ -16,6 +16,9 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     // Dead letters returned or purged per transaction.
     const int DeadLetterPiece = 1_000;
 
+    // The part of the database that dead letters of other programs may use.
+    const long PartForDeadLetters = 8;
+
     // Pending bytes that wake the writer before the commit interval has passed; equals Writer.CommitAtBytes.
     const int WakeAtBytes = 256 << 10;
 
@@ -149,10 +152,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         IReadOnlyList<ReadOnlyMemory<byte>> payloads, DateTimeOffset arrivedAt, TimeSpan within,
         CancellationToken cancellationToken)
     {
-        if (_writer.IsRejecting)
-            throw Room.Rejection();
-        if (_parts.Health.State is not (StorageState.Ok or StorageState.Closed))
-            throw new BufferRejectedException($"the volume takes no readings: {_parts.Health.Reason}");
+        ThrowIfRejecting();
         var tasks = _parts.Ring.TryAddRequest(
             arrivedAt.ToUnixTimeMilliseconds(), _parts.Clock.Current().Id, payloads, within, WakeAtBytes, out var wake)
             ?? throw new BufferRejectedException("too many readings wait in memory to be stored");
@@ -199,6 +199,34 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
                 : (int?)null, cancellationToken);
         if (deleted is not null)
             Interlocked.Increment(ref _deadLettered);
+        if (deleted > 0 && Interlocked.Exchange(ref _loggedLetterLimit, 1) == 0)
+            BufferLog.DeadLettersFull(_logger, _options.MaxDeadLetters);
+    }
+
+    /// <summary>Adds something that another program sent, and that can't be a reading, to the dead letters. Completes
+    /// when that is committed and synced.</summary>
+    /// <param name="payload">A JSON object that begins with a sensor's name, as in <see cref="EnqueueRequestAsync"/>.
+    /// Must not change.</param>
+    /// <param name="arrivedAt">When it arrived, by the wall clock.</param>
+    /// <param name="cancellationToken">Cancels only the wait; it is stored anyway.</param>
+    /// <exception cref="BufferRejectedException">It was not stored; the sender still has it.</exception>
+    /// <exception cref="BufferUnavailableException">The buffer was closed before it was stored.</exception>
+    public async Task AddDeadLetterAsync(
+        ReadOnlyMemory<byte> payload, DateTimeOffset arrivedAt, string reason, string? answer,
+        CancellationToken cancellationToken)
+    {
+        ThrowIfRejecting();
+        var clock = _parts.Clock.Current().Id;
+        var arrivedAtMs = arrivedAt.ToUnixTimeMilliseconds();
+        var deleted = await Submit(
+            store =>
+            {
+                store.AddDeadLetter(arrivedAtMs, clock, payload, reason, answer, arrivedAtMs);
+                return Bounds.BoundDeadLetters(
+                    store, _options.MaxDeadLetters,
+                    StorageBudget.Of(_writer.Limits).DatabaseBytes / PartForDeadLetters);
+            }, cancellationToken);
+        Interlocked.Increment(ref _deadLettered);
         if (deleted > 0 && Interlocked.Exchange(ref _loggedLetterLimit, 1) == 0)
             BufferLog.DeadLettersFull(_logger, _options.MaxDeadLetters);
     }
@@ -470,6 +498,14 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         if (wake)
             _writer.Wake();
         return task.WaitAsync(cancellationToken);
+    }
+
+    void ThrowIfRejecting()
+    {
+        if (_writer.IsRejecting)
+            throw Room.Rejection();
+        if (_parts.Health.State is not (StorageState.Ok or StorageState.Closed))
+            throw new BufferRejectedException($"the volume takes no readings: {_parts.Health.Reason}");
     }
 
     BufferRejectedException Refuse(ReadOnlySpan<byte> payload)

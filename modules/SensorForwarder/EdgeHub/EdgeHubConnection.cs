@@ -33,6 +33,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
     readonly TelemetrySends _sends;
     readonly TwinRequests _twinRequests;
     readonly MethodCalls _methods;
+    readonly InputDeliveries _inputs;
     readonly Lock _gate = new();
 
     // Guarded by _gate.
@@ -59,6 +60,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         _sends = new(identity);
         _twinRequests = new(timeProvider);
         _methods = new(() => Handler, () => _session, WaitUntilConnectedAsync, timeProvider, logger);
+        _inputs = new(() => Handler, timeProvider, logger);
         _status = new(HubState.Disconnected, Moment.Now(timeProvider), null, 0);
     }
 
@@ -114,6 +116,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
+        var inputs = _inputs.RunAsync(stoppingToken);
         while (!stoppingToken.IsCancellationRequested)
         {
             try
@@ -135,6 +138,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
 
         _sends.Gate.Close();
         SetStatus(HubState.Disconnected, Stopped, isOutage: false);
+        await inputs;
     }
 
     async Task ConnectAndServeAsync(CancellationToken stoppingToken)
@@ -270,7 +274,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
 
     void Attach(Session session, CancellationToken stoppingToken)
     {
-        session.Client.ApplicationMessageReceivedAsync += message => OnMessageAsync(message, stoppingToken);
+        session.Client.ApplicationMessageReceivedAsync += message => OnMessageAsync(session, message, stoppingToken);
         session.Client.DisconnectedAsync += args =>
         {
             session.Finish(new(args.Exception is null
@@ -286,7 +290,8 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
             ? _twinRequests.AskAsync(session, topic, body, cancellationToken)
             : Task.FromResult(default(HubAnswer));
 
-    Task OnMessageAsync(MqttApplicationMessageReceivedEventArgs args, CancellationToken stoppingToken)
+    Task OnMessageAsync(
+        Session session, MqttApplicationMessageReceivedEventArgs args, CancellationToken stoppingToken)
     {
         // Must not throw or wait: MQTTnet acknowledges the message and reads the next one only after this returns.
         try
@@ -299,6 +304,8 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
                 Handler?.OnDesiredPatch(version, payload);
             else if (HubTopics.TryParseMethodCall(topic, out var name, out requestId))
                 _methods.Take(name, requestId, payload, stoppingToken);
+            else if (HubTopics.TryParseInput(_identity, topic, out var input, out var properties))
+                _inputs.Take(session, args, new(input, properties, payload));
             else
                 EdgeHubLog.UnknownTopic(_logger, LogText.Clean(topic));
         }

@@ -57,4 +57,8 @@ internal static partial class EdgeHubLog
     [LoggerMessage(5014, LogLevel.Error,
         "The reported property {Key} has {Bytes} bytes, more than the hub accepts ({Max}); it is not reported.")]
     public static partial void ReportTooLarge(ILogger logger, string key, int bytes, int max);
+
+    [LoggerMessage(5015, LogLevel.Error,
+        "A message to the input {Input} could not be processed; edgeHub delivers it again.")]
+    public static partial void InputFailed(ILogger logger, string input, Exception exception);
 }

@@ -141,13 +141,13 @@ internal sealed class HubDialer(
 
     async Task SubscribeAsync(Session session, CancellationToken cancellationToken)
     {
-        var result = await session.Client.SubscribeAsync(
-            new MqttClientSubscribeOptionsBuilder()
-                .WithTopicFilter(HubTopics.TwinAnswers, MqttQualityOfServiceLevel.AtLeastOnce)
-                .WithTopicFilter(HubTopics.DesiredPatches, MqttQualityOfServiceLevel.AtLeastOnce)
-                .WithTopicFilter(HubTopics.MethodCalls, MqttQualityOfServiceLevel.AtLeastOnce)
-                .Build(),
-            cancellationToken);
+        var filters = new MqttClientSubscribeOptionsBuilder()
+            .WithTopicFilter(HubTopics.TwinAnswers, MqttQualityOfServiceLevel.AtLeastOnce)
+            .WithTopicFilter(HubTopics.DesiredPatches, MqttQualityOfServiceLevel.AtLeastOnce)
+            .WithTopicFilter(HubTopics.MethodCalls, MqttQualityOfServiceLevel.AtLeastOnce);
+        if (HubTopics.Inputs(identity) is { } inputs)
+            filters.WithTopicFilter(inputs, MqttQualityOfServiceLevel.AtLeastOnce);
+        var result = await session.Client.SubscribeAsync(filters.Build(), cancellationToken);
         if (result.Items.FirstOrDefault(
             item => item.ResultCode > MqttClientSubscribeResultCode.GrantedQoS2) is { } refused)
         {

@@ -11,6 +11,7 @@ internal static class HubTopics
     public const string DesiredPatches = "$iothub/twin/PATCH/properties/desired/#";
     public const string MethodCalls = "$iothub/methods/POST/#";
 
+    const string InputsSegment = "/inputs/";
     const string TwinAnswerPrefix = "$iothub/twin/res/";
     const string DesiredPatchPrefix = "$iothub/twin/PATCH/properties/desired/";
     const string MethodCallPrefix = "$iothub/methods/POST/";
@@ -94,6 +95,42 @@ internal static class HubTopics
         name = rest[..slash].ToString();
         requestId = rest[(slash + 1 + RequestIdPrefix.Length)..].ToString();
         return requestId.Length > 0;
+    }
+
+    /// <summary>The filter of messages to all inputs of the module. edgeHub delivers nothing to a filter for a single
+    /// input. Null: a device has no inputs, and IoT Hub routes nothing to modules.</summary>
+    public static string? Inputs(EdgeIdentity identity) =>
+        identity is { ModuleId: { } moduleId, GatewayHostName: not null }
+            ? $"devices/{identity.DeviceId}/modules/{moduleId}{InputsSegment}#"
+            : null;
+
+    /// <summary>Parses a message to an input: <c>devices/D/modules/M/inputs/IN[/BAG]</c>.</summary>
+    public static bool TryParseInput(
+        EdgeIdentity identity, string topic, out string input,
+        out IReadOnlyList<KeyValuePair<string, string?>> properties)
+    {
+        (input, properties) = ("", []);
+        if (Inputs(identity) is not { } filter
+            || !topic.StartsWith(filter[..^1], StringComparison.Ordinal)) return false;
+        var rest = topic[(filter.Length - 1)..];
+        var slash = rest.IndexOf('/', StringComparison.Ordinal);
+        input = slash < 0 ? rest : rest[..slash];
+        if (slash >= 0) properties = ParseBag(rest[(slash + 1)..].TrimEnd('/'));
+        return input.Length > 0;
+    }
+
+    static List<KeyValuePair<string, string?>> ParseBag(string bag)
+    {
+        var properties = new List<KeyValuePair<string, string?>>();
+        foreach (var pair in bag.Split('&', StringSplitOptions.RemoveEmptyEntries))
+        {
+            var equals = pair.IndexOf('=', StringComparison.Ordinal);
+            properties.Add(equals < 0
+                ? new(Uri.UnescapeDataString(pair), null)
+                : new(Uri.UnescapeDataString(pair[..equals]), Uri.UnescapeDataString(pair[(equals + 1)..])));
+        }
+
+        return properties;
     }
 
     static void AppendEscaped(ref DefaultInterpolatedStringHandler topic, string text)

@@ -33,7 +33,8 @@ internal interface IEdgeHubClient
     Task<HubAnswer> PatchReportedAsync(ReadOnlyMemory<byte> patch, CancellationToken cancellationToken);
 }
 
-/// <summary>Handles events of the connection. Twin changes are reported one at a time, methods concurrently.</summary>
+/// <summary>Handles events of the connection. Twin changes and input messages are reported one at a time, methods
+/// concurrently.</summary>
 internal interface IEdgeHubHandler
 {
     /// <summary>The connection is open and subscribed. Telemetry waits until this returns, at most 60 s.</summary>
@@ -46,6 +47,28 @@ internal interface IEdgeHubHandler
 
     /// <summary>A direct method was called.</summary>
     Task<MethodAnswer> OnMethodAsync(string name, ReadOnlyMemory<byte> payload, CancellationToken cancellationToken);
+
+    /// <summary>edgeHub routed a message to an input of this module. The next message is reported when this completes.
+    /// </summary>
+    /// <param name="cancellationToken">Cancelled when the module stops. Not when the connection is lost: the message is
+    /// delivered again over the next one, and should then be known.</param>
+    /// <returns>Whether to acknowledge the message; if not, edgeHub delivers it again.</returns>
+    Task<bool> OnInputAsync(InputMessage message, CancellationToken cancellationToken);
+}
+
+/// <summary>A message that edgeHub routed to an input of this module.</summary>
+/// <param name="Input">The name of the input.</param>
+/// <param name="Properties">System properties (<c>$.mid</c>, <c>$.cdid</c>...) and application properties, in order.
+/// A property may have no value.</param>
+/// <param name="Body">The body. Never changes.</param>
+internal sealed record InputMessage(
+    string Input, IReadOnlyList<KeyValuePair<string, string?>> Properties, ReadOnlyMemory<byte> Body)
+{
+    /// <summary>How long edgeHub waits for the acknowledgement of a message before it delivers it again.</summary>
+    public static readonly TimeSpan AcknowledgeWithin = TimeSpan.FromSeconds(30);
+
+    /// <summary>The value of a property; null: it has none.</summary>
+    public string? this[string name] => Properties.FirstOrDefault(property => property.Key == name).Value;
 }
 
 /// <summary>A telemetry message.</summary>

@@ -23,4 +23,22 @@ internal static partial class IntakeLog
 
     [LoggerMessage(6005, LogLevel.Error, "A request of the intake could not be answered.")]
     public static partial void RequestFailed(ILogger logger, Exception exception);
+
+    [LoggerMessage(6006, LogLevel.Error,
+        "A route leads the output of this module back to its own input '{Input}'. These messages are acknowledged and "
+        + "not stored. Name the senders in the route, such as FROM /messages/modules/OTHER/* INTO "
+        + "BrokeredEndpoint(\"/modules/{Module}/inputs/{Input}\").")]
+    public static partial void OwnOutput(ILogger logger, string input, string module);
+
+    [LoggerMessage(6007, LogLevel.Warning,
+        "A message of {Source} can't be stored ({Reason}). It is a dead letter now; getDeadLetters shows it.")]
+    public static partial void DeadLettered(ILogger logger, string source, string reason);
+
+    [LoggerMessage(6008, LogLevel.Warning,
+        "{Source} sends more than Intake__ReadingsPerSecond allows. Its messages wait in edgeHub, and those of other "
+        + "senders behind them.")]
+    public static partial void Slowed(ILogger logger, string source);
+
+    [LoggerMessage(6009, LogLevel.Debug, "edgeHub delivered a message of {Source} again that is stored already.")]
+    public static partial void Repeated(ILogger logger, string source);
 }

@@ -50,11 +50,7 @@ internal sealed class IntakeSource(string name, IntakeOptions options, TimeProvi
         if (options.ReadingsPerSecond == 0) return null;
         lock (_gate)
         {
-            var now = timeProvider.GetTimestamp();
-            _allowance = Math.Min(
-                (double)options.ReadingsPerSecond * BurstSeconds,
-                _allowance + (timeProvider.GetElapsedTime(_allowanceAt, now).TotalSeconds * options.ReadingsPerSecond));
-            _allowanceAt = now;
+            Refill();
             if (_allowance < 0)
                 return new(
                     IntakeOutcome.TooMuch,
@@ -63,6 +59,20 @@ internal sealed class IntakeSource(string name, IntakeOptions options, TimeProvi
                     TimeSpan.FromSeconds(Math.Max(1, -_allowance / options.ReadingsPerSecond)));
             _allowance -= Math.Max(readings, bytes >> 10);
             return null;
+        }
+    }
+
+    /// <summary>How long until <see cref="Take"/> allows something; zero: it does now.</summary>
+    public TimeSpan WaitTime
+    {
+        get
+        {
+            if (options.ReadingsPerSecond == 0) return TimeSpan.Zero;
+            lock (_gate)
+            {
+                Refill();
+                return _allowance < 0 ? TimeSpan.FromSeconds(-_allowance / options.ReadingsPerSecond) : TimeSpan.Zero;
+            }
         }
     }
 
@@ -81,5 +91,14 @@ internal sealed class IntakeSource(string name, IntakeOptions options, TimeProvi
             _refused[answer.Outcome] = _refused.GetValueOrDefault(answer.Outcome) + 1;
             _reason = answer.Reason;
         }
+    }
+
+    void Refill()
+    {
+        var now = timeProvider.GetTimestamp();
+        _allowance = Math.Min(
+            (double)options.ReadingsPerSecond * BurstSeconds,
+            _allowance + (timeProvider.GetElapsedTime(_allowanceAt, now).TotalSeconds * options.ReadingsPerSecond));
+        _allowanceAt = now;
     }
 }

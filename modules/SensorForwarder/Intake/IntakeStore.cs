@@ -55,7 +55,46 @@ internal sealed class IntakeStore(
             if (problem is null) json.WriteData(Wrap(body.Span, contentType!));
         }
 
-        return await CommitAsync(source, payloads, problem, arrivedAt, cancellationToken);
+        return await CommitAsync(source, payloads, problem, arrivedAt, CommitWithin, cancellationToken);
+    }
+
+    /// <summary>Stores a message of edgeHub, whose sender gets no answer: what is not JSON is stored whole as base64,
+    /// whatever it says that it is. The commit waits for nothing else.</summary>
+    /// <param name="message">Used until the task completes.</param>
+    public async Task<IntakeAnswer> StoreMessageAsync(
+        IntakeSource source, IntakeMessage message, CancellationToken cancellationToken)
+    {
+        var arrivedAt = timeProvider.GetUtcNow();
+        using var payloads = message.NewPayloads();
+        var json = message.Into(payloads, arrivedAt);
+        var problem = json.Read(message.Body.Span, isLines: false);
+        if (problem?.Outcome == IntakeOutcome.Malformed && !message.LooksLikeJson)
+        {
+            payloads.Clear();
+            problem = null;
+            json.WriteData(Wrap(message.Body.Span, message.ContentType));
+        }
+
+        return await CommitAsync(source, payloads, problem, arrivedAt, TimeSpan.Zero, cancellationToken);
+    }
+
+    /// <summary>Adds a message that can't be stored as it is to the dead letters.</summary>
+    /// <param name="problem">What is wrong with it.</param>
+    public async Task<IntakeAnswer> DeadLetterAsync(
+        IntakeSource source, IntakeMessage message, IntakeAnswer problem, CancellationToken cancellationToken)
+    {
+        var arrivedAt = timeProvider.GetUtcNow();
+        using var payloads = message.NewPayloads();
+        message.Into(payloads, arrivedAt).WriteData(
+            message.IsJson ? message.Body.Span : Wrap(message.Body.Span, message.ContentType));
+
+        // A copy: the writer may use it after the wait for it has ended.
+        var payload = payloads[0].ToArray();
+        var answer = await TryAsync(
+            token => buffer.AddDeadLetterAsync(
+                payload, arrivedAt, problem.Outcome.ToString(), problem.Reason, token), cancellationToken);
+        if (answer.Outcome != IntakeOutcome.Stored) source.Count(answer, 0);
+        return answer;
     }
 
     /// <summary>Stores InfluxDB line protocol.</summary>
@@ -66,30 +105,35 @@ internal sealed class IntakeStore(
         var arrivedAt = timeProvider.GetUtcNow();
         using var payloads = new PayloadList(body.Length * 2);
         var problem = new LineProtocol(payloads, ticksPerUnit, arrivedAt).Read(body.Span);
-        return await CommitAsync(source, payloads, problem, arrivedAt, cancellationToken);
+        return await CommitAsync(source, payloads, problem, arrivedAt, CommitWithin, cancellationToken);
     }
 
     async Task<IntakeAnswer> CommitAsync(
-        IntakeSource source, PayloadList payloads, IntakeAnswer? problem, DateTimeOffset arrivedAt,
+        IntakeSource source, PayloadList payloads, IntakeAnswer? problem, DateTimeOffset arrivedAt, TimeSpan within,
         CancellationToken cancellationToken)
     {
         var answer = problem ?? (payloads.Count == 0
             ? IntakeAnswer.Stored
             : source.Take(payloads.Count, payloads.Bytes)
-                ?? await EnqueueAsync(payloads, arrivedAt, cancellationToken));
+                ?? await EnqueueAsync(payloads, arrivedAt, within, cancellationToken));
         source.Count(answer, payloads.Count);
         if (answer.Outcome == IntakeOutcome.Stored) Sources.NoteSensors(payloads);
         return answer;
     }
 
-    async Task<IntakeAnswer> EnqueueAsync(
-        PayloadList payloads, DateTimeOffset arrivedAt, CancellationToken cancellationToken)
+    Task<IntakeAnswer> EnqueueAsync(
+        PayloadList payloads, DateTimeOffset arrivedAt, TimeSpan within, CancellationToken cancellationToken)
     {
-        var within = payloads.Count >= ReadingsForOwnCommit ? TimeSpan.Zero : CommitWithin;
+        if (payloads.Count >= ReadingsForOwnCommit) within = TimeSpan.Zero;
+        return TryAsync(
+            token => buffer.EnqueueRequestAsync(payloads, arrivedAt, within, token), cancellationToken);
+    }
+
+    async Task<IntakeAnswer> TryAsync(Func<CancellationToken, Task> store, CancellationToken cancellationToken)
+    {
         try
         {
-            await buffer.EnqueueRequestAsync(payloads, arrivedAt, within, cancellationToken)
-                .WaitAsync(Patience, timeProvider, cancellationToken);
+            await store(cancellationToken).WaitAsync(Patience, timeProvider, cancellationToken);
             return IntakeAnswer.Stored;
         }
         catch (Exception exception) when (exception is BufferRejectedException or BufferUnavailableException)

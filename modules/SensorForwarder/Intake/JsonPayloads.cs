@@ -13,9 +13,14 @@ namespace SensorForwarder.Intake;
 /// <param name="kind">The kind of readings that name none.</param>
 /// <param name="name">The sensor whose <c>data</c> it is.</param>
 /// <param name="arrivedAt">The time of what has none.</param>
-internal sealed class JsonPayloads(PayloadList into, string kind, string name, DateTimeOffset arrivedAt)
+/// <param name="origin">A JSON object that each payload gets as <c>edgeHub</c>; empty: none.</param>
+internal sealed class JsonPayloads(
+    PayloadList into, string kind, string name, DateTimeOffset arrivedAt, ReadOnlyMemory<byte> origin = default)
 {
     const int MaxTextBytes = 512;
+
+    // Fits into the half of the memory that is for requests (BufferOptions.RingBytes).
+    const int MaxStoredBytes = 7 << 20;
     const string TimeForm = "a time with its zone, such as \"2026-11-24T14:00:00Z\", of the years 1970 to 9998";
 
     readonly byte[] _kind = Encoding.UTF8.GetBytes($"\"{ReadingEncoder.EncodeName(kind)}\"");
@@ -131,6 +136,7 @@ internal sealed class JsonPayloads(PayloadList into, string kind, string name, D
             WriteData(item);
         }
 
+        if (into.Bytes > MaxStoredBytes) return $"all items together need more than {MaxStoredBytes >> 20} MiB";
         _items++;
         if (item.Length > _largest.Bytes) _largest = (item.Length, _items);
         return null;
@@ -160,7 +166,12 @@ internal sealed class JsonPayloads(PayloadList into, string kind, string name, D
             if (reader.TokenType == JsonTokenType.String && reader.ValueTextEquals("gap"u8))
                 found.Problem ??= "kind 'gap' is for what the module itself has to give up";
         }
-        else isKnown = false;
+        else
+        {
+            isKnown = false;
+            if (!origin.IsEmpty && reader.ValueTextEquals("edgeHub"u8))
+                found.Problem ??= "the property edgeHub is for what the module itself adds";
+        }
 
         if (isKnown) return;
         reader.Read();
@@ -290,7 +301,7 @@ internal sealed class JsonPayloads(PayloadList into, string kind, string name, D
             into.Write(text[other]);
         }
 
-        into.End();
+        End();
     }
 
     /// <summary>Keeps a value as it is.</summary>
@@ -302,6 +313,12 @@ internal sealed class JsonPayloads(PayloadList into, string kind, string name, D
         into.Time(arrivedAt);
         into.Property("quality"u8, "\"good\""u8);
         into.Property("data"u8, json);
+        End();
+    }
+
+    void End()
+    {
+        if (!origin.IsEmpty) into.Property("edgeHub"u8, origin.Span);
         into.End();
     }
 

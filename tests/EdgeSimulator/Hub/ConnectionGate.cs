@@ -6,7 +6,7 @@ namespace EdgeSimulator.Hub;
 
 /// <summary>Accepts or refuses a CONNECT with edgeHub's return codes: 1 protocol level, 3 cannot be parsed, 5 not
 /// authorized.</summary>
-internal sealed class ConnectionGate(ModuleIdentity identity, FaultSwitches faults, TimeProvider time)
+internal sealed class ConnectionGate(ModuleIdentity identity, ModuleIdentity? sender, FaultSwitches faults, TimeProvider time)
 {
     /// <param name="Code">The return code of CONNACK.</param>
     /// <param name="Reason">Why the connection is refused; empty if it is accepted.</param>
@@ -44,14 +44,15 @@ internal sealed class ConnectionGate(ModuleIdentity identity, FaultSwitches faul
                 MqttConnectReasonCode.NotAuthorized, $"client id '{clientId}', but the user name says '{claimed}'");
         }
 
-        if (clientId != identity.ClientId)
+        var known = clientId == sender?.ClientId ? sender : identity;
+        if (clientId != known.ClientId)
         {
             return Refuse(
                 MqttConnectReasonCode.NotAuthorized, $"unknown client id '{clientId}'; expected '{identity.ClientId}'");
         }
 
         var now = time.GetUtcNow().AddSeconds(fault.TokenClockSkewSeconds);
-        return SasToken.Refusal(password, identity, now, out var expiry) is { } refusal
+        return SasToken.Refusal(password, known, now, out var expiry) is { } refusal
             ? Refuse(MqttConnectReasonCode.NotAuthorized, refusal)
             : new Decision(MqttConnectReasonCode.Success, "", expiry, parsed.Query.GetValueOrDefault("model-id") ?? "");
     }

@@ -1,3 +1,4 @@
+using System.Buffers;
 using EdgeSimulator.Accounting;
 using EdgeSimulator.Display;
 using EdgeSimulator.Faults;
@@ -11,7 +12,7 @@ using MQTTnet.Server;
 namespace EdgeSimulator.Hub;
 
 /// <summary>
-/// edgeHub's MQTT endpoint for one module. MQTTnet manages connections and packets; each message is processed here
+/// edgeHub's MQTT endpoint for one module, and for another one that only sends messages to its inputs. MQTTnet manages connections and packets; each message is processed here
 /// before its PUBACK is sent. MQTTnet's own routing between clients is not used. Handlers run on MQTTnet's threads.
 /// </summary>
 internal sealed class EdgeHubServer : IDisposable
@@ -28,6 +29,7 @@ internal sealed class EdgeHubServer : IDisposable
     readonly ModuleTwin _twin;
     readonly HubMetrics _metrics;
     readonly PublishIntake _intake;
+    readonly TelemetryIntake _telemetry;
     readonly TokenWatch _tokens;
     readonly MqttServer _server;
     readonly ITimer _start;
@@ -39,22 +41,23 @@ internal sealed class EdgeHubServer : IDisposable
 
     public EdgeHubServer(
         ModuleIdentity identity, GatewayListener listener, ModuleTwin twin, Upstream upstream, HubMetrics metrics, FaultSwitches faults,
-        TimeProvider time, RunLog log)
+        TimeProvider time, RunLog log, ModuleIdentity? sender = null)
     {
         _identity = identity;
         _faults = faults;
         _time = time;
         _log = log;
         _listener = listener;
-        _gate = new ConnectionGate(identity, faults, time);
+        _gate = new ConnectionGate(identity, sender, faults, time);
         _tokens = new TokenWatch(faults, time, () => Current, Drop);
         _twin = twin;
         _metrics = metrics;
         Ledger = upstream.Ledger;
         Methods = new MethodEndpoint(metrics, time, TrySend);
         Inputs = new InputEndpoint(identity, _subscriptions, time, log, TrySend);
+        _telemetry = new TelemetryIntake(upstream, Inputs, faults, metrics, time, log);
         _intake = new PublishIntake(
-            new TelemetryIntake(upstream, Inputs, faults, metrics, time, log), new TwinEndpoint(twin, faults, time, log, metrics, TrySend),
+            _telemetry, new TwinEndpoint(twin, faults, time, log, metrics, TrySend),
             Methods, Drop, log);
 
         // Sessions persist to keep subscriptions, as in edgeHub. OnOutboundAsync suppresses MQTTnet's redelivery of old
@@ -205,6 +208,11 @@ internal sealed class EdgeHubServer : IDisposable
             return;
         }
 
+        if (e.ClientId != _identity.ClientId)
+        {
+            return;
+        }
+
         _twin.ModelId = decision.ModelId;
         var connection = new ModuleConnection(e.RemoteEndPoint, e.ChannelAdapter, decision.TokenExpiry);
         lock (_lock)
@@ -212,6 +220,7 @@ internal sealed class EdgeHubServer : IDisposable
             if (_current is { } older)
             {
                 // OnDisconnectedAsync ignores the older connection, since it is no longer the current one by then.
+                Inputs.Disconnected();
                 Ledger.Interrupted(older.EndCause ?? Causes.TakenOver);
                 _log.Write($"connection ended: {older.EndCause ?? Causes.TakenOver}");
             }
@@ -239,6 +248,12 @@ internal sealed class EdgeHubServer : IDisposable
 
     async Task OnConnectedAsync(ClientConnectedEventArgs e)
     {
+        if (e.ClientId != _identity.ClientId)
+        {
+            _log.Write($"module {e.ClientId} connected; it sends to inputs");
+            return;
+        }
+
         var session = await _server.GetSessionAsync(e.ClientId).ConfigureAwait(false);
         lock (_lock)
         {
@@ -266,6 +281,7 @@ internal sealed class EdgeHubServer : IDisposable
             HasLeft = cause is null;
         }
 
+        Inputs.Disconnected();
         if (e.DisconnectType == MqttClientDisconnectType.Clean)
         {
             _log.Write("module disconnected");
@@ -286,20 +302,36 @@ internal sealed class EdgeHubServer : IDisposable
             e.Response.ReasonCode = MqttSubscribeReasonCode.GrantedQoS1;
         }
 
-        _subscriptions.Add(e.TopicFilter.Topic, e.TopicFilter.QualityOfServiceLevel);
+        if (e.ClientId == _identity.ClientId)
+        {
+            _subscriptions.Add(e.TopicFilter.Topic, e.TopicFilter.QualityOfServiceLevel);
+        }
+
         return Task.CompletedTask;
     }
 
     Task OnUnsubscribeAsync(InterceptingUnsubscriptionEventArgs e)
     {
-        _subscriptions.Remove(e.Topic);
+        if (e.ClientId == _identity.ClientId)
+        {
+            _subscriptions.Remove(e.Topic);
+        }
+
         return Task.CompletedTask;
     }
 
     async Task OnPublishAsync(InterceptingPublishEventArgs e)
     {
         e.ProcessPublish = false;
-        if (Current is { } connection && e.ClientId == _identity.ClientId)
+        if (e.ClientId != _identity.ClientId)
+        {
+            if (HubTopic.Parse(e.ApplicationMessage.Topic) is HubTopic.Telemetry telemetry)
+            {
+                await _telemetry.TakeFromOtherAsync(telemetry, BuffersExtensions.ToArray(e.ApplicationMessage.Payload), e.CancellationToken)
+                    .ConfigureAwait(false);
+            }
+        }
+        else if (Current is { } connection)
         {
             await _intake.TakeAsync(connection, e).ConfigureAwait(false);
         }
@@ -316,7 +348,11 @@ internal sealed class EdgeHubServer : IDisposable
         {
             case MqttPublishPacket publish:
                 e.ProcessPacket = connection.IsAnnounced(publish.Topic);
-                Inputs.Leaving(publish.Topic, publish.PacketIdentifier);
+                if (e.ProcessPacket)
+                {
+                    Inputs.Leaving(publish.Topic, publish.PacketIdentifier);
+                }
+
                 break;
             case MqttPubAckPacket puback:
                 await connection.Pubacks.PassAsync(puback, e).ConfigureAwait(false);
@@ -328,7 +364,7 @@ internal sealed class EdgeHubServer : IDisposable
 
     Task OnInboundAsync(InterceptingPacketEventArgs e)
     {
-        if (e.Packet is MqttPubAckPacket puback)
+        if (e.Packet is MqttPubAckPacket puback && Current is { } connection && connection.Remote.Equals(e.RemoteEndPoint))
         {
             Inputs.Acknowledged(puback.PacketIdentifier);
         }

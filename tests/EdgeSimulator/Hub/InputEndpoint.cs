@@ -6,7 +6,8 @@ namespace EdgeSimulator.Hub;
 
 /// <summary>
 /// Sends messages to the module's inputs, as edgeHub does (DeviceMessageHandler.cs): one at a time, the next only after
-/// the PUBACK, the same one again without a PUBACK. Messages wait in a queue until the module subscribes. Thread-safe.
+/// the PUBACK, the same one again without a PUBACK or after the connection was lost. Messages wait in a queue until the
+/// module subscribes. Thread-safe.
 /// </summary>
 internal sealed class InputEndpoint(
     ModuleIdentity identity, Subscriptions subscriptions, TimeProvider time, RunLog log, SendToModule send)
@@ -38,15 +39,41 @@ internal sealed class InputEndpoint(
         }
     }
 
+    /// <summary>Called with the topic and body of each message that the module has acknowledged.</summary>
+    public Action<string, byte[]>? Delivered { get; set; }
+
+    /// <summary>Enqueues a message of another module for the inputs that its routes name, when there is room. Returns
+    /// false if they name none.</summary>
+    public async Task<bool> RouteAsync(IReadOnlyList<string> paths, RoutedMessage message, CancellationToken cancellationToken)
+    {
+        var isRouted = false;
+        foreach (var path in paths)
+        {
+            if (path.Split('/', StringSplitOptions.RemoveEmptyEntries) is ["modules", var module, "inputs", var input] && module == identity.ModuleId)
+            {
+                isRouted = true;
+                var properties = message.Properties.Where(property => property.Key != "$.on");
+                await _queue.Writer.WriteAsync(
+                    (Topic(input, properties, message.From.DeviceId, message.From.ModuleId), message.Body), cancellationToken)
+                    .ConfigureAwait(false);
+            }
+        }
+
+        return isRouted;
+    }
+
     /// <summary>Enqueues a message for an input. Returns false if the queue is full.</summary>
     public bool TryEnqueue(
-        string input, IEnumerable<KeyValuePair<string, string?>> properties, string fromDevice, string fromModule, byte[] body)
+        string input, IEnumerable<KeyValuePair<string, string?>> properties, string fromDevice, string fromModule, byte[] body) =>
+        _queue.Writer.TryWrite((Topic(input, properties, fromDevice, fromModule), body));
+
+    string Topic(string input, IEnumerable<KeyValuePair<string, string?>> properties, string fromDevice, string fromModule)
     {
         KeyValuePair<string, string?>[] bag = [.. properties, new("$.cdid", fromDevice), new("$.cmid", fromModule)];
         var escaped = string.Join('&', bag.Select(property => property.Value is null
             ? Uri.EscapeDataString(property.Key)
             : $"{Uri.EscapeDataString(property.Key)}={Uri.EscapeDataString(property.Value)}"));
-        return _queue.Writer.TryWrite(($"{_prefix}inputs/{input}/{escaped}", body));
+        return $"{_prefix}inputs/{input}/{escaped}";
     }
 
     /// <summary>Delivers queued messages until cancelled.</summary>
@@ -60,6 +87,8 @@ internal sealed class InputEndpoint(
                 {
                     await Task.Delay(Retry, time, cancellationToken).ConfigureAwait(false);
                 }
+
+                Delivered?.Invoke(topic, body);
             }
         }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
@@ -77,6 +106,15 @@ internal sealed class InputEndpoint(
             {
                 _packetId = packetId;
             }
+        }
+    }
+
+    /// <summary>The module's connection was lost: the message in flight is sent again over the next one.</summary>
+    public void Disconnected()
+    {
+        lock (_lock)
+        {
+            _acknowledged?.TrySetCanceled();
         }
     }
 
@@ -121,6 +159,10 @@ internal sealed class InputEndpoint(
         {
             await acknowledged.Task.WaitAsync(AcknowledgementTimeout, time, cancellationToken).ConfigureAwait(false);
             return true;
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            return false;
         }
         catch (TimeoutException)
         {

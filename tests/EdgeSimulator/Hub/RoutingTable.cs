@@ -11,6 +11,13 @@ internal sealed class RoutingTable(IReadOnlyList<Route> routes, long? storeMaxBy
     /// <summary>Routes all messages to the cloud. Used without a manifest.</summary>
     public static RoutingTable EverythingUpstream { get; } = new([new Route("everything", "/", null, null, Route.LowestPriority, null)]);
 
+    /// <summary>The same, and messages of another module to the module's input of that name.</summary>
+    public static RoutingTable WithInput(string senderId, string moduleId) => new(
+    [
+        .. EverythingUpstream.Routes,
+        new Route("input", $"/messages/modules/{senderId}", null, $"/modules/{moduleId}/inputs/{senderId}", Route.LowestPriority, null),
+    ]);
+
     public IReadOnlyList<Route> Routes { get; } = routes;
 
     public long StoreMaxBytes { get; } = storeMaxBytes ?? StoreBytes;

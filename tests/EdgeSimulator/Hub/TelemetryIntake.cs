@@ -68,6 +68,24 @@ internal sealed class TelemetryIntake(
         return receipt;
     }
 
+    /// <summary>Processes a message of another module before it is acknowledged: it reaches the inputs that its routes
+    /// name. What it sends to the cloud is not followed.</summary>
+    public async Task TakeFromOtherAsync(HubTopic.Telemetry topic, byte[] payload, CancellationToken cancellationToken)
+    {
+        if (!PropertyBag.TryParse(topic.Bag, out var properties, out var error))
+        {
+            log.Write($"acknowledged and dropped, as edgeHub does: {error}");
+            return;
+        }
+
+        var message = new RoutedMessage(topic, properties, payload);
+        var (_, paths) = upstream.Routes.Find(message);
+        if (!await inputs.RouteAsync(paths, message, cancellationToken).ConfigureAwait(false) && _unrouted.Add($"{topic.ModuleId}/{message.Output}"))
+        {
+            log.Write($"acknowledged and dropped: no route leads output '{message.Output}' of module '{topic.ModuleId}' to an input of the module");
+        }
+    }
+
     /// <summary>Lets the cause explain duplicates of this message.</summary>
     public void MayRepeat(Receipt? receipt, string cause) => upstream.Ledger.Explain(cause, receipt);
 

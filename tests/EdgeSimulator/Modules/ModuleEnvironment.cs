@@ -58,7 +58,8 @@ internal static class ModuleEnvironment
         new("IOTEDGE_APIVERSION", "2018-06-28"),
     ];
 
-    static IEnumerable<KeyValuePair<string, string>> ConnectionString(ModuleIdentity identity, string authorityFile) =>
+    /// <summary>The identity from a connection string.</summary>
+    public static IEnumerable<KeyValuePair<string, string>> ConnectionString(ModuleIdentity identity, string authorityFile) =>
     [
         new("EdgeHubConnectionString",
             $"HostName={identity.HubHost};GatewayHostName={identity.GatewayHost};DeviceId={identity.DeviceId};" +

@@ -29,6 +29,7 @@ internal static class CommandLine
           --api 8080                                           REST API: curl localhost:8080 lists its endpoints
           --manifest deployment.template.json                  a deployment's environment, settings and routes
           --no-module                                          print the environment for a module started by hand
+          --sender Weather                                     another module may send to the input Weather
 
         Exit code: 0 if every committed reading arrived, 1 if not, 2 if the command line is invalid.
         """;
@@ -108,12 +109,16 @@ internal static class CommandLine
     static readonly Option<string?> Device = Text("--device", "ID", "device id (default: pi-sim)");
     static readonly Option<string?> Module = Text("--module-id", "ID", "module id (default: SensorForwarder)");
 
+    static readonly Option<string?> Sender = Text(
+        "--sender", "ID", "another module that may connect and send, with the environment that is printed; without "
+            + "--manifest its messages are routed to the input of that name");
+
     public static RootCommand Create(Func<RunOptions, Task<int>> run)
     {
         var command = new RootCommand(About)
         {
             Duration, Blackout, KillEvery, HubRestarts, HubDrops, Settings, Manifest, ModulePath, NoModule, Identity, Http, Data, Api,
-            Report, Address, Device, Module,
+            Report, Address, Device, Module, Sender,
         };
         command.SetAction(parsed =>
         {
@@ -156,6 +161,14 @@ internal static class CommandLine
             }
         }
 
+        var moduleId = manifest?.ModuleId ?? parsed.GetValue(Module) ?? DefaultModule;
+        var senderId = parsed.GetValue(Sender);
+        if (senderId is not null && (senderId == moduleId || senderId.Length == 0 || senderId.AsSpan().IndexOfAny('/', '+', '#') >= 0))
+        {
+            error = $"--sender '{senderId}': expected the id of another module, without / + #";
+            return null;
+        }
+
         return new RunOptions
         {
             Duration = parsed.GetValue(Duration),
@@ -164,7 +177,7 @@ internal static class CommandLine
             HubRestarts = parsed.GetValue(HubRestarts) ?? [],
             HubDrops = parsed.GetValue(HubDrops) ?? [],
             Environment = manifest?.Environment ?? [],
-            Routes = manifest?.Routes ?? RoutingTable.EverythingUpstream,
+            Routes = manifest?.Routes ?? (senderId is null ? RoutingTable.EverythingUpstream : RoutingTable.WithInput(senderId, moduleId)),
             Desired = parsed.GetValue(Settings) ?? manifest?.Desired ?? JsonNode.Parse(DefaultDesired)!.AsObject(),
             ModulePath = path,
             Identity = parsed.GetValue(Identity),
@@ -174,7 +187,8 @@ internal static class CommandLine
             ReportFile = parsed.GetValue(Report) is { } report ? Path.GetFullPath(report) : null,
             Address = parsed.GetValue(Address),
             DeviceId = parsed.GetValue(Device) ?? "pi-sim",
-            ModuleId = manifest?.ModuleId ?? parsed.GetValue(Module) ?? DefaultModule,
+            ModuleId = moduleId,
+            SenderId = senderId,
         };
     }
 

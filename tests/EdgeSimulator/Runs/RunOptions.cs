@@ -54,4 +54,7 @@ internal sealed record RunOptions
     public string DeviceId { get; init; } = "pi-sim";
 
     public string ModuleId { get; init; } = "SensorForwarder";
+
+    /// <summary>Another module that may connect and send to inputs. Null: none.</summary>
+    public string? SenderId { get; init; }
 }

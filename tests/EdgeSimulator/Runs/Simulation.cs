@@ -62,7 +62,8 @@ internal sealed class Simulation(
 
         // The servers.
         using var listener = new GatewayListener(address.Address, certificates, faults, time, log);
-        using var hub = new EdgeHubServer(identity, listener, twin, upstream, metrics, faults, time, log);
+        var sender = options.SenderId is null ? null : identity with { ModuleId = options.SenderId, Key = RandomNumberGenerator.GetBytes(32) };
+        using var hub = new EdgeHubServer(identity, listener, twin, upstream, metrics, faults, time, log, sender);
         await using var workload = new WorkloadApi(directory.Sub("workload.sock"), identity, certificates.TrustBundle, faults);
 
         await using var page = new MetricsPage(upstream, faults);
@@ -110,6 +111,12 @@ internal sealed class Simulation(
         }
 
         log.Write($"edgeHub for {identity.ClientId} at {address.HostName}:{GatewayAddress.Port} ({address.Address})");
+        if (sender is not null)
+        {
+            log.Write("for module " + sender.ClientId + ": " + string.Join(' ', ModuleEnvironment.ConnectionString(sender, authorityFile)
+                .Select(variable => $"{variable.Key}='{variable.Value}'")));
+        }
+
         if (module is null)
         {
             foreach (var (name, value) in environment)

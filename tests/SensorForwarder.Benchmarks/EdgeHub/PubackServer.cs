@@ -5,6 +5,7 @@ using System.Net.Security;
 using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
+using System.Text;
 using SensorForwarder.EdgeHub;
 
 namespace SensorForwarder.Benchmarks.EdgeHub;
@@ -19,6 +20,7 @@ internal sealed class PubackServer : IDisposable
     readonly X509Certificate2 _certificate;
     long _readingsThrough;
     long _twinsAsked;
+    long _inputsAcknowledged;
 
     PubackServer(Socket listener, X509Certificate2 certificate, EdgeIdentity identity) =>
         (_listener, _certificate, Identity) = (listener, certificate, identity);
@@ -32,9 +34,16 @@ internal sealed class PubackServer : IDisposable
     /// <summary>Whether a module has connected and requested its twin.</summary>
     public bool HasModule => Volatile.Read(ref _twinsAsked) > 0;
 
+    /// <summary>Messages that a module gets at an input when it has subscribed, one after the other.</summary>
+    public int InputMessages { get; init; }
+
+    /// <summary>How many of them it has acknowledged.</summary>
+    public long InputsAcknowledged => Volatile.Read(ref _inputsAcknowledged);
+
     /// <summary>Starts a server on the first loopback address whose port 8883 is free.</summary>
     /// <param name="directory">The directory for its CA file.</param>
-    public static PubackServer Start(string directory)
+    /// <param name="inputMessages">See <see cref="InputMessages"/>.</param>
+    public static PubackServer Start(string directory, int inputMessages = 0)
     {
         for (var last = 200; last < 255; last++)
         {
@@ -51,7 +60,7 @@ internal sealed class PubackServer : IDisposable
                 continue;
             }
 
-            var server = new PubackServer(listener, MakeCertificate(address, CaFileIn(directory)), IdentityOf($"{address}", directory));
+            var server = new PubackServer(listener, MakeCertificate(address, CaFileIn(directory)), IdentityOf($"{address}", directory)) { InputMessages = inputMessages };
             _ = server.AcceptAsync();
             return server;
         }
@@ -168,13 +177,39 @@ internal sealed class PubackServer : IDisposable
             1 => [0x20, 2, 0, 0],
             3 when (input[0] & 6) != 0 => TakePublish(body),
             3 => AnswerTwin(body),
-            8 => [0x90, 5, body[0], body[1], 1, 1, 1],
+            4 => NextInput(),
+            8 => [0x90, (byte)(2 + CountFilters(body)), body[0], body[1], .. Enumerable.Repeat((byte)1, CountFilters(body)), .. FirstInput(body)],
             12 => [0xd0, 0],
             _ => [],
         };
         bytes.CopyTo(output);
         answer = bytes.Length;
         return true;
+    }
+
+    static int CountFilters(ReadOnlySpan<byte> subscribe)
+    {
+        var count = 0;
+        for (var at = 2; at < subscribe.Length; at += 3 + BinaryPrimitives.ReadUInt16BigEndian(subscribe[at..])) count++;
+        return count;
+    }
+
+    byte[] FirstInput(ReadOnlySpan<byte> subscribe) => subscribe.IndexOf("/inputs/#"u8) < 0 || InputMessages == 0 ? [] : WriteInput(0);
+
+    // Like edgeHub: the next one after the acknowledgement, always under the packet id 1.
+    byte[] NextInput()
+    {
+        var acknowledged = Interlocked.Increment(ref _inputsAcknowledged);
+        return acknowledged < InputMessages ? WriteInput(acknowledged) : [];
+    }
+
+    byte[] WriteInput(long number)
+    {
+        var topic = Encoding.UTF8.GetBytes(
+            $"devices/{Identity.DeviceId}/modules/{Identity.ModuleId}/inputs/in/%24.mid={number}&%24.cdid={Identity.DeviceId}&%24.cmid=Sender");
+        var body = Encoding.UTF8.GetBytes($$$"""{"sensor":"attic","values":{"temperature":21.40,"humidity":41.2,"number":{{{number}}}}}""");
+        var remaining = 2 + topic.Length + 2 + body.Length;
+        return [0x32, (byte)((remaining & 0x7f) | 0x80), (byte)(remaining >> 7), 0, (byte)topic.Length, .. topic, 0, 1, .. body];
     }
 
     byte[] TakePublish(ReadOnlySpan<byte> publish)

@@ -116,4 +116,45 @@ public sealed class RequestTests : IDisposable
         await request;
         await Assert.ThrowsAsync<BufferUnavailableException>(() => StoreAsync(buffer, Payloads(1)));
     }
+
+    [Fact]
+    public async Task What_can_not_be_a_reading_is_a_dead_letter_under_an_id_of_its_own_and_can_be_retried()
+    {
+        await using (var buffer = await _fixture.OpenAsync())
+        {
+            var payloads = Payloads(2);
+            await buffer.AddDeadLetterAsync(payloads[0], BufferFixture.Noon, "Malformed", "why", Token);
+            Assert.Equal(2, await buffer.EnqueueAsync(BufferFixture.Reading(1), Token));
+            await buffer.AddDeadLetterAsync(payloads[1], BufferFixture.Noon, "TooLarge", null, Token);
+            var status = buffer.GetStatus();
+            Assert.Equal((2, 2, 1), (status.DeadLetters, status.DeadLettered, status.Depth));
+        }
+
+        await using var again = await _fixture.OpenAsync();
+        Assert.Equal(4, await again.EnqueueAsync(BufferFixture.Reading(2), Token));
+        Assert.Equal([2, 4], BufferFixture.ReadAll(again).Select(row => row.Id));
+        Assert.Equal(
+            [(1, "Malformed", "why"), (3, "TooLarge", null)],
+            again.ListDeadLetters(0, 10).Select(letter => (letter.Id, letter.Reason, letter.Answer)));
+        Assert.Equal(2, await again.RetryDeadLettersAsync(Token));
+        var all = BufferFixture.ReadAll(again, batch: 1);
+        Assert.Equal([1, 2, 3, 4], all.Select(row => row.Id));
+        Assert.All(all, row => Assert.NotEmpty(row.Epoch));
+        Assert.Equal(Encoding.UTF8.GetString(Payloads(2)[1].Span), BufferFixture.Text(all[2]));
+    }
+
+    [Fact]
+    public async Task Dead_letters_of_other_programs_leave_the_room_to_readings()
+    {
+        await using var buffer = await _fixture.OpenAsync(BufferFixture.AtOnce with { MaxBytes = 1 << 20 });
+        var id = await buffer.EnqueueAsync(BufferFixture.Reading(1), Token);
+        for (var i = 0; i < 20; i++)
+            await buffer.AddDeadLetterAsync(Payloads(1, 30_000)[0], BufferFixture.Noon, "TooLarge", $"{i}", Token);
+        Assert.Equal(id, Assert.Single(BufferFixture.ReadAll(buffer)).Id);
+        var kept = buffer.ListDeadLetters(0, 100).Select(letter => letter.Answer).ToList();
+        Assert.InRange(kept.Count, 1, 4);
+        Assert.Equal("19", kept[^1]);
+        await Until.True(() => 20 - kept.Count ==
+            buffer.GetStatus().Evicted.Where(total => total.Reason == EvictionLedger.Undeliverable).Sum(total => total.Count));
+    }
 }

@@ -170,6 +170,10 @@ internal sealed class HubHandlerDouble : IEdgeHubHandler
     public Func<string, string, CancellationToken, Task<MethodAnswer>> OnMethod { get; set; } =
         (name, payload, _) => Task.FromResult(new MethodAnswer(200, System.Text.Encoding.UTF8.GetBytes($$"""{"name":"{{name}}","got":{{payload}}}""")));
 
+    public Func<InputMessage, CancellationToken, Task<bool>> OnInput { get; set; } = (_, _) => Task.FromResult(true);
+
+    public Task<bool> OnInputAsync(InputMessage message, CancellationToken cancellationToken) => OnInput(message, cancellationToken);
+
     public Task OnConnectedAsync(CancellationToken cancellationToken)
     {
         Interlocked.Increment(ref _connects);

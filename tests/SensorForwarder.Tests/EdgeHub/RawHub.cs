@@ -109,15 +109,18 @@ internal sealed class RawHub : IAsyncDisposable
             await WriteAsync(0x20, 2, 0, 0);
             var subscribe = await ReadPacketAsync();
             var filters = CountFilters(subscribe);
-            await WriteAsync([0x90, (byte)(2 + filters), subscribe[2], subscribe[3], .. Enumerable.Repeat((byte)1, filters)]);
+            var id = IdAt(subscribe);
+            await WriteAsync([0x90, (byte)(2 + filters), subscribe[id], subscribe[id + 1], .. Enumerable.Repeat((byte)1, filters)]);
             return connect;
         }
 
-        public Task PublishAsync(string topic, byte[] payload)
+        /// <param name="packetId">0: QoS 0; otherwise QoS 1.</param>
+        public Task PublishAsync(string topic, byte[] payload, byte packetId = 0)
         {
             var name = Encoding.UTF8.GetBytes(topic);
-            var remaining = 2 + name.Length + payload.Length;
-            var header = new List<byte> { 0x30 };
+            byte[] id = packetId == 0 ? [] : [0, packetId];
+            var remaining = 2 + name.Length + id.Length + payload.Length;
+            var header = new List<byte> { (byte)(packetId == 0 ? 0x30 : 0x32) };
             do
             {
                 header.Add((byte)((remaining & 0x7f) | (remaining > 0x7f ? 0x80 : 0)));
@@ -125,13 +128,13 @@ internal sealed class RawHub : IAsyncDisposable
             }
             while (remaining > 0);
 
-            return WriteAsync([.. header, (byte)(name.Length >> 8), (byte)name.Length, .. name, .. payload]);
+            return WriteAsync([.. header, (byte)(name.Length >> 8), (byte)name.Length, .. name, .. id, .. payload]);
         }
 
         static int CountFilters(byte[] subscribe)
         {
             // Fixed header, packet id, then per filter: two bytes of length, the filter, one byte of QoS.
-            var (at, count) = (subscribe[1] < 0x80 ? 4 : 5, 0);
+            var (at, count) = (IdAt(subscribe) + 2, 0);
             while (at < subscribe.Length)
             {
                 at += 2 + ((subscribe[at] << 8) | subscribe[at + 1]) + 1;
@@ -140,6 +143,9 @@ internal sealed class RawHub : IAsyncDisposable
 
             return count;
         }
+
+        /// <summary>Where the id of a SUBSCRIBE stands: the length before it has one byte or two.</summary>
+        public static int IdAt(byte[] packet) => packet[1] < 0x80 ? 2 : 3;
 
         async Task<byte> ReadByteAsync()
         {

@@ -13,7 +13,7 @@ public sealed class WireTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
-    static EdgeIdentity Identity(RawHub hub) => new()
+    internal static EdgeIdentity Identity(RawHub hub) => new()
     {
         HubHostName = "stubhub.azure-devices.net",
         GatewayHostName = hub.HostName,
@@ -149,7 +149,8 @@ public sealed class WireTests
             await connection.ReadPacketAsync();
             await connection.WriteAsync(0x20, 2, 0, 0);
             var subscribe = await connection.ReadPacketAsync();
-            await connection.WriteAsync(0x90, 5, subscribe[2], subscribe[3], 1, 0x80, 1);
+            var id = RawHub.Connection.IdAt(subscribe);
+            await connection.WriteAsync(0x90, 6, subscribe[id], subscribe[id + 1], 1, 0x80, 1, 1);
             await connection.ReadPacketAsync();
         }, Clock);
         using var dialer = Dialer(Identity(hub));

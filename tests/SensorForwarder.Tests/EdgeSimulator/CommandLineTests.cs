@@ -35,7 +35,7 @@ public sealed class CommandLineTests : IDisposable
         var options = Parse(
             $"--duration 40.5 --blackout 10:15 --blackout 30:2.5 --kill-every 7 --hub-restarts 15 --hub-restarts 25.5 --hub-drops 20 " +
             "--http --api 8080 --report r.json --address 127.0.0.9 " +
-            $"--device d --module-id m --data data --module {_file} --settings {_file} --identity connectionString");
+            $"--sender s --device d --module-id m --data data --module {_file} --settings {_file} --identity connectionString");
 
         Assert.Equal(TimeSpan.FromSeconds(40.5), options.Duration);
         Assert.Equal(
@@ -48,7 +48,8 @@ public sealed class CommandLineTests : IDisposable
         Assert.Equal(IdentitySource.ConnectionString, options.Identity);
         Assert.Equal(8080, options.ApiPort);
         Assert.Equal(IPAddress.Parse("127.0.0.9"), options.Address);
-        Assert.Equal(("d", "m"), (options.DeviceId, options.ModuleId));
+        Assert.Equal(("d", "m", "s"), (options.DeviceId, options.ModuleId, options.SenderId));
+        Assert.Equal("/modules/m/inputs/s", options.Routes.Routes[^1].Input);
         Assert.Equal(7, (int)options.Desired["batchSize"]!);
         Assert.True(Path.IsPathFullyQualified(options.DataDirectory!) && Path.IsPathFullyQualified(options.ReportFile!));
     }

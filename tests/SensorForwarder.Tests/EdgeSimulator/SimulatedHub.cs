@@ -24,7 +24,7 @@ internal sealed class SimulatedHub : IAsyncDisposable
     readonly GatewayListener _listener;
     readonly List<IMqttClient> _clients = [];
 
-    SimulatedHub(RoutingTable routes, TimeProvider time)
+    SimulatedHub(RoutingTable routes, TimeProvider time, string? senderId)
     {
         _certificates = new ServerCertificates(_address.Address, time);
         Identity = new ModuleIdentity
@@ -44,12 +44,16 @@ internal sealed class SimulatedHub : IAsyncDisposable
             _address.Address, _certificates, Faults, time, Log);
         Metrics = new HubMetrics(Identity);
         Upstream = new Upstream(Ledger, Recent, routes, Faults, Metrics, time, Log);
-        Hub = new EdgeHubServer(Identity, _listener, Twin, Upstream, Metrics, Faults, time, Log);
+        Sender = senderId is null ? null : Identity with { ModuleId = senderId };
+        Hub = new EdgeHubServer(Identity, _listener, Twin, Upstream, Metrics, Faults, time, Log, Sender);
     }
 
     public IPAddress Address => _address.Address;
 
     public ModuleIdentity Identity { get; }
+
+    /// <summary>Another module that may connect and send to inputs.</summary>
+    public ModuleIdentity? Sender { get; }
 
     public FaultSwitches Faults { get; } = new();
 
@@ -71,12 +75,18 @@ internal sealed class SimulatedHub : IAsyncDisposable
 
     public string TrustBundle => _certificates.TrustBundle;
 
-    public static async Task<SimulatedHub> StartAsync(RoutingTable? routes = null, TimeProvider? time = null)
+    public static async Task<SimulatedHub> StartAsync(
+        RoutingTable? routes = null, TimeProvider? time = null, string? senderId = null)
     {
-        var hub = new SimulatedHub(routes ?? RoutingTable.EverythingUpstream, time ?? TimeProvider.System);
+        var hub = new SimulatedHub(routes ?? RoutingTable.EverythingUpstream, time ?? TimeProvider.System, senderId);
         await hub.Hub.StartAsync();
         return hub;
     }
+
+    /// <summary>A token of another module, valid for an hour.</summary>
+    public string TokenOf(ModuleIdentity module) => Token(
+        TimeProvider.System.GetUtcNow().AddHours(1),
+        audience: WebUtility.UrlEncode($"{module.HubHost}/devices/{module.DeviceId}/modules/{module.ModuleId}"));
 
     public string Token(DateTimeOffset expiry, string? key = null, string? audience = null)
     {

@@ -286,6 +286,37 @@ public sealed class UpstreamTests
     }
 
     [Fact]
+    public async Task Another_module_can_send_to_an_input_and_nothing_else()
+    {
+        await using var hub = await SimulatedHub.StartAsync(RoutingTable.WithInput("Weather", "telemetry"), senderId: "Weather");
+        var client = await hub.ConnectAsync();
+        var received = Received(client);
+        await client.SubscribeAsync("devices/pi1/modules/telemetry/inputs/#", MqttQualityOfServiceLevel.AtLeastOnce, Token);
+        var sender = hub.NewClient();
+        await sender.ConnectAsync(hub.Options(options => options.WithClientId("pi1/Weather").WithCredentials(
+            $"{hub.Identity.GatewayHost}/pi1/Weather/?api-version=2020-09-30", hub.TokenOf(hub.Sender!))), Token);
+        await sender.SubscribeAsync("devices/pi1/modules/telemetry/inputs/#", MqttQualityOfServiceLevel.AtLeastOnce, Token);
+        for (var i = 0; i < 3; i++)
+        {
+            await sender.PublishAsync(
+                new MqttApplicationMessageBuilder().WithTopic("devices/pi1/modules/Weather/messages/events/%24.on=out&%24.mid=7/").WithPayload($"{i}")
+                    .WithQualityOfServiceLevel(MqttQualityOfServiceLevel.AtLeastOnce).Build(), Token);
+            Assert.Equal(("devices/pi1/modules/telemetry/inputs/Weather/%24.mid=7&%24.cdid=pi1&%24.cmid=Weather", $"{i}"), await received.ReadAsync(Token));
+        }
+
+        // The module itself is connected all the time, and a stranger is refused.
+        Assert.True(hub.Hub.IsConnected);
+        Assert.Empty(hub.Recent.After(0));
+        await sender.DisconnectAsync(cancellationToken: Token);
+        await client.PublishAsync(SimulatedHub.Telemetry(SimulatedHub.Batch(1, 1)), Token);
+        Assert.Single(hub.Recent.After(0));
+        var stranger = await hub.NewClient().ConnectAsync(
+            hub.Options(options => options.WithClientId("pi1/Other").WithCredentials(
+                $"{hub.Identity.GatewayHost}/pi1/Other/?api-version=2020-09-30", hub.TokenOf(hub.Sender!))), Token);
+        Assert.Equal(MqttClientConnectResultCode.NotAuthorized, stranger.ResultCode);
+    }
+
+    [Fact]
     public async Task Metrics_page_is_served()
     {
         await using var hub = await SimulatedHub.StartAsync();

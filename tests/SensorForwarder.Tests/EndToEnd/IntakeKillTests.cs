@@ -4,6 +4,7 @@ using System.Net;
 using System.Net.Sockets;
 using System.Text;
 using System.Text.Json;
+using SensorForwarder.Tests.Simulator;
 using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
@@ -16,6 +17,7 @@ public sealed class IntakeKillTests(ITestOutputHelper output) : IDisposable
     readonly ConcurrentDictionary<int, bool> _acknowledged = [];
     readonly ConcurrentDictionary<int, int> _received = [];
     readonly int _port = FreePort.Find();
+    (string Name, string Value)[] _hub = [];
     int _last;
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -32,6 +34,24 @@ public sealed class IntakeKillTests(ITestOutputHelper output) : IDisposable
     public Task Everything_that_the_command_line_acknowledged_arrives_whenever_the_module_is_killed() =>
         RunAsync(Tier.Size("TEST_ENQUEUE_KILLS", quick: 2, full: 10, deep: 50), most: 20, senders: 2, SendByCommandLineAsync);
 
+    [Fact(Explicit = true)]
+    public async Task Everything_that_edgeHub_saw_acknowledged_arrives_whenever_the_module_is_killed()
+    {
+        await using var hub = await SimulatedHub.StartAsync();
+        var authority = Path.Combine(_directory, "ca.pem");
+        await File.WriteAllTextAsync(authority, hub.TrustBundle, Token);
+        _hub =
+        [
+            ("EdgeHubConnectionString", $"HostName={hub.Identity.HubHost};GatewayHostName={hub.Identity.GatewayHost};"
+                + $"DeviceId={hub.Identity.DeviceId};ModuleId={hub.Identity.ModuleId};SharedAccessKey={SimulatedHub.Key}"),
+            ("EdgeModuleCACertificateFile", authority),
+        ];
+        hub.Hub.Inputs.Delivered = (_, body) => _acknowledged[JsonDocument.Parse(body).RootElement.GetProperty("values").GetProperty("number").GetInt32()] = true;
+        await RunAsync(
+            Tier.Size("TEST_INPUT_KILLS", quick: 2, full: 5, deep: 50), most: 20, senders: 1, (_, token) => SendToInputAsync(hub, token));
+        output.WriteLine($"{_received.Values.Sum(times => times - 1)} arrived again");
+    }
+
     /// <param name="kills">How often the module is killed.</param>
     /// <param name="most">Readings that each life of it acknowledges at least, at most.</param>
     /// <param name="senders">How many send at once.</param>
@@ -43,7 +63,7 @@ public sealed class IntakeKillTests(ITestOutputHelper output) : IDisposable
         var random = new Random(seed);
         await File.WriteAllTextAsync(
             Path.Combine(_directory, "settings.json"),
-            """{"batchSize":200,"uploadIntervalSeconds":0.2,"commitIntervalMs":20,"sensors":{"a":{"kind":"simulated","intervalSeconds":0.01}}}""", Token);
+            """{"sink":"http","batchSize":200,"uploadIntervalSeconds":0.2,"commitIntervalMs":20,"sensors":{"a":{"kind":"simulated","intervalSeconds":0.01}}}""", Token);
         await using var receiver = await Receiver.StartAsync(ReceiveAsync);
         using var ending = CancellationTokenSource.CreateLinkedTokenSource(Token);
         var sending = Enumerable.Range(0, senders).Select(i => SendAsync(new(seed + i + 1), ending.Token)).ToList();
@@ -81,8 +101,11 @@ public sealed class IntakeKillTests(ITestOutputHelper output) : IDisposable
     }
 
     ChildProcess StartModule(Receiver receiver) => ChildProcess.StartModule(
+    [
+        .. _hub,
         ("Buffer__Directory", Data), ("Web__Port", "0"), ("Settings__File", Path.Combine(_directory, "settings.json")),
-        ("Http__Endpoint", receiver.Url.ToString()), ("Intake__Http", $"127.0.0.1:{_port}"), ("Intake__ReadingsPerSecond", "0"));
+        ("Http__Endpoint", receiver.Url.ToString()), ("Intake__Http", $"127.0.0.1:{_port}"), ("Intake__ReadingsPerSecond", "0"),
+    ]);
 
     /// <summary>Some new readings, as lines.</summary>
     List<int> Next(Random random, int most) =>
@@ -119,6 +142,18 @@ public sealed class IntakeKillTests(ITestOutputHelper output) : IDisposable
             var (code, error) = await EnqueueRun.RunAsync(Data, Lines(numbers));
             if (code == 0) numbers.ForEach(number => _acknowledged[number] = true);
             else Assert.True(code == 75, error);
+        }
+    }
+
+    async Task SendToInputAsync(SimulatedHub hub, CancellationToken token)
+    {
+        while (!token.IsCancellationRequested)
+        {
+            // Few wait in edgeHub, so that the last module soon has all of them.
+            await Until.True(() => token.IsCancellationRequested || _last < _acknowledged.Count + 20);
+            var number = ++_last;
+            Assert.True(hub.Hub.Inputs.TryEnqueue(
+                "numbers", [new("$.mid", $"{number}")], hub.Identity.DeviceId, "Sender", Encoding.UTF8.GetBytes(Lines([number]))));
         }
     }
 

@@ -1,12 +1,13 @@
 using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
+using SensorForwarder.Intake;
 using SensorForwarder.Operations.Status;
 
 namespace SensorForwarder.Operations.Methods;
 
-/// <summary>Dispatches the hub's events and calls to twin, methods and status. Called by the connection.</summary>
+/// <summary>Dispatches the hub's events, calls and messages to twin, methods, status and intake. Called by the connection.</summary>
 internal sealed class HubHandler(
-    TwinSynchronizer twin, DirectMethods methods, StatusReporter reporter) : IEdgeHubHandler
+    TwinSynchronizer twin, DirectMethods methods, StatusReporter reporter, ModuleInputs inputs) : IEdgeHubHandler
 {
     public async Task OnConnectedAsync(CancellationToken cancellationToken)
     {
@@ -19,4 +20,7 @@ internal sealed class HubHandler(
     public Task<MethodAnswer> OnMethodAsync(
         string name, ReadOnlyMemory<byte> payload, CancellationToken cancellationToken) =>
         methods.InvokeAsync(name, payload, cancellationToken);
+
+    public Task<bool> OnInputAsync(InputMessage message, CancellationToken cancellationToken) =>
+        inputs.TakeAsync(message, cancellationToken);
 }

@@ -103,11 +103,11 @@ public sealed class InputTests
         var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
         var (messages, first) = (new ConcurrentQueue<string>(), new TaskCompletionSource<bool>());
         var packets = new ConcurrentQueue<byte[]>();
-        RawHub.Connection? hubSide = null;
+        var welcome = new TaskCompletionSource<RawHub.Connection>();
         await using var hub = new RawHub(async connection =>
         {
             await connection.WelcomeAsync();
-            hubSide = connection;
+            welcome.SetResult(connection);
             while (true)
             {
                 var packet = await connection.ReadPacketAsync();
@@ -127,9 +127,11 @@ public sealed class InputTests
         connection.Handler = handler;
         await connection.StartAsync(Token);
         await connection.WaitUntilConnectedAsync(Token);
+        var hubSide = await welcome.Task.WaitAsync(Token);
 
         // The second takes the packet id of the first, which is not acknowledged then.
-        await hubSide!.PublishAsync("devices/pi1/modules/telemetry/inputs/in", "1"u8.ToArray(), packetId: 1);
+        await hubSide.PublishAsync("devices/pi1/modules/telemetry/inputs/in", "1"u8.ToArray(), packetId: 1);
+        await Until.True(() => messages.Count == 1);
         await hubSide.PublishAsync("devices/pi1/modules/telemetry/inputs/in/", "2"u8.ToArray(), packetId: 1);
         await AllReceivedAsync(1);
         first.SetResult(true);

@@ -5,9 +5,11 @@ using SensorForwarder.Operations.Status;
 
 namespace SensorForwarder.Operations.Methods;
 
-/// <summary>Dispatches the hub's events, calls and messages to twin, methods, status and intake. Called by the connection.</summary>
+/// <summary>Dispatches the hub's events, calls and messages to twin, methods, status and intake. Called by the
+/// connection.</summary>
 internal sealed class HubHandler(
-    TwinSynchronizer twin, DirectMethods methods, StatusReporter reporter, ModuleInputs inputs) : IEdgeHubHandler
+    TwinSynchronizer twin, DirectMethods methods, StatusReporter reporter, ModuleInputs inputs)
+    : IEdgeHubHandler
 {
     public async Task OnConnectedAsync(CancellationToken cancellationToken)
     {

@@ -57,6 +57,9 @@ export class Simulator {
       if (name) {
         simulator.environment[name] = value;
         simulator.#wake();
+      } else {
+        // The log, when the simulator starts the module.
+        simulator.#heard(line);
       }
     });
     createInterface(simulator.#process.stderr).on('line', line => simulator.#heard(line));

@@ -17,12 +17,15 @@ public sealed class DoctorTests(Machine machine, ITestOutputHelper output)
                     "/dev/i2c-1", "/dev/gpiochip0", "simulated I2C bus", "bus 1 0x76  bme280", "bus 1 0x44  sht3x", "(used by kernel driver bmp280)", "(used by kernel driver sht3x)",
                     "iio      bme280 at 1-0077: humidityrelative, pressure, temp", "hwmon    sht3x at 1-0045: humidity1, temp1", "w1       28-0316a2795e1f: temperature",
                     "sim_gpio (gpiochip0): 8 lines", "line 7 (RELAY): used by boiler relay",
+                    "/dev/ttyS0: the kernel's console", "/dev/ttyS1: used by process ", // the shell that runs the doctor
                 ])
                 Assert.Contains(part, text, StringComparison.Ordinal);
 
             const string Title = "The setting \"sensors\"";
             var sensors = JsonNode.Parse(text[(text.IndexOf(Title, StringComparison.Ordinal) + Title.Length)..])!.AsObject();
-            Assert.Equal(["bme280-1-0077", "bme280-1-76", "sht3x-1-0045", "sht3x-1-44"], sensors.Select(sensor => sensor.Key).Where(name => !name.StartsWith("28-", StringComparison.Ordinal)).Order(StringComparer.Ordinal));
+            Assert.Equal(
+                ["bme280-1-0077", "bme280-1-76", "hmc5883l-2-1e", "lis3dh-2-18", "lps22hb-2-5c", "lps25h-2-5d", "mcp9600-2-60", "sht3x-1-0045", "sht3x-1-44", "vl53l0x-2-29"],
+                sensors.Select(sensor => sensor.Key).Where(name => !name.StartsWith("28-", StringComparison.Ordinal)).Order(StringComparer.Ordinal));
             foreach (var sensor in sensors) sensor.Value!["intervalSeconds"] = 1;
             await using var module = await ModuleRun.StartAsync(machine, sensors.DeepClone().AsObject());
             foreach (var sensor in sensors) await module.UntilSensorAsync(sensor.Key, "Working");

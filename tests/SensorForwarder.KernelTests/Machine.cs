@@ -27,7 +27,7 @@ public sealed partial class Machine : IAsyncLifetime
 
     /// <summary>Kernel modules with their parameters, in loading order.</summary>
     static readonly string[] Modules =
-        ["i2c-dev", "crc8", "sht3x", "industrialio", "bmp280", "bmp280-i2c", "wire timeout=1 slave_ttl=2", "w1_therm", "sim_i2c", "sim_w1", "sim_gpio"];
+        ["i2c-dev", "crc8", "sht3x", "industrialio", "bmp280", "bmp280-i2c", "wire timeout=1 slave_ttl=2", "w1_therm", "sim_i2c", "sim_w1", "sim_gpio", "sim_bindings"];
 
     readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("sensorforwarder-kernel-");
     string? _missing;
@@ -54,7 +54,7 @@ public sealed partial class Machine : IAsyncLifetime
             return;
         }
 
-        foreach (var file in (string[])["vmlinuz", "busybox", "edge-to-commit", "app/SensorForwarder", "modules/sim_gpio.ko"])
+        foreach (var file in (string[])["vmlinuz", "busybox", "edge-to-commit", "app/SensorForwarder", "modules/sim_bindings.ko"])
         {
             if (!File.Exists(Path.Combine(Folder, file)))
             {

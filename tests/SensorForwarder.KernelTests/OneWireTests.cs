@@ -37,4 +37,39 @@ public sealed class OneWireTests(Machine machine)
         Assert.Equal(["", "power-on", ""], readings.Story().Take(3));
         Assert.All(readings.Where(reading => (string?)reading["quality"] == "bad"), reading => Assert.Empty(reading["values"]!.AsObject()));
     }
+    /// <summary>The kernel waits 750 ms for each conversion: one after the other they would take 15 s.</summary>
+    [Fact]
+    public async Task Twenty_thermometers_are_read_by_conversions_of_the_whole_bus()
+    {
+        machine.Require();
+        try
+        {
+            await machine.SetAsync("sim_w1/raw", "0x0100");
+            await machine.SetAsync("sim_w1/devices", 20);
+            await DevicesAsync(20);
+            var names = Enumerable.Range(0, 20).Select(i => $"28-0316a2795e{0x1F + i:x2}").ToList();
+            var before = await CountAsync("bulk");
+            var single = await CountAsync("single");
+            await using var module = await ModuleRun.StartAsync(machine, new(names.Select(name => KeyValuePair.Create(
+                name, (JsonNode?)new JsonObject { ["kind"] = "w1", ["device"] = name, ["intervalSeconds"] = 5 }))));
+            foreach (var name in names) await module.UntilMoreAsync(name, 2);
+            var readings = await module.StopAsync();
+            Assert.Equal(single, await CountAsync("single"));
+            Assert.NotEqual(before, await CountAsync("bulk"));
+            Assert.All(names.Index(), device => Assert.All(
+                readings.Of(device.Item).Good(), reading => Assert.Equal(16.0 + device.Index, reading.Value("temperature"))));
+        }
+        finally
+        {
+            await machine.SetAsync("sim_w1/devices", 1);
+            await machine.SetAsync("sim_w1/raw", "0x0191");
+            await DevicesAsync(1);
+        }
+    }
+
+    /// <summary>Waits until the kernel's searches have found what is there.</summary>
+    Task DevicesAsync(int count) => machine.RunAsync($"while [ $(ls /sys/bus/w1/devices | grep -c ^28-) -ne {count} ]; do usleep 100000; done");
+
+    async Task<int> CountAsync(string kind) =>
+        int.Parse(await machine.RunAsync($"cat /sys/kernel/debug/sim_w1/{kind}_conversions"), System.Globalization.CultureInfo.InvariantCulture);
 }

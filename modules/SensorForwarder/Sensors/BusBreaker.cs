@@ -1,7 +1,7 @@
 namespace SensorForwarder.Sensors;
 
 /// <summary>
-/// Leaves a bus alone that has timed out twice in a row (each such call blocks for about a second), but for one probe
+/// Stops using a bus after two consecutive timeouts, each of which blocks for about a second, except for one probe
 /// every <see cref="ProbeEvery"/>. Used by the bus's worker only.
 /// </summary>
 internal sealed class BusBreaker(TimeProvider timeProvider)
@@ -21,7 +21,7 @@ internal sealed class BusBreaker(TimeProvider timeProvider)
         return true;
     }
 
-    /// <summary>Takes note of how a use of the bus ended.</summary>
+    /// <summary>Records the result of a use of the bus.</summary>
     public void Note(bool hasTimedOut)
     {
         _timeouts = hasTimedOut ? _timeouts + 1 : 0;

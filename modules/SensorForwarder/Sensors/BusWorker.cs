@@ -1,8 +1,8 @@
 namespace SensorForwarder.Sensors;
 
 /// <summary>
-/// The one thread that uses a bus: what hangs there hangs nothing else. Jobs run one after the other, in the order in
-/// which they came. The thread ends when it has had nothing to do for a while, and begins again. Thread-safe.
+/// The only thread that uses a bus, so that a hanging bus blocks nothing else. Jobs run one at a time, in order. The
+/// thread ends after some idle time and is started again when needed. Thread-safe.
 /// </summary>
 internal sealed class BusWorker(string name, TimeProvider timeProvider)
 {
@@ -17,10 +17,10 @@ internal sealed class BusWorker(string name, TimeProvider timeProvider)
 
     /// <summary>Measures on the bus.</summary>
     /// <param name="measure">May block.</param>
-    /// <param name="timeout">How long it may take from its beginning; waiting for others is not counted.</param>
-    /// <param name="cancellationToken">Gives up waiting; what has begun goes on.</param>
-    /// <returns>Bad with <see cref="FaultReason.Timeout"/> when it took too long, and with
-    /// <see cref="FaultReason.BusTimeout"/> when another job holds the bus for that long.</returns>
+    /// <param name="timeout">The limit from the start of the job; waiting for other jobs does not count.</param>
+    /// <param name="cancellationToken">Ends the wait; a job that has started continues.</param>
+    /// <returns>Bad with <see cref="FaultReason.Timeout"/> if the job took too long, and with
+    /// <see cref="FaultReason.BusTimeout"/> if another job held the bus for that long.</returns>
     public async Task<Measurement> RunAsync(
         Func<Measurement> measure, TimeSpan timeout, CancellationToken cancellationToken)
     {
@@ -50,7 +50,7 @@ internal sealed class BusWorker(string name, TimeProvider timeProvider)
         }
     }
 
-    /// <summary>Does something on the bus when its turn comes; nobody waits for it.</summary>
+    /// <summary>Queues a job without waiting for its result.</summary>
     public void Post(Action action) => Post(new Job(
         () =>
         {
@@ -75,7 +75,7 @@ internal sealed class BusWorker(string name, TimeProvider timeProvider)
         }
         catch (Exception exception) when (exception is OutOfMemoryException or ThreadStartException)
         {
-            // The process may have no more threads (PidsLimit). One of the pool does what waits, and does not stay.
+            // The process may not be able to start a thread (PidsLimit). A thread of the pool runs the queued jobs.
             ThreadPool.UnsafeQueueUserWorkItem(_ => Work(TimeSpan.Zero), null);
         }
     }

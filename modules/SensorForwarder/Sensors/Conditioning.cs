@@ -2,20 +2,20 @@ using SensorForwarder.Readings;
 
 namespace SensorForwarder.Sensors;
 
-/// <summary>What the settings do to what was measured: the median of several samples, then scale and offset by value.
+/// <summary>Applies the settings to a measurement: median of several samples, then scale and offset of each value.
 /// </summary>
 internal sealed class Conditioning(SensorSettings settings)
 {
-    // Binary fractions: 21.43 * 1.02 is 21.858600000000003.
+    // Hides binary rounding: 21.43 * 1.02 is 21.858600000000003.
     const int Decimals = 9;
 
     readonly NumberByValue? _scale = settings.Get(CommonOptions.Scale);
     readonly NumberByValue? _offset = settings.Get(CommonOptions.Offset);
 
-    /// <summary>How often to measure for one reading.</summary>
+    /// <summary>The number of measurements for one reading.</summary>
     public int Samples { get; } = settings.Get(CommonOptions.Samples);
 
-    /// <param name="samples">At least one. Bad ones are left out, unless they are most of them.</param>
+    /// <param name="samples">At least one. Bad samples are ignored unless they are the majority.</param>
     /// <returns>Finite values only: one that is not makes its sample bad, or the reading
     /// after scale and offset.</returns>
     public Measurement Apply(IReadOnlyList<Measurement> samples)

@@ -2,7 +2,7 @@ using SensorForwarder.Readings;
 
 namespace SensorForwarder.Sensors;
 
-/// <summary>Says which readings are worth storing when only changes count. Used by one loop.</summary>
+/// <summary>Decides which readings to store if only changes matter. Used by one loop.</summary>
 internal sealed class Deadband(SensorSettings settings, TimeProvider timeProvider)
 {
     readonly NumberByValue? _bands = settings.Get(CommonOptions.Deadband);
@@ -10,7 +10,7 @@ internal sealed class Deadband(SensorSettings settings, TimeProvider timeProvide
     Reading? _stored;
     long _storedAt;
 
-    /// <summary>Whether the reading says something new; if so, it is what later ones are compared with.</summary>
+    /// <summary>Whether the reading has changed; if so, later readings are compared with it.</summary>
     public bool IsNews(Reading reading)
     {
         if (_bands is null) return true;

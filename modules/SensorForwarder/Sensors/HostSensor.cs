@@ -3,8 +3,8 @@ using System.Globalization;
 namespace SensorForwarder.Sensors;
 
 /// <summary>
-/// Kind <c>host</c>: how the machine itself is, from /proc and /sys. A value that this machine does not have is left
-/// out. Percentages are 0..100; network bytes count up since the machine started, loopback left out.
+/// Kind <c>host</c>: the state of the machine, from /proc and /sys. Values that the machine lacks are omitted.
+/// Percentages are 0..100; network bytes are counted since boot, without loopback.
 /// </summary>
 internal sealed class HostSensor(SensorRoots roots) : ISensor
 {
@@ -15,11 +15,11 @@ internal sealed class HostSensor(SensorRoots roots) : ISensor
         Connection = "kernel",
         Values =
         [
-            new("cpuPercent", "percent"), new("load1", "processes"), new("memoryUsedPercent", "percent"),
-            new("memoryAvailableBytes", "bytes"), new("diskUsedPercent", "percent"), new("diskFreeBytes", "bytes"),
-            new("networkReceivedBytes", "bytes"), new(
-                "networkSentBytes", "bytes"), new("temperature", "degrees Celsius"),
-            new("uptimeSeconds", "seconds"),
+            new("cpuPercent", "percent", 0, 100), new("load1", "processes"),
+            new("memoryUsedPercent", "percent", 0, 100), new("memoryAvailableBytes", "bytes"),
+            new("diskUsedPercent", "percent", 0, 100), new("diskFreeBytes", "bytes"),
+            new("networkReceivedBytes", "bytes"), new("networkSentBytes", "bytes"),
+            new("temperature", "degrees Celsius"), new("uptimeSeconds", "seconds"),
         ],
     };
 
@@ -35,7 +35,7 @@ internal sealed class HostSensor(SensorRoots roots) : ISensor
         AddIfRead(values, AddNetwork);
         AddIfRead(values, AddTemperature);
         AddIfRead(values, AddUptime);
-        // The kernel may say nan, and a file system may have a size of 0.
+        // The kernel may report nan, and a file system may have a size of 0.
         values.RemoveAll(value => !double.IsFinite(value.Value));
         return ValueTask.FromResult(values.Count > 0 ? new Measurement(values) : Measurement.Bad("io"));
     }
@@ -54,7 +54,7 @@ internal sealed class HostSensor(SensorRoots roots) : ISensor
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or FormatException
             or IndexOutOfRangeException or OverflowException or ArgumentException)
         {
-            // Left out: this machine does not have it.
+            // The machine lacks this value.
         }
     }
 

@@ -3,14 +3,14 @@ using SensorForwarder.Readings;
 namespace SensorForwarder.Sensors;
 
 /// <summary>
-/// Something that can be measured again and again. Used by one loop at a time. A driver keeps to one chip or source and
-/// leaves schedule, time-outs and repeats to <see cref="SensorScheduler"/>.
+/// A device or other source that can be measured repeatedly. Used by one loop at a time. A driver handles one chip or
+/// source; schedule, timeouts and retries are up to <see cref="SensorScheduler"/>.
 /// </summary>
 internal interface ISensor : IDisposable
 {
-    /// <summary>Measures once. What the world does to it is a bad measurement, or a <see cref="SensorFault"/> or
-    /// IOException thrown, after which it is asked again; anything else thrown counts as the reason <c>error</c>. May
-    /// block when its kind names a <see cref="SensorKind.Bus"/>.</summary>
+    /// <summary>Measures once. Failures of the device are returned as bad measurements, or thrown as <see
+    /// cref="SensorFault"/> or IOException, after which the measurement is retried; any other exception is reported
+    /// with the reason <c>error</c>. May block if its kind names a <see cref="SensorKind.Bus"/>.</summary>
     ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken);
 
     /// <summary>Completed when there is something to say before the next turn, such as an edge, and until all of that

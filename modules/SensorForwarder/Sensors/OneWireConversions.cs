@@ -1,25 +1,26 @@
 namespace SensorForwarder.Sensors;
 
 /// <summary>
-/// Makes all thermometers of a 1-wire bus measure at once: 750 ms for all of them instead of for each. The kernel has
-/// <c>therm_bulk_read</c> for it since 5.8; where the process may not write that, each thermometer measures when it is
-/// read. Used by the 1-wire buses' thread only. Source: drivers/w1/slaves/w1_therm.c of Linux.
+/// Starts the conversions of all thermometers of a 1-wire bus together: 750 ms in total instead of 750 ms each. Uses
+/// the kernel's <c>therm_bulk_read</c> (Linux 5.8); if the process may not write it, each thermometer converts when it
+/// is read. Used by the 1-wire buses' thread only. Source: drivers/w1/slaves/w1_therm.c of Linux.
 /// </summary>
 internal sealed class OneWireConversions
 {
-    // Sensors with the same interval are due within the second that starts are spread over.
+    // Sensors with the same interval are due within one second, over which their starts are spread.
     static readonly TimeSpan FreshFor = TimeSpan.FromSeconds(2);
     static readonly TimeSpan Patience = TimeSpan.FromSeconds(2);
     static readonly TimeSpan Between = TimeSpan.FromMilliseconds(20);
 
     readonly Dictionary<string, Conversion> _last = [];
 
-    /// <summary>Sees to it that the device has a conversion of its own that is not old and has not been read.</summary>
+    /// <summary>Ensures that the device has a recent conversion that has not been read yet.</summary>
     /// <param name="devices">Such as /sys/bus/w1/devices.</param>
     /// <param name="device">Such as 28-0316a2795e1f.</param>
     /// <param name="timeProvider">The clock.</param>
-    /// <param name="cancellationToken">Gives up waiting.</param>
-    /// <exception cref="SensorFault">It worked before and fails now: the kernel may give old values.</exception>
+    /// <param name="cancellationToken">Ends the wait.</param>
+    /// <exception cref="SensorFault">The trigger worked before and fails now, so the kernel may return an old value.
+    /// </exception>
     public void Convert(
         string devices, string device, TimeProvider timeProvider, CancellationToken cancellationToken)
     {
@@ -33,14 +34,14 @@ internal sealed class OneWireConversions
             throw new SensorFault(FaultReason.Io, $"{path}: {exception.Message}");
         }
 
-        // The kernel returns when the conversion has ended; another one may have been under way.
+        // The write returns when the conversion has ended, unless one was in progress already.
         var began = timeProvider.GetTimestamp();
         while (!HasEnded(path) && timeProvider.GetElapsedTime(began) < Patience)
             timeProvider.Pause(Between, cancellationToken);
         _last[master] = new(timeProvider.GetTimestamp(), [device]);
     }
 
-    /// <summary>The bus of a device; null: not known.</summary>
+    /// <summary>The bus of a device; null if unknown.</summary>
     static string? MasterOf(string device)
     {
         try
@@ -53,7 +54,7 @@ internal sealed class OneWireConversions
         }
     }
 
-    // -1: a conversion is under way; 1: it has ended; 0: and all have been read.
+    // -1: conversion in progress; 1: ended, with unread devices; 0: all read.
     static bool HasEnded(string path)
     {
         try
@@ -81,6 +82,6 @@ internal sealed class OneWireConversions
     }
 
     /// <param name="At">When it ended.</param>
-    /// <param name="Read">The devices that were read since.</param>
+    /// <param name="Read">The devices that have been read since.</param>
     sealed record Conversion(long At, HashSet<string> Read);
 }

@@ -5,25 +5,25 @@ using SensorForwarder.Buffer;
 namespace SensorForwarder.Sensors;
 
 /// <summary>
-/// What counters have counted since they were first set up, by the sensor's name. Kept in the buffer's database: a
-/// total goes with the commit that comes next and costs none of its own, so that a power cut costs the pulses of one
-/// commit interval; and it is never committed after a reading that tells it. Thread-safe.
+/// The totals of counters since they were first configured, by sensor name. Stored in the buffer's database with its
+/// next commit, never later than a reading that contains the total; a power cut loses at most the pulses of one commit
+/// interval. Thread-safe.
 /// </summary>
-/// <param name="buffer">Null: they are forgotten when the process ends.</param>
+/// <param name="buffer">Null: totals end with the process.</param>
 internal sealed class PulseTotals(TelemetryBuffer? buffer)
 {
     readonly Lock _gate = new();
     readonly Dictionary<string, long> _totals = new(StringComparer.Ordinal);
 
-    /// <exception cref="SensorFault">It can't be read now, so that counting would begin
-    /// with a wrong number.</exception>
+    /// <exception cref="SensorFault">The stored total can't be read now, so counting would start from a wrong
+    /// number.</exception>
     public long Of(string sensor)
     {
         lock (_gate) return _totals.TryGetValue(sensor, out var total) ? total : _totals[sensor] = Load(sensor);
     }
 
-    /// <param name="sensor">One whose total was asked for before.</param>
-    /// <param name="pulses">How many more.</param>
+    /// <param name="sensor">A sensor whose total has been read before.</param>
+    /// <param name="pulses">The number of new pulses.</param>
     public void Add(string sensor, long pulses)
     {
         lock (_gate)

@@ -49,7 +49,7 @@ internal sealed class SensorClock : IDisposable
         return !cancellationToken.IsCancellationRequested;
     }
 
-    /// <summary>Ends the thread; who waits then waits until it is cancelled.</summary>
+    /// <summary>Ends the thread; remaining waits end by cancellation only.</summary>
     public void Dispose()
     {
         lock (_gate) _isDisposed = true;
@@ -86,7 +86,7 @@ internal sealed class SensorClock : IDisposable
         _alarm.Dispose();
     }
 
-    /// <returns>How long none is due, if none is due now; null: the end.</returns>
+    /// <returns>The time until the next turn if none is due now; null to end the thread.</returns>
     TimeSpan? TakeDue(List<TaskCompletionSource> due)
     {
         lock (_gate)
@@ -99,7 +99,7 @@ internal sealed class SensorClock : IDisposable
                 _waiting.Dequeue();
             }
 
-            // What is added while those that are due take their turns is looked at after that.
+            // Turns added meanwhile are handled in the next round.
             _looksAt = due.Count > 0 ? long.MinValue : _waiting.TryPeek(out _, out var next) ? next : long.MaxValue;
             return _looksAt == long.MaxValue || due.Count > 0
                 ? Timeout.InfiniteTimeSpan

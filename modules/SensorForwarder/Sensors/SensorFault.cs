@@ -2,7 +2,7 @@ using SensorForwarder.Text;
 
 namespace SensorForwarder.Sensors;
 
-/// <summary>Why a reading is bad or uncertain: the bounded set of words that stand in readings.</summary>
+/// <summary>Reasons of bad and uncertain readings, as they appear in readings. A bounded set.</summary>
 internal static class FaultReason
 {
     /// <summary>A transfer or a read failed.</summary>
@@ -17,13 +17,13 @@ internal static class FaultReason
     /// <summary>A checksum does not match.</summary>
     public const string Crc = "crc";
 
-    /// <summary>The device said what it can't mean: stuck bus, chip reset, wrong chip, no number.</summary>
+    /// <summary>The device sent invalid data: stuck bus, chip reset, wrong chip, no number.</summary>
     public const string Invalid = "invalid";
 
-    /// <summary>A value that the chip can't measure.</summary>
+    /// <summary>A value beyond the chip's range.</summary>
     public const string Range = "range";
 
-    /// <summary>The input is at the end of its range.</summary>
+    /// <summary>The input is saturated.</summary>
     public const string OverRange = "overrange";
 
     /// <summary>Edges came faster than they could be read.</summary>
@@ -47,16 +47,16 @@ internal static class FaultReason
     /// <summary>The chip has just got power and has not measured yet.</summary>
     public const string PowerOn = "power-on";
 
-    /// <summary>The device gives nothing new.</summary>
+    /// <summary>The device has no new data.</summary>
     public const string Stale = "stale";
 
-    /// <summary>Bit for bit the same for too long.</summary>
+    /// <summary>The raw data have been identical for too long.</summary>
     public const string Flatline = "flatline";
 
-    /// <summary>The device says that it does not tell this.</summary>
+    /// <summary>The device refuses the request.</summary>
     public const string Refused = "refused";
 
-    /// <summary>A receiver of satellites does not know where it is.</summary>
+    /// <summary>A satellite receiver has no position.</summary>
     public const string NoFix = "no-fix";
 
     /// <summary>Some of the values could not be read.</summary>
@@ -66,7 +66,7 @@ internal static class FaultReason
     public const string Error = "error";
 }
 
-/// <summary>Something keeps a sensor from being measured; the message says what, and what can be done.</summary>
+/// <summary>A sensor can't be measured; the message says why and what to do.</summary>
 /// <param name="reason">One of <see cref="FaultReason"/>.</param>
 internal sealed class SensorFault(string reason, string message) : Exception(message)
 {
@@ -75,7 +75,7 @@ internal sealed class SensorFault(string reason, string message) : Exception(mes
 
     public string Reason => reason;
 
-    /// <summary>What an exception of a file or a bus means.</summary>
+    /// <summary>Converts an exception of a file or a bus.</summary>
     /// <param name="exception">From System.IO or System.Device.Gpio.</param>
     /// <param name="what">The device, for the message.</param>
     public static SensorFault From(Exception exception, string what) => exception switch

@@ -3,7 +3,7 @@ using SensorForwarder.Readings;
 
 namespace SensorForwarder.Sensors;
 
-/// <summary>How a sensor does.</summary>
+/// <summary>The state of a sensor.</summary>
 internal enum SensorState
 {
     /// <summary>Not read yet.</summary>
@@ -19,12 +19,11 @@ internal enum SensorState
 /// <summary>The state of one sensor at one moment, for status, metrics and pages. Immutable.</summary>
 /// <param name="Name">The sensor.</param>
 /// <param name="Kind">Its kind.</param>
-/// <param name="State">How it does.</param>
-/// <param name="Reason">Why it fails, or why its last reading is uncertain; null when all is well.</param>
+/// <param name="State">Its state.</param>
+/// <param name="Reason">Why it fails or its last reading is uncertain; null otherwise.</param>
 /// <param name="Readings">Good and uncertain readings since it was started.</param>
 /// <param name="Failures">Bad readings since it was started.</param>
-/// <param name="Missed">Times at which it should have been read and was not, since the one
-/// before took too long.</param>
+/// <param name="Missed">Turns that were skipped because the previous one took too long.</param>
 /// <param name="Last">The last reading that has values.</param>
 internal sealed record SensorHealth(
     string Name, string Kind, SensorState State, string? Reason, long Readings, long Failures, long Missed,

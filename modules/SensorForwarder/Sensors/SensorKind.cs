@@ -4,11 +4,11 @@ using SensorForwarder.Text;
 
 namespace SensorForwarder.Sensors;
 
-/// <summary>One kind of sensor: everything that parser, documentation and JSON Schema know about it.</summary>
-/// <param name="Name">As it stands in the settings.</param>
+/// <summary>Describes a kind of sensor. Parser, documentation and JSON Schema are derived from it.</summary>
+/// <param name="Name">Its name in the settings.</param>
 /// <param name="Text">What it reads, for people.</param>
-/// <param name="Options">Those of its own, besides <see cref="CommonOptions"/>.</param>
-/// <param name="Make">Makes a sensor from valid settings; touches no device yet.</param>
+/// <param name="Options">Its own options, in addition to <see cref="CommonOptions"/>.</param>
+/// <param name="Make">Creates a sensor from valid settings without accessing the device.</param>
 internal sealed record SensorKind(
     string Name, string Text, IReadOnlyList<Option> Options, Func<SensorSettings, SensorWorld, ISensor> Make)
 {
@@ -33,33 +33,37 @@ internal sealed record SensorKind(
     /// <summary>What connects it, for the documentation: I2C, SPI, 1-wire, GPIO, serial..</summary>
     public string Connection { get; init; } = "";
 
-    /// <summary>What only one sensor can have, in words, such as an address on a bus; null: nothing.</summary>
+    /// <summary>A resource that only one sensor can use, in words, such as an address on a bus; null if there is
+    /// none.</summary>
     public Func<SensorSettings, string?> Claims { get; init; } = static _ => null;
 
-    /// <summary>The unit that the settings give to its values; null: they give none.</summary>
+    /// <summary>The unit that the settings assign to its values; null if they assign none.</summary>
     public Func<SensorSettings, string?> Unit { get; init; } = static _ => null;
 
-    /// <summary>The bus that it blocks while it measures: sensors of one bus take turns on one thread. Null: it never
-    /// blocks.</summary>
+    /// <summary>The bus that a measurement blocks: the sensors of a bus are read one at a time on one thread. Null if
+    /// measuring never blocks.</summary>
     public Func<SensorSettings, string?> Bus { get; init; } =
         static settings => $"{settings.Kind.Name} {settings.Name}";
 
-    /// <summary>Where a chip of this kind can be on an I2C bus; empty when it is none.</summary>
+    /// <summary>The addresses of such a chip on an I2C bus; empty for other kinds.</summary>
     public IReadOnlyList<int> I2cAddresses { get; init; } = [];
 
     /// <summary>How the doctor recognises it on an I2C bus.</summary>
     public I2cProbe? Probe { get; init; }
 
-    /// <summary>It can be measured several times for one reading. Not so where each measurement takes something away,
-    /// such as an edge that it tells.</summary>
+    /// <summary>Whether bytes that came on a serial port hold something that only a device of this kind sends unasked,
+    /// for the doctor; null: it sends nothing unasked.</summary>
+    public Func<byte[], bool>? IsHeardIn { get; init; }
+
+    /// <summary>Whether several measurements can be made for one reading. False if a measurement consumes something,
+    /// such as an edge.</summary>
     public bool HasSamples { get; init; } = true;
 
     public IEnumerable<Option> AllOptions =>
         CommonOptions.All.Where(option => HasSamples || option != CommonOptions.Samples).Concat(Options);
 
-    /// <summary>Finds everything that is wrong with an entry: options that there are not, and values that are not
-    /// allowed.</summary>
-    /// <exception cref="SensorSettingsException">Something is; the message names all of it.</exception>
+    /// <summary>Checks an entry for unknown options and invalid values.</summary>
+    /// <exception cref="SensorSettingsException">The entry has faults; the message names all of them.</exception>
     public void Check(JsonElement entry)
     {
         var problems = Option.FindFaults(AllOptions, entry, Name, KindKey);
@@ -92,9 +96,9 @@ internal sealed record SensorKind(
 /// <summary>A value that a kind publishes.</summary>
 /// <param name="Name">Its name in readings.</param>
 /// <param name="Unit">Its unit, in words; empty: not known.</param>
-/// <param name="Min">The least that the device can measure, before scale and offset; null: no bound. A good measurement
-/// with a value beyond becomes uncertain.</param>
-/// <param name="Max">The most that it can measure.</param>
+/// <param name="Min">The smallest value that the device can measure, before scale and offset; null if there is no
+/// limit. A value beyond it makes a good measurement uncertain.</param>
+/// <param name="Max">The largest value that the device can measure.</param>
 internal sealed record SensorValue(string Name, string Unit, double? Min = null, double? Max = null)
 {
     public bool CanBe(double value) => !(value < Min) && !(value > Max);

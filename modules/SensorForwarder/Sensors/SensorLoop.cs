@@ -20,8 +20,8 @@ internal sealed class SensorLoop(
     TimeProvider timeProvider,
     ILogger logger) : IAsyncDisposable
 {
-    /// <summary>A bad sensor says so at once and then this often, not at every turn: that
-    /// would only cost money.</summary>
+    /// <summary>A failing sensor stores a bad reading at once and then at this interval, not at every turn, which would
+    /// cost traffic without information.</summary>
     public static readonly TimeSpan RepeatBadEvery = TimeSpan.FromMinutes(5);
 
     static readonly TimeSpan SampleTimeout = TimeSpan.FromSeconds(10);
@@ -29,7 +29,7 @@ internal sealed class SensorLoop(
     // Sensors that are read more often begin on a multiple of their interval.
     static readonly TimeSpan BeginsOn = TimeSpan.FromSeconds(1);
 
-    // What a sensor says between its turns can't be read: not asked again before this, since it says so all the while.
+    // Pause after an event that can't be read: the sensor signals it continuously.
     static readonly TimeSpan NewsRetryAfter = TimeSpan.FromSeconds(1);
 
     readonly CancellationTokenSource _stop = new();
@@ -50,7 +50,7 @@ internal sealed class SensorLoop(
 
     public SensorHealth Health => _health;
 
-    /// <summary>Whether a turn is overdue by more than a measurement may take and this.</summary>
+    /// <summary>Whether a turn is overdue by more than the limit of a measurement plus this.</summary>
     public bool IsStuck(TimeSpan patience) =>
         timeProvider.GetElapsedTime(Volatile.Read(ref _due)) > patience + _measureTimeout;
 
@@ -60,10 +60,10 @@ internal sealed class SensorLoop(
         _loop = Task.Run(() => RunAsync(first));
     }
 
-    /// <summary>No reading is taken after this returns; what hangs in a driver is left behind.</summary>
+    /// <summary>No reading is taken after this returns; a hanging driver call is abandoned.</summary>
     public async ValueTask DisposeAsync()
     {
-        // Neither is disposed: a call of ReadNowAsync may come late, and what was left behind may look at them.
+        // Neither is disposed: a late call of ReadNowAsync or an abandoned driver call may still use them.
         await _stop.CancelAsync();
         await _loop;
         await Task.Yield(); // it may have ended on the clock's thread, which is not for whoever waits for this
@@ -106,7 +106,7 @@ internal sealed class SensorLoop(
         }
     }
 
-    /// <summary>Waits until a timestamp, and meanwhile takes what the sensor says by itself.</summary>
+    /// <summary>Waits until a timestamp and handles the events of the sensor meanwhile.</summary>
     async ValueTask<bool> WaitForTurnAsync(long at)
     {
         Volatile.Write(ref _due, at);
@@ -131,7 +131,7 @@ internal sealed class SensorLoop(
         return await clock.UntilAsync(at, _stop.Token);
     }
 
-    /// <returns>Null: it is time to stop, or taking it failed.</returns>
+    /// <returns>Null if the loop is stopping or the measurement failed.</returns>
     async ValueTask<Reading?> TryTakeReadingAsync()
     {
         try
@@ -194,7 +194,7 @@ internal sealed class SensorLoop(
         ? new(session.Measure(_stop.Token))
         : new(bus.RunAsync(() => session.Measure(_stop.Token), _measureTimeout, _stop.Token));
 
-    /// <summary>Keeps account; says whether the reading is worth storing.</summary>
+    /// <summary>Updates counters and state; returns whether to store the reading.</summary>
     bool Note(Reading reading, string? detail, bool isAsked)
     {
         var health = _health;

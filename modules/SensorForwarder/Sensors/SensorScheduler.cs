@@ -7,8 +7,8 @@ using SensorForwarder.Time;
 namespace SensorForwarder.Sensors;
 
 /// <summary>
-/// Runs one <see cref="SensorLoop"/> a sensor and changes only what changed when the settings do. Thread-safe; changes
-/// are applied one after the other.
+/// Runs one <see cref="SensorLoop"/> per sensor. A change of settings restarts only the sensors that it affects.
+/// Thread-safe; changes are applied one at a time.
 /// </summary>
 internal sealed class SensorScheduler(
     SensorWorld world, TelemetryBuffer buffer, TimeProvider timeProvider, Random random,
@@ -23,22 +23,21 @@ internal sealed class SensorScheduler(
     volatile IReadOnlyDictionary<string, SensorLoop> _loops = new Dictionary<string, SensorLoop>();
     volatile bool _stopped;
 
-    /// <summary>Every sensor as it is now, by name.</summary>
+    /// <summary>The current state of every sensor.</summary>
     public IReadOnlyList<SensorHealth> Health => [.. _loops.Values.Select(loop => loop.Health)];
 
-    /// <summary>A sensor whose loop does not turn any more; null when all do.</summary>
+    /// <summary>A sensor whose loop is stuck; null if there is none.</summary>
     public string? FindStuck(TimeSpan patience) => _stopped
         ? null
         : _loops.FirstOrDefault(loop => loop.Value.IsStuck(patience)).Key;
 
-    /// <summary>What the sensors that are read were made from.</summary>
+    /// <summary>The settings of the running sensors.</summary>
     public IReadOnlyCollection<SensorSettings> Running => [.. _loops.Values.Select(loop => loop.Settings)];
 
-    /// <summary>What they are made of.</summary>
+    /// <summary>Their surroundings.</summary>
     public SensorWorld World => world;
 
-    /// <summary>Starts what is new, stops what is gone, restarts what is different, and
-    /// leaves the rest alone.</summary>
+    /// <summary>Starts new sensors, stops removed ones, restarts changed ones, and leaves the others running.</summary>
     public async Task ApplyAsync(
         IReadOnlyDictionary<string, SensorSettings> sensors, CancellationToken cancellationToken)
     {
@@ -70,7 +69,7 @@ internal sealed class SensorScheduler(
         _loops = loops;
     }
 
-    /// <summary>Reads a sensor now; null when there is none of that name, or when sensing has stopped.</summary>
+    /// <summary>Reads a sensor now; null if there is no such sensor or sensing has stopped.</summary>
     public async Task<Reading?> ReadNowAsync(string name)
     {
         while (!_stopped && _loops.TryGetValue(name, out var loop))
@@ -78,7 +77,7 @@ internal sealed class SensorScheduler(
             if (await loop.ReadNowAsync() is { } reading) return reading;
             if (_stopped) break;
 
-            // Its settings change: once they have, it is read as they say.
+            // Its settings are being changed; it is read with the new ones.
             await _changes.WaitAsync();
             _changes.Release();
         }
@@ -101,7 +100,7 @@ internal sealed class SensorScheduler(
         }
         finally
         {
-            // Before anything waits for a receiver: who stops the module may lose patience and kill it.
+            // First of all, since the process may be killed while other parts wait for a receiver.
             _ = CommitAsync();
         }
     }
@@ -120,7 +119,7 @@ internal sealed class SensorScheduler(
         }
         catch (BufferUnavailableException)
         {
-            // The buffer was closed, which commits too, or the volume takes nothing.
+            // The buffer was closed, which commits as well, or the volume fails.
         }
     }
 

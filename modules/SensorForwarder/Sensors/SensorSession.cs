@@ -5,8 +5,8 @@ using SensorForwarder.Time;
 namespace SensorForwarder.Sensors;
 
 /// <summary>
-/// One sensor, opened as often as it takes: repeats what may work at once, and after failures in a row closes the
-/// device and opens it anew after a while, since it may have been reset or replaced. Used by one thread at a time.
+/// An open sensor. Retries transient failures at once; after consecutive failures it closes the device and reopens it
+/// later, since it may have been reset or replaced. Used by one thread at a time.
 /// </summary>
 internal sealed class SensorSession(
     SensorSettings settings, SensorWorld world, BusBreaker? breaker, double jitter, ILogger logger) : IDisposable
@@ -25,10 +25,10 @@ internal sealed class SensorSession(
     long _closedAt;
     bool _hasThrown;
 
-    /// <summary>See <see cref="ISensor.News"/>; null as well while the device is closed. Any thread.</summary>
+    /// <summary>See <see cref="ISensor.News"/>; also null while the device is closed. Any thread.</summary>
     public Task? News => Volatile.Read(ref _sensor)?.News;
 
-    /// <summary>Measures once, as the settings say. Blocks; throws only when it is cancelled.</summary>
+    /// <summary>Measures once, according to the settings. Blocks; throws only if cancelled.</summary>
     public Measurement Measure(CancellationToken cancellationToken)
     {
         if (IsResting) return _failure;
@@ -50,7 +50,7 @@ internal sealed class SensorSession(
 
     public void Dispose() => Close();
 
-    /// <summary>The device is closed and left alone for a while.</summary>
+    /// <summary>Closes the device until the backoff has elapsed.</summary>
     bool IsResting => _failedPolls >= PollsBeforeReopen
         && _timeProvider.GetElapsedTime(_closedAt) < Backoff.Next(
             _failedPolls - PollsBeforeReopen + 1, ReopenBase, ReopenMax, jitter);
@@ -105,7 +105,7 @@ internal sealed class SensorSession(
         }
     }
 
-    /// <summary>A value that the device can't measure makes a good measurement uncertain.</summary>
+    /// <summary>Downgrades a good measurement with a value out of range to uncertain.</summary>
     Measurement CheckRange(Measurement measurement)
     {
         if (measurement.Quality != ReadingQuality.Good) return measurement;
@@ -157,7 +157,7 @@ internal sealed class SensorSession(
         }
         catch (Exception exception) when (exception is IOException or ObjectDisposedException)
         {
-            // Whatever it was, it is closed now.
+            // Closing failed; the device is considered closed.
         }
 
         _sensor = null;

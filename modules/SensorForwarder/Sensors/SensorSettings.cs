@@ -3,7 +3,8 @@ using SensorForwarder.Options;
 
 namespace SensorForwarder.Sensors;
 
-/// <summary>One entry of the <c>sensors</c> setting. Two equal records mean that nothing has to be restarted.</summary>
+/// <summary>One entry of the <c>sensors</c> setting. If two records are equal, the sensor need not be
+/// restarted.</summary>
 /// <param name="Name">The key in the map: 1..64 characters.</param>
 /// <param name="Kind">What is read, and how.</param>
 /// <param name="Interval">Time between two readings; positive.</param>
@@ -12,7 +13,7 @@ internal sealed record SensorSettings(string Name, SensorKind Kind, TimeSpan Int
 {
     public const int MaxNameLength = 64;
 
-    /// <summary>It is read; otherwise it only stands in the settings.</summary>
+    /// <summary>False: it stays in the settings and is not read.</summary>
     public bool IsEnabled => Get(CommonOptions.Enabled);
 
     /// <summary>The value of an option of the kind, or its default.</summary>
@@ -33,12 +34,12 @@ internal sealed record SensorSettings(string Name, SensorKind Kind, TimeSpan Int
             : throw new SensorSettingsException($"{option.Name}: {problem}");
     }
 
-    /// <summary>Reads an entry and checks all that can be known without a device.</summary>
-    /// <param name="kinds">Those that there are.</param>
+    /// <summary>Reads an entry and checks everything that does not require the device.</summary>
+    /// <param name="kinds">The known kinds.</param>
     /// <param name="name">Its key in the map.</param>
     /// <param name="entry">An object.</param>
-    /// <param name="standardInterval">Its interval when it names none.</param>
-    /// <exception cref="SensorSettingsException">It can't work; the message says everything that is wrong.</exception>
+    /// <param name="standardInterval">The interval of an entry without its own.</param>
+    /// <exception cref="SensorSettingsException">The entry is invalid; the message names all faults.</exception>
     public static SensorSettings Read(SensorKinds kinds, string name, JsonElement entry, TimeSpan standardInterval)
     {
         if (!entry.TryGetProperty("kind", out var kind) || kind.ValueKind != JsonValueKind.String)
@@ -52,6 +53,6 @@ internal sealed record SensorSettings(string Name, SensorKind Kind, TimeSpan Int
     }
 }
 
-/// <summary>A sensor can't be made from its settings; the message says which option, its value, and what is allowed.
+/// <summary>The settings of a sensor are invalid; the message names the option, its value, and what is allowed.
 /// </summary>
 internal sealed class SensorSettingsException(string message) : Exception(message);

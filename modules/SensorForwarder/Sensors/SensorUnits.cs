@@ -10,7 +10,7 @@ namespace SensorForwarder.Sensors;
 /// </summary>
 internal sealed class SensorUnits(SensorSettings settings, TimeProvider timeProvider)
 {
-    /// <summary>A receiver may have kept nothing for longer.</summary>
+    /// <summary>The interval at which units are repeated: a receiver may have lost older readings.</summary>
     public static readonly TimeSpan RepeatEvery = TimeSpan.FromDays(1);
 
     readonly NumberByValue? _scale = settings.Get(CommonOptions.Scale);
@@ -54,7 +54,8 @@ internal sealed class SensorUnits(SensorSettings settings, TimeProvider timeProv
         return units;
     }
 
-    /// <summary>The reading with the units was not stored: the next one has them. Any thread.</summary>
+    /// <summary>Sends the units again with the next reading, since the one with them was not stored. Any
+    /// thread.</summary>
     public void Forget() => _isForgotten = true;
 
     /// <summary>Null: not known. What is scaled is no longer in the unit that the kind says.</summary>

@@ -4,10 +4,11 @@ using SensorForwarder.Net;
 
 namespace SensorForwarder.Sensors;
 
-/// <summary>Where devices are looked for; boot values, so that tests can lay a tree of their own.</summary>
+/// <summary>The directories in which devices are found. They are boot values, so that tests can use a tree of their
+/// own.</summary>
 /// <param name="Proc">Normally <c>/proc</c>.</param>
 /// <param name="Sysfs">Normally <c>/sys</c>.</param>
-/// <param name="DataDirectory">The volume whose free space the host sensor tells.</param>
+/// <param name="DataDirectory">The volume whose free space the host sensor reports.</param>
 internal sealed record SensorRoots(string Proc, string Sysfs, string DataDirectory)
 {
     public string Dev { get; init; } = "/dev";
@@ -19,7 +20,7 @@ internal sealed record SensorRoots(string Proc, string Sysfs, string DataDirecto
         [.. new[] { "/sys", Sysfs, "/proc", Proc, "/run/sensors", "/data/files" }.Distinct()];
 }
 
-/// <summary>What sensors are made of.</summary>
+/// <summary>The surroundings of sensors: directories, clock, and access to buses.</summary>
 internal sealed record SensorWorld(SensorRoots Roots, TimeProvider TimeProvider)
 {
     /// <summary>Opens a chip by bus and address.</summary>
@@ -34,13 +35,13 @@ internal sealed record SensorWorld(SensorRoots Roots, TimeProvider TimeProvider)
     /// <summary>Opens connections over TCP.</summary>
     public Dialer Dialer { get; init; } = new(TimeProvider);
 
-    /// <summary>What sensors of one bus share.</summary>
+    /// <summary>Objects shared by the sensors of a bus.</summary>
     public SharedByBus Shared { get; } = new();
 
-    /// <summary>What counters have counted.</summary>
+    /// <summary>The totals of counters.</summary>
     public PulseTotals Totals { get; init; } = new(null);
 
-    /// <summary>The wall clock's time of a moment that the kernel tells by its monotonic clock.</summary>
+    /// <summary>Converts a timestamp of the kernel's monotonic clock to wall-clock time.</summary>
     public DateTimeOffset TimeOf(ulong monotonicNanoseconds)
     {
         var timestamp = (long)(

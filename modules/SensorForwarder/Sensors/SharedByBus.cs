@@ -1,15 +1,16 @@
 namespace SensorForwarder.Sensors;
 
-/// <summary>What the sensors of one bus have together, such as a connection: made for the first of them, disposed with
-/// the last. Thread-safe; what is shared is used by the bus's thread only.</summary>
+/// <summary>Objects shared by the sensors of a bus, such as a connection: created for the first sensor, disposed with
+/// the last. Thread-safe; the shared objects are used by the bus's thread only.</summary>
 internal sealed class SharedByBus
 {
     readonly Lock _gate = new();
     readonly Dictionary<string, (IDisposable Shared, int Users)> _byBus = new(StringComparer.Ordinal);
 
-    /// <summary>Gives what the sensors of a bus share; <see cref="Release"/> follows.</summary>
+    /// <summary>Returns the shared object of a bus. Each call must be followed by one of <see
+    /// cref="Release"/>.</summary>
     /// <param name="bus">The name of the bus.</param>
-    /// <param name="make">Makes it, for the first.</param>
+    /// <param name="make">Creates it for the first sensor.</param>
     public T Take<T>(string bus, Func<T> make)
         where T : IDisposable
     {

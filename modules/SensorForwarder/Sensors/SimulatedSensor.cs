@@ -3,8 +3,8 @@ using SensorForwarder.Options;
 namespace SensorForwarder.Sensors;
 
 /// <summary>
-/// Kind <c>simulated</c>: temperature (degrees Celsius), humidity (percent) and pressure (hPa) as a room has them over
-/// a day, with a little noise. A pure function of the seed and the time, so that two runs can be compared.
+/// Kind <c>simulated</c>: temperature (degrees Celsius), humidity (percent) and pressure (hPa) of a room over a day,
+/// with some noise. A pure function of the seed and the time, so that two runs can be compared.
 /// </summary>
 internal sealed class SimulatedSensor : ISensor
 {

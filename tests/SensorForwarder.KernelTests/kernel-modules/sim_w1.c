@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A 1-Wire master with one DS18B20. Debugfs files under sim_w1 set the measured value and faults.
+ * A 1-Wire master with up to twenty DS18B20. Debugfs files under sim_w1 set the number of them, the value that the first
+ * measures (each other one measures a degree more than the one before), and faults, and count conversions.
  * Data sheet: Maxim DS18B20.
  */
 #include <linux/debugfs.h>
@@ -12,19 +13,24 @@
 #define SKIP_ROM 0xcc
 #define MATCH_ROM 0x55
 #define POWER_ON_TEMPERATURE 0x0550
+#define MAX_DEVICES 20
+#define SERIAL 0x0316a2795e1fULL
 
 static u32 present = 1;
 static u32 raw = 0x0191;    /* sixteenths of a degree, 16 bits */
 static u32 bad_crc;         /* number of scratchpads with a wrong checksum */
 static u32 brown_out;       /* conversions fail: the register keeps its power-on value */
-static u16 measured = POWER_ON_TEMPERATURE;
+static u32 devices = 1;
+static u32 single_conversions; /* of one device, by its address */
+static u32 bulk_conversions;   /* of all devices */
+static u16 measured[MAX_DEVICES] = { [0 ... MAX_DEVICES - 1] = POWER_ON_TEMPERATURE };
 static u8 scratchpad[9];
-static int at, skip;
+static int at, skip, selected; /* selected: -1 for all */
 static struct dentry *directory;
 
-static u64 rom(void)
+static u64 rom(int device)
 {
-	u64 id = 0x28ULL | 0x0316a2795e1fULL << 8;
+	u64 id = 0x28ULL | (SERIAL + device) << 8;
 	u8 bytes[7];
 	int i;
 
@@ -35,15 +41,16 @@ static u64 rom(void)
 
 static void fill(void)
 {
-	bool converted = !(measured == POWER_ON_TEMPERATURE && brown_out);
+	u16 value = measured[max(selected, 0)];
+	bool converted = !(value == POWER_ON_TEMPERATURE && brown_out);
 
-	scratchpad[0] = measured;
-	scratchpad[1] = measured >> 8;
+	scratchpad[0] = value;
+	scratchpad[1] = value >> 8;
 	scratchpad[2] = 0x4b;
 	scratchpad[3] = 0x46;
 	scratchpad[4] = 0x7f; /* 12 bits */
 	scratchpad[5] = 0xff;
-	scratchpad[6] = converted ? 0x10 - (measured & 0xf) : 0x0c;
+	scratchpad[6] = converted ? 0x10 - (value & 0xf) : 0x0c;
 	scratchpad[7] = 0x10;
 	scratchpad[8] = w1_calc_crc8(scratchpad, 8);
 	if (bad_crc) {
@@ -56,12 +63,28 @@ static u8 reset_bus(void *data)
 {
 	at = sizeof(scratchpad);
 	skip = 0;
+	selected = -1;
 	return present ? 0 : 1;
+}
+
+static void convert(void)
+{
+	int i;
+
+	if (selected < 0)
+		bulk_conversions++;
+	else
+		single_conversions++;
+	for (i = 0; i < MAX_DEVICES; i++)
+		if (selected < 0 || selected == i)
+			measured[i] = brown_out ? POWER_ON_TEMPERATURE : raw + 16 * i;
 }
 
 static void write_byte(void *data, u8 byte)
 {
 	if (skip) {
+		if (skip == 7) /* the lowest byte of the serial number */
+			selected = clamp_t(int, (u8)(byte - (u8)SERIAL), 0, MAX_DEVICES - 1);
 		skip--;
 		return;
 	}
@@ -70,7 +93,7 @@ static void write_byte(void *data, u8 byte)
 		skip = 8;
 		break;
 	case CONVERT:
-		measured = brown_out ? POWER_ON_TEMPERATURE : raw;
+		convert();
 		break;
 	case READ_SCRATCHPAD:
 		fill();
@@ -92,8 +115,10 @@ static u8 touch_bit(void *data, u8 bit)
 
 static void search(void *data, struct w1_master *master, u8 type, w1_slave_found_callback found)
 {
-	if (present)
-		found(master, rom());
+	int i;
+
+	for (i = 0; present && i < clamp_t(int, devices, 1, MAX_DEVICES); i++)
+		found(master, rom(i));
 }
 
 static struct w1_bus_master master = {
@@ -115,6 +140,9 @@ static int __init start(void)
 	debugfs_create_x32("raw", 0644, directory, &raw);
 	debugfs_create_u32("bad_crc", 0644, directory, &bad_crc);
 	debugfs_create_u32("brown_out", 0644, directory, &brown_out);
+	debugfs_create_u32("devices", 0644, directory, &devices);
+	debugfs_create_u32("single_conversions", 0644, directory, &single_conversions);
+	debugfs_create_u32("bulk_conversions", 0644, directory, &bulk_conversions);
 	return 0;
 }
 
@@ -127,4 +155,4 @@ static void __exit stop(void)
 module_init(start);
 module_exit(stop);
 MODULE_LICENSE("GPL");
-MODULE_DESCRIPTION("1-wire master with a simulated DS18B20, for tests");
+MODULE_DESCRIPTION("1-wire master with simulated DS18B20, for tests");

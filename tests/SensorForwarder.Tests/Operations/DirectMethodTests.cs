@@ -23,7 +23,7 @@ public sealed class DirectMethodTests
     static async Task<(int Status, JsonElement Body)> CallAsync(
         ForwarderFixture fixture, string name, string payload = "", string settings = Settings)
     {
-        var roots = new SensorRoots("/proc", "/sys", Path.GetTempPath());
+        var roots = new SensorRoots("/proc", "/sys", Path.GetTempPath()) { Dev = "/nowhere" };
         using var scheduler = new SensorScheduler(
             new(roots, TimeProvider.System), fixture.Buffer, TimeProvider.System, new Random(1), NullLogger<SensorScheduler>.Instance);
         using var store = SettingsFixture.NewStore(fixture.Buffer, fixture.Forwarder, scheduler);

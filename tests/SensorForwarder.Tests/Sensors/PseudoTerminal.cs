@@ -48,6 +48,19 @@ internal sealed partial class PseudoTerminal : IDisposable
         }
     }
 
+    /// <summary>The settings of the port: struct termios2.</summary>
+    public byte[] Settings
+    {
+        get
+        {
+            const nuint GetTerminal = 0x802C542A;
+            const int Length = 44;
+            var settings = new byte[Length];
+            Check(ioctl(_port, GetTerminal, settings));
+            return settings;
+        }
+    }
+
     public void Send(params ReadOnlySpan<byte> bytes)
     {
         while (bytes.Length > 0)
@@ -119,6 +132,9 @@ internal sealed partial class PseudoTerminal : IDisposable
 
     [LibraryImport("libc", SetLastError = true)]
     private static partial int ioctl(SafeFileHandle file, nuint request, out int value);
+
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial int ioctl(SafeFileHandle file, nuint request, [In, Out] byte[] argument);
 
     [LibraryImport("libc", SetLastError = true)]
     private static partial int poll(ref PollEntry entries, nuint count, int timeoutMilliseconds);

@@ -29,8 +29,10 @@ internal static class Commands
           --enqueue              stores readings from standard input, one JSON value per line, through the running
                                  module; exit code 0 when all of them are on its volume, 75 when it cannot store them
           --check-buffer         checks the whole buffer for damage; exit code 0 or 1
-          --doctor               lists buses, chips, permissions, the settings that would work, and what edgeHub loses
-                                 of what the running module sends
+          --doctor               lists buses, chips, serial ports, permissions, the settings that would work, and what
+                                 edgeHub loses of what the running module sends. Listens to free serial ports for some
+                                 seconds, and reads the serial and Modbus sensors of the settings file once if no
+                                 module runs
           --version
           --help
 
@@ -89,7 +91,9 @@ internal static class Commands
                 case "--check-buffer": return await BufferCheck.RunAsync(boot, timeProvider, stop);
                 default:
                     var status = await MethodSocket.AskAsync(boot, "getStatus", [], timeProvider, stop);
-                    var examination = Examination.Make(kinds, new(boot.Sensors, timeProvider), []);
+                    var world = new SensorWorld(boot.Sensors, timeProvider);
+                    var known = await KnownSensors.FindAsync(boot, kinds, world, stop);
+                    var examination = Examination.Make(kinds, world, known.Running, known.Configured);
                     Console.Write(Prescription.ToText(examination, status?["payload"] as JsonObject));
                     return ExitCode.Ok;
             }

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using SensorForwarder.Files;
 
 namespace SensorForwarder.Operations.Doctor;
@@ -17,14 +18,21 @@ internal enum NodeAccess
 /// <param name="Access">The result of opening it.</param>
 /// <param name="Group">Its group; null: it is missing.</param>
 /// <param name="MayOthers">Its mode lets everybody read and write.</param>
-internal sealed record DeviceNode(string Path, string About, NodeAccess Access, uint? Group, bool MayOthers)
+internal sealed partial record DeviceNode(string Path, string About, NodeAccess Access, uint? Group, bool MayOthers)
 {
-    public static DeviceNode Examine(string path, string about)
+    public bool IsSerial { get; init; }
+
+    /// <param name="path">The node, or a link to it.</param>
+    /// <param name="about">Its device.</param>
+    /// <param name="isSerial">It is a serial port: only its mode is looked at, since a port does something when it is
+    /// opened.</param>
+    public static DeviceNode Examine(string path, string about, bool isSerial = false)
     {
-        if (!File.Exists(path)) return new(path, about, NodeAccess.Missing, null, false);
+        if (!File.Exists(path)) return new(path, about, NodeAccess.Missing, null, false) { IsSerial = isSerial };
         const UnixFileMode OthersMayUse = UnixFileMode.OtherRead | UnixFileMode.OtherWrite;
         var mayOthers = !OperatingSystem.IsWindows() && (File.GetUnixFileMode(path) & OthersMayUse) == OthersMayUse;
-        return new(path, about, TryOpen(path), FileStatus.Of(path)?.Group, mayOthers);
+        var result = isSerial ? TryAccess(path) : TryOpen(path);
+        return new(path, about, result, FileStatus.Of(path)?.Group, mayOthers) { IsSerial = isSerial };
     }
 
     /// <summary>How to make it usable; empty: it is.</summary>
@@ -39,6 +47,15 @@ internal sealed record DeviceNode(string Path, string About, NodeAccess Access, 
             "denied although the group is right: add it to Devices of createOptions with CgroupPermissions rw",
         _ => "can't be opened: is its driver loaded?",
     };
+
+    static NodeAccess TryAccess(string path)
+    {
+        const int ReadAndWrite = 6;
+        return access(path, ReadAndWrite) == 0 ? NodeAccess.Usable : NodeAccess.Denied;
+    }
+
+    [LibraryImport("libc", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int access(string path, int mode);
 
     static NodeAccess TryOpen(string path)
     {

@@ -28,8 +28,9 @@ internal sealed record FoundGpio(string Node, string Label, IReadOnlyList<GpioLi
 internal sealed record FoundSource(string Kind, string Name, string Parent, IReadOnlyList<string> Channels);
 
 /// <summary>
-/// Finds the hardware for sensors (buses, chips, kernel devices) and whether this process may use it. Changes nothing:
-/// chips are probed by commands that only read, and not at all if something else uses them.
+/// Finds the hardware for sensors (buses, chips, kernel devices, serial ports) and whether this process may use it.
+/// Changes nothing: chips are probed by commands that only read, serial ports are only listened to, and neither if
+/// something else uses them. Nothing is searched for on a network.
 /// </summary>
 internal sealed class Examination
 {
@@ -46,7 +47,13 @@ internal sealed class Examination
 
     public required IReadOnlyList<FoundGpio> Gpios { get; init; }
 
-    /// <summary>The nodes of <see cref="Nodes"/> that sensors which are read now use.</summary>
+    /// <summary>The serial ports that this process may use.</summary>
+    public required IReadOnlyList<FoundPort> Ports { get; init; }
+
+    /// <summary>The sensors of the settings on serial ports and Modbus connections.</summary>
+    public required IReadOnlyList<CheckedSensor> Checked { get; init; }
+
+    /// <summary>The nodes of <see cref="Nodes"/> that sensors of the settings use.</summary>
     public required IReadOnlySet<string> InUse { get; init; }
 
     /// <summary>The bus that a multiplexer puts another bus on, by number.</summary>
@@ -57,11 +64,19 @@ internal sealed class Examination
 
     /// <param name="kinds">The kinds to recognise.</param>
     /// <param name="world">Where to look.</param>
-    /// <param name="running">The running sensors; their chips are not probed.</param>
+    /// <param name="running">The running sensors; their devices are not touched.</param>
+    /// <param name="configured">Sensors of the settings that nobody reads.</param>
+    /// <param name="listensFor">How long to listen to a serial port at each rate.</param>
     public static Examination Make(
-        SensorKinds kinds, SensorWorld world, IReadOnlyCollection<SensorSettings> running)
+        SensorKinds kinds, SensorWorld world, IReadOnlyCollection<SensorSettings> running,
+        IReadOnlyCollection<SensorSettings>? configured = null, TimeSpan? listensFor = null)
     {
-        var nodes = FindNodes(world.Roots);
+        var known = running.Concat(configured ?? []).ToList();
+        var used = known.Select(sensor => (Sensor: sensor, Port: sensor.Kind.Bus(sensor)))
+            .Where(user => user.Port?.StartsWith("/dev/", StringComparison.Ordinal) == true).ToList();
+        var ports = SerialPorts.Find(world.Roots, [.. used.Select(user => user.Port!)]);
+        var portNodes = ports.Select(port => DeviceNode.Examine(port.Path, port.About, isSerial: true)).ToList();
+        List<DeviceNode> nodes = [.. FindNodes(world.Roots), .. portNodes];
         var owners = running.Select(sensor => (Place: sensor.Kind.Claims(sensor), Sensor: sensor))
             .Where(owner => owner.Place is not null).ToDictionary(owner => owner.Place!, owner => owner.Sensor);
         return new()
@@ -69,7 +84,20 @@ internal sealed class Examination
             Process = ProcessIdentity.Read(),
             Nodes = nodes,
             Chips = [.. nodes.SelectMany(node => FindChips(kinds, world, node, owners))],
-            InUse = nodes.Select(node => node.Path).Where(path => running.Any(sensor => IsOf(sensor, path)))
+            Ports = SerialPorts.Listen(
+                kinds, world,
+                [
+                    .. ports.Zip(portNodes).Where(port => port.Second.Access == NodeAccess.Usable).Select(port => (
+                        port.First,
+                        used.Find(user => SerialPorts.IsSame(world.Roots, user.Port!, port.First.Path)).Sensor?.Name)),
+                ],
+                listensFor ?? SerialPorts.ListensFor),
+            Checked =
+            [
+                .. running.Where(SensorCheck.IsFor).Select(SensorCheck.Running),
+                .. SensorCheck.Check(world, [.. (configured ?? []).Where(SensorCheck.IsFor)]),
+            ],
+            InUse = nodes.Select(node => node.Path).Where(path => known.Any(sensor => IsOf(sensor, path, world.Roots)))
                 .ToHashSet(),
             Parents = nodes.Select(node => BusOf(node.Path)).OfType<int>()
                 .Select(bus => (Bus: bus, Parent: ParentOf(world.Roots, bus))).Where(bus => bus.Parent is not null)
@@ -137,7 +165,7 @@ internal sealed class Examination
         return place is null ? null : BusOf(Path.GetDirectoryName(place.TrimEnd('/')) ?? "");
     }
 
-    static bool IsOf(SensorSettings sensor, string node)
+    static bool IsOf(SensorSettings sensor, string node, SensorRoots roots)
     {
         var name = Path.GetFileName(node);
         return sensor.Kind.Connection switch
@@ -146,7 +174,8 @@ internal sealed class Examination
             "SPI" => name.StartsWith("spidev", StringComparison.Ordinal) && sensor.Kind.Claims(sensor)
                 == SpiPort.Place(name["spidev".Length..]),
             "GPIO" => name.StartsWith("gpiochip", StringComparison.Ordinal),
-            _ => false,
+            _ => sensor.Kind.Bus(sensor) is { } port && port.StartsWith("/dev/", StringComparison.Ordinal)
+                && SerialPorts.IsSame(roots, port, node),
         };
     }
 
@@ -257,7 +286,8 @@ internal sealed class Examination
         }
     }
 
-    static string[] Entries(string directory, string pattern)
+    /// <summary>The entries of a directory; none when it can't be read.</summary>
+    public static string[] Entries(string directory, string pattern)
     {
         try
         {

@@ -3,6 +3,7 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
+using SensorForwarder.Sensors.Serial;
 using SensorForwarder.Text;
 
 namespace SensorForwarder.Operations.Doctor;
@@ -18,9 +19,11 @@ internal static partial class Prescription
     public static JsonObject CreateOptions(Examination examination)
     {
         var buses = Chips(examination).Select(chip => $"i2c-{chip.Bus}").ToHashSet();
+        var ports = examination.Ports.Where(port => port.Heard?.Kind is not null).Select(port => port.Name.Path)
+            .ToHashSet();
         var nodes = examination.Nodes.Where(
-            node => node.Access == NodeAccess.Denied || examination.InUse.Contains(node.Path)
-                || buses.Contains(Path.GetFileName(node.Path))).ToList();
+            node => (node.Access == NodeAccess.Denied && !node.IsSerial) || examination.InUse.Contains(node.Path)
+                || ports.Contains(node.Path) || buses.Contains(Path.GetFileName(node.Path))).ToList();
         var devices = List(nodes, node => Map(
             ("PathOnHost", node.Path), ("PathInContainer", node.Path), ("CgroupPermissions", "rw")));
         var groups = nodes.Where(node => node is { Group: not null, MayOthers: false })
@@ -37,6 +40,14 @@ internal static partial class Prescription
         {
             sensors[$"{chip.Kinds[0]}-{chip.Bus}-{chip.Address:x2}"] = Map(
                 ("kind", chip.Kinds[0]), ("bus", chip.Bus), ("address", $"0x{chip.Address:x2}"));
+        }
+
+        foreach (var port in examination.Ports)
+        {
+            if (port.Heard is not { Kind: { } kind } heard) continue;
+            var entry = Map(("kind", kind.Name), ("port", port.Name.Port));
+            if (heard.Baud != PortListener.UsualBaud) entry["baud"] = heard.Baud;
+            sensors[$"{kind.Name}-{port.Name.Node}"] = entry;
         }
 
         foreach (var source in examination.Sources.Where(source => source.Channels.Count > 0))
@@ -94,6 +105,12 @@ internal static partial class Prescription
             ("chip", chip.Label), ("node", chip.Node), ("lines", chip.Lines.Count),
             ("used", List(chip.Lines.Where(line => line.User is not null), line => Map(
                 ("line", line.Offset), ("name", line.Name), ("user", line.User)))))),
+        ["ports"] = List(examination.Ports, port => Map(
+            ("port", port.Name.Port), ("node", port.Name.Node), ("state", port.State),
+            ("kind", port.Heard?.Kind?.Name), ("silent", port.IsSilent))),
+        ["checked"] = List(examination.Checked, sensor => Map(
+            ("sensor", sensor.Name), ("place", sensor.Place), ("answers", sensor.IsAnswering),
+            ("outcome", Outcome(sensor, status)))),
         ["fileRoots"] = Texts(examination.FileRoots),
         ["edgeHub"] = Texts(EdgeHub(status)),
         ["createOptions"] = CreateOptions(examination),
@@ -112,6 +129,9 @@ internal static partial class Prescription
         Section("Chips on I2C buses", examination.Chips.Select(chip =>
             $"bus {chip.Bus} 0x{chip.Address:x2}  {(chip.Kinds.Count > 1 ? "may be " : "")}"
             + $"{string.Join(" or ", chip.Kinds)}{(chip.Owner is null ? "" : $" (used by {chip.Owner})")}"));
+        Section("Serial ports", examination.Ports.SelectMany(Describe));
+        Section("Sensors on serial ports and Modbus connections, in the settings", examination.Checked.Select(sensor =>
+            $"{sensor.Name}: {sensor.Place} {Outcome(sensor, status)}"));
         Section("Kernel devices", examination.Sources.Select(source =>
             $"{source.Kind,-8} {source.Name}{(
                 source.Parent.Length > 0 ? $" at {source.Parent}" : "")}: {string.Join(", ", source.Channels)}"));
@@ -135,6 +155,25 @@ internal static partial class Prescription
 
             if (!hasAny) text.AppendLine("  none");
         }
+    }
+
+    static IEnumerable<string> Describe(FoundPort port)
+    {
+        yield return $"{port.Name.Port}: {port.State}";
+        if (!port.IsSilent) yield break;
+        yield return $"  \"co2\": {{\"kind\":\"mhz19\",\"port\":\"{port.Name.Port}\"}}";
+        yield return $"  \"meter\": {{\"kind\":\"modbus\",\"connection\":\"{port.Name.Port}\",\"unit\":1,"
+            + "\"values\":{\"first\":{\"address\":0}}}";
+    }
+
+    /// <summary>What a device answered, or the state of the sensor in the running module.</summary>
+    static string Outcome(CheckedSensor sensor, JsonObject? status)
+    {
+        if (sensor.IsAnswering is { } isAnswering)
+            return $"{(isAnswering ? "answers" : "does not answer")}: {sensor.Outcome}";
+        if (status?["sensors"]?[sensor.Name] is not JsonObject state) return sensor.Outcome;
+        var why = string.Join(": ", new[] { (string?)state["reason"], (string?)state["detail"] }.OfType<string>());
+        return $"{sensor.Outcome}, {(string?)state["state"]}{(why.Length > 0 ? $": {why}" : "")}";
     }
 
     static IEnumerable<string> Describe(FoundGpio chip)

@@ -5,9 +5,9 @@ using SensorForwarder.Sensors.Drivers;
 namespace SensorForwarder.Sensors.Bindings;
 
 /// <summary>
-/// A chip that Iot.Device.Bindings has a driver for. The binding turns registers into values; bus, deadline and reasons
-/// are ours, and so is the judgement: the registers that it has set up are read back with each measurement, and what it
-/// throws is a bad measurement. A chip is opened anew when it does not hold them.
+/// A chip driven by Iot.Device.Bindings. The binding converts registers to values. Bus access, deadline, fault reasons
+/// and validation are ours: each measurement reads the configuration registers back, reinitializes a chip that has lost
+/// them, and turns any exception of the binding into a bad measurement.
 /// </summary>
 internal sealed class BoundChip(
     BoundConversation conversation, Func<Func<CancellationToken, Measurement>> open, IDisposable port) : ISensor
@@ -18,10 +18,11 @@ internal sealed class BoundChip(
     /// <param name="name">As it stands in the settings.</param>
     /// <param name="text">What it is.</param>
     /// <param name="addresses">Where it can be; the first is the default.</param>
-    /// <param name="values">What it publishes, with what its data sheet says that it can measure.</param>
+    /// <param name="values">The values that it publishes, with the ranges of its data sheet.</param>
     /// <param name="reads">How its answers are checked.</param>
-    /// <param name="open">Makes the binding, says what the chip's registers hold then, and gives what measures.</param>
-    /// <param name="options">Those of its own.</param>
+    /// <param name="open">Creates the binding, registers the expected register values, and returns the function that
+    /// measures.</param>
+    /// <param name="options">The options of this kind.</param>
     /// <param name="probe">How the doctor recognises it.</param>
     /// <param name="registerBytes">Length of a register's number.</param>
     public static SensorKind Kind(
@@ -83,7 +84,7 @@ internal sealed class BoundChip(
         }
         catch (Exception exception) when (exception is not SensorFault)
         {
-            // The binding found something odd, or it is a fault of its own: the chip said what it can't mean.
+            // The binding rejected what the chip sent, or failed on it.
             throw conversation.Fault ?? new SensorFault(FaultReason.Invalid, exception.Message);
         }
     }

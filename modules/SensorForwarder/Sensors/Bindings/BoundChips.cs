@@ -19,8 +19,8 @@ using UnitsNet;
 namespace SensorForwarder.Sensors.Bindings;
 
 /// <summary>
-/// The chips of Iot.Device.Bindings 4.2. Ranges are those of the data sheets. What is done here besides calling a
-/// binding is what it leaves out or gets wrong; each such line says which.
+/// The chips driven by Iot.Device.Bindings 4.2, with the ranges of their data sheets. Code beyond calling a binding
+/// makes up for something that the binding omits or gets wrong; a comment says what.
 /// </summary>
 internal static class BoundChips
 {
@@ -28,7 +28,7 @@ internal static class BoundChips
     const int SpiRead = 0x80, SpiMany = 0x40;
 
     static readonly SensorValue[] Acceleration = [.. new[] { "X", "Y", "Z" }.Select(
-        axis => new SensorValue($"accel{axis}", "m/s2"))];
+        axis => new SensorValue($"accel{axis}", "m/s2", -78.5, 78.5))]; // 8 g
 
     static readonly Option<int> Gravities = Option.Choice(
         "fullScaleG", [("2", 2), ("4", 4), ("8", 8)], 4, "The largest acceleration to measure, in multiples of g.");
@@ -52,7 +52,7 @@ internal static class BoundChips
 
     public static IReadOnlyList<SensorKind> All { get; } =
     [
-        // Bit 15 of a register is the chip's error flag, which the binding reads as a sign; 0 is no temperature either.
+        // The binding takes the error flag (bit 15) for a sign bit. A raw value of 0 is invalid as well.
         BoundChip.Kind(
             "mlx90614", "Melexis MLX90614: temperature of a surface, by infrared", [0x5A, 0x5B, 0x5C, 0x5D],
             [
@@ -91,7 +91,7 @@ internal static class BoundChips
             },
             probe: new([0x0F], 1, answer => answer[0] == 0xB1)),
 
-        // The binding does not look at the id.
+        // The binding does not check the chip id.
         BoundChip.Kind(
             "lps25h", "ST LPS25H, LPS25HB (Sense HAT): pressure, temperature", [0x5C, 0x5D],
             [new("pressure", "hPa", 260, 1260), new("temperature", "degrees Celsius", -30, 105)],
@@ -106,8 +106,8 @@ internal static class BoundChips
             },
             probe: new([0x0F], 1, answer => answer[0] == 0xBD)),
 
-        // The binding takes the sign of a temperature for 4096 degrees, and forgets the flags: the registers are
-        // read here.
+        // The binding decodes negative temperatures wrongly and ignores the status flags, so the registers are read
+        // here.
         BoundChip.Kind(
             "mcp9600", "Microchip MCP9600, MCP9601: temperature of a thermocouple", [.. Enumerable.Range(0x60, 8)],
             [
@@ -131,7 +131,7 @@ internal static class BoundChips
             },
             [Thermocouple], new([0x20], 2, answer => answer[0] is 0x40 or 0x41)),
 
-        // The binding does not look at the chip's fault flags.
+        // The binding ignores the chip's fault flags.
         BoundChip.SpiKind(
             "max31865", "Maxim MAX31865: temperature of a PT100 or PT1000", 1_000_000, SpiMode.Mode1,
             [new("temperature", "degrees Celsius", -200, 850)], static command => command < SpiRead,
@@ -142,7 +142,8 @@ internal static class BoundChips
                     (ResistanceTemperatureDetectorWires)settings.Get(Wires),
                     ElectricResistance.FromOhms(settings.Get(Reference)),
                     settings.Get(Mains) == 50 ? ConversionFilterMode.Filter50Hz : ConversionFilterMode.Filter60Hz);
-                // A limit that changes nothing, which the chip forgets when it is reset.
+                // A fault threshold without effect on measurements. The chip loses it in a reset, which reveals the
+                // reset.
                 port.Write([0x83, 0xFF, 0xFC]);
                 port.Expect(0x03, 0xFF, 0xFC);
                 port.Expect(
@@ -262,7 +263,7 @@ internal static class BoundChips
                 };
             }),
 
-        // The binding does not look at the state of the measurement.
+        // The binding ignores the range status.
         BoundChip.Kind(
             "vl53l0x", "ST VL53L0X: distance", [0x29], [new("distance", "m", 0, 2.2)], BoundReads.Twice,
             static (port, _) =>
@@ -279,7 +280,7 @@ internal static class BoundChips
             },
             probe: new([0xC0], 1, answer => answer[0] == 0xEE)),
 
-        // The binding does not wait for a measurement: it takes the interrupt's polarity for its state.
+        // The binding does not wait for a measurement: it reads the interrupt's polarity instead of its state.
         BoundChip.Kind(
             "vl53l1x", "ST VL53L1X: distance", [0x29], [new("distance", "m", 0, 4.2)], BoundReads.Twice,
             static (port, _) =>
@@ -311,8 +312,8 @@ internal static class BoundChips
 
     static double Sixteenths(byte[] word) => (short)((word[0] << 8) | word[1]) / 16.0;
 
-    /// <param name="gravities">Where the chip's range ends.</param>
-    /// <param name="last">The part of it that its last step is at.</param>
+    /// <param name="gravities">The full scale, in multiples of g.</param>
+    /// <param name="last">The largest reading as a fraction of the full scale.</param>
     static Measurement Gravity(Vector3 acceleration, int gravities, double last)
     {
         KeyValuePair<string, double>[] values =
@@ -332,9 +333,9 @@ internal static class BoundChips
         : Measurement.Bad(FaultReason.OverRange, $"nothing in reach, or too dark or too bright (state {state})");
 
     /// <summary>
-    /// The AM2320's binding keeps what it read for 1.5 s by the wall clock, and for longer when that steps back: a new
-    /// one is made for each measurement. It reads the sign as a complement: the chip has sign and magnitude (data
-    /// sheet, section 8.2). The chip is not asked more often than every 2 s.
+    /// The binding caches values for 1.5 s of wall-clock time, or longer if the clock steps back, so each measurement
+    /// uses a new one. It decodes negative temperatures as two's complement, but the chip sends sign and magnitude
+    /// (data sheet, section 8.2). The chip is read at most every 2 s.
     /// </summary>
     sealed class MeasuredAm2320(BoundPort port)
     {

@@ -1,13 +1,13 @@
 namespace SensorForwarder.Sensors.Bindings;
 
 /// <summary>
-/// One measurement of a chip of Iot.Device.Bindings, as its port sees it. A binding may loop for ever and may catch
-/// what a transfer throws: the deadline ends the one, and the first fault is kept for <see cref="BoundChip"/> against
-/// the other. Used by the bus's thread only.
+/// The transfers of one measurement through a binding. A binding may loop forever, so every transfer checks a deadline;
+/// it may swallow exceptions, so the first fault is recorded for <see cref="BoundChip"/>. Used by the bus's thread
+/// only.
 /// </summary>
 internal sealed class BoundConversation(TimeProvider timeProvider)
 {
-    /// <summary>Less than what <see cref="SensorLoop"/> gives a measurement.</summary>
+    /// <summary>Shorter than the time limit of a measurement in <see cref="SensorLoop"/>.</summary>
     public static readonly TimeSpan Deadline = TimeSpan.FromSeconds(8);
 
     readonly List<Func<bool>> _expected = [];
@@ -16,7 +16,7 @@ internal sealed class BoundConversation(TimeProvider timeProvider)
     /// <summary>The first fault since the measurement began; null: none.</summary>
     public SensorFault? Fault { get; private set; }
 
-    /// <summary>All registers hold what was expected of them.</summary>
+    /// <summary>All registers still hold their expected values.</summary>
     public bool IsAsExpected => _expected.TrueForAll(holds => holds());
 
     public void Begin()
@@ -25,10 +25,10 @@ internal sealed class BoundConversation(TimeProvider timeProvider)
         _began = timeProvider.GetTimestamp();
     }
 
-    /// <summary>Something that holds as long as the chip has not been reset.</summary>
+    /// <summary>Adds a condition that is true unless the chip has been reset.</summary>
     public void Expect(Func<bool> holds) => _expected.Add(holds);
 
-    /// <summary>The chip is opened anew: nothing is expected of it yet.</summary>
+    /// <summary>Removes all conditions, before the chip is initialized again.</summary>
     public void Forget() => _expected.Clear();
 
     public void CheckDeadline()

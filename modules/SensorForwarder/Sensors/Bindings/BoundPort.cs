@@ -3,28 +3,28 @@ using SensorForwarder.Sensors.Drivers;
 
 namespace SensorForwarder.Sensors.Bindings;
 
-/// <summary>How a port reads what a binding asks for.</summary>
+/// <summary>How a port protects the reads of a binding against bit errors.</summary>
 internal enum BoundReads
 {
-    /// <summary>Until two answers in a row are the same: the chip has no checksum.</summary>
+    /// <summary>Repeats a read until two consecutive answers are equal: the chip has no checksum.</summary>
     Twice,
 
-    /// <summary>Once, with SMBus's checksum behind the answer.</summary>
+    /// <summary>Reads once and verifies the SMBus checksum that follows the data.</summary>
     Checked,
 
-    /// <summary>Once, as the binding says: it checks the answer itself.</summary>
+    /// <summary>Reads once: the binding verifies the checksum.</summary>
     Once,
 }
 
 /// <summary>
-/// The I2C device that a binding talks to: our <see cref="I2cPort"/>, with its fault reasons. A register's number and
-/// the answer are one transfer here, whatever the binding makes of it, so that both can be repeated. To dispose it does
-/// nothing: the sensor closes the port.
+/// The I2C device given to a binding, backed by our <see cref="I2cPort"/> and its fault reasons. A register number is
+/// sent together with the read that follows, even if the binding makes two calls, so that both can be repeated.
+/// Disposing it has no effect: the sensor owns the port.
 /// </summary>
 /// <param name="port">The chip's place.</param>
 /// <param name="conversation">Deadline and faults.</param>
 /// <param name="reads">How answers are read.</param>
-/// <param name="registerBytes">Length of a register's number.</param>
+/// <param name="registerBytes">Length of a register number.</param>
 internal sealed class BoundPort(I2cPort port, BoundConversation conversation, BoundReads reads, int registerBytes = 1)
     : I2cDevice
 {
@@ -50,7 +50,7 @@ internal sealed class BoundPort(I2cPort port, BoundConversation conversation, Bo
         }
         catch (SensorFault fault)
         {
-            // A single byte wakes a chip that sleeps and does not acknowledge.
+            // A single byte wakes a sleeping chip, which does not acknowledge it.
             if (buffer.Length == 1 && fault.Reason == FaultReason.Io) return;
             conversation.Note(fault);
             throw;
@@ -80,7 +80,7 @@ internal sealed class BoundPort(I2cPort port, BoundConversation conversation, Bo
         }
     }
 
-    /// <summary>The chip holds this value in a register until it is reset.</summary>
+    /// <summary>Expects a register to keep this value unless the chip is reset.</summary>
     public void Expect(int register, int value, int mask = 0xFF) =>
         conversation.Expect(() => (Register(register) & mask) == value);
 

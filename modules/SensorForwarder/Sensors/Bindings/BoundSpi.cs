@@ -3,8 +3,8 @@ using SensorForwarder.Sensors.Drivers;
 
 namespace SensorForwarder.Sensors.Bindings;
 
-/// <summary>The SPI device that a binding talks to: our <see cref="SpiPort"/>, with its fault reasons. What is read is
-/// read until two answers in a row are the same: SPI has neither an acknowledgement nor a checksum.</summary>
+/// <summary>The SPI device given to a binding, backed by our <see cref="SpiPort"/> and its fault reasons. Reads are
+/// repeated until two consecutive answers are equal: SPI has neither an acknowledgement nor a checksum.</summary>
 /// <param name="port">The chip's place.</param>
 /// <param name="conversation">Deadline and faults.</param>
 /// <param name="isRead">Whether a transfer with this first byte only reads.</param>
@@ -34,8 +34,8 @@ internal sealed class BoundSpi(SpiPort port, BoundConversation conversation, Fun
     }
 
     /// <summary>Reads registers.</summary>
-    /// <param name="command">The first byte, which names the first of them.</param>
-    /// <param name="length">How many.</param>
+    /// <param name="command">The first byte: the number of the first register, with the read bits.</param>
+    /// <param name="length">The number of registers.</param>
     public byte[] Registers(byte command, int length)
     {
         var answer = new byte[length + 1];
@@ -46,7 +46,7 @@ internal sealed class BoundSpi(SpiPort port, BoundConversation conversation, Fun
     public void Pause(double milliseconds, CancellationToken cancellationToken) =>
         port.TimeProvider.Pause(TimeSpan.FromMilliseconds(milliseconds), cancellationToken);
 
-    /// <summary>The chip answers this until it is reset.</summary>
+    /// <summary>Expects registers to keep these values unless the chip is reset.</summary>
     public void Expect(byte command, params byte[] values) =>
         conversation.Expect(() => Registers(command, values.Length).AsSpan().SequenceEqual(values));
 }

@@ -20,7 +20,7 @@ internal sealed class Ads1115(I2cPort port, SensorSettings settings) : ISensor
 
     public static SensorKind Kind { get; } = I2cPort.Kind(
         "ads1115", "TI ADS1115: four voltages (soil moisture, potentiometers, 4..20 mA)", [0x48, 0x49, 0x4A, 0x4B],
-        [.. Enumerable.Range(0, 4).Select(channel => new SensorValue($"voltage{channel}", "V"))],
+        [.. Enumerable.Range(0, 4).Select(channel => new SensorValue($"voltage{channel}", "V", -6.144, 6.144))],
         (port, settings) => new Ads1115(port, settings), Channels, FullScale)
         with
     { Probe = new([ConfigRegister], 2, answer => answer is [0x85, 0x83]) };

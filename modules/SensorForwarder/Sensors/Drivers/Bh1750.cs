@@ -8,7 +8,8 @@ internal sealed class Bh1750(I2cPort port) : ISensor
     const double CountsPerLux = 1.2;
 
     public static SensorKind Kind { get; } = I2cPort.Kind(
-        "bh1750", "Rohm BH1750: illuminance", [0x23, 0x5C], [new("illuminance", "lx")], (port, _) => new Bh1750(port))
+        "bh1750", "Rohm BH1750: illuminance", [0x23, 0x5C], [new("illuminance", "lx", 0, 54_612.5)],
+        (port, _) => new Bh1750(port))
         with
     { Probe = new([], 2, _ => true) { IsGuess = true } };
 

@@ -20,7 +20,7 @@ internal sealed class Bme280(I2cPort port, bool hasHumidity) : ISensor
     public static SensorKind Bmp { get; } = Describe(
         "bmp280", "Bosch BMP280: temperature, pressure", hasHumidity: false);
 
-    // A window that opens, a breath, a lift: faster than these nothing moves.
+    // Limits for the fastest plausible changes: a window that is opened, a breath, a lift.
     readonly Plausibility _plausibility = new(
         port.TimeProvider, new("temperature", 5, 1), new("pressure", 10, 2), new("humidity", 20, 5));
 
@@ -45,10 +45,10 @@ internal sealed class Bme280(I2cPort port, bool hasHumidity) : ISensor
 
     Measurement Measure(CancellationToken cancellationToken)
     {
-        // A chip that was reset or replaced meanwhile does not have what the last measurement left in its registers.
+        // A chip that has been reset or replaced lacks the register values of the last measurement.
         if (_calibration is null || !HasKeptItsRegisters()) _calibration = Start(cancellationToken);
         var raw = Force(cancellationToken);
-        // It is noisy. What is bit for bit as before may be that, after a command that did not arrive.
+        // The chip is noisy: identical raw data may be the previous measurement, after a command that was lost.
         if (raw.AsSpan().SequenceEqual(_last)) raw = Force(cancellationToken);
         _last = raw;
         var rawPressure = (raw[0] << 12) | (raw[1] << 4) | (raw[2] >> 4);
@@ -128,7 +128,7 @@ internal sealed class Bme280(I2cPort port, bool hasHumidity) : ISensor
         throw new SensorFault(FaultReason.Invalid, "the chip does not finish its measurement");
     }
 
-    /// <summary>The trimming values that each chip carries, and the formulas that they stand in.</summary>
+    /// <summary>The calibration values of a chip and the compensation formulas.</summary>
     sealed record Calibration(
         int T1, int T2, int T3, long P1, long P2, long P3, long P4, long P5, long P6, long P7, long P8, long P9,
         int H1, int H2, int H3, int H4, int H5, int H6)

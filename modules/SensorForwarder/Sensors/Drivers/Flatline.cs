@@ -1,7 +1,6 @@
 namespace SensorForwarder.Sensors.Drivers;
 
-/// <summary>Notices raw data of a noisy chip that is bit for bit the same for too long:
-/// it no longer measures.</summary>
+/// <summary>Detects a noisy chip that no longer measures: its raw data stay identical for too long.</summary>
 internal sealed class Flatline
 {
     public const int Polls = 20;
@@ -9,7 +8,7 @@ internal sealed class Flatline
     byte[] _last = [];
     int _same;
 
-    /// <summary>Whether these data have now come <see cref="Polls"/> times in a row.</summary>
+    /// <summary>Whether the data have been identical <see cref="Polls"/> times in a row.</summary>
     public bool IsFlat(byte[] raw)
     {
         _same = raw.AsSpan().SequenceEqual(_last) ? _same + 1 : 1;

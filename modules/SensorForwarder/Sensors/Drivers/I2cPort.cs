@@ -4,8 +4,9 @@ using SensorForwarder.Options;
 namespace SensorForwarder.Sensors.Drivers;
 
 /// <summary>
-/// One chip's place on an I2C bus. Opened with the first transfer, and refused while a kernel driver has the chip: the
-/// kernel would let both talk to it, and each would spoil what the other reads. Used by the bus's thread only.
+/// A chip's address on an I2C bus. Opened by the first transfer, and refused while a kernel driver is bound to the
+/// chip: the kernel would allow both to use it, and each would disturb the other's reads. Used by the bus's thread
+/// only.
 /// </summary>
 internal sealed class I2cPort(SensorWorld world, int bus, int address) : IDisposable
 {
@@ -89,8 +90,8 @@ internal sealed class I2cPort(SensorWorld world, int bus, int address) : IDispos
         }
     }
 
-    /// <summary>Reads until two answers in a row are the same: for a chip without a checksum, whose registers hold
-    /// still or change seldom. A bit that was misread, or a register's number that was, is not believed.</summary>
+    /// <summary>Reads until two consecutive answers are equal: for chips without a checksum whose registers change
+    /// seldom. Detects bit errors in the data and in the register number.</summary>
     public byte[] ReadTwice(ReadOnlySpan<byte> write, int length)
     {
         const int Tries = 5;
@@ -134,8 +135,8 @@ internal sealed class I2cPort(SensorWorld world, int bus, int address) : IDispos
         return link.Exists ? Path.GetFileName(link.LinkTarget ?? link.FullName) : null;
     }
 
-    /// <summary>A data line that is held low acknowledges every address and reads as zeros, where the controller does
-    /// not notice (bcm2835). Nobody has a reserved address.</summary>
+    /// <summary>Detects a data line that is held low: if the controller does not notice (bcm2835), every address is
+    /// acknowledged and reads as zeros, even a reserved one.</summary>
     bool IsHeldLow()
     {
         const int Reserved = 0x7C;

@@ -18,7 +18,7 @@ internal sealed class Mcp3008(SpiPort port, SensorSettings settings) : ISensor
 
     public static SensorKind Kind { get; } = SpiPort.Kind(
         "mcp3008", "Microchip MCP3008: eight voltages", ClockHertz,
-        [.. Enumerable.Range(0, 8).Select(channel => new SensorValue($"voltage{channel}", "V"))],
+        [.. Enumerable.Range(0, 8).Select(channel => new SensorValue($"voltage{channel}", "V", 0, 5.5))],
         (port, settings) => new Mcp3008(port, settings), SpiMode.Mode0, Channels, Reference);
 
     readonly IReadOnlyList<int> _channels = settings.Get(Channels);
@@ -30,7 +30,7 @@ internal sealed class Mcp3008(SpiPort port, SensorSettings settings) : ISensor
         var isSaturated = false;
         foreach (var channel in _channels)
         {
-            // There is no checksum: the middle one of three is not one that was misread.
+            // There is no checksum: the median of three conversions rejects a single misread one.
             int[] three = [Convert(channel), Convert(channel), Convert(channel)];
             var raw = three.Order().ElementAt(1);
             isSaturated |= raw == Steps - 1;

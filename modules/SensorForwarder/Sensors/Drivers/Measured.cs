@@ -6,7 +6,7 @@ internal static class Measured
 {
     public static Measurement Good(params KeyValuePair<string, double>[] values) => new(values);
 
-    /// <summary>Values that were measured, though something speaks against them.</summary>
+    /// <summary>Measured values that may be wrong.</summary>
     public static Measurement Uncertain(string reason, string detail, params KeyValuePair<string, double>[] values) =>
         new(values, ReadingQuality.Uncertain, reason, detail);
 

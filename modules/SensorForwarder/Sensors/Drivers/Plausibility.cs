@@ -1,19 +1,19 @@
 namespace SensorForwarder.Sensors.Drivers;
 
-/// <summary>How far a value of the world moves between two readings.</summary>
+/// <summary>The largest plausible change of a value between two readings.</summary>
 /// <param name="Name">The value.</param>
-/// <param name="AtOnce">However near they are.</param>
-/// <param name="PerSecond">What each second between them adds.</param>
+/// <param name="AtOnce">Allowed regardless of the time between them.</param>
+/// <param name="PerSecond">Allowed in addition for each second between them.</param>
 internal sealed record Pace(string Name, double AtOnce, double PerSecond);
 
 /// <summary>
-/// Notices a value that jumps further than the world does. A chip without a checksum can be misread and nobody is told:
-/// a clock that is stretched is cut short by the Raspberry Pi's controller, up to model 3 at least. A jump that the
-/// next reading confirms is believed.
+/// Detects implausible jumps of a value. Bit errors of a chip without a checksum go unnoticed otherwise, for instance
+/// when the Raspberry Pi's I2C controller (up to model 3 at least) cuts clock stretching short. A jump is accepted if
+/// the next reading confirms it.
 /// </summary>
 internal sealed class Plausibility(TimeProvider timeProvider, params Pace[] paces)
 {
-    // By value: what was believed last, and what was read last.
+    // By value: the last accepted number and the last read one.
     readonly Dictionary<string, (Seen Believed, Seen Last)> _seen = [];
 
     /// <summary>What is wrong with the values; null: nothing.</summary>
@@ -39,7 +39,7 @@ internal sealed class Plausibility(TimeProvider timeProvider, params Pace[] pace
         return jump;
     }
 
-    /// <summary>Another chip begins.</summary>
+    /// <summary>Forgets the previous values, since the chip was reopened.</summary>
     public void Forget() => _seen.Clear();
 
     bool IsNear(Pace pace, Seen before, Seen now) => Math.Abs(now.Value - before.Value)

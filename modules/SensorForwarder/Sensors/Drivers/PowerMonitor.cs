@@ -13,8 +13,6 @@ internal sealed class PowerMonitor : ISensor
     const byte CalibrationRegister = 5, MaskRegister = 6;
     const int CurrentSteps = 32_768;
     static readonly int[] Addresses = [.. Enumerable.Range(0x40, 16)];
-    static readonly SensorValue[] Values = [new("voltage", "V"), new("current", "A"), new("power", "W")];
-
     static readonly Option<double> Shunt = Option.Number(
         "shuntOhms", 0.0001, 100, 0.1, "Resistance of the shunt, in ohms.");
 
@@ -22,16 +20,20 @@ internal sealed class PowerMonitor : ISensor
         "maxAmperes", 0.001, 1000, 3.2, "The largest current to measure; the resolution is 1/32768 of it.");
 
     public static SensorKind Ina219 { get; } = I2cPort.Kind(
-        "ina219", "TI INA219: voltage, current, power", Addresses, Values,
+        "ina219", "TI INA219: voltage, current, power", Addresses, Values(32),
         (port, settings) => new PowerMonitor(port, settings, Chip.Ina219), Shunt, MaxAmperes)
         with
     { Probe = new([ConfigRegister], 2, answer => answer is [0x39, 0x9F or 0x9B]) { IsGuess = true } };
 
     public static SensorKind Ina226 { get; } = I2cPort.Kind(
-        "ina226", "TI INA226: voltage, current, power", Addresses, Values,
+        "ina226", "TI INA226: voltage, current, power", Addresses, Values(40.96),
         (port, settings) => new PowerMonitor(port, settings, Chip.Ina226), Shunt, MaxAmperes)
         with
     { Probe = new([0xFF], 2, answer => answer is [0x22, 0x60]) };
+
+    // The range of current and power depends on the shunt.
+    static SensorValue[] Values(double mostVolts) =>
+        [new("voltage", "V", 0, mostVolts), new("current", "A"), new("power", "W")];
 
     /// <summary>What differs from chip to chip.</summary>
     /// <param name="CalibrationScale">The constant in the formula of the calibration register.</param>
@@ -79,7 +81,7 @@ internal sealed class PowerMonitor : ISensor
 
     public ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken)
     {
-        // It forgets its calibration when the supply dips, and would then say 0 A.
+        // A dip of the supply resets the calibration, and the current then reads as 0 A.
         if (!IsSetUp())
         {
             _port.WriteWord(ConfigRegister, _chip.Config);
@@ -106,7 +108,7 @@ internal sealed class PowerMonitor : ISensor
 
     public void Dispose() => _port.Dispose();
 
-    /// <summary>What is at the end of a register is more than that, and not told; the rest is.</summary>
+    /// <summary>Omits values whose register is saturated; the true value is larger.</summary>
     Measurement Judge(int busSteps, int shunt, int current, int power, bool hasOverflowed)
     {
         var values = new List<KeyValuePair<string, double>>(3);

@@ -1,8 +1,8 @@
 namespace SensorForwarder.Sensors.Drivers;
 
 /// <summary>
-/// Kind <c>scd4x</c>: Sensirion SCD40, SCD41. It measures by itself every 5 s; a turn at which it has nothing new gives
-/// no reading. Data sheet SCD4x, sections 3.5 and 3.8.
+/// Kind <c>scd4x</c>: Sensirion SCD40, SCD41. It measures periodically every 5 s; a turn without new data gives no
+/// reading. Data sheet SCD4x, sections 3.5 and 3.8.
 /// </summary>
 internal sealed class Scd4x(I2cPort port) : ISensor
 {

@@ -1,6 +1,6 @@
 namespace SensorForwarder.Sensors.Drivers;
 
-/// <summary>What Sensirion's chips have in common: words of 16 bits, each with a checksum.</summary>
+/// <summary>The data format of Sensirion's chips: words of 16 bits, each with a checksum.</summary>
 internal static class Sensirion
 {
     const int WordLength = 3;

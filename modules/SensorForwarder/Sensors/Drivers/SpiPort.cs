@@ -3,7 +3,7 @@ using SensorForwarder.Options;
 
 namespace SensorForwarder.Sensors.Drivers;
 
-/// <summary>One chip's place on an SPI bus. Opened with the first transfer. Used by the bus's thread only.</summary>
+/// <summary>A chip select of an SPI bus. Opened by the first transfer. Used by the bus's thread only.</summary>
 internal sealed class SpiPort(SensorWorld world, int bus, int chipSelect, int clockHertz, SpiMode mode) : IDisposable
 {
     static readonly Option<int> BusOption = Option.Integer(

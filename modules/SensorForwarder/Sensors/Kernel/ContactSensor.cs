@@ -4,12 +4,12 @@ using SensorForwarder.Readings;
 namespace SensorForwarder.Sensors.Kernel;
 
 /// <summary>
-/// Kind <c>gpio</c>: a contact, a button, a motion detector. Says the level on its schedule, and each edge when it
-/// comes, with the time at which the kernel saw it.
+/// Kind <c>gpio</c>: a contact, button or motion detector. Reports the level on its schedule and each edge as it
+/// occurs, with the kernel's timestamp.
 /// </summary>
 internal sealed class ContactSensor : ISensor
 {
-    // Kept until the loop has taken them; a line that bounces faster than that needs debouncing.
+    // Edges kept until the loop takes them. A line that bounces faster needs debouncing.
     const int MaxEdges = 1000;
     const string Both = "both", Active = "active", Inactive = "inactive", None = "none";
     const string State = "state";
@@ -89,7 +89,7 @@ internal sealed class ContactSensor : ISensor
     {
         _watch?.Dispose();
         _line?.Dispose();
-        // Whoever waits looks at the world again.
+        // Wakes the waiter, which checks the state again.
         lock (_gate) _news.TrySetResult();
     }
 

@@ -8,9 +8,9 @@ using SensorForwarder.Files;
 namespace SensorForwarder.Sensors.Kernel;
 
 /// <summary>
-/// The directories whose files <c>file</c> sensors may read: the boot value Sensors__FileRoots. Whoever may write the
-/// settings need not be who operates the host, so a path that is outside of them, or leads there by a link, gets one
-/// answer, whatever is there. Any thread.
+/// The directories whose files <c>file</c> sensors may read: the boot value Sensors__FileRoots. The author of the
+/// settings need not be the operator of the host, so any path outside, also through a link, gets the same answer
+/// whether it exists or not. Any thread.
 /// </summary>
 internal sealed partial class FileRoots(SensorRoots roots)
 {

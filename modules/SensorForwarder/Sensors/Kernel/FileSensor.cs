@@ -8,8 +8,8 @@ using SensorForwarder.Text;
 namespace SensorForwarder.Sensors.Kernel;
 
 /// <summary>
-/// Kind <c>file</c>: the first number in a file of the <see cref="FileRoots"/>, whatever writes it. Nothing of the file
-/// but the number is ever told, since settings come from far away and files may be secret.
+/// Kind <c>file</c>: the first number in a file below the <see cref="FileRoots"/>. Only the number is ever reported:
+/// settings are remote input, and files may be secret.
 /// </summary>
 internal sealed partial class FileSensor(SensorSettings settings, SensorWorld world) : ISensor
 {
@@ -96,7 +96,8 @@ internal sealed partial class FileSensor(SensorSettings settings, SensorWorld wo
         return (Encoding.UTF8.GetString(bytes, 0, length), length == MaxBytes);
     }
 
-    /// <summary>Finds the first number. It counts as a whole only: not 21 of <c>21,5</c>, nor 2026 of a date.</summary>
+    /// <summary>Finds the first number. Only a complete one counts: not 21 of <c>21,5</c>, nor 2026 of a
+    /// date.</summary>
     bool TryFindNumber(string text, bool isCut, out double number)
     {
         number = 0;

@@ -89,7 +89,7 @@ internal sealed partial class GpioChip : IDisposable
     }
 
     /// <summary>Takes a line as an input until the result is disposed.</summary>
-    /// <exception cref="SensorFault">It is used by somebody else, or can't do what is asked of it.</exception>
+    /// <exception cref="SensorFault">The line is in use, or does not support the request.</exception>
     public GpioLine Request(GpioLineInfo line, GpioRequest wanted)
     {
         // struct gpio_v2_line_request

@@ -4,7 +4,8 @@ namespace SensorForwarder.Sensors.Kernel;
 
 /// <summary>What is asked of an input.</summary>
 /// <param name="Flags">Of enum gpio_v2_line_flag.</param>
-/// <param name="Debounce">How long the line must be still before the kernel believes it; zero: it need not be.</param>
+/// <param name="Debounce">How long the line must be stable before the kernel accepts a change; zero for no
+/// debouncing.</param>
 internal sealed record GpioRequest(ulong Flags, TimeSpan Debounce)
 {
     public const ulong ActiveLow = 1 << 1, Input = 1 << 2, Rising = 1 << 4, Falling = 1 << 5;
@@ -14,12 +15,12 @@ internal sealed record GpioRequest(ulong Flags, TimeSpan Debounce)
 }
 
 /// <summary>
-/// An input that belongs to this process. Its file gives an event for each edge, and the kernel keeps the newest 1024
-/// that were not read.
+/// An input requested by this process. Its file delivers an event for each edge; the kernel keeps the newest 1024
+/// unread ones.
 /// </summary>
 /// <param name="events">The file of the request.</param>
-/// <param name="isActive">Reads the level, after debouncing; throws a <see cref="SensorFault"/> when
-/// the chip is gone.</param>
+/// <param name="isActive">Reads the level, after debouncing; throws a <see cref="SensorFault"/> when the chip is
+/// gone.</param>
 /// <param name="what">Chip and line, for messages.</param>
 internal sealed class GpioLine(SafeHandle events, Func<bool> isActive, string what) : IDisposable
 {
@@ -45,8 +46,8 @@ internal struct GpioEdge
     [FieldOffset(8)]
     public uint Id;
 
-    /// <summary>Counts the edges of the line from 1 on, those as well that were lost since nobody
-    /// read them in time.</summary>
+    /// <summary>Numbers the edges of the line from 1, including those that were lost because they were not read in
+    /// time.</summary>
     [FieldOffset(20)]
     public uint LineSequence;
 

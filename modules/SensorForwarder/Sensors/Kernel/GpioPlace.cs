@@ -3,8 +3,7 @@ using SensorForwarder.Options;
 
 namespace SensorForwarder.Sensors.Kernel;
 
-/// <summary>Where an input is and how it is to be read: what kinds <c>gpio</c> and
-/// <c>counter</c> have in common.</summary>
+/// <summary>The location and configuration of an input, shared by the kinds <c>gpio</c> and <c>counter</c>.</summary>
 internal sealed class GpioPlace(SensorSettings settings)
 {
     // The header's chip on a Raspberry Pi 5, 4 and earlier; the number of its node differs from kernel to kernel.
@@ -35,7 +34,7 @@ internal sealed class GpioPlace(SensorSettings settings)
 
     public static string Claim(SensorSettings settings) => $"GPIO {new GpioPlace(settings)}";
 
-    /// <summary>All take turns, so that a line was let go before it is asked for again.</summary>
+    /// <summary>All share one bus, so that a line is released before it is requested again.</summary>
     public const string Bus = "gpio";
 
     public override string ToString() => _chip is null ? $"line {_line}" : $"line {_line} of {_chip}";
@@ -53,7 +52,7 @@ internal sealed class GpioPlace(SensorSettings settings)
         TimeSpan.FromMilliseconds(settings.Get(Debounce)));
 
     /// <summary>Takes the line.</summary>
-    /// <exception cref="SensorFault">There is none, more than one, or it can't be had.</exception>
+    /// <exception cref="SensorFault">There is no such line, more than one, or it can't be requested.</exception>
     public GpioLine Open(SensorRoots roots, GpioRequest request)
     {
         var chips = OpenChips(roots);

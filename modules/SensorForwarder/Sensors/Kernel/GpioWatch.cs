@@ -4,8 +4,8 @@ using Microsoft.Win32.SafeHandles;
 namespace SensorForwarder.Sensors.Kernel;
 
 /// <summary>
-/// Reads the edges of a line as they come, on a thread of its own, so that the kernel has to keep few. Ends with
-/// <see cref="Dispose"/>, or when the chip goes away.
+/// Reads the edges of a line as they occur, on its own thread, so that the kernel's queue stays short. Ends with <see
+/// cref="Dispose"/> or when the chip is removed.
 /// </summary>
 internal sealed partial class GpioWatch : IDisposable
 {
@@ -18,8 +18,8 @@ internal sealed partial class GpioWatch : IDisposable
     readonly Thread _thread;
 
     /// <param name="line">The line; disposed with this.</param>
-    /// <param name="take">Gets the edges, in their order, on the watch's thread.</param>
-    /// <param name="ended">There will be no more: the chip is gone.</param>
+    /// <param name="take">Receives the edges in order, on the watch's thread.</param>
+    /// <param name="ended">Called when the chip has been removed.</param>
     public GpioWatch(GpioLine line, Action<ReadOnlySpan<GpioEdge>> take, Action ended)
     {
         (_line, _take, _ended) = (line, take, ended);

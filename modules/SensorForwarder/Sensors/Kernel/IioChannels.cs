@@ -80,7 +80,7 @@ internal static class IioChannels
         var all = channel.Contains('-', StringComparison.Ordinal) ? $"{type}-{type}" : type;
         foreach (var owner in (string[])[channel, channel.Split('_')[0], all])
         {
-            // One that is there and can't be read is a failure: without it the value would be another one.
+            // An attribute that exists and can't be read is a failure: without it the value would be wrong.
             var path = Path.Combine(directory, $"in_{owner}_{attribute}");
             if (File.Exists(path)) return KernelFile.ReadNumber(path);
         }

@@ -39,7 +39,8 @@ internal sealed class KernelClass(string directory, string prefix, string nameFi
         }
     }
 
-    /// <summary>The one device of that name and, if given, that parent. Some drivers add the place: dht11@4.</summary>
+    /// <summary>Finds the only device with this name and, if given, this parent. Some drivers append a location:
+    /// dht11@4.</summary>
     /// <exception cref="SensorFault">There is none, or more than one.</exception>
     public KernelDevice Find(string name, string? parent)
     {
@@ -62,7 +63,8 @@ internal sealed class KernelClass(string directory, string prefix, string nameFi
                 all.Count > 0 ? string.Join(", ", all) : "nothing")}");
     }
 
-    /// <summary>The device is still what it was: directories are numbered anew when devices come and go.</summary>
+    /// <summary>Whether a directory still belongs to the same device; numbers change when devices come and
+    /// go.</summary>
     public bool IsStill(KernelDevice device) => TryOpen(device.Directory) == device;
 
     KernelDevice? TryOpen(string path) =>

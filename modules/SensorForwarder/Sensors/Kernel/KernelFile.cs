@@ -3,7 +3,7 @@ using System.Text;
 
 namespace SensorForwarder.Sensors.Kernel;
 
-/// <summary>Reads the small files of sysfs. What a device says there may be anything, or nothing.</summary>
+/// <summary>Reads the small files of sysfs, whose content is not trusted.</summary>
 internal static class KernelFile
 {
     const int MaxBytes = 4096;
@@ -33,8 +33,8 @@ internal static class KernelFile
         }
     }
 
-    /// <summary>What an exception of a file of the kernel means. A time-out there is that of one chip (a DHT22 ends one
-    /// read in ten like that), and no sign of a bus that hangs.</summary>
+    /// <summary>Converts an exception of a kernel file. A timeout there concerns one chip (one read in ten of a DHT22
+    /// ends like that) and does not mean that a bus hangs.</summary>
     public static SensorFault FaultOf(Exception exception, string path)
     {
         var fault = SensorFault.From(exception, path);
@@ -59,7 +59,7 @@ internal static class KernelFile
         ? number
         : throw new SensorFault(FaultReason.Invalid, $"{path} holds no number");
 
-    /// <summary>The number, or null when there is none to be had.</summary>
+    /// <summary>The number; null if it can't be read.</summary>
     public static double? TryReadNumber(string path) => TryRead(path) is { } text && TryParse(text, out var number)
         ? number
         : null;

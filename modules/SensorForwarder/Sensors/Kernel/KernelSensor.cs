@@ -11,8 +11,8 @@ namespace SensorForwarder.Sensors.Kernel;
 internal sealed record KernelChannel(string Name, string Channel, string Unit, Func<double> Read);
 
 /// <summary>
-/// Kinds <c>iio</c>, <c>hwmon</c> and <c>thermal</c>: the channels of one device whose driver is in the kernel. It is
-/// found by name and parent, and found anew when it has another number than before.
+/// Kinds <c>iio</c>, <c>hwmon</c> and <c>thermal</c>: the channels of a device with a kernel driver, found by name and
+/// parent, and searched again when its number has changed.
 /// </summary>
 internal sealed class KernelSensor(
     KernelClass devices, string device, string? parent, IReadOnlyList<string>? channels,

@@ -53,7 +53,7 @@ internal sealed class OneWireSensor(SensorSettings settings, SensorWorld world) 
     {
     }
 
-    /// <summary>The devices that are thermometers, for the doctor as well.</summary>
+    /// <summary>The thermometers that the kernel has found.</summary>
     public static IReadOnlyList<string> List(SensorRoots roots)
     {
         try
@@ -107,9 +107,9 @@ internal sealed class OneWireSensor(SensorSettings settings, SensorWorld world) 
             : throw new SensorSettingsException(
                 $"device: '{LogText.Clean(device)}' is not a name such as 28-0316a2795e1f");
 
-    /// <summary>85 degrees is what the register holds after power-on, and 127.94 what it holds when the supply broke
-    /// down in a conversion. A chip that has converted says so in byte 6, which is 0x10 less the low four bits. The
-    /// DS18S20 counts half degrees, and its true 85.0 looks the same: that is refused, too.</summary>
+    /// <summary>Rejects the register's power-on value, 85 degrees, and 127.94 degrees, its value after the supply broke
+    /// down during a conversion. After a conversion, byte 6 is 0x10 minus the low four bits, which tells a measured 85
+    /// apart. Not on a DS18S20, which has half degrees: its 85.0 is always rejected.</summary>
     static void CheckConverted(string device, byte[] scratchpad)
     {
         const byte NotConverted = 0x0C;

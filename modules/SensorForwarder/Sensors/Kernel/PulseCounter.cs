@@ -4,8 +4,8 @@ using SensorForwarder.Readings;
 namespace SensorForwarder.Sensors.Kernel;
 
 /// <summary>
-/// Kind <c>counter</c>: pulses of a meter on a GPIO line. Counts by the kernel's own numbers, so that what came faster
-/// than it could be read counts too; the total goes on after a restart.
+/// Kind <c>counter</c>: pulses of a meter on a GPIO line. Counts by the kernel's sequence numbers, which include pulses
+/// that were too fast to be read; the total continues after a restart.
 /// </summary>
 internal sealed class PulseCounter : ISensor
 {

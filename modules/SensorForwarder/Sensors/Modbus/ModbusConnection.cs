@@ -6,15 +6,15 @@ using SensorForwarder.Text;
 namespace SensorForwarder.Sensors.Modbus;
 
 /// <summary>
-/// The connection to the Modbus devices behind one server or on one serial line. Opened with the first request; closed
-/// when it fails, so that the next request opens it again. One request at a time: used by the bus's thread only.
+/// The connection to the Modbus devices behind one server or on one serial line. Opened by the first request and closed
+/// on failure; the next request opens it again. One request at a time: used by the bus's thread only.
 /// </summary>
 internal sealed class ModbusConnection(ModbusPlace place, SensorWorld world) : IDisposable
 {
     static readonly TimeSpan ConnectTimeout = TimeSpan.FromSeconds(3);
     static readonly TimeSpan ResolveAndConnectTimeout = TimeSpan.FromSeconds(5);
 
-    // What the standard asks for between two frames.
+    // The silence between two frames that the standard requires.
     const double SilentCharacters = 3.5;
 
     readonly SerialPort? _port = place.Format is { } format ? new(world, place.Name, format) : null;
@@ -25,8 +25,8 @@ internal sealed class ModbusConnection(ModbusPlace place, SensorWorld world) : I
 
     public ModbusPlace Place => place;
 
-    /// <summary>Asks a device.</summary>
-    /// <exception cref="SensorFault">There was no answer, or the connection failed.</exception>
+    /// <summary>Sends a request to a device and returns its answer.</summary>
+    /// <exception cref="SensorFault">The device did not answer, or the connection failed.</exception>
     public ModbusAnswer Ask(byte unit, ModbusRequest request, CancellationToken cancellationToken)
     {
         Rest(cancellationToken);
@@ -49,13 +49,13 @@ internal sealed class ModbusConnection(ModbusPlace place, SensorWorld world) : I
         _socket = null;
     }
 
-    /// <summary>Leaves devices the time between two requests that they need.</summary>
+    /// <summary>Waits for the pause between two requests.</summary>
     void Rest(CancellationToken cancellationToken)
     {
         if (_lastUsed is not { } last) return;
         var pause = place.Pause;
         if (place.Format?.TimeOf(SilentCharacters) is { } silence && silence > pause) pause = silence;
-        // An answer that comes too late must not be taken for that to the next request: nothing in it tells.
+        // A late answer must not be taken for the answer to the next request: it carries no request number.
         if (_mayAnswerLate && place.Timeout > pause) pause = place.Timeout;
         _mayAnswerLate = false;
         var rest = pause - world.TimeProvider.GetElapsedTime(last);
@@ -102,7 +102,7 @@ internal sealed class ModbusConnection(ModbusPlace place, SensorWorld world) : I
                 if (ModbusFrames.ReadTcpHeader(frame) is not { } header)
                     throw new SensorFault(FaultReason.Invalid, $"{place.Name} answers something that is no Modbus");
                 var body = Receive(header.Length);
-                // An answer to a request before, or of another unit, is none to this one.
+                // Skips answers to earlier requests and of other units.
                 if (header.Transaction != _transaction || header.Unit != unit) continue;
                 var answer = request.Read(body) ?? throw new SensorFault(
                     FaultReason.Invalid, $"unit {unit} at {place.Name} answers another question than it was asked");
@@ -135,7 +135,7 @@ internal sealed class ModbusConnection(ModbusPlace place, SensorWorld world) : I
         }
         finally
         {
-            // What is left of a conversation that failed is not read as an answer.
+            // After a failure, leftover bytes must not be read as an answer.
             if (!isAnswered) Dispose();
         }
     }
@@ -152,7 +152,7 @@ internal sealed class ModbusConnection(ModbusPlace place, SensorWorld world) : I
         }
         catch (NotConnectedException exception)
         {
-            // One that takes long must not be tried for each sensor behind it.
+            // Reported as a fault of the bus, so that the other sensors behind a slow server do not wait for it too.
             var isSlow = world.TimeProvider.GetElapsedTime(began) >= ConnectTimeout;
             throw new SensorFault(
                 isSlow ? FaultReason.BusTimeout : FaultReason.Io, $"{place.Name}: {exception.Message}");

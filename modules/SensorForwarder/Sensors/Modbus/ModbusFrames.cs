@@ -2,12 +2,12 @@ using System.Buffers.Binary;
 
 namespace SensorForwarder.Sensors.Modbus;
 
-/// <summary>What stands around requests and answers on a serial line (RTU: unit in front, CRC behind) and over TCP (a
-/// header with a number that the answer repeats). MODBUS over Serial Line 1.02, section 2.5.1; MODBUS Messaging on
-/// TCP/IP 1.0b, section 3.1.3. Pure.</summary>
+/// <summary>Framing of requests and answers: RTU on a serial line (unit, data, CRC) and the TCP header, whose
+/// transaction number the answer repeats. MODBUS over Serial Line 1.02, section 2.5.1; MODBUS Messaging on TCP/IP 1.0b,
+/// section 3.1.3. Pure.</summary>
 internal static class ModbusFrames
 {
-    /// <summary>Bytes of the header over TCP, the unit included.</summary>
+    /// <summary>The length of the TCP header including the unit, in bytes.</summary>
     public const int TcpHeader = 7;
 
     const int UnitLength = 1, CrcLength = 2, LongestPdu = 253;
@@ -21,11 +21,11 @@ internal static class ModbusFrames
         return frame;
     }
 
-    /// <summary>Bytes of an answer without an exception.</summary>
+    /// <summary>The length of an answer that is not an exception, in bytes.</summary>
     public static int RtuLength(ModbusRequest request) => UnitLength + request.AnswerLength + CrcLength;
 
-    /// <summary>Finds the answer to a request in what has come: there may be garbage before it, the answer of another
-    /// unit, or the request itself, which some adapters hear. Null: it is not there yet.</summary>
+    /// <summary>Finds the answer to a request among received bytes. Garbage, the answer of another unit, or an echo of
+    /// the request (some adapters receive what they send) may precede it. Null if it has not arrived yet.</summary>
     public static ModbusAnswer? FindRtu(byte unit, ModbusRequest request, ReadOnlySpan<byte> bytes)
     {
         for (var start = 0; start < bytes.Length; start++)
@@ -55,8 +55,8 @@ internal static class ModbusFrames
     }
 
     /// <summary>Reads the header of an answer.</summary>
-    /// <param name="header">As many bytes as <see cref="TcpHeader"/>.</param>
-    /// <returns>The number of its request, its unit, and how many bytes follow; null: this is no Modbus.</returns>
+    /// <param name="header"><see cref="TcpHeader"/> bytes.</param>
+    /// <returns>Transaction number, unit, and the number of bytes that follow; null if this is not Modbus.</returns>
     public static (ushort Transaction, byte Unit, int Length)? ReadTcpHeader(ReadOnlySpan<byte> header)
     {
         var (protocol, length) =

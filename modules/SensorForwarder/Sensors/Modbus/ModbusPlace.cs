@@ -3,12 +3,12 @@ using SensorForwarder.Sensors.Serial;
 
 namespace SensorForwarder.Sensors.Modbus;
 
-/// <summary>Where the devices of a connection are, and how they are asked there. Two sensors with the same
-/// <see cref="Name"/> use the same connection.</summary>
+/// <summary>The address and parameters of a Modbus connection. Sensors with the same <see cref="Name"/> share it.
+/// </summary>
 /// <param name="Name">The server, such as <c>tcp://10.0.0.5:502</c>, or the path of the serial port.</param>
-/// <param name="Host">The server's name or address; null: it is a serial line.</param>
+/// <param name="Host">The server's name or address; null for a serial line.</param>
 /// <param name="Port">The server's port.</param>
-/// <param name="Format">How characters are sent on the serial line; null: it is a server.</param>
+/// <param name="Format">The character format of the serial line; null for a server.</param>
 /// <param name="Timeout">How long a device may take to answer.</param>
 /// <param name="Pause">Between an answer and the next request.</param>
 internal sealed record ModbusPlace(

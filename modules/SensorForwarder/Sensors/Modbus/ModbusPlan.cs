@@ -1,13 +1,13 @@
 namespace SensorForwarder.Sensors.Modbus;
 
-/// <summary>Which requests read a number of values: those that are near one another are read together, since a request
-/// costs a serial line as much time as a dozen registers. Pure.</summary>
+/// <summary>Plans the requests for a set of values. Neighbouring values share a request, since the overhead of a
+/// request on a serial line equals about a dozen registers. Pure.</summary>
 internal static class ModbusPlan
 {
-    /// <summary>Registers or bits that are read though nobody wants them, between two that somebody wants.</summary>
+    /// <summary>The largest number of unused registers or bits to read between two values.</summary>
     public const int MaxRegisterGap = 8, MaxBitGap = 128;
 
-    /// <summary>The requests, each with the values that its answer holds.</summary>
+    /// <summary>Returns the requests with the values that each reads.</summary>
     public static List<ModbusReading> Make(IEnumerable<ModbusValue> values)
     {
         var readings = new List<ModbusReading>();
@@ -24,8 +24,8 @@ internal static class ModbusPlan
     public static ModbusReading Single(ModbusValue value) =>
         new(new(value.Table, value.Address, value.Count), [value]);
 
-    /// <param name="reading">One that begins where the value does, or before.</param>
-    /// <param name="value">The value to read with it.</param>
+    /// <param name="reading">A request that begins at or before the value.</param>
+    /// <param name="value">The value to add.</param>
     static ModbusReading? TryJoin(ModbusReading reading, ModbusValue value)
     {
         var request = reading.Request;
@@ -41,5 +41,5 @@ internal static class ModbusPlan
     }
 }
 
-/// <summary>A request, and the values that its answer holds.</summary>
+/// <summary>A request and the values that its answer contains.</summary>
 internal sealed record ModbusReading(ModbusRequest Request, IReadOnlyList<ModbusValue> Values);

@@ -2,11 +2,11 @@ using System.Buffers.Binary;
 
 namespace SensorForwarder.Sensors.Modbus;
 
-/// <summary>A request for registers or bits that lie one behind the other: its bytes, and those of its answer, without
-/// what TCP and serial lines put around them. MODBUS Application Protocol 1.1b3, section 6.</summary>
-/// <param name="Table">Where they are.</param>
-/// <param name="Address">The first, from 0.</param>
-/// <param name="Count">How many: 1 to <see cref="MaxRegisters"/> or <see cref="MaxBits"/>.</param>
+/// <summary>A request for consecutive registers or bits, without framing. MODBUS Application Protocol 1.1b3, section 6.
+/// </summary>
+/// <param name="Table">Their table.</param>
+/// <param name="Address">The address of the first, from 0.</param>
+/// <param name="Count">The number of them: 1 to <see cref="MaxRegisters"/> or <see cref="MaxBits"/>.</param>
 internal sealed record ModbusRequest(ModbusTable Table, int Address, int Count)
 {
     public const int MaxRegisters = 125, MaxBits = 2000;
@@ -14,7 +14,7 @@ internal sealed record ModbusRequest(ModbusTable Table, int Address, int Count)
     /// <summary>Function code, address, count.</summary>
     public const int Length = 5;
 
-    /// <summary>What the function code of an answer has added when it is an exception.</summary>
+    /// <summary>Set in the function code of an exception.</summary>
     public const byte ExceptionFlag = 0x80;
 
     public const int ExceptionLength = 2;
@@ -23,7 +23,7 @@ internal sealed record ModbusRequest(ModbusTable Table, int Address, int Count)
 
     public byte Function => (byte)Table;
 
-    /// <summary>Bytes of the answer, if it is none with an exception: function code, number of bytes, data.</summary>
+    /// <summary>The length of an answer that is not an exception: function code, number of bytes, data.</summary>
     public int AnswerLength => 2 + DataLength;
 
     int DataLength => IsOfBits ? (Count + 7) / 8 : Count * 2;
@@ -36,7 +36,7 @@ internal sealed record ModbusRequest(ModbusTable Table, int Address, int Count)
     }
 
     /// <summary>Reads an answer.</summary>
-    /// <returns>Null: it is none to this request.</returns>
+    /// <returns>Null if it does not belong to this request.</returns>
     public ModbusAnswer? Read(ReadOnlySpan<byte> bytes) => bytes switch
     {
         [var function, var code] when function == (Function | ExceptionFlag) => new([], code),
@@ -46,7 +46,7 @@ internal sealed record ModbusRequest(ModbusTable Table, int Address, int Count)
     };
 }
 
-/// <summary>What a device answers.</summary>
+/// <summary>The answer of a device.</summary>
 /// <param name="Data">Registers, each high byte first, or bits, the first one lowest; empty with an exception.</param>
-/// <param name="Exception">Why it does not tell; null: it does.</param>
+/// <param name="Exception">The exception code; null if there is none.</param>
 internal sealed record ModbusAnswer(byte[] Data, byte? Exception);

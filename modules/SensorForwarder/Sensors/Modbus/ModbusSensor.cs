@@ -26,6 +26,10 @@ internal sealed class ModbusSensor(SensorSettings settings, SensorWorld world) :
         Bus = static settings => ModbusPlace.Of(settings).Name,
     };
 
+    /// <summary>Unit and connection of the device, for people.</summary>
+    public static string Describe(SensorSettings settings) =>
+        $"unit {settings.Get(Unit)} at {ModbusPlace.Of(settings).Name}";
+
     readonly ModbusPlace _place = ModbusPlace.Of(settings);
     readonly IReadOnlyList<ModbusValue> _values = settings.Get(ModbusValue.Map);
     readonly byte _unit = (byte)settings.Get(Unit);
@@ -63,7 +67,7 @@ internal sealed class ModbusSensor(SensorSettings settings, SensorWorld world) :
             ? new Measurement(values)
             : new(values, ReadingQuality.Uncertain, FaultReason.Partial, Describe(faults)));
 
-        // Some devices do not answer at all for a register that they do not have; one that is off never does.
+        // Some devices do not answer a request for a register that they lack; a device that is off answers none.
         bool IsSilent() => silences > (numbers.Count > 0 ? 1 : 0);
     }
 
@@ -81,7 +85,7 @@ internal sealed class ModbusSensor(SensorSettings settings, SensorWorld world) :
         var answer = connection.Ask(_unit, reading.Request, cancellationToken);
         if (answer.Exception is IllegalAddress or IllegalValue && reading.Values.Count > 1)
         {
-            // One of them may be what it does not have, or a register between them, or all of them may be too many.
+            // The device may lack one of the values or a register between them, or limit the length of a request.
             var singles = reading.Values.Select(ModbusPlan.Single).ToList();
             _plan = [.. _plan.Where(other => other != reading), .. singles];
             foreach (var single in singles) Read(connection, single, numbers, faults, cancellationToken);

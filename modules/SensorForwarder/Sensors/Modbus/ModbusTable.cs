@@ -1,6 +1,6 @@
 namespace SensorForwarder.Sensors.Modbus;
 
-/// <summary>The four tables of a Modbus device. The numbers are those of the functions that read them.</summary>
+/// <summary>The four tables of a Modbus device, numbered by the function codes that read them.</summary>
 internal enum ModbusTable
 {
     /// <summary>Bits that can be written.</summary>
@@ -16,7 +16,7 @@ internal enum ModbusTable
     Input = 4,
 }
 
-/// <summary>How a value stands in one or several registers.</summary>
+/// <summary>The representation of a value in one or more registers.</summary>
 internal enum ModbusType
 {
     Bool,
@@ -30,8 +30,8 @@ internal enum ModbusType
     Float64,
 }
 
-/// <summary>The order of the bytes of a value. ABCD is the most significant byte first, and the most significant
-/// register: what the standard says for one register, and most devices do for several.</summary>
+/// <summary>The byte order of a value. ABCD: most significant byte and most significant register first, which the
+/// standard prescribes within a register and most devices follow across registers.</summary>
 internal enum ModbusOrder
 {
     Abcd,

@@ -7,16 +7,16 @@ using SensorForwarder.Text;
 
 namespace SensorForwarder.Sensors.Modbus;
 
-/// <summary>A value of a Modbus device: where it is, and how its number stands there. Immutable.</summary>
+/// <summary>A value of a Modbus device: its address and its representation. Immutable.</summary>
 /// <param name="Name">Its name in readings.</param>
-/// <param name="Table">Where it is.</param>
-/// <param name="Address">Its first register, or its bit, from 0.</param>
-/// <param name="Type">How it stands in its registers.</param>
-/// <param name="Order">The order of its bytes.</param>
-/// <param name="Bit">Of a <see cref="ModbusType.Bool"/> in a register: which, from the lowest.</param>
-/// <param name="Scale">What the number is multiplied with.</param>
-/// <param name="Offset">What is added then.</param>
-/// <param name="Unit">The unit then; empty: not known.</param>
+/// <param name="Table">Its table.</param>
+/// <param name="Address">The address of its first register, or of its bit, from 0.</param>
+/// <param name="Type">Its representation in the registers.</param>
+/// <param name="Order">Its byte order.</param>
+/// <param name="Bit">For <see cref="ModbusType.Bool"/> in a register: the bit's number, 0 for the lowest.</param>
+/// <param name="Scale">Multiplied with the number.</param>
+/// <param name="Offset">Added after scaling.</param>
+/// <param name="Unit">The unit of the result; empty if unknown.</param>
 internal sealed record ModbusValue(
     string Name, ModbusTable Table, int Address, ModbusType Type, ModbusOrder Order = ModbusOrder.Abcd, int Bit = 0,
     double Scale = 1, double Offset = 0, string Unit = "")
@@ -24,7 +24,7 @@ internal sealed record ModbusValue(
     const int MaxNameLength = 64, MaxUnitLength = 32, MaxValues = 250, BitsOfRegister = 16, LastAddress = 0xFFFF;
     const double Huge = 1e12;
 
-    // Binary fractions: 2301 * 0.1 is 230.10000000000002.
+    // Hides binary rounding: 2301 * 0.1 is 230.10000000000002.
     const int Decimals = 9;
 
     static readonly Option<ModbusTable> TableOption = Option.Choice(
@@ -89,7 +89,7 @@ internal sealed record ModbusValue(
 
     public bool IsBit => IsOfBits(Table);
 
-    /// <summary>How many registers or bits it takes.</summary>
+    /// <summary>The number of its registers or bits.</summary>
     public int Count => Type switch
     {
         ModbusType.Int32 or ModbusType.UInt32 or ModbusType.Float32 => 2,
@@ -97,10 +97,10 @@ internal sealed record ModbusValue(
         _ => 1,
     };
 
-    /// <summary>Reads it out of an answer.</summary>
+    /// <summary>Decodes it from an answer.</summary>
     /// <param name="data">Registers or bits.</param>
     /// <param name="first">The address of the first of them.</param>
-    /// <returns>Not a finite number where that is what the device holds.</returns>
+    /// <returns>May be infinite or NaN if the registers contain that.</returns>
     public double Decode(ReadOnlySpan<byte> data, int first)
     {
         var place = Address - first;
@@ -123,7 +123,7 @@ internal sealed record ModbusValue(
         });
     }
 
-    /// <summary>Changes bytes between an order and <see cref="ModbusOrder.Abcd"/>; twice is not at all.</summary>
+    /// <summary>Converts bytes between an order and <see cref="ModbusOrder.Abcd"/>. Its own inverse.</summary>
     public static void Arrange(Span<byte> bytes, ModbusOrder order)
     {
         if (order is ModbusOrder.Dcba or ModbusOrder.Cdab) bytes.Reverse();
@@ -137,7 +137,8 @@ internal sealed record ModbusValue(
         ? number
         : Math.Round((number * Scale) + Offset, Decimals);
 
-    /// <summary>230.1 and not 230.10000610351562: the shortest number that is the same with 32 bits.</summary>
+    /// <summary>The shortest decimal with the same 32-bit representation: 230.1 instead of
+    /// 230.10000610351562.</summary>
     static double Shortest(float number) => double.Parse(
         number.ToString("R", CultureInfo.InvariantCulture), CultureInfo.InvariantCulture);
 
@@ -163,7 +164,7 @@ internal sealed record ModbusValue(
             SensorSettings.Get(UnitOption, entry) ?? "");
     }
 
-    /// <summary>Everything that is wrong with the map; null: nothing, or it is no map.</summary>
+    /// <summary>Describes all faults of the map; null if there are none or the value is not a map.</summary>
     static string? FindFault(JsonElement map)
     {
         if (map.ValueKind != JsonValueKind.Object) return null;
@@ -197,8 +198,8 @@ internal sealed record ModbusValue(
             : [];
     }
 
-    /// <summary>Manuals number registers from 1 and put the table in front: 40001 is the first holding register. What
-    /// to write instead of such a number; null: it is none.</summary>
+    /// <summary>Recognizes register numbers of manuals, which count from 1 and prefix the table (40001 is the first
+    /// holding register), and says what to write instead; null for other addresses.</summary>
     static string? FindManualNumber(JsonElement entry)
     {
         if (!entry.TryGetProperty(AddressOption.Name, out var address) || address.ValueKind != JsonValueKind.Number
@@ -215,7 +216,7 @@ internal sealed record ModbusValue(
         };
         if (meant is not { } place) return null;
         entry.TryGetProperty(TableOption.Name, out var given);
-        // A register may really be at 10001.
+        // The address of a register can really be 10001.
         if (!TableOption.TryRead(given, out var table, out _) || table == ModbusTable.Coil
             || (table == ModbusTable.Discrete) != (place.Table == ModbusTable.Discrete)) return null;
         var hint = number <= LastAddress

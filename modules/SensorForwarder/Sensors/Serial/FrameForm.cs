@@ -1,13 +1,13 @@
 namespace SensorForwarder.Sensors.Serial;
 
-/// <summary>The form of the frames that a device sends: all begin alike and have the same length.</summary>
-/// <param name="Beginning">Their first bytes.</param>
-/// <param name="Length">Bytes of a frame.</param>
-/// <param name="IsIntact">Whether the checksum of a frame is right, and its end.</param>
+/// <summary>The frame format of a device: a fixed header and a fixed length.</summary>
+/// <param name="Beginning">The header.</param>
+/// <param name="Length">The length of a frame, in bytes.</param>
+/// <param name="IsIntact">Verifies checksum and trailer of a frame.</param>
 internal sealed record FrameForm(byte[] Beginning, int Length, Func<byte[], bool> IsIntact)
 {
-    /// <summary>The first intact frame in what has come, which may begin and end with parts of others, or hold garbage;
-    /// null: there is none.</summary>
+    /// <summary>Returns the first intact frame among received bytes, which may contain partial frames and garbage; null
+    /// if there is none.</summary>
     public byte[]? Find(ReadOnlySpan<byte> bytes)
     {
         for (var start = 0; start + Length <= bytes.Length; start++)

@@ -4,22 +4,22 @@ using SensorForwarder.Readings;
 namespace SensorForwarder.Sensors.Serial;
 
 /// <summary>
-/// A device that sends frames on a serial port, by itself or when it is asked: the first intact frame that comes after
-/// the measurement began. What came before is thrown away, since nobody knows how old it is.
+/// A device that sends frames on a serial port, unasked or on request. A measurement is the first intact frame received
+/// after it began; bytes received before are discarded, since their age is unknown.
 /// </summary>
 /// <param name="port">Its port.</param>
-/// <param name="form">What its frames look like.</param>
-/// <param name="request">What it is asked with; empty: it sends by itself.</param>
-/// <param name="read">Reads an intact frame.</param>
-/// <param name="warmUp">How long its values are not to be trusted after it got power.</param>
+/// <param name="form">Its frame format.</param>
+/// <param name="request">The request for a frame; empty: it sends unasked.</param>
+/// <param name="read">Decodes an intact frame.</param>
+/// <param name="warmUp">How long its values are unreliable after power-on.</param>
 internal sealed class FrameSensor(
     SerialPort port, FrameForm form, byte[] request, Func<byte[], Measurement> read, TimeSpan warmUp) : ISensor
 {
-    // Those that send by themselves do so about every second.
+    // Devices that send unasked do so about every second.
     static readonly TimeSpan SentBy = TimeSpan.FromSeconds(3);
     static readonly TimeSpan AnsweredBy = TimeSpan.FromSeconds(1);
 
-    /// <summary>How long the values of a kind are not to be trusted after it got power.</summary>
+    /// <summary>The option for how long values are unreliable after power-on.</summary>
     public static Option<double> WarmUpOption(double standard) => Option.Number(
         "warmUpSeconds", 0, 3600, standard, "So long after the port was opened readings are `uncertain`, `power-on`: "
             + "the device may have got power just then.");
@@ -56,7 +56,7 @@ internal sealed class FrameSensor(
             length += read;
             if (form.Find(bytes.AsSpan(0, length)) is { } frame) return frame;
             if (length < bytes.Length) continue;
-            // Garbage; what may be the beginning of a frame stays.
+            // No frame among these bytes; the last ones may be the beginning of one.
             length = form.Length - 1;
             bytes.AsSpan(bytes.Length - length).CopyTo(bytes);
         }

@@ -4,8 +4,8 @@ using SensorForwarder.Sensors.Drivers;
 namespace SensorForwarder.Sensors.Serial;
 
 /// <summary>
-/// Kind <c>nmea</c>: a receiver of GPS, Galileo, GLONASS or BeiDou that speaks NMEA 0183. Sentences RMC and GGA of the
-/// same second make a reading, whatever the talker. What came before the measurement began is thrown away.
+/// Kind <c>nmea</c>: a GPS, Galileo, GLONASS or BeiDou receiver that speaks NMEA 0183. A reading combines the RMC and
+/// GGA sentences of one second, from any talker. Bytes received before the measurement began are discarded.
 /// </summary>
 internal sealed class NmeaSensor(SerialPort port) : ISensor
 {
@@ -28,7 +28,8 @@ internal sealed class NmeaSensor(SerialPort port) : ISensor
             new("satellites", "satellites in use", 0, 99),
             new("fix", "0 none, 1 satellites, 2 differential, 4 and 5 RTK, 6 to 8 estimated", 0, 9),
         ],
-        (port, _) => new NmeaSensor(port));
+        (port, _) => new NmeaSensor(port)) with
+    { IsHeardIn = HasSentence };
 
     readonly byte[] _bytes = new byte[512];
     int _length;
@@ -60,7 +61,18 @@ internal sealed class NmeaSensor(SerialPort port) : ISensor
 
     public void Dispose() => port.Dispose();
 
-    /// <summary>The next line that has come as a whole, without its end; null: none has.</summary>
+    static bool HasSentence(byte[] bytes)
+    {
+        foreach (var line in bytes.AsSpan().Split((byte)'\n'))
+        {
+            if (NmeaSentence.Read(bytes.AsSpan(line)) is { Type: "RMC" or "GGA" }) return true;
+        }
+
+        return false;
+    }
+
+    /// <summary>Removes the next complete line from the received bytes and returns it without its end; null if there is
+    /// none.</summary>
     byte[]? TakeLine()
     {
         var come = _bytes.AsSpan(0, _length);

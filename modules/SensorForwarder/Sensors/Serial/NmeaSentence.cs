@@ -3,17 +3,17 @@ using System.Text;
 
 namespace SensorForwarder.Sensors.Serial;
 
-/// <summary>An intact sentence of NMEA 0183: <c>$GPRMC,123519,A,..*6A</c>, where the two digits are the exclusive or of
-/// all between <c>$</c> and <c>*</c>. Immutable.</summary>
-/// <param name="Type">The three letters behind the talker's two: RMC, GGA.</param>
-/// <param name="Fields">What stands between the commas; the first is talker and type.</param>
+/// <summary>An NMEA 0183 sentence with a valid checksum: <c>$GPRMC,123519,A,..*6A</c>, where the two digits are the XOR
+/// of the characters between <c>$</c> and <c>*</c>. Immutable.</summary>
+/// <param name="Type">The three letters after the talker id: RMC, GGA.</param>
+/// <param name="Fields">The comma-separated fields; the first is talker and type.</param>
 internal sealed record NmeaSentence(string Type, IReadOnlyList<string> Fields)
 {
     const int AddressLength = 5, ChecksumLength = 3;
 
-    /// <param name="line">Without the line break. A sentence begins at its last <c>$</c>: what is before it lost its
-    /// end.</param>
-    /// <returns>Null: it is no intact sentence.</returns>
+    /// <param name="line">A line without its end. The sentence begins at the last <c>$</c>: anything before it is an
+    /// incomplete sentence.</param>
+    /// <returns>Null if the line is not an intact sentence.</returns>
     public static NmeaSentence? Read(ReadOnlySpan<byte> line)
     {
         line = line[Math.Max(0, line.LastIndexOf((byte)'$'))..].TrimEnd((byte)'\r');
@@ -23,7 +23,7 @@ internal sealed record NmeaSentence(string Type, IReadOnlyList<string> Fields)
                 out var expected)) return null;
         var text = line[1..^ChecksumLength];
 
-        // The checksum has eight bits only, so what can be seen to be wrong is rejected before it is asked.
+        // The checksum has only eight bits, so anything else that is visibly wrong is rejected as well.
         if (text.ContainsAnyExceptInRange((byte)' ', (byte)'~')) return null;
         byte sum = 0;
         foreach (var character in text) sum ^= character;
@@ -32,20 +32,20 @@ internal sealed record NmeaSentence(string Type, IReadOnlyList<string> Fields)
         return fields[0].Length == AddressLength ? new(fields[0][^3..], fields) : null;
     }
 
-    /// <summary>A field; empty when there is none.</summary>
+    /// <summary>A field; empty if it does not exist.</summary>
     public string Field(int index) => index < Fields.Count ? Fields[index] : "";
 
-    /// <summary>A field as a number; null: it is empty, or no number.</summary>
+    /// <summary>A field as a number; null if it is empty or not a number.</summary>
     public double? Number(int index) => double.TryParse(
         Field(index), NumberStyles.Float & ~NumberStyles.AllowExponent, CultureInfo.InvariantCulture, out var number)
         && double.IsFinite(number) ? number : null;
 
-    /// <summary>An angle of two fields, such as <c>4807.038,N</c>: degrees and minutes, then the direction. Degrees;
-    /// south and west are negative. Null: there is none.</summary>
-    /// <param name="index">The first of the two.</param>
-    /// <param name="positive">The direction that is positive: N or E.</param>
-    /// <param name="negative">The other one.</param>
-    /// <param name="most">The largest angle.</param>
+    /// <summary>Two fields such as <c>4807.038,N</c> (degrees and minutes, then the direction) as degrees; south and
+    /// west are negative. Null if the fields are empty or invalid.</summary>
+    /// <param name="index">The index of the first field.</param>
+    /// <param name="positive">The positive direction: N or E.</param>
+    /// <param name="negative">The negative direction.</param>
+    /// <param name="most">The largest valid angle.</param>
     public double? Angle(int index, string positive, string negative, double most)
     {
         const int Decimals = 7; // a centimetre

@@ -21,7 +21,9 @@ internal static class Pms5003
         [
             new("pm1", "ug/m3", 0, Highest), new("pm2p5", "ug/m3", 0, Highest), new("pm10", "ug/m3", 0, Highest),
         ],
-        (port, settings) => new FrameSensor(port, Form, [], Read, TimeSpan.FromSeconds(settings.Get(WarmUp))), WarmUp);
+        (port, settings) => new FrameSensor(port, Form, [], Read, TimeSpan.FromSeconds(settings.Get(WarmUp))), WarmUp)
+        with
+    { IsHeardIn = static bytes => Form.Find(bytes) is not null };
 
     static Measurement Read(byte[] frame)
     {

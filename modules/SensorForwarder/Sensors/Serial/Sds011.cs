@@ -20,7 +20,9 @@ internal static class Sds011
     public static SensorKind Kind { get; } = SerialPort.Kind(
         "sds011", "Nova SDS011: particulate matter", 9600,
         [new("pm2p5", "ug/m3", 0, Highest), new("pm10", "ug/m3", 0, Highest)],
-        (port, settings) => new FrameSensor(port, Form, [], Read, TimeSpan.FromSeconds(settings.Get(WarmUp))), WarmUp);
+        (port, settings) => new FrameSensor(port, Form, [], Read, TimeSpan.FromSeconds(settings.Get(WarmUp))), WarmUp)
+        with
+    { IsHeardIn = static bytes => Form.Find(bytes) is not null };
 
     static Measurement Read(byte[] frame) => Measured.Good(
         Measured.Value("pm2p5", BinaryPrimitives.ReadUInt16LittleEndian(frame.AsSpan(Fine)) / 10.0, 1),

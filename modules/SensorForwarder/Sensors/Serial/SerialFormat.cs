@@ -8,14 +8,13 @@ internal enum SerialParity
     Odd,
 }
 
-/// <summary>How characters of 8 bits are sent on a serial line.</summary>
+/// <summary>The format of characters of 8 data bits on a serial line.</summary>
 /// <param name="Baud">Bits a second.</param>
 /// <param name="Parity">The parity bit.</param>
 /// <param name="StopBits">1 or 2.</param>
 internal sealed record SerialFormat(int Baud, SerialParity Parity = SerialParity.None, int StopBits = 1)
 {
-    /// <summary>How long a number of characters takes: each has a start bit, 8 bits of data, and what else there is.
-    /// </summary>
+    /// <summary>The transmission time of a number of characters, with start, parity and stop bits.</summary>
     public TimeSpan TimeOf(double characters) => TimeSpan.FromSeconds(
         characters * (9 + (Parity == SerialParity.None ? 0 : 1) + StopBits) / Baud);
 

@@ -8,23 +8,25 @@ using SensorForwarder.Options;
 namespace SensorForwarder.Sensors.Serial;
 
 /// <summary>
-/// A serial port, by the kernel's terminal interface. Opened with the first use, and closed when it fails, so that the
-/// next use finds it under its path again after it was unplugged. Nothing runs while nobody reads. Used by the bus's
-/// thread only. System.IO.Ports is not used: it needs a native library of its own, wakes up a thread a thousand times a
-/// second while it waits, and does not notice that a port was unplugged. Layouts and numbers: asm-generic/termbits.h
-/// and ioctls.h of Linux; they are the same on the machines that the module runs on, which are little-endian.
+/// A serial port, accessed through the kernel's terminal interface. Opened at first use and closed on failure; the next
+/// use opens its path again, which recovers from unplugging. Has no background activity. Used by the bus's thread only.
+/// System.IO.Ports is not used: it requires a native library, wakes a thread a thousand times a second while waiting,
+/// and does not detect unplugging. Layouts and numbers: asm-generic/termbits.h and ioctls.h of Linux, which are
+/// identical on all supported (little-endian) architectures.
 /// </summary>
 /// <param name="world">Where devices are.</param>
 /// <param name="path">A path that begins with <c>/dev/</c>; may be a link, such as those in /dev/serial/by-id.</param>
-/// <param name="format">How characters are sent.</param>
-internal sealed partial class SerialPort(SensorWorld world, string path, SerialFormat format) : IDisposable
+/// <param name="format">The character format.</param>
+/// <param name="restores">Restores the port's previous settings when it is closed.</param>
+internal sealed partial class SerialPort(
+    SensorWorld world, string path, SerialFormat format, bool restores = false) : IDisposable
 {
     const string Dev = "/dev/";
     const string PathForm = "a path below /dev on one line, without ..";
     const string PathPattern = @"^/dev/(?!.*\.\.)[!-~]+$";
     public const int LowestBaud = 300, HighestBaud = 4_000_000;
 
-    // How long a wait may go on after it was cancelled.
+    // The longest delay between cancellation and the end of a wait.
     static readonly TimeSpan LookEvery = TimeSpan.FromMilliseconds(200);
     static readonly TimeSpan WriteTimeout = TimeSpan.FromSeconds(1);
 
@@ -35,6 +37,7 @@ internal sealed partial class SerialPort(SensorWorld world, string path, SerialF
 
     SafeFileHandle? _handle;
     long _openedAt;
+    byte[]? _before; // struct termios2; null: nothing to restore
 
     public TimeProvider TimeProvider => world.TimeProvider;
 
@@ -43,13 +46,13 @@ internal sealed partial class SerialPort(SensorWorld world, string path, SerialF
     /// <summary>How long it has been open; zero when it is closed.</summary>
     public TimeSpan OpenFor => _handle is null ? TimeSpan.Zero : world.TimeProvider.GetElapsedTime(_openedAt);
 
-    /// <summary>Describes the kind of a device that has a serial port to itself.</summary>
+    /// <summary>Describes the kind of a device that is alone on its serial port.</summary>
     /// <param name="name">As it stands in the settings.</param>
     /// <param name="text">What it is.</param>
     /// <param name="baud">The default.</param>
-    /// <param name="values">What it publishes.</param>
-    /// <param name="make">Makes its driver; the port is not opened yet.</param>
-    /// <param name="options">Those of its own.</param>
+    /// <param name="values">The values that it publishes.</param>
+    /// <param name="make">Creates its driver without opening the port.</param>
+    /// <param name="options">The options of this kind.</param>
     public static SensorKind Kind(
         string name, string text, int baud, SensorValue[] values, Func<SerialPort, SensorSettings, ISensor> make,
         params Option[] options)
@@ -70,11 +73,11 @@ internal sealed partial class SerialPort(SensorWorld world, string path, SerialF
     public static Option<int> BaudOption(int standard) => Option.Integer(
         "baud", LowestBaud, HighestBaud, standard, "Bits a second on the serial port.");
 
-    /// <summary>Whether it can be the path of a port.</summary>
+    /// <summary>Whether this is a valid path of a port.</summary>
     public static bool IsPath(string path) => path.StartsWith(Dev, StringComparison.Ordinal) && path.Length > Dev.Length
         && !path.Contains("..", StringComparison.Ordinal) && path.All(c => c is > ' ' and <= '~');
 
-    /// <summary>Throws away what has come and was not read.</summary>
+    /// <summary>Discards received bytes that were not read.</summary>
     /// <exception cref="SensorFault">The port can't be used.</exception>
     public void Discard()
     {
@@ -84,8 +87,8 @@ internal sealed partial class SerialPort(SensorWorld world, string path, SerialF
         if (ioctl(Open(), BytesToRead, waiting) < 0) throw Fail(Marshal.GetLastPInvokeError());
         if (BinaryPrimitives.ReadInt32LittleEndian(waiting) > NearlyFull)
         {
-            // What comes when this buffer is full waits in another one, of 64 KB, which follows when this one is
-            // flushed. Closing the port empties both.
+            // Bytes received while this buffer is full go to a second one of 64 KB, which refills the first after a
+            // flush. Closing the port empties both.
             var openedAt = _openedAt;
             Dispose();
             Open();
@@ -109,8 +112,8 @@ internal sealed partial class SerialPort(SensorWorld world, string path, SerialF
         }
     }
 
-    /// <summary>Reads what has come, or waits for it.</summary>
-    /// <returns>How many bytes; 0: nothing came.</returns>
+    /// <summary>Reads received bytes; waits if there are none.</summary>
+    /// <returns>The number of bytes; 0 if none were received in time.</returns>
     /// <exception cref="SensorFault">The port can't be used.</exception>
     public int Read(Span<byte> bytes, TimeSpan patience, CancellationToken cancellationToken)
     {
@@ -128,14 +131,17 @@ internal sealed partial class SerialPort(SensorWorld world, string path, SerialF
     {
         const nuint NotExclusive = 0x540D;
         if (_handle is null) return;
+        if (_before is not null) _ = ioctl(_handle, SetTerminal, _before);
+        _before = null;
         _ = ioctl(_handle, NotExclusive, 0);
         _handle.Dispose();
         _handle = null;
     }
 
     const int Interrupted = 4, HungUp = 5, WouldBlock = 11, NoTerminal = 25;
+    const nuint GetTerminal = 0x802C542A, SetTerminal = 0x402C542B;
 
-    /// <summary>Whether a call that gave this is only to be repeated.</summary>
+    /// <summary>Whether the failed call can simply be repeated.</summary>
     static bool MayGoOn(nint result) => result < 0 && Marshal.GetLastPInvokeError() is Interrupted or WouldBlock;
 
     SafeFileHandle Open()
@@ -147,23 +153,39 @@ internal sealed partial class SerialPort(SensorWorld world, string path, SerialF
             Path.Combine(world.Roots.Dev, path[Dev.Length..]), ReadWrite | NotControlling | NonBlocking | CloseOnExec);
         if (descriptor < 0) throw Fail(Marshal.GetLastPInvokeError());
         _handle = new(descriptor, ownsHandle: true);
+        CheckDiscipline(_handle);
         Configure(_handle);
-        // Nobody else may open it from now on, unless they are root.
+        // From now on, only root can open it as well.
         if (ioctl(_handle, Exclusive, 0) < 0) throw Fail(Marshal.GetLastPInvokeError());
         _openedAt = world.TimeProvider.GetTimestamp();
         return _handle;
     }
 
-    /// <summary>Sets the line to raw bytes: struct termios2, whose rates may be any number.</summary>
+    /// <summary>Refuses a port that a kernel driver uses, such as that of a Bluetooth chip: changing its settings would
+    /// break the driver.</summary>
+    void CheckDiscipline(SafeFileHandle handle)
+    {
+        const nuint GetDiscipline = 0x5424;
+        var discipline = new byte[sizeof(int)];
+        if (ioctl(handle, GetDiscipline, discipline) < 0) throw Fail(Marshal.GetLastPInvokeError());
+        if (BinaryPrimitives.ReadInt32LittleEndian(discipline) is not 0 and var number)
+        {
+            Dispose();
+            throw new SensorFault(
+                FaultReason.Busy, $"{path} is used by a driver of the kernel (line discipline {number})");
+        }
+    }
+
+    /// <summary>Configures raw mode with struct termios2, which allows any baud rate.</summary>
     void Configure(SafeFileHandle handle)
     {
-        const nuint Get = 0x802C542A, Set = 0x402C542B;
         const int InputFlags = 0, OutputFlags = 4, ControlFlags = 8, LocalFlags = 12, Characters = 17, InputBaud = 36,
             OutputBaud = 40, Length = 44, MinCount = 6, Time = 5;
         const uint CheckParity = 0x10, EightBits = 0x30, TwoStopBits = 0x40, Receive = 0x80, HasParity = 0x100,
             Odd = 0x200, NoModem = 0x800, AnyBaud = 0x1000;
         var settings = new byte[Length];
-        if (ioctl(handle, Get, settings) < 0) throw Fail(Marshal.GetLastPInvokeError());
+        if (ioctl(handle, GetTerminal, settings) < 0) throw Fail(Marshal.GetLastPInvokeError());
+        if (restores) _before = [.. settings];
         var hasParity = format.Parity != SerialParity.None;
         Put(InputFlags, hasParity ? CheckParity : 0);
         Put(OutputFlags, 0);
@@ -173,12 +195,12 @@ internal sealed partial class SerialPort(SensorWorld world, string path, SerialF
         settings[Characters + MinCount] = settings[Characters + Time] = 0;
         Put(InputBaud, (uint)format.Baud);
         Put(OutputBaud, (uint)format.Baud);
-        if (ioctl(handle, Set, settings) < 0) throw Fail(Marshal.GetLastPInvokeError());
+        if (ioctl(handle, SetTerminal, settings) < 0) throw Fail(Marshal.GetLastPInvokeError());
 
         void Put(int offset, uint value) => BinaryPrimitives.WriteUInt32LittleEndian(settings.AsSpan(offset), value);
     }
 
-    /// <returns>False: the time is over.</returns>
+    /// <returns>False if the time has run out.</returns>
     bool Wait(SafeFileHandle handle, bool forOutput, TimeSpan patience, CancellationToken cancellationToken)
     {
         const short Input = 1, Output = 4;
@@ -199,7 +221,7 @@ internal sealed partial class SerialPort(SensorWorld world, string path, SerialF
         }
     }
 
-    /// <summary>Closes the port: the next use opens it again.</summary>
+    /// <summary>Closes the port, so that the next use opens it again.</summary>
     SensorFault Fail(int error)
     {
         Dispose();

@@ -1,0 +1,55 @@
+namespace SensorForwarder.Sensors.Serial;
+
+/// <summary>What was heard on a serial port.</summary>
+/// <param name="Kind">The kind that sends such bytes; null: none does.</param>
+/// <param name="Baud">The rate at which it was recognised.</param>
+/// <param name="Bytes">How many bytes came at all rates.</param>
+internal sealed record HeardDevice(SensorKind? Kind, int Baud, int Bytes);
+
+/// <summary>Recognises devices that send unasked, for the doctor. Sends nothing: an unknown device could take a request
+/// for something else.</summary>
+internal static class PortListener
+{
+    const int MaxBytesAtOneRate = 2048;
+
+    /// <summary>The default of all kinds that send unasked.</summary>
+    public const int UsualBaud = 9600;
+
+    // Then those of satellite receivers.
+    static readonly int[] Rates = [UsualBaud, 38_400, 115_200, 4800];
+
+    /// <summary>Listens at the usual rates, one after the other, until something is recognised. A port that is silent
+    /// at the first rate is silent at every rate.</summary>
+    /// <param name="world">Where the port is.</param>
+    /// <param name="path">As in a sensor's option <c>port</c>. Its settings are restored.</param>
+    /// <param name="kinds">The kinds to recognise.</param>
+    /// <param name="patience">How long to listen at each rate.</param>
+    /// <exception cref="SensorFault">The port can't be used.</exception>
+    public static HeardDevice Listen(
+        SensorWorld world, string path, IReadOnlyList<SensorKind> kinds, TimeSpan patience)
+    {
+        var total = 0;
+        foreach (var rate in Rates)
+        {
+            using var port = new SerialPort(world, path, new(rate), restores: true);
+            port.Discard();
+            var bytes = new byte[MaxBytesAtOneRate];
+            var began = world.TimeProvider.GetTimestamp();
+            for (var length = 0; length < bytes.Length;)
+            {
+                var rest = patience - world.TimeProvider.GetElapsedTime(began);
+                var read = rest > TimeSpan.Zero ? port.Read(bytes.AsSpan(length), rest, CancellationToken.None) : 0;
+                if (read == 0) break;
+                length += read;
+                total += read;
+                var heard = bytes[..length];
+                if (kinds.FirstOrDefault(kind => kind.IsHeardIn?.Invoke(heard) == true) is { } kind)
+                    return new(kind, rate, total);
+            }
+
+            if (total == 0) break;
+        }
+
+        return new(null, 0, total);
+    }
+}

@@ -99,7 +99,7 @@ internal sealed class HttpIntake(
             return SocketTransportOptions.CreateDefaultBoundListenSocket(endPoint);
         var path = endPoint.ToString()!;
 
-        // A run that was killed left it. Something else in its place is not ours to delete.
+        // A killed run may have left the socket. Anything else at this path is not deleted.
         if (FileStatus.Of(path) is { IsSocket: true }) File.Delete(path);
         var socket = SocketTransportOptions.CreateDefaultBoundListenSocket(endPoint);
         if (!OperatingSystem.IsWindows()) File.SetUnixFileMode(path, SocketMode);

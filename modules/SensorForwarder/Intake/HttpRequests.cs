@@ -21,7 +21,7 @@ internal sealed class HttpRequests(
 {
     const string Kind = "http";
 
-    // All requests that are read at once, on a device with little memory.
+    // Memory for all requests being read; the device has little.
     const int MaxBodyBytes = 24 << 20;
 
     // A client that sends so slowly, or without end, is cut off.
@@ -45,7 +45,7 @@ internal sealed class HttpRequests(
         }
         catch (Exception exception) when (exception is OperationCanceledException or IOException)
         {
-            // The client went away, or the module stops: nothing is acknowledged.
+            // The client disconnected, or the module stops: nothing is acknowledged.
             context.Abort();
         }
         catch (Exception exception)
@@ -86,7 +86,7 @@ internal sealed class HttpRequests(
         }
     }
 
-    // A page that somebody on site looks at must not reach what is open to the machine only.
+    // A web page open in a browser on site must not reach an intake that is open to the machine only.
     static bool IsOfBrowser(HttpRequest request) =>
         request.Headers.Origin.Count > 0 || request.Headers["Sec-Fetch-Site"].Count > 0;
 

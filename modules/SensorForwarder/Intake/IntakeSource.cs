@@ -4,10 +4,10 @@ namespace SensorForwarder.Intake;
 
 /// <summary>One source at one moment. Immutable.</summary>
 /// <param name="Name">How it comes, and from where: <c>http 10.0.0.7</c>, <c>enqueue</c>.</param>
-/// <param name="LastSeen">Its last request, whatever became of it.</param>
+/// <param name="LastSeen">When it sent its last request, stored or refused.</param>
 /// <param name="Accepted">Readings that were stored.</param>
-/// <param name="Refused">Requests that were not, by why.</param>
-/// <param name="Reason">What the last of those was told; null: there was none.</param>
+/// <param name="Refused">Requests that were refused, by reason.</param>
+/// <param name="Reason">The answer to the last refused request; null: there was none.</param>
 /// <param name="IsSilent">It has sent nothing for longer than it may.</param>
 internal sealed record IntakeSourceStatus(
     string Name, Moment LastSeen, long Accepted, IReadOnlyDictionary<IntakeOutcome, long> Refused, string? Reason,
@@ -16,7 +16,7 @@ internal sealed record IntakeSourceStatus(
 /// <summary>Where readings of other programs come from: counts them, and limits their rate. Thread-safe.</summary>
 internal sealed class IntakeSource(string name, IntakeOptions options, TimeProvider timeProvider)
 {
-    // A sender that comes back has something to make up for.
+    // A sender that was offline has a backlog to send.
     const int BurstSeconds = 10;
 
     readonly Lock _gate = new();

@@ -19,10 +19,10 @@ internal sealed class IntakeStore(
     // A commit for each of these costs about as many bytes of the flash a reading as one that waits for company.
     const int ReadingsForOwnCommit = 100;
 
-    // A client waits for its answer so long at most, whatever commitIntervalMs is.
+    // The longest time that a client waits for its answer, whatever commitIntervalMs is.
     static readonly TimeSpan CommitWithin = TimeSpan.FromSeconds(1);
 
-    // curl says by itself that it sends a form.
+    // The content type that curl sends by default.
     static readonly string[] JsonTypes =
     [
         "application/x-www-form-urlencoded", "application/json", "text/json", "application/x-ndjson",
@@ -31,8 +31,8 @@ internal sealed class IntakeStore(
 
     public IntakeSources Sources { get; } = new(options, timeProvider);
 
-    /// <summary>Stores JSON (a value, an array, or a value a line); what is not JSON, and does not say that it is, is
-    /// stored whole as base64.</summary>
+    /// <summary>Stores JSON (a value, an array, or one value per line); what is not JSON, and does not say that it is,
+    /// is stored whole as base64.</summary>
     /// <param name="source">Who sends it.</param>
     /// <param name="body">What it sends; used until the task completes.</param>
     /// <param name="contentType">What it says that is; null: JSON. Form data is what curl says by itself.</param>

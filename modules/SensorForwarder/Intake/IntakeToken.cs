@@ -28,7 +28,7 @@ internal sealed class IntakeToken(string path, ILogger logger)
     {
         if (Find(authorization) is not { } given || Read() is not { } expected) return false;
 
-        // Of equal length, whatever was given: how long the comparison takes says nothing of the token.
+        // Hashes have equal lengths, so the duration of the comparison reveals nothing about the token.
         Span<byte> hash = stackalloc byte[Sha256Bytes];
         SHA256.HashData(given, hash);
         return CryptographicOperations.FixedTimeEquals(hash, expected);

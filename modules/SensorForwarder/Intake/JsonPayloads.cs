@@ -6,13 +6,13 @@ using SensorForwarder.Text;
 namespace SensorForwarder.Intake;
 
 /// <summary>
-/// Reads JSON that another program sent: one value, an array, or a value a line. An object with a text
+/// Reads JSON that another program sent: one value, an array, or one value per line. An object with a text
 /// <c>sensor</c> and an object <c>values</c> is a reading; anything else is kept as <c>data</c>. Used for one request.
 /// </summary>
 /// <param name="into">Where the payloads go.</param>
 /// <param name="kind">The kind of readings that name none.</param>
 /// <param name="name">The sensor whose <c>data</c> it is.</param>
-/// <param name="arrivedAt">The time of what has none.</param>
+/// <param name="arrivedAt">The time of values without a time.</param>
 /// <param name="origin">A JSON object that each payload gets as <c>edgeHub</c>; empty: none.</param>
 internal sealed class JsonPayloads(
     PayloadList into, string kind, string name, DateTimeOffset arrivedAt, ReadOnlyMemory<byte> origin = default)
@@ -26,13 +26,13 @@ internal sealed class JsonPayloads(
     readonly byte[] _kind = Encoding.UTF8.GetBytes($"\"{ReadingEncoder.EncodeName(kind)}\"");
     readonly byte[] _name = ReadingEncoder.EncodeName(name).EncodedUtf8Bytes.ToArray();
 
-    // Of the object that is being read.
+    // State of the object being read.
     readonly List<Range> _others = [];
     int _items;
     (int Bytes, int Number) _largest;
 
     /// <summary>Reads a body.</summary>
-    /// <param name="isLines">Whether it is known to be a value a line.</param>
+    /// <param name="isLines">Whether it is known to have one value per line.</param>
     /// <returns>What is wrong with it, with the line or element; null: nothing.</returns>
     public IntakeAnswer? Read(ReadOnlySpan<byte> body, bool isLines)
     {
@@ -49,7 +49,7 @@ internal sealed class JsonPayloads(
             var problem = isArray ? ReadArray(ref reader, body) : ReadSingle(ref reader, body);
             if (isArray && problem is not null) return problem;
 
-            // Behind the value is another one: it is a value a line.
+            // Another value follows, so the body has one value per line.
             return body[(int)reader.BytesConsumed..].ContainsAnyExcept(" \t\r\n"u8) ? ReadLines(body) : problem;
         }
         catch (JsonException exception)
@@ -108,7 +108,7 @@ internal sealed class JsonPayloads(
         return IntakeLimits.Check(_items, _largest.Bytes, $"line {largest}");
     }
 
-    /// <summary>Reads the value whose first token the reader has read, to its last one.</summary>
+    /// <summary>Reads a value to its last token; the reader has read the first one.</summary>
     /// <returns>What is wrong with it; null: nothing, and it is in the list.</returns>
     string? ReadItem(ref Utf8JsonReader reader, ReadOnlySpan<byte> text)
     {
@@ -142,7 +142,7 @@ internal sealed class JsonPayloads(
         return null;
     }
 
-    // Of two properties of one name the last counts, as in most parsers.
+    // If a property occurs twice, the last one counts, as in most parsers.
     void ReadProperty(ref Utf8JsonReader reader, ReadOnlySpan<byte> text, ref Found found)
     {
         var start = (int)reader.TokenStartIndex;
@@ -197,7 +197,7 @@ internal sealed class JsonPayloads(
             return;
         }
 
-        // Half of a pair of surrogates is JSON, and no text.
+        // Half of a surrogate pair is valid JSON, but not a valid string.
         string? name = null;
         try
         {
@@ -258,11 +258,11 @@ internal sealed class JsonPayloads(
         reader.Skip();
     }
 
-    // Without its zone nobody knows when it was.
+    // A time without a zone is ambiguous.
     static bool HasZone(ReadOnlySpan<byte> time) =>
         time.EndsWith("Z"u8) || (time.Length > 6 && time[^3] == ':' && time[^6] is (byte)'+' or (byte)'-');
 
-    /// <returns>Where it stands, with its quotes; null: it is JSON's null.</returns>
+    /// <returns>Its range, with the quotes; null: it is JSON's null.</returns>
     static Range? ReadText(ref Utf8JsonReader reader, ref Found found, string property)
     {
         reader.Read();
@@ -322,7 +322,7 @@ internal sealed class JsonPayloads(
         into.End();
     }
 
-    // The parser's own words, without where in its terms.
+    // The parser's message without its own description of the position.
     static string Explain(JsonException exception)
     {
         var end = exception.Message.IndexOf(" LineNumber:", StringComparison.Ordinal);

@@ -14,11 +14,11 @@ namespace SensorForwarder.Intake;
 /// (https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/)
 /// </summary>
 /// <param name="into">Where the payloads go.</param>
-/// <param name="ticksPerUnit">Of a time, 100 ns each; 0.01: it counts nanoseconds.</param>
-/// <param name="arrivedAt">The time of lines that have none.</param>
+/// <param name="ticksPerUnit">Ticks of 100 ns per unit of a time; 0.01: times are in nanoseconds.</param>
+/// <param name="arrivedAt">The time of lines without a time.</param>
 internal sealed class LineProtocol(PayloadList into, decimal ticksPerUnit, DateTimeOffset arrivedAt)
 {
-    // What makes a name unique that is too long.
+    // Digits of the hash that keeps a shortened name unique.
     const int HashLength = 16;
 
     static readonly DateTimeOffset MaxTime = new(9998, 12, 31, 0, 0, 0, TimeSpan.Zero);
@@ -26,7 +26,7 @@ internal sealed class LineProtocol(PayloadList into, decimal ticksPerUnit, DateT
     readonly List<(string Name, string Value)> _tags = [];
     readonly StringBuilder _text = new();
 
-    /// <summary>How many ticks of 100 ns a unit of a <c>precision</c> has; null: there is none of that name.</summary>
+    /// <summary>Ticks of 100 ns per unit of a <c>precision</c>; null: the precision is unknown.</summary>
     public static decimal? TicksPerUnit(string? precision) => precision switch
     {
         null or "" or "ns" or "n" => 0.01m,
@@ -62,7 +62,7 @@ internal sealed class LineProtocol(PayloadList into, decimal ticksPerUnit, DateT
             : IntakeLimits.Check(into.Count, largest, $"line {largestNumber}");
     }
 
-    // In the quotes of a field a line break ends nothing. Elsewhere quotes are only characters.
+    // A line break in a quoted field does not end the line. Elsewhere quotes have no meaning.
     static (int Length, int Breaks) Measure(ReadOnlySpan<byte> body)
     {
         if (body[0] == '#') return (body.IndexOf((byte)'\n') is >= 0 and var end ? end : body.Length, 0);
@@ -244,7 +244,7 @@ internal sealed class LineProtocol(PayloadList into, decimal ticksPerUnit, DateT
         return $"{start}~{hash}";
     }
 
-    /// <summary>Takes a name up to one of some characters that stands without a backslash.</summary>
+    /// <summary>Takes a name up to the first of some characters that is not escaped by a backslash.</summary>
     string Take(ref ReadOnlySpan<byte> rest, ReadOnlySpan<byte> ends)
     {
         var end = rest.IndexOfAny(ends);

@@ -17,7 +17,7 @@ internal sealed class RequestBody(BodyRoom room) : IDisposable
     public ReadOnlyMemory<byte> Bytes => _bytes.AsMemory(0, _length);
 
     /// <summary>Reads all of it.</summary>
-    /// <returns>Why that is not possible; null: it is there.</returns>
+    /// <returns>Why it could not be read; null: it was read.</returns>
     public async Task<IntakeAnswer?> ReadAsync(HttpRequest request, CancellationToken cancellationToken)
     {
         var encoding = request.Headers.ContentEncoding.ToString();
@@ -76,7 +76,7 @@ internal sealed class RequestBody(BodyRoom room) : IDisposable
             return NotGzip();
         }
 
-        // One that ends too early is no fault to the decoder; the length at its end says how long it was.
+        // The decoder accepts a truncated stream; the length at its end shows the truncation.
         return packed._length > 18 && BinaryPrimitives.ReadUInt32LittleEndian(
             packed._bytes.AsSpan(packed._length - 4)) == (uint)_length ? null : NotGzip();
     }

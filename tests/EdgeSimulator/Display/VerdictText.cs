@@ -27,6 +27,7 @@ internal static class VerdictText
         Line("sent again", $"{report.SentAgain} readings");
         Line("edgeHub", $"{report.HubRestarts} restarts, {report.LostByHub} readings lost after acknowledgement");
         Line("traffic", $"{report.Messages} messages, {report.Batches} batches, {report.Bytes} bytes");
+        Line("schemas", report.SchemaViolations is { } violations ? $"{violations} messages violate docs/schemas" : "not checked");
         foreach (var epoch in report.Epochs)
         {
             Line("epoch", EpochText(epoch));

@@ -24,16 +24,18 @@ internal sealed class TelemetryEndpoint : IAsyncDisposable
     readonly RecentMessages _recent;
     readonly FaultSwitches _faults;
     readonly TimeProvider _time;
+    readonly MessageCheck? _check;
     readonly CuttableTransport _transport = new();
     readonly WebApplication _app;
     volatile string _lastCause = Causes.ConnectionLost;
 
-    public TelemetryEndpoint(Ledger ledger, RecentMessages recent, FaultSwitches faults, TimeProvider time)
+    public TelemetryEndpoint(Ledger ledger, RecentMessages recent, FaultSwitches faults, TimeProvider time, MessageCheck? check = null)
     {
         _ledger = ledger;
         _recent = recent;
         _faults = faults;
         _time = time;
+        _check = check;
         var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         builder.Logging.ClearProviders();
         builder.WebHost.UseKestrelCore().ConfigureKestrel(options =>
@@ -109,6 +111,7 @@ internal sealed class TelemetryEndpoint : IAsyncDisposable
 
     async Task TakeAsync(HttpContext context, byte[] body)
     {
+        _check?.Check(body, "HTTP request");
         var receipt = _ledger.Record(body, out var problem);
         _recent.Add("http", "", "", Headers(context.Request), body);
         if (receipt is null)

@@ -28,6 +28,7 @@ internal sealed class Upstream : IDisposable
     readonly FaultSwitches _faults;
     readonly HubMetrics _metrics;
     readonly RunLog _log;
+    readonly MessageCheck? _check;
     readonly ITimer _sending;
     readonly ITimer _retrying;
     readonly Lock _lock = new();
@@ -36,7 +37,8 @@ internal sealed class Upstream : IDisposable
     bool _isSending;
 
     public Upstream(
-        Ledger ledger, RecentMessages recent, RoutingTable routes, FaultSwitches faults, HubMetrics metrics, TimeProvider time, RunLog log)
+        Ledger ledger, RecentMessages recent, RoutingTable routes, FaultSwitches faults, HubMetrics metrics, TimeProvider time, RunLog log,
+        MessageCheck? check = null)
     {
         Ledger = ledger;
         Routes = routes;
@@ -45,6 +47,7 @@ internal sealed class Upstream : IDisposable
         _faults = faults;
         _metrics = metrics;
         _log = log;
+        _check = check;
         _sending = time.CreateTimer(_ => OnSent(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         _retrying = time.CreateTimer(_ => Retry(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         faults.Changed += OnFaultsChanged;
@@ -95,6 +98,7 @@ internal sealed class Upstream : IDisposable
     /// <param name="route">Its route to the cloud. Null: no route, so edgeHub drops the message.</param>
     public Receipt? Store(RoutedMessage message, Route? route)
     {
+        _check?.Check(message.Content, $"output '{message.Output}' of {message.From.ModuleId}");
         var batch = PnpMessage.AsBatch(message.From, message.Properties, message.Content) ?? message.Content;
         var receipt = Ledger.Accept(batch, out var problem);
         if (problem is not null)

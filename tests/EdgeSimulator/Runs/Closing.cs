@@ -15,7 +15,8 @@ internal readonly record struct RunOutcome(string ExitReason, string Verdict)
 /// Ends a run: asks the module for its last committed id, calls its flush method, and waits until every reading up to
 /// that id has arrived. Sensors continue to sense, so later readings do not count.
 /// </summary>
-internal sealed class Closing(EdgeHubServer hub, Ledger ledger, bool hasModule, TimeProvider time, RunLog log)
+internal sealed class Closing(
+    EdgeHubServer hub, Ledger ledger, bool hasModule, TimeProvider time, RunLog log, MessageCheck? check = null)
 {
     static readonly TimeSpan ConnectTimeout = TimeSpan.FromSeconds(120);
     static readonly TimeSpan DrainTimeout = TimeSpan.FromSeconds(120);
@@ -92,6 +93,12 @@ internal sealed class Closing(EdgeHubServer hub, Ledger ledger, bool hasModule, 
         if (summary.Lost > 0)
         {
             return new RunOutcome("lost", $"{summary.Lost} committed readings did not arrive");
+        }
+
+        if (check is { Count: > 0 })
+        {
+            return new RunOutcome(
+                "schemaViolated", $"{check.Count} messages violate docs/schemas, the first one: {check.Shown[0]}");
         }
 
         if (hasModule && exitCode != 0)

@@ -31,7 +31,7 @@ internal static class CommandLine
           --no-module                                          print the environment for a module started by hand
           --sender Weather                                     another module may send to the input Weather
 
-        Exit code: 0 if every committed reading arrived, 1 if not, 2 if the command line is invalid.
+        Exit code: 0 if every committed reading arrived and every message fits docs/schemas, 1 if not, 2 if the command line is invalid.
         """;
 
     const string DefaultModule = "SensorForwarder";
@@ -85,6 +85,9 @@ internal static class CommandLine
     };
 
     static readonly Option<bool> Http = Flag("--http", "the module sends to an HTTP endpoint of the simulator");
+    static readonly Option<bool> SkipSchemas = Flag(
+        "--skip-schemas", "do not validate messages against docs/schemas, for measurements");
+
     static readonly Option<string?> Data = Text(
         "--data", "DIR", "the module's data directory, kept after the run (default: a temporary directory, deleted)");
 
@@ -117,7 +120,7 @@ internal static class CommandLine
     {
         var command = new RootCommand(About)
         {
-            Duration, Blackout, KillEvery, HubRestarts, HubDrops, Settings, Manifest, ModulePath, NoModule, Identity, Http, Data, Api,
+            Duration, Blackout, KillEvery, HubRestarts, HubDrops, Settings, Manifest, ModulePath, NoModule, Identity, Http, SkipSchemas, Data, Api,
             Report, Address, Device, Module, Sender,
         };
         command.SetAction(parsed =>
@@ -182,6 +185,7 @@ internal static class CommandLine
             ModulePath = path,
             Identity = parsed.GetValue(Identity),
             Http = parsed.GetValue(Http),
+            SkipSchemas = parsed.GetValue(SkipSchemas),
             DataDirectory = parsed.GetValue(Data) is { } data ? Path.GetFullPath(data) : null,
             ApiPort = parsed.GetValue(Api) is > 0 and var port ? port : null,
             ReportFile = parsed.GetValue(Report) is { } report ? Path.GetFullPath(report) : null,

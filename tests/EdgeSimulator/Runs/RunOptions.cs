@@ -40,6 +40,9 @@ internal sealed record RunOptions
     /// <summary>The module sends telemetry to an HTTP endpoint of the simulator.</summary>
     public bool Http { get; init; }
 
+    /// <summary>Messages are not validated.</summary>
+    public bool SkipSchemas { get; init; }
+
     /// <summary>The module's data directory. Null: a temporary directory.</summary>
     public string? DataDirectory { get; init; }
 

@@ -47,6 +47,9 @@ internal sealed record RunReport
 
     public required int HubRestarts { get; init; }
 
+    /// <summary>Messages that violate the schemas of docs/schemas; null if they were not validated.</summary>
+    public required long? SchemaViolations { get; init; }
+
     public required long Batches { get; init; }
 
     public required long Messages { get; init; }
@@ -70,7 +73,7 @@ internal sealed record RunReport
     public required double DurationSeconds { get; init; }
 
     public static RunReport From(
-        LedgerSummary summary, string exitReason, string verdict, int hubRestarts,
+        LedgerSummary summary, string exitReason, string verdict, int hubRestarts, long? schemaViolations,
         (int Restarts, int Kills, int UnexpectedExits, int? ExitCode) module, TimeSpan duration) => new()
         {
             ExitReason = exitReason,
@@ -90,6 +93,7 @@ internal sealed record RunReport
             SentAgain = summary.SentAgain,
             LostByHub = summary.LostByHub,
             HubRestarts = hubRestarts,
+            SchemaViolations = schemaViolations,
             Batches = summary.Batches,
             Messages = summary.Messages,
             Bytes = summary.Bytes,

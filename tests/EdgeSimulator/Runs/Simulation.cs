@@ -58,7 +58,8 @@ internal sealed class Simulation(
         var recent = new RecentMessages(time);
 
         var metrics = new HubMetrics(identity);
-        using var upstream = new Upstream(ledger, recent, options.Routes, faults, metrics, time, log);
+        var check = options.SkipSchemas ? null : new MessageCheck(log);
+        using var upstream = new Upstream(ledger, recent, options.Routes, faults, metrics, time, log, check);
 
         // The servers.
         using var listener = new GatewayListener(address.Address, certificates, faults, time, log);
@@ -68,7 +69,7 @@ internal sealed class Simulation(
 
         await using var page = new MetricsPage(upstream, faults);
         await page.StartAsync(abortRequested).ConfigureAwait(false);
-        await using var http = options.Http ? new TelemetryEndpoint(ledger, recent, faults, time) : null;
+        await using var http = options.Http ? new TelemetryEndpoint(ledger, recent, faults, time, check) : null;
 
         // The module and the scheduled events.
         var authorityFile = directory.Sub("edge-device-ca.cert.pem");
@@ -103,7 +104,7 @@ internal sealed class Simulation(
         await using var api = options.ApiPort is { } port ? new RestApi(
             port, identity, twin, new MethodCalls(hub, time), hub.Inputs, recent,
             new FaultCommands(faults, FaultActions(hub, upstream, http, module), log),
-            () => Report(upstream, module, log, "running", "the run has not ended").ToJson()) : null;
+            () => Report(upstream, check, module, log, "running", "the run has not ended").ToJson()) : null;
         await StartAsync(workload, hub, http, api, abortRequested).ConfigureAwait(false);
         if (http is not null)
         {
@@ -139,10 +140,10 @@ internal sealed class Simulation(
             };
         }
 
-        var outcome = await RunModuleAsync(hub, upstream, module, schedules, faults, log, abortRequested)
+        var outcome = await RunModuleAsync(hub, upstream, module, schedules, faults, check, log, abortRequested)
             .ConfigureAwait(false);
         await hub.StopAsync().ConfigureAwait(false);
-        var report = Report(upstream, module, log, outcome.ExitReason, outcome.Verdict);
+        var report = Report(upstream, check, module, log, outcome.ExitReason, outcome.Verdict);
         await display.DisposeAsync().ConfigureAwait(false);
         VerdictText.Write(output, report, outcome.Succeeded);
         if (options.ReportFile is not null)
@@ -175,8 +176,9 @@ internal sealed class Simulation(
         return actions;
     }
 
-    static RunReport Report(Upstream upstream, ModuleProcess? module, RunLog log, string exitReason, string verdict) => RunReport.From(
-        upstream.Ledger.Summary(), exitReason, verdict, upstream.Restarts,
+    static RunReport Report(
+        Upstream upstream, MessageCheck? check, ModuleProcess? module, RunLog log, string exitReason, string verdict) => RunReport.From(
+        upstream.Ledger.Summary(), exitReason, verdict, upstream.Restarts, check?.Count,
         (module?.Restarts ?? 0, module?.Kills ?? 0, module?.UnexpectedExits ?? 0, module?.ExitCode), log.Elapsed);
 
     async Task StartAsync(
@@ -204,7 +206,7 @@ internal sealed class Simulation(
 
     async Task<RunOutcome> RunModuleAsync(
         EdgeHubServer hub, Upstream upstream, ModuleProcess? module, Schedules schedules, FaultSwitches faults,
-        RunLog log, CancellationToken abortRequested)
+        MessageCheck? check, RunLog log, CancellationToken abortRequested)
     {
         using var runEnd = CancellationTokenSource.CreateLinkedTokenSource(stopRequested);
         if (options.Duration is { } duration)
@@ -233,7 +235,7 @@ internal sealed class Simulation(
             await Task.WhenAll(events).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             schedules.EndBlackout();
             faults.Update(fault => fault with { Cloud = Cloud.Reachable, HubStopped = false });
-            var closing = new Closing(hub, upstream.Ledger, module is not null, time, log);
+            var closing = new Closing(hub, upstream.Ledger, module is not null, time, log, check);
             var draining = closing.DrainAsync(abortRequested);
             if (await Task.WhenAny(running, draining).ConfigureAwait(false) == running)
             {

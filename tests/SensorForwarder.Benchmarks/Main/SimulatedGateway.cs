@@ -25,7 +25,7 @@ internal sealed class SimulatedGateway : IDisposable
         var settings = Path.Combine(gateway._directory.FullName, "settings.json");
         await File.WriteAllTextAsync(settings, desired.ToJsonString(), cancellationToken);
         var simulator = gateway.StartProcess(PathOf("EdgeSimulatorPath"),
-            ["--no-module", "--settings", settings, "--api", api.ToString(CultureInfo.InvariantCulture)], []);
+            ["--no-module", "--skip-schemas", "--settings", settings, "--api", api.ToString(CultureInfo.InvariantCulture)], []);
         gateway._environment = await ReadExportsAsync(simulator, cancellationToken);
         gateway._environment["Buffer__Directory"] = Path.Combine(gateway._directory.FullName, "data");
         gateway._environment["RuntimeLogLevel"] = "warning";

@@ -131,6 +131,8 @@ public sealed class LimitTests : IDisposable
         // The first delivery shows that the receiver is back.
         await buffer.AcknowledgeAsync(1, 1, BufferFixture.Token);
         var entry = BufferFixture.ReadAll(buffer).Select(BufferFixture.Text).Single(t => t.Contains("\"gap\"", StringComparison.Ordinal));
+        Assert.Null(Configuration.MessageSchemaTests.Objection(entry));
+        Assert.Null(Configuration.MessageSchemaTests.PnpObjection(entry));
         var gap = JsonDocument.Parse(entry).RootElement;
         Assert.Equal("gap", gap.GetProperty("kind").GetString());
         Assert.Equal("thinned", gap.GetProperty("reason").GetString());
@@ -178,6 +180,9 @@ public sealed class LimitTests : IDisposable
         // One id is that of the gap entry for the refused readings.
         Assert.Equal(stored + 2, await buffer.EnqueueAsync(BufferFixture.Reading(1), BufferFixture.Token));
         Assert.True(buffer.GetStatus().Evicted.Single(e => e.Reason == "rejected").Count > 0);
+        var entry = BufferFixture.Text(BufferFixture.ReadAll(buffer).Single(row => row.Id == stored + 1));
+        Assert.Contains("\"gap\"", entry, StringComparison.Ordinal);
+        Assert.Null(Configuration.MessageSchemaTests.Objection(entry));
     }
 
     [Fact]

@@ -37,5 +37,8 @@ public sealed class MonthOfflineTests(ITestOutputHelper output) : IDisposable
         Assert.Equal((long)seconds * RoomSensors.Count, status.Depth);
         Assert.InRange(status.FileBytes, 1, (long)megabytes << 20);
         Assert.Equal(1, buffer.PeekBatch(0, 1, 1)[0].Id);
+
+        // The figure of docs/sizing.md.
+        Assert.InRange((double)status.UsedBytes / status.Depth, 1, 16);
     }
 }

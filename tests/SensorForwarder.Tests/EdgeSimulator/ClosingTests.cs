@@ -53,6 +53,25 @@ public sealed class ClosingTests
     }
 
     [Fact]
+    public async Task Message_that_violates_the_schemas_makes_the_run_fail()
+    {
+        await using var hub = await SimulatedHub.StartAsync();
+        var module = new FakeModule(hub, committed: 5, sent: 0);
+        await module.ConnectAsync();
+        var check = new EdgeSimulator.Accounting.MessageCheck(hub.Log);
+        var closing = new Closing(hub.Hub, hub.Ledger, hasModule: true, TimeProvider.System, hub.Log, check);
+        await closing.DrainAsync(Token);
+        Assert.Equal("complete", closing.Judge(exitCode: 0).ExitReason);
+
+        check.Check("""{"device":"d","module":"m","epoch":"e1","batch":[]}"""u8.ToArray(), "output 'live' of m");
+
+        var outcome = closing.Judge(exitCode: 0);
+        Assert.Equal("schemaViolated", outcome.ExitReason);
+        Assert.StartsWith("1 messages violate docs/schemas, the first one: output 'live' of m: /", outcome.Verdict, StringComparison.Ordinal);
+        Assert.Equal([outcome.Verdict[outcome.Verdict.IndexOf("output", StringComparison.Ordinal)..]], check.Shown);
+    }
+
+    [Fact]
     public async Task Hole_is_lost_also_in_an_older_epoch()
     {
         await using var hub = await SimulatedHub.StartAsync();

@@ -34,7 +34,7 @@ public sealed class CommandLineTests : IDisposable
 
         var options = Parse(
             $"--duration 40.5 --blackout 10:15 --blackout 30:2.5 --kill-every 7 --hub-restarts 15 --hub-restarts 25.5 --hub-drops 20 " +
-            "--http --api 8080 --report r.json --address 127.0.0.9 " +
+            "--http --skip-schemas --api 8080 --report r.json --address 127.0.0.9 " +
             $"--sender s --device d --module-id m --data data --module {_file} --settings {_file} --identity connectionString");
 
         Assert.Equal(TimeSpan.FromSeconds(40.5), options.Duration);
@@ -44,7 +44,7 @@ public sealed class CommandLineTests : IDisposable
         Assert.Equal(TimeSpan.FromSeconds(7), options.KillEvery);
         Assert.Equal([TimeSpan.FromSeconds(15), TimeSpan.FromSeconds(25.5)], options.HubRestarts);
         Assert.Equal([TimeSpan.FromSeconds(20)], options.HubDrops);
-        Assert.True(options.Http);
+        Assert.True(options.Http && options.SkipSchemas);
         Assert.Equal(IdentitySource.ConnectionString, options.Identity);
         Assert.Equal(8080, options.ApiPort);
         Assert.Equal(IPAddress.Parse("127.0.0.9"), options.Address);

@@ -201,6 +201,7 @@ public sealed class DirectMethodTests
         Assert.Equal(2, letter.GetProperty("id").GetInt64());
         Assert.Equal("answered 400: no", letter.GetProperty("answer").GetString());
         Assert.Equal("attic", letter.GetProperty("data").GetProperty("sensor").GetString());
+        Assert.Null(new EdgeSimulator.Accounting.MessageSchemas().Objection("dead-letters.schema.json", list));
 
         refuse = false;
         Assert.Equal(1, (await CallAsync(fixture, "retryDeadLetters")).Body.GetProperty("retried").GetInt32());

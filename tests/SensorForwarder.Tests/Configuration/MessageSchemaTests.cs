@@ -1,0 +1,127 @@
+using System.Reflection;
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using EdgeSimulator.Accounting;
+using SensorForwarder.Buffer;
+using SensorForwarder.Forwarding;
+using SensorForwarder.Readings;
+using SensorForwarder.Tests.Buffer;
+using SensorForwarder.Tests.Intake;
+
+namespace SensorForwarder.Tests.Configuration;
+
+/// <summary>The schemas of <c>docs/schemas</c> allow what the module sends and nothing else.</summary>
+public sealed class MessageSchemaTests
+{
+    const string ReadingFile = "docs/schemas/reading.schema.json";
+    const string Epoch = "01936a7e-8f00-7abc-8def-0123456789ab";
+
+    static readonly MessageSchemas Schemas = new();
+
+    // Every property has a value that is written. A new property of Reading must be added here.
+    static readonly Reading Full = new()
+    {
+        Sensor = "attic",
+        Kind = "simulated",
+        Label = "Attic <north>",
+        Unit = "m3/h",
+        Units = [new("a", "m3/h")],
+        Time = BufferFixture.Noon,
+        Quality = ReadingQuality.Uncertain,
+        Reason = "range",
+        Values = [new("a", 21.43), new("b", double.NaN)],
+    };
+
+    static readonly JsonSerializerOptions Indented = new()
+    {
+        WriteIndented = true,
+        Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
+
+    [Fact]
+    public void The_kinds_in_the_schema_are_those_of_the_module()
+    {
+        var schema = JsonNode.Parse(WrittenFile.Read(ReadingFile))!;
+        schema["$defs"]!["kind"]!["enum"] = new JsonArray([.. Module.SensorKinds.Names.Select(name => (JsonNode)name)]);
+        WrittenFile.Check(ReadingFile, schema.ToJsonString(Indented) + "\n");
+    }
+
+    [Fact]
+    public void Everything_that_the_encoder_can_write_is_in_the_schema()
+    {
+        foreach (var property in typeof(Reading).GetProperties())
+        {
+            var value = property.GetValue(Full);
+            Assert.True(
+                value is not null && !(value is Enum && Convert.ToInt32(value, null) == 0) && value is not System.Collections.ICollection { Count: 0 },
+                $"the test sets no {property.Name}");
+        }
+
+        var json = Encode(Full);
+        var allowed = JsonNode.Parse(WrittenFile.Read(ReadingFile))!["properties"]!.AsObject().Select(property => property.Key);
+        Assert.Equal(allowed.Except(["timeQuality"]).Order(), JsonNode.Parse(json)!.AsObject().Select(property => property.Key).Order());
+        Assert.Null(Objection(json));
+        foreach (var kind in Module.SensorKinds.Names) Assert.Null(Objection(Encode(Full with { Kind = kind })));
+        Assert.Null(Objection(Encode(Full with { Label = null, Unit = null, Units = [], Quality = ReadingQuality.Good, Reason = null })));
+        Assert.Null(Objection(Encode(Full with { Quality = ReadingQuality.Bad, Reason = "io", Values = [], Units = [] })));
+        Assert.Null(Objection(Encode(Full).Replace(",\"quality\"", ",\"timeQuality\":\"unsynchronized\",\"quality\"", StringComparison.Ordinal)));
+    }
+
+    // LimitTests and DirectMethodTests validate entries and dead letters that the module wrote.
+    [Fact]
+    public void The_reasons_of_gap_entries_are_those_of_the_buffer()
+    {
+        var schema = JsonNode.Parse(WrittenFile.Read("docs/schemas/gap.schema.json"))!;
+        var reasons = typeof(EvictionLedger).GetFields(BindingFlags.Public | BindingFlags.Static)
+            .Where(field => field.IsLiteral).Select(field => (string)field.GetRawConstantValue()!);
+        Assert.Equal(reasons, schema["$defs"]!["reason"]!["enum"]!.AsArray().Select(reason => (string)reason!));
+    }
+
+    [Fact]
+    public async Task Readings_of_other_programs_are_as_the_schema_says()
+    {
+        await using var intake = await IntakeFixture.AtNoonAsync();
+        await intake.SendAsync("""{"sensor":"meter","kind":"power","label":"a","unit":"kWh","quality":"uncertain","reason":"r","values":{"total":1204.7,"tariff":"night","on":true,"n":null},"own":[1]}""");
+        await intake.SendAsync("""{"event":"pressed"}""");
+        await intake.SendAsync("[1,2]");
+        await intake.SendAsync([0xFF, 0x00], "image/jpeg");
+        await intake.SendLinesAsync("weather,place=attic temperature=21.4,door=\"open\",n=3i,ok=true");
+        var stored = intake.Stored();
+        Assert.Equal(6, stored.Count);
+        Assert.All(stored, json => Assert.Null(Objection(json)));
+        Assert.All(stored, json => Assert.Null(PnpObjection(json)));
+    }
+
+    [Theory]
+    [InlineData("""{"sensor":"a","kind":"simulated","time":"2026-11-24T12:00:00.000Z","quality":"good","values":{},"new":1}""", "/batch/0/data")]
+    [InlineData("""{"sensor":"a","kind":"simulated","time":"2026-11-24T12:00:00Z","quality":"good","values":{}}""", "/batch/0/data/time")]
+    [InlineData("""{"sensor":"a","kind":"simulated","time":"2026-11-24T12:00:00.000Z","quality":"fine","reason":"x","values":{}}""", "/batch/0/data/quality")]
+    [InlineData("""{"sensor":"a","kind":"simulated","time":"2026-11-24T12:00:00.000Z","quality":"bad","values":{}}""", "/batch/0/data")]
+    [InlineData("""{"sensor":"a","kind":"simulated","time":"2026-11-24T12:00:00.000Z","quality":"good","values":{"x/y":"text"}}""", "/batch/0/data/values/x~1y")]
+    [InlineData("""{"sensor":"a","kind":"mine","time":"2026-11-24T12:00:00.000Z","quality":"good"}""", "/batch/0/data")]
+    [InlineData("""{"sensor":"buffer","kind":"gap","time":"2026-11-24T12:00:00.000Z","quality":"good","reason":"lost","values":{"count":1}}""", "/batch/0/data/reason")]
+    public void A_violation_names_its_place(string data, string place)
+    {
+        var objection = Objection(data);
+        Assert.StartsWith(place + ":", objection, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("""{"device":"d","module":"m","epoch":"e","batch":[]}""")]
+    [InlineData("""{"device":"d","module":"m","batch":[]}""")]
+    [InlineData("""{"sensor":"a","time":"2026-11-24T12:00:00.000Z","quality":"good","level":"high"}""")]
+    [InlineData("[]")]
+    [InlineData("{")]
+    public void What_is_no_message_of_the_module_is_a_violation(string body) => Assert.NotNull(Schemas.Objection(Encoding.UTF8.GetBytes(body)));
+
+    static string Encode(Reading reading) => Encoding.UTF8.GetString(ReadingEncoder.Encode(reading));
+
+    /// <summary>The objection to a batch with this reading, as the module's encoder writes it.</summary>
+    internal static string? Objection(string data) => Schemas.Objection(
+        new BatchEncoder("pi-7", "SensorForwarder").Encode([Buffered(data)], int.MaxValue).Body);
+
+    internal static string? PnpObjection(string data) => Schemas.Objection(PnpEncoder.Encode(Buffered(data))!.Body);
+
+    static BufferedReading Buffered(string data) => new(1, BufferFixture.Noon, Encoding.UTF8.GetBytes(data)) { Epoch = Epoch };
+}

@@ -23,4 +23,24 @@ internal static partial class IntakeLog
 
     [LoggerMessage(6005, LogLevel.Error, "A request of the intake could not be answered.")]
     public static partial void RequestFailed(ILogger logger, Exception exception);
+
+    [LoggerMessage(6006, LogLevel.Information, "Sensor {Name} (mqtt): its topics are subscribed at {Broker}.")]
+    public static partial void Subscribed(ILogger logger, string name, string broker);
+
+    [LoggerMessage(6007, LogLevel.Warning,
+        "Sensor {Name} (mqtt) fails: {Reason}. It is tried again, after at most a minute.")]
+    public static partial void NotSubscribed(ILogger logger, string name, string reason);
+
+    [LoggerMessage(6008, LogLevel.Error, "The loop of sensor {Name} (mqtt) failed and goes on.")]
+    public static partial void SourceFailed(ILogger logger, string name, Exception exception);
+
+    [LoggerMessage(6009, LogLevel.Information,
+        "Sensor {Name} (mqtt): its session at {Broker} has ended; the broker keeps nothing for it.")]
+    public static partial void SessionEnded(ILogger logger, string name, string broker);
+
+    [LoggerMessage(6010, LogLevel.Warning,
+        "Sensor {Name} (mqtt): its session at {Broker} could not be ended ({Reason}). The broker goes on keeping "
+            + "messages for the client id {ClientId}.")]
+    public static partial void SessionRemains(
+        ILogger logger, string name, string broker, string clientId, string reason);
 }

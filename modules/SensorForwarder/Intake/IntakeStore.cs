@@ -69,27 +69,52 @@ internal sealed class IntakeStore(
         return await CommitAsync(source, payloads, problem, arrivedAt, cancellationToken);
     }
 
+    /// <summary>Stores a message whose sender waits for as long as it takes.</summary>
+    /// <param name="source">Who sends it.</param>
+    /// <param name="payloads">What it holds; used until the task completes.</param>
+    /// <param name="arrivedAt">When it came.</param>
+    /// <param name="atOnce">Nothing follows before it is committed.</param>
+    public Task<IntakeAnswer> StoreMessageAsync(
+        IntakeSource source, PayloadList payloads, DateTimeOffset arrivedAt, bool atOnce,
+        CancellationToken cancellationToken) => CommitAsync(
+        source, payloads, null, arrivedAt, cancellationToken, atOnce, Timeout.InfiniteTimeSpan);
+
+    /// <summary>Commits what was given to the buffer so far.</summary>
+    public async Task CommitAsync(CancellationToken cancellationToken)
+    {
+        try
+        {
+            await buffer.CommitAsync(cancellationToken);
+        }
+        catch (Exception exception) when (exception is BufferUnavailableException or OperationCanceledException)
+        {
+            // Whoever waits for one of these readings is told.
+        }
+    }
+
     async Task<IntakeAnswer> CommitAsync(
         IntakeSource source, PayloadList payloads, IntakeAnswer? problem, DateTimeOffset arrivedAt,
-        CancellationToken cancellationToken)
+        CancellationToken cancellationToken, bool atOnce = false, TimeSpan? patience = null)
     {
         var answer = problem ?? (payloads.Count == 0
             ? IntakeAnswer.Stored
-            : source.Take(payloads.Count, payloads.Bytes)
-                ?? await EnqueueAsync(payloads, arrivedAt, cancellationToken));
+            : source.Take(payloads.Count, payloads.Bytes) ?? await EnqueueAsync(
+                payloads, arrivedAt, atOnce || payloads.Count >= ReadingsForOwnCommit, patience ?? Patience,
+                cancellationToken));
         source.Count(answer, payloads.Count);
         if (answer.Outcome == IntakeOutcome.Stored) Sources.NoteSensors(payloads);
         return answer;
     }
 
     async Task<IntakeAnswer> EnqueueAsync(
-        PayloadList payloads, DateTimeOffset arrivedAt, CancellationToken cancellationToken)
+        PayloadList payloads, DateTimeOffset arrivedAt, bool atOnce, TimeSpan patience,
+        CancellationToken cancellationToken)
     {
-        var within = payloads.Count >= ReadingsForOwnCommit ? TimeSpan.Zero : CommitWithin;
         try
         {
-            await buffer.EnqueueRequestAsync(payloads, arrivedAt, within, cancellationToken)
-                .WaitAsync(Patience, timeProvider, cancellationToken);
+            await buffer.EnqueueRequestAsync(
+                payloads, arrivedAt, atOnce ? TimeSpan.Zero : CommitWithin, cancellationToken)
+                .WaitAsync(patience, timeProvider, cancellationToken);
             return IntakeAnswer.Stored;
         }
         catch (Exception exception) when (exception is BufferRejectedException or BufferUnavailableException)
@@ -98,10 +123,11 @@ internal sealed class IntakeStore(
         }
         catch (TimeoutException)
         {
-            return IntakeAnswer.Wait($"it could not be written to the volume within {Patience.TotalSeconds} s");
+            return IntakeAnswer.Wait($"it could not be written to the volume within {patience.TotalSeconds} s");
         }
     }
 
-    static byte[] Wrap(ReadOnlySpan<byte> body, string contentType) => Encoding.UTF8.GetBytes(
+    /// <summary>How a body that is no JSON is kept.</summary>
+    public static byte[] Wrap(ReadOnlySpan<byte> body, string contentType) => Encoding.UTF8.GetBytes(
         $$"""{"base64":"{{Convert.ToBase64String(body)}}","contentType":"{{JsonEncodedText.Encode(contentType)}}"}""");
 }

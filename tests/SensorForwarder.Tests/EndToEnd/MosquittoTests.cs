@@ -41,7 +41,7 @@ public sealed class MosquittoTests(ITestOutputHelper output) : IDisposable
         var random = new Random(seed);
         await File.WriteAllTextAsync(
             Path.Combine(_directory, "settings.json"),
-            $$$"""{"batchSize":200,"uploadIntervalSeconds":0.2,"commitIntervalMs":20,"sensors":{"a":{"kind":"mqtt","broker":"mqtt://127.0.0.1:{{{_port}}}","topics":["a/+"],"name":"{2}"}}}""",
+            $$$$"""{"batchSize":200,"uploadIntervalSeconds":0.2,"commitIntervalMs":20,"sensors":{"a":{"kind":"mqtt","broker":"mqtt://127.0.0.1:{{{{_port}}}}","topics":["a/+"],"name":"{2}"}}}""",
             Token);
 
         await File.WriteAllTextAsync(

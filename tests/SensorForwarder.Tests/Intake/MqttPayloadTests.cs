@@ -151,7 +151,7 @@ public sealed class MqttPayloadTests
     {
         var parser = new SensorsParser(Module.SensorKinds, new(new("/proc", "/sys", "/tmp"), TimeProvider.System));
         using var map = System.Text.Json.JsonDocument.Parse(
-            $$"""{"a":{"kind":"mqtt",{{Broker}},"topics":["a"],"clientId":"x"},"b":{"kind":"mqtt","broker":"mqtt://mosquitto","topics":["b"],"clientId":"x"},"c":{"kind":"mqtt",{{Broker}},"topics":["b"]}}""");
+            $$$"""{"a":{"kind":"mqtt",{{{Broker}}},"topics":["a"],"clientId":"x"},"b":{"kind":"mqtt","broker":"mqtt://mosquitto","topics":["b"],"clientId":"x"},"c":{"kind":"mqtt",{{{Broker}}},"topics":["b"]} }""");
         var sensors = parser.Read(map.RootElement, null, TimeSpan.FromSeconds(1), out _, out var errors);
         Assert.Equal(["a", "c"], sensors.Keys.Order());
         Assert.Equal(["b: client id 'x' at mqtt://mosquitto:1883 is already used by sensor a"], errors);

@@ -1,7 +1,9 @@
 using System.Globalization;
 using System.IO.Pipes;
+using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using SensorForwarder.Buffer;
+using SensorForwarder.Configuration;
 using SensorForwarder.Operations;
 using SensorForwarder.Readings;
 
@@ -15,9 +17,23 @@ if (args is ["--crash"])
     return;
 }
 
+// Logs more lines than fit into the pipe and the queue of the console, then says so on standard error.
+if (args is ["--log", var count])
+{
+    using var loggers = Logs.CreateFactory(new LogLevelSwitch(LogLevel.Information), new RecentEvents(TimeProvider.System), TimeProvider.System);
+    var logger = loggers.CreateLogger("SensorForwarder.Victim");
+    // RepeatedLines writes five lines of an event before it begins to count them.
+    for (var i = 0; i < int.Parse(count, CultureInfo.InvariantCulture); i++)
+        logger.Log(LogLevel.Information, new EventId(i / RepeatedLines.LinesInPeriod), i, null, static (line, _) => $"line {line}");
+    await Console.Error.WriteLineAsync("logged");
+    return;
+}
+
 // Opens the buffer in a directory and uses it under full load until the process is killed. Reports lines through a
-// pipe: n ID NUMBER     the reading with this number has been committed with this id a FIRST LAST    the readings from
-// first to last are about to be acknowledged d ID            the reading is about to become a dead letter
+// pipe:
+//   n ID NUMBER   the reading with this number has been committed with this id
+//   a FIRST LAST  the readings from first to last are about to be acknowledged
+//   d ID          the reading is about to become a dead letter
 var directory = args[0];
 using var pipe = new AnonymousPipeClientStream(PipeDirection.Out, args[1]);
 using var report = new StreamWriter(pipe) { AutoFlush = true };

@@ -12,7 +12,12 @@ internal static class Logs
         new RepeatedLines(LoggerFactory.Create(logging => logging
         .SetMinimumLevel(LogLevel.Trace)
         .AddFilter((category, logLevel) => level.IsEnabled(logLevel) && !IsFrameworkNoise(category, logLevel))
-        .AddConsole(console => console.FormatterName = LogLineFormatter.FormatterName)
+        .AddConsole(console =>
+        {
+            console.FormatterName = LogLineFormatter.FormatterName;
+            // If nobody reads standard output, lines are lost (and counted in the log), rather than sensing stopped.
+            console.QueueFullMode = ConsoleLoggerQueueFullMode.DropWrite;
+        })
         .AddProvider(events)
         .Services.AddSingleton<ConsoleFormatter>(new LogLineFormatter(timeProvider))), timeProvider);
 

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text.Json.Nodes;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Logging;
@@ -27,6 +28,29 @@ public sealed class LogLineTests
         var line = Assert.Single(writer.ToString().Split('\n', StringSplitOptions.RemoveEmptyEntries));
         LogLine.Check([line]);
         Assert.StartsWith($"<{severity}>", line, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Nobody_who_logs_waits_for_a_reader_of_standard_output()
+    {
+        var start = new ProcessStartInfo(Path.Combine(AppContext.BaseDirectory, "SensorForwarder.Tests.Victim"), ["--log", "5000"])
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
+        using var victim = Process.Start(start)!;
+        using var late = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
+        late.CancelAfter(Until.Limit);
+        try
+        {
+            Assert.Equal("logged", await victim.StandardError.ReadLineAsync(late.Token));
+        }
+        finally
+        {
+            victim.Kill();
+        }
+
+        Assert.Contains("line 0\n", await victim.StandardOutput.ReadToEndAsync(late.Token), StringComparison.Ordinal);
     }
 
     [Fact(Explicit = true)]

@@ -54,8 +54,10 @@ internal sealed class MessageSchemas
             return null;
         }
 
+        // A subschema below if or not may fail without a violation.
         var details = _schemas[schema].Evaluate(value, List).Details ?? [];
-        var deepest = details.Where(detail => detail.Errors is { Count: > 0 } && !detail.EvaluationPath.ToString().Split('/').Contains("if"))
+        var deepest = details
+            .Where(detail => detail.Errors is { Count: > 0 } && !detail.EvaluationPath.ToString().Split('/').Any(part => part is "if" or "not"))
             .MaxBy(detail => detail.InstanceLocation.SegmentCount);
         return deepest is null
             ? $"not valid against {schema}"

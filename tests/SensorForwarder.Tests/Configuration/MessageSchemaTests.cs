@@ -94,7 +94,7 @@ public sealed class MessageSchemaTests
     }
 
     [Theory]
-    [InlineData("""{"sensor":"a","kind":"simulated","time":"2026-11-24T12:00:00.000Z","quality":"good","values":{},"new":1}""", "/batch/0/data")]
+    [InlineData("""{"sensor":"a","kind":"simulated","time":"2026-11-24T12:00:00.000Z","quality":"good","values":{},"new":1}""", "/batch/0/data/new")]
     [InlineData("""{"sensor":"a","kind":"simulated","time":"2026-11-24T12:00:00Z","quality":"good","values":{}}""", "/batch/0/data/time")]
     [InlineData("""{"sensor":"a","kind":"simulated","time":"2026-11-24T12:00:00.000Z","quality":"fine","reason":"x","values":{}}""", "/batch/0/data/quality")]
     [InlineData("""{"sensor":"a","kind":"simulated","time":"2026-11-24T12:00:00.000Z","quality":"bad","values":{}}""", "/batch/0/data")]

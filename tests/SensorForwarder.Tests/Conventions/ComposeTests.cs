@@ -58,7 +58,7 @@ public sealed partial class ComposeTests
         Assert.Contains("POSTGRES_DB: readings", Services["database"], StringComparison.Ordinal);
 
         var (module, webPort) = Address("- targets: [\"", WrittenFile.Read($"{Folder}/prometheus/prometheus.yml"));
-        Assert.Equal(BootTable.WebPort.Default, int.Parse(webPort, System.Globalization.CultureInfo.InvariantCulture));
+        Assert.Equal(BootTable.WebPort.Default!.ToJsonString(), webPort);
         Assert.Contains($"\"127.0.0.1:{webPort}:{webPort}\"", Services[module], StringComparison.Ordinal);
         var (prometheus, prometheusPort) = Address("url: http://", WrittenFile.Read($"{Folder}/grafana/provisioning/datasources/prometheus.yml"));
         Assert.Contains($":{prometheusPort}\"]", Services[prometheus], StringComparison.Ordinal);

@@ -16,6 +16,9 @@ internal sealed record MqttWorld(
     const int MaxWaitingBytes = 24 << 20;
 
     public BodyRoom Room { get; } = new(MaxWaitingBytes);
+
+    /// <summary>How long an answer of a broker is waited for is told by this one.</summary>
+    public TimeProvider DialClock { get; init; } = TimeProvider;
 }
 
 /// <summary>

@@ -100,7 +100,8 @@ internal static class BootTable
         "Mqtt__NAME__UserName", "a text", null, static given => given,
         "User name for the broker of the sensor NAME of kind `mqtt`.").Secret();
     public static readonly Option<string?> MqttPassword = Form<string?>(
-        "Mqtt__NAME__Password", "a text", null, static given => given, "Password for that user; never logged.").Secret();
+        "Mqtt__NAME__Password", "a text", null, static given => given, "Password for that user; never logged.")
+        .Secret();
     public static readonly Option<string?> MqttPasswordFile = Path(
         "Mqtt__NAME__PasswordFile", "File of the password, in place of `Mqtt__NAME__Password`; read for each "
             + "connection.");

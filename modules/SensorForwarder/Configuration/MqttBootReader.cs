@@ -29,10 +29,12 @@ internal static class MqttBootReader
     static MqttSecrets Read(BootValues values, string name)
     {
         CheckNames(values, name);
-        var (password, file) = (values.Get(Of(BootTable.MqttPassword)), values.Get(Of(BootTable.MqttPasswordFile)));
+        var password = values.Get(Of(BootTable.MqttPassword));
+        var file = values.Get(Of(BootTable.MqttPasswordFile));
         if (password is not null && file is not null)
             throw new BootValueException(
-                $"{Of(BootTable.MqttPassword).Name} and {Of(BootTable.MqttPasswordFile).Name} are both set; unset one.");
+                $"{Of(BootTable.MqttPassword).Name} and {Of(BootTable.MqttPasswordFile).Name} are both set; "
+                    + "unset one.");
         var user = values.Get(Of(BootTable.MqttUserName));
         if (user is null && (password ?? file) is not null)
             throw new BootValueException(

@@ -59,8 +59,8 @@ internal sealed record SensorKind(
     /// such as an edge.</summary>
     public bool HasSamples { get; init; } = true;
 
-    /// <summary>Its readings are pushed by another program: nothing is measured, and <see cref="SensorScheduler"/> leaves
-    /// its sensors to others.</summary>
+    /// <summary>Its readings are pushed by another program: nothing is measured, and <see cref="SensorScheduler"/>
+    /// leaves its sensors to others.</summary>
     public bool IsPushed { get; private init; }
 
     public IEnumerable<Option> AllOptions => CommonOptions.All.Where(option => IsPushed

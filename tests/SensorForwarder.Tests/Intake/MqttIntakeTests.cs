@@ -93,7 +93,7 @@ public sealed class MqttIntakeTests
         await Until.True(() => broker.Intake.Buffer.GetStatus().Storage == StorageState.Ok);
         await Until.True(() => broker.Acknowledged.Count == 20, clock, TimeSpan.FromSeconds(1));
         Assert.Equal(broker.Sent, broker.Acknowledged);
-        Assert.Equal(Enumerable.Range(0, 20).Select(i => (double)i), broker.Intake.Stored().Select(Value));
+        Assert.Equal(Enumerable.Range(0, 20).Select(i => (double)i), broker.Intake.Stored().Select(Value).Order());
     }
 
     [Fact]
@@ -106,7 +106,7 @@ public sealed class MqttIntakeTests
         await Until.True(() => broker.Intake.Source("mqtt things").Refused.ContainsKey(IntakeOutcome.TooMuch));
         Assert.InRange(broker.Acknowledged.Count, 0, 11);
         await Until.True(() => broker.Acknowledged.Count == 15, clock, TimeSpan.FromSeconds(1));
-        Assert.Equal(Enumerable.Range(0, 15).Select(i => (double)i), broker.Intake.Stored().Select(Value));
+        Assert.Equal(Enumerable.Range(0, 15).Select(i => (double)i), broker.Intake.Stored().Select(Value).Order());
     }
 
     [Theory]

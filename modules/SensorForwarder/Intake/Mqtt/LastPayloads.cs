@@ -20,7 +20,8 @@ internal sealed class LastPayloads
 
     /// <summary>Whether it is what was noted last for its topic.</summary>
     public bool IsKnown(MqttMessage message) =>
-        _byTopic.TryGetValue(Hash(Encoding.UTF8.GetBytes(message.Topic)), out var last) && last == Hash(message.Payload);
+        _byTopic.TryGetValue(Hash(Encoding.UTF8.GetBytes(message.Topic)), out var last)
+        && last == Hash(message.Payload);
 
     static ulong Hash(ReadOnlySpan<byte> bytes)
     {

@@ -115,7 +115,7 @@ internal sealed class MqttDialer(
         if (unwanted.Count > 0)
             await client.UnsubscribeAsync(new() { TopicFilters = [.. unwanted] }, cancellationToken);
 
-        // Asked for again with each connection: a broker may have lost the session, or been stopped before it stored it.
+        // Asked for again with each connection: a broker may have lost the session.
         var options = new MqttClientSubscribeOptions
         {
             TopicFilters =
@@ -139,7 +139,8 @@ internal sealed class MqttDialer(
     {
         var broker = subscription.Broker;
         ClientTls? tls = null;
-        if (broker.IsTls && !secrets.Tls.TryRead(out tls, out var fault)) throw new SensorFault(FaultReason.Error, fault);
+        if (broker.IsTls && !secrets.Tls.TryRead(out tls, out var fault))
+            throw new SensorFault(FaultReason.Error, fault);
         Stream stream;
         try
         {
@@ -201,10 +202,12 @@ internal sealed class MqttDialer(
             case MqttClientConnectResultCode.BadUserNameOrPassword or MqttClientConnectResultCode.NotAuthorized
                 or MqttClientConnectResultCode.Banned:
                 return new(FaultReason.Denied, secrets.UserName is null
-                    ? $"{broker} asks for a user name and password: set {variable} and Mqtt__{subscription.Name}__Password"
+                    ? $"{broker} asks for a user name and password: set {variable} and "
+                        + $"Mqtt__{subscription.Name}__Password"
                     : $"{broker} refuses the user name or the password ({variable} and ..Password or ..PasswordFile)");
             case MqttClientConnectResultCode.ClientIdentifierNotValid:
-                return new(FaultReason.Denied, $"{broker} refuses the client id {LogText.Clean(clientId)}; set clientId");
+                return new(
+                    FaultReason.Denied, $"{broker} refuses the client id {LogText.Clean(clientId)}; set clientId");
             default:
                 var words = answer.ReasonString is { Length: > 0 } reason ? $": {LogText.Clean(reason)}" : "";
                 return new(FaultReason.Error, $"{broker} refuses the connection ({answer.ResultCode}{words})");

@@ -7,7 +7,7 @@ using SensorForwarder.Time;
 namespace SensorForwarder.Intake.Mqtt;
 
 /// <summary>What sources of kind <c>mqtt</c> are made of.</summary>
-/// <param name="ClientIdPrefix">What the client ids begin with; the same after a restart, and no other module's.</param>
+/// <param name="ClientIdPrefix">What client ids begin with; the same after a restart, and no other module's.</param>
 internal sealed record MqttWorld(
     MqttOptions Options, string ClientIdPrefix, IntakeStore Store, Dialer Dialer, TimeProvider TimeProvider,
     Random Random, ILogger Log)
@@ -16,6 +16,9 @@ internal sealed record MqttWorld(
     const int MaxWaitingBytes = 24 << 20;
 
     public BodyRoom Room { get; } = new(MaxWaitingBytes);
+
+    /// <summary>How long an answer of a broker is waited for is told by this one.</summary>
+    public TimeProvider DialClock { get; init; } = TimeProvider;
 }
 
 /// <summary>
@@ -81,7 +84,8 @@ internal sealed class MqttIntake(MqttWorld world) : IHostedService, IDisposable
         await _changes.WaitAsync(cancellationToken);
         await _stop.CancelAsync();
         _changes.Release();
-        await Task.WhenAll(_sources.Values.Select(source => source.DisposeAsync().AsTask())).WaitAsync(cancellationToken);
+        await Task.WhenAll(_sources.Values.Select(source => source.DisposeAsync().AsTask()))
+            .WaitAsync(cancellationToken);
     }
 
     public void Dispose()

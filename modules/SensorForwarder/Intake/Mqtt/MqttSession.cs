@@ -8,8 +8,8 @@ using SensorForwarder.Text;
 namespace SensorForwarder.Intake.Mqtt;
 
 /// <summary>
-/// The messages of one connection: each is stored, and acknowledged when it is on the medium, in the order in which they
-/// came. While the buffer refuses nothing is acknowledged, so the broker keeps what follows.
+/// The messages of one connection: each is stored, and acknowledged when it is on the medium, in the order in which
+/// they came. While the buffer refuses nothing is acknowledged, so the broker keeps what follows.
 /// </summary>
 /// <param name="subscription">What is taken.</param>
 /// <param name="store">Where it is stored.</param>
@@ -48,9 +48,10 @@ internal sealed class MqttSession(
         client.DisconnectedAsync += end =>
         {
             // Before it was connected that is not what people want to know.
+            var words = end.ReasonString is { } text ? $": {LogText.Clean(text)}" : "";
             var reason = end.Exception is { } exception
                 ? NetworkText.Describe(exception)
-                : $"the connection was closed ({end.Reason}{(end.ReasonString is { } text ? $": {LogText.Clean(text)}" : "")})";
+                : $"the connection was closed ({end.Reason}{words})";
             if (end.ClientWasConnected) Finish(reason);
             return Task.CompletedTask;
         };
@@ -111,7 +112,7 @@ internal sealed class MqttSession(
         {
             if (hasRoom) room.Return(length);
             if (isAwaited) Finish("more messages came than can be stored at once; the broker will send them again");
-            else source.Count(IntakeAnswer.Wait("messages of quality of service 0 came faster than they can be stored"), 0);
+            else source.Count(IntakeAnswer.Wait("messages with QoS 0 came faster than they can be stored"), 0);
             return Task.CompletedTask;
         }
 

@@ -38,7 +38,7 @@ internal sealed class MqttSource : IAsyncDisposable
         (Settings, _world, Subscription) = (settings, world, MqttSubscription.Of(settings));
         ClientId = Subscription.ClientId ?? $"{world.ClientIdPrefix}-{settings.Name}";
         _dialer = new(
-            Subscription, ClientId, world.Options.Of(settings.Name), world.Dialer, world.TimeProvider);
+            Subscription, ClientId, world.Options.Of(settings.Name), world.Dialer, world.DialClock);
         Source = world.Store.Sources.Find($"{MqttPayloads.Kind} {settings.Name}", Subscription.MaxSilence);
         var continues = before is not null && HasSessionOf(before);
         _lastSeen = continues ? before!._lastSeen : new();
@@ -156,8 +156,9 @@ internal sealed class MqttSource : IAsyncDisposable
         (_fault, _isConnected) = (null, true);
         try
         {
-            if (await session.RunAsync(client, _stop.Token) is { } end)
-                Note(new SensorFault(FaultReason.Io, $"{Subscription.Broker}: {end}"));
+            var end = await session.RunAsync(client, _stop.Token);
+            _isConnected = false;
+            if (end is not null) Note(new SensorFault(FaultReason.Io, $"{Subscription.Broker}: {end}"));
         }
         finally
         {

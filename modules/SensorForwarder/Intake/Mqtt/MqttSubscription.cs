@@ -24,8 +24,8 @@ internal sealed record MqttSubscription(
 
     static readonly Option<string?> BrokerOption = Option.TextOf(
         "broker", MqttBroker.Form, MqttBroker.Pattern, static text => MqttBroker.TryRead(text) is not null,
-        "The broker, such as `mqtt://mosquitto:1883` or `mqtts://broker.example` (ports 1883 and 8883 may be left out). "
-            + "User name and password are boot values, `Mqtt__NAME__UserName` and so on.") with
+        "The broker, such as `mqtt://mosquitto:1883` or `mqtts://broker.example` (ports 1883 and 8883 may be left "
+            + "out). User name and password are boot values, `Mqtt__NAME__UserName` and so on.") with
     { IsRequired = true };
 
     static readonly Option<IReadOnlyList<string>?> TopicsOption = Option.Texts(
@@ -87,7 +87,7 @@ internal sealed record MqttSubscription(
         var value = settings.Get(ValueOption) is { } given ? TopicTemplate.TryRead(given)! : TopicTemplate.Of("value");
         CheckLevels(NameOption.Name, name, topics);
         CheckLevels(ValueOption.Name, value, topics);
-        var maxSilence = settings.Get(MaxSilenceOption) is { } seconds ? TimeSpan.FromSeconds(seconds) : (TimeSpan?)null;
+        TimeSpan? maxSilence = settings.Get(MaxSilenceOption) is { } seconds ? TimeSpan.FromSeconds(seconds) : null;
         return new(
             settings.Name, MqttBroker.TryRead(settings.Get(BrokerOption) ?? "")!, settings.Get(ClientIdOption), topics,
             name, value, settings.Get(ValuesOption), settings.Get(UnitOption), settings.Get(CommonOptions.Label),
@@ -99,7 +99,8 @@ internal sealed record MqttSubscription(
         filter => MqttTopicFilterComparer.Compare(topic, filter) == MqttTopicFilterCompareResult.IsMatch);
 
     static Option<string?> Template(string name, string text) => Option.TextOf(
-        name, TopicTemplate.Form, TopicTemplate.Pattern, static given => TopicTemplate.TryRead(given) is not null, text);
+        name, TopicTemplate.Form, TopicTemplate.Pattern, static given => TopicTemplate.TryRead(given) is not null,
+        text);
 
     static bool HasWildcard(string topic) => topic.AsSpan().ContainsAny('+', '#');
 
@@ -124,8 +125,8 @@ internal sealed record MqttSubscription(
         {
             var levels = topics[i].Split('/');
             if (levels[^1] == "#" || template.Levels <= levels.Length) continue;
-            throw new SensorSettingsException($"{option}: {{{template.Levels}}} is more than entry {i + 1} of topics has, "
-                + $"which is {levels.Length} levels");
+            throw new SensorSettingsException($"{option}: {{{template.Levels}}} is more than entry {i + 1} of topics "
+                + $"has, which is {levels.Length} levels");
         }
     }
 }

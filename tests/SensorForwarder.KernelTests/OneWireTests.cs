@@ -68,7 +68,7 @@ public sealed class OneWireTests(Machine machine)
     }
 
     /// <summary>Waits until the kernel's searches have found what is there.</summary>
-    Task DevicesAsync(int count) => machine.RunAsync($"while [ $(ls /sys/bus/w1/devices | grep -c ^28-) -ne {count} ]; do usleep 100000; done");
+    async Task DevicesAsync(int count) => await machine.RunAsync($"while [ $(ls /sys/bus/w1/devices | grep -c ^28-) -ne {count} ]; do usleep 100000; done");
 
     async Task<int> CountAsync(string kind) =>
         int.Parse(await machine.RunAsync($"cat /sys/kernel/debug/sim_w1/{kind}_conversions"), System.Globalization.CultureInfo.InvariantCulture);

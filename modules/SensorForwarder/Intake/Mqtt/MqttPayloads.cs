@@ -34,8 +34,9 @@ internal static class MqttPayloads
         var plain = payload.AsSpan().Trim(" \t\r\n"u8);
         if (plain.Length <= MaxPlainBytes && TryPlain(Encoding.UTF8.GetString(plain), out var number))
         {
-            var value = subscription.ValueName.Fill(message.Topic, InValueNames);
-            WriteReading(subscription, message, name, number is null ? [] : [new(value, number)], [], into);
+            OrderedDictionary<string, string> values = [];
+            if (number is not null) values.Add(subscription.ValueName.Fill(message.Topic, InValueNames), number);
+            WriteReading(subscription, message, name, values, [], into);
             return null;
         }
 
@@ -172,8 +173,7 @@ internal static class MqttPayloads
 
     static void WriteReading(
         MqttSubscription subscription, MqttMessage message, string name,
-        IReadOnlyCollection<KeyValuePair<string, string>> values,
-        IReadOnlyCollection<KeyValuePair<string, string>> tags, PayloadList into)
+        OrderedDictionary<string, string> values, OrderedDictionary<string, string> tags, PayloadList into)
     {
         into.Begin(ReadingEncoder.EncodeName(name).EncodedUtf8Bytes);
         into.Property("kind"u8, "\"mqtt\""u8);

@@ -73,7 +73,8 @@ internal sealed class MqttSession(
                 .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             try
             {
-                await client.DisconnectAsync(new(), CancellationToken.None).WaitAsync(GoodbyeTimeout, timeProvider);
+                await client.DisconnectAsync(new(), CancellationToken.None)
+                    .WaitAsync(GoodbyeTimeout, timeProvider, CancellationToken.None);
             }
             catch (Exception)
             {
@@ -136,7 +137,7 @@ internal sealed class MqttSession(
             }
             finally
             {
-                await Task.WhenAll(batch.Select(item => item.Storing))
+                await Task.WhenAll(batch.Select(item => (Task)item.Storing))
                     .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
                 foreach (var item in batch)
                 {

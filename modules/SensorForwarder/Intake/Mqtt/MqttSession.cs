@@ -34,7 +34,8 @@ internal sealed class MqttSession(
     const int MaxWaiting = 2_000;
 
     readonly CancellationTokenSource _ended = new();
-    readonly Channel<MqttMessage> _waiting = Channel.CreateUnbounded<MqttMessage>(new() { SingleReader = true });
+    // Not for a single reader: such a channel can't be counted.
+    readonly Channel<MqttMessage> _waiting = Channel.CreateUnbounded<MqttMessage>();
     string? _end;
     volatile bool _isClosing;
 

@@ -35,7 +35,7 @@ internal sealed class IntakeStore(
     /// is stored whole as base64.</summary>
     /// <param name="source">Who sends it.</param>
     /// <param name="body">What it sends; used until the task completes.</param>
-    /// <param name="contentType">What it says that is; null: JSON. Form data is what curl says by itself.</param>
+    /// <param name="contentType">Its content type; null: JSON. curl sends form data by default.</param>
     /// <param name="kind">How it came.</param>
     /// <param name="name">The sensor of what is not a reading.</param>
     public async Task<IntakeAnswer> StoreAsync(

@@ -15,7 +15,7 @@ internal static class Logs
         .AddConsole(console =>
         {
             console.FormatterName = LogLineFormatter.FormatterName;
-            // If nobody reads standard output, lines are lost (and counted in the log), rather than sensing stopped.
+            // If nobody reads standard output, lines are dropped; sensing must not wait for it.
             console.QueueFullMode = ConsoleLoggerQueueFullMode.DropWrite;
         })
         .AddProvider(events)

@@ -59,7 +59,7 @@ internal static class Enqueue
             if (end < 0 && !isEnd) break;
             var line = end < 0 ? text.Length - taken : end + 1;
 
-            // A large one goes by itself.
+            // A large line is a request of its own.
             if (line > IntakeLimits.MaxItemBytes && lines > 0) break;
             (taken, lines) = (taken + line, lines + 1);
             if (line > IntakeLimits.MaxItemBytes) break;

@@ -6,7 +6,7 @@ using SensorForwarder.Text;
 namespace SensorForwarder.Operations.Doctor;
 
 /// <summary>A serial port.</summary>
-/// <param name="Path">Its node, or a link that names it for good.</param>
+/// <param name="Path">Its device node, or a link whose name does not change.</param>
 /// <param name="Port">The same as a sensor's option <c>port</c>.</param>
 /// <param name="Node">Its node's name, such as ttyUSB0.</param>
 /// <param name="About">Its adapter, as described by sysfs.</param>

@@ -27,7 +27,7 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
 {
     public const int MaxPoints = 1000;
 
-    /// <summary>Number of clock changes, the newest ones, that are told apart.</summary>
+    /// <summary>How many of the newest clock changes are kept apart.</summary>
     public const int MaxStretches = 100;
 
     // A slow sensor among fast ones takes many rows to find, and with few pieces long times would remain unread.

@@ -21,6 +21,9 @@ internal sealed class HttpRequests(
 {
     const string Kind = "http";
 
+    // The version of InfluxDB whose /write this is.
+    const string InfluxVersion = "1.8.0";
+
     // Memory for all requests being read; the device has little.
     const int MaxBodyBytes = 24 << 20;
 
@@ -73,10 +76,13 @@ internal sealed class HttpRequests(
                 context.Response.Headers.Allow = "POST";
                 return SayAsync(context, StatusCodes.Status405MethodNotAllowed, "method not allowed", "only POST is");
 
-            // Clients of InfluxDB ask whether it is there.
+            // Clients of InfluxDB ask whether it is there, read its version, and create their database, by POST.
             case "/ping":
+                context.Response.Headers["X-Influxdb-Version"] = InfluxVersion;
                 context.Response.StatusCode = StatusCodes.Status204NoContent;
                 return Task.CompletedTask;
+            case "/query" when isPost:
+                return WriteAsync(context, StatusCodes.Status200OK, """{"results":[{"statement_id":0}]}""");
             case "/health":
                 return WriteAsync(context, StatusCodes.Status200OK, """{"name":"SensorForwarder","status":"pass"}""");
             default:

@@ -52,7 +52,7 @@ public sealed class OneWireTests(Machine machine)
             var single = await CountAsync("single");
             await using var module = await ModuleRun.StartAsync(machine, new(names.Select(name => KeyValuePair.Create(
                 name, (JsonNode?)new JsonObject { ["kind"] = "w1", ["device"] = name, ["intervalSeconds"] = 5 }))));
-            foreach (var name in names) await module.UntilMoreAsync(name, 2);
+            await module.UntilAsync("two readings of each", now => names.All(name => (long?)now["sensors"]?[name]?["readings"] >= 2));
             var readings = await module.StopAsync();
             Assert.Equal(single, await CountAsync("single"));
             Assert.NotEqual(before, await CountAsync("bulk"));

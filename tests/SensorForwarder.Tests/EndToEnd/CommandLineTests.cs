@@ -87,6 +87,36 @@ public sealed class CommandLineTests : IDisposable
         Assert.Equal(0, await module.StopAsync());
     }
 
+    [Fact(Explicit = true)]
+    public async Task Doctor_says_what_is_wrong_with_the_sensors_of_the_settings()
+    {
+        var file = Path.Combine(_files.Directory, "settings.json");
+        var settings = ("Settings__File", file);
+        Assert.Contains("settings.json: Could not find file", await WrongAsync(), StringComparison.Ordinal);
+        await File.WriteAllTextAsync(file, """{"sensors":}""", TestContext.Current.CancellationToken);
+        Assert.Contains("settings.json: it is not JSON: line 1, byte 12", await WrongAsync(), StringComparison.Ordinal);
+        await File.WriteAllTextAsync(file, """{"sensors":[1]}""", TestContext.Current.CancellationToken);
+        Assert.Contains("sensors: [1] is not a map", await WrongAsync(), StringComparison.Ordinal);
+        await File.WriteAllTextAsync(
+            file, """{"sensors":{"meter":{"kind":"modbus"},"host":{"kind":"host"}}}""", TestContext.Current.CancellationToken);
+        Assert.Contains("meter: connection is missing", await WrongAsync(), StringComparison.Ordinal);
+
+        await using var module = Run([], settings, ("Web__Port", "0"));
+        await module.LineAsync("is read every");
+        Assert.Contains("meter: connection is missing", await WrongAsync(), StringComparison.Ordinal);
+        await File.WriteAllTextAsync(file, """{"sensors":{"host":{"kind":"host","intervalSeconds":2}}}""", TestContext.Current.CancellationToken);
+        await module.LineAsync("is read every 2 s");
+        Assert.StartsWith("none", await WrongAsync(), StringComparison.Ordinal);
+        Assert.Equal(0, await module.StopAsync());
+
+        async Task<string> WrongAsync()
+        {
+            var (code, output) = await AskAsync(["--doctor"], settings);
+            Assert.Equal(0, code);
+            return output.Split("What is wrong with sensors in the settings\n  ")[1];
+        }
+    }
+
     [Fact]
     public async Task A_module_that_is_to_answer_nobody_is_not_called_unhealthy_for_that()
     {

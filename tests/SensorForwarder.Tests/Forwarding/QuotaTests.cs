@@ -105,6 +105,96 @@ public sealed class QuotaTests
         Assert.Equal(0, quota.Used);
     }
 
+    [Theory]
+    [InlineData(0, 1)]
+    [InlineData(3_840, 1)] // 256 bytes are for the properties
+    [InlineData(3_841, 2)]
+    [InlineData(7_936, 2)]
+    [InlineData(7_937, 3)]
+    public void IoT_Hub_bills_chunks_of_4_KB(int bytes, int chunks) => Assert.Equal(chunks, Quota.Chunks(bytes));
+
+    [Theory]
+    [InlineData(3_839, -256)]
+    [InlineData(3_840, 3_840)]
+    [InlineData(7_935, 3_840)]
+    [InlineData(7_936, 7_936)]
+    public void Whole_chunks_are_filled_to_the_last_byte(int bytes, int whole) => Assert.Equal(whole, Quota.WholeChunkBytes(bytes));
+
+    [Fact]
+    public async Task The_last_chunk_of_the_day_may_be_used_today_and_one_more_tomorrow()
+    {
+        using var files = new BufferFixture(inMemory: true);
+        await using var buffer = await files.OpenAsync();
+        var quota = new Quota(buffer, new FakeTimeProvider(Midnight.AddHours(12)), static () => { });
+        quota.Count(6);
+        Assert.True(quota.Until(10, QuotaShare.Everything, 4) <= Midnight.AddHours(12));
+        Assert.Equal(Midnight.AddDays(1), quota.Until(10, QuotaShare.Everything, 5));
+        Assert.Equal((4, 0), (quota.Allowance(10, QuotaShare.Everything), quota.Allowance(10, QuotaShare.Backlog)));
+        Assert.True(quota.Hold(10, QuotaShare.Backlog, 1).IsBacklog);
+        Assert.False(quota.Hold(10, QuotaShare.Live, 1).IsBacklog);
+    }
+
+    [Fact]
+    public async Task The_forwarder_is_woken_when_a_reservation_is_on_the_medium_or_failed()
+    {
+        using var files = new BufferFixture(inMemory: true);
+        await using var buffer = await files.OpenAsync();
+        var woken = 0;
+        var quota = new Quota(buffer, new FakeTimeProvider(Midnight), () => Interlocked.Increment(ref woken));
+        Assert.False(quota.TryTake(1_000, 2, out var wait));
+        Assert.NotNull(wait);
+        await quota.Reserving;
+        Assert.Equal(1, woken);
+        Assert.True(quota.TryTake(1_000, 2, out wait));
+        Assert.Null(wait);
+        Assert.Equal(2, quota.Used);
+
+        await buffer.DisposeAsync();
+        Assert.False(quota.TryTake(1_000, 11, out _));
+        await quota.Reserving;
+        Assert.Equal(2, woken);
+        Assert.False(quota.TryTake(1_000, 11, out _)); // and again
+        await quota.Reserving;
+        Assert.Equal(3, woken);
+    }
+
+    [Fact]
+    public async Task Every_day_that_may_be_meant_is_kept_and_no_more()
+    {
+        using var files = new BufferFixture(inMemory: true);
+        await using var buffer = await files.OpenAsync();
+        var clock = new SteppedClock(Midnight);
+        var quota = new Quota(buffer, clock, static () => { });
+        for (var day = 1; day <= 5; day++)
+        {
+            await TakeAsync(quota, 1_000, day);
+            if (day < 5) clock.Advance(TimeSpan.FromDays(1));
+        }
+
+        await quota.CloseAsync(Token);
+        var used = Enumerable.Range(0, 5).Select(day => new Quota(buffer, new FakeTimeProvider(Midnight.AddDays(day)), static () => { }).Used);
+        Assert.Equal([0, 2, 3, 4, 5], used);
+        var commits = buffer.GetStatus().Commits;
+        await quota.CloseAsync(Token); // nothing to release
+        Assert.Equal(commits, buffer.GetStatus().Commits);
+    }
+
+    [Theory]
+    [InlineData(5, 0)] // NTP corrects that much
+    [InlineData(5.1, 9)] // somebody set the clock: they may have been sent on the new day
+    public async Task A_clock_that_is_set_a_little_over_midnight_begins_a_new_day(double minutes, long used)
+    {
+        using var files = new BufferFixture(inMemory: true);
+        await using var buffer = await files.OpenAsync();
+        var clock = new SteppedClock(Midnight.AddMinutes(-3));
+        var quota = new Quota(buffer, clock, static () => { });
+        await TakeAsync(quota, 1_000, 9);
+        clock.Step(TimeSpan.FromMinutes(minutes));
+        Assert.Equal(used, quota.Used);
+        clock.Step(TimeSpan.FromMinutes(-minutes));
+        Assert.Equal(9, quota.Used);
+    }
+
     [Fact]
     public async Task A_moment_that_has_passed_is_not_waited_for()
     {

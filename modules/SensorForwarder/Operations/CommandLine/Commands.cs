@@ -94,7 +94,8 @@ internal static class Commands
                     var world = new SensorWorld(boot.Sensors, timeProvider);
                     var known = await KnownSensors.FindAsync(boot, kinds, world, stop);
                     var examination = Examination.Make(kinds, world, known.Running, known.Configured);
-                    Console.Write(Prescription.ToText(examination, status?["payload"] as JsonObject));
+                    Console.Write(
+                        Prescription.ToText(examination, status?["payload"] as JsonObject, known.Problems));
                     return ExitCode.Ok;
             }
         }

@@ -118,7 +118,9 @@ internal static partial class Prescription
     };
 
     /// <inheritdoc cref="ToJson"/>
-    public static string ToText(Examination examination, JsonObject? status = null)
+    /// <param name="problems">What is wrong with sensors in the settings.</param>
+    public static string ToText(
+        Examination examination, JsonObject? status = null, IReadOnlyList<string>? problems = null)
     {
         var text = new StringBuilder();
         text.AppendLine(CultureInfo.InvariantCulture, $"This process is user {examination.Process.User} in groups "
@@ -132,6 +134,7 @@ internal static partial class Prescription
         Section("Serial ports", examination.Ports.SelectMany(Describe));
         Section("Sensors on serial ports and Modbus connections, in the settings", examination.Checked.Select(sensor =>
             $"{sensor.Name}: {sensor.Place} {Outcome(sensor, status)}"));
+        Section("What is wrong with sensors in the settings", problems ?? []);
         Section("Kernel devices", examination.Sources.Select(source =>
             $"{source.Kind,-8} {source.Name}{(
                 source.Parent.Length > 0 ? $" at {source.Parent}" : "")}: {string.Join(", ", source.Channels)}"));

@@ -86,10 +86,6 @@ internal sealed class BatchCutter(TelemetryBuffer buffer, BatchEncoder encoder, 
             : null;
     }
 
-    /// <summary>Splits a batch in two.</summary>
-    public IEnumerable<Batch> Split(Batch batch, int firstCount) =>
-        [Part(batch, batch.Readings.Take(firstCount)), Part(batch, batch.Readings.Skip(firstCount))];
-
     /// <summary>A batch of some readings of another batch, in the same lane.</summary>
     public Batch Part(Batch batch, IEnumerable<BufferedReading> readings) =>
         Whole(readings, batch.Lane) with { IsReplay = batch.IsReplay };

@@ -17,7 +17,7 @@ if (args is ["--forward-latency", var quiet, var receiver]) return await Latency
 // All benchmarks, in the order of the report.
 IReadOnlyList<Benchmark> benchmarks =
 [
-    EndToEnd.Benchmark, .. Footprint.All, .. BufferBenchmarks.All, .. VolumeBenchmarks.All, HttpIntakeRate.Benchmark, InputRate.Benchmark, MqttThroughput.Benchmark, .. ForwardBenchmarks.All, .. SensorLoad.All,
+    EndToEnd.Benchmark, .. Footprint.All, .. BufferBenchmarks.All, .. VolumeBenchmarks.All, HttpIntakeRate.Benchmark, InputRate.Benchmark, MqttThroughput.Benchmark, .. ForwardBenchmarks.All, ForwardStages.Benchmark, .. SensorLoad.All,
     EdgeToCommit.Benchmark, WebPages.Benchmark,
 ];
 

@@ -53,7 +53,7 @@ internal sealed class Reader : IDisposable
     public IReadOnlyList<BufferedReading> PeekBatch(long afterId, int maxCount, int maxBytes) => Read(() =>
     {
         var view = _view();
-        var readings = new List<BufferedReading>();
+        var readings = new List<BufferedReading>(Math.Min(maxCount, Segments.MaxReadings));
         var bytes = 0L;
         var epoch = "";
         foreach (var stored in From(afterId + 1, view.State.LastId, view.State.NotWaiting))
@@ -64,8 +64,9 @@ internal sealed class Reader : IDisposable
             if (readings.Count > 0 && (exceedsBytes || itsEpoch != epoch))
                 break;
             epoch = itsEpoch;
-            readings.Add(Repair(stored) with { Epoch = epoch });
-            bytes += readings[^1].Payload.Length;
+            var reading = Repair(stored) with { Epoch = epoch };
+            readings.Add(reading);
+            bytes += reading.Payload.Length;
             if (readings.Count == maxCount)
                 break;
         }

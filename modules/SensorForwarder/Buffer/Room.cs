@@ -63,12 +63,16 @@ internal sealed class Room(
     }
 
     /// <summary>Maintenance in the transaction of a commit.</summary>
-    public void WithCommit(Store store, StorageBudget budget)
+    /// <param name="acknowledged">How many readings the transaction marks as delivered or handed over.</param>
+    public void WithCommit(Store store, StorageBudget budget, long acknowledged)
     {
         if (!IsRetaining && (store.AppendedSegments >= DropAtSegments || store.View.Delivered > KeptDelivered))
             store.DropDelivered(DroppedReadings);
         TrackAges(store);
         if (store.View.State.Waiting == 0 && !IsRetaining)
+            return;
+        // While a backlog drains, the next readings to merge are usually those that are delivered next.
+        if (acknowledged > Segments.MaxReadings && !IsRetaining)
             return;
         var merges = Math.Min(MergesWithCommit, budget.TransactionBytes / (16 << 10));
         while (merges-- > 0 && Bounds.Merge(store, _mergeThroughId, limits().RetainForwarded))

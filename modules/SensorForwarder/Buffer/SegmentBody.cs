@@ -76,56 +76,59 @@ internal static class SegmentBody
     // Room for 512 readings of the largest payload; a body that decompresses to more is damaged.
     const int MaxTextBytes = 600 << 20;
 
+    // Room is allocated in advance for a body that compressed at most this well. A damaged trailer can state any length.
+    const int UsualRatioMax = 32;
+
     /// <summary>Decodes a body.</summary>
     /// <param name="isWhole">Whether it is undamaged.</param>
     /// <returns>All its readings; none when it is damaged or cut off.</returns>
     public static StoredReading[] Read(byte[] body, out bool isWhole)
     {
         isWhole = false;
-        var text = new ArrayBufferWriter<byte>(Math.Max(256, body.Length * 5));
-        try
-        {
-            using var gzip = new GZipStream(new MemoryStream(body), CompressionMode.Decompress);
-            while (gzip.Read(text.GetSpan(4_096)) is var read and > 0)
-            {
-                text.Advance(read);
-                if (text.WrittenCount > MaxTextBytes)
-                    return [];
-            }
-        }
-        catch (InvalidDataException)
-        {
+        var text = Decompress(body, out var isIntact);
+        if (!isIntact)
             return [];
-        }
-        var readings = Parse(text.WrittenMemory, out var isParsed);
+        var readings = Parse(text, out var isParsed);
         // GZipStream accepts a stream that ends early; the length in the trailer shows it.
-        isWhole = isParsed && readings.Length > 0 && body.Length > 18
-            && BinaryPrimitives.ReadUInt32LittleEndian(body.AsSpan(body.Length - 4)) == (uint)text.WrittenCount;
+        isWhole = isParsed && readings.Length > 0 && body.Length > 18 && LengthInTrailer(body) == text.Length;
         return isWhole ? readings : [];
     }
 
     /// <summary>Decodes the readings at the beginning of a body whose end is lost.</summary>
-    public static StoredReading[] ReadBeginning(byte[] body)
+    public static StoredReading[] ReadBeginning(byte[] body) => Parse(Decompress(body, out _), out _);
+
+    // The text up to the end or the first damage.
+    static ReadOnlyMemory<byte> Decompress(byte[] body, out bool isIntact)
     {
-        var text = new ArrayBufferWriter<byte>(Math.Max(256, body.Length * 5));
+        // One byte more than the text, so that the end is noticed without growing.
+        var text = new ArrayBufferWriter<byte>(
+            (int)Math.Min(LengthInTrailer(body), Math.Min((long)body.Length * UsualRatioMax, MaxTextBytes)) + 1);
+        isIntact = true;
         try
         {
             using var gzip = new GZipStream(new MemoryStream(body), CompressionMode.Decompress);
-            while (text.WrittenCount <= MaxTextBytes && gzip.Read(text.GetSpan(4_096)) is var read and > 0)
+            while (isIntact && gzip.Read(text.GetSpan()) is var read and > 0)
+            {
                 text.Advance(read);
+                isIntact = text.WrittenCount <= MaxTextBytes;
+            }
         }
         catch (InvalidDataException)
         {
-            // The text before the damage is usable.
+            isIntact = false; // the text before the damage is usable
         }
-        return Parse(text.WrittenMemory, out _);
+        return text.WrittenMemory;
     }
+
+    static long LengthInTrailer(byte[] body) =>
+        body.Length < 4 ? 0 : BinaryPrimitives.ReadUInt32LittleEndian(body.AsSpan(body.Length - 4));
 
     /// <summary>Parses lines until the first that is incomplete, invalid, or whose id is not ascending.</summary>
     /// <param name="isWhole">Whether all of the text was parsed.</param>
     public static StoredReading[] Parse(ReadOnlyMemory<byte> text, out bool isWhole)
     {
-        var readings = new List<StoredReading>();
+        var readings = new StoredReading[text.Span.Count((byte)'\n')];
+        var count = 0;
         isWhole = true;
         var id = 0L;
         while (!text.IsEmpty)
@@ -136,11 +139,11 @@ internal static class SegmentBody
                 isWhole = false;
                 break;
             }
-            readings.Add(reading);
+            readings[count++] = reading;
             id = reading.Id;
             text = text[(end + 1)..];
         }
-        return [.. readings];
+        return count == readings.Length ? readings : readings[..count];
     }
 
     static bool TryParse(ReadOnlyMemory<byte> line, out StoredReading reading)

@@ -332,7 +332,7 @@ internal sealed class Writer : IDisposable
                 EvictionLedger.Announce(store, _timeProvider.GetUtcNow(), _clock.Current().Id);
             var hasNoted = _ledger.WriteNoted(store);
             if (_health.IsOk)
-                _room.WithCommit(store, budget);
+                _room.WithCommit(store, budget, piece.Acknowledgements.Sum(change => change.Ids.Count));
             return hasNoted || _ledger.HasUnannounced || store.HasEvicted;
         }, piece);
         Succeeded();

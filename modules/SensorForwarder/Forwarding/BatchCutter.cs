@@ -58,7 +58,9 @@ internal sealed class BatchCutter(TelemetryBuffer buffer, BatchEncoder encoder, 
         var most = canGrow ? settings.BatchSize : Math.Min(settings.BatchSize, closing.Most);
         var readings = buffer.PeekBatch(ids.First - 1, most, closing.PeekBytes);
         if (!IsFirst(readings, ids, out var none)) return none;
-        var fitting = readings.TakeWhile(reading => ids.Contains(reading.Id)).ToList();
+        var fitting = ids.ContainsAll(ids.First, readings[^1].Id)
+            ? readings
+            : readings.TakeWhile(reading => ids.Contains(reading.Id)).ToList();
         foreach (var reading in fitting) _largestPayload = Math.Max(_largestPayload, reading.Payload.Length);
         var batch = encoder.Encode(fitting, closing.MaxBytes, lane, settings.IsGzip);
         var isFull = !canGrow || fitting.Count == most || batch.Readings.Count < readings.Count
@@ -83,10 +85,6 @@ internal sealed class BatchCutter(TelemetryBuffer buffer, BatchEncoder encoder, 
             ? Whole(readings, lane) with { MayHaveArrived = true, Conflict = ConflictMeaning.Other }
             : null;
     }
-
-    /// <summary>Splits a batch in two.</summary>
-    public IEnumerable<Batch> Split(Batch batch, int firstCount) =>
-        [Part(batch, batch.Readings.Take(firstCount)), Part(batch, batch.Readings.Skip(firstCount))];
 
     /// <summary>A batch of some readings of another batch, in the same lane.</summary>
     public Batch Part(Batch batch, IEnumerable<BufferedReading> readings) =>

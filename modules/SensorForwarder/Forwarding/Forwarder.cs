@@ -426,7 +426,8 @@ internal sealed class Forwarder : BackgroundService
             if (!batch.MayHaveArrived && batch.Readings.Count > Circuit.ProbeReadings)
             {
                 _waiting.Take(batch);
-                foreach (var part in _cutter.Split(batch, Circuit.ProbeReadings)) _waiting.GiveBack(part);
+                _waiting.GiveBack(_cutter.Part(batch, batch.Readings.Take(Circuit.ProbeReadings)));
+                _waiting.GiveBack(_cutter.Part(batch, batch.Readings.Skip(Circuit.ProbeReadings)));
             }
         }
 

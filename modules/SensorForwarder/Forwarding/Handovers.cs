@@ -95,11 +95,8 @@ internal sealed class Handovers(
         _custody.ScrapeRequested(isConnected);
         _lookedAt = Now;
         _look = read(cancellationToken);
-        if (_look.IsCompleted) wake();
-        else
-            _ = _look.ContinueWith(
-                _ => wake(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously,
-                TaskScheduler.Default);
+        _ = _look.ContinueWith(
+            _ => wake(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
         return (verdict, null);
     }
 

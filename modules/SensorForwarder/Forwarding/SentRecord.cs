@@ -30,10 +30,8 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
     public string LoadBooks()
     {
         var note = buffer.LoadNote();
-        var at = note.StartsWith(BooksMark, StringComparison.Ordinal)
-            ? 0
-            : note.IndexOf($"\n{BooksMark}", StringComparison.Ordinal) + 1;
-        return at > 0 || note.StartsWith(BooksMark, StringComparison.Ordinal) ? note[at..] : "";
+        var at = $"\n{note}".IndexOf($"\n{BooksMark}", StringComparison.Ordinal);
+        return at < 0 ? "" : note[at..];
     }
 
     /// <summary>Replaces the note. It is written with the next commit.</summary>

@@ -41,7 +41,18 @@ internal sealed class IdSet : IEquatable<IdSet>, IEnumerable<IdRange>
     public static IdSet Of(long first, long last) => first > last ? Empty : new([new(first, last)]);
 
     /// <param name="ids">In any order, with or without repeats.</param>
-    public static IdSet Of(IEnumerable<long> ids) => OfRanges(ids.Select(id => new IdRange(id, id)));
+    public static IdSet Of(IEnumerable<long> ids)
+    {
+        var ranges = new List<IdRange>();
+        foreach (var id in ids)
+        {
+            if (ranges.Count > 0 && id == ranges[^1].Last + 1)
+                ranges[^1] = ranges[^1] with { Last = id };
+            else
+                ranges.Add(new(id, id));
+        }
+        return OfRanges(ranges);
+    }
 
     /// <param name="ranges">In any order; they may overlap.</param>
     public static IdSet OfRanges(IEnumerable<IdRange> ranges)

@@ -19,8 +19,8 @@ internal static class ForwardBenchmarks
 
     public static IReadOnlyList<Benchmark> All { get; } =
     [
-        new(["forward.http.readingsPerSecond", "forward.megabytesOverIdle", "forward.10M.vs1M"], HttpAsync),
-        new(["forward.mqtt.readingsPerSecond", "forward.mqtt.megabytesOverIdle"], MqttAsync),
+        new(["forward.http.readingsPerSecond", "forward.http.microsecondsPerReading", "forward.megabytesOverIdle", "forward.10M.vs1M"], HttpAsync),
+        new(["forward.mqtt.readingsPerSecond", "forward.mqtt.microsecondsPerReading", "forward.mqtt.megabytesOverIdle"], MqttAsync),
         new(["forward.latencyMilliseconds", "forward.http.latencyMilliseconds"], LatencyAsync),
         new(["wire.readingsPer4KB", "wire.bytesPerReading", "wire.bytesPerReading.gzip"], WireAsync),
         new(
@@ -49,6 +49,7 @@ internal static class ForwardBenchmarks
         return
         [
             new("forward.http.readingsPerSecond", rate, "1/s", $">= 100,000, {Drain.Backlog:N0} waiting, batchSize 500, one request at a time; {ModuleBuild}"),
+            Cpu("forward.http.microsecondsPerReading", small),
             OverIdle("forward.megabytesOverIdle", small),
             new("forward.10M.vs1M", rate / bigRate, "x", $"<= 1.2, {most:N0} waiting: {bigRate:N0}/s"),
         ];
@@ -62,6 +63,7 @@ internal static class ForwardBenchmarks
         return
         [
             new("forward.mqtt.readingsPerSecond", Median(runs.Select(run => run.PerSecond)), "1/s", $">= 100,000, {Drain.Backlog:N0} waiting, batchSize 500, TLS; {ModuleBuild}"),
+            Cpu("forward.mqtt.microsecondsPerReading", runs),
             OverIdle("forward.mqtt.megabytesOverIdle", runs),
         ];
     }
@@ -150,6 +152,9 @@ internal static class ForwardBenchmarks
         Opened.MakeBacklog(directory, Drain.Backlog);
         return directory;
     }
+
+    static BenchmarkRow Cpu(string name, IReadOnlyList<Drained> runs) =>
+        new(name, Median(runs.Select(run => run.Microseconds)), "us", $"CPU of the module; {ModuleBuild}");
 
     static BenchmarkRow OverIdle(string name, IReadOnlyList<Drained> runs) => new(
         name, Median(runs.Select(run => run.MegabytesOverIdle)), "MB",

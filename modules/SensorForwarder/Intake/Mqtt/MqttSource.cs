@@ -1,0 +1,189 @@
+using Microsoft.Extensions.Logging;
+using SensorForwarder.Sensors;
+using SensorForwarder.Text;
+using SensorForwarder.Time;
+
+namespace SensorForwarder.Intake.Mqtt;
+
+/// <summary>
+/// One sensor of kind <c>mqtt</c>: connects, takes messages until the connection ends, and connects again, after a
+/// while that grows. Nothing that broker or network do ends it.
+/// </summary>
+internal sealed class MqttSource : IAsyncDisposable
+{
+    static readonly TimeSpan RetryBase = TimeSpan.FromSeconds(1);
+    static readonly TimeSpan RetryMax = TimeSpan.FromSeconds(60);
+
+    // A connection that ended sooner does not count as a success: two clients with one client id throw each other out.
+    static readonly TimeSpan ShortLife = TimeSpan.FromSeconds(10);
+
+    // For a broker that is away just then.
+    const int MaxEndings = 10;
+
+    readonly MqttWorld _world;
+    readonly MqttDialer _dialer;
+    readonly LastPayloads _lastSeen;
+    readonly CancellationTokenSource _stop = new();
+    readonly IReadOnlyCollection<string> _unwanted;
+    Task _loop = Task.CompletedTask;
+    long _failures;
+    volatile Fault? _fault;
+    volatile bool _isConnected;
+
+    /// <param name="settings">The entry.</param>
+    /// <param name="world">What it is made of.</param>
+    /// <param name="before">What it was before the settings changed, stopped; null: it is new.</param>
+    public MqttSource(SensorSettings settings, MqttWorld world, MqttSource? before)
+    {
+        (Settings, _world, Subscription) = (settings, world, MqttSubscription.Of(settings));
+        ClientId = Subscription.ClientId ?? $"{world.ClientIdPrefix}-{settings.Name}";
+        _dialer = new(
+            Subscription, ClientId, world.Options.Of(settings.Name), world.Dialer, world.DialClock);
+        Source = world.Store.Sources.Find($"{MqttPayloads.Kind} {settings.Name}", Subscription.MaxSilence);
+        var continues = before is not null && HasSessionOf(before);
+        _lastSeen = continues ? before!._lastSeen : new();
+        _unwanted = continues
+            ? [.. before!._unwanted.Concat(before.Subscription.Topics).Except(Subscription.Topics)]
+            : [];
+    }
+
+    public SensorSettings Settings { get; }
+
+    public MqttSubscription Subscription { get; }
+
+    public string ClientId { get; }
+
+    /// <summary>What counts its messages.</summary>
+    public IntakeSource Source { get; }
+
+    public SensorHealth Health
+    {
+        get
+        {
+            var (fault, isConnected) = (_fault, _isConnected);
+            var state = isConnected ? SensorState.Working : fault is null ? SensorState.Starting : SensorState.Failing;
+            return new(
+                Settings.Name, Settings.Kind.Name, state, fault?.Reason, Source.Status.Accepted,
+                Interlocked.Read(ref _failures), 0, null)
+            {
+                Detail = fault?.Text,
+            };
+        }
+    }
+
+    /// <summary>Whether it continues a session at the broker.</summary>
+    public bool HasSessionOf(MqttSource other) =>
+        Subscription.Broker == other.Subscription.Broker && ClientId == other.ClientId;
+
+    /// <param name="after">Ends first.</param>
+    public void Start(Task after) => _loop = Task.Run(() => RunAsync(after));
+
+    /// <summary>Takes no more messages; the broker keeps them.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        await _stop.CancelAsync();
+        await _loop;
+        _stop.Dispose();
+    }
+
+    /// <summary>Ends the session of a source that was disposed, so that the broker keeps nothing for it.</summary>
+    public async Task EndSessionAsync(CancellationToken cancellationToken)
+    {
+        for (var attempt = 1; !cancellationToken.IsCancellationRequested; attempt++)
+        {
+            try
+            {
+                await _dialer.EndSessionAsync(cancellationToken);
+                IntakeLog.SessionEnded(_world.Log, Settings.Name, Subscription.Broker.ToString());
+                return;
+            }
+            catch (SensorFault fault) when (attempt == MaxEndings)
+            {
+                IntakeLog.SessionRemains(
+                    _world.Log, Settings.Name, Subscription.Broker.ToString(), LogText.Clean(ClientId)!, fault.Message);
+                return;
+            }
+            catch (SensorFault)
+            {
+                await PauseAsync(attempt, cancellationToken);
+            }
+            catch (OperationCanceledException)
+            {
+                return;
+            }
+        }
+    }
+
+    async Task RunAsync(Task after)
+    {
+        await after.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        var attempts = 0;
+        while (!_stop.IsCancellationRequested)
+        {
+            try
+            {
+                var life = await TakeAsync();
+                attempts = life < ShortLife ? attempts + 1 : 1;
+            }
+            catch (OperationCanceledException) when (_stop.IsCancellationRequested)
+            {
+                return;
+            }
+            catch (SensorFault fault)
+            {
+                Note(fault);
+                attempts++;
+            }
+            catch (Exception exception)
+            {
+                IntakeLog.SourceFailed(_world.Log, Settings.Name, exception);
+                attempts++;
+            }
+
+            await PauseAsync(attempts, _stop.Token);
+        }
+    }
+
+    /// <summary>Connects, and takes messages until the connection ends.</summary>
+    /// <returns>How long it lasted.</returns>
+    async Task<TimeSpan> TakeAsync()
+    {
+        using var session = new MqttSession(
+            Subscription, _world.Store, Source, _world.Room, _lastSeen, _world.TimeProvider);
+        var client = await _dialer.OpenAsync(session.Attach, _unwanted, _stop.Token);
+        var connectedAt = _world.TimeProvider.GetTimestamp();
+        IntakeLog.Subscribed(_world.Log, Settings.Name, Subscription.Broker.ToString());
+        (_fault, _isConnected) = (null, true);
+        try
+        {
+            var end = await session.RunAsync(client, _stop.Token);
+            _isConnected = false;
+            if (end is not null) Note(new SensorFault(FaultReason.Io, $"{Subscription.Broker}: {end}"));
+        }
+        finally
+        {
+            _isConnected = false;
+        }
+
+        return _world.TimeProvider.GetElapsedTime(connectedAt);
+    }
+
+    void Note(SensorFault fault)
+    {
+        Interlocked.Increment(ref _failures);
+        var text = LogText.Clean(fault.Message)!;
+        if (_fault?.Text != text) IntakeLog.NotSubscribed(_world.Log, Settings.Name, text);
+        _fault = new(fault.Reason, text);
+    }
+
+    async Task PauseAsync(int attempt, CancellationToken cancellationToken)
+    {
+        double random;
+        lock (_world.Random) random = _world.Random.NextDouble();
+        await Task.Delay(
+            Backoff.Next(Math.Max(1, attempt), RetryBase, RetryMax, random), _world.TimeProvider, cancellationToken)
+            .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+    }
+
+    sealed record Fault(string Reason, string Text);
+}

@@ -107,9 +107,8 @@ internal static class BootTable
             + "connection.");
     public static readonly Option<MqttBroker?> MqttSecretsFor = Form(
         "Mqtt__NAME__SecretsFor", MqttBroker.Form, null, MqttBroker.TryRead,
-        "The only broker that gets user name, password and client certificate, such as `mqtts://broker.example:8883`. "
-            + "With another one in the settings the sensor fails.")
-        .From("the broker in the settings");
+        "The only broker that gets user name, password and client certificate, such as `mqtts://broker.example:8883`; "
+            + "required with any of them. With another one in the settings the sensor fails.");
     public static readonly Option<string?> MqttCaFile = Path(
         "Mqtt__NAME__CaFile", "The only root certificates (PEM or DER) that are trusted for the broker (`mqtts://`).")
         .From("the system's roots");

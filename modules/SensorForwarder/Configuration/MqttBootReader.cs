@@ -22,7 +22,15 @@ internal static class MqttBootReader
     public static MqttOptions Read(BootValues values)
     {
         var all = new Dictionary<string, MqttSecrets>(StringComparer.OrdinalIgnoreCase);
-        foreach (var (name, _) in values.Below(Prefix)) all[name] = Read(values, name);
+        foreach (var (name, text) in values.Below(Prefix))
+        {
+            if (text.Length > 0)
+                throw new BootValueException($"{Prefix}__{LogText.Clean(name)}: there is no such variable; there are "
+                    + $"{string.Join(", ", Options.Select(option => option.Name))}, where {Placeholder} is that of "
+                    + "the sensor.");
+            all[name] = Read(values, name);
+        }
+
         return new() { ByName = all };
     }
 
@@ -39,12 +47,18 @@ internal static class MqttBootReader
         if (user is null && (password ?? file) is not null)
             throw new BootValueException(
                 $"{Of(BootTable.MqttUserName).Name} is missing: there is a password without it.");
+        var only = values.Get(Of(BootTable.MqttSecretsFor));
+        if (only is null && (user ?? values.Get(Of(BootTable.MqttClientCertificateFile))) is not null)
+            throw new BootValueException(
+                $"{Of(BootTable.MqttSecretsFor).Name} is missing: set it to the broker that may get the user name, the "
+                    + "password and the client certificate, such as mqtt://mosquitto:1883. Settings can name any "
+                    + "broker.");
         return new()
         {
             UserName = user,
             Password = password,
             PasswordFile = file is null ? null : new(Of(BootTable.MqttPasswordFile).Name, file),
-            For = values.Get(Of(BootTable.MqttSecretsFor)),
+            For = only,
             Tls = HttpBootReader.ReadTls(
                 values, Of(BootTable.MqttCaFile), Of(BootTable.MqttClientCertificateFile),
                 Of(BootTable.MqttClientKeyFile)),

@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Net;
 using System.Security.Cryptography.X509Certificates;
 using System.Text;
+using Microsoft.Extensions.Time.Testing;
 using MQTTnet.Formatter;
 using MQTTnet.Protocol;
 using MQTTnet.Server;
@@ -20,22 +21,25 @@ internal sealed class MqttFixture : IAsyncDisposable
     readonly ConcurrentQueue<ushort> _sent = [];
     readonly ConcurrentQueue<ushort> _acknowledged = [];
     readonly ConcurrentQueue<string> _subscribed = [];
+    readonly MqttWorld _world;
     MqttServer? _server;
 
     MqttFixture(IntakeFixture intake, TimeProvider clock, MqttOptions options)
     {
         Intake = intake;
-
-        // A test that advances the clock does not mean that the broker is late.
-        Mqtt = new(new(options, "device-module", intake.Store, new(TimeProvider.System), clock, new Random(1), intake.Log.For<MqttIntake>())
+        _world = new(options, "device-module", intake.Store, new(TimeProvider.System), clock, new Random(1), intake.Log.For<MqttIntake>())
         {
-            DialClock = TimeProvider.System,
-        });
+            DialClock = DialClock,
+        };
+        Mqtt = new(_world);
     }
 
     public IntakeFixture Intake { get; }
 
-    public MqttIntake Mqtt { get; }
+    public MqttIntake Mqtt { get; private set; }
+
+    /// <summary>Measures how long the broker takes to answer: a slow machine is not a late broker.</summary>
+    public FakeTimeProvider DialClock { get; } = new();
 
     public MqttServer Server => _server!;
 
@@ -49,6 +53,9 @@ internal sealed class MqttFixture : IAsyncDisposable
 
     /// <summary>Topics that were subscribed (+) and unsubscribed (-).</summary>
     public IReadOnlyCollection<string> Subscribed => _subscribed;
+
+    /// <summary>A topic that the broker does not let anybody subscribe to.</summary>
+    public string? RefusedTopic { get; set; }
 
     /// <summary>What is asked of a client that connects.</summary>
     public Func<ValidatingConnectionEventArgs, MqttConnectReasonCode> Validate { get; set; } = _ => MqttConnectReasonCode.Success;
@@ -80,7 +87,7 @@ internal sealed class MqttFixture : IAsyncDisposable
             ? builder.WithDefaultEndpoint().WithDefaultEndpointPort(Port).WithDefaultEndpointBoundIPAddress(IPAddress.Loopback)
                 .WithDefaultEndpointBoundIPV6Address(IPAddress.None)
             : builder.WithoutDefaultEndpoint().WithEncryptedEndpoint().WithEncryptedEndpointPort(Port).WithEncryptedEndpointBoundIPAddress(IPAddress.Loopback)
-                .WithEncryptedEndpointBoundIPV6Address(IPAddress.None).WithEncryptionCertificate(certificate.Export(X509ContentType.Pfx));
+                .WithEncryptedEndpointBoundIPV6Address(IPAddress.None).WithEncryptionCertificate(certificate);
         _server = new MqttServerFactory().CreateMqttServer(options.Build());
         _server.ValidatingConnectionAsync += connection =>
         {
@@ -96,6 +103,13 @@ internal sealed class MqttFixture : IAsyncDisposable
         {
             if (packet.Packet is MQTTnet.Packets.MqttPublishPacket { QualityOfServiceLevel: MqttQualityOfServiceLevel.AtLeastOnce } publish)
                 _sent.Enqueue(publish.PacketIdentifier);
+            return Task.CompletedTask;
+        };
+        _server.InterceptingSubscriptionAsync += subscription =>
+        {
+            if (subscription.TopicFilter.Topic != RefusedTopic) return Task.CompletedTask;
+            subscription.ProcessSubscription = false;
+            subscription.Response.ReasonCode = MqttSubscribeReasonCode.NotAuthorized;
             return Task.CompletedTask;
         };
         _server.ClientSubscribedTopicAsync += subscription =>
@@ -118,7 +132,9 @@ internal sealed class MqttFixture : IAsyncDisposable
     public async Task SubscribeAsync(string options = "\"topics\":[\"a/+\"],\"name\":\"{2}\"", string name = "things")
     {
         await ApplyAsync((name, options));
-        await Until.True(() => Mqtt.Health.Any(health => health is { State: SensorState.Working } && health.Name == name));
+        await Until.True(() => Mqtt.Health.Any(health => health.State != SensorState.Starting && health.Name == name));
+        var health = Mqtt.Health.Single(sensor => sensor.Name == name);
+        Assert.True(health.State == SensorState.Working, health.Detail);
     }
 
     SensorSettings Settings(string options, string name) => SensorFixture.Settings(
@@ -131,6 +147,16 @@ internal sealed class MqttFixture : IAsyncDisposable
         new(new MQTTnet.MqttApplicationMessageBuilder().WithTopic(topic).WithPayload(payload).WithRetainFlag(isRetained)
             .WithQualityOfServiceLevel((MqttQualityOfServiceLevel)quality).Build()) { SenderClientId = "test" },
         Token);
+
+    /// <summary>Stops the module's part, and makes it anew, as after a restart.</summary>
+    /// <param name="between">What happens meanwhile.</param>
+    public async Task RestartAsync(Func<Task> between)
+    {
+        await Mqtt.StopAsync(Token);
+        Mqtt.Dispose();
+        await between();
+        Mqtt = new(_world);
+    }
 
     /// <summary>Ends the module's connection; the broker keeps its session.</summary>
     public async Task DropAsync(string clientId = "device-module-things")

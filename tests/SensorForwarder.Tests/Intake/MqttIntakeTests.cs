@@ -140,6 +140,72 @@ public sealed class MqttIntakeTests
     }
 
     [Fact]
+    public async Task What_the_broker_kept_while_the_module_was_stopped_arrives_and_what_is_retained_does_not_again()
+    {
+        await using var broker = await MqttFixture.OpenAsync();
+        await broker.PublishAsync("a/b", "21.4", isRetained: true);
+        await broker.SubscribeAsync();
+        await Until.True(() => broker.Acknowledged.Count == 1);
+        await broker.RestartAsync(async () =>
+        {
+            for (var i = 0; i < 3; i++) await broker.PublishAsync("a/c", Number(i));
+        });
+        await broker.SubscribeAsync();
+        await Until.True(() => broker.Acknowledged.Count == 4);
+        Assert.Equal([21.4, 0, 1, 2], broker.Intake.Stored().Select(Value));
+    }
+
+    [Fact]
+    public async Task Two_sensors_of_one_broker_each_have_their_messages()
+    {
+        await using var broker = await MqttFixture.OpenAsync();
+        await broker.ApplyAsync(("one", "\"topics\":[\"a/+\"],\"name\":\"one\""), ("two", "\"topics\":[\"a/b\",\"c\"],\"name\":\"two\""));
+        await Until.True(() => broker.Mqtt.Health.Count(health => health.State == SensorState.Working) == 2);
+        await broker.PublishAsync("a/b", "1");
+        await broker.PublishAsync("a/x", "2");
+        await broker.PublishAsync("c", "3");
+        await Until.True(() => broker.Acknowledged.Count == 4);
+        Assert.Equal(
+            ["one 1", "one 2", "two 1", "two 3"],
+            broker.Intake.Stored().Select(reading => $"{JsonNode.Parse(reading)!["sensor"]} {Number((int)Value(reading))}").Order());
+        Assert.Equal((2, 2), (broker.Intake.Source("mqtt one").Accepted, broker.Intake.Source("mqtt two").Accepted));
+    }
+
+    [Fact]
+    public async Task A_refused_topic_is_shown_and_asked_for_again_and_the_others_are_taken()
+    {
+        var clock = new FakeTimeProvider(IntakeFixture.Noon);
+        await using var broker = await MqttFixture.OpenAsync(clock: clock);
+        broker.RefusedTopic = "b/+";
+        await broker.ApplyAsync(("things", "\"topics\":[\"a/+\",\"b/+\"],\"name\":\"{1}\""));
+        await Until.True(() => broker.Health.State == SensorState.Failing);
+        Assert.Equal(("denied", $"mqtt://127.0.0.1:{broker.Port} refuses the topic b/+"), (broker.Health.Reason, broker.Health.Detail));
+        await broker.PublishAsync("a/b", "1");
+        await broker.StoredAsync(1);
+        Assert.Equal((SensorState.Failing, 1L), (broker.Health.State, broker.Health.Failures));
+
+        broker.RefusedTopic = null;
+        await Until.True(() => broker.Health.State == SensorState.Working, clock, Minute);
+        await broker.PublishAsync("b/b", "2");
+        Assert.Equal([1, 2], (await broker.StoredAsync(2)).Select(Value));
+    }
+
+    [Fact]
+    public async Task A_sensor_that_is_renamed_keeps_a_session_whose_client_id_it_names()
+    {
+        await using var broker = await MqttFixture.OpenAsync();
+        await broker.SubscribeAsync("\"topics\":[\"a/+\",\"b/+\"],\"clientId\":\"mine\"", "old");
+        await broker.SubscribeAsync("\"topics\":[\"a/+\"],\"clientId\":\"mine\"", "new");
+        await broker.PublishAsync("b/b", "1");
+        await broker.PublishAsync("a/b", "2");
+        Assert.Equal([2], (await broker.StoredAsync(1)).Select(Value));
+        Assert.Equal(["mine"], (await broker.Server.GetSessionsAsync()).Select(session => session.Id));
+        Assert.False(broker.Intake.Log.Has("has ended"));
+        Assert.Equal(["mqtt new"], broker.Intake.Store.Sources.Status.Select(source => source.Name));
+        Assert.Contains("-b/+", broker.Subscribed);
+    }
+
+    [Fact]
     public async Task What_can_never_be_stored_is_counted_and_does_not_block_what_follows()
     {
         await using var broker = await MqttFixture.OpenAsync();
@@ -149,11 +215,12 @@ public sealed class MqttIntakeTests
         await broker.PublishAsync("a/b", ""); // a retained message was deleted
         await broker.PublishAsync("a/b", "4", quality: 0);
         await broker.PublishAsync("a/b", "5");
-        Assert.Equal([4, 5], (await broker.StoredAsync(2)).Select(Value));
+        Assert.Equal([2, 4, 5], (await broker.StoredAsync(3)).Select(Value));
         await Until.True(() => broker.Acknowledged.Count == 4);
         var source = broker.Intake.Source("mqtt things");
-        Assert.Equal((2L, 1L, 1L), (source.Accepted, source.Refused[IntakeOutcome.TooLarge], source.Refused[IntakeOutcome.Malformed]));
-        Assert.Equal($"its topic gives no name of 1 to {IntakeLimits.MaxNameLength} characters", source.Reason);
+        Assert.Equal((3L, 1L), (source.Accepted, source.Refused[IntakeOutcome.TooLarge]));
+        Assert.Equal($"it has {IntakeLimits.MaxPayloadBytes + 1} bytes; allowed are {IntakeLimits.MaxPayloadBytes}", source.Reason);
+        Assert.Equal(IntakeLimits.MaxNameLength, ((string)JsonNode.Parse(broker.Intake.Stored()[0])!["sensor"]!).Length);
     }
 
     [Fact]

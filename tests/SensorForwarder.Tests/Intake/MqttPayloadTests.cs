@@ -102,6 +102,14 @@ public sealed class MqttPayloadTests
         Assert.Contains("\"data\":{\"base64\":\"/9gA\",\"contentType\":\"image/jpeg\"}", Write("\"topics\":[\"t\"]", "t", [0xFF, 0xD8, 0], "image/jpeg"), StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void An_object_that_would_grow_too_large_is_kept_as_it_is()
+    {
+        // As values the first would take 5 GB: the long name is a part of each.
+        foreach (var payload in new[] { $$"""{"{{new string('x', 100_000)}}":[{{string.Join(',', Enumerable.Repeat('1', 50_000))}}]}""", $$"""{"x":[{{string.Join(',', Enumerable.Repeat('1', 100_000))}}]}""" })
+            Assert.Equal($$"""{"sensor":"attic","data":{{payload}}}""", Write("\"topics\":[\"home/attic\"]", "home/attic", payload));
+    }
+
     [Theory]
     [InlineData("\"values\":{\"temperature\":\"DS18B20.Temperature\",\"zone\":\"Zone\"}", """{"DS18B20":{"Temperature":20.6},"x":1,"Zone":"north"}""", """{"sensor":"attic","values":{"temperature":20.6,"zone":"north"}}""")]
     [InlineData("\"values\":{\"second\":\"a.1.b\",\"whole\":\"c.d\"}", """{"a":[0,{"b":true}],"c.d":7}""", """{"sensor":"attic","values":{"second":1,"whole":7}}""")]

@@ -19,11 +19,13 @@ namespace SensorForwarder.Intake.Mqtt;
 internal sealed class MqttDialer(
     MqttSubscription subscription, string clientId, MqttSecrets secrets, Dialer dialer, TimeProvider timeProvider)
 {
-    // Messages that may be under way without an acknowledgement, where the broker asks (MQTT 5). They share a commit.
-    const ushort MaxUnacknowledged = 500;
+    // Messages that a broker of MQTT 5 may send before the first is acknowledged. They share a commit, and fit into the
+    // memory for waiting messages, however large each is.
+    const ushort MaxUnacknowledged = 64;
 
-    // A broker of MQTT 5 sends no larger one.
-    const uint MaxPacketBytes = 2 * IntakeLimits.MaxPayloadBytes;
+    // Payloads that are too large are read, refused and acknowledged up to this size. A broker of MQTT 5 drops larger
+    // packets itself; one of MQTT 3.1.1 is disconnected.
+    const int MaxPacketBytes = IntakeLimits.MaxRequestBytes;
 
     static readonly TimeSpan StepTimeout = TimeSpan.FromSeconds(10);
     static readonly TimeSpan KeepAlive = TimeSpan.FromSeconds(30);
@@ -33,16 +35,19 @@ internal sealed class MqttDialer(
     /// <summary>Connects and subscribes.</summary>
     /// <param name="prepare">Attaches handlers to the client before it connects.</param>
     /// <param name="unwanted">Topics that the session may still have, and that are not wanted any more.</param>
+    /// <returns>The connected client, and what is wrong if the broker refuses some of the topics.</returns>
     /// <exception cref="SensorFault">It is not possible; the message is for people.</exception>
-    public async Task<IMqttClient> OpenAsync(
+    public async Task<(IMqttClient Client, SensorFault? Refused)> OpenAsync(
         Action<IMqttClient> prepare, IReadOnlyCollection<string> unwanted, CancellationToken cancellationToken)
     {
         var client = await ConnectAsync(prepare, isLast: false, cancellationToken);
         try
         {
+            SensorFault? refused = null;
             await WaitAsync(
-                "the answer to SUBSCRIBE", token => SubscribeAsync(client, unwanted, token), cancellationToken);
-            return client;
+                "the answer to SUBSCRIBE", async token => refused = await SubscribeAsync(client, unwanted, token),
+                cancellationToken);
+            return (client, refused);
         }
         catch
         {
@@ -85,7 +90,7 @@ internal sealed class MqttDialer(
     async Task<IMqttClient> ConnectAsync(
         MqttProtocolVersion version, Action<IMqttClient> prepare, bool isLast, CancellationToken cancellationToken)
     {
-        var stream = await OpenStreamAsync(cancellationToken);
+        var stream = new PacketLimit(await OpenStreamAsync(cancellationToken), MaxPacketBytes);
         var client = new MqttClientFactory().CreateMqttClient();
         try
         {
@@ -109,7 +114,7 @@ internal sealed class MqttDialer(
         }
     }
 
-    async Task SubscribeAsync(
+    async Task<SensorFault?> SubscribeAsync(
         IMqttClient client, IReadOnlyCollection<string> unwanted, CancellationToken cancellationToken)
     {
         if (unwanted.Count > 0)
@@ -124,15 +129,19 @@ internal sealed class MqttDialer(
                 {
                     Topic = topic,
                     QualityOfServiceLevel = MqttQualityOfServiceLevel.AtLeastOnce,
-                    RetainHandling = MqttRetainHandling.SendAtSubscribeIfNewSubscriptionOnly,
+                    RetainHandling = client.Options.ProtocolVersion == MqttProtocolVersion.V500
+                        ? MqttRetainHandling.SendAtSubscribeIfNewSubscriptionOnly
+                        : MqttRetainHandling.SendAtSubscribe,
                 }),
             ],
         };
         var result = await client.SubscribeAsync(options, cancellationToken);
-        if (result.Items.FirstOrDefault(
-            item => item.ResultCode > MqttClientSubscribeResultCode.GrantedQoS2) is { } refused)
-            throw new SensorFault(
-                FaultReason.Denied, $"{subscription.Broker} refuses the topic {refused.TopicFilter.Topic}");
+        var refused = result.Items.Where(item => item.ResultCode > MqttClientSubscribeResultCode.GrantedQoS2)
+            .Select(item => item.TopicFilter.Topic).ToList();
+        return refused.Count == 0
+            ? null
+            : new(FaultReason.Denied, $"{subscription.Broker} refuses the topic {refused[0]}"
+                + (refused.Count == 1 ? "" : $" and {refused.Count - 1} more"));
     }
 
     async Task<Stream> OpenStreamAsync(CancellationToken cancellationToken)

@@ -33,8 +33,8 @@ internal sealed class MqttIntake(MqttWorld world) : IHostedService, IDisposable
     readonly SemaphoreSlim _changes = new(1);
     readonly CancellationTokenSource _stop = new();
 
-    // The sessions that are being ended, by the name of the sensor. Guarded by _changes.
-    readonly Dictionary<string, Ending> _endings = new(StringComparer.Ordinal);
+    // The sessions that are being ended. Guarded by _changes.
+    readonly Dictionary<(MqttBroker Broker, string ClientId), Ending> _endings = [];
 
     // Replaced as a whole under _changes; read anywhere.
     volatile IReadOnlyDictionary<string, MqttSource> _sources = new Dictionary<string, MqttSource>();
@@ -56,24 +56,15 @@ internal sealed class MqttIntake(MqttWorld world) : IHostedService, IDisposable
             .Where(source => wanted.GetValueOrDefault(source.Settings.Name) != source.Settings).ToList();
         await Task.WhenAll(changed.Select(source => source.DisposeAsync().AsTask()));
 
+        foreach (var source in changed) world.Store.Sources.Forget(source.Source);
         var sources = _sources.Values.Except(changed)
             .ToDictionary(source => source.Settings.Name, StringComparer.Ordinal);
-        foreach (var settings in wanted.Values.Where(settings => !sources.ContainsKey(settings.Name)))
-        {
-            var before = changed.Find(source => source.Settings.Name == settings.Name);
-            if (before is not null) world.Store.Sources.Forget(before.Source);
-            var source = new MqttSource(settings, world, before);
-            if (before is not null && !source.HasSessionOf(before)) End(before);
-            sources[settings.Name] = source;
-            source.Start(BeginAfter(settings.Name, source));
-        }
-
-        foreach (var gone in changed.Where(source => !wanted.ContainsKey(source.Settings.Name)))
-        {
-            world.Store.Sources.Forget(gone.Source);
-            End(gone);
-        }
-
+        var begun = wanted.Values.Where(settings => !sources.ContainsKey(settings.Name))
+            .Select(settings => new MqttSource(settings, world, changed)).ToList();
+        foreach (var source in begun) sources[source.Settings.Name] = source;
+        var sessions = sources.Values.Select(source => source.Session).ToHashSet();
+        foreach (var gone in changed.Where(source => !sessions.Contains(source.Session))) End(gone);
+        foreach (var source in begun) source.Start(StopEnding(source));
         _sources = sources;
     }
 
@@ -98,12 +89,11 @@ internal sealed class MqttIntake(MqttWorld world) : IHostedService, IDisposable
     {
         var cancel = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token);
         var task = Task.Run(() => source.EndSessionAsync(cancel.Token));
-        _endings[source.Settings.Name] = new(source, task, cancel);
+        _endings[source.Session] = new(task, cancel);
     }
 
-    /// <summary>What has to end before a source may begin: the end of the same session. Given up, when it takes long:
-    /// the session is wanted again.</summary>
-    Task BeginAfter(string name, MqttSource source)
+    /// <summary>A source whose session is still being ended begins when that has stopped, in time or not.</summary>
+    Task StopEnding(MqttSource source)
     {
         foreach (var (other, ending) in _endings.Where(ending => ending.Value.Task.IsCompleted).ToList())
         {
@@ -111,10 +101,10 @@ internal sealed class MqttIntake(MqttWorld world) : IHostedService, IDisposable
             ending.Cancel.Dispose();
         }
 
-        if (!_endings.TryGetValue(name, out var own) || !source.HasSessionOf(own.Source)) return Task.CompletedTask;
+        if (!_endings.TryGetValue(source.Session, out var own)) return Task.CompletedTask;
         own.Cancel.Cancel();
         return own.Task;
     }
 
-    sealed record Ending(MqttSource Source, Task Task, CancellationTokenSource Cancel);
+    sealed record Ending(Task Task, CancellationTokenSource Cancel);
 }

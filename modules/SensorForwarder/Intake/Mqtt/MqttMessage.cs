@@ -9,4 +9,11 @@ namespace SensorForwarder.Intake.Mqtt;
 /// <param name="Acknowledge">Acknowledges it to the broker; null: the broker does not wait for that.</param>
 internal sealed record MqttMessage(
     string Topic, byte[] Payload, bool IsRetained, string? ContentType, DateTimeOffset ArrivedAt,
-    Func<CancellationToken, Task>? Acknowledge);
+    Func<CancellationToken, Task>? Acknowledge)
+{
+    /// <summary><see cref="ArrivedAt"/> by the clock that never steps.</summary>
+    public long ArrivedTimestamp { get; init; }
+
+    /// <summary>Why it can never be stored; its payload is empty then. Null: it is not known yet.</summary>
+    public IntakeAnswer? Problem { get; init; }
+}

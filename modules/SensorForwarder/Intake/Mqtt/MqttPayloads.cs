@@ -25,9 +25,8 @@ internal static class MqttPayloads
     {
         var payload = message.Payload;
         if (IntakeLimits.Check(1, payload.Length, "it") is { } tooLarge) return tooLarge;
-        var name = subscription.SensorName.Fill(message.Topic, between: '/');
-        if (!IntakeLimits.IsName(name))
-            return IntakeAnswer.Malformed($"its topic gives no name of 1 to {IntakeLimits.MaxNameLength} characters");
+        var name = IntakeLimits.Shorten(subscription.SensorName.Fill(message.Topic, between: '/'));
+        if (!IntakeLimits.IsName(name)) return IntakeAnswer.Malformed("its topic has a control character");
 
         // Of a retained message only its end is known by that.
         if (payload.Length == 0) return null;
@@ -65,7 +64,7 @@ internal static class MqttPayloads
         return true;
     }
 
-    /// <returns>False: it is no object, has no number, or is a reading already.</returns>
+    /// <returns>False: it is no object, has no number, is a reading already, or grows too large.</returns>
     static bool TryWriteObject(MqttSubscription subscription, MqttMessage message, string name, PayloadList into)
     {
         try
@@ -88,12 +87,14 @@ internal static class MqttPayloads
             }
             else
             {
-                Flatten(root, "", values, tags);
-                if (values.Count == 0) return false;
+                var room = IntakeLimits.MaxPayloadBytes;
+                if (!TryFlatten(root, "", values, tags, ref room) || values.Count == 0) return false;
             }
 
             WriteReading(subscription, message, name, values, tags, into);
-            return true;
+            if (into.Bytes <= IntakeLimits.MaxPayloadBytes) return true;
+            into.Clear();
+            return false;
         }
         catch (Exception exception) when (exception is JsonException or InvalidOperationException)
         {
@@ -103,30 +104,48 @@ internal static class MqttPayloads
         }
     }
 
-    static void Flatten(
+    /// <param name="room">How long all names may still be together: a long name repeats in all that is below it.
+    /// </param>
+    static bool TryFlatten(
         JsonElement element, string name, OrderedDictionary<string, string> values,
-        OrderedDictionary<string, string> tags)
+        OrderedDictionary<string, string> tags, ref int room)
     {
         switch (element.ValueKind)
         {
             case JsonValueKind.Object:
                 foreach (var property in element.EnumerateObject())
-                    Flatten(property.Value, Join(name, property.Name), values, tags);
+                {
+                    if (!TryJoin(name, property.Name, out var below, ref room)
+                        || !TryFlatten(property.Value, below, values, tags, ref room)) return false;
+                }
+
                 break;
             case JsonValueKind.Array:
                 var index = 0;
                 foreach (var item in element.EnumerateArray())
-                    Flatten(item, Join(name, (index++).ToString(CultureInfo.InvariantCulture)), values, tags);
+                {
+                    var number = (index++).ToString(CultureInfo.InvariantCulture);
+                    if (!TryJoin(name, number, out var below, ref room)
+                        || !TryFlatten(item, below, values, tags, ref room)) return false;
+                }
+
                 break;
             case JsonValueKind.Null: break;
             default:
-                if (NumberOf(element) is { } number) values[name] = number;
+                if (NumberOf(element) is { } json) values[name] = json;
                 else tags[name] = Quote(element.ToString());
                 break;
         }
+
+        return true;
     }
 
-    static string Join(string name, string next) => name.Length == 0 ? next : $"{name}{InValueNames}{next}";
+    static bool TryJoin(string name, string next, out string joined, ref int room)
+    {
+        room -= name.Length + 1 + next.Length;
+        joined = room < 0 ? "" : name.Length == 0 ? next : $"{name}{InValueNames}{next}";
+        return room >= 0;
+    }
 
     static void AddValue(OrderedDictionary<string, string> values, string name, JsonElement element)
     {

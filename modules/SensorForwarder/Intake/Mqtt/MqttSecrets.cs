@@ -21,7 +21,7 @@ internal sealed class MqttSecrets
 
     public TlsFiles Tls { get; init; } = new();
 
-    /// <summary>The only broker that gets them; null: the one in the settings.</summary>
+    /// <summary>The only broker that gets them; null: there are none.</summary>
     public MqttBroker? For { get; init; }
 
     /// <summary>Reads the password; null: there is none.</summary>

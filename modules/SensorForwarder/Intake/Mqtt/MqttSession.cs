@@ -30,17 +30,31 @@ internal sealed class MqttSession(
     // not delayed to share it with what follows.
     const int HurryFrom = 8;
 
+    // A message that comes so soon after an acknowledgement was held back by the broker until then, as with Mosquitto's
+    // max_inflight_messages 1. Such messages can't share commits, and would queue up if each waited for its commit.
+    static readonly TimeSpan HeldBack = TimeSpan.FromMilliseconds(20);
+
     // Of a broker that does not wait, and of messages that need no acknowledgement.
     const int MaxWaiting = 2_000;
 
+    // Payloads of a batch as they will be stored: a few transactions of the buffer. JSON grows when its keys are joined.
+    const int MaxBatchBytes = 1 << 20;
+
     readonly CancellationTokenSource _ended = new();
+
     // Not for a single reader: such a channel can't be counted.
     readonly Channel<MqttMessage> _waiting = Channel.CreateUnbounded<MqttMessage>();
     string? _end;
     volatile bool _isClosing;
 
+    // When the last message was acknowledged; null: none was.
+    long? _acknowledgedAt;
+
     // A commit is being waited for that was delayed.
     int _isLazy;
+
+    /// <summary>It ends because more came than can be stored at once; what came before that is stored.</summary>
+    public bool HasOverflowed { get; private set; }
 
     /// <summary>Attaches itself to a client that is not connected yet.</summary>
     public void Attach(IMqttClient client)
@@ -70,6 +84,8 @@ internal sealed class MqttSession(
         _waiting.Writer.TryComplete();
         if (stop.IsCancellationRequested && !_ended.IsCancellationRequested)
         {
+            // What waits for company is committed now, so that it need not come again.
+            _ = store.CommitAsync(_ended.Token);
             await working.WaitAsync(StopPatience, timeProvider, CancellationToken.None)
                 .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             try
@@ -86,19 +102,35 @@ internal sealed class MqttSession(
         var end = Volatile.Read(ref _end);
         Finish("");
         await working.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        while (_waiting.Reader.TryRead(out var message)) room.Return(message.Payload.Length);
         client.Dispose();
         return stop.IsCancellationRequested ? null : end ?? "the connection was closed";
     }
 
-    public void Dispose() => _ended.Dispose();
+    /// <summary>Drops what was not stored. It was not acknowledged either, so the broker sends it again.</summary>
+    public void Dispose()
+    {
+        _isClosing = true;
+        _waiting.Writer.TryComplete();
+        while (_waiting.Reader.TryRead(out var message)) room.Return(message.Payload.Length);
+        _ended.Dispose();
+    }
 
     void Finish(string reason)
     {
         Interlocked.CompareExchange(ref _end, reason, null);
 
         // On another thread: it is the client's own that tells, and whoever waits may close the client.
-        _ = Task.Run(_ended.Cancel);
+        _ = Task.Run(() =>
+        {
+            try
+            {
+                _ended.Cancel();
+            }
+            catch (ObjectDisposedException)
+            {
+                // Nobody waits any more.
+            }
+        });
     }
 
     // MQTTnet calls it for one message after the other, and keeps those that follow in memory: it never waits.
@@ -108,22 +140,39 @@ internal sealed class MqttSession(
         if (_isClosing) return Task.CompletedTask;
         var message = arrival.ApplicationMessage;
         var isAwaited = message.QualityOfServiceLevel != MqttQualityOfServiceLevel.AtMostOnce;
-        var length = (int)message.Payload.Length;
+        var problem = IntakeLimits.Check(1, (int)message.Payload.Length, "it");
+        var length = problem is null ? (int)message.Payload.Length : 0;
         var hasRoom = room.TryTake(length);
         if (!hasRoom || _waiting.Reader.Count >= MaxWaiting)
         {
             if (hasRoom) room.Return(length);
-            if (isAwaited) Finish("more messages came than can be stored at once; the broker will send them again");
+            if (isAwaited) Overflow();
             else source.Count(IntakeAnswer.Wait("messages with QoS 0 came faster than they can be stored"), 0);
             return Task.CompletedTask;
         }
 
-        _waiting.Writer.TryWrite(new(
-            message.Topic, message.Payload.ToArray(), message.Retain, message.ContentType, timeProvider.GetUtcNow(),
-            isAwaited ? arrival.AcknowledgeAsync : null));
+        var arrived = new MqttMessage(
+            message.Topic, problem is null ? message.Payload.ToArray() : [], message.Retain, message.ContentType,
+            timeProvider.GetUtcNow(), isAwaited ? arrival.AcknowledgeAsync : null)
+        {
+            ArrivedTimestamp = timeProvider.GetTimestamp(),
+            Problem = problem,
+        };
+        if (!_waiting.Writer.TryWrite(arrived)) room.Return(length);
         if (_waiting.Reader.Count >= HurryFrom && Interlocked.Exchange(ref _isLazy, 0) == 1)
             _ = store.CommitAsync(_ended.Token);
         return Task.CompletedTask;
+    }
+
+    /// <summary>Takes no more messages of this connection. Those at hand are stored and acknowledged, so that each
+    /// connection gets further; then it is closed, and the broker sends the others again.</summary>
+    void Overflow()
+    {
+        HasOverflowed = true;
+        Interlocked.CompareExchange(
+            ref _end, "more messages came than can be stored at once; the broker will send them again", null);
+        _isClosing = true;
+        _waiting.Writer.TryComplete();
     }
 
     async Task WorkAsync()
@@ -131,10 +180,18 @@ internal sealed class MqttSession(
         var batch = new List<Stored>();
         while (await _waiting.Reader.WaitToReadAsync(_ended.Token))
         {
-            while (batch.Count < MaxWaiting && _waiting.Reader.TryRead(out var message)) batch.Add(new(message));
             try
             {
-                await StoreAsync(batch);
+                for (var bytes = 0; batch.Count < MaxWaiting && bytes < MaxBatchBytes
+                    && _waiting.Reader.TryRead(out var message);)
+                {
+                    var item = new Stored(message);
+                    batch.Add(item);
+                    item.Problem = Read(item);
+                    bytes += Math.Max(message.Payload.Length, item.Payloads.Bytes);
+                }
+
+                await StoreAsync(batch, atOnce: batch.Count >= HurryFrom || _isClosing || batch.Any(WasHeldBack));
             }
             finally
             {
@@ -151,12 +208,10 @@ internal sealed class MqttSession(
         }
     }
 
-    async Task StoreAsync(List<Stored> batch)
+    async Task StoreAsync(List<Stored> batch, bool atOnce)
     {
-        var atOnce = batch.Count >= HurryFrom;
         foreach (var item in batch)
         {
-            item.Problem = Read(item);
             if (item.Problem is null && item.Payloads.Count > 0) Begin(item, atOnce);
         }
 
@@ -175,11 +230,16 @@ internal sealed class MqttSession(
             }
 
             if (answer.Outcome == IntakeOutcome.Stored) lastSeen.Note(item.Message);
-            if (item.Message.Acknowledge is { } acknowledge) await acknowledge(_ended.Token);
+            if (item.Message.Acknowledge is not { } acknowledge) continue;
+            await acknowledge(_ended.Token);
+            _acknowledgedAt = timeProvider.GetTimestamp();
         }
 
         Volatile.Write(ref _isLazy, 0);
     }
+
+    bool WasHeldBack(Stored item) => _acknowledgedAt is { } then && item.Message.ArrivedTimestamp >= then
+        && timeProvider.GetElapsedTime(then, item.Message.ArrivedTimestamp) < HeldBack;
 
     void Begin(Stored item, bool atOnce)
     {
@@ -190,10 +250,10 @@ internal sealed class MqttSession(
     /// <returns>Why it can never be stored; null: it is to be stored, if it holds anything.</returns>
     IntakeAnswer? Read(Stored item)
     {
-        if (item.Message.IsRetained && lastSeen.IsKnown(item.Message)) return null;
-        var problem = subscription.Has(item.Message.Topic)
+        if (item.Message.IsRetained && item.Message.Problem is null && lastSeen.IsKnown(item.Message)) return null;
+        var problem = item.Message.Problem ?? (subscription.Has(item.Message.Topic)
             ? MqttPayloads.Write(subscription, item.Message, item.Payloads)
-            : IntakeAnswer.Malformed("its topic is not one of topics any more");
+            : IntakeAnswer.Malformed("its topic is not one of topics any more"));
 
         // Nobody can be told, and it must not come again for ever: it is counted, and acknowledged.
         if (problem is not null || item.Payloads.Count == 0) source.Count(problem ?? IntakeAnswer.Stored, 0);

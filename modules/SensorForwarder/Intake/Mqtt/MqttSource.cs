@@ -32,19 +32,20 @@ internal sealed class MqttSource : IAsyncDisposable
 
     /// <param name="settings">The entry.</param>
     /// <param name="world">What it is made of.</param>
-    /// <param name="before">What it was before the settings changed, stopped; null: it is new.</param>
-    public MqttSource(SensorSettings settings, MqttWorld world, MqttSource? before)
+    /// <param name="stopped">What was stopped because the settings changed: one with the same session is continued.
+    /// </param>
+    public MqttSource(SensorSettings settings, MqttWorld world, IReadOnlyList<MqttSource> stopped)
     {
         (Settings, _world, Subscription) = (settings, world, MqttSubscription.Of(settings));
         ClientId = Subscription.ClientId ?? $"{world.ClientIdPrefix}-{settings.Name}";
         _dialer = new(
             Subscription, ClientId, world.Options.Of(settings.Name), world.Dialer, world.DialClock);
         Source = world.Store.Sources.Find($"{MqttPayloads.Kind} {settings.Name}", Subscription.MaxSilence);
-        var continues = before is not null && HasSessionOf(before);
-        _lastSeen = continues ? before!._lastSeen : new();
-        _unwanted = continues
-            ? [.. before!._unwanted.Concat(before.Subscription.Topics).Except(Subscription.Topics)]
-            : [];
+        var before = stopped.FirstOrDefault(source => source.Session == Session);
+        _lastSeen = before?._lastSeen ?? new();
+        _unwanted = before is null
+            ? []
+            : [.. before._unwanted.Concat(before.Subscription.Topics).Except(Subscription.Topics)];
     }
 
     public SensorSettings Settings { get; }
@@ -71,9 +72,8 @@ internal sealed class MqttSource : IAsyncDisposable
         }
     }
 
-    /// <summary>Whether it continues a session at the broker.</summary>
-    public bool HasSessionOf(MqttSource other) =>
-        Subscription.Broker == other.Subscription.Broker && ClientId == other.ClientId;
+    /// <summary>The session at the broker that it has: the broker keeps messages for it.</summary>
+    public (MqttBroker Broker, string ClientId) Session => (Subscription.Broker, ClientId);
 
     /// <param name="after">Ends first.</param>
     public void Start(Task after) => _loop = Task.Run(() => RunAsync(after));
@@ -122,8 +122,7 @@ internal sealed class MqttSource : IAsyncDisposable
         {
             try
             {
-                var life = await TakeAsync();
-                attempts = life < ShortLife ? attempts + 1 : 1;
+                attempts = await TakeAsync() ? 1 : attempts + 1;
             }
             catch (OperationCanceledException) when (_stop.IsCancellationRequested)
             {
@@ -137,6 +136,7 @@ internal sealed class MqttSource : IAsyncDisposable
             catch (Exception exception)
             {
                 IntakeLog.SourceFailed(_world.Log, Settings.Name, exception);
+                Note(new(FaultReason.Error, $"{exception.GetType().Name}: {exception.Message}"));
                 attempts++;
             }
 
@@ -145,27 +145,40 @@ internal sealed class MqttSource : IAsyncDisposable
     }
 
     /// <summary>Connects, and takes messages until the connection ends.</summary>
-    /// <returns>How long it lasted.</returns>
-    async Task<TimeSpan> TakeAsync()
+    /// <returns>It was of use: the next attempt need not wait longer than the first.</returns>
+    async Task<bool> TakeAsync()
     {
         using var session = new MqttSession(
             Subscription, _world.Store, Source, _world.Room, _lastSeen, _world.TimeProvider);
-        var client = await _dialer.OpenAsync(session.Attach, _unwanted, _stop.Token);
+        var (client, refused) = await _dialer.OpenAsync(session.Attach, _unwanted, _stop.Token);
         var connectedAt = _world.TimeProvider.GetTimestamp();
-        IntakeLog.Subscribed(_world.Log, Settings.Name, Subscription.Broker.ToString());
-        (_fault, _isConnected) = (null, true);
+
+        // The topics that the broker grants are taken nevertheless, and the others asked for again after a while.
+        using var again = new CancellationTokenSource(
+            refused is null ? Timeout.InfiniteTimeSpan : RetryMax, _world.TimeProvider);
+        using var end = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token, again.Token);
+        if (refused is null)
+        {
+            IntakeLog.Subscribed(_world.Log, Settings.Name, Subscription.Broker.ToString());
+            (_fault, _isConnected) = (null, true);
+        }
+        else
+        {
+            Note(refused);
+        }
+
         try
         {
-            var end = await session.RunAsync(client, _stop.Token);
+            var reason = await session.RunAsync(client, end.Token);
             _isConnected = false;
-            if (end is not null) Note(new SensorFault(FaultReason.Io, $"{Subscription.Broker}: {end}"));
+            if (reason is not null) Note(new SensorFault(FaultReason.Io, $"{Subscription.Broker}: {reason}"));
         }
         finally
         {
             _isConnected = false;
         }
 
-        return _world.TimeProvider.GetElapsedTime(connectedAt);
+        return session.HasOverflowed || _world.TimeProvider.GetElapsedTime(connectedAt) >= ShortLife;
     }
 
     void Note(SensorFault fault)

@@ -101,7 +101,8 @@ public sealed partial class MosquittoTests(ITestOutputHelper output) : IDisposab
             }
 
             await sending;
-            await Until.True(() => _acknowledged.All(message => IsLostByBroker(message) || _received.ContainsKey(message.Key)));
+            await Until.True(() => _acknowledged.All(
+                message => IsLostByBroker(message) || (_received.ContainsKey(message.Key) && _taken.ContainsKey(message.Key))));
             var lost = _acknowledged.Count(message => !_received.ContainsKey(message.Key));
             output.WriteLine($"{kills} kills of the module, {_life - 1} of the broker ({_killed.Count} with SIGKILL), {_acknowledged.Count} messages, "
                 + $"{_received.Values.Sum()} readings arrived, {lost} lost by Mosquitto");

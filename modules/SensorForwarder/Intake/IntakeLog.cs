@@ -61,4 +61,9 @@ internal static partial class IntakeLog
             + "messages for the client id {ClientId}.")]
     public static partial void SessionRemains(
         ILogger logger, string name, string broker, string clientId, string reason);
+
+    [LoggerMessage(6015, LogLevel.Warning,
+        "Sensor {Name} (mqtt): {Broker} has forgotten its session. Messages since the connection was lost did not "
+            + "arrive. Make the broker keep sessions (Mosquitto: persistence true).")]
+    public static partial void SessionLost(ILogger logger, string name, string broker);
 }

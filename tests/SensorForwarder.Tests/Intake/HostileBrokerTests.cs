@@ -103,11 +103,14 @@ public sealed class HostileBrokerTests
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
         var acknowledged = new ConcurrentQueue<ushort>();
         var isSent = false;
+        var reading = Task.CompletedTask;
         await using var broker = new RawBroker(async connection =>
         {
+            // All that the connection before acknowledged is known by then.
+            await reading.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             await connection.ConnectAsync();
             await connection.SubscribeAsync();
-            var reading = Task.Run(async () =>
+            reading = Task.Run(async () =>
             {
                 while (true) acknowledged.Enqueue(await connection.AcknowledgedAsync());
             });
@@ -153,6 +156,7 @@ public sealed class HostileBrokerTests
             if (connection.Number <= 3)
             {
                 for (ushort i = 1; i <= Each; i++) await connection.SendAsync(RawConnection.Publish(i, "a/b", Largest));
+                await connection.ReadAsync(0x80);
                 return;
             }
 

@@ -154,6 +154,7 @@ internal sealed class MqttFixture : IAsyncDisposable
     {
         await Mqtt.StopAsync(Token);
         Mqtt.Dispose();
+        await Until.True(async () => (await Server.GetClientsAsync()).Count == 0);
         await between();
         Mqtt = new(_world);
     }

@@ -140,6 +140,29 @@ public sealed class MqttIntakeTests
     }
 
     [Fact]
+    public async Task A_retained_message_that_comes_right_after_the_same_value_is_none()
+    {
+        var isAcknowledged = false;
+        await using var broker = new RawBroker(async connection =>
+        {
+            await connection.ConnectAsync();
+            await connection.SubscribeAsync();
+            await connection.SendAsync(
+            [
+                .. RawConnection.Publish(1, "a/b", "7"u8.ToArray()), .. RawConnection.Publish(2, "a/c", "8"u8.ToArray()),
+                .. RawConnection.Publish(3, "a/b", "7"u8.ToArray(), isRetained: true), .. RawConnection.Publish(4, "a/c", "9"u8.ToArray(), isRetained: true),
+            ]);
+            for (var id = 1; id <= 4; id++) Assert.Equal(id, await connection.AcknowledgedAsync());
+            isAcknowledged = true;
+            await connection.ClosedAsync();
+        });
+        await using var module = await MqttFixture.OpenAsync(starts: false);
+        await module.SubscribeAsync($"\"broker\":\"mqtt://127.0.0.1:{broker.Port}\",\"topics\":[\"a/+\"]");
+        await Until.True(() => isAcknowledged);
+        Assert.Equal([7, 8, 9], module.Intake.Stored().Select(Value));
+    }
+
+    [Fact]
     public async Task What_the_broker_kept_while_the_module_was_stopped_arrives_and_what_is_retained_does_not_again()
     {
         await using var broker = await MqttFixture.OpenAsync();
@@ -153,6 +176,22 @@ public sealed class MqttIntakeTests
         await broker.SubscribeAsync();
         await Until.True(() => broker.Acknowledged.Count == 4);
         Assert.Equal([21.4, 0, 1, 2], broker.Intake.Stored().Select(Value));
+    }
+
+    [Fact]
+    public async Task A_broker_that_forgets_the_session_is_named_in_the_log()
+    {
+        var clock = new FakeTimeProvider(IntakeFixture.Noon);
+        await using var broker = await MqttFixture.OpenAsync(clock: clock);
+        await broker.SubscribeAsync();
+        await broker.DropAsync();
+        await Until.True(() => broker.Health.State == SensorState.Working, clock, Minute);
+        Assert.False(broker.Intake.Log.Has("has forgotten its session"));
+        await (await broker.Server.GetSessionsAsync()).Single().DeleteAsync();
+        await Until.True(() => broker.Intake.Log.Has($"mqtt://127.0.0.1:{broker.Port} has forgotten its session"), clock, Minute);
+        await Until.True(() => broker.Health.State == SensorState.Working);
+        await broker.PublishAsync("a/b", "1");
+        await broker.StoredAsync(1);
     }
 
     [Fact]

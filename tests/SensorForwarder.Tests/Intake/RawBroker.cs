@@ -68,13 +68,13 @@ internal sealed record RawConnection(NetworkStream Stream, int Number, Cancellat
     public async Task SendAsync(params byte[] bytes) => await Stream.WriteAsync(bytes, Stop);
 
     /// <summary>A message with QoS 1.</summary>
-    public static byte[] Publish(ushort id, string topic, byte[] payload)
+    public static byte[] Publish(ushort id, string topic, byte[] payload, bool isRetained = false)
     {
         byte[] name = Encoding.UTF8.GetBytes(topic);
         var length = 2 + name.Length + 2 + 1 + payload.Length;
         return
         [
-            0x32, (byte)(0x80 | (length & 0x7F)), (byte)(0x80 | ((length >> 7) & 0x7F)), (byte)(0x80 | ((length >> 14) & 0x7F)), (byte)(length >> 21),
+            (byte)(isRetained ? 0x33 : 0x32), (byte)(0x80 | (length & 0x7F)), (byte)(0x80 | ((length >> 7) & 0x7F)), (byte)(0x80 | ((length >> 14) & 0x7F)), (byte)(length >> 21),
             (byte)(name.Length >> 8), (byte)name.Length, .. name, (byte)(id >> 8), (byte)id, 0, .. payload,
         ];
     }

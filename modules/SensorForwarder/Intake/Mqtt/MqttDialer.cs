@@ -12,6 +12,12 @@ using SensorForwarder.Text;
 
 namespace SensorForwarder.Intake.Mqtt;
 
+/// <summary>An open connection to a broker.</summary>
+/// <param name="Client">Connected and subscribed; the caller disposes it.</param>
+/// <param name="HasSession">The broker had a session, with the messages since the last connection.</param>
+/// <param name="Refused">What is wrong, if the broker refuses some of the topics; null: it grants all.</param>
+internal sealed record MqttConnection(IMqttClient Client, bool HasSession, SensorFault? Refused);
+
 /// <summary>
 /// Opens connections to one broker with one session, which the broker keeps when a connection ends. MQTT 5 where the
 /// broker speaks it, since it can ask for retained messages only once; otherwise 3.1.1. Not thread-safe.
@@ -35,19 +41,18 @@ internal sealed class MqttDialer(
     /// <summary>Connects and subscribes.</summary>
     /// <param name="prepare">Attaches handlers to the client before it connects.</param>
     /// <param name="unwanted">Topics that the session may still have, and that are not wanted any more.</param>
-    /// <returns>The connected client, and what is wrong if the broker refuses some of the topics.</returns>
     /// <exception cref="SensorFault">It is not possible; the message is for people.</exception>
-    public async Task<(IMqttClient Client, SensorFault? Refused)> OpenAsync(
+    public async Task<MqttConnection> OpenAsync(
         Action<IMqttClient> prepare, IReadOnlyCollection<string> unwanted, CancellationToken cancellationToken)
     {
-        var client = await ConnectAsync(prepare, isLast: false, cancellationToken);
+        var (client, hasSession) = await ConnectAsync(prepare, isLast: false, cancellationToken);
         try
         {
             SensorFault? refused = null;
             await WaitAsync(
                 "the answer to SUBSCRIBE", async token => refused = await SubscribeAsync(client, unwanted, token),
                 cancellationToken);
-            return (client, refused);
+            return new(client, hasSession, refused);
         }
         catch
         {
@@ -60,11 +65,12 @@ internal sealed class MqttDialer(
     /// <exception cref="SensorFault">It is not possible; the message is for people.</exception>
     public async Task EndSessionAsync(CancellationToken cancellationToken)
     {
-        using var client = await ConnectAsync(static _ => { }, isLast: true, cancellationToken);
+        var (client, _) = await ConnectAsync(static _ => { }, isLast: true, cancellationToken);
+        using var own = client;
         await WaitAsync("the end", token => client.DisconnectAsync(new(), token), cancellationToken);
     }
 
-    async Task<IMqttClient> ConnectAsync(
+    async Task<(IMqttClient Client, bool HasSession)> ConnectAsync(
         Action<IMqttClient> prepare, bool isLast, CancellationToken cancellationToken)
     {
         if (secrets.For is { } only && only != subscription.Broker)
@@ -82,12 +88,12 @@ internal sealed class MqttDialer(
             }
         }
 
-        var client = await ConnectAsync(MqttProtocolVersion.V311, prepare, isLast, cancellationToken);
+        var connected = await ConnectAsync(MqttProtocolVersion.V311, prepare, isLast, cancellationToken);
         _speaksOnly311 = true;
-        return client;
+        return connected;
     }
 
-    async Task<IMqttClient> ConnectAsync(
+    async Task<(IMqttClient Client, bool HasSession)> ConnectAsync(
         MqttProtocolVersion version, Action<IMqttClient> prepare, bool isLast, CancellationToken cancellationToken)
     {
         var stream = new PacketLimit(await OpenStreamAsync(cancellationToken), MaxPacketBytes);
@@ -100,7 +106,8 @@ internal sealed class MqttDialer(
             await WaitAsync(
                 "the answer to CONNECT", async token => answer = await client.ConnectAsync(options, token),
                 cancellationToken, isFirst: version == MqttProtocolVersion.V500);
-            if (answer.ResultCode == MqttClientConnectResultCode.Success) return client;
+            if (answer.ResultCode == MqttClientConnectResultCode.Success)
+                return (client, answer.IsSessionPresent);
             throw version == MqttProtocolVersion.V500
                 && answer.ResultCode == MqttClientConnectResultCode.UnsupportedProtocolVersion
                 ? new OtherVersionException()

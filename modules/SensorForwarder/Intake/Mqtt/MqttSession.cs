@@ -186,8 +186,8 @@ internal sealed class MqttSession(
                     && _waiting.Reader.TryRead(out var message);)
                 {
                     var item = new Stored(message);
+                    item.Problem = Read(item, batch);
                     batch.Add(item);
-                    item.Problem = Read(item);
                     bytes += Math.Max(message.Payload.Length, item.Payloads.Bytes);
                 }
 
@@ -247,10 +247,12 @@ internal sealed class MqttSession(
         item.Storing = store.StorePayloadsAsync(source, item.Payloads, item.Message.ArrivedAt, atOnce, _ended.Token);
     }
 
+    /// <param name="item">What is read.</param>
+    /// <param name="before">What came before it and is not stored yet. It is acknowledged earlier.</param>
     /// <returns>Why it can never be stored; null: it is to be stored, if it holds anything.</returns>
-    IntakeAnswer? Read(Stored item)
+    IntakeAnswer? Read(Stored item, List<Stored> before)
     {
-        if (item.Message.IsRetained && item.Message.Problem is null && lastSeen.IsKnown(item.Message)) return null;
+        if (item.Message is { IsRetained: true, Problem: null } && IsKnown(item.Message, before)) return null;
         var problem = item.Message.Problem ?? (subscription.Has(item.Message.Topic)
             ? MqttPayloads.Write(subscription, item.Message, item.Payloads)
             : IntakeAnswer.Malformed("its topic is not one of topics any more"));
@@ -259,6 +261,11 @@ internal sealed class MqttSession(
         if (problem is not null || item.Payloads.Count == 0) source.Count(problem ?? IntakeAnswer.Stored, 0);
         return problem;
     }
+
+    bool IsKnown(MqttMessage message, List<Stored> before) =>
+        before.FindLast(item => item.Message.Topic == message.Topic) is { } last
+            ? last.Message.Payload.AsSpan().SequenceEqual(message.Payload)
+            : lastSeen.IsKnown(message);
 
     sealed class Stored(MqttMessage message)
     {

@@ -26,6 +26,7 @@ internal sealed class MqttSource : IAsyncDisposable
     readonly CancellationTokenSource _stop = new();
     readonly IReadOnlyCollection<string> _unwanted;
     Task _loop = Task.CompletedTask;
+    bool _hadSession;
     long _failures;
     volatile Fault? _fault;
     volatile bool _isConnected;
@@ -43,6 +44,7 @@ internal sealed class MqttSource : IAsyncDisposable
         Source = world.Store.Sources.Find($"{MqttPayloads.Kind} {settings.Name}", Subscription.MaxSilence);
         var before = stopped.FirstOrDefault(source => source.Session == Session);
         _lastSeen = before?._lastSeen ?? new();
+        _hadSession = before?._hadSession == true;
         _unwanted = before is null
             ? []
             : [.. before._unwanted.Concat(before.Subscription.Topics).Except(Subscription.Topics)];
@@ -150,7 +152,10 @@ internal sealed class MqttSource : IAsyncDisposable
     {
         using var session = new MqttSession(
             Subscription, _world.Store, Source, _world.Room, _lastSeen, _world.TimeProvider);
-        var (client, refused) = await _dialer.OpenAsync(session.Attach, _unwanted, _stop.Token);
+        var (client, hasSession, refused) = await _dialer.OpenAsync(session.Attach, _unwanted, _stop.Token);
+        if (_hadSession && !hasSession)
+            IntakeLog.SessionLost(_world.Log, Settings.Name, Subscription.Broker.ToString());
+        _hadSession = true;
         var connectedAt = _world.TimeProvider.GetTimestamp();
 
         // The topics that the broker grants are taken nevertheless, and the others asked for again after a while.

@@ -165,7 +165,7 @@ public sealed class MqttIntakeTests
     [Fact]
     public async Task What_the_broker_kept_while_the_module_was_stopped_arrives_and_what_is_retained_does_not_again()
     {
-        await using var broker = await MqttFixture.OpenAsync();
+        await using var broker = await MqttFixture.OpenAsync(limits: BufferFixture.AtOnce);
         await broker.PublishAsync("a/b", "21.4", isRetained: true);
         await broker.SubscribeAsync();
         await Until.True(() => broker.Acknowledged.Count == 1);

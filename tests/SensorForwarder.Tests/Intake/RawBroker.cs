@@ -70,7 +70,7 @@ internal sealed record RawConnection(NetworkStream Stream, int Number, Cancellat
     /// <summary>A message with QoS 1.</summary>
     public static byte[] Publish(ushort id, string topic, byte[] payload, bool isRetained = false)
     {
-        byte[] name = Encoding.UTF8.GetBytes(topic);
+        var name = Encoding.UTF8.GetBytes(topic);
         var length = 2 + name.Length + 2 + 1 + payload.Length;
         return
         [

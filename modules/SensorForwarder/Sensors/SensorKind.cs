@@ -73,17 +73,16 @@ internal sealed record SensorKind(
     /// <param name="options">Those of its own, besides <c>enabled</c> and <c>label</c>.</param>
     /// <param name="check">Throws a <see cref="SensorSettingsException"/> where options don't fit each other.</param>
     public static SensorKind Pushed(
-        string name, string text, IReadOnlyList<Option> options, Action<SensorSettings> check) => new(
-        name, text, options, (settings, _) =>
+        string name, string text, IReadOnlyList<Option> options, Action<SensorSettings> check)
+    {
+        return new(name, text, options, Make) { IsPushed = true, HasSamples = false, Bus = static _ => null };
+
+        ISensor Make(SensorSettings settings, SensorWorld world)
         {
             check(settings);
             return new Unmeasured();
-        })
-    {
-        IsPushed = true,
-        HasSamples = false,
-        Bus = static _ => null,
-    };
+        }
+    }
 
     /// <summary>Checks an entry for unknown options and invalid values.</summary>
     /// <exception cref="SensorSettingsException">The entry has faults; the message names all of them.</exception>

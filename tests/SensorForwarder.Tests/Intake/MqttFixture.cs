@@ -145,7 +145,10 @@ internal sealed class MqttFixture : IAsyncDisposable
 
     public Task PublishAsync(string topic, byte[] payload, bool isRetained = false, int quality = 1) => Server.InjectApplicationMessage(
         new(new MQTTnet.MqttApplicationMessageBuilder().WithTopic(topic).WithPayload(payload).WithRetainFlag(isRetained)
-            .WithQualityOfServiceLevel((MqttQualityOfServiceLevel)quality).Build()) { SenderClientId = "test" },
+            .WithQualityOfServiceLevel((MqttQualityOfServiceLevel)quality).Build())
+        {
+            SenderClientId = "test",
+        },
         Token);
 
     /// <summary>Stops the module's part, and makes it anew, as after a restart.</summary>

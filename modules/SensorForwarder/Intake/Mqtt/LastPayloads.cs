@@ -15,13 +15,13 @@ internal sealed class LastPayloads
     public void Note(MqttMessage message)
     {
         var topic = Hash(Encoding.UTF8.GetBytes(message.Topic));
-        if (_byTopic.Count < MaxTopics || _byTopic.ContainsKey(topic)) _byTopic[topic] = Hash(message.Payload);
+        if (_byTopic.Count < MaxTopics || _byTopic.ContainsKey(topic)) _byTopic[topic] = Hash(message.Payload.Span);
     }
 
     /// <summary>Whether it is what was noted last for its topic.</summary>
     public bool IsKnown(MqttMessage message) =>
         _byTopic.TryGetValue(Hash(Encoding.UTF8.GetBytes(message.Topic)), out var last)
-        && last == Hash(message.Payload);
+        && last == Hash(message.Payload.Span);
 
     static ulong Hash(ReadOnlySpan<byte> bytes)
     {

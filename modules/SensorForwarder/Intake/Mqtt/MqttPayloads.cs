@@ -23,14 +23,14 @@ internal static class MqttPayloads
     /// <returns>Why it can never be stored; null: nothing is wrong.</returns>
     public static IntakeAnswer? Write(MqttSubscription subscription, MqttMessage message, PayloadList into)
     {
-        var payload = message.Payload;
+        var payload = message.Payload.Span;
         if (IntakeLimits.Check(1, payload.Length, "it") is { } tooLarge) return tooLarge;
         var name = IntakeLimits.Shorten(subscription.SensorName.Fill(message.Topic, between: '/'));
         if (!IntakeLimits.IsName(name)) return IntakeAnswer.Malformed("its topic has a control character");
 
         // Of a retained message only its end is known by that.
         if (payload.Length == 0) return null;
-        var plain = payload.AsSpan().Trim(" \t\r\n"u8);
+        var plain = payload.Trim(" \t\r\n"u8);
         if (plain.Length <= MaxPlainBytes && TryPlain(Encoding.UTF8.GetString(plain), out var number))
         {
             OrderedDictionary<string, string> values = [];

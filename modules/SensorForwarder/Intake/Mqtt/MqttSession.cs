@@ -111,7 +111,7 @@ internal sealed class MqttSession(
     {
         _isClosing = true;
         _waiting.Writer.TryComplete();
-        while (_waiting.Reader.TryRead(out var message)) room.Return(message.Payload.Length);
+        while (_waiting.Reader.TryRead(out var message)) room.Return(message.Bytes);
         _ended.Dispose();
     }
 
@@ -140,28 +140,40 @@ internal sealed class MqttSession(
         if (_isClosing) return Task.CompletedTask;
         var message = arrival.ApplicationMessage;
         var isAwaited = message.QualityOfServiceLevel != MqttQualityOfServiceLevel.AtMostOnce;
-        var problem = IntakeLimits.Check(1, (int)message.Payload.Length, "it");
-        var length = problem is null ? (int)message.Payload.Length : 0;
-        var hasRoom = room.TryTake(length);
+        var bytes = BytesOf(message);
+        var hasRoom = room.TryTake(bytes);
         if (!hasRoom || _waiting.Reader.Count >= MaxWaiting)
         {
-            if (hasRoom) room.Return(length);
+            if (hasRoom) room.Return(bytes);
             if (isAwaited) Overflow();
             else source.Count(IntakeAnswer.Wait("messages with QoS 0 came faster than they can be stored"), 0);
             return Task.CompletedTask;
         }
 
+        // MQTTnet does not use its memory again.
+        var payload = message.Payload.IsSingleSegment ? message.Payload.First : message.Payload.ToArray();
         var arrived = new MqttMessage(
-            message.Topic, problem is null ? message.Payload.ToArray() : [], message.Retain, message.ContentType,
-            timeProvider.GetUtcNow(), isAwaited ? arrival.AcknowledgeAsync : null)
+            message.Topic, payload, message.Retain, message.ContentType, timeProvider.GetUtcNow(),
+            isAwaited ? arrival.AcknowledgeAsync : null)
         {
             ArrivedTimestamp = timeProvider.GetTimestamp(),
-            Problem = problem,
+            Bytes = bytes,
         };
-        if (!_waiting.Writer.TryWrite(arrived)) room.Return(length);
+        if (!_waiting.Writer.TryWrite(arrived)) room.Return(bytes);
         if (_waiting.Reader.Count >= HurryFrom && Interlocked.Exchange(ref _isLazy, 0) == 1)
             _ = store.CommitAsync(_ended.Token);
         return Task.CompletedTask;
+    }
+
+    // All of it stays in memory until it is acknowledged, also what is not used here.
+    static int BytesOf(MqttApplicationMessage message)
+    {
+        const int PerMessage = 500, PerProperty = 150;
+        var texts = message.Topic.Length + (message.ContentType?.Length ?? 0) + (message.ResponseTopic?.Length ?? 0);
+        var properties = message.UserProperties?.Sum(
+            property => PerProperty + (sizeof(char) * property.Name.Length) + property.ValueBuffer.Length) ?? 0;
+        return PerMessage + (int)message.Payload.Length + (sizeof(char) * texts) + properties
+            + (message.CorrelationData?.Length ?? 0);
     }
 
     /// <summary>Takes no more messages of this connection. Those at hand are stored and acknowledged, so that each
@@ -199,7 +211,7 @@ internal sealed class MqttSession(
                     .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
                 foreach (var item in batch)
                 {
-                    room.Return(item.Message.Payload.Length);
+                    room.Return(item.Message.Bytes);
                     item.Payloads.Dispose();
                 }
 
@@ -252,10 +264,10 @@ internal sealed class MqttSession(
     /// <returns>Why it can never be stored; null: it is to be stored, if it holds anything.</returns>
     IntakeAnswer? Read(Stored item, List<Stored> before)
     {
-        if (item.Message is { IsRetained: true, Problem: null } && IsKnown(item.Message, before)) return null;
-        var problem = item.Message.Problem ?? (subscription.Has(item.Message.Topic)
+        if (item.Message.IsRetained && IsKnown(item.Message, before)) return null;
+        var problem = subscription.Has(item.Message.Topic)
             ? MqttPayloads.Write(subscription, item.Message, item.Payloads)
-            : IntakeAnswer.Malformed("its topic is not one of topics any more"));
+            : IntakeAnswer.Malformed("its topic is not one of topics any more");
 
         // Nobody can be told, and it must not come again for ever: it is counted, and acknowledged.
         if (problem is not null || item.Payloads.Count == 0) source.Count(problem ?? IntakeAnswer.Stored, 0);
@@ -264,14 +276,15 @@ internal sealed class MqttSession(
 
     bool IsKnown(MqttMessage message, List<Stored> before) =>
         before.FindLast(item => item.Message.Topic == message.Topic) is { } last
-            ? last.Message.Payload.AsSpan().SequenceEqual(message.Payload)
+            ? last.Message.Payload.Span.SequenceEqual(message.Payload.Span)
             : lastSeen.IsKnown(message);
 
     sealed class Stored(MqttMessage message)
     {
         public MqttMessage Message => message;
 
-        public PayloadList Payloads { get; } = new(2 * message.Payload.Length);
+        public PayloadList Payloads { get; } =
+            new(2 * Math.Min(message.Payload.Length, IntakeLimits.MaxPayloadBytes));
 
         public IntakeAnswer? Problem { get; set; }
 

@@ -37,7 +37,8 @@ internal sealed class MqttSession(
     // Of a broker that does not wait, and of messages that need no acknowledgement.
     const int MaxWaiting = 2_000;
 
-    // Payloads of a batch as they will be stored: a few transactions of the buffer. JSON grows when its keys are joined.
+    // Payloads of a batch as they will be stored, a few transactions of the buffer. JSON grows when its keys are
+    // joined, and lists when each item becomes a reading.
     const int MaxBatchBytes = 1 << 20;
 
     readonly CancellationTokenSource _ended = new();

@@ -103,14 +103,11 @@ public sealed class HostileBrokerTests
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
         var acknowledged = new ConcurrentQueue<ushort>();
         var isSent = false;
-        var reading = Task.CompletedTask;
         await using var broker = new RawBroker(async connection =>
         {
-            // All that the connection before acknowledged is known by then.
-            await reading.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             await connection.ConnectAsync();
             await connection.SubscribeAsync();
-            reading = Task.Run(async () =>
+            var reading = Task.Run(async () =>
             {
                 while (true) acknowledged.Enqueue(await connection.AcknowledgedAsync());
             });
@@ -141,6 +138,36 @@ public sealed class HostileBrokerTests
         // Each connection got further, and nothing was stored twice.
         Assert.Equal(Enumerable.Range(1, Messages), acknowledged.Select(id => (int)id));
         Assert.Equal(Enumerable.Range(1, Messages).Select(i => (double)i), module.Intake.Stored().Select(Value));
+    }
+
+    [Fact]
+    public async Task Messages_that_are_far_too_large_are_refused_and_do_not_block_what_follows()
+    {
+        // Together more than there is memory for.
+        const int Messages = 10;
+        var clock = new FakeTimeProvider(IntakeFixture.Noon);
+        var last = 0;
+        await using var broker = new RawBroker(async connection =>
+        {
+            await connection.ConnectAsync();
+            await connection.SubscribeAsync();
+            var sending = Task.Run(async () =>
+            {
+                for (var i = last + 1; i <= Messages; i++) await connection.SendAsync(RawConnection.Publish((ushort)i, "a/b", new byte[3 << 20]));
+                await connection.SendAsync(RawConnection.Publish(Messages + 1, "a/b", "1"u8.ToArray()));
+            });
+            while (true)
+            {
+                var id = await connection.AcknowledgedAsync();
+                Assert.Equal(last + 1, id);
+                last = id;
+            }
+        });
+        await using var module = await OpenAsync(clock);
+        await SubscribeAsync(module, broker);
+        await Until.True(() => last == Messages + 1, clock, Minute);
+        Assert.Equal([1], module.Intake.Stored().Select(Value));
+        Assert.Equal(Messages, module.Intake.Source("mqtt things").Refused[IntakeOutcome.TooLarge]);
     }
 
     [Fact]

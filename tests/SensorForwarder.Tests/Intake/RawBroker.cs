@@ -5,7 +5,7 @@ using System.Text;
 
 namespace SensorForwarder.Tests.Intake;
 
-/// <summary>A broker that says what a test wants, byte by byte. Knows of MQTT 5 just enough to be connected to.</summary>
+/// <summary>A broker that says what a test wants, byte by byte, to one connection after the other. Knows of MQTT 5 just enough to be connected to.</summary>
 internal sealed class RawBroker : IAsyncDisposable
 {
     readonly TcpListener _listener = new(IPAddress.Loopback, 0);
@@ -26,14 +26,13 @@ internal sealed class RawBroker : IAsyncDisposable
 
     async Task AcceptAsync()
     {
-        var conversations = new List<Task>();
         try
         {
-            while (true) conversations.Add(ConverseAsync(await _listener.AcceptTcpClientAsync(_stop.Token)));
+            while (true) await ConverseAsync(await _listener.AcceptTcpClientAsync(_stop.Token));
         }
         catch (OperationCanceledException)
         {
-            await Task.WhenAll(conversations);
+            // The test is over.
         }
     }
 

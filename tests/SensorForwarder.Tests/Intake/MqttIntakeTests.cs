@@ -129,6 +129,7 @@ public sealed class MqttIntakeTests
         // Told live, the same value is one more; when we connect anew it is none.
         await broker.PublishAsync("a/b", "21.4", isRetained: true);
         await broker.StoredAsync(2);
+        await Until.True(() => broker.Sent.All(broker.Acknowledged.Contains));
         await broker.DropAsync();
         await Until.True(() => broker.Health.State == SensorState.Working, clock, Minute);
         await broker.PublishAsync("a/c", "7");
@@ -220,7 +221,7 @@ public sealed class MqttIntakeTests
         await Until.True(() => broker.Health.State == SensorState.Failing);
         Assert.Equal(("denied", $"mqtt://127.0.0.1:{broker.Port} refuses the topic b/+"), (broker.Health.Reason, broker.Health.Detail));
         await broker.PublishAsync("a/b", "1");
-        await broker.StoredAsync(1);
+        await Until.True(() => broker.Acknowledged.Count == 1);
         Assert.Equal((SensorState.Failing, 1L), (broker.Health.State, broker.Health.Failures));
 
         broker.RefusedTopic = null;

@@ -8,6 +8,7 @@ using SensorForwarder.EdgeHub.Upstream;
 using SensorForwarder.Forwarding;
 using SensorForwarder.Forwarding.Http;
 using SensorForwarder.Intake;
+using SensorForwarder.Intake.Mqtt;
 using SensorForwarder.Net;
 using SensorForwarder.Operations;
 using SensorForwarder.Operations.CommandLine;
@@ -72,6 +73,7 @@ internal sealed class Module : IAsyncDisposable
         Sds011.Kind,
         NmeaSensor.Kind,
         ModbusSensor.Kind,
+        MqttSubscription.Kind,
         .. BoundChips.All,
     ]);
 
@@ -120,7 +122,7 @@ internal sealed class Module : IAsyncDisposable
         // stopped.
         services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(1)
             + WebServer.StopPatience + Forwarder.StopPatience + EdgeHubConnection.StopPatience
-            + OtlpExport.StopPatience + HttpIntake.StopPatience);
+            + OtlpExport.StopPatience + HttpIntake.StopPatience + MqttIntake.StopPatience);
 
         AddSensors(services, boot, buffer, timeProvider);
         AddIntake(services, boot);
@@ -191,7 +193,12 @@ internal sealed class Module : IAsyncDisposable
 
     // Other programs -> Buffer
     static void AddIntake(IServiceCollection services, BootOptions boot) => services
-        .AddSingleton(boot.Intake).AddSingleton<IntakeStore>().AddSingleton<HttpRequests>();
+        .AddSingleton(boot.Intake).AddSingleton<IntakeStore>().AddSingleton<HttpRequests>()
+        .AddSingleton(provider => new MqttWorld(
+            boot.Mqtt, $"{boot.DeviceId}-{boot.ModuleId}", provider.GetRequiredService<IntakeStore>(),
+            provider.GetRequiredService<Dialer>(), provider.GetRequiredService<TimeProvider>(),
+            provider.GetRequiredService<Random>(), provider.GetRequiredService<ILogger<MqttIntake>>()))
+        .AddSingleton<MqttIntake>();
 
     // Buffer -> Forwarding -> EdgeHub or HTTP
     static void AddForwarding(IServiceCollection services, BootOptions boot, TimeProvider timeProvider)
@@ -263,6 +270,7 @@ internal sealed class Module : IAsyncDisposable
 
         services.AddHostedService(provider => provider.GetRequiredService<Forwarder>());
         services.AddHostedService(provider => provider.GetRequiredService<SensorScheduler>());
+        services.AddHostedService(provider => provider.GetRequiredService<MqttIntake>());
         services.AddHostedService(provider => provider.GetRequiredService<SettingsFile>());
         services.AddHostedService(provider => provider.GetRequiredService<SettingsTrial>());
         services.AddHostedService(provider => provider.GetRequiredService<Health>());

@@ -5,6 +5,7 @@ using SensorForwarder.EdgeHub;
 using SensorForwarder.Forwarding;
 using SensorForwarder.Forwarding.Http;
 using SensorForwarder.Intake;
+using SensorForwarder.Intake.Mqtt;
 using SensorForwarder.Net;
 using SensorForwarder.Options;
 using SensorForwarder.Sensors;
@@ -30,6 +31,7 @@ internal sealed record BootOptions
     public IReadOnlyList<string> WebAllowedHosts { get; init; } = [];
     public bool WebDashboard { get; init; } = true;
     public required IntakeOptions Intake { get; init; }
+    public MqttOptions Mqtt { get; init; } = new();
     public required SensorRoots Sensors { get; init; }
     public required HubOptions Hub { get; init; }
     public LogLevel LogLevel { get; init; } = LogLevel.Information;
@@ -53,7 +55,8 @@ internal sealed record BootOptions
     public required string ModuleId { get; init; }
 
     /// <summary>The certificate and key files of each receiver.</summary>
-    public IEnumerable<TlsFiles> Tls => new[] { Http.Tls, Otlp?.Tls, Identity?.Tls }.OfType<TlsFiles>();
+    public IEnumerable<TlsFiles> Tls => new[] { Http.Tls, Otlp?.Tls, Identity?.Tls }
+        .Concat(Mqtt.ByName.Values.Select(secrets => secrets.Tls)).OfType<TlsFiles>();
 
     /// <exception cref="BootValueException">A value is malformed; the message names the variable.</exception>
     public static BootOptions Read(IConfiguration configuration)
@@ -74,6 +77,7 @@ internal sealed record BootOptions
             WebAllowedHosts = values.Get(BootTable.WebAllowedHosts),
             WebDashboard = values.Get(BootTable.WebDashboard),
             Intake = ReadIntake(values),
+            Mqtt = MqttBootReader.Read(values),
             Otlp = OtlpBootReader.Read(values),
             Sensors = ReadSensors(values, directory),
             Identity = identity,

@@ -2,6 +2,7 @@ using System.Net;
 using System.Net.Sockets;
 using Microsoft.Extensions.Logging;
 using SensorForwarder.EdgeHub;
+using SensorForwarder.Intake.Mqtt;
 using SensorForwarder.Options;
 using SensorForwarder.Text;
 using static SensorForwarder.Options.Option;
@@ -95,6 +96,27 @@ internal static class BootTable
         "Intake__MaxSilenceSeconds", 0, 31_536_000, 0, "A source that has sent nothing for so long is shown as silent; "
             + "0: none is.");
 
+    public static readonly Option<string?> MqttUserName = Form<string?>(
+        "Mqtt__NAME__UserName", "a text", null, static given => given,
+        "User name for the broker of the sensor NAME of kind `mqtt`.").Secret();
+    public static readonly Option<string?> MqttPassword = Form<string?>(
+        "Mqtt__NAME__Password", "a text", null, static given => given, "Password for that user; never logged.")
+        .Secret();
+    public static readonly Option<string?> MqttPasswordFile = Path(
+        "Mqtt__NAME__PasswordFile", "File of the password, in place of `Mqtt__NAME__Password`; read for each "
+            + "connection.");
+    public static readonly Option<MqttBroker?> MqttSecretsFor = Form(
+        "Mqtt__NAME__SecretsFor", MqttBroker.Form, null, MqttBroker.TryRead,
+        "The only broker that gets user name, password and client certificate, such as `mqtts://broker.example:8883`; "
+            + "required with any of them. With another one in the settings the sensor fails.");
+    public static readonly Option<string?> MqttCaFile = Path(
+        "Mqtt__NAME__CaFile", "The only root certificates (PEM or DER) that are trusted for the broker (`mqtts://`).")
+        .From("the system's roots");
+    public static readonly Option<string?> MqttClientCertificateFile = Path(
+        "Mqtt__NAME__ClientCertificateFile", "Client certificate (PEM), presented to the broker.");
+    public static readonly Option<string?> MqttClientKeyFile = Path(
+        "Mqtt__NAME__ClientKeyFile", "Key (PEM) of the client certificate, if it is in another file.");
+
     public static readonly Option<string> SysfsRoot = Path(
         "Sensors__SysfsRoot", "/sys", "Where sysfs is mounted.");
     public static readonly Option<string> DevRoot = Path("Sensors__DevRoot", "/dev", "Directory of the device nodes.");
@@ -127,8 +149,9 @@ internal static class BootTable
         BufferDirectory, BufferKeyFile, BufferEncryption, SettingsFile, HttpEndpoint, HttpAuthorization, HttpHeaders,
         HttpSecretsFor, HttpAllowedHosts, HttpCaFile, HttpClientCertificateFile, HttpClientKeyFile, Transport,
         MetricsUrl, EdgeIdentityReader.CertificateFile, EdgeIdentityReader.KeyFile, WebPort, WebDashboard,
-        WebAllowedHosts, IntakeHttp, IntakeTokenFile, IntakeReadingsPerSecond, IntakeMaxSilenceSeconds, SysfsRoot,
-        DevRoot, ProcRoot, FileRoots, DeviceId, ModuleId, RuntimeLogLevel,
+        WebAllowedHosts, IntakeHttp, IntakeTokenFile, IntakeReadingsPerSecond, IntakeMaxSilenceSeconds,
+        MqttUserName, MqttPassword, MqttPasswordFile, MqttSecretsFor, MqttCaFile, MqttClientCertificateFile,
+        MqttClientKeyFile, SysfsRoot, DevRoot, ProcRoot, FileRoots, DeviceId, ModuleId, RuntimeLogLevel,
     ];
 
     /// <summary>A text of any form.</summary>

@@ -1,5 +1,6 @@
 using SensorForwarder.Buffer;
 using SensorForwarder.Forwarding;
+using SensorForwarder.Intake.Mqtt;
 using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Configuration;
@@ -7,7 +8,8 @@ namespace SensorForwarder.Configuration;
 /// <summary>Applies settings to the parts of the module. Each part restarts only what changed. Used by
 /// <see cref="SettingsStore"/>, one call at a time.</summary>
 internal sealed class SettingsApplier(
-    LogLevelSwitch logLevel, TelemetryBuffer buffer, Forwarder forwarder, SensorScheduler scheduler)
+    LogLevelSwitch logLevel, TelemetryBuffer buffer, Forwarder forwarder, SensorScheduler scheduler,
+    MqttIntake? mqtt = null)
 {
     public async Task ApplyAsync(Settings settings, CancellationToken cancellationToken)
     {
@@ -15,5 +17,6 @@ internal sealed class SettingsApplier(
         buffer.ApplyLimits(settings.Buffer);
         forwarder.Apply(settings.Forwarding);
         await scheduler.ApplyAsync(settings.Sensors, cancellationToken);
+        if (mqtt is not null) await mqtt.ApplyAsync(settings.Sensors, cancellationToken);
     }
 }

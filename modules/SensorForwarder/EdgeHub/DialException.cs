@@ -55,6 +55,7 @@ internal static class NetworkText
         },
         MqttClientDisconnectedException { InnerException: null } => "the connection was closed",
         OperationCanceledException => "the attempt was cancelled",
+        AggregateException { InnerException: { } inner } => Describe(inner),
         HttpRequestException
         {
             HttpRequestError: HttpRequestError.SecureConnectionError,

@@ -1,4 +1,3 @@
-using System.Net;
 using System.Net.Security;
 using System.Net.Sockets;
 using System.Net.WebSockets;
@@ -6,7 +5,6 @@ using System.Reflection;
 using System.Security.Authentication;
 using System.Security.Cryptography.X509Certificates;
 using MQTTnet;
-using MQTTnet.Channel;
 using MQTTnet.Formatter;
 using MQTTnet.Protocol;
 using SensorForwarder.Net;
@@ -272,12 +270,5 @@ internal sealed class HubDialer(
     {
         var port = transport == HubTransport.MqttWs ? WebSocketPort : MqttPort;
         return $"{identity.DialledHostName}:{port}{Through(transport)}";
-    }
-
-    /// <summary>Gives MQTTnet the stream that is already open.</summary>
-    sealed class OpenStream(Stream stream) : IMqttClientStreamProvider
-    {
-        public Task<Stream> ConnectAsync(EndPoint remoteEndPoint, CancellationToken cancellationToken) =>
-            Task.FromResult(stream);
     }
 }

@@ -1,3 +1,6 @@
+using System.Security.Cryptography;
+using System.Text;
+
 namespace SensorForwarder.Intake;
 
 /// <summary>What one request may have, however it comes.</summary>
@@ -17,6 +20,20 @@ internal static class IntakeLimits
 
     /// <summary>Characters of a sensor's name.</summary>
     public const int MaxNameLength = 256;
+
+    // Digits of the hash that keeps a shortened name unique.
+    const int HashLength = 16;
+
+    /// <summary>A name of at most <see cref="MaxNameLength"/> characters; a longer one ends with a hash of all of it.
+    /// </summary>
+    public static string Shorten(string name)
+    {
+        if (name.Length <= MaxNameLength) return name;
+        var hash = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(name)))[..HashLength];
+        var start = name[..(MaxNameLength - HashLength - 1)];
+        if (char.IsHighSurrogate(start[^1])) start = start[..^1];
+        return $"{start}~{hash}";
+    }
 
     /// <summary>Whether it can be the name of a sensor.</summary>
     public static bool IsName(string text) => text.Length is > 0 and <= MaxNameLength && !text.Any(char.IsControl);

@@ -41,4 +41,29 @@ internal static partial class IntakeLog
 
     [LoggerMessage(6009, LogLevel.Debug, "edgeHub delivered a message of {Source} again that is stored already.")]
     public static partial void Repeated(ILogger logger, string source);
+
+    [LoggerMessage(6010, LogLevel.Information, "Sensor {Name} (mqtt): its topics are subscribed at {Broker}.")]
+    public static partial void Subscribed(ILogger logger, string name, string broker);
+
+    [LoggerMessage(6011, LogLevel.Warning,
+        "Sensor {Name} (mqtt) fails: {Reason}. It is tried again, after at most a minute.")]
+    public static partial void NotSubscribed(ILogger logger, string name, string reason);
+
+    [LoggerMessage(6012, LogLevel.Error, "The loop of sensor {Name} (mqtt) failed and goes on.")]
+    public static partial void SourceFailed(ILogger logger, string name, Exception exception);
+
+    [LoggerMessage(6013, LogLevel.Information,
+        "Sensor {Name} (mqtt): its session at {Broker} has ended; the broker keeps nothing for it.")]
+    public static partial void SessionEnded(ILogger logger, string name, string broker);
+
+    [LoggerMessage(6014, LogLevel.Warning,
+        "Sensor {Name} (mqtt): its session at {Broker} could not be ended ({Reason}). The broker goes on keeping "
+            + "messages for the client id {ClientId}.")]
+    public static partial void SessionRemains(
+        ILogger logger, string name, string broker, string clientId, string reason);
+
+    [LoggerMessage(6015, LogLevel.Warning,
+        "Sensor {Name} (mqtt): {Broker} has forgotten its session. Messages since the connection was lost did not "
+            + "arrive. Make the broker keep sessions (Mosquitto: persistence true).")]
+    public static partial void SessionLost(ILogger logger, string name, string broker);
 }

@@ -4,13 +4,13 @@ namespace SensorForwarder.Intake;
 
 /// <summary>One source at one moment. Immutable.</summary>
 /// <param name="Name">How it comes, and from where: <c>http 10.0.0.7</c>, <c>enqueue</c>.</param>
-/// <param name="LastSeen">When it sent its last request, stored or refused.</param>
+/// <param name="LastSeen">When it sent its last request, stored or refused; null: there was none.</param>
 /// <param name="Accepted">Readings that were stored.</param>
 /// <param name="Refused">Requests that were refused, by reason.</param>
 /// <param name="Reason">The answer to the last refused request; null: there was none.</param>
 /// <param name="IsSilent">It has sent nothing for longer than it may.</param>
 internal sealed record IntakeSourceStatus(
-    string Name, Moment LastSeen, long Accepted, IReadOnlyDictionary<IntakeOutcome, long> Refused, string? Reason,
+    string Name, Moment? LastSeen, long Accepted, IReadOnlyDictionary<IntakeOutcome, long> Refused, string? Reason,
     bool IsSilent);
 
 /// <summary>Where readings of other programs come from: counts them, and limits their rate. Thread-safe.</summary>
@@ -20,16 +20,20 @@ internal sealed class IntakeSource(string name, IntakeOptions options, TimeProvi
     const int BurstSeconds = 10;
 
     readonly Lock _gate = new();
+    readonly Moment _since = Moment.Now(timeProvider);
 
     // Guarded by _gate.
     readonly Dictionary<IntakeOutcome, long> _refused = [];
     double _allowance = (double)options.ReadingsPerSecond * BurstSeconds;
     long _allowanceAt = timeProvider.GetTimestamp();
-    Moment _lastSeen = Moment.Now(timeProvider);
+    Moment? _lastSeen;
     long _accepted;
     string? _reason;
 
     public string Name => name;
+
+    /// <summary>How long it may send nothing; zero: for ever.</summary>
+    public TimeSpan MaxSilence { get; init; } = options.MaxSilence;
 
     public IntakeSourceStatus Status
     {
@@ -38,7 +42,7 @@ internal sealed class IntakeSource(string name, IntakeOptions options, TimeProvi
             lock (_gate)
                 return new(
                     name, _lastSeen, _accepted, new Dictionary<IntakeOutcome, long>(_refused), _reason,
-                    options.MaxSilence > TimeSpan.Zero && _lastSeen.Age(timeProvider) > options.MaxSilence);
+                    MaxSilence > TimeSpan.Zero && (_lastSeen ?? _since).Age(timeProvider) > MaxSilence);
         }
     }
 

@@ -35,13 +35,28 @@ internal sealed class IntakeSources(IntakeOptions options, TimeProvider timeProv
     /// <summary>Names of sensors whose readings were stored, in order.</summary>
     public IReadOnlyCollection<string> Sensors => _sensors;
 
-    public IntakeSource Find(string name)
+    /// <param name="name">How it comes, and from where.</param>
+    /// <param name="maxSilence">How long it may send nothing; null: as long as any other.</param>
+    public IntakeSource Find(string name, TimeSpan? maxSilence = null)
     {
         lock (_gate)
         {
             if (!_sources.TryGetValue(name, out var source) && _sources.Count >= MaxSources)
-                _sources.TryGetValue(name = Others, out source);
-            return source ?? (_sources[name] = new(name, options, timeProvider));
+                (_, maxSilence) = (_sources.TryGetValue(name = Others, out source), null);
+            return source ?? (_sources[name] = new(name, options, timeProvider)
+            {
+                MaxSilence = maxSilence ?? options.MaxSilence,
+            });
+        }
+    }
+
+    /// <summary>Forgets a source that does not exist any more.</summary>
+    public void Forget(IntakeSource source)
+    {
+        lock (_gate)
+        {
+            if (source.Name != Others && _sources.GetValueOrDefault(source.Name) == source)
+                _sources.Remove(source.Name);
         }
     }
 

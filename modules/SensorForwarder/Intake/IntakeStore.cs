@@ -92,7 +92,7 @@ internal sealed class IntakeStore(
         var payload = payloads[0].ToArray();
         var answer = await TryAsync(
             token => buffer.AddDeadLetterAsync(
-                payload, arrivedAt, problem.Outcome.ToString(), problem.Reason, token), cancellationToken);
+                payload, arrivedAt, problem.Outcome.ToString(), problem.Reason, token), Patience, cancellationToken);
         if (answer.Outcome != IntakeOutcome.Stored) source.Count(answer, 0);
         return answer;
     }
@@ -108,32 +108,58 @@ internal sealed class IntakeStore(
         return await CommitAsync(source, payloads, problem, arrivedAt, CommitWithin, cancellationToken);
     }
 
+    /// <summary>Stores a message whose sender waits for as long as it takes.</summary>
+    /// <param name="source">Who sends it.</param>
+    /// <param name="payloads">What it holds; used until the task completes.</param>
+    /// <param name="arrivedAt">When it came.</param>
+    /// <param name="atOnce">Nothing follows before it is committed.</param>
+    public Task<IntakeAnswer> StorePayloadsAsync(
+        IntakeSource source, PayloadList payloads, DateTimeOffset arrivedAt, bool atOnce,
+        CancellationToken cancellationToken) => CommitAsync(
+        source, payloads, null, arrivedAt, atOnce ? TimeSpan.Zero : CommitWithin, cancellationToken,
+        Timeout.InfiniteTimeSpan);
+
+    /// <summary>Commits what was given to the buffer so far.</summary>
+    public async Task CommitAsync(CancellationToken cancellationToken)
+    {
+        try
+        {
+            await buffer.CommitAsync(cancellationToken);
+        }
+        catch (Exception exception) when (exception is BufferUnavailableException or OperationCanceledException)
+        {
+            // Whoever waits for one of these readings is told.
+        }
+    }
+
     async Task<IntakeAnswer> CommitAsync(
         IntakeSource source, PayloadList payloads, IntakeAnswer? problem, DateTimeOffset arrivedAt, TimeSpan within,
-        CancellationToken cancellationToken)
+        CancellationToken cancellationToken, TimeSpan? patience = null)
     {
         var answer = problem ?? (payloads.Count == 0
             ? IntakeAnswer.Stored
             : source.Take(payloads.Count, payloads.Bytes)
-                ?? await EnqueueAsync(payloads, arrivedAt, within, cancellationToken));
+                ?? await EnqueueAsync(payloads, arrivedAt, within, patience ?? Patience, cancellationToken));
         source.Count(answer, payloads.Count);
         if (answer.Outcome == IntakeOutcome.Stored) Sources.NoteSensors(payloads);
         return answer;
     }
 
     Task<IntakeAnswer> EnqueueAsync(
-        PayloadList payloads, DateTimeOffset arrivedAt, TimeSpan within, CancellationToken cancellationToken)
+        PayloadList payloads, DateTimeOffset arrivedAt, TimeSpan within, TimeSpan patience,
+        CancellationToken cancellationToken)
     {
         if (payloads.Count >= ReadingsForOwnCommit) within = TimeSpan.Zero;
         return TryAsync(
-            token => buffer.EnqueueRequestAsync(payloads, arrivedAt, within, token), cancellationToken);
+            token => buffer.EnqueueRequestAsync(payloads, arrivedAt, within, token), patience, cancellationToken);
     }
 
-    async Task<IntakeAnswer> TryAsync(Func<CancellationToken, Task> store, CancellationToken cancellationToken)
+    async Task<IntakeAnswer> TryAsync(
+        Func<CancellationToken, Task> store, TimeSpan patience, CancellationToken cancellationToken)
     {
         try
         {
-            await store(cancellationToken).WaitAsync(Patience, timeProvider, cancellationToken);
+            await store(cancellationToken).WaitAsync(patience, timeProvider, cancellationToken);
             return IntakeAnswer.Stored;
         }
         catch (Exception exception) when (exception is BufferRejectedException or BufferUnavailableException)
@@ -142,10 +168,11 @@ internal sealed class IntakeStore(
         }
         catch (TimeoutException)
         {
-            return IntakeAnswer.Wait($"it could not be written to the volume within {Patience.TotalSeconds} s");
+            return IntakeAnswer.Wait($"it could not be written to the volume within {patience.TotalSeconds} s");
         }
     }
 
-    static byte[] Wrap(ReadOnlySpan<byte> body, string contentType) => Encoding.UTF8.GetBytes(
+    /// <summary>How a body that is no JSON is kept.</summary>
+    public static byte[] Wrap(ReadOnlySpan<byte> body, string contentType) => Encoding.UTF8.GetBytes(
         $$"""{"base64":"{{Convert.ToBase64String(body)}}","contentType":"{{JsonEncodedText.Encode(contentType)}}"}""");
 }

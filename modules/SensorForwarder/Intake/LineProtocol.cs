@@ -1,6 +1,5 @@
 using System.Buffers.Text;
 using System.Globalization;
-using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using SensorForwarder.Readings;
@@ -18,9 +17,6 @@ namespace SensorForwarder.Intake;
 /// <param name="arrivedAt">The time of lines without a time.</param>
 internal sealed class LineProtocol(PayloadList into, decimal ticksPerUnit, DateTimeOffset arrivedAt)
 {
-    // Digits of the hash that keeps a shortened name unique.
-    const int HashLength = 16;
-
     static readonly DateTimeOffset MaxTime = new(9998, 12, 31, 0, 0, 0, TimeSpan.Zero);
 
     readonly List<(string Name, string Value)> _tags = [];
@@ -234,15 +230,8 @@ internal sealed class LineProtocol(PayloadList into, decimal ticksPerUnit, DateT
     }
 
     // A series with many tags has a long name. It stays whole in the tags.
-    string NameOf(string measurement)
-    {
-        var name = string.Concat([measurement, .. _tags.Select(tag => $",{tag.Name}={tag.Value}")]);
-        if (name.Length <= IntakeLimits.MaxNameLength) return name;
-        var hash = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(name)))[..HashLength];
-        var start = name[..(IntakeLimits.MaxNameLength - HashLength - 1)];
-        if (char.IsHighSurrogate(start[^1])) start = start[..^1];
-        return $"{start}~{hash}";
-    }
+    string NameOf(string measurement) => IntakeLimits.Shorten(
+        string.Concat([measurement, .. _tags.Select(tag => $",{tag.Name}={tag.Value}")]));
 
     /// <summary>Takes a name up to the first of some characters that is not escaped by a backslash.</summary>
     string Take(ref ReadOnlySpan<byte> rest, ReadOnlySpan<byte> ends)

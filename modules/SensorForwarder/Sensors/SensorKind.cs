@@ -59,8 +59,30 @@ internal sealed record SensorKind(
     /// such as an edge.</summary>
     public bool HasSamples { get; init; } = true;
 
-    public IEnumerable<Option> AllOptions =>
-        CommonOptions.All.Where(option => HasSamples || option != CommonOptions.Samples).Concat(Options);
+    /// <summary>Its readings are pushed by another program: nothing is measured, and <see cref="SensorScheduler"/>
+    /// leaves its sensors to others.</summary>
+    public bool IsPushed { get; private init; }
+
+    public IEnumerable<Option> AllOptions => CommonOptions.All.Where(option => IsPushed
+        ? option == CommonOptions.Enabled || option == CommonOptions.Label
+        : HasSamples || option != CommonOptions.Samples).Concat(Options);
+
+    /// <summary>A kind whose readings are pushed.</summary>
+    /// <param name="name">As it stands in the settings.</param>
+    /// <param name="text">What it reads, for people.</param>
+    /// <param name="options">Those of its own, besides <c>enabled</c> and <c>label</c>.</param>
+    /// <param name="check">Throws a <see cref="SensorSettingsException"/> where options don't fit each other.</param>
+    public static SensorKind Pushed(
+        string name, string text, IReadOnlyList<Option> options, Action<SensorSettings> check)
+    {
+        return new(name, text, options, Make) { IsPushed = true, HasSamples = false, Bus = static _ => null };
+
+        ISensor Make(SensorSettings settings, SensorWorld world)
+        {
+            check(settings);
+            return new Unmeasured();
+        }
+    }
 
     /// <summary>Checks an entry for unknown options and invalid values.</summary>
     /// <exception cref="SensorSettingsException">The entry has faults; the message names all of them.</exception>
@@ -89,6 +111,16 @@ internal sealed record SensorKind(
                 problems.Add($"{option}: {Name} has no value {LogText.Quote(name)}"
                     + (nearest.IsNear ? nearest.Hint : $"; it has {string.Join(", ", names)}"));
             }
+        }
+    }
+
+    sealed class Unmeasured : ISensor
+    {
+        public ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken) => new(Measurement.Nothing);
+
+        public void Dispose()
+        {
+            // It holds nothing.
         }
     }
 }

@@ -43,7 +43,8 @@ internal sealed class SensorScheduler(
     {
         using var turn = await Turn.TakeAsync(_changes, cancellationToken);
         if (_stopped) return;
-        var enabled = sensors.Where(sensor => sensor.Value.IsEnabled).ToDictionary(StringComparer.Ordinal);
+        var enabled = sensors.Where(sensor => sensor.Value is { Kind.IsPushed: false, IsEnabled: true })
+            .ToDictionary(StringComparer.Ordinal);
         var loops = new Dictionary<string, SensorLoop>(StringComparer.Ordinal);
         foreach (var (name, loop) in _loops)
         {

@@ -1,13 +1,17 @@
 using System.Text;
 using System.Text.Json.Nodes;
 using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.Configuration;
 using SensorForwarder.Intake;
+using SensorForwarder.Intake.Mqtt;
 using SensorForwarder.Operations.CommandLine;
 using SensorForwarder.Operations.Status;
 using SensorForwarder.Operations.Web;
+using SensorForwarder.Sensors;
 using SensorForwarder.Tests.Configuration;
+using SensorForwarder.Tests.Sensors;
 using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Operations;
@@ -63,6 +67,38 @@ public sealed class IntakeReportTests
         Assert.Equal(1, samples["sensorforwarder_intake_refused_requests_totalmalformed"]);
         Assert.Equal(1, samples["sensorforwarder_intake_silent"]);
         Assert.Equal(Buffer.BufferFixture.Noon.ToUnixTimeSeconds(), samples["sensorforwarder_intake_last_seen_timestamp_seconds"]);
+    }
+
+    [Fact]
+    public async Task A_sensor_of_kind_mqtt_is_shown_as_a_sensor_and_as_a_source_also_when_its_broker_is_not_there()
+    {
+        var clock = new FakeTimeProvider(Buffer.BufferFixture.Noon);
+        await using var parts = await new SettingsFixture(inMemory: true).StartAsync("""{"sensors":{}}""");
+        var store = new IntakeStore(parts.Buffer, new(), clock);
+        var broker = $"mqtt://127.0.0.1:{FreePort.Find()}";
+        using var mqtt = new MqttIntake(new(new(), "pi-SensorForwarder", store, new(TimeProvider.System), clock, new Random(1), NullLogger.Instance));
+        var zigbee = SensorFixture.Settings("mqtt", $"\"broker\":\"{broker}\",\"topics\":[\"a\"],\"maxSilenceSeconds\":3600", "zigbee");
+        await mqtt.ApplyAsync(new Dictionary<string, SensorSettings> { ["zigbee"] = zigbee }, Token);
+        await Until.True(() => mqtt.Health.Single().State == SensorState.Failing);
+        clock.Advance(TimeSpan.FromHours(1.5));
+        using var operations = new OperationParts(parts, clock, hub: null, store, mqtt);
+
+        var status = operations.ReadStatus();
+        Assert.Equal(("Failing", "absent"), ((string?)status["sensors"]!["zigbee"]!["state"], (string?)status["sensors"]!["zigbee"]!["reason"]));
+        var source = status["intake"]!["mqtt zigbee"]!;
+        Assert.Equal((0, true, null), ((long)source["accepted"]!, (bool)source["silent"]!, source["lastSeen"]));
+        Assert.Contains("intake          mqtt zigbee: 0 readings stored, nothing seen yet, silent for too long", StatusPage.Write(status.AsObject()), StringComparison.Ordinal);
+
+        var shown = operations.ReadPage()["sensors"]!.AsArray().Single()!;
+        Assert.Equal(("zigbee", "mqtt", "Failing"), ((string?)shown["name"], (string?)shown["kind"], (string?)shown["state"]));
+        Assert.StartsWith($"{broker}: ", (string?)shown["detail"], StringComparison.Ordinal);
+
+        using var metrics = operations.NewMetrics(BootOptions.Read(new ConfigurationBuilder().Build()));
+        using var scrape = new MetricsText(metrics);
+        var samples = PrometheusText.Read(Encoding.UTF8.GetString(scrape.Write())).SelectMany(family => family.Samples)
+            .Where(sample => sample.Labels.GetValueOrDefault("source") == "mqtt zigbee").ToDictionary(sample => sample.Name, sample => sample.Value);
+        Assert.Equal((1, 0), (samples["sensorforwarder_intake_silent"], samples["sensorforwarder_intake_last_seen_timestamp_seconds"]));
+        await mqtt.StopAsync(Token);
     }
 
     [Fact]

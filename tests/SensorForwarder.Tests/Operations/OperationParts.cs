@@ -5,6 +5,7 @@ using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
 using SensorForwarder.Forwarding;
 using SensorForwarder.Intake;
+using SensorForwarder.Intake.Mqtt;
 using SensorForwarder.Operations.Metrics;
 using SensorForwarder.Operations.Status;
 using SensorForwarder.Operations.Web;
@@ -21,12 +22,12 @@ internal sealed class OperationParts : IDisposable
 
     public OperationParts(
         TelemetryBuffer buffer, Forwarder forwarder, SensorScheduler scheduler, SettingsStore settings, TimeProvider clock, IEdgeHubClient? hub = null,
-        IntakeStore? intake = null)
+        IntakeStore? intake = null, MqttIntake? mqtt = null)
     {
         (_buffer, _forwarder) = (buffer, forwarder);
         var boot = BootOptions.Read(new ConfigurationBuilder().AddInMemoryCollection([new("Device__Id", "pi")]).Build());
         Trends = new(buffer, forwarder, scheduler, clock, hub);
-        Source = new(boot, buffer, forwarder, scheduler, settings, Trends, clock, hub, intake);
+        Source = new(boot, buffer, forwarder, scheduler, settings, Trends, clock, hub, intake, mqtt);
         Health = new(Source, buffer, forwarder, scheduler, clock);
         Page = new(boot, Source, settings, Health, Trends, new(clock), clock);
     }
@@ -36,8 +37,8 @@ internal sealed class OperationParts : IDisposable
     {
     }
 
-    public OperationParts(SettingsFixture parts, TimeProvider clock, IEdgeHubClient? hub, IntakeStore? intake = null)
-        : this(parts.Buffer, parts.Forwarder, parts.Scheduler, parts.Store, clock, hub, intake)
+    public OperationParts(SettingsFixture parts, TimeProvider clock, IEdgeHubClient? hub, IntakeStore? intake = null, MqttIntake? mqtt = null)
+        : this(parts.Buffer, parts.Forwarder, parts.Scheduler, parts.Store, clock, hub, intake, mqtt)
     {
     }
 

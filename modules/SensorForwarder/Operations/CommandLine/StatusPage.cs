@@ -106,7 +106,8 @@ internal static class StatusPage
             var source = new Part(entry);
             var refused = string.Join(", ", (entry?["refused"] as JsonObject ?? []).Select(
                 count => $"{count.Value} {LogText.Clean(count.Key)}"));
-            var seen = $"last seen {source["lastSeen"]}{(source["silent"].IsTrue ? ", silent for too long" : "")}";
+            var seen = (source["lastSeen"] is { Exists: true } time ? $"last seen {time}" : "nothing seen yet")
+                + (source["silent"].IsTrue ? ", silent for too long" : "");
             Line(page, "intake", $"{LogText.Clean(name)}: {source["accepted"]} readings stored, {seen}"
                 + (refused.Length > 0 ? $"; refused: {refused}, the last time: {source["lastReason"]}" : ""));
         }

@@ -124,9 +124,10 @@ internal sealed class ModuleMetrics : IDisposable
                   select new Measurement<long>(
                       refused.Value, new("source", source.Name), new("reason", SourceDocument.NameOf(refused.Key))),
             description: "Requests of other programs that were not stored, by reason.");
-        PerSource("intake_last_seen_timestamp_seconds", "When a source sent its last request, as Unix time.",
-            source => source.LastSeen.Time(Status.Clock).ToUnixTimeMilliseconds() / 1000.0);
-        PerSource("intake_silent", "1 while a source has sent nothing for longer than Intake__MaxSilenceSeconds.",
+        PerSource("intake_last_seen_timestamp_seconds",
+            "When a source sent its last request, as Unix time; 0: nothing yet.",
+            source => source.LastSeen?.Time(Status.Clock).ToUnixTimeMilliseconds() / 1000.0 ?? 0);
+        PerSource("intake_silent", "1 while a source has sent nothing for longer than it may.",
             source => source.IsSilent ? 1 : 0);
 
         void PerSource(string name, string text, Func<IntakeSourceStatus, double> value) => Meter.CreateObservableGauge(

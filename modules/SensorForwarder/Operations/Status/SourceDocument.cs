@@ -4,11 +4,12 @@ using SensorForwarder.Text;
 namespace SensorForwarder.Operations.Status;
 
 /// <summary>Another program that sends readings, in the status and on the page.</summary>
+/// <param name="LastSeen">Null: it has not sent anything yet.</param>
 /// <param name="Refused">Requests that were not stored, by why.</param>
 /// <param name="LastReason">What the last of those was told.</param>
-/// <param name="Silent">True: it has sent nothing for longer than <c>Intake__MaxSilenceSeconds</c>.</param>
+/// <param name="Silent">True: it has sent nothing for longer than it may.</param>
 internal sealed record SourceDocument(
-    DateTime LastSeen, long Accepted, Dictionary<string, long>? Refused, string? LastReason, bool? Silent)
+    DateTime? LastSeen, long Accepted, Dictionary<string, long>? Refused, string? LastReason, bool? Silent)
 {
     const int MaxReasonLength = 120;
 
@@ -20,7 +21,7 @@ internal sealed record SourceDocument(
             : new(sources.Select(source => KeyValuePair.Create(source.Name, Of(status, source))));
 
     static SourceDocument Of(ModuleStatus status, IntakeSourceStatus source) => new(
-        source.LastSeen.Time(status.Clock).UtcDateTime, source.Accepted,
+        source.LastSeen?.Time(status.Clock).UtcDateTime, source.Accepted,
         source.Refused.Count == 0
             ? null
             : source.Refused.OrderBy(count => count.Key).ToDictionary(count => NameOf(count.Key), count => count.Value),

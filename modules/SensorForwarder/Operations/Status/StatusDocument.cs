@@ -51,7 +51,7 @@ internal sealed class StatusDocument
 
     /// <summary>Those that were seen last come first; null: no other program has sent anything.</summary>
     public OrderedDictionary<string, SourceDocument>? Intake => SourceDocument.Of(
-        _status, _status.Sources.OrderByDescending(source => source.LastSeen.Timestamp));
+        _status, _status.Sources.OrderByDescending(source => source.LastSeen?.Timestamp));
 
     /// <summary>Failing sensors first.</summary>
     public OrderedDictionary<string, SensorDocument> Sensors => new(_status.Sensors.Select(sensor =>

@@ -3,6 +3,7 @@ using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
 using SensorForwarder.Forwarding;
 using SensorForwarder.Intake;
+using SensorForwarder.Intake.Mqtt;
 using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Operations.Status;
@@ -18,7 +19,8 @@ internal sealed class StatusSource(
     Trends trends,
     TimeProvider timeProvider,
     IEdgeHubClient? hub = null,
-    IntakeStore? intake = null)
+    IntakeStore? intake = null,
+    MqttIntake? mqtt = null)
 {
     readonly long _started = timeProvider.GetTimestamp();
     readonly FlashWrites _flash = new(boot.BufferDirectory);
@@ -60,7 +62,8 @@ internal sealed class StatusSource(
             Settings = settings.Current,
             SettingsRevision = settings.Revision,
             SettingsFileProblem = settings.FileProblem,
-            Sensors = [.. scheduler.Health.OrderBy(sensor => sensor.State != SensorState.Failing)
+            Sensors = [.. scheduler.Health.Concat(mqtt?.Health ?? [])
+                .OrderBy(sensor => sensor.State != SensorState.Failing)
                 .ThenBy(sensor => sensor.Name, StringComparer.Ordinal)],
             Sources = intake?.Sources.Status ?? [],
             PushedSensors = intake?.Sources.Sensors ?? [],

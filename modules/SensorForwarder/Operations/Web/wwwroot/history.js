@@ -28,7 +28,12 @@ function offer(select, pairs) {
 }
 
 // Those of other programs have no card, and their values are known when they have been asked for.
-const withHistory = (now) => [...now.sensors, ...now.pushedSensors.filter((name) => !now.sensors.some((s) => s.name === name)).map((name) => ({ name }))];
+// What comes over MQTT has the names that it gives itself.
+const isPushed = (sensor) => sensor.kind === 'mqtt';
+const withHistory = (now) => {
+  const own = now.sensors.filter((s) => !isPushed(s));
+  return [...own, ...now.pushedSensors.filter((name) => !own.some((s) => s.name === name)).map((name) => ({ name }))];
+};
 
 function offerChoices(now) {
   const sensors = withHistory(now);

@@ -204,9 +204,11 @@ function showSensor(card, sensor) {
     const points = hour.get(`${sensor.name} ${name}`);
     if (row.points !== points || !row.drawn) { row.points = points; row.drawn = true; spark(row.querySelector('svg'), points); }
   });
-  const parts = [sensor.kind, sensor.label ? sensor.name : '', sensor.time ? `${duration(ago(sensor.time))} ago` : 'no values yet'];
+  const times = sensor.time ? `${duration(ago(sensor.time))} ago` : isPushed(sensor) ? 'see Other programs' : 'no values yet';
+  const parts = [sensor.kind, sensor.label ? sensor.name : '', times];
   if (sensor.failures) parts.push(`${whole.format(sensor.failures)} failed`);
   setText(card.querySelector('.facts'), parts.filter((t) => t).join(' · '));
+  card.querySelector('.more').hidden = isPushed(sensor);
   card.querySelector('.more').setAttribute('aria-label', `History of ${label}`);
 }
 
@@ -250,7 +252,7 @@ function showIntake(now) {
   sources.forEach(([, source], i) => {
     const refused = Object.entries(source.refused || {}).map(([why, n]) => `${whole.format(n)} ${refusals[why] || why}`).join(', ');
     const cells = body.rows[i].cells;
-    setText(cells[1], `${duration(ago(source.lastSeen))} ago${source.silent ? ': silent for too long' : ''}`);
+    setText(cells[1], `${source.lastSeen ? `${duration(ago(source.lastSeen))} ago` : 'nothing yet'}${source.silent ? ': silent for too long' : ''}`);
     setText(cells[2], whole.format(source.accepted));
     setText(cells[3], refused ? `${refused}; the last time: ${source.lastReason}` : 'none');
   });

@@ -68,6 +68,7 @@ internal sealed record SensorKind(
     {
         var problems = Option.FindFaults(AllOptions, entry, Name, KindKey);
         if (problems.Count == 0) CheckValueNames(entry, problems);
+        if (problems.Count == 0) CheckLimits(entry, problems);
         if (problems.Count > 0) throw new SensorSettingsException(string.Join(", ", problems));
     }
 
@@ -76,8 +77,11 @@ internal sealed record SensorKind(
         if (Values.Count == 0) return;
         var names = Values.Select(value => value.Name).ToList();
         foreach (var option in (
-            Option<NumberByValue?>[])[CommonOptions.Scale, CommonOptions.Offset, CommonOptions.Deadband])
+            Option<ByValue<double>?>[])[
+            CommonOptions.Scale, CommonOptions.Offset, CommonOptions.Min, CommonOptions.Max, CommonOptions.MaxChange])
             Check(option.Name, SensorSettings.Get(option, entry)?.Names);
+        Check(CommonOptions.Curve.Name, SensorSettings.Get(CommonOptions.Curve, entry)?.Names);
+        Check(CommonOptions.Deadband.Name, SensorSettings.Get(CommonOptions.Deadband, entry)?.Names);
         Check(CommonOptions.Units.Name, SensorSettings.Get(CommonOptions.Units, entry)?.Names);
 
         void Check(string option, IReadOnlyCollection<string>? written)
@@ -89,6 +93,20 @@ internal sealed record SensorKind(
                 problems.Add($"{option}: {Name} has no value {LogText.Quote(name)}"
                     + (nearest.IsNear ? nearest.Hint : $"; it has {string.Join(", ", names)}"));
             }
+        }
+    }
+
+    static void CheckLimits(JsonElement entry, List<string> problems)
+    {
+        if (SensorSettings.Get(CommonOptions.Min, entry) is not { } min
+            || SensorSettings.Get(CommonOptions.Max, entry) is not { } max) return;
+        foreach (var name in min.Names.Concat(max.Names).DefaultIfEmpty(""))
+        {
+            if (!(min.For(name) > max.For(name))) continue;
+            problems.Add(FormattableString.Invariant($"{CommonOptions.Min.Name}: {min.For(name)}")
+                + (name.Length > 0 ? $" of {LogText.Quote(name)}" : "")
+                + FormattableString.Invariant($" is above {CommonOptions.Max.Name}, {max.For(name)}"));
+            return;
         }
     }
 }

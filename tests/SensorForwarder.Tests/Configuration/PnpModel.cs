@@ -200,7 +200,7 @@ internal static class PnpModel
         OptionShape.Flag => "boolean",
         OptionShape.WholeNumber { Max: > int.MaxValue } => "long",
         OptionShape.WholeNumber => "integer",
-        OptionShape.Number or OptionShape.NumberByValue => "double",
+        OptionShape.Number or OptionShape.NumberByValue or OptionShape.BandByValue => "double",
         OptionShape.Moment => "dateTime",
         OptionShape.Text or OptionShape.Texts => "string",
         _ => null,

@@ -51,6 +51,12 @@ internal abstract record OptionShape
     /// <summary>A map of the name of a value of a sensor to a text.</summary>
     public sealed record TextByValue(int MaxLength) : OptionShape;
 
+    /// <summary>A map of names to texts.</summary>
+    /// <param name="MaxCount">The most names.</param>
+    /// <param name="NamePattern">A name as a regular expression.</param>
+    /// <param name="MaxLength">The longest text.</param>
+    public sealed record Tags(int MaxCount, string NamePattern, int MaxLength) : OptionShape;
+
     /// <summary>An address on an I2C bus: a number, or a text such as <c>"0x76"</c>, since JSON has no hexadecimal
     /// numbers.</summary>
     public sealed record Address(IReadOnlyList<int> Addresses) : OptionShape;
@@ -90,6 +96,7 @@ internal abstract record OptionShape
         CurveByValue(var points, _) =>
             $"a list of 2 to {points} points [raw, value] with different raw values, or a map of value to such a list",
         TextByValue(var length) => $"a map of value to text of 1 to {length} characters",
+        Tags(var count, _, var length) => $"a map of up to {count} names to texts of 1 to {length} characters",
         Address(var allowed) => $"one of {string.Join(", ", allowed.Select(address => $"\"0x{address:x2}\""))}",
         HexNumber(var min, var max) =>
             $"an integer from {min} to {max}, or a hexadecimal text such as \"0x{max:x}\"",

@@ -23,6 +23,7 @@ internal static class ReadingEncoder
     static readonly JsonEncodedText QualityName = JsonEncodedText.Encode("quality");
     static readonly JsonEncodedText ReasonName = JsonEncodedText.Encode("reason");
     static readonly JsonEncodedText UnitsName = JsonEncodedText.Encode("units");
+    static readonly JsonEncodedText TagsName = JsonEncodedText.Encode("tags");
     static readonly JsonEncodedText ValuesName = JsonEncodedText.Encode("values");
 
     // The payload is never embedded in HTML, so characters that HTML would need escaped stay readable.
@@ -67,6 +68,7 @@ internal static class ReadingEncoder
             json.WriteEndObject();
         }
 
+        reading.Tags.WriteTo(json, TagsName);
         json.WriteEndObject();
         json.Flush();
         return scratch.Written;

@@ -1,4 +1,5 @@
 using SensorForwarder.Options;
+using SensorForwarder.Readings;
 using SensorForwarder.Text;
 
 namespace SensorForwarder.Sensors;
@@ -17,6 +18,10 @@ internal static class CommonOptions
 
     public static readonly Option<string?> Label = Option.TextOf(
         "label", "A name for people; it stands in every reading.", 64);
+
+    public static readonly Option<Tags> Tags = Readings.Tags.Option(
+        "tags", "What the sensor belongs to, such as `{\"rack\":\"7\"}`; they stand in every reading and are labels of its "
+            + "metrics. Names have letters, digits, `-` and `_`.");
 
     public static readonly Option<ByValue<Curve>?> Curve = ByValue<Curve>.Option(
         "curve", new OptionShape.CurveByValue(Sensors.Curve.MaxPoints, Huge),
@@ -69,7 +74,7 @@ internal static class CommonOptions
 
     public static IReadOnlyList<Option> All { get; } =
     [
-        Interval, Enabled, Label, Curve, Scale, Offset, Units, Min, Max, MaxChange, Deadband, MaxSilence, Samples,
+        Interval, Enabled, Label, Tags, Curve, Scale, Offset, Units, Min, Max, MaxChange, Deadband, MaxSilence, Samples,
     ];
 
     static Option<ByValue<double>?> NumberByValue(string name, double min, string text) => ByValue<double>.Option(

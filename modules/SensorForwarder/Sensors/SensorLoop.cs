@@ -37,6 +37,7 @@ internal sealed class SensorLoop(
     readonly Deadband _deadband = new(settings, timeProvider);
     readonly TimeSpan _measureTimeout = SampleTimeout * settings.Get(CommonOptions.Samples);
     readonly string? _label = settings.Get(CommonOptions.Label);
+    readonly Tags _tags = settings.Get(CommonOptions.Tags);
     readonly string? _unit = settings.Kind.Unit(settings);
     readonly SemaphoreSlim _turn = new(1); // the schedule and "read now" take turns
     string? _badReason;
@@ -44,7 +45,10 @@ internal sealed class SensorLoop(
     long _due = timeProvider.GetTimestamp(); // the next turn, as a timestamp
     Task _loop = Task.CompletedTask;
     volatile SensorHealth _health =
-        new(settings.Name, settings.Kind.Name, SensorState.Starting, null, 0, 0, 0, null);
+        new(settings.Name, settings.Kind.Name, SensorState.Starting, null, 0, 0, 0, null)
+        {
+            Tags = settings.Get(CommonOptions.Tags),
+        };
 
     public SensorSettings Settings => settings;
 
@@ -171,6 +175,7 @@ internal sealed class SensorLoop(
             Kind = settings.Kind.Name,
             Label = _label,
             Unit = _unit,
+            Tags = _tags,
             Time = measurement.Time ?? timeProvider.GetUtcNow(),
             Quality = measurement.Quality,
             Reason = measurement.Reason,

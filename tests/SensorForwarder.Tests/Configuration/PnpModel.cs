@@ -102,6 +102,7 @@ internal static class PnpModel
             OptionShape.HttpUrl => "string",
             OptionShape.Flag => "boolean",
             OptionShape.Choice(var names) => EnumOf(names),
+            OptionShape.Tags => MapOf("name", "text", "string"),
             _ => throw new System.Diagnostics.UnreachableException(),
         };
         var property = Content("Property", setting.Key, $"{setting.Option.Text} Allowed: {DocumentationTests.Allowed(setting.Option.Shape)}.", schema, writable: true);

@@ -99,6 +99,13 @@ internal static class SettingsSchema
                 ["type"] = new JsonArray("object", "null"),
                 ["additionalProperties"] = new JsonObject { ["type"] = new JsonArray("string", "null"), ["minLength"] = 1, ["maxLength"] = length },
             },
+            OptionShape.Tags(var count, var pattern, var length) => new JsonObject
+            {
+                ["type"] = new JsonArray("object", "null"),
+                ["propertyNames"] = new JsonObject { ["pattern"] = pattern },
+                ["maxProperties"] = count,
+                ["additionalProperties"] = new JsonObject { ["type"] = new JsonArray("string", "null"), ["minLength"] = 1, ["maxLength"] = length },
+            },
             OptionShape.Address(var addresses) => AnyOf(
                 new JsonObject { ["enum"] = new JsonArray([.. addresses.Select(address => (JsonNode)address), null]) },
                 new JsonObject { ["type"] = "string", ["pattern"] = $"^0[xX]0*({string.Join('|', addresses.Select(address => $"{Hex(address)}"))})$" }),

@@ -46,4 +46,7 @@ internal sealed record Reading
     /// <summary>Values by name, in the order of publication. Finite numbers, in the units of the kind's documentation
     /// (degrees Celsius, percent, hPa, bytes...).</summary>
     public IReadOnlyList<KeyValuePair<string, double>> Values { get; init; } = [];
+
+    /// <summary>What the values are the means of; null: they were measured once.</summary>
+    public Aggregate? Aggregate { get; init; }
 }

@@ -23,6 +23,7 @@ internal static class ReadingEncoder
     static readonly JsonEncodedText QualityName = JsonEncodedText.Encode("quality");
     static readonly JsonEncodedText ReasonName = JsonEncodedText.Encode("reason");
     static readonly JsonEncodedText UnitsName = JsonEncodedText.Encode("units");
+    static readonly JsonEncodedText AggregateName = JsonEncodedText.Encode("aggregate");
     static readonly JsonEncodedText TagsName = JsonEncodedText.Encode("tags");
     static readonly JsonEncodedText ValuesName = JsonEncodedText.Encode("values");
 
@@ -69,6 +70,12 @@ internal static class ReadingEncoder
         }
 
         reading.Tags.WriteTo(json, TagsName);
+        if (reading.Aggregate is { } aggregate)
+        {
+            json.WritePropertyName(AggregateName);
+            aggregate.WriteTo(json);
+        }
+
         json.WriteEndObject();
         json.Flush();
         return scratch.Written;

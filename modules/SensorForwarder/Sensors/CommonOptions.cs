@@ -20,8 +20,8 @@ internal static class CommonOptions
         "label", "A name for people; it stands in every reading.", 64);
 
     public static readonly Option<Tags> Tags = Readings.Tags.Option(
-        "tags", "What the sensor belongs to, such as `{\"rack\":\"7\"}`; they stand in every reading and are labels of its "
-            + "metrics. Names have letters, digits, `-` and `_`.");
+        "tags", "What the sensor belongs to, such as `{\"rack\":\"7\"}`; they stand in every reading and are labels of "
+            + "its metrics. Names have letters, digits, `-` and `_`.");
 
     public static readonly Option<ByValue<Curve>?> Curve = ByValue<Curve>.Option(
         "curve", new OptionShape.CurveByValue(Sensors.Curve.MaxPoints, Huge),
@@ -68,13 +68,19 @@ internal static class CommonOptions
     public static readonly Option<double> MaxSilence = Option.Number(
         "maxSilenceSeconds", 1, 86_400, 300, "With `deadband`: one is stored at least this often.");
 
+    public static readonly Option<int?> Aggregate = Option.Integer(
+        "aggregateSeconds", 0, 86_400, "One reading is stored for each window of this length, with mean, minimum, "
+            + "maximum, last and count of each value; 0: each one is stored. Not for `gpio`, and without effect on a "
+            + "sensor that is read no more often.").From("the setting `aggregateSeconds`");
+
     public static readonly Option<int> Samples = Option.Integer(
         "samples", 1, 15, 1, "It is measured this many times at once, and the median of each value is taken. Not for "
             + "`gpio` and `counter`.");
 
     public static IReadOnlyList<Option> All { get; } =
     [
-        Interval, Enabled, Label, Tags, Curve, Scale, Offset, Units, Min, Max, MaxChange, Deadband, MaxSilence, Samples,
+        Interval, Enabled, Label, Tags, Curve, Scale, Offset, Units, Min, Max, MaxChange, Deadband, MaxSilence,
+        Aggregate, Samples,
     ];
 
     static Option<ByValue<double>?> NumberByValue(string name, double min, string text) => ByValue<double>.Option(

@@ -59,8 +59,14 @@ internal sealed record SensorKind(
     /// such as an edge.</summary>
     public bool HasSamples { get; init; } = true;
 
-    public IEnumerable<Option> AllOptions =>
-        CommonOptions.All.Where(option => HasSamples || option != CommonOptions.Samples).Concat(Options);
+    /// <summary>Whether readings can be aggregated. False if a reading reports an edge, which must not be delayed.
+    /// </summary>
+    public bool HasWindows { get; init; } = true;
+
+    public IEnumerable<Option> AllOptions => CommonOptions.All
+        .Where(option => (HasSamples || option != CommonOptions.Samples)
+            && (HasWindows || option != CommonOptions.Aggregate))
+        .Concat(Options);
 
     /// <summary>Checks an entry for unknown options and invalid values.</summary>
     /// <exception cref="SensorSettingsException">The entry has faults; the message names all of them.</exception>

@@ -33,6 +33,7 @@ public sealed class MessageSchemaTests
         Reason = "range",
         Values = [new("a", 21.43), new("b", double.NaN)],
         Tags = TagsTests.Of("""{"rack":"7"}"""),
+        Aggregate = new(60, 12, [new("a", new(12, 21, 22, 21.5))]) { Uncertain = 1, Bad = 2, IsPartial = true },
     };
 
     static readonly JsonSerializerOptions Indented = new()
@@ -65,7 +66,7 @@ public sealed class MessageSchemaTests
         Assert.Equal(allowed.Except(["timeQuality"]).Order(), JsonNode.Parse(json)!.AsObject().Select(property => property.Key).Order());
         Assert.Null(Objection(json));
         foreach (var kind in Module.SensorKinds.Names) Assert.Null(Objection(Encode(Full with { Kind = kind })));
-        Assert.Null(Objection(Encode(Full with { Label = null, Unit = null, Units = [], Tags = Tags.None, Quality = ReadingQuality.Good, Reason = null })));
+        Assert.Null(Objection(Encode(Full with { Label = null, Unit = null, Units = [], Tags = Tags.None, Aggregate = null, Quality = ReadingQuality.Good, Reason = null })));
         Assert.Null(Objection(Encode(Full with { Quality = ReadingQuality.Bad, Reason = "io", Values = [], Units = [] })));
         Assert.Null(Objection(Encode(Full).Replace(",\"quality\"", ",\"timeQuality\":\"unsynchronized\",\"quality\"", StringComparison.Ordinal)));
     }

@@ -56,8 +56,9 @@ public sealed class SensorKindTests
     [InlineData(
         """{"kind":"simulated","interval":1}""",
         "attic: interval: there is no such option (did you mean intervalSeconds?)")]
-    [InlineData("""{"kind":"host","colour":"red"}""", "attic: colour: there is no such option; host has intervalSeconds, enabled, label, tags, curve, scale, offset, units, min, max, maxChangePerSecond, deadband, maxSilenceSeconds, samples")]
+    [InlineData("""{"kind":"host","colour":"red"}""", "attic: colour: there is no such option; host has intervalSeconds, enabled, label, tags, curve, scale, offset, units, min, max, maxChangePerSecond, deadband, maxSilenceSeconds, aggregateSeconds, samples")]
     [InlineData("""{"kind":"counter","line":17,"samples":3}""", "attic: samples: there is no such option; counter has ")]
+    [InlineData("""{"kind":"gpio","line":"GPIO17","aggregateSeconds":60}""", "attic: aggregateSeconds: there is no such option; gpio has ")]
     [InlineData("""{"kind":"gpio","line":"GPIO17","samples":3}""", "attic: samples: there is no such option; gpio has ")]
     [InlineData("""{"kind":"gpio"}""", "attic: line is missing; it is a text of 1 to 31 characters, or an integer from 0 to 1023")]
     [InlineData("""{"kind":"gpio","line":1.5}""", "attic: line: 1.5 is not allowed; allowed is a text of 1 to 31 characters, or an integer from 0 to 1023")]

@@ -11,7 +11,7 @@ internal sealed class AggregateWindow
     // Hides binary rounding in means, as Conditioning does in values.
     const int Decimals = 9;
 
-    // The wall clock may be slewed by this much between two readings; more is a step.
+    // The wall clock may be slewed by this much between two readings, and by a thousandth of the time; more is a step.
     static readonly TimeSpan Slew = TimeSpan.FromSeconds(1);
 
     readonly TimeSpan _length;
@@ -22,7 +22,7 @@ internal sealed class AggregateWindow
     long _number; // of the open window, since 1970
     bool _isOpen;
     bool _isPartial;
-    bool _hasBegun; // a window was opened since the start or the last step of the clock
+    bool _hasBegun; // a window was opened since the start
     DateTimeOffset _lastTime;
     long _lastTimestamp;
     Reading? _last; // the last one with values in the open window
@@ -86,8 +86,8 @@ internal sealed class AggregateWindow
     {
         var (now, timestamp) = (_timeProvider.GetUtcNow(), _timeProvider.GetTimestamp());
         var number = (long)Math.Floor((now - DateTimeOffset.UnixEpoch) / _length);
-        var drift = now - _lastTime - _timeProvider.GetElapsedTime(_lastTimestamp, timestamp);
-        var isStep = _hasBegun && drift.Duration() > Slew;
+        var elapsed = _timeProvider.GetElapsedTime(_lastTimestamp, timestamp);
+        var isStep = _hasBegun && (now - _lastTime - elapsed).Duration() > Slew + (elapsed / 1000);
         (_lastTime, _lastTimestamp) = (now, timestamp);
         if (_isOpen && number == _number && !isStep) return null;
 

@@ -15,6 +15,9 @@ internal sealed record Settings
     /// <summary>Interval of sensors without their own, 10 ms to a day.</summary>
     public TimeSpan PollInterval { get; init; } = TimeSpan.FromSeconds(5);
 
+    /// <summary>The window of sensors without their own, up to a day; zero: each reading is stored.</summary>
+    public TimeSpan AggregateWindow { get; init; }
+
     public IReadOnlyDictionary<string, SensorSettings> Sensors { get; init; } =
         new Dictionary<string, SensorSettings>();
 

@@ -102,7 +102,11 @@ internal sealed class SettingsParser(
         if (errors.Count > 0) error ??= string.Join("; ", errors);
         if (isGiven) accepted[SettingsTable.SensorsKey] = inForce.DeepClone();
         verdicts.Add(new(SettingsTable.SensorsKey, inForce, error, isDefault));
-        return settings with { Sensors = sensors };
+        return settings with
+        {
+            Sensors = sensors.ToDictionary(
+                sensor => sensor.Key, sensor => sensor.Value.WithStandardWindow(settings.AggregateWindow)),
+        };
     }
 
     /// <summary>Refuses a sink that lacks its identity or endpoint, so that a mistake in the twin does not stop

@@ -3,6 +3,7 @@ using SensorForwarder.Buffer;
 using SensorForwarder.Forwarding;
 using SensorForwarder.Forwarding.Http;
 using SensorForwarder.Options;
+using SensorForwarder.Readings;
 using static SensorForwarder.Configuration.SettingDefinition;
 using static SensorForwarder.Options.Option;
 
@@ -57,6 +58,10 @@ internal static class SettingsTable
             F.MessageFormat, "`pnp`: one message per reading, as described by the Plug and Play model in "
             + "`modules/SensorForwarder/model`; `iothub` only."),
             f => f.MessageFormat, (f, v) => f with { MessageFormat = v }),
+        Forwarding(Tags.Option("tags", "What the module belongs to, such as `{\"site\":\"north\"}`: they stand in "
+            + "every batch and are application properties of IoT Hub messages, for routes. Names have letters, "
+            + "digits, `-` and `_`."),
+            f => f.Tags, (f, v) => f with { Tags = v }),
         Forwarding(Choice("drainOrder",
             [("oldestFirst", DrainOrder.OldestFirst), ("liveFirst", DrainOrder.LiveFirst)], F.DrainOrder,
             "`oldestFirst`: strictly in order. `liveFirst`: new readings never wait for the backlog, which is sent "
@@ -94,6 +99,9 @@ internal static class SettingsTable
         Of(Option.Time("pollIntervalSeconds", SensorsParser.MinIntervalSeconds, 86_400, Second, S.PollInterval,
             "Interval of sensors without their own `intervalSeconds`."),
             s => s.PollInterval, (s, v) => s with { PollInterval = v }),
+        Of(Integer("aggregateSeconds", 0, 86_400, 0, "Sensors without their own `aggregateSeconds` store one reading "
+            + "for each window of this length, instead of each reading; 0: off."),
+            s => (int)s.AggregateWindow.TotalSeconds, (s, v) => s with { AggregateWindow = TimeSpan.FromSeconds(v) }),
         Of(Choice("logLevel", [.. Enum.GetValues<LogLevel>().Select(level => (level.ToString(), level))], S.LogLevel,
             "Lowest level that is logged.").From("`RuntimeLogLevel`"), s => s.LogLevel,
             (s, v) => s with { LogLevel = v }),

@@ -39,6 +39,9 @@ internal sealed record Batch(string Epoch, IReadOnlyList<BufferedReading> Readin
 {
     public Lane Lane { get; init; }
 
+    /// <summary>Tags of the module, as in the body.</summary>
+    public Tags Tags { get; init; } = Tags.None;
+
     /// <summary>Whether the readings were delivered before and are sent once more on request.</summary>
     public bool IsReplay { get; init; }
 

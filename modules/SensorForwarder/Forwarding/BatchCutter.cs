@@ -121,7 +121,8 @@ internal sealed class BatchCutter(TelemetryBuffer buffer, BatchEncoder encoder, 
     Batch Pack(Batch batch, in Closing closing)
     {
         if (!closing.IsPacked) return batch;
-        var whole = Quota.WholeChunkBytes(batch.BodyFor(closing.Settings).Length);
+        var tags = batch.Tags.Bytes;
+        var whole = Quota.WholeChunkBytes(batch.BodyFor(closing.Settings).Length + tags) - tags;
         return whole > 0 ? encoder.Encode(batch.Readings, whole, batch.Lane, closing.Settings.IsGzip) : batch;
     }
 

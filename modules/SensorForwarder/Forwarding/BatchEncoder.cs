@@ -3,12 +3,13 @@ using System.Buffers.Text;
 using System.IO.Compression;
 using System.Text.Json;
 using SensorForwarder.Buffer;
+using SensorForwarder.Readings;
 
 namespace SensorForwarder.Forwarding;
 
 /// <summary>
-/// Encodes batches as <c>{"device":..,"module":..,"epoch":..,"batch":[{"id":1,"data":{..}},..]}</c>. The payloads from
-/// the buffer are copied unparsed. Thread-safe.
+/// Encodes batches as <c>{"device":..,"module":..,"epoch":..,"batch":[{"id":1,"data":{..}},..]}</c>, with the tags of
+/// the module before <c>batch</c> if there are any. The payloads from the buffer are copied unparsed. Thread-safe.
 /// </summary>
 internal sealed class BatchEncoder
 {
@@ -27,9 +28,12 @@ internal sealed class BatchEncoder
     const int RatioMax = 32;
     const int PlainBytesMax = 4 << 20;
 
+    static readonly JsonEncodedText TagsName = JsonEncodedText.Encode("tags");
+
     readonly string _device;
     readonly string _module;
     volatile Head _head;
+    volatile Tags _tags = Tags.None;
 
     // Compressed bytes per plain byte in the last batch.
     volatile float _ratio = 1 / 8f;
@@ -39,7 +43,14 @@ internal sealed class BatchEncoder
     public BatchEncoder(string device, string module)
     {
         (_device, _module) = (device, module);
-        _head = Write("");
+        _head = Write("", Tags.None);
+    }
+
+    /// <summary>Tags of the module, for the batches encoded from now on.</summary>
+    public Tags Tags
+    {
+        get => _tags;
+        set => _tags = value;
     }
 
     static ReadOnlySpan<byte> Tail => "]}"u8;
@@ -80,8 +91,9 @@ internal sealed class BatchEncoder
     Batch EncodePlain(IReadOnlyList<BufferedReading> readings, int maxBytes, Lane lane)
     {
         var epoch = readings[0].Epoch;
-        if (_head.Epoch != epoch) _head = Write(epoch);
-        var head = _head.Bytes;
+        var (tags, current) = (_tags, _head);
+        if (current.Epoch != epoch || !ReferenceEquals(current.Tags, tags)) _head = current = Write(epoch, tags);
+        var head = current.Bytes;
         var count = 0;
         var bytes = head.Length + Tail.Length;
         while (count < readings.Count)
@@ -109,7 +121,7 @@ internal sealed class BatchEncoder
         }
 
         Append(body, at, Tail);
-        return new(epoch, sent, body) { Lane = lane };
+        return new(epoch, sent, body) { Lane = lane, Tags = tags };
     }
 
     /// <summary>The number of readings, at least one, that fit into <paramref name="maxBytes"/> as gzip, and the
@@ -152,7 +164,7 @@ internal sealed class BatchEncoder
         }
     }
 
-    Head Write(string epoch)
+    Head Write(string epoch, Tags tags)
     {
         var head = new ArrayBufferWriter<byte>();
         using (var json = new Utf8JsonWriter(head))
@@ -161,11 +173,12 @@ internal sealed class BatchEncoder
             json.WriteString("device"u8, _device);
             json.WriteString("module"u8, _module);
             json.WriteString("epoch"u8, epoch);
+            tags.WriteTo(json, TagsName);
             json.WriteEndObject();
         }
 
         // The object stays open: the batch follows.
-        return new(epoch, [.. head.WrittenSpan[..^1], .. ",\"batch\":["u8]);
+        return new(epoch, tags, [.. head.WrittenSpan[..^1], .. ",\"batch\":["u8]);
     }
 
     static int Append(byte[] target, int at, ReadOnlySpan<byte> source)
@@ -181,5 +194,5 @@ internal sealed class BatchEncoder
         return "{\"id\":,\"data\":}".Length + length + reading.Payload.Length;
     }
 
-    sealed record Head(string Epoch, byte[] Bytes);
+    sealed record Head(string Epoch, Tags Tags, byte[] Bytes);
 }

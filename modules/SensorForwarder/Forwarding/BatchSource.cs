@@ -24,11 +24,12 @@ internal sealed class BatchSource(WaitingReadings waiting, BatchCutter cutter, Q
 
         if (limit > 0) closing = closing with
         {
-            MaxBytes = (int)Math.Min(closing.MaxBytes, (allowance * Quota.ChunkBytes) - Quota.PropertyBytes),
+            MaxBytes = (int)Math.Min(
+                closing.MaxBytes, (allowance * Quota.ChunkBytes) - Quota.PropertyBytes - settings.Tags.Bytes),
             IsPacked = true,
         };
         if ((plan.Again ?? Cut(plan, closing, holds)) is not { } batch) return null;
-        var chunks = Quota.Chunks(batch.BodyFor(settings).Length);
+        var chunks = Quota.Chunks(batch, settings);
         if (limit == 0 && sink.IsMetered) quota.Count(chunks);
         TimeSpan? reserving = null;
 

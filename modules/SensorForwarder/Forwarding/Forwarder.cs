@@ -47,6 +47,7 @@ internal sealed class Forwarder : BackgroundService
     volatile ISink? _awaitedSink;
 
     // Used only by the loop.
+    readonly BatchEncoder _encoder;
     readonly BatchCutter _cutter;
     readonly WaitingReadings _waiting;
     readonly BatchSource _source;
@@ -74,7 +75,8 @@ internal sealed class Forwarder : BackgroundService
         Random random,
         ILogger<Forwarder> logger)
     {
-        (_buffer, _sinks, _timeProvider, _random, _logger) = (buffer, sinks, timeProvider, random, logger);
+        (_buffer, _sinks, _encoder) = (buffer, sinks, encoder);
+        (_timeProvider, _random, _logger) = (timeProvider, random, logger);
         _handovers = sinks.Values.Select(sink => sink.Handovers).FirstOrDefault(handovers => handovers is not null);
         _flushes = new(buffer, timeProvider);
         _cutter = new(buffer, encoder, timeProvider);
@@ -124,6 +126,7 @@ internal sealed class Forwarder : BackgroundService
         if (settings is { Sink: SinkKind.IotHub, MessageFormat: MessageFormat.Pnp })
             settings = settings with { BatchSize = 1 };
         if (settings == _settings) return;
+        _encoder.Tags = settings.Tags;
         _settings = settings;
         Wake();
     }

@@ -1,3 +1,5 @@
+using SensorForwarder.Readings;
+
 namespace SensorForwarder.Forwarding;
 
 /// <summary>Where batches are sent.</summary>
@@ -67,6 +69,9 @@ internal sealed record ForwardingSettings
 
     /// <summary>Whether a web page with a 2xx status means accepted. If not, it counts as a captive portal.</summary>
     public bool AcceptHtml { get; init; }
+
+    /// <summary>Tags of the module, in every batch.</summary>
+    public Tags Tags { get; init; } = Tags.None;
 
     /// <summary>For the IoT Hub sink only.</summary>
     public MessageFormat MessageFormat { get; init; } = MessageFormat.Batch;

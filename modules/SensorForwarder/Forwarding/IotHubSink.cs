@@ -46,6 +46,7 @@ internal sealed class IotHubSink(IEdgeHubClient client, Handovers? handovers = n
         ];
         if (pnp?.Component is { } component) properties.Add(new("$.sub", component));
         properties.Add(new("lane", batch.LaneName));
+        properties.AddRange(batch.Tags.Pairs); // for routes, which can't read a compressed body
         var body = pnp?.Body ?? batch.BodyFor(settings);
         var result = await client.SendAsync(new(body, properties), cancellationToken);
         return result.Status switch

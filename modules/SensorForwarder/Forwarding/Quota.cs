@@ -30,7 +30,7 @@ internal sealed class Quota(
 {
     public const int ChunkBytes = 4_096;
 
-    /// <summary>The most bytes that the properties of a message take; IoT Hub bills them.</summary>
+    /// <summary>The most bytes that the properties of a message take, without tags; IoT Hub bills them.</summary>
     public const int PropertyBytes = 256;
 
     public const string Document = "forwarding.quota";
@@ -67,6 +67,10 @@ internal sealed class Quota(
     /// <summary>Completes when the last reservation is saved or has failed. Never fails.</summary>
     public Task Reserving { get; private set; } = Task.CompletedTask;
 
+    /// <summary>The chunks that a batch is billed as.</summary>
+    public static int Chunks(Batch batch, ForwardingSettings settings) =>
+        Chunks(batch.BodyFor(settings).Length + batch.Tags.Bytes);
+
     public static int Chunks(int bodyBytes) => (bodyBytes + PropertyBytes + ChunkBytes - 1) / ChunkBytes;
 
     /// <summary>The daily limit in chunks; 0: none.</summary>
@@ -76,7 +80,7 @@ internal sealed class Quota(
     /// <summary>Why a batch can never be sent: it alone exceeds the daily limit. Null otherwise.</summary>
     public static string? Objection(Batch batch, ISink sink, ForwardingSettings settings) =>
         LimitOf(sink, settings) is var limit and > 0
-            && Chunks(batch.BodyFor(settings).Length) is var chunks && chunks > limit
+            && Chunks(batch, settings) is var chunks && chunks > limit
             ? $"the batch is billed as {chunks} messages, and dailyMessageLimit is {limit}: raise the limit"
             : null;
 

@@ -38,8 +38,24 @@ internal abstract record OptionShape
     /// <summary>One number for all values of a sensor, or a map from value names to numbers.</summary>
     public sealed record NumberByValue(double Min, double Max) : OptionShape;
 
+    /// <summary>One distance or percentage for all values of a sensor, or a map from value names to those.</summary>
+    /// <param name="Max">The largest distance.</param>
+    /// <param name="PercentPattern">A percentage as a regular expression.</param>
+    public sealed record BandByValue(double Max, string PercentPattern) : OptionShape;
+
+    /// <summary>One list of points for all values of a sensor, or a map from value names to lists.</summary>
+    /// <param name="MaxPoints">The most points; there are at least two.</param>
+    /// <param name="Max">The largest number in a point, of either sign.</param>
+    public sealed record CurveByValue(int MaxPoints, double Max) : OptionShape;
+
     /// <summary>A map of the name of a value of a sensor to a text.</summary>
     public sealed record TextByValue(int MaxLength) : OptionShape;
+
+    /// <summary>A map of names to texts.</summary>
+    /// <param name="MaxCount">The most names.</param>
+    /// <param name="NamePattern">A name as a regular expression.</param>
+    /// <param name="MaxLength">The longest text.</param>
+    public sealed record Tags(int MaxCount, string NamePattern, int MaxLength) : OptionShape;
 
     /// <summary>An address on an I2C bus: a number, or a text such as <c>"0x76"</c>, since JSON has no hexadecimal
     /// numbers.</summary>
@@ -75,7 +91,12 @@ internal abstract record OptionShape
         Texts(var count) => $"a list of 1 to {count} texts",
         WholeNumbers(var min, var max) => $"a list of different integers from {min} to {max}",
         NumberByValue(var min, var max) => $"a number from {Show(min)} to {Show(max)}, or a map of value to number",
+        BandByValue(var max, _) => $"a number from 0 to {Show(max)}, a percentage from \"0%\" to \"100%\", or a map of "
+            + "value to one of these",
+        CurveByValue(var points, _) =>
+            $"a list of 2 to {points} points [raw, value] with different raw values, or a map of value to such a list",
         TextByValue(var length) => $"a map of value to text of 1 to {length} characters",
+        Tags(var count, _, var length) => $"a map of up to {count} names to texts of 1 to {length} characters",
         Address(var allowed) => $"one of {string.Join(", ", allowed.Select(address => $"\"0x{address:x2}\""))}",
         HexNumber(var min, var max) =>
             $"an integer from {min} to {max}, or a hexadecimal text such as \"0x{max:x}\"",

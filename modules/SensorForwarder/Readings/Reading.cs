@@ -40,7 +40,13 @@ internal sealed record Reading
     /// <summary>Why the quality is not good: a word of a fixed set, such as <c>io</c> or <c>timeout</c>.</summary>
     public string? Reason { get; init; }
 
+    /// <summary>The sensor's tags from the settings.</summary>
+    public Tags Tags { get; init; } = Tags.None;
+
     /// <summary>Values by name, in the order of publication. Finite numbers, in the units of the kind's documentation
     /// (degrees Celsius, percent, hPa, bytes...).</summary>
     public IReadOnlyList<KeyValuePair<string, double>> Values { get; init; } = [];
+
+    /// <summary>What the values are the means of; null: they were measured once.</summary>
+    public Aggregate? Aggregate { get; init; }
 }

@@ -23,6 +23,8 @@ internal static class ReadingEncoder
     static readonly JsonEncodedText QualityName = JsonEncodedText.Encode("quality");
     static readonly JsonEncodedText ReasonName = JsonEncodedText.Encode("reason");
     static readonly JsonEncodedText UnitsName = JsonEncodedText.Encode("units");
+    static readonly JsonEncodedText AggregateName = JsonEncodedText.Encode("aggregate");
+    static readonly JsonEncodedText TagsName = JsonEncodedText.Encode("tags");
     static readonly JsonEncodedText ValuesName = JsonEncodedText.Encode("values");
 
     // The payload is never embedded in HTML, so characters that HTML would need escaped stay readable.
@@ -65,6 +67,13 @@ internal static class ReadingEncoder
             json.WriteStartObject(UnitsName);
             foreach (var (name, text) in reading.Units) json.WriteString(name, text);
             json.WriteEndObject();
+        }
+
+        reading.Tags.WriteTo(json, TagsName);
+        if (reading.Aggregate is { } aggregate)
+        {
+            json.WritePropertyName(AggregateName);
+            aggregate.WriteTo(json);
         }
 
         json.WriteEndObject();

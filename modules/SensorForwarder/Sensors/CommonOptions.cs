@@ -1,4 +1,6 @@
 using SensorForwarder.Options;
+using SensorForwarder.Readings;
+using SensorForwarder.Text;
 
 namespace SensorForwarder.Sensors;
 
@@ -17,34 +19,71 @@ internal static class CommonOptions
     public static readonly Option<string?> Label = Option.TextOf(
         "label", "A name for people; it stands in every reading.", 64);
 
-    public static readonly Option<NumberByValue?> Scale = ByValue(
+    public static readonly Option<Tags> Tags = Readings.Tags.Option(
+        "tags", "What the sensor belongs to, such as `{\"rack\":\"7\"}`; they stand in every reading and are labels of "
+            + "its metrics. Names have letters, digits, `-` and `_`.");
+
+    public static readonly Option<ByValue<Curve>?> Curve = ByValue<Curve>.Option(
+        "curve", new OptionShape.CurveByValue(Sensors.Curve.MaxPoints, Huge),
+        static (value, out result) => Sensors.Curve.TryRead(value, Huge, out result), static curve => curve.ToJson(),
+        "Calibration: points `[raw, value]`. A measured value is read from the lines between them, before `scale` and "
+            + "`offset`. The outermost lines continue beyond the points.") with
+    {
+        Fault = static value => Sensors.Curve.Fault(value, Huge),
+    };
+
+    public static readonly Option<ByValue<double>?> Scale = NumberByValue(
         "scale", -Huge, "Each value is multiplied with this.");
 
-    public static readonly Option<NumberByValue?> Offset = ByValue(
+    public static readonly Option<ByValue<double>?> Offset = NumberByValue(
         "offset", -Huge, "This is added to each value, after `scale`.");
 
     public static readonly Option<TextByValue?> Units = new(
-        "units", new OptionShape.TextByValue(MaxUnitLength), "The units of the values after `scale` and `offset`, "
-            + "where they are not those that the kind says.", null,
+        "units", new OptionShape.TextByValue(MaxUnitLength), "The units of the values after `curve`, `scale` and "
+            + "`offset`, where they are not those that the kind says.", null,
         static (value, out result) => TextByValue.TryRead(value, MaxUnitLength, out result),
         static units => units?.ToJson());
 
-    public static readonly Option<NumberByValue?> Deadband = ByValue(
-        "deadband", 0, "A reading is stored only when one of these values moved by more than this since the last "
-            + "one that was stored, or the quality changed.");
+    public static readonly Option<ByValue<double>?> Min = NumberByValue(
+        "min", -Huge, "A good reading with a value below this is `uncertain`, `limit`. The values are those after "
+            + "`scale` and `offset`.");
+
+    public static readonly Option<ByValue<double>?> Max = NumberByValue(
+        "max", -Huge, "A good reading with a value above this is `uncertain`, `limit`.");
+
+    public static readonly Option<ByValue<double>?> MaxChange = NumberByValue(
+        "maxChangePerSecond", 0, "A good reading with a value that moved faster than this is `uncertain`, `jump`, "
+            + "unless the reading before it had jumped to the same place. Two readings count as at least "
+            + "`intervalSeconds` apart.");
+
+    public static readonly Option<ByValue<Band>?> Deadband = ByValue<Band>.Option(
+        "deadband", new OptionShape.BandByValue(Huge, Band.PercentPattern),
+        static (value, out result) => Band.TryRead(value, Huge, out result), static band => band.ToJson(),
+        "A reading is stored only when one of these values moved by more than this since the last one that was "
+            + "stored, or the quality changed. `\"2%\"` is of the value that was stored last.") with
+    {
+        Refused = static text => text.Length <= Band.MaxLength ? $"\"{LogText.Clean(text)}\"" : LogText.Quote(text),
+    };
 
     public static readonly Option<double> MaxSilence = Option.Number(
         "maxSilenceSeconds", 1, 86_400, 300, "With `deadband`: one is stored at least this often.");
+
+    public static readonly Option<int?> Aggregate = Option.Integer(
+        "aggregateSeconds", 0, 86_400, "One reading is stored for each window of this length, with mean, minimum, "
+            + "maximum, last and count of each value; 0: each one is stored. Not for `gpio`, and without effect on a "
+            + "sensor that is read no more often.").From("the setting `aggregateSeconds`");
 
     public static readonly Option<int> Samples = Option.Integer(
         "samples", 1, 15, 1, "It is measured this many times at once, and the median of each value is taken. Not for "
             + "`gpio` and `counter`.");
 
     public static IReadOnlyList<Option> All { get; } =
-        [Interval, Enabled, Label, Scale, Offset, Units, Deadband, MaxSilence, Samples];
+    [
+        Interval, Enabled, Label, Tags, Curve, Scale, Offset, Units, Min, Max, MaxChange, Deadband, MaxSilence,
+        Aggregate, Samples,
+    ];
 
-    static Option<NumberByValue?> ByValue(string name, double min, string text) => new(
-        name, new OptionShape.NumberByValue(min, Huge), text, null,
-        (value, out result) => NumberByValue.TryRead(value, min, Huge, out result),
-        static numbers => numbers?.ToJson());
+    static Option<ByValue<double>?> NumberByValue(string name, double min, string text) => ByValue<double>.Option(
+        name, new OptionShape.NumberByValue(min, Huge),
+        (value, out result) => Option.TryNumber(value, min, Huge, out result), static number => number, text);
 }

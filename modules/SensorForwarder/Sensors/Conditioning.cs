@@ -2,22 +2,23 @@ using SensorForwarder.Readings;
 
 namespace SensorForwarder.Sensors;
 
-/// <summary>Applies the settings to a measurement: median of several samples, then scale and offset of each value.
-/// </summary>
+/// <summary>Applies the settings to a measurement: median of several samples, then curve, scale and offset of each
+/// value.</summary>
 internal sealed class Conditioning(SensorSettings settings)
 {
     // Hides binary rounding: 21.43 * 1.02 is 21.858600000000003.
     const int Decimals = 9;
 
-    readonly NumberByValue? _scale = settings.Get(CommonOptions.Scale);
-    readonly NumberByValue? _offset = settings.Get(CommonOptions.Offset);
+    readonly ByValue<Curve>? _curve = settings.Get(CommonOptions.Curve);
+    readonly ByValue<double>? _scale = settings.Get(CommonOptions.Scale);
+    readonly ByValue<double>? _offset = settings.Get(CommonOptions.Offset);
 
     /// <summary>The number of measurements for one reading.</summary>
     public int Samples { get; } = settings.Get(CommonOptions.Samples);
 
     /// <param name="samples">At least one. Bad samples are ignored unless they are the majority.</param>
     /// <returns>Finite values only: one that is not makes its sample bad, or the reading
-    /// after scale and offset.</returns>
+    /// after curve, scale and offset.</returns>
     public Measurement Apply(IReadOnlyList<Measurement> samples)
     {
         if (samples is [var only])
@@ -34,7 +35,7 @@ internal sealed class Conditioning(SensorSettings settings)
 
     Measurement Adjust(Measurement measured)
     {
-        if (_scale is null && _offset is null) return measured;
+        if (_curve is null && _scale is null && _offset is null) return measured;
         return Finite(measured with
         {
             Values =
@@ -63,7 +64,8 @@ internal sealed class Conditioning(SensorSettings settings)
 
     double Adjust(string name, double value)
     {
-        var (scale, offset) = (_scale?.For(name), _offset?.For(name));
-        return scale is null && offset is null ? value : Math.Round((value * (scale ?? 1)) + (offset ?? 0), Decimals);
+        var (curve, scale, offset) = (_curve?.For(name), _scale?.For(name), _offset?.For(name));
+        if (curve is null && scale is null && offset is null) return value;
+        return Math.Round(((curve?.At(value) ?? value) * (scale ?? 1)) + (offset ?? 0), Decimals);
     }
 }

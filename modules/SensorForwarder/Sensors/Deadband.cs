@@ -5,7 +5,7 @@ namespace SensorForwarder.Sensors;
 /// <summary>Decides which readings to store if only changes matter. Used by one loop.</summary>
 internal sealed class Deadband(SensorSettings settings, TimeProvider timeProvider)
 {
-    readonly NumberByValue? _bands = settings.Get(CommonOptions.Deadband);
+    readonly ByValue<Band>? _bands = settings.Get(CommonOptions.Deadband);
     readonly TimeSpan _maxSilence = TimeSpan.FromSeconds(settings.Get(CommonOptions.MaxSilence));
     Reading? _stored;
     long _storedAt;
@@ -26,7 +26,7 @@ internal sealed class Deadband(SensorSettings settings, TimeProvider timeProvide
     }
 
     // Where none of the values has a band (a name that the device does not know), nothing is held back.
-    static bool HasMoved(NumberByValue bands, Reading last, Reading reading)
+    static bool HasMoved(ByValue<Band> bands, Reading last, Reading reading)
     {
         var hasBand = false;
         foreach (var (name, value) in reading.Values)
@@ -34,7 +34,7 @@ internal sealed class Deadband(SensorSettings settings, TimeProvider timeProvide
             if (bands.For(name) is not { } band) continue;
             hasBand = true;
             var before = last.Values.FirstOrDefault(old => old.Key == name);
-            if (before.Key is null || Math.Abs(value - before.Value) > band) return true;
+            if (before.Key is null || band.IsLeft(before.Value, value)) return true;
         }
 
         return !hasBand;

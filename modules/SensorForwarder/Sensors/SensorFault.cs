@@ -23,6 +23,12 @@ internal static class FaultReason
     /// <summary>A value beyond the chip's range.</summary>
     public const string Range = "range";
 
+    /// <summary>A value outside <c>min</c> and <c>max</c> of the settings.</summary>
+    public const string Limit = "limit";
+
+    /// <summary>A value moved faster than the settings' <c>maxChangePerSecond</c>.</summary>
+    public const string Jump = "jump";
+
     /// <summary>The input is saturated.</summary>
     public const string OverRange = "overrange";
 

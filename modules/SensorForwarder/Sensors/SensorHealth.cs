@@ -35,6 +35,9 @@ internal sealed record SensorHealth(
     /// <summary>The units of its values that are known, by name.</summary>
     public IReadOnlyDictionary<string, string> Units { get; init; } = FrozenDictionary<string, string>.Empty;
 
+    /// <summary>Its tags from the settings.</summary>
+    public Tags Tags { get; init; } = Tags.None;
+
     /// <summary>The reason for people: what is wrong, and what to do; null when there is no more to say.</summary>
     public string? Detail { get; init; }
 }

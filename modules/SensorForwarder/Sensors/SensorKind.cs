@@ -59,13 +59,18 @@ internal sealed record SensorKind(
     /// such as an edge.</summary>
     public bool HasSamples { get; init; } = true;
 
+    /// <summary>Whether readings can be aggregated. False if a reading reports an edge, which must not be delayed.
+    /// </summary>
+    public bool HasWindows { get; init; } = true;
+
     /// <summary>Its readings are pushed by another program: nothing is measured, and <see cref="SensorScheduler"/>
     /// leaves its sensors to others.</summary>
     public bool IsPushed { get; private init; }
 
     public IEnumerable<Option> AllOptions => CommonOptions.All.Where(option => IsPushed
         ? option == CommonOptions.Enabled || option == CommonOptions.Label
-        : HasSamples || option != CommonOptions.Samples).Concat(Options);
+        : (HasSamples || option != CommonOptions.Samples) && (HasWindows || option != CommonOptions.Aggregate))
+        .Concat(Options);
 
     /// <summary>A kind whose readings are pushed.</summary>
     /// <param name="name">As it stands in the settings.</param>
@@ -90,6 +95,7 @@ internal sealed record SensorKind(
     {
         var problems = Option.FindFaults(AllOptions, entry, Name, KindKey);
         if (problems.Count == 0) CheckValueNames(entry, problems);
+        if (problems.Count == 0) CheckLimits(entry, problems);
         if (problems.Count > 0) throw new SensorSettingsException(string.Join(", ", problems));
     }
 
@@ -98,8 +104,11 @@ internal sealed record SensorKind(
         if (Values.Count == 0) return;
         var names = Values.Select(value => value.Name).ToList();
         foreach (var option in (
-            Option<NumberByValue?>[])[CommonOptions.Scale, CommonOptions.Offset, CommonOptions.Deadband])
+            Option<ByValue<double>?>[])[
+            CommonOptions.Scale, CommonOptions.Offset, CommonOptions.Min, CommonOptions.Max, CommonOptions.MaxChange])
             Check(option.Name, SensorSettings.Get(option, entry)?.Names);
+        Check(CommonOptions.Curve.Name, SensorSettings.Get(CommonOptions.Curve, entry)?.Names);
+        Check(CommonOptions.Deadband.Name, SensorSettings.Get(CommonOptions.Deadband, entry)?.Names);
         Check(CommonOptions.Units.Name, SensorSettings.Get(CommonOptions.Units, entry)?.Names);
 
         void Check(string option, IReadOnlyCollection<string>? written)
@@ -111,6 +120,20 @@ internal sealed record SensorKind(
                 problems.Add($"{option}: {Name} has no value {LogText.Quote(name)}"
                     + (nearest.IsNear ? nearest.Hint : $"; it has {string.Join(", ", names)}"));
             }
+        }
+    }
+
+    static void CheckLimits(JsonElement entry, List<string> problems)
+    {
+        if (SensorSettings.Get(CommonOptions.Min, entry) is not { } min
+            || SensorSettings.Get(CommonOptions.Max, entry) is not { } max) return;
+        foreach (var name in min.Names.Concat(max.Names).DefaultIfEmpty(""))
+        {
+            if (!(min.For(name) > max.For(name))) continue;
+            problems.Add(FormattableString.Invariant($"{CommonOptions.Min.Name}: {min.For(name)}")
+                + (name.Length > 0 ? $" of {LogText.Quote(name)}" : "")
+                + FormattableString.Invariant($" is above {CommonOptions.Max.Name}, {max.For(name)}"));
+            return;
         }
     }
 

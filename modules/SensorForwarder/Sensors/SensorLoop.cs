@@ -15,6 +15,7 @@ internal sealed class SensorLoop(
     SensorSettings settings,
     SensorSession session,
     BusWorker? bus,
+    SensorWindows? windows,
     TelemetryBuffer buffer,
     SensorClock clock,
     TimeProvider timeProvider,
@@ -37,6 +38,7 @@ internal sealed class SensorLoop(
     readonly Deadband _deadband = new(settings, timeProvider);
     readonly TimeSpan _measureTimeout = SampleTimeout * settings.Get(CommonOptions.Samples);
     readonly string? _label = settings.Get(CommonOptions.Label);
+    readonly Tags _tags = settings.Get(CommonOptions.Tags);
     readonly string? _unit = settings.Kind.Unit(settings);
     readonly SemaphoreSlim _turn = new(1); // the schedule and "read now" take turns
     string? _badReason;
@@ -44,7 +46,10 @@ internal sealed class SensorLoop(
     long _due = timeProvider.GetTimestamp(); // the next turn, as a timestamp
     Task _loop = Task.CompletedTask;
     volatile SensorHealth _health =
-        new(settings.Name, settings.Kind.Name, SensorState.Starting, null, 0, 0, 0, null);
+        new(settings.Name, settings.Kind.Name, SensorState.Starting, null, 0, 0, 0, null)
+        {
+            Tags = settings.Get(CommonOptions.Tags),
+        };
 
     public SensorSettings Settings => settings;
 
@@ -68,6 +73,8 @@ internal sealed class SensorLoop(
         await _loop;
         await Task.Yield(); // it may have ended on the clock's thread, which is not for whoever waits for this
         await _turn.WaitAsync(CancellationToken.None); // until a reading that was asked for has ended
+        if (windows?.End() is { } rest && _deadband.IsNews(rest)) StoreWithUnits(rest, new(rest.Values));
+        windows?.Forget();
         _turn.Release();
         if (bus is null) session.Dispose();
         else bus.Post(session.Dispose);
@@ -171,12 +178,22 @@ internal sealed class SensorLoop(
             Kind = settings.Kind.Name,
             Label = _label,
             Unit = _unit,
+            Tags = _tags,
             Time = measurement.Time ?? timeProvider.GetUtcNow(),
             Quality = measurement.Quality,
             Reason = measurement.Reason,
             Values = measurement.Values,
         };
-        if (!Note(reading, measurement.Detail, isAsked)) return reading;
+        if (windows?.Add(reading) is { } window && _deadband.IsNews(window))
+            StoreWithUnits(window, measurement with { Values = window.Values });
+        if (Note(reading, measurement.Detail, isAsked)) StoreWithUnits(reading, measurement);
+        windows?.Save();
+        return reading;
+    }
+
+    /// <summary>Stores a reading, with the units of its values when a receiver may not know them.</summary>
+    void StoreWithUnits(Reading reading, Measurement measurement)
+    {
         if (_units.Report(measurement) is { Count: > 0 } units)
         {
             _health = _health with { Units = _units.All };
@@ -186,8 +203,6 @@ internal sealed class SensorLoop(
         {
             Store(reading);
         }
-
-        return reading;
     }
 
     ValueTask<Measurement> MeasureAsync() => bus is null
@@ -212,7 +227,7 @@ internal sealed class SensorLoop(
                 Last = reading,
                 LastGood = reading.Quality == ReadingQuality.Good ? reading : health.LastGood,
             };
-            return _deadband.IsNews(reading) || isAsked;
+            return (windows is null && _deadband.IsNews(reading)) || isAsked;
         }
 
         if (health.State != SensorState.Failing || health.Reason != reading.Reason)

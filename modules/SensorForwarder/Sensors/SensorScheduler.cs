@@ -18,6 +18,7 @@ internal sealed class SensorScheduler(
     readonly SemaphoreSlim _changes = new(1);
     readonly BusWorkers _buses = new(timeProvider);
     readonly SensorClock _clock = new(timeProvider);
+    readonly SavedWindows _windows = new(buffer);
 
     // Replaced as a whole under _changes; read anywhere.
     volatile IReadOnlyDictionary<string, SensorLoop> _loops = new Dictionary<string, SensorLoop>();
@@ -128,6 +129,9 @@ internal sealed class SensorScheduler(
     {
         var bus = settings.Kind.Bus(settings) is { } name ? _buses.Of(name) : null;
         var session = new SensorSession(settings, world, bus?.Breaker, jitter: random.NextDouble(), logger);
-        return new(settings, session, bus, buffer, _clock, timeProvider, logger);
+        var windows = settings.Window is { } length
+            ? new SensorWindows(settings, length, _windows, buffer, timeProvider, logger)
+            : null;
+        return new(settings, session, bus, windows, buffer, _clock, timeProvider, logger);
     }
 }

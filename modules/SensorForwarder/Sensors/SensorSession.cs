@@ -18,6 +18,7 @@ internal sealed class SensorSession(
 
     readonly TimeProvider _timeProvider = world.TimeProvider;
     readonly Conditioning _conditioning = new(settings);
+    readonly ValueLimits _limits = new(settings, world.TimeProvider);
     readonly IReadOnlyList<SensorValue> _values = settings.Kind.ValuesOf(settings);
     ISensor? _sensor;
     Measurement _failure;
@@ -43,7 +44,7 @@ internal sealed class SensorSession(
         }
         while (samples.Count < _conditioning.Samples && MayHelpToRepeat(samples[^1]));
 
-        var measurement = _conditioning.Apply(samples);
+        var measurement = _limits.Check(_conditioning.Apply(samples));
         Note(measurement);
         return measurement;
     }

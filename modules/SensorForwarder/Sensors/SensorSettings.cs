@@ -16,6 +16,27 @@ internal sealed record SensorSettings(string Name, SensorKind Kind, TimeSpan Int
     /// <summary>False: it stays in the settings and is not read.</summary>
     public bool IsEnabled => Get(CommonOptions.Enabled);
 
+    /// <summary>The window of a sensor without its own; zero: none. Set by <see cref="WithStandardWindow"/>.</summary>
+    public TimeSpan StandardWindow { get; init; }
+
+    /// <summary>The window in which its readings are aggregated; null: each one is stored. A sensor that is read no
+    /// more often is not aggregated: it would only be late.</summary>
+    public TimeSpan? Window
+    {
+        get
+        {
+            if (!Kind.HasWindows) return null;
+            var window = Get(CommonOptions.Aggregate) is { } seconds ? TimeSpan.FromSeconds(seconds) : StandardWindow;
+            return window > Interval ? window : null;
+        }
+    }
+
+    /// <summary>The settings with the module's window, unless that has no effect on them.</summary>
+    public SensorSettings WithStandardWindow(TimeSpan window) =>
+        Kind.HasWindows && window > Interval && Get(CommonOptions.Aggregate) is null
+            ? this with { StandardWindow = window }
+            : this;
+
     /// <summary>The value of an option of the kind, or its default.</summary>
     /// <exception cref="SensorSettingsException">It is there and not allowed.</exception>
     public T Get<T>(Option<T> option)

@@ -13,7 +13,8 @@ internal sealed class SensorUnits(SensorSettings settings, TimeProvider timeProv
     /// <summary>The interval at which units are repeated: a receiver may have lost older readings.</summary>
     public static readonly TimeSpan RepeatEvery = TimeSpan.FromDays(1);
 
-    readonly NumberByValue? _scale = settings.Get(CommonOptions.Scale);
+    readonly ByValue<Curve>? _curve = settings.Get(CommonOptions.Curve);
+    readonly ByValue<double>? _scale = settings.Get(CommonOptions.Scale);
     readonly string? _ofAll = settings.Kind.Unit(settings);
     readonly TextByValue? _given = settings.Get(CommonOptions.Units);
     readonly FrozenDictionary<string, string> _declared = settings.Kind.ValuesOf(settings)
@@ -58,11 +59,12 @@ internal sealed class SensorUnits(SensorSettings settings, TimeProvider timeProv
     /// thread.</summary>
     public void Forget() => _isForgotten = true;
 
-    /// <summary>Null: not known. What is scaled is no longer in the unit that the kind says.</summary>
+    /// <summary>Null: not known. What is scaled or read from a curve is no longer in the unit that the kind says.
+    /// </summary>
     string? UnitOf(string name, Measurement measurement)
     {
         if ((_given?.For(name) ?? _ofAll) is { } given) return given;
-        if (_scale?.For(name) is { } scale && scale != 1) return null;
+        if ((_scale?.For(name) is { } scale && scale != 1) || _curve?.For(name) is not null) return null;
         var unit = measurement.Units?.FirstOrDefault(unit => unit.Key == name).Value
             ?? _declared.GetValueOrDefault(name);
         return string.IsNullOrEmpty(unit) ? null : unit;

@@ -52,6 +52,23 @@ public sealed partial class DocumentationTests
     }
 
     [Fact]
+    public void Every_example_of_what_a_reading_can_express_is_accepted()
+    {
+        var examples = JsonBlocks().Matches(WrittenFile.Read("docs/sensors.md")).Select(match => JsonNode.Parse(match.Groups[1].Value)!.AsObject())
+            .Where(example => example.ContainsKey("sensors")).ToList();
+        Assert.NotEmpty(examples);
+        foreach (var example in examples)
+        {
+            var parsed = SettingsFixture.NewParser().Parse(example, []);
+            Assert.All(parsed.Verdicts, verdict => Assert.Null(verdict.Error));
+            Assert.Empty(parsed.UnknownKeys);
+        }
+    }
+
+    [GeneratedRegex("```json\n(.*?)```", RegexOptions.Singleline)]
+    private static partial Regex JsonBlocks();
+
+    [Fact]
     public void The_states_of_sensors_that_the_documentation_names_are_those_of_the_code()
     {
         var named = new[] { "docs/operations.md", "docs/raspberry-pi.md" }

@@ -8,6 +8,7 @@ using SensorForwarder.Forwarding;
 using SensorForwarder.Readings;
 using SensorForwarder.Tests.Buffer;
 using SensorForwarder.Tests.Intake;
+using SensorForwarder.Tests.Readings;
 
 namespace SensorForwarder.Tests.Configuration;
 
@@ -31,6 +32,8 @@ public sealed class MessageSchemaTests
         Quality = ReadingQuality.Uncertain,
         Reason = "range",
         Values = [new("a", 21.43), new("b", double.NaN)],
+        Tags = TagsTests.Of("""{"rack":"7"}"""),
+        Aggregate = new(60, 12, [new("a", new(12, 21, 22, 21.5))]) { Uncertain = 1, Bad = 2, IsPartial = true },
     };
 
     static readonly JsonSerializerOptions Indented = new()
@@ -54,7 +57,7 @@ public sealed class MessageSchemaTests
         {
             var value = property.GetValue(Full);
             Assert.True(
-                value is not null && !(value is Enum && Convert.ToInt32(value, null) == 0) && value is not System.Collections.ICollection { Count: 0 },
+                value is not null && !Equals(value, Tags.None) && !(value is Enum && Convert.ToInt32(value, null) == 0) && value is not System.Collections.ICollection { Count: 0 },
                 $"the test sets no {property.Name}");
         }
 
@@ -63,7 +66,7 @@ public sealed class MessageSchemaTests
         Assert.Equal(allowed.Except(["timeQuality"]).Order(), JsonNode.Parse(json)!.AsObject().Select(property => property.Key).Order());
         Assert.Null(Objection(json));
         foreach (var kind in Module.SensorKinds.Names) Assert.Null(Objection(Encode(Full with { Kind = kind })));
-        Assert.Null(Objection(Encode(Full with { Label = null, Unit = null, Units = [], Quality = ReadingQuality.Good, Reason = null })));
+        Assert.Null(Objection(Encode(Full with { Label = null, Unit = null, Units = [], Tags = Tags.None, Aggregate = null, Quality = ReadingQuality.Good, Reason = null })));
         Assert.Null(Objection(Encode(Full with { Quality = ReadingQuality.Bad, Reason = "io", Values = [], Units = [] })));
         Assert.Null(Objection(Encode(Full).Replace(",\"quality\"", ",\"timeQuality\":\"unsynchronized\",\"quality\"", StringComparison.Ordinal)));
     }
@@ -82,7 +85,7 @@ public sealed class MessageSchemaTests
     public async Task Readings_of_other_programs_are_as_the_schema_says()
     {
         await using var intake = await IntakeFixture.AtNoonAsync();
-        await intake.SendAsync("""{"sensor":"meter","kind":"power","label":"a","unit":"kWh","quality":"uncertain","reason":"r","values":{"total":1204.7,"tariff":"night","on":true,"n":null},"own":[1]}""");
+        await intake.SendAsync("""{"sensor":"meter","kind":"power","label":"a","unit":"kWh","quality":"uncertain","reason":"r","values":{"total":1204.7,"tariff":"night","on":true,"n":null},"tags":{"rack":"7"},"own":[1]}""");
         await intake.SendAsync("""{"event":"pressed"}""");
         await intake.SendAsync("[1,2]");
         await intake.SendAsync([0xFF, 0x00], "image/jpeg");
@@ -91,6 +94,7 @@ public sealed class MessageSchemaTests
         Assert.Equal(6, stored.Count);
         Assert.All(stored, json => Assert.Null(Objection(json)));
         Assert.All(stored, json => Assert.Null(PnpObjection(json)));
+        Assert.Contains("\"tags\":{\"rack\":\"7\"}", stored[0], StringComparison.Ordinal);
     }
 
     [Theory]

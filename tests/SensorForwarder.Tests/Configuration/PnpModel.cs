@@ -102,6 +102,7 @@ internal static class PnpModel
             OptionShape.HttpUrl => "string",
             OptionShape.Flag => "boolean",
             OptionShape.Choice(var names) => EnumOf(names),
+            OptionShape.Tags => MapOf("name", "text", "string"),
             _ => throw new System.Diagnostics.UnreachableException(),
         };
         var property = Content("Property", setting.Key, $"{setting.Option.Text} Allowed: {DocumentationTests.Allowed(setting.Option.Shape)}.", schema, writable: true);
@@ -200,7 +201,7 @@ internal static class PnpModel
         OptionShape.Flag => "boolean",
         OptionShape.WholeNumber { Max: > int.MaxValue } => "long",
         OptionShape.WholeNumber => "integer",
-        OptionShape.Number or OptionShape.NumberByValue => "double",
+        OptionShape.Number or OptionShape.NumberByValue or OptionShape.BandByValue => "double",
         OptionShape.Moment => "dateTime",
         OptionShape.Text or OptionShape.Texts => "string",
         _ => null,

@@ -8,6 +8,7 @@ using SensorForwarder.Forwarding;
 using SensorForwarder.Forwarding.Http;
 using SensorForwarder.Options;
 using SensorForwarder.Sensors;
+using SensorForwarder.Tests.Readings;
 
 namespace SensorForwarder.Tests.Configuration;
 
@@ -48,7 +49,7 @@ public sealed class SettingsParserTests
             {"sink":"http","httpEndpoint":"https://example.com/in","batchSize":7,"batchMaxBytes":2048,
              "uploadIntervalSeconds":0.5,"maxInFlightBatches":3,"compression":"gzip","drainOrder":"liveFirst",
              "httpTimeoutSeconds":90,"acceptHtml":true,
-             "backfillBatchesPerMinute":30,"dailyMessageLimit":9000,"messageFormat":"pnp","commitIntervalMs":250,
+             "backfillBatchesPerMinute":30,"dailyMessageLimit":9000,"messageFormat":"pnp","tags":{"site":"north"},"aggregateSeconds":60,"commitIntervalMs":250,
              "bufferMaxMegabytes":64,"bufferKeepFreeMegabytes":100,"bufferMaxAgeHours":24,"retainForwardedHours":72,"whenFull":"dropOldest","pollIntervalSeconds":2,
              "logLevel":"Debug","statusIntervalSeconds":60,"settingsTrialMinutes":15,"sensors":{"a":{"kind":"simulated"},"b":{"kind":"host","intervalSeconds":60}},"$version":9}
             """);
@@ -60,6 +61,7 @@ public sealed class SettingsParserTests
             {
                 Sink = SinkKind.Http,
                 HttpEndpoint = new("https://example.com/in"),
+                Tags = TagsTests.Of("""{"site":"north"}"""),
                 BatchSize = 7,
                 BatchMaxBytes = 2048,
                 UploadInterval = TimeSpan.FromSeconds(0.5),
@@ -88,6 +90,7 @@ public sealed class SettingsParserTests
         Assert.Equal((TimeSpan.FromMinutes(1), TimeSpan.FromMinutes(15)), (parsed.Settings.StatusInterval, parsed.Settings.Trial));
         Assert.Equal(TimeSpan.FromSeconds(2), parsed.Settings.Sensors["a"].Interval);
         Assert.Equal(TimeSpan.FromSeconds(60), parsed.Settings.Sensors["b"].Interval);
+        Assert.Equal(TimeSpan.FromSeconds(60), parsed.Settings.Sensors["a"].Window);
     }
 
     [Theory]

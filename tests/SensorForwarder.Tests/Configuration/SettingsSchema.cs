@@ -89,9 +89,21 @@ internal static class SettingsSchema
             OptionShape.WholeNumbers(var min, var max) => List(new JsonObject { ["type"] = "integer", ["minimum"] = min, ["maximum"] = max }, null),
             OptionShape.NumberByValue(var min, var max) => AnyOf(
                 Number("number", min, max), new JsonObject { ["type"] = "object", ["additionalProperties"] = Number("number", min, max) }),
+            OptionShape.BandByValue(var max, var pattern) => AnyOf(
+                Number("number", 0, max), Percentage(pattern),
+                new JsonObject { ["type"] = "object", ["additionalProperties"] = AnyOf(Number("number", 0, max), Percentage(pattern)) }),
+            OptionShape.CurveByValue(var points, var max) => AnyOf(
+                Curve(points, max), new JsonObject { ["type"] = "object", ["additionalProperties"] = Curve(points, max) }),
             OptionShape.TextByValue(var length) => new JsonObject
             {
                 ["type"] = new JsonArray("object", "null"),
+                ["additionalProperties"] = new JsonObject { ["type"] = new JsonArray("string", "null"), ["minLength"] = 1, ["maxLength"] = length },
+            },
+            OptionShape.Tags(var count, var pattern, var length) => new JsonObject
+            {
+                ["type"] = new JsonArray("object", "null"),
+                ["propertyNames"] = new JsonObject { ["pattern"] = pattern },
+                ["maxProperties"] = count,
                 ["additionalProperties"] = new JsonObject { ["type"] = new JsonArray("string", "null"), ["minLength"] = 1, ["maxLength"] = length },
             },
             OptionShape.Address(var addresses) => AnyOf(
@@ -115,6 +127,23 @@ internal static class SettingsSchema
 
     // Hexadecimal digits in either case.
     static string Hex(int address) => string.Concat($"{address:x}".Select(c => char.IsAsciiLetter(c) ? $"[{c}{char.ToUpperInvariant(c)}]" : $"{c}"));
+
+    static JsonObject Percentage(string pattern) => new() { ["type"] = "string", ["pattern"] = pattern };
+
+    // A schema cannot say that the raw values differ.
+    static JsonObject Curve(int maxPoints, double max) => new()
+    {
+        ["type"] = new JsonArray("array", "null"),
+        ["items"] = new JsonObject
+        {
+            ["type"] = "array",
+            ["items"] = new JsonObject { ["type"] = "number", ["minimum"] = -max, ["maximum"] = max },
+            ["minItems"] = 2,
+            ["maxItems"] = 2,
+        },
+        ["minItems"] = 2,
+        ["maxItems"] = maxPoints,
+    };
 
     static JsonObject Flag() => new() { ["type"] = new JsonArray("boolean", "null") };
 

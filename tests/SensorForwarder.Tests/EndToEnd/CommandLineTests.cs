@@ -5,6 +5,7 @@ using System.Text;
 using System.Text.Json.Nodes;
 using SensorForwarder.Buffer;
 using SensorForwarder.Tests.Buffer;
+using SensorForwarder.Tests.Readings;
 using SensorForwarder.Tests.Support;
 using SensorForwarder.Time;
 
@@ -32,7 +33,10 @@ public sealed class CommandLineTests : IDisposable
         foreach (var numbers in Enumerable.Range(1, readings).Chunk(1000))
         {
             await Task.WhenAll(numbers.Select(n => buffer.EnqueueAsync(
-                BufferFixture.Reading(n, n % 2 == 0 ? "attic, \"left\"" : "cellar"), BufferFixture.Token).AsTask()));
+                n % 2 == 0
+                    ? BufferFixture.Reading(n, "attic, \"left\"")
+                    : BufferFixture.Reading(n, "cellar") with { Tags = TagsTests.Of("""{"rack":"7","site":"a, b"}""") },
+                BufferFixture.Token).AsTask()));
         }
 
         await buffer.AcknowledgeAsync(1, 2, TestContext.Current.CancellationToken);
@@ -160,9 +164,9 @@ public sealed class CommandLineTests : IDisposable
         (code, output) = await AskAsync(["--export", table]);
         Assert.True(code == 0, output);
         var rows = await File.ReadAllLinesAsync(table, TestContext.Current.CancellationToken);
-        Assert.Equal("epoch,id,time,sensor,kind,quality,reason,value,number,timeQuality", rows[0]);
-        Assert.EndsWith(",3,2026-11-24T12:00:03.000Z,cellar,simulated,good,,temperature,20.03,", rows[1], StringComparison.Ordinal);
-        Assert.EndsWith(",4,2026-11-24T12:00:04.000Z,\"attic, \"\"left\"\"\",simulated,good,,number,4,", rows[4], StringComparison.Ordinal);
+        Assert.Equal("epoch,id,time,sensor,kind,quality,reason,value,number,timeQuality,tags", rows[0]);
+        Assert.EndsWith(",3,2026-11-24T12:00:03.000Z,cellar,simulated,good,,temperature,20.03,,\"{\"\"rack\"\":\"\"7\"\",\"\"site\"\":\"\"a, b\"\"}\"", rows[1], StringComparison.Ordinal);
+        Assert.EndsWith(",4,2026-11-24T12:00:04.000Z,\"attic, \"\"left\"\"\",simulated,good,,number,4,,", rows[4], StringComparison.Ordinal);
         Assert.Empty(Directory.GetFiles(_files.Directory, "*.part"));
         Assert.Equal(0, await module.StopAsync());
     }

@@ -3,6 +3,8 @@ using System.Text.Json;
 using CsCheck;
 using SensorForwarder.Buffer;
 using SensorForwarder.Forwarding;
+using SensorForwarder.Readings;
+using SensorForwarder.Tests.Readings;
 
 namespace SensorForwarder.Tests.Forwarding;
 
@@ -52,6 +54,22 @@ public sealed class BatchEncoderTests
         var batch = encoder.Encode([reading with { Epoch = "two" }], 1000);
         Assert.Equal("two:1-1", batch.Id);
         Assert.Contains("\"epoch\":\"two\"", Encoding.UTF8.GetString(batch.Body.Span), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Tags_of_the_module_stand_once_in_a_batch()
+    {
+        var reading = new BufferedReading(1, DateTimeOffset.UnixEpoch, "{}"u8.ToArray()) { Epoch = "0197" };
+        var encoder = new BatchEncoder("pi", "m") { Tags = TagsTests.Of("""{"site":"north","rack":"7"}""") };
+        var batch = encoder.Encode([reading, reading with { Id = 2 }], 1000);
+        Assert.Equal(
+            """{"device":"pi","module":"m","epoch":"0197","tags":{"rack":"7","site":"north"},"batch":[{"id":1,"data":{}},{"id":2,"data":{}}]}""",
+            Encoding.UTF8.GetString(batch.Body.Span));
+        Assert.Equal(encoder.Tags, batch.Tags);
+
+        encoder.Tags = Tags.None;
+        Assert.Equal("""{"device":"pi","module":"m","epoch":"0197","batch":[{"id":1,"data":{}}]}""", Encoding.UTF8.GetString(encoder.Encode([reading], 1000).Body.Span));
+        Assert.Equal(2, batch.Tags.Pairs.Count);
     }
 
     [Fact]

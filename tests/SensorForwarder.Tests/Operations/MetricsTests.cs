@@ -62,6 +62,22 @@ public sealed partial class MetricsTests
     }
 
     [Fact]
+    public async Task Tags_of_a_sensor_are_labels_of_its_own_metrics_and_of_no_other()
+    {
+        await using var parts = await new SettingsFixture().StartAsync(
+            """{"tags":{"site":"north"},"sensors":{"attic":{"kind":"simulated","tags":{"asset-id":"a \"7\"","rack":"7"}},"cellar":{"kind":"simulated"}}}""");
+        await Until.True(() => parts.Scheduler.Health.All(sensor => sensor.State == SensorState.Working));
+        var text = await ScrapeAsync(parts, Boot());
+        Assert.All(text.Split('\n', StringSplitOptions.RemoveEmptyEntries).Where(line => line[0] != '#'), line => Assert.Matches(CollectorLine, line));
+        var samples = PrometheusText.Read(text).SelectMany(family => family.Samples).ToList();
+        var tagged = samples.Where(sample => sample.Labels.GetValueOrDefault("sensor") == "attic").ToList();
+        Assert.Equal(3 + 3 + 1, tagged.Count); // values, counters, time
+        Assert.All(tagged, sample => Assert.Equal(("a \"7\"", "7"), (sample.Labels["asset_id"], sample.Labels["rack"])));
+        Assert.All(samples.Except(tagged), sample => Assert.DoesNotContain("rack", sample.Labels.Keys));
+        Assert.All(samples, sample => Assert.DoesNotContain("site", sample.Labels.Keys));
+    }
+
+    [Fact]
     public async Task Each_sample_carries_the_labels_of_IoT_Edge_and_the_collector_takes_each_line()
     {
         await using var parts = await new SettingsFixture().StartAsync("""{"sensors":{"attic":{"kind":"simulated"}}}""");

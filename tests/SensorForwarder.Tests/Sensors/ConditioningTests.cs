@@ -32,6 +32,36 @@ public sealed class ConditioningTests
     public void Values_are_scaled_and_then_offset_by_name(string options, double temperature, double humidity) =>
         Assert.Equal(Measured(temperature, humidity).Values, new Conditioning(Settings(options)).Apply([Measured(20)]).Values);
 
+    [Theory]
+    [InlineData("[[0.5,0],[2.5,100]]", 1.5, 50)]
+    [InlineData("[[2.5,100],[0.5,0]]", 1.5, 50)]
+    [InlineData("[[0,0],[1,10],[2,40]]", 1, 10)]
+    [InlineData("[[0,0],[1,10],[2,40]]", 1.5, 25)]
+    [InlineData("[[0,0],[1,10],[2,40]]", 3, 70)]
+    [InlineData("[[0,0],[1,10],[2,40]]", -1, -10)]
+    [InlineData("[[10000,25],[3603,50],[32650,0]]", 6801.5, 37.5)]
+    public void A_curve_is_straight_between_its_points_and_goes_on_straight_beyond_them(string curve, double raw, double value)
+    {
+        Assert.Equal(value, Of($$"""{"curve":{{curve}}}""").Apply([Measured(raw)]).Values[0].Value, 9);
+        Assert.Equal(Measured(value, 50).Values, Of($$$"""{"curve":{"temperature":{{{curve}}}}}""").Apply([Measured(raw)]).Values);
+        Assert.Equal((value * 2) + 1, Of($$"""{"curve":{{curve}},"scale":2,"offset":1}""").Apply([Measured(raw)]).Values[0].Value, 9);
+
+        static Conditioning Of(string options) => new(Settings(options));
+    }
+
+    [Fact]
+    public void A_curve_never_leaves_its_neighbouring_points() =>
+        Gen.Select(Gen.Double[-100, 100].Array[2, 64], Gen.Double[-100, 100].Array[64], Gen.Double[-100, 100]).Sample((raws, values, raw) =>
+        {
+            var points = raws.Distinct().Zip(values).OrderBy(point => point.First).ToList();
+            if (points.Count < 2) return;
+            var json = string.Join(',', points.Select(point => FormattableString.Invariant($"[{point.First:R},{point.Second:R}]")));
+            var found = new Conditioning(Settings($$"""{"curve":[{{json}}]}""")).Apply([Measured(raw)]).Values[0].Value;
+            var right = points.FindIndex(point => point.First >= raw);
+            if (right < 1) return;
+            Assert.InRange(found, Math.Min(points[right - 1].Second, points[right].Second) - 1e-8, Math.Max(points[right - 1].Second, points[right].Second) + 1e-8);
+        });
+
     [Fact]
     public void The_median_is_by_value_and_forgets_outliers_and_failures()
     {
@@ -98,6 +128,27 @@ public sealed class ConditioningTests
     {
         var deadband = new Deadband(Settings("""{"deadband":{"voltage0":0.5}}"""), _clock);
         for (var i = 0; i < 3; i++) Assert.True(deadband.IsNews(Reading(20)));
+    }
+
+    [Theory]
+    [InlineData(100, 102, false)]
+    [InlineData(100, 102.1, true)]
+    [InlineData(-100, -97.9, true)]
+    [InlineData(-100, -98, false)]
+    [InlineData(0, 0, false)]
+    [InlineData(0, 0.001, true)]
+    public void A_band_in_percent_is_of_the_value_that_was_stored_last(double stored, double next, bool isNews)
+    {
+        var deadband = new Deadband(Settings("""{"deadband":{"temperature":"2%"}}"""), _clock);
+        Assert.True(deadband.IsNews(Reading(stored)));
+        Assert.Equal(isNews, deadband.IsNews(Reading(next)));
+    }
+
+    [Fact]
+    public void A_value_that_creeps_is_compared_with_what_was_stored_and_not_with_what_was_read()
+    {
+        var deadband = new Deadband(Settings("""{"deadband":"5%"}"""), _clock);
+        Assert.Equal([true, false, false, true], ((double[])[100, 102, 104, 106]).Select(value => deadband.IsNews(Reading(value))));
     }
 
     [Fact]

@@ -35,7 +35,12 @@ public sealed class SensorKindTests
                 ["label"] = "Attic, north",
                 ["scale"] = 1.5,
                 ["offset"] = -1,
-                ["deadband"] = 0.1,
+                ["tags"] = new JsonObject { ["rack"] = "7" },
+                ["curve"] = JsonNode.Parse("[[0,0],[100,101]]"),
+                ["min"] = -10,
+                ["max"] = 1e6,
+                ["maxChangePerSecond"] = 5,
+                ["deadband"] = "1.5%",
                 ["maxSilenceSeconds"] = 60,
             };
             if (kind.HasSamples) entry["samples"] = 3;
@@ -51,8 +56,9 @@ public sealed class SensorKindTests
     [InlineData(
         """{"kind":"simulated","interval":1}""",
         "attic: interval: there is no such option (did you mean intervalSeconds?)")]
-    [InlineData("""{"kind":"host","colour":"red"}""", "attic: colour: there is no such option; host has intervalSeconds, enabled, label, scale, offset, units, deadband, maxSilenceSeconds, samples")]
+    [InlineData("""{"kind":"host","colour":"red"}""", "attic: colour: there is no such option; host has intervalSeconds, enabled, label, tags, curve, scale, offset, units, min, max, maxChangePerSecond, deadband, maxSilenceSeconds, aggregateSeconds, samples")]
     [InlineData("""{"kind":"counter","line":17,"samples":3}""", "attic: samples: there is no such option; counter has ")]
+    [InlineData("""{"kind":"gpio","line":"GPIO17","aggregateSeconds":60}""", "attic: aggregateSeconds: there is no such option; gpio has ")]
     [InlineData("""{"kind":"gpio","line":"GPIO17","samples":3}""", "attic: samples: there is no such option; gpio has ")]
     [InlineData("""{"kind":"gpio"}""", "attic: line is missing; it is a text of 1 to 31 characters, or an integer from 0 to 1023")]
     [InlineData("""{"kind":"gpio","line":1.5}""", "attic: line: 1.5 is not allowed; allowed is a text of 1 to 31 characters, or an integer from 0 to 1023")]
@@ -67,6 +73,18 @@ public sealed class SensorKindTests
         """{"kind":"simulated","deadband":{"temprature":1}}""",
         "attic: deadband: simulated has no value 'temprature' (did you mean temperature?)")]
     [InlineData("""{"kind":"simulated","offset":{"x":1}}""", "attic: offset: simulated has no value 'x'; it has temperature, humidity, pressure")]
+    [InlineData("""{"kind":"simulated","deadband":"2"}""", "attic: deadband: \"2\" is not allowed; allowed is a number from 0 to 1000000000000, a percentage from \"0%\" to \"100%\", or a map of value to one of these")]
+    [InlineData("""{"kind":"simulated","deadband":"101%"}""", "attic: deadband: \"101%\" is not allowed")]
+    [InlineData("""{"kind":"simulated","deadband":"-2%"}""", "attic: deadband: \"-2%\" is not allowed")]
+    [InlineData("""{"kind":"simulated","curve":[[1,2]]}""", "attic: curve: it has 1 points; allowed are 2 to 64")]
+    [InlineData("""{"kind":"simulated","curve":[[1,2],[2]]}""", "attic: curve: [2] is no point; a point is [raw, value], two numbers")]
+    [InlineData("""{"kind":"simulated","curve":{"humidity":[[1,2],[3,4],[1,5]]}}""", "attic: curve: humidity: two points have the raw value 1; each raw value has one value")]
+    [InlineData("""{"kind":"simulated","curve":{"humidty":[[1,2],[3,4]]}}""", "attic: curve: simulated has no value 'humidty' (did you mean humidity?)")]
+    [InlineData("""{"kind":"simulated","curve":7}""", "attic: curve: 7 is not allowed; allowed is a list of 2 to 64 points [raw, value] with different raw values, or a map of value to such a list")]
+    [InlineData("""{"kind":"simulated","min":{"temprature":1}}""", "attic: min: simulated has no value 'temprature' (did you mean temperature?)")]
+    [InlineData("""{"kind":"simulated","min":5,"max":{"humidity":4}}""", "attic: min: 5 of 'humidity' is above max, 4")]
+    [InlineData("""{"kind":"host","min":5,"max":4}""", "attic: min: 5 is above max, 4")]
+    [InlineData("""{"kind":"host","maxChangePerSecond":-1}""", "attic: maxChangePerSecond: -1 is not allowed; allowed is a number from 0 to 1000000000000, or a map of value to number")]
     [InlineData("""{"kind":"mhz19"}""", "attic: port is missing; it is a path below /dev on one line, without ..")]
     [InlineData("""{"kind":"mhz19","port":"ttyUSB0"}""", "attic: port: \"ttyUSB0\" is not allowed; allowed is a path below /dev")]
     [InlineData("""{"kind":"mhz19","port":"/dev/../etc/x"}""", "attic: port: a text of 13 characters is not allowed; allowed is a path below /dev")]

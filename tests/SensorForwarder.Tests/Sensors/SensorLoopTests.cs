@@ -167,6 +167,17 @@ public sealed class SensorLoopTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Every_reading_has_the_tags_of_its_sensor()
+    {
+        await ApplyAsync(
+            new SensorSettings("attic", SimulatedSensor.Kind, TimeSpan.FromSeconds(1), """{"kind":"simulated","tags":{"rack":"7"}}"""), Simulated("cellar", 1));
+        await Until.True(() => Stored().Select(reading => reading.GetProperty("sensor").GetString()).Distinct().Count() == 2);
+        Assert.All(Stored(), reading => Assert.Equal(
+            reading.GetProperty("sensor").GetString() == "attic" ? """{"rack":"7"}""" : null,
+            reading.TryGetProperty("tags", out var tags) ? tags.GetRawText() : null));
+    }
+
+    [Fact]
     public async Task After_the_stop_nothing_is_read_and_nothing_starts()
     {
         await ApplyAsync(Simulated("attic", 1));

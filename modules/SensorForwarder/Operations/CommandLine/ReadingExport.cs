@@ -24,7 +24,7 @@ internal static class ReadingExport
 
     const string StandardOutput = "-";
     const int PageReadings = 500;
-    const string CsvHeader = "epoch,id,time,sensor,kind,quality,reason,value,number,timeQuality\n";
+    const string CsvHeader = "epoch,id,time,sensor,kind,quality,reason,value,number,timeQuality,tags\n";
 
     public static bool IsKnownFormat(string path) =>
         path == StandardOutput || IsCsv(path) || path.EndsWith(".ndjson", StringComparison.OrdinalIgnoreCase);
@@ -151,7 +151,8 @@ internal static class ReadingExport
             CultureInfo.InvariantCulture,
             $"{epoch},{reading.Id},{Cell(data, "time")},{Cell(data, "sensor")},{Cell(data, "kind")},"
             + $"{Cell(data, "quality")},{Cell(data, "reason")}");
-        var end = Cell(data, "timeQuality");
+        var tags = data.TryGetProperty("tags", out var found) ? Quote(found.GetRawText()) : "";
+        var end = $"{Cell(data, "timeQuality")},{tags}";
         var isEmpty = true;
         if (data.TryGetProperty("values", out var values) && values.ValueKind == JsonValueKind.Object)
         {

@@ -90,12 +90,13 @@ internal sealed class ModuleMetrics : IDisposable
             ValueName,
             () => from sensor in ByName().Take(MaxSensors)
                   from value in sensor.LastGood is { } good ? Trends.Shown(good) : []
-                  select new Measurement<double>(value.Value, new("sensor", sensor.Name), new("value", value.Key),
-                      new("unit", sensor.Units.GetValueOrDefault(value.Key, ""))),
+                  select new Measurement<double>(value.Value, [
+                      new("sensor", sensor.Name), new("value", value.Key),
+                      new("unit", sensor.Units.GetValueOrDefault(value.Key, "")), .. sensor.Tags.Labels]),
             description: "The last good value. The unit is in words, and empty if it is not known.");
         Meter.CreateObservableGauge(
             $"{ValueName}_timestamp_seconds", () => LastGood().Select(good => new Measurement<double>(
-                good.Time.ToUnixTimeMilliseconds() / 1000.0, new KeyValuePair<string, object?>("sensor", good.Sensor))),
+                good.Time.ToUnixTimeMilliseconds() / 1000.0, [new("sensor", good.Sensor), .. good.Tags.Labels])),
             description: "Unix time when the last good values of a sensor were measured.");
 
         void PerSensor(string name, string text, Func<SensorHealth, long> value) => Meter.CreateObservableCounter(
@@ -103,7 +104,8 @@ internal sealed class ModuleMetrics : IDisposable
             () =>
             {
                 var sensors = ByName().ToList();
-                var samples = sensors.Take(MaxSensors).Select(sensor => Sample(value(sensor), "sensor", sensor.Name));
+                var samples = sensors.Take(MaxSensors).Select(sensor =>
+                    new Measurement<long>(value(sensor), [new("sensor", sensor.Name), .. sensor.Tags.Labels]));
                 return sensors.Count <= MaxSensors
                     ? samples
                     : samples.Append(Sample(sensors.Skip(MaxSensors).Sum(value), "sensor", OtherSensors));

@@ -70,7 +70,8 @@ internal sealed class Bme280(I2cPort port, bool hasHumidity) : ISensor
             values.Add(Measured.Value("humidity", _calibration.Humidity(rawHumidity, fine) / 1024.0, 2));
         }
 
-        if (_plausibility.FindJump(values) is { } jump) return Measured.Uncertain(FaultReason.Range, jump, [.. values]);
+        if (_plausibility.FindMisread(values) is { } jump)
+            return Measured.Uncertain(FaultReason.Range, jump, [.. values]);
         return _flatline.IsFlat(raw)
             ? Measured.Uncertain(
                 FaultReason.Flatline, $"not one bit has changed in {Flatline.Polls} readings", [.. values])

@@ -49,7 +49,7 @@ internal sealed class Thermometer(I2cPort port, bool isMcp9808) : ISensor
         // MCP9808: 1/16 degrees in 12 bits, bit 12 is the sign; the others: 1/256 degrees in 16 bits.
         var celsius = isMcp9808 ? ((word & 0x0FFF) - (word & 0x1000)) / 16.0 : (short)word / 256.0;
         var value = Measured.Value("temperature", celsius, 4);
-        return ValueTask.FromResult(_plausibility.FindJump([value]) is { } jump
+        return ValueTask.FromResult(_plausibility.FindMisread([value]) is { } jump
             ? Measured.Uncertain(FaultReason.Range, jump, value)
             : Measured.Good(value));
     }

@@ -27,6 +27,7 @@ internal sealed class ContactSensor : ISensor
         Claims = GpioPlace.Claim,
         Bus = static _ => GpioPlace.Bus,
         HasSamples = false,
+        HasWindows = false,
     };
 
     readonly GpioPlace _place;

@@ -1,0 +1,64 @@
+using System.Text.Json;
+
+namespace SensorForwarder.Readings;
+
+/// <summary>What the readings of a window of time have in common; <see cref="Reading.Values"/> holds their means.
+/// Immutable.</summary>
+/// <param name="Seconds">The length of the window. It begins at a multiple of this, in UTC.</param>
+/// <param name="Readings">Readings with values in the window.</param>
+/// <param name="Values">What there was of each value.</param>
+internal sealed record Aggregate(
+    int Seconds, long Readings, IReadOnlyList<KeyValuePair<string, ValueRange>> Values)
+{
+    static readonly JsonEncodedText SecondsName = JsonEncodedText.Encode("seconds");
+    static readonly JsonEncodedText ReadingsName = JsonEncodedText.Encode("readings");
+    static readonly JsonEncodedText UncertainName = JsonEncodedText.Encode("uncertain");
+    static readonly JsonEncodedText BadName = JsonEncodedText.Encode("bad");
+    static readonly JsonEncodedText PartialName = JsonEncodedText.Encode("partial");
+    static readonly JsonEncodedText ValuesName = JsonEncodedText.Encode("values");
+    static readonly JsonEncodedText CountName = JsonEncodedText.Encode("count");
+    static readonly JsonEncodedText MinName = JsonEncodedText.Encode("min");
+    static readonly JsonEncodedText MaxName = JsonEncodedText.Encode("max");
+    static readonly JsonEncodedText LastName = JsonEncodedText.Encode("last");
+
+    /// <summary>Readings among them whose quality was uncertain.</summary>
+    public long Uncertain { get; init; }
+
+    /// <summary>Readings in the window that had no values.</summary>
+    public long Bad { get; init; }
+
+    /// <summary>Whether readings of the window may be missing or be in another reading: the module or the sensor was
+    /// started or stopped in it, or the clock was set.</summary>
+    public bool IsPartial { get; init; }
+
+    /// <summary>Writes this as an object.</summary>
+    public void WriteTo(Utf8JsonWriter json)
+    {
+        json.WriteStartObject();
+        json.WriteNumber(SecondsName, Seconds);
+        json.WriteNumber(ReadingsName, Readings);
+        if (Uncertain > 0) json.WriteNumber(UncertainName, Uncertain);
+        if (Bad > 0) json.WriteNumber(BadName, Bad);
+        if (IsPartial) json.WriteBoolean(PartialName, true);
+        json.WriteStartObject(ValuesName);
+        foreach (var (name, range) in Values)
+        {
+            json.WriteStartObject(name);
+            json.WriteNumber(CountName, range.Count);
+            json.WriteNumber(MinName, range.Min);
+            json.WriteNumber(MaxName, range.Max);
+            json.WriteNumber(LastName, range.Last);
+            json.WriteEndObject();
+        }
+
+        json.WriteEndObject();
+        json.WriteEndObject();
+    }
+}
+
+/// <summary>One value in a window.</summary>
+/// <param name="Count">Readings that had it.</param>
+/// <param name="Min">The smallest.</param>
+/// <param name="Max">The largest.</param>
+/// <param name="Last">The last one.</param>
+internal readonly record struct ValueRange(long Count, double Min, double Max, double Last);

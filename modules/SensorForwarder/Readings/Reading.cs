@@ -43,4 +43,7 @@ internal sealed record Reading
     /// <summary>Values by name, in the order of publication. Finite numbers, in the units of the kind's documentation
     /// (degrees Celsius, percent, hPa, bytes...).</summary>
     public IReadOnlyList<KeyValuePair<string, double>> Values { get; init; } = [];
+
+    /// <summary>What an alarm of the sensor reports; null: this is no report of an alarm.</summary>
+    public AlarmReport? Alarm { get; init; }
 }

@@ -24,6 +24,7 @@ internal static class ReadingEncoder
     static readonly JsonEncodedText ReasonName = JsonEncodedText.Encode("reason");
     static readonly JsonEncodedText UnitsName = JsonEncodedText.Encode("units");
     static readonly JsonEncodedText ValuesName = JsonEncodedText.Encode("values");
+    static readonly JsonEncodedText AlarmName = JsonEncodedText.Encode("alarm");
 
     // The payload is never embedded in HTML, so characters that HTML would need escaped stay readable.
     static readonly JavaScriptEncoder Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping;
@@ -65,6 +66,12 @@ internal static class ReadingEncoder
             json.WriteStartObject(UnitsName);
             foreach (var (name, text) in reading.Units) json.WriteString(name, text);
             json.WriteEndObject();
+        }
+
+        if (reading.Alarm is { } alarm)
+        {
+            json.WritePropertyName(AlarmName);
+            alarm.Write(json);
         }
 
         json.WriteEndObject();

@@ -1,4 +1,5 @@
 using SensorForwarder.Options;
+using SensorForwarder.Sensors.Alarms;
 
 namespace SensorForwarder.Sensors;
 
@@ -40,8 +41,10 @@ internal static class CommonOptions
         "samples", 1, 15, 1, "It is measured this many times at once, and the median of each value is taken. Not for "
             + "`gpio` and `counter`.");
 
+    public static readonly Option<IReadOnlyList<AlarmRule>> Alarms = AlarmRule.List;
+
     public static IReadOnlyList<Option> All { get; } =
-        [Interval, Enabled, Label, Scale, Offset, Units, Deadband, MaxSilence, Samples];
+        [Interval, Enabled, Label, Scale, Offset, Units, Deadband, MaxSilence, Samples, Alarms];
 
     static Option<NumberByValue?> ByValue(string name, double min, string text) => new(
         name, new OptionShape.NumberByValue(min, Huge), text, null,

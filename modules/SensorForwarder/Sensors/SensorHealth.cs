@@ -1,5 +1,6 @@
 using System.Collections.Frozen;
 using SensorForwarder.Readings;
+using SensorForwarder.Sensors.Alarms;
 
 namespace SensorForwarder.Sensors;
 
@@ -34,6 +35,9 @@ internal sealed record SensorHealth(
 
     /// <summary>The units of its values that are known, by name.</summary>
     public IReadOnlyDictionary<string, string> Units { get; init; } = FrozenDictionary<string, string>.Empty;
+
+    /// <summary>Its alarms, in the order of the settings.</summary>
+    public IReadOnlyList<AlarmStatus> Alarms { get; init; } = [];
 
     /// <summary>The reason for people: what is wrong, and what to do; null when there is no more to say.</summary>
     public string? Detail { get; init; }

@@ -1,6 +1,7 @@
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Buffer;
 using SensorForwarder.Readings;
+using SensorForwarder.Sensors.Alarms;
 using SensorForwarder.Text;
 
 namespace SensorForwarder.Sensors;
@@ -18,7 +19,8 @@ internal sealed class SensorLoop(
     TelemetryBuffer buffer,
     SensorClock clock,
     TimeProvider timeProvider,
-    ILogger logger) : IAsyncDisposable
+    ILogger logger,
+    SensorAlarms? alarms = null) : IAsyncDisposable
 {
     /// <summary>A failing sensor stores a bad reading at once and then at this interval, not at every turn, which would
     /// cost traffic without information.</summary>
@@ -48,7 +50,7 @@ internal sealed class SensorLoop(
 
     public SensorSettings Settings => settings;
 
-    public SensorHealth Health => _health;
+    public SensorHealth Health => alarms is null ? _health : _health with { Alarms = alarms.Status };
 
     /// <summary>Whether a turn is overdue by more than the limit of a measurement plus this.</summary>
     public bool IsStuck(TimeSpan patience) =>
@@ -176,6 +178,7 @@ internal sealed class SensorLoop(
             Reason = measurement.Reason,
             Values = measurement.Values,
         };
+        alarms?.Observe(reading);
         if (!Note(reading, measurement.Detail, isAsked)) return reading;
         if (_units.Report(measurement) is { Count: > 0 } units)
         {

@@ -2,6 +2,7 @@ using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Buffer;
 using SensorForwarder.Readings;
+using SensorForwarder.Sensors.Alarms;
 using SensorForwarder.Time;
 
 namespace SensorForwarder.Sensors;
@@ -67,6 +68,7 @@ internal sealed class SensorScheduler(
         }
 
         _loops = loops;
+        world.Alarms.RemoveOthers(loops.Values.Select(loop => loop.Settings), timeProvider.GetUtcNow());
     }
 
     /// <summary>Reads a sensor now; null if there is no such sensor or sensing has stopped.</summary>
@@ -127,6 +129,8 @@ internal sealed class SensorScheduler(
     {
         var bus = settings.Kind.Bus(settings) is { } name ? _buses.Of(name) : null;
         var session = new SensorSession(settings, world, bus?.Breaker, jitter: random.NextDouble(), logger);
-        return new(settings, session, bus, buffer, _clock, timeProvider, logger);
+        return new(
+            settings, session, bus, buffer, _clock, timeProvider, logger,
+            SensorAlarms.Of(settings, world.Alarms, timeProvider, logger));
     }
 }

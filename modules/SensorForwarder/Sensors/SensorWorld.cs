@@ -1,6 +1,7 @@
 using System.Device.I2c;
 using System.Device.Spi;
 using SensorForwarder.Net;
+using SensorForwarder.Sensors.Alarms;
 
 namespace SensorForwarder.Sensors;
 
@@ -40,6 +41,9 @@ internal sealed record SensorWorld(SensorRoots Roots, TimeProvider TimeProvider)
 
     /// <summary>The totals of counters.</summary>
     public PulseTotals Totals { get; init; } = new(null);
+
+    /// <summary>The alarms that are raised.</summary>
+    public RaisedAlarms Alarms { get; init; } = new(null);
 
     /// <summary>Converts a timestamp of the kernel's monotonic clock to wall-clock time.</summary>
     public DateTimeOffset TimeOf(ulong monotonicNanoseconds)

@@ -1,5 +1,6 @@
 using SensorForwarder.Options;
 using SensorForwarder.Sensors;
+using SensorForwarder.Sensors.Alarms;
 using SensorForwarder.Sensors.Modbus;
 using SensorForwarder.Tests.Configuration;
 
@@ -40,6 +41,12 @@ public sealed class SensorsReadmeTests
         SensorsReadme,
         "| option of a value | allowed | default | what it does |",
         ModbusValue.Options.Select(option => Row("", option)));
+
+    [Fact]
+    public void The_table_of_the_options_of_an_alarm_is_the_one_in_the_code() => WrittenFile.CheckTable(
+        "docs/alarms.md",
+        "| option of an alarm | allowed | default | what it does |",
+        AlarmRule.Options.Select(option => Row("", option)));
 
     [Fact]
     public void The_table_of_values_is_the_one_in_the_code() => WrittenFile.CheckTable(

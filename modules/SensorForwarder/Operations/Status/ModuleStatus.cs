@@ -47,7 +47,7 @@ internal sealed record ModuleStatus
     /// <summary>Age of the oldest waiting reading of each lane, by the wall clock; null: nothing waits, or the buffer
     /// can't be read. Read from the volume when first used: metrics, readiness and change detection do not need it.
     /// </summary>
-    public required Lazy<(TimeSpan? Live, TimeSpan? Backfill)> OldestAges { get; init; }
+    public required Lazy<(TimeSpan? Live, TimeSpan? Backfill, TimeSpan? Alarm)> OldestAges { get; init; }
 
     /// <summary>Null: there is no hub.</summary>
     public required HubStatus? Hub { get; init; }

@@ -41,6 +41,12 @@ internal static class StatusPage
 
         if (status["settingsFileError"] is { Exists: true } problem)
             Line(page, "settings", $"the file is ignored: {problem}");
+        foreach (var entry in json["alarms"] as JsonArray ?? [])
+        {
+            var alarm = new Part(entry);
+            Line(page, "alarm", $"{alarm["sensor"]}: {alarm["name"]} ({alarm["severity"]}), since {alarm["since"]}");
+        }
+
         if (json["intake"] is JsonObject sources) WriteSources(page, sources);
         if (json["sensors"] is JsonObject sensors) WriteSensors(page, sensors);
         if (status["sensorsLeftOut"] is { Exists: true } leftOut) Line(page, "", $"and {leftOut} more");

@@ -19,6 +19,7 @@ internal sealed class SensorScheduler(
     readonly SemaphoreSlim _changes = new(1);
     readonly BusWorkers _buses = new(timeProvider);
     readonly SensorClock _clock = new(timeProvider);
+    readonly AlarmOutputs _outputs = new(world, timeProvider, logger);
 
     // Replaced as a whole under _changes; read anywhere.
     volatile IReadOnlyDictionary<string, SensorLoop> _loops = new Dictionary<string, SensorLoop>();
@@ -68,7 +69,9 @@ internal sealed class SensorScheduler(
         }
 
         _loops = loops;
-        world.Alarms.RemoveOthers(loops.Values.Select(loop => loop.Settings), timeProvider.GetUtcNow());
+        var running = loops.Values.Select(loop => loop.Settings).ToList();
+        world.Alarms.RemoveOthers(running, timeProvider.GetUtcNow());
+        _outputs.Apply(running);
     }
 
     /// <summary>Reads a sensor now; null if there is no such sensor or sensing has stopped.</summary>
@@ -109,6 +112,7 @@ internal sealed class SensorScheduler(
 
     public void Dispose()
     {
+        _outputs.Dispose();
         _clock.Dispose();
         _changes.Dispose();
     }

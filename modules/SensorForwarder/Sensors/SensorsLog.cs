@@ -23,6 +23,13 @@ internal static partial class SensorsLog
     [LoggerMessage(1008, LogLevel.Information, "The alarm of sensor {Name} is over: {Alarm}{Value}.")]
     public static partial void AlarmCleared(ILogger logger, string name, string alarm, string value);
 
+    [LoggerMessage(1009, LogLevel.Warning,
+        "The output of an alarm fails: {Problem}. It is tried again every {Seconds} s; sensing goes on.")]
+    public static partial void OutputFails(ILogger logger, string problem, double seconds);
+
+    [LoggerMessage(1010, LogLevel.Information, "The output of an alarm works again: {Line}.")]
+    public static partial void OutputRecovered(ILogger logger, string line);
+
     [LoggerMessage(1004, LogLevel.Error, "Sensor {Name} threw.")]
     public static partial void SensorThrew(ILogger logger, string name, Exception exception);
 

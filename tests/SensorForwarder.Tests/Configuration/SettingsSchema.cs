@@ -106,6 +106,7 @@ internal static class SettingsSchema
                 ["pattern"] = pattern,
             },
             OptionShape.Entries entries => Entries(entries),
+            OptionShape.Fields(var options) => AnyOf(ObjectOf(options), new JsonObject { ["type"] = "null" }),
             OptionShape.Objects(var options, var count) => new JsonObject
             {
                 ["type"] = new JsonArray("array", "null"),

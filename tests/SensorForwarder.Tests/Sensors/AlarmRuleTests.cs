@@ -26,7 +26,7 @@ public sealed class AlarmRuleTests
     }
 
     [Theory]
-    [InlineData("""{"bad":true}""", "{\"bad\":true} is not allowed; allowed is a list of up to 16 objects with value, above, below, changesBy, silentForSeconds, bad, hysteresis, forSeconds, severity")]
+    [InlineData("""{"bad":true}""", "{\"bad\":true} is not allowed; allowed is a list of up to 16 objects with value, above, below, changesBy, silentForSeconds, bad, hysteresis, forSeconds, severity, output")]
     [InlineData("[5]", "alarm 1: 5 is not an object such as {\"value\":\"temperature\",\"above\":30}")]
     [InlineData("""[{"bad":true},{"value":"temperature"}]""", "alarm 2: it has no condition; give it one of above, below, changesBy, silentForSeconds, bad")]
     [InlineData("""[{"bad":false}]""", "alarm 1: it has no condition; give it one of above, below, changesBy, silentForSeconds, bad")]
@@ -38,6 +38,8 @@ public sealed class AlarmRuleTests
     [InlineData("""[{"value":"temperature","above":"30"}]""", "alarm 1: above: \"30\" is text; allowed is a number from -1000000000000 to 1000000000000, without quotes")]
     [InlineData("""[{"bad":true,"forSeconds":-1}]""", "alarm 1: forSeconds: -1 is not allowed; allowed is a number from 0 to 86400")]
     [InlineData("""[{"bad":true,"severity":"urgent"}]""", "alarm 1: severity: \"urgent\" is not allowed; allowed is one of \"info\", \"warning\", \"critical\"")]
+    [InlineData("""[{"bad":true,"output":17}]""", "alarm 1: output: 17 is not an object such as {\"line\":\"GPIO17\"}")]
+    [InlineData("""[{"bad":true,"output":{"chip":"x"}}]""", "alarm 1: output: line is missing; it is a text of 1 to 31 characters, or an integer from 0 to 1023")]
     [InlineData("""[{"bad":true,"hysterisis":1}]""", "alarm 1: hysterisis: there is no such option (did you mean hysteresis?)")]
     [InlineData("""[{"bad":true},{"silentForSeconds":5},{"bad":true,"severity":"info"}]""", "alarms 1 and 3 are both \"bad\": remove one of them")]
     public void What_is_wrong_is_named_with_what_to_do(string alarms, string message)

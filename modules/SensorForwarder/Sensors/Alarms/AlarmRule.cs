@@ -67,12 +67,20 @@ internal sealed record AlarmRule(AlarmCondition Condition, string? Value, double
     static readonly Option<string> SeverityOption = Option.Choice(
         "severity", ["info", Warning, "critical"], Warning, "For receivers; the module treats all alike.");
 
+    static readonly Option<AlarmOutput?> OutputOption = new(
+        "output", new OptionShape.Fields(AlarmOutput.Options), "A GPIO line that is active while the alarm is raised, "
+            + "such as of a lamp.", null, AlarmOutput.TryRead, static _ => null)
+    {
+        Fault = AlarmOutput.FindFault,
+    };
+
     static readonly Option[] Conditions = [Above, Below, ChangesBy, SilentForSeconds, BadOption];
 
     /// <summary>The options of each alarm.</summary>
     public static IReadOnlyList<Option> Options { get; } =
     [
         ValueOption, Above, Below, ChangesBy, SilentForSeconds, BadOption, HysteresisOption, ForSeconds, SeverityOption,
+        OutputOption,
     ];
 
     /// <summary>The option of a sensor.</summary>
@@ -92,6 +100,9 @@ internal sealed record AlarmRule(AlarmCondition Condition, string? Value, double
     public double Hysteresis { get; init; }
 
     public string Severity { get; init; } = Warning;
+
+    /// <summary>The line that shows it; null: none does.</summary>
+    public AlarmOutput? Output { get; init; }
 
     /// <summary>The option that names the condition.</summary>
     public string ConditionName => Conditions[(int)Condition].Name;
@@ -187,6 +198,7 @@ internal sealed record AlarmRule(AlarmCondition Condition, string? Value, double
                 : SensorSettings.Get(ForSeconds, entry)),
             Hysteresis = SensorSettings.Get(HysteresisOption, entry),
             Severity = SensorSettings.Get(SeverityOption, entry),
+            Output = SensorSettings.Get(OutputOption, entry),
         };
     }
 

@@ -16,6 +16,10 @@ internal sealed class RaisedAlarms(TelemetryBuffer? buffer)
     const string Document = "alarms";
 
     readonly Lock _gate = new();
+
+    /// <summary>Raised on any thread when an alarm may have been raised or cleared. Handlers only signal.</summary>
+    public event Action? Changed;
+
     volatile ImmutableDictionary<(string Sensor, string Alarm), AlarmReport>? _raised; // changed under _gate
 
     /// <summary>Whether the state of alarms is known: it can be read from the buffer. Nothing is reported before.
@@ -39,8 +43,10 @@ internal sealed class RaisedAlarms(TelemetryBuffer? buffer)
             if (buffer?.TryEnqueueUrgent(reading, Document, Write(after), out stored) == false) return false;
             _raised = after;
             if (buffer is not null) _ = RevertIfRefusedAsync(stored, key, before.GetValueOrDefault(key));
-            return true;
         }
+
+        Changed?.Invoke();
+        return true;
     }
 
     /// <summary>Reports that alarms of sensors that are no longer read, or that have no such alarm any more, are removed.
@@ -72,6 +78,7 @@ internal sealed class RaisedAlarms(TelemetryBuffer? buffer)
         catch (BufferRejectedException)
         {
             lock (_gate) _raised = before is null ? _raised!.Remove(key) : _raised!.SetItem(key, before);
+            Changed?.Invoke();
         }
         catch (BufferUnavailableException)
         {

@@ -41,7 +41,7 @@ public sealed class AlarmRuleTests
     [InlineData("""[{"bad":true,"output":17}]""", "alarm 1: output: 17 is not an object such as {\"line\":\"GPIO17\"}")]
     [InlineData("""[{"bad":true,"output":{"chip":"x"}}]""", "alarm 1: output: line is missing; it is a text of 1 to 31 characters, or an integer from 0 to 1023")]
     [InlineData("""[{"bad":true,"hysterisis":1}]""", "alarm 1: hysterisis: there is no such option (did you mean hysteresis?)")]
-    [InlineData("""[{"bad":true},{"silentForSeconds":5},{"bad":true,"severity":"info"}]""", "alarms 1 and 3 are both \"bad\": remove one of them")]
+    [InlineData("""[{"bad":true},{"silentForSeconds":5},{"bad":true,"severity":"info"}]""", "alarms 1 and 3 are both 'bad': remove one of them")]
     public void What_is_wrong_is_named_with_what_to_do(string alarms, string message)
     {
         using var json = JsonDocument.Parse(alarms);
@@ -60,7 +60,7 @@ public sealed class AlarmRuleTests
     {
         using var json = JsonDocument.Parse("""{"kind":"bme280","alarms":[{"value":"temprature","above":30}]}""");
         var exception = Assert.Throws<SensorSettingsException>(() => Module.SensorKinds.Find("bme280").Check(json.RootElement));
-        Assert.Equal("alarms: bme280 has no value \"temprature\" (did you mean temperature?)", exception.Message);
+        Assert.Equal("alarms: bme280 has no value 'temprature' (did you mean temperature?)", exception.Message);
     }
 
     static IReadOnlyList<AlarmRule> Read(string alarms)

@@ -87,7 +87,7 @@ public sealed class AlarmWatchTests
         var jump = new AlarmRule(AlarmCondition.ChangesBy, "t", 5);
         Assert.Equal([false, false, true, false, true], States(jump, (1, 20), (1, 25), (1, 30.1), (1, 30), (1, 20)));
         var drift = jump with { For = TimeSpan.FromSeconds(160) };
-        Assert.Equal([false, false, true, true, false], States(drift, (0, 20), (80, 24), (80, 26), (80, 26), (100, 26)));
+        Assert.Equal([false, false, true, true, false], States(drift, (0, 20), (80, 24), (80, 26), (5, 26), (75, 26)));
         Assert.Equal([false, false, false], States(drift, (0, 20), (100, 24), (100, 27)));
     }
 

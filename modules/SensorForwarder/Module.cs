@@ -187,7 +187,10 @@ internal sealed class Module : IAsyncDisposable
         services.AddSingleton(dialer);
         services.AddSingleton(new SensorWorld(boot.Sensors, timeProvider)
         {
-            Totals = new(buffer), Alarms = new(buffer), Dialer = dialer,
+            Totals = new(buffer),
+            Alarms = new(buffer),
+            OpenOutput = (output, isActive) => GpioPlace.OpenOutput(boot.Sensors, output, isActive),
+            Dialer = dialer,
         });
         services.AddSingleton<SensorScheduler>();
     }

@@ -153,8 +153,8 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         if (_writer.IsRejecting)
             return false;
         stored = _parts.Ring.Add(
-            reading.Time.ToUnixTimeMilliseconds(), _parts.Clock.Current().Id, ReadingEncoder.Encode(reading), WakeAtBytes,
-            out var wake, (documentName, document));
+            reading.Time.ToUnixTimeMilliseconds(), _parts.Clock.Current().Id, ReadingEncoder.Encode(reading),
+            WakeAtBytes, out var wake, (documentName, document));
         if (wake)
             _writer.Wake();
         return !stored.IsFaulted;

@@ -68,8 +68,8 @@ internal sealed record Situation
 
     public bool IsOneLane => Settings.DrainOrder == DrainOrder.OldestFirst;
 
-    /// <summary>Readings of a lane that are in no batch. With <see cref="DrainOrder.OldestFirst"/> all except alarms and
-    /// the replayed ones are in the live lane.</summary>
+    /// <summary>Readings of a lane that are in no batch. With <see cref="DrainOrder.OldestFirst"/> all except alarms
+    /// and the replayed ones are in the live lane.</summary>
     public IdSet FreshIn(Lane lane)
     {
         if (lane == Lane.Alarm) return Urgent;

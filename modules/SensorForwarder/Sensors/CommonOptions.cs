@@ -1,5 +1,4 @@
 using SensorForwarder.Options;
-using SensorForwarder.Sensors.Alarms;
 
 namespace SensorForwarder.Sensors;
 

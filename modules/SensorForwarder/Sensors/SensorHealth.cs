@@ -1,6 +1,5 @@
 using System.Collections.Frozen;
 using SensorForwarder.Readings;
-using SensorForwarder.Sensors.Alarms;
 
 namespace SensorForwarder.Sensors;
 

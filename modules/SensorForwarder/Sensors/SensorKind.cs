@@ -79,9 +79,8 @@ internal sealed record SensorKind(
             Option<NumberByValue?>[])[CommonOptions.Scale, CommonOptions.Offset, CommonOptions.Deadband])
             Check(option.Name, SensorSettings.Get(option, entry)?.Names);
         Check(CommonOptions.Units.Name, SensorSettings.Get(CommonOptions.Units, entry)?.Names);
-        Check(
-            CommonOptions.Alarms.Name,
-            [.. SensorSettings.Get(CommonOptions.Alarms, entry).Select(rule => rule.Value).OfType<string>().Distinct()]);
+        var watched = SensorSettings.Get(CommonOptions.Alarms, entry).Select(rule => rule.Value).OfType<string>();
+        Check(CommonOptions.Alarms.Name, [.. watched.Distinct()]);
 
         void Check(string option, IReadOnlyCollection<string>? written)
         {

@@ -1,7 +1,6 @@
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Buffer;
 using SensorForwarder.Readings;
-using SensorForwarder.Sensors.Alarms;
 using SensorForwarder.Text;
 
 namespace SensorForwarder.Sensors;

@@ -2,7 +2,6 @@ using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Buffer;
 using SensorForwarder.Readings;
-using SensorForwarder.Sensors.Alarms;
 using SensorForwarder.Time;
 
 namespace SensorForwarder.Sensors;

@@ -1,8 +1,6 @@
 using System.Device.I2c;
 using System.Device.Spi;
 using SensorForwarder.Net;
-using SensorForwarder.Sensors.Alarms;
-using SensorForwarder.Sensors.Kernel;
 
 namespace SensorForwarder.Sensors;
 
@@ -46,8 +44,9 @@ internal sealed record SensorWorld(SensorRoots Roots, TimeProvider TimeProvider)
     /// <summary>The alarms that are raised.</summary>
     public RaisedAlarms Alarms { get; init; } = new(null);
 
-    /// <summary>Takes a GPIO line as an output.</summary>
-    public Func<GpioPlace, GpioRequest, GpioLine>? OpenOutput { get; init; }
+    /// <summary>Takes a GPIO line as an output, active or inactive.</summary>
+    public Func<AlarmOutput, bool, OutputLine> OpenOutput { get; init; } = static (_, _) =>
+        throw new SensorFault(FaultReason.Absent, "there are no GPIO lines");
 
     /// <summary>Converts a timestamp of the kernel's monotonic clock to wall-clock time.</summary>
     public DateTimeOffset TimeOf(ulong monotonicNanoseconds)

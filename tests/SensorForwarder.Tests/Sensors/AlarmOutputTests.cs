@@ -1,7 +1,5 @@
-using Microsoft.Extensions.Logging.Abstractions;
 using SensorForwarder.Buffer;
 using SensorForwarder.Sensors;
-using SensorForwarder.Sensors.Kernel;
 using SensorForwarder.Tests.Buffer;
 using SensorForwarder.Tests.Support;
 
@@ -61,8 +59,7 @@ public sealed class AlarmOutputTests : IAsyncLifetime
         _world.Write("attic", "20");
         await ApplyAsync(Sensor("attic"));
         await Until.True(() => _lamp.Level == false);
-        Assert.Equal("line GPIO27 of pinctrl", $"{_lamp.Place}");
-        Assert.Equal(GpioRequest.Output | GpioRequest.ActiveLow, _lamp.Request!.Flags);
+        Assert.Equal(new("pinctrl", "GPIO27", IsActiveLow: true), _lamp.Output);
         await ReadAsync("attic", "31");
         await Until.True(() => _lamp.Level == true);
         await StopAsync();
@@ -126,17 +123,15 @@ public sealed class AlarmOutputTests : IAsyncLifetime
             set => _fault = value;
         }
 
-        public GpioPlace? Place { get; private set; }
+        public AlarmOutput? Output { get; private set; }
 
-        public GpioRequest? Request { get; private set; }
-
-        public GpioLine Open(GpioPlace place, GpioRequest request)
+        public OutputLine Open(AlarmOutput output, bool isActive)
         {
             if (_fault is { } fault) throw new SensorFault(FaultReason.Busy, fault);
-            (Place, Request) = (place, request);
+            Output = output;
             Interlocked.Increment(ref _opened);
-            _level = request.IsActive;
-            return new(new Handle(this), () => Level == true, "lamp", Set);
+            _level = isActive;
+            return new(Set, new Taken(this));
         }
 
         void Set(bool level)
@@ -145,15 +140,9 @@ public sealed class AlarmOutputTests : IAsyncLifetime
             _level = level;
         }
 
-        sealed class Handle(Lamp lamp) : System.Runtime.InteropServices.SafeHandle(1, ownsHandle: true)
+        sealed class Taken(Lamp lamp) : IDisposable
         {
-            public override bool IsInvalid => false;
-
-            protected override bool ReleaseHandle()
-            {
-                lamp._level = null;
-                return true;
-            }
+            public void Dispose() => lamp._level = null;
         }
     }
 }

@@ -1,6 +1,5 @@
 using System.Text.Json;
 using SensorForwarder.Sensors;
-using SensorForwarder.Sensors.Alarms;
 
 namespace SensorForwarder.Tests.Sensors;
 

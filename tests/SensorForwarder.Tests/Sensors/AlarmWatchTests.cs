@@ -1,6 +1,5 @@
 using CsCheck;
 using SensorForwarder.Readings;
-using SensorForwarder.Sensors.Alarms;
 using SensorForwarder.Tests.Buffer;
 
 namespace SensorForwarder.Tests.Sensors;

@@ -3,7 +3,6 @@ using Microsoft.Extensions.Logging.Abstractions;
 using SensorForwarder.Buffer;
 using SensorForwarder.Readings;
 using SensorForwarder.Sensors;
-using SensorForwarder.Sensors.Alarms;
 using SensorForwarder.Tests.Buffer;
 using SensorForwarder.Tests.Support;
 

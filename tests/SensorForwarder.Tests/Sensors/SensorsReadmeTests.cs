@@ -1,6 +1,5 @@
 using SensorForwarder.Options;
 using SensorForwarder.Sensors;
-using SensorForwarder.Sensors.Alarms;
 using SensorForwarder.Sensors.Modbus;
 using SensorForwarder.Tests.Configuration;
 

@@ -30,7 +30,8 @@ internal static class StatusPage
             + $"{status["sendFailures"]} attempts failed");
         if (status["lastSuccess"] is { Exists: true } success) Line(page, "", $"last accepted {success}");
         if (link.Exists) WriteLink(page, link);
-        foreach (var (name, text) in (ReadOnlySpan<(string, string)>)[("live", "live"), ("backfill", "backlog"), ("alarm", "alarms")])
+        foreach (var (name, text) in (ReadOnlySpan<(string, string)>)
+            [("live", "live"), ("backfill", "backlog"), ("alarm", "alarms")])
             if (status["lanes"][name] is { Exists: true } lane) WriteLane(page, text, lane);
         WriteHolds(page, status["quota"], link, status["upstream"]);
         if (status["hub"] is { Exists: true } hub)

@@ -96,7 +96,8 @@ internal sealed partial class GpioChip : IDisposable
         // struct gpio_v2_line_request
         const int Consumer = 256, Config = 288, AttributeCount = 296, FirstAttribute = 320, LineCount = 560,
             EventBufferSize = 564, File = 588;
-        const int OutputValues = 2, DebounceAttribute = 3, AttributeValue = 8, AttributeMask = 16, LargestEventBuffer = 1024;
+        const int OutputValues = 2, DebounceAttribute = 3, AttributeValue = 8, AttributeMask = 16;
+        const int LargestEventBuffer = 1024;
         var request = new byte[RequestBytes];
         var span = request.AsSpan();
         BinaryPrimitives.WriteInt32LittleEndian(span, line.Offset);

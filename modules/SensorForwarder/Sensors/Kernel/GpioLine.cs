@@ -18,8 +18,8 @@ internal sealed record GpioRequest(ulong Flags, TimeSpan Debounce)
 }
 
 /// <summary>
-/// A line requested by this process. The file of an input delivers an event for each edge; the kernel keeps the newest 1024
-/// unread ones.
+/// A line requested by this process. The file of an input delivers an event for each edge; the kernel keeps the newest
+/// 1024 unread ones.
 /// </summary>
 /// <param name="events">The file of the request.</param>
 /// <param name="isActive">Reads the level, after debouncing; throws a <see cref="SensorFault"/> when the chip is

@@ -1,4 +1,4 @@
-namespace SensorForwarder.Sensors.Alarms;
+namespace SensorForwarder.Sensors;
 
 /// <summary>By how much a value changed within a time that slides. The memory is bounded: the time is divided into
 /// parts, of which only the lowest and the highest value are kept.</summary>

@@ -2,7 +2,7 @@ using System.Globalization;
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Readings;
 
-namespace SensorForwarder.Sensors.Alarms;
+namespace SensorForwarder.Sensors;
 
 /// <summary>An alarm at one moment, for status, metrics and pages. Immutable.</summary>
 /// <param name="Rule">What it watches for.</param>

@@ -4,7 +4,7 @@ using System.Text.Json;
 using SensorForwarder.Buffer;
 using SensorForwarder.Readings;
 
-namespace SensorForwarder.Sensors.Alarms;
+namespace SensorForwarder.Sensors;
 
 /// <summary>
 /// The alarms that are raised, of all sensors. Stored as one document, in the transaction of the reading that reports
@@ -49,8 +49,8 @@ internal sealed class RaisedAlarms(TelemetryBuffer? buffer)
         return true;
     }
 
-    /// <summary>Reports that alarms of sensors that are no longer read, or that have no such alarm any more, are removed.
-    /// </summary>
+    /// <summary>Reports that alarms of sensors that are no longer read, or that have no such alarm any more, are
+    /// removed.</summary>
     public void RemoveOthers(IEnumerable<SensorSettings> sensors, DateTimeOffset now)
     {
         if (!IsKnown || _raised!.IsEmpty) return;

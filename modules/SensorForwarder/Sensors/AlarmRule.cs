@@ -3,7 +3,7 @@ using System.Text.Json;
 using SensorForwarder.Options;
 using SensorForwarder.Text;
 
-namespace SensorForwarder.Sensors.Alarms;
+namespace SensorForwarder.Sensors;
 
 /// <summary>What an alarm watches for.</summary>
 internal enum AlarmCondition
@@ -48,8 +48,8 @@ internal sealed record AlarmRule(AlarmCondition Condition, string? Value, double
         "below", -Huge, Huge, "Raised when the value is below this.");
 
     static readonly Option<double?> ChangesBy = Option.Number(
-        "changesBy", 0, Huge, "Raised when the value changes by more than this: within `forSeconds`, or without it from "
-            + "one reading to the next.");
+        "changesBy", 0, Huge, "Raised when the value changes by more than this: within `forSeconds`, or without it "
+            + "from one reading to the next.");
 
     static readonly Option<double?> SilentForSeconds = Option.Number(
         "silentForSeconds", 0.1, 30 * DaySeconds, "Raised when the sensor has delivered no values for this long.");
@@ -58,11 +58,12 @@ internal sealed record AlarmRule(AlarmCondition Condition, string? Value, double
         "bad", false, "`true`: raised when the sensor can't be read.");
 
     static readonly Option<double> HysteresisOption = Option.Number(
-        "hysteresis", 0, Huge, 0, "With `above` or `below`: cleared when the value is this far on the other side of the "
-            + "threshold.");
+        "hysteresis", 0, Huge, 0, "With `above` or `below`: cleared when the value is this far on the other side "
+            + "of the threshold.");
 
     static readonly Option<double> ForSeconds = Option.Number(
-        "forSeconds", 0, DaySeconds, 0, "Raised when the condition has held for this long. With `changesBy`: see there.");
+        "forSeconds", 0, DaySeconds, 0, "Raised when the condition has held for this long. With `changesBy`: see "
+            + "there.");
 
     static readonly Option<string> SeverityOption = Option.Choice(
         "severity", ["info", Warning, "critical"], Warning, "For receivers; the module treats all alike.");

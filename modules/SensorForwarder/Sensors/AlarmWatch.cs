@@ -1,6 +1,6 @@
 using SensorForwarder.Readings;
 
-namespace SensorForwarder.Sensors.Alarms;
+namespace SensorForwarder.Sensors;
 
 /// <summary>A change of an alarm's state.</summary>
 /// <param name="IsRaised">Raised or cleared.</param>

@@ -1,8 +1,7 @@
 using System.Threading.Channels;
 using Microsoft.Extensions.Logging;
-using SensorForwarder.Sensors.Kernel;
 
-namespace SensorForwarder.Sensors.Alarms;
+namespace SensorForwarder.Sensors;
 
 /// <summary>
 /// Sets the GPIO lines that show alarms, in a task of its own: a line that fails or blocks delays nothing else. Without
@@ -15,7 +14,6 @@ internal sealed class AlarmOutputs : IDisposable
     readonly SensorWorld _world;
     readonly TimeProvider _timeProvider;
     readonly ILogger _logger;
-    readonly Func<GpioPlace, GpioRequest, GpioLine> _open;
     readonly Channel<bool> _wake =
         Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
 
@@ -24,15 +22,12 @@ internal sealed class AlarmOutputs : IDisposable
         Array.Empty<(AlarmOutput, (string, string))>().ToLookup(pair => pair.Item1, pair => pair.Item2);
 
     // Used by the loop only.
-    readonly Dictionary<AlarmOutput, (GpioLine Line, bool IsActive)> _lines = [];
+    readonly Dictionary<AlarmOutput, (OutputLine Line, bool IsActive)> _lines = [];
     readonly Dictionary<AlarmOutput, string> _problems = [];
     Task? _loop; // started by the first Apply that has outputs
 
-    public AlarmOutputs(SensorWorld world, TimeProvider timeProvider, ILogger logger)
-    {
+    public AlarmOutputs(SensorWorld world, TimeProvider timeProvider, ILogger logger) =>
         (_world, _timeProvider, _logger) = (world, timeProvider, logger);
-        _open = world.OpenOutput ?? ((place, request) => place.Open(world.Roots, request));
-    }
 
     /// <summary>Takes the lines of these sensors' alarms. Not called concurrently.</summary>
     public void Apply(IEnumerable<SensorSettings> sensors)
@@ -85,18 +80,18 @@ internal sealed class AlarmOutputs : IDisposable
         try
         {
             if (!_lines.TryGetValue(output, out var line))
-                _lines[output] = (_open(output.Place, output.Request(isActive)), isActive);
+                _lines[output] = (_world.OpenOutput(output, isActive), isActive);
             else if (line.IsActive != isActive)
             {
                 line.Line.Set(isActive);
                 _lines[output] = (line.Line, isActive);
             }
 
-            if (_problems.Remove(output)) SensorsLog.OutputRecovered(_logger, output.Place.ToString());
+            if (_problems.Remove(output)) SensorsLog.OutputRecovered(_logger, output.ToString());
         }
         catch (Exception exception)
         {
-            var problem = $"{output.Place}: {exception.Message}";
+            var problem = $"{output}: {exception.Message}";
             if (_problems.GetValueOrDefault(output) != problem)
                 SensorsLog.OutputFails(_logger, problem, RetryAfter.TotalSeconds);
             _problems[output] = problem;
@@ -106,6 +101,6 @@ internal sealed class AlarmOutputs : IDisposable
 
     void Release(AlarmOutput output)
     {
-        if (_lines.Remove(output, out var line)) line.Line.Dispose();
+        if (_lines.Remove(output, out var line)) line.Line.Taken.Dispose();
     }
 }

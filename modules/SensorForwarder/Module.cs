@@ -187,7 +187,13 @@ internal sealed class Module : IAsyncDisposable
         services.AddSingleton(SensorKinds);
         var dialer = new Dialer(timeProvider);
         services.AddSingleton(dialer);
-        services.AddSingleton(new SensorWorld(boot.Sensors, timeProvider) { Totals = new(buffer), Dialer = dialer });
+        services.AddSingleton(new SensorWorld(boot.Sensors, timeProvider)
+        {
+            Totals = new(buffer),
+            Alarms = new(buffer),
+            OpenOutput = (output, isActive) => GpioPlace.OpenOutput(boot.Sensors, output, isActive),
+            Dialer = dialer,
+        });
         services.AddSingleton<SensorScheduler>();
     }
 

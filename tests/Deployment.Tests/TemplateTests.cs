@@ -82,7 +82,7 @@ public sealed partial class TemplateTests
     {
         var routes = Expand(Pi, "arm64v8")["modulesContent"]!["$edgeHub"]!["properties.desired"]!["routes"]!.AsObject();
         Assert.Equal(
-            ["FROM /messages/modules/SensorForwarder/outputs/live INTO $upstream", "FROM /messages/modules/SensorForwarder/outputs/backfill INTO $upstream"],
+            ["FROM /messages/modules/SensorForwarder/outputs/alarm INTO $upstream", "FROM /messages/modules/SensorForwarder/outputs/live INTO $upstream", "FROM /messages/modules/SensorForwarder/outputs/backfill INTO $upstream"],
             routes.OrderBy(r => (int)r.Value!["priority"]!).Select(r => (string)r.Value!["route"]!));
     }
 

@@ -53,6 +53,47 @@ public sealed class GpioTests(Machine machine, ITestOutputHelper output)
     }
 
     [Fact]
+    public async Task The_output_of_an_alarm_is_active_while_it_is_raised()
+    {
+        machine.Require();
+        await LevelAsync(Door, 0);
+        await using var module = await ModuleRun.StartAsync(machine, new()
+        {
+            ["door"] = new JsonObject
+            {
+                ["kind"] = "gpio",
+                ["line"] = "DOOR",
+                ["intervalSeconds"] = 3600,
+                ["alarms"] = new JsonArray(
+                    new JsonObject { ["value"] = "state", ["above"] = 0.5, ["output"] = new JsonObject { ["line"] = "GPIO2" } },
+                    new JsonObject { ["value"] = "state", ["below"] = 0.5, ["output"] = new JsonObject { ["chip"] = "sim_gpio", ["line"] = 5, ["activeLow"] = true } }),
+            },
+        });
+
+        // Line 2 is active when the door is open, and line 5 active low when it is closed; the others are inputs.
+        await UntilLevelsAsync("--0--0--");
+        await LevelAsync(Door, 1);
+        await UntilLevelsAsync("--1--1--");
+        await LevelAsync(Door, 0);
+        await UntilLevelsAsync("--0--0--");
+        var readings = await module.StopAsync();
+        Assert.Equal(
+            ["state below 0.5 raised", "state above 0.5 raised", "state below 0.5 cleared", "state above 0.5 cleared", "state below 0.5 raised"],
+            readings.Where(reading => (string?)reading["kind"] == "alarm").Select(reading => $"{reading["alarm"]!["name"]} {reading["alarm"]!["state"]}"));
+    }
+
+    async Task UntilLevelsAsync(string levels)
+    {
+        var started = TimeProvider.System.GetTimestamp();
+        string now;
+        while ((now = (await machine.RunAsync("cat /sys/kernel/debug/sim_gpio/level")).Trim()) != levels)
+        {
+            Assert.True(TimeProvider.System.GetElapsedTime(started) < Machine.Limit, $"the lines are {now}, not {levels}");
+            await Task.Delay(TimeSpan.FromMilliseconds(200), TimeProvider.System, TestContext.Current.CancellationToken);
+        }
+    }
+
+    [Fact]
     public async Task A_counter_continues_after_a_kill_and_counts_overruns()
     {
         machine.Require();

@@ -1,3 +1,5 @@
+using SensorForwarder.Readings;
+
 namespace SensorForwarder.Buffer;
 
 /// <summary>Keeps the file within its limit, a bounded amount per transaction: merges segments, and thins, drops and
@@ -201,8 +203,9 @@ internal static class Bounds
     static HashSet<long> Choose(List<StoredReading> readings, out Dictionary<string, long> gone)
     {
         gone = [];
-        var kept = new HashSet<long>();
-        foreach (var sensor in readings.GroupBy(reading => EvictionLedger.SensorOf(reading.Payload.Span)))
+        var kept = readings.Where(IsAlarm).Select(reading => reading.Id).ToHashSet();
+        foreach (var sensor in readings.Where(reading => !IsAlarm(reading))
+            .GroupBy(reading => EvictionLedger.SensorOf(reading.Payload.Span)))
         {
             var history = sensor.ToList();
             var chosen = Thinning.Choose([.. history.Select(reading => reading.Payload)]);
@@ -215,6 +218,9 @@ internal static class Bounds
                 gone[sensor.Key] = count;
         }
         return kept;
+
+        // Each of them says something that no other reading says.
+        static bool IsAlarm(StoredReading reading) => AlarmReport.IsIn(reading.Payload.Span);
     }
 
     static void DropFrom(Store store, Segment segment, Dropped dropped, Func<StoredReading, bool> canDrop)

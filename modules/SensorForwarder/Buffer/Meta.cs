@@ -1,4 +1,5 @@
 using Microsoft.Data.Sqlite;
+using SensorForwarder.Readings;
 
 namespace SensorForwarder.Buffer;
 
@@ -55,6 +56,14 @@ internal sealed class Meta(SqliteConnection connection, Cipher? cipher)
     {
         get => Get("salvaged");
         set => Set("salvaged", value);
+    }
+
+    /// <summary>The ids of <see cref="StoreView.Urgent"/>. An older version of the module does not know them and sends
+    /// these readings in the order of their ids.</summary>
+    public IdSet Urgent
+    {
+        get => IdSet.TryParse(Get("urgent") ?? "") ?? IdSet.Empty;
+        set => Set("urgent", value.IsEmpty ? null : value.ToString());
     }
 
     /// <summary>A small write, to test whether the volume is writable.</summary>

@@ -49,8 +49,11 @@ internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProv
     /// <summary>Adds a reading; the task completes with its id when it is committed.</summary>
     /// <param name="wake">Whether to wake the writer: this is the first reading, or the bytes have reached
     /// <paramref name="wakeAtBytes"/>.</param>
+    /// <param name="document">Makes the reading urgent: it is committed at once, in one transaction with this document.
+    /// Null: an ordinary reading.</param>
     public ValueTask<long> Add(
-        long recordedAtMs, int clockSegment, ReadOnlySpan<byte> payload, int wakeAtBytes, out bool wake)
+        long recordedAtMs, int clockSegment, ReadOnlySpan<byte> payload, int wakeAtBytes, out bool wake,
+        (string Name, ReadOnlyMemory<byte> Content)? document = null)
     {
         List<byte[]>? dropped = null;
         ValueTask<long> task;
@@ -62,9 +65,15 @@ internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProv
                 return ValueTask.FromException<long>(_closed);
             }
             var group = _groups.Last?.Value;
-            if (group is null || group.IsRequest || !group.HasRoom(payload.Length, _maxGroupBytes))
-                _groups.AddLast(group = new RingGroup(timeProvider.GetTimestamp()));
-            wake = _readings == 0 || (_bytes < wakeAtBytes && _bytes + payload.Length >= wakeAtBytes);
+            if (group is null || group.IsRequest || group.Document is not null || document is not null
+                || !group.HasRoom(payload.Length, _maxGroupBytes))
+            {
+                _groups.AddLast(group = new RingGroup(timeProvider.GetTimestamp()) { Document = document });
+            }
+            if (document is not null)
+                _dueAt = Math.Min(_dueAt ?? long.MaxValue, group.StartedAt);
+            wake = document is not null || _readings == 0
+                || (_bytes < wakeAtBytes && _bytes + payload.Length >= wakeAtBytes);
             task = new ValueTask<long>(group, (short)group.Add(recordedAtMs, clockSegment, payload));
             _readings++;
             _bytes += payload.Length;

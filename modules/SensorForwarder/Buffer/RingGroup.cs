@@ -36,6 +36,10 @@ internal sealed class RingGroup(long startedAt) : IValueTaskSource<long>
     /// stored: what becomes of them is not counted as a loss.</summary>
     public bool IsRequest { get; init; }
 
+    /// <summary>A document that is saved in the transaction of its readings, which are urgent: see <see
+    /// cref="TelemetryBuffer.Urgent"/>. Null: they are ordinary ones.</summary>
+    public (string Name, ReadOnlyMemory<byte> Content)? Document { get; init; }
+
     public int Count { get; private set; }
 
     /// <summary>Readings dropped from the front; they are not written.</summary>

@@ -9,6 +9,9 @@ namespace SensorForwarder.Buffer;
 /// <param name="Oldest">The oldest waiting reading; null when none is waiting.</param>
 internal sealed record StoreView(QueueState State, long FirstId, ReadingTime? Oldest, long DeadLetters, Epochs Epochs)
 {
+    /// <summary>Stored readings that are sent before all others; none of them is delivered.</summary>
+    public IdSet Urgent { get; init; } = IdSet.Empty;
+
     /// <summary>Delivered readings still in the file.</summary>
     public long Delivered => State.Stored - State.Waiting - State.HandedOver.Count;
 }
@@ -23,6 +26,9 @@ internal sealed class Store : IDisposable
 
     // If the delivered set has more ranges than this, the segments that fragment it are rewritten.
     const int MaxRanges = 1_024;
+
+    // Ranges of urgent ids. Of more, the oldest are sent in the order of their ids, like all other readings.
+    const int MaxUrgentRanges = 256;
 
     // Text up to this size gets the better compression: that is cheap here and writes fewer pages.
     const int WellCompressedBytes = 16 << 10;
@@ -106,6 +112,10 @@ internal sealed class Store : IDisposable
             FlushAppended(isLast: true);
         if (_stateIsLost || (!isAppending && View.State != _committed.State))
             SaveState();
+        if (!View.Urgent.IsEmpty)
+            View = View with { Urgent = View.Urgent.Except(View.State.Delivered) };
+        if (!View.Urgent.Equals(_committed.Urgent))
+            Meta.Urgent = View.Urgent;
         _commit.Run();
         (_committed, _committedStateRow) = (View, _stateRow);
         _savedClock = _transactionSavedClock;
@@ -143,6 +153,20 @@ internal sealed class Store : IDisposable
             FlushAppended(isLast: false);
         _appending ??= new SegmentText();
         _appending.Add(LastId + 1, recordedAtMs, clock, payload);
+    }
+
+    /// <summary>Marks readings as urgent.</summary>
+    public void AddUrgent(IdSet ids)
+    {
+        if (ids.IsEmpty)
+            return;
+        var urgent = View.Urgent.Union(ids);
+        View = View with
+        {
+            Urgent = urgent.RangeCount <= MaxUrgentRanges
+                ? urgent
+                : IdSet.OfRanges(urgent.Skip(urgent.RangeCount - MaxUrgentRanges)),
+        };
     }
 
     /// <summary>The readings of a segment, from the cache if possible.</summary>
@@ -237,6 +261,7 @@ internal sealed class Store : IDisposable
             HandedOver = state.HandedOver.Except(ids),
         });
         View = View with { FirstId = Math.Min(View.FirstId, readings[0].Id) };
+        AddUrgent(IdSet.Of(readings.Where(reading => AlarmReport.IsIn(reading.Payload.Span)).Select(r => r.Id)));
         UpdateOldest();
         return IdSet.Of(missing);
     }
@@ -265,6 +290,7 @@ internal sealed class Store : IDisposable
             Delivered = state.Delivered.Except(range).Union(state.Delivered.Intersect(keptIds)),
             HandedOver = state.HandedOver.Except(gone),
         });
+        View = View with { Urgent = View.Urgent.Except(gone) };
         UpdateFirstId();
         UpdateOldest();
     }
@@ -593,6 +619,10 @@ internal sealed class Store : IDisposable
         state ??= QueueState.Empty;
         View = View with { State = state with { LastId = Math.Max(state.LastId, lastId) } };
         View = View with { FirstId = LowestId() };
+        View = View with
+        {
+            Urgent = Meta.Urgent.Intersect(IdSet.Of(View.FirstId, View.State.LastId)).Except(View.State.Delivered),
+        };
         if (!isKnown && newest is not null)
             Recount();
         UpdateOldest();

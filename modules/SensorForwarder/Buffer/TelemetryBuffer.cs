@@ -106,6 +106,10 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         }
     }
 
+    /// <summary>Readings to be sent before all others, as of the last commit. Read it after <see cref="Waiting"/>; may
+    /// include ids that no longer wait.</summary>
+    public IdSet Urgent => _writer.Snapshot.View.Urgent;
+
     /// <summary>The ids in state handed over, as of the last commit.</summary>
     public IdSet HandedOver => _writer.Snapshot.View.State.HandedOver;
 
@@ -136,6 +140,24 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         return cancellationToken.CanBeCanceled && !task.IsCompleted
             ? new ValueTask<long>(task.AsTask().WaitAsync(cancellationToken))
             : task;
+    }
+
+    /// <summary>Stores a reading that is committed at once and sent before all others, and saves a document in the same
+    /// transaction: after a kill the file has both or neither.</summary>
+    /// <param name="stored">Completes as in <see cref="EnqueueAsync"/>.</param>
+    /// <returns>False: the buffer takes no readings now, and has neither stored nor counted it.</returns>
+    public bool TryEnqueueUrgent(
+        Reading reading, string documentName, ReadOnlyMemory<byte> document, out ValueTask<long> stored)
+    {
+        stored = default;
+        if (_writer.IsRejecting)
+            return false;
+        stored = _parts.Ring.Add(
+            reading.Time.ToUnixTimeMilliseconds(), _parts.Clock.Current().Id, ReadingEncoder.Encode(reading),
+            WakeAtBytes, out var wake, (documentName, document));
+        if (wake)
+            _writer.Wake();
+        return !stored.IsFaulted;
     }
 
     /// <summary>Stores the readings of one request of another program, together. Completes when all of them are

@@ -1,5 +1,6 @@
 using Microsoft.Data.Sqlite;
 using Microsoft.Extensions.Logging;
+using SensorForwarder.Readings;
 using SensorForwarder.Time;
 using SQLitePCL;
 
@@ -368,6 +369,10 @@ internal sealed class Writer : IDisposable
             var payload = group.Payload(i, out var recordedAtMs, out var clock);
             store.Append(recordedAtMs, clock, payload);
         }
+        if (group is not { Live: > 0, Document: var (name, content) })
+            return;
+        store.Records.SaveDocument(name, content.Span);
+        store.AddUrgent(IdSet.Of(store.LastId - group.Live + 1, store.LastId));
     }
 
     // After a failed fdatasync Linux marks the pages clean, so a second one would succeed without writing them.

@@ -1,10 +1,11 @@
+using System.Diagnostics;
 using SensorForwarder.Buffer;
 using SensorForwarder.Readings;
 using SensorForwarder.Time;
 
 namespace SensorForwarder.Forwarding;
 
-/// <summary>One of the two queues that batches are taken from.</summary>
+/// <summary>One of the queues that batches are taken from.</summary>
 internal enum Lane
 {
     /// <summary>The newest readings; with one lane, all readings.</summary>
@@ -12,6 +13,9 @@ internal enum Lane
 
     /// <summary>The backlog of an outage.</summary>
     Backfill,
+
+    /// <summary>Alarms; sent before everything else.</summary>
+    Alarm,
 }
 
 /// <summary>What a 409 (Conflict) to a batch that was sent before means.</summary>
@@ -45,10 +49,11 @@ internal sealed record Batch(string Epoch, IReadOnlyList<BufferedReading> Readin
     /// <summary>Whether the readings were delivered before and are sent once more on request.</summary>
     public bool IsReplay { get; init; }
 
-    /// <summary>The lane as receivers see it: <c>live</c>, <c>backfill</c> or <c>replay</c>.</summary>
+    /// <summary>The lane as receivers see it: <c>live</c>, <c>backfill</c>, <c>alarm</c> or <c>replay</c>.</summary>
     public string LaneName => IsReplay ? "replay" : NameOf(Lane);
 
-    /// <summary>The output that the batch is sent to, for edgeHub's routes: <c>live</c> or <c>backfill</c>.</summary>
+    /// <summary>The output that the batch is sent to, for edgeHub's routes: <c>live</c>, <c>backfill</c> or
+    /// <c>alarm</c>.</summary>
     public string Output => NameOf(Lane);
 
     /// <summary>The compressed body, if the batch was sized by it; null: not compressed yet.</summary>
@@ -87,7 +92,13 @@ internal sealed record Batch(string Epoch, IReadOnlyList<BufferedReading> Readin
     public string Id => $"{Epoch}:{FirstId}-{LastId}";
 
     /// <summary>The name of a lane, which is also its output in edgeHub.</summary>
-    public static string NameOf(Lane lane) => lane == Lane.Live ? "live" : "backfill";
+    public static string NameOf(Lane lane) => lane switch
+    {
+        Lane.Live => "live",
+        Lane.Backfill => "backfill",
+        Lane.Alarm => "alarm",
+        _ => throw new UnreachableException($"lane {lane}"),
+    };
 
     /// <summary>The body that is sent with these settings.</summary>
     public ReadOnlyMemory<byte> BodyFor(ForwardingSettings settings) =>

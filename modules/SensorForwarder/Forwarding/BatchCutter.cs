@@ -56,6 +56,7 @@ internal sealed class BatchCutter(TelemetryBuffer buffer, BatchEncoder encoder, 
         }
 
         var most = canGrow ? settings.BatchSize : Math.Min(settings.BatchSize, closing.Most);
+        if (lane == Lane.Alarm) most = (int)Math.Min(most, ids.FirstMissingFrom(ids.First) - ids.First);
         var readings = buffer.PeekBatch(ids.First - 1, most, closing.PeekBytes);
         if (!IsFirst(readings, ids, out var none)) return none;
         var fitting = ids.ContainsAll(ids.First, readings[^1].Id)

@@ -12,8 +12,9 @@ internal sealed class BatchSource(WaitingReadings waiting, BatchCutter cutter, Q
     {
         var (lane, settings) = (plan.Lane!.Value, closing.Settings);
         var isBehind = lane == Lane.Backfill
-            || (settings.DrainOrder == DrainOrder.OldestFirst && waiting.IsBehind(settings));
-        var share = isFlushing ? QuotaShare.Everything : isBehind ? QuotaShare.Backlog : QuotaShare.Live;
+            || (lane == Lane.Live && settings.DrainOrder == DrainOrder.OldestFirst && waiting.IsBehind(settings));
+        var share = isFlushing || lane == Lane.Alarm ? QuotaShare.Everything
+            : isBehind ? QuotaShare.Backlog : QuotaShare.Live;
         var limit = Quota.LimitOf(sink, settings);
         var allowance = limit == 0 ? long.MaxValue : quota.Allowance(limit, share);
         if (allowance < 1)

@@ -63,7 +63,7 @@ internal sealed class Forwarder : BackgroundService
     bool _isRestored;
     ISink? _unreadySink; // the sink in use, while it is not ready
     Lane _lastLane;
-    readonly long[] _lastSent = new long[2]; // by lane
+    readonly long[] _lastSent = new long[3]; // by lane
     ForwardingSettings? _lastSettings; // the settings of the last turn
     int _failedTurns;
 
@@ -307,6 +307,7 @@ internal sealed class Forwarder : BackgroundService
                 Fresh = _waiting.Fresh,
                 LastId = _waiting.LastId,
                 LiveAfter = _waiting.LiveAfter,
+                Urgent = _waiting.Urgent,
                 Replayed = _waiting.Replayed,
                 Again = [.. again[false]],
                 UnderWay = [.. UnderWay.Select(batch => batch.Lane)],
@@ -359,7 +360,8 @@ internal sealed class Forwarder : BackgroundService
 
     void Send(Batch batch, ISink sink, ForwardingSettings settings, CancellationToken sendToken)
     {
-        (_lastLane, _lastSent[(int)batch.Lane]) = (batch.Lane, _timeProvider.GetTimestamp());
+        if (batch.Lane != Lane.Alarm) _lastLane = batch.Lane;
+        _lastSent[(int)batch.Lane] = _timeProvider.GetTimestamp();
         sink.Handovers?.Sent(batch);
         var sending = SendAsync(sink, batch, settings, sendToken);
         _window.Add(new(batch, sending));

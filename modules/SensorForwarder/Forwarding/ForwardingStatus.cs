@@ -30,11 +30,17 @@ internal sealed record ForwardingStatus
     /// <summary>The backlog of an outage.</summary>
     public LaneStatus Backfill { get; init; } = new();
 
+    /// <summary>Alarms.</summary>
+    public LaneStatus Alarm { get; init; } = new();
+
     /// <summary>Batches accepted.</summary>
     public long Batches { get; init; }
 
     /// <summary>Batches of the backfill lane accepted.</summary>
     public long BackfillBatches { get; init; }
+
+    /// <summary>Batches of alarms accepted.</summary>
+    public long AlarmBatches { get; init; }
 
     /// <summary>Readings accepted.</summary>
     public long Readings { get; init; }

@@ -14,7 +14,7 @@ internal sealed class Link(TimeProvider timeProvider, Random random, ILogger log
     const int StuckErrors = 5;
     static readonly TimeSpan StuckAfter = TimeSpan.FromMinutes(10);
 
-    readonly Moment?[] _lastAccepted = new Moment?[2]; // by lane
+    readonly Moment?[] _lastAccepted = new Moment?[3]; // by lane
     ISink? _sink;
 
     public Circuit Circuit { get; } = new(timeProvider, random);
@@ -81,7 +81,8 @@ internal sealed class Link(TimeProvider timeProvider, Random random, ILogger log
         if (Status.Stuck?.Batch != batch.Id)
             ForwardingLog.Stuck(logger, Status.Sink, batch.Id, took.TotalMinutes, batch.Errors, answer);
         Status = Status with { Stuck = new(batch.Id, answer, since, batch.Errors) };
-        return hasTwoLanes ? batch with { Lane = Lane.Backfill, RestingSince = now } : batch;
+        if (hasTwoLanes) return batch with { Lane = Lane.Backfill, RestingSince = now };
+        return batch.Lane == Lane.Alarm ? batch with { Lane = Lane.Live } : batch; // other alarms go first
     }
 
     /// <summary>Whether a stuck batch must wait before it is tried again.</summary>
@@ -107,6 +108,7 @@ internal sealed class Link(TimeProvider timeProvider, Random random, ILogger log
             IsOnlyBacklogHeldBack = held.Count > 0 && held.All(hold => hold.IsBacklog),
         };
         Status = Status with { Live = DescribeLane(Lane.Live), Backfill = DescribeLane(Lane.Backfill) };
+        Status = Status with { Alarm = DescribeLane(Lane.Alarm) };
 
         LaneStatus DescribeLane(Lane lane)
         {
@@ -134,6 +136,7 @@ internal sealed class Link(TimeProvider timeProvider, Random random, ILogger log
             LastSuccess = _lastAccepted[(int)batch.Lane],
             Batches = Status.Batches + 1,
             BackfillBatches = Status.BackfillBatches + (batch.Lane == Lane.Backfill ? 1 : 0),
+            AlarmBatches = Status.AlarmBatches + (batch.Lane == Lane.Alarm ? 1 : 0),
             Readings = Status.Readings + readings,
             Bytes = Status.Bytes + batch.Body.Length,
         };

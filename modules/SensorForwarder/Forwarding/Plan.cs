@@ -22,6 +22,9 @@ internal sealed record Situation
     /// <summary>With <see cref="DrainOrder.LiveFirst"/>, readings above this id are live, the others backlog.</summary>
     public long LiveAfter { get; init; }
 
+    /// <summary>Those of <see cref="Fresh"/> that are alarms.</summary>
+    public IdSet Urgent { get; init; } = IdSet.Empty;
+
     /// <summary>Delivered readings to send once more on request; part of the backlog.</summary>
     public IdSet Replayed { get; init; } = IdSet.Empty;
 
@@ -35,7 +38,7 @@ internal sealed record Situation
     /// complete after a failure.</summary>
     public int Window { get; init; } = 1;
 
-    /// <summary>The lane of the last batch sent.</summary>
+    /// <summary>The lane of the last batch sent, apart from alarms.</summary>
     public Lane LastLane { get; init; }
 
     /// <summary>Time until the back-off ends; zero or less: it has ended.</summary>
@@ -65,16 +68,18 @@ internal sealed record Situation
 
     public bool IsOneLane => Settings.DrainOrder == DrainOrder.OldestFirst;
 
-    /// <summary>Readings of a lane that are in no batch. With <see cref="DrainOrder.OldestFirst"/> all except the
-    /// replayed ones are in the live lane.</summary>
+    /// <summary>Readings of a lane that are in no batch. With <see cref="DrainOrder.OldestFirst"/> all except alarms
+    /// and the replayed ones are in the live lane.</summary>
     public IdSet FreshIn(Lane lane)
     {
+        if (lane == Lane.Alarm) return Urgent;
+        var others = Urgent.IsEmpty ? Fresh : Fresh.Except(Urgent);
         var backlog = IsOneLane ? Replayed : Replayed.Union(IdSet.Of(0, LiveAfter));
-        return lane == Lane.Live ? Fresh.Except(backlog) : Fresh.Intersect(backlog);
+        return lane == Lane.Live ? others.Except(backlog) : others.Intersect(backlog);
     }
 
     public IEnumerable<Batch> AgainIn(Lane lane) =>
-        Again.Where(batch => IsOneLane ? lane == Lane.Live : batch.Lane == lane);
+        Again.Where(batch => (IsOneLane && batch.Lane != Lane.Alarm ? Lane.Live : batch.Lane) == lane);
 
     public bool Has(Lane lane) => AgainIn(lane).Any() || !FreshIn(lane).IsEmpty;
 
@@ -144,12 +149,18 @@ internal sealed record Plan
         return new() { Wait = wait, Holds = holds };
     }
 
-    // The lanes that may send, the preferred one first. The last place of a window of several is reserved for live
-    // batches. Where live batches alone fill a slow line, every second batch is backfill.
-    static Lane[] Lanes(Situation now, int size)
+    // The lanes that may send, the preferred one first: alarms, except while the receiver refuses one reading after the
+    // other and it is tried whether it accepts any.
+    static IEnumerable<Lane> Lanes(Situation now, int size) => now.WantsSample
+        ? [.. OtherLanes(now, size), Forwarding.Lane.Alarm]
+        : [Forwarding.Lane.Alarm, .. OtherLanes(now, size)];
+
+    // The last place of a window of several is reserved for live batches and alarms. Where live batches alone fill a
+    // slow line, every second batch is backfill.
+    static Lane[] OtherLanes(Situation now, int size)
     {
         var isBacklogsTurn = now.LastLane == Forwarding.Lane.Live && now.Has(Forwarding.Lane.Backfill)
-            && now.UnderWay.All(lane => lane == Forwarding.Lane.Live);
+            && now.UnderWay.All(lane => lane != Forwarding.Lane.Backfill);
         if (isBacklogsTurn) return [Forwarding.Lane.Backfill, Forwarding.Lane.Live];
         return size == 1 || now.UnderWay.Count < size - 1
             ? [Forwarding.Lane.Live, Forwarding.Lane.Backfill]

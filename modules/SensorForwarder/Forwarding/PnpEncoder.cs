@@ -20,6 +20,9 @@ internal static class PnpEncoder
     public static readonly IReadOnlyList<string> CommonNames =
         ["sensor", "label", "time", "timeQuality", "quality", "reason", "unit"];
 
+    /// <summary>What an alarm reports, in words.</summary>
+    public const string AlarmName = "alarm";
+
     const int MaxNameLength = 64;
     static readonly JsonWriterOptions Options = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
@@ -56,6 +59,9 @@ internal static class PnpEncoder
                 if (data.TryGetProperty(name, out var value)) Write(json, name, value);
             }
 
+            if (data.TryGetProperty(AlarmName, out var alarm) && alarm.ValueKind == JsonValueKind.Object
+                && alarm.TryGetProperty("state", out var state) && alarm.TryGetProperty("name", out var what))
+                json.WriteString(AlarmName, $"{state.GetString()}: {what.GetString()}");
             WriteNumbers(json, data, "values");
             WriteNumbers(json, data, "gap");
             json.WriteEndObject();
@@ -90,7 +96,7 @@ internal static class PnpEncoder
         var letters = string.Concat(name.Take(MaxNameLength).Select(c => char.IsAsciiLetterOrDigit(c) ? c : '_'))
             .TrimEnd('_');
         if (letters.Length == 0 || !char.IsAsciiLetter(letters[0])) letters = $"v{letters}";
-        if (CommonNames.Contains(letters)) letters += "Value";
+        if (letters == AlarmName || CommonNames.Contains(letters)) letters += "Value";
         return letters.Length <= MaxNameLength ? letters : letters[..MaxNameLength].TrimEnd('_');
     }
 }

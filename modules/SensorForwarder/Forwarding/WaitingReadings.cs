@@ -19,6 +19,7 @@ internal sealed class WaitingReadings(TelemetryBuffer buffer, BatchCutter cutter
     readonly Dictionary<long, (long LastId, int Count)> _handedOver = []; // batches, by first id
     readonly SortedDictionary<long, (long LastId, int Count)> _returned = []; // returned batches, by first id
     IdSet _taken = IdSet.Empty; // ids that are or were in a batch, or that have no reading
+    IdSet _urgent = IdSet.Empty;
     bool _started;
     volatile bool _isStale;
     volatile IdSet _replayed = IdSet.Empty; // changed under _gate
@@ -26,6 +27,9 @@ internal sealed class WaitingReadings(TelemetryBuffer buffer, BatchCutter cutter
 
     /// <summary>Readings that are in no batch.</summary>
     public IdSet Fresh { get; private set; } = IdSet.Empty;
+
+    /// <summary>Those of <see cref="Fresh"/> that are alarms.</summary>
+    public IdSet Urgent => _urgent.IsEmpty ? _urgent : Fresh.Intersect(_urgent);
 
     /// <summary>The highest committed id at the last <see cref="Look"/>.</summary>
     public long LastId { get; private set; }
@@ -62,12 +66,14 @@ internal sealed class WaitingReadings(TelemetryBuffer buffer, BatchCutter cutter
                 if (moving.IsCompleted) _deadLetters.Remove(id);
             }
 
-            _taken = underWay.Concat(Again).Select(Ids).Append(IdSet.Of(_deadLetters.Keys))
+            // Not everything between its first and its last id: an alarm that lies there may have been returned.
+            _taken = underWay.Concat(Again).Select(batch => batch.Ids).Append(IdSet.Of(_deadLetters.Keys))
                 .Aggregate(IdSet.Empty, (taken, ids) => taken.Union(ids));
         }
 
         (var waiting, LastId) = buffer.Waiting;
         Fresh = waiting.Except(_taken);
+        _urgent = buffer.Urgent;
         if (settings is null) return;
         if (!_started) Start(settings);
         _ages.Note(LastId, LongestLag(settings));
@@ -78,7 +84,7 @@ internal sealed class WaitingReadings(TelemetryBuffer buffer, BatchCutter cutter
     public void KeepUp(ForwardingSettings settings)
     {
         if (settings.DrainOrder == DrainOrder.OldestFirst) return;
-        var live = Fresh.Except(IdSet.Of(0, LiveAfter)).Except(Replayed);
+        var live = Fresh.Except(IdSet.Of(0, LiveAfter)).Except(Replayed).Except(_urgent);
         if (!live.IsEmpty && live.First <= _ages.CommittedBefore(LongestLag(settings)))
             LiveAfter = _ages.CommittedBefore(LongestLag(settings) / 2);
     }

@@ -72,6 +72,12 @@ internal abstract record OptionShape
     /// <summary>A map of names to objects with these options.</summary>
     public sealed record Entries(IReadOnlyList<Option> Options, int MaxCount, int MaxNameLength) : OptionShape;
 
+    /// <summary>An object with these options.</summary>
+    public sealed record Fields(IReadOnlyList<Option> Options) : OptionShape;
+
+    /// <summary>A list of objects with these options.</summary>
+    public sealed record Objects(IReadOnlyList<Option> Options, int MaxCount) : OptionShape;
+
     /// <summary>A text in a special format; for environment variables only.</summary>
     /// <param name="Description">What is allowed, for people.</param>
     public sealed record Form(string Description) : OptionShape;
@@ -103,6 +109,9 @@ internal abstract record OptionShape
         TextForm(var description, _) => description,
         Entries(var options, var count, _) =>
             $"a map of 1 to {count} names to objects with {string.Join(", ", options.Select(option => option.Name))}",
+        Fields(var options) => $"an object with {string.Join(", ", options.Select(option => option.Name))}",
+        Objects(var options, var count) =>
+            $"a list of up to {count} objects with {string.Join(", ", options.Select(option => option.Name))}",
         Form(var description) => description,
         _ => throw new UnreachableException(),
     };

@@ -49,4 +49,7 @@ internal sealed record Reading
 
     /// <summary>What the values are the means of; null: they were measured once.</summary>
     public Aggregate? Aggregate { get; init; }
+
+    /// <summary>What an alarm of the sensor reports; null: this is no report of an alarm.</summary>
+    public AlarmReport? Alarm { get; init; }
 }

@@ -26,6 +26,7 @@ internal static class ReadingEncoder
     static readonly JsonEncodedText AggregateName = JsonEncodedText.Encode("aggregate");
     static readonly JsonEncodedText TagsName = JsonEncodedText.Encode("tags");
     static readonly JsonEncodedText ValuesName = JsonEncodedText.Encode("values");
+    static readonly JsonEncodedText AlarmName = JsonEncodedText.Encode("alarm");
 
     // The payload is never embedded in HTML, so characters that HTML would need escaped stay readable.
     static readonly JavaScriptEncoder Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping;
@@ -74,6 +75,12 @@ internal static class ReadingEncoder
         {
             json.WritePropertyName(AggregateName);
             aggregate.WriteTo(json);
+        }
+
+        if (reading.Alarm is { } alarm)
+        {
+            json.WritePropertyName(AlarmName);
+            alarm.Write(json);
         }
 
         json.WriteEndObject();

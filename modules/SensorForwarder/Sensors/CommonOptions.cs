@@ -77,10 +77,12 @@ internal static class CommonOptions
         "samples", 1, 15, 1, "It is measured this many times at once, and the median of each value is taken. Not for "
             + "`gpio` and `counter`.");
 
+    public static readonly Option<IReadOnlyList<AlarmRule>> Alarms = AlarmRule.List;
+
     public static IReadOnlyList<Option> All { get; } =
     [
         Interval, Enabled, Label, Tags, Curve, Scale, Offset, Units, Min, Max, MaxChange, Deadband, MaxSilence,
-        Aggregate, Samples,
+        Aggregate, Samples, Alarms,
     ];
 
     static Option<ByValue<double>?> NumberByValue(string name, double min, string text) => ByValue<double>.Option(

@@ -38,6 +38,9 @@ internal sealed record SensorHealth(
     /// <summary>Its tags from the settings.</summary>
     public Tags Tags { get; init; } = Tags.None;
 
+    /// <summary>Its alarms, in the order of the settings.</summary>
+    public IReadOnlyList<AlarmStatus> Alarms { get; init; } = [];
+
     /// <summary>The reason for people: what is wrong, and what to do; null when there is no more to say.</summary>
     public string? Detail { get; init; }
 }

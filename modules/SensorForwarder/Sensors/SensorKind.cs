@@ -110,6 +110,8 @@ internal sealed record SensorKind(
         Check(CommonOptions.Curve.Name, SensorSettings.Get(CommonOptions.Curve, entry)?.Names);
         Check(CommonOptions.Deadband.Name, SensorSettings.Get(CommonOptions.Deadband, entry)?.Names);
         Check(CommonOptions.Units.Name, SensorSettings.Get(CommonOptions.Units, entry)?.Names);
+        var watched = SensorSettings.Get(CommonOptions.Alarms, entry).Select(rule => rule.Value).OfType<string>();
+        Check(CommonOptions.Alarms.Name, [.. watched.Distinct()]);
 
         void Check(string option, IReadOnlyCollection<string>? written)
         {

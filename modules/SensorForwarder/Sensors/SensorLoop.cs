@@ -16,6 +16,7 @@ internal sealed class SensorLoop(
     SensorSession session,
     BusWorker? bus,
     SensorWindows? windows,
+    SensorAlarms? alarms,
     TelemetryBuffer buffer,
     SensorClock clock,
     TimeProvider timeProvider,
@@ -53,7 +54,7 @@ internal sealed class SensorLoop(
 
     public SensorSettings Settings => settings;
 
-    public SensorHealth Health => _health;
+    public SensorHealth Health => alarms is null ? _health : _health with { Alarms = alarms.Status };
 
     /// <summary>Whether a turn is overdue by more than the limit of a measurement plus this.</summary>
     public bool IsStuck(TimeSpan patience) =>
@@ -184,6 +185,7 @@ internal sealed class SensorLoop(
             Reason = measurement.Reason,
             Values = measurement.Values,
         };
+        alarms?.Observe(reading);
         if (windows?.Add(reading) is { } window && _deadband.IsNews(window))
             StoreWithUnits(window, measurement with { Values = window.Values });
         if (Note(reading, measurement.Detail, isAsked)) StoreWithUnits(reading, measurement);

@@ -19,6 +19,7 @@ internal sealed class SensorScheduler(
     readonly BusWorkers _buses = new(timeProvider);
     readonly SensorClock _clock = new(timeProvider);
     readonly SavedWindows _windows = new(buffer);
+    readonly AlarmOutputs _outputs = new(world, timeProvider, logger);
 
     // Replaced as a whole under _changes; read anywhere.
     volatile IReadOnlyDictionary<string, SensorLoop> _loops = new Dictionary<string, SensorLoop>();
@@ -69,6 +70,9 @@ internal sealed class SensorScheduler(
         }
 
         _loops = loops;
+        var running = loops.Values.Select(loop => loop.Settings).ToList();
+        world.Alarms.RemoveOthers(running, timeProvider.GetUtcNow());
+        _outputs.Apply(running);
     }
 
     /// <summary>Reads a sensor now; null if there is no such sensor or sensing has stopped.</summary>
@@ -109,6 +113,7 @@ internal sealed class SensorScheduler(
 
     public void Dispose()
     {
+        _outputs.Dispose();
         _clock.Dispose();
         _changes.Dispose();
     }
@@ -132,6 +137,7 @@ internal sealed class SensorScheduler(
         var windows = settings.Window is { } length
             ? new SensorWindows(settings, length, _windows, buffer, timeProvider, logger)
             : null;
-        return new(settings, session, bus, windows, buffer, _clock, timeProvider, logger);
+        var alarms = SensorAlarms.Of(settings, world.Alarms, timeProvider, logger);
+        return new(settings, session, bus, windows, alarms, buffer, _clock, timeProvider, logger);
     }
 }

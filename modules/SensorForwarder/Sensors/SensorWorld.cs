@@ -41,6 +41,13 @@ internal sealed record SensorWorld(SensorRoots Roots, TimeProvider TimeProvider)
     /// <summary>The totals of counters.</summary>
     public PulseTotals Totals { get; init; } = new(null);
 
+    /// <summary>The alarms that are raised.</summary>
+    public RaisedAlarms Alarms { get; init; } = new(null);
+
+    /// <summary>Takes a GPIO line as an output, active or inactive.</summary>
+    public Func<AlarmOutput, bool, OutputLine> OpenOutput { get; init; } = static (_, _) =>
+        throw new SensorFault(FaultReason.Absent, "there are no GPIO lines");
+
     /// <summary>Converts a timestamp of the kernel's monotonic clock to wall-clock time.</summary>
     public DateTimeOffset TimeOf(ulong monotonicNanoseconds)
     {

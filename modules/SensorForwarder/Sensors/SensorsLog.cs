@@ -17,6 +17,19 @@ internal static partial class SensorsLog
     [LoggerMessage(1003, LogLevel.Information, "Sensor {Name} works again, after {Failures} failed readings.")]
     public static partial void SensorRecovered(ILogger logger, string name, long failures);
 
+    [LoggerMessage(1007, LogLevel.Warning, "Alarm of sensor {Name}: {Alarm}{Value} ({Severity}).")]
+    public static partial void AlarmRaised(ILogger logger, string name, string alarm, string value, string severity);
+
+    [LoggerMessage(1008, LogLevel.Information, "The alarm of sensor {Name} is over: {Alarm}{Value}.")]
+    public static partial void AlarmCleared(ILogger logger, string name, string alarm, string value);
+
+    [LoggerMessage(1009, LogLevel.Warning,
+        "The output of an alarm fails: {Problem}. It is tried again every {Seconds} s; sensing goes on.")]
+    public static partial void OutputFails(ILogger logger, string problem, double seconds);
+
+    [LoggerMessage(1010, LogLevel.Information, "The output of an alarm works again: {Line}.")]
+    public static partial void OutputRecovered(ILogger logger, string line);
+
     [LoggerMessage(1004, LogLevel.Error, "Sensor {Name} threw.")]
     public static partial void SensorThrew(ILogger logger, string name, Exception exception);
 

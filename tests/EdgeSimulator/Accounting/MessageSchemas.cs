@@ -21,7 +21,7 @@ internal sealed class MessageSchemas
     {
         // In this order, so that a schema is known before another one refers to it.
         var options = new BuildOptions { SchemaRegistry = new SchemaRegistry() };
-        foreach (var name in (string[])["reading.schema.json", "gap.schema.json", "pushed-reading.schema.json", Batch, PnpReading, "dead-letters.schema.json"])
+        foreach (var name in (string[])["reading.schema.json", "gap.schema.json", "alarm.schema.json", "pushed-reading.schema.json", Batch, PnpReading, "dead-letters.schema.json"])
         {
             using var reader = new StreamReader(typeof(MessageSchemas).Assembly.GetManifestResourceStream(name)!);
             _schemas[name] = JsonSchema.FromText(reader.ReadToEnd(), options, new Uri(Folder, name));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A GPIO chip with eight inputs and interrupts. Controlled by debugfs files under sim_gpio: write "LINE 0" or "LINE 1"
- * to "level"; write "LINE COUNT MICROSECONDS" to "pulse", which returns after the pulses. Line 7 is in use by the
- * kernel.
+ * A GPIO chip with eight lines and interrupts. Controlled by debugfs files under sim_gpio: write "LINE 0" or "LINE 1"
+ * to "level"; write "LINE COUNT MICROSECONDS" to "pulse", which returns after the pulses. "level" reads as one digit a
+ * line: the level of an output, and '-' for an input. Line 7 is in use by the kernel.
  */
 #include <linux/debugfs.h>
 #include <linux/delay.h>
@@ -20,7 +20,7 @@
 #define OWN_LINE 7
 
 static const char *const names[LINES] = { "GPIO0", "DOOR", "GPIO2", "METER", "GPIO4", "GPIO5", "GPIO6", "RELAY" };
-static unsigned long levels, unmasked;
+static unsigned long levels, outputs, unmasked;
 static unsigned int types[LINES];
 static struct gpio_chip *current_chip;
 static struct dentry *directory;
@@ -28,11 +28,24 @@ static struct platform_device *device;
 
 static int get_direction(struct gpio_chip *chip, unsigned int line)
 {
-	return GPIO_LINE_DIRECTION_IN;
+	return test_bit(line, &outputs) ? GPIO_LINE_DIRECTION_OUT : GPIO_LINE_DIRECTION_IN;
 }
 
 static int direction_input(struct gpio_chip *chip, unsigned int line)
 {
+	clear_bit(line, &outputs);
+	return 0;
+}
+
+static void set(struct gpio_chip *chip, unsigned int line, int value)
+{
+	assign_bit(line, &levels, value);
+}
+
+static int direction_output(struct gpio_chip *chip, unsigned int line, int value)
+{
+	set(chip, line, value);
+	set_bit(line, &outputs);
 	return 0;
 }
 
@@ -113,6 +126,17 @@ static ssize_t level_write(struct file *file, const char __user *from, size_t si
 	return size;
 }
 
+static ssize_t level_read(struct file *file, char __user *to, size_t size, loff_t *offset)
+{
+	char text[LINES + 1];
+	unsigned int line;
+
+	for (line = 0; line < LINES; line++)
+		text[line] = !test_bit(line, &outputs) ? '-' : test_bit(line, &levels) ? '1' : '0';
+	text[LINES] = '\n';
+	return simple_read_from_buffer(to, size, offset, text, sizeof(text));
+}
+
 static ssize_t pulse_write(struct file *file, const char __user *from, size_t size, loff_t *offset)
 {
 	char command[32];
@@ -132,7 +156,7 @@ static ssize_t pulse_write(struct file *file, const char __user *from, size_t si
 	return size;
 }
 
-static const struct file_operations level_fops = { .owner = THIS_MODULE, .write = level_write };
+static const struct file_operations level_fops = { .owner = THIS_MODULE, .write = level_write, .read = level_read };
 static const struct file_operations pulse_fops = { .owner = THIS_MODULE, .write = pulse_write };
 
 static int probe(struct platform_device *pdev)
@@ -151,7 +175,9 @@ static int probe(struct platform_device *pdev)
 	chip->names = names;
 	chip->get_direction = get_direction;
 	chip->direction_input = direction_input;
+	chip->direction_output = direction_output;
 	chip->get = get;
+	chip->set = set;
 	gpio_irq_chip_set_chip(&chip->irq, &irq_chip);
 	chip->irq.default_type = IRQ_TYPE_NONE;
 	chip->irq.handler = handle_edge_irq;
@@ -192,7 +218,7 @@ static int __init start(void)
 		return PTR_ERR(device);
 	}
 	directory = debugfs_create_dir("sim_gpio", NULL);
-	debugfs_create_file("level", 0200, directory, NULL, &level_fops);
+	debugfs_create_file("level", 0600, directory, NULL, &level_fops);
 	debugfs_create_file("pulse", 0200, directory, NULL, &pulse_fops);
 	return 0;
 }

@@ -20,6 +20,13 @@ public sealed class MessageSchemaTests
 
     static readonly MessageSchemas Schemas = new();
 
+    static readonly AlarmReport Report = new("a above 30 for 60 s", AlarmReport.Raised, "warning", "above", BufferFixture.Noon)
+    {
+        Value = "a",
+        Threshold = 30,
+        Reason = "io",
+    };
+
     // Every property has a value that is written. A new property of Reading must be added here.
     static readonly Reading Full = new()
     {
@@ -34,6 +41,7 @@ public sealed class MessageSchemaTests
         Values = [new("a", 21.43), new("b", double.NaN)],
         Tags = TagsTests.Of("""{"rack":"7"}"""),
         Aggregate = new(60, 12, [new("a", new(12, 21, 22, 21.5))]) { Uncertain = 1, Bad = 2, IsPartial = true },
+        Alarm = Report,
     };
 
     static readonly JsonSerializerOptions Indented = new()
@@ -61,14 +69,42 @@ public sealed class MessageSchemaTests
                 $"the test sets no {property.Name}");
         }
 
-        var json = Encode(Full);
+        var reading = Full with { Alarm = null };
+        var json = Encode(reading);
         var allowed = JsonNode.Parse(WrittenFile.Read(ReadingFile))!["properties"]!.AsObject().Select(property => property.Key);
         Assert.Equal(allowed.Except(["timeQuality"]).Order(), JsonNode.Parse(json)!.AsObject().Select(property => property.Key).Order());
         Assert.Null(Objection(json));
-        foreach (var kind in Module.SensorKinds.Names) Assert.Null(Objection(Encode(Full with { Kind = kind })));
-        Assert.Null(Objection(Encode(Full with { Label = null, Unit = null, Units = [], Tags = Tags.None, Aggregate = null, Quality = ReadingQuality.Good, Reason = null })));
-        Assert.Null(Objection(Encode(Full with { Quality = ReadingQuality.Bad, Reason = "io", Values = [], Units = [] })));
-        Assert.Null(Objection(Encode(Full).Replace(",\"quality\"", ",\"timeQuality\":\"unsynchronized\",\"quality\"", StringComparison.Ordinal)));
+        foreach (var kind in Module.SensorKinds.Names) Assert.Null(Objection(Encode(reading with { Kind = kind })));
+        Assert.Null(Objection(Encode(reading with { Label = null, Unit = null, Units = [], Tags = Tags.None, Aggregate = null, Quality = ReadingQuality.Good, Reason = null })));
+        Assert.Null(Objection(Encode(reading with { Quality = ReadingQuality.Bad, Reason = "io", Values = [], Units = [] })));
+        Assert.Null(Objection(json.Replace(",\"quality\"", ",\"timeQuality\":\"unsynchronized\",\"quality\"", StringComparison.Ordinal)));
+    }
+
+    [Fact]
+    public void A_report_of_an_alarm_is_as_the_schema_says_and_reads_back_as_it_was()
+    {
+        var reading = Full with { Kind = AlarmReport.Kind, Unit = null, Units = [], Aggregate = null, Quality = ReadingQuality.Good, Reason = null };
+        AlarmReport[] reports =
+        [
+            Report,
+            Report with { State = AlarmReport.Cleared, Reason = null },
+            Report with { State = AlarmReport.Removed, Condition = "bad", Value = null, Threshold = null, Severity = "critical" },
+        ];
+        foreach (var report in reports)
+        {
+            var json = Encode(reading with { Alarm = report });
+            Assert.Null(Objection(json));
+            Assert.Null(PnpObjection(json));
+            Assert.True(AlarmReport.IsIn(Encoding.UTF8.GetBytes(json)));
+            Assert.Equal(report, AlarmReport.Read(JsonDocument.Parse(json).RootElement.GetProperty("alarm")));
+        }
+
+        Assert.False(AlarmReport.IsIn(Encoding.UTF8.GetBytes(Encode(reading with { Kind = "alarms" }))));
+        Assert.NotNull(Objection(Encode(reading with { Alarm = Report with { State = "open" } })));
+        Assert.NotNull(Objection(Encode(reading with { Alarm = Report, Quality = ReadingQuality.Bad })));
+
+        // A program may have chosen this kind before there were alarms.
+        Assert.Null(Objection("{\"sensor\":\"door\",\"kind\":\"alarm\",\"time\":\"2026-11-24T12:00:00.000Z\",\"quality\":\"good\",\"values\":{\"on\":true}}"));
     }
 
     // LimitTests and DirectMethodTests validate entries and dead letters that the module wrote.

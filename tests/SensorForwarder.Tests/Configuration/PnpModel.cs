@@ -67,6 +67,7 @@ internal static class PnpModel
         contents.Add(Content("Property", TwinReport.UnknownKey, "Desired properties that there are not.", "string"));
         contents.Add(Content("Property", StatusReporter.Section, "How the module does.", ObjectOf(StatusFields)));
         foreach (var telemetry in CommonTelemetry()) contents.Add(telemetry);
+        contents.Add(Content("Telemetry", PnpEncoder.AlarmName, "The state of an alarm of the sensor, and what it watches for.", "string"));
         foreach (var value in Values(component: null)) contents.Add(Telemetry(value));
         foreach (var method in MethodTable.All) contents.Add(Command(method));
         contents.Add(Component("host", "Host", "The machine itself.", Values("host").Select(Telemetry)));

@@ -118,6 +118,13 @@ internal static class SettingsSchema
                 ["pattern"] = pattern,
             },
             OptionShape.Entries entries => Entries(entries),
+            OptionShape.Fields(var options) => AnyOf(ObjectOf(options), new JsonObject { ["type"] = "null" }),
+            OptionShape.Objects(var options, var count) => new JsonObject
+            {
+                ["type"] = new JsonArray("array", "null"),
+                ["items"] = ObjectOf(options),
+                ["maxItems"] = count,
+            },
             _ => throw new InvalidOperationException($"{option.Name}: there is no schema for {option.Shape}"),
         };
         schema["description"] = option.DefaultSource is { } source ? $"{option.Text} Default: {source}." : option.Text;
@@ -174,14 +181,16 @@ internal static class SettingsSchema
         ["minProperties"] = 1,
         ["maxProperties"] = entries.MaxCount,
         ["additionalProperties"] = AnyOf(
-            new JsonObject
-            {
-                ["type"] = "object",
-                ["properties"] = new JsonObject([.. entries.Options.Select(option => KeyValuePair.Create(option.Name, (JsonNode?)Value(option)))]),
-                ["required"] = new JsonArray([.. entries.Options.Where(option => option.IsRequired).Select(option => (JsonNode)option.Name)]),
-                ["additionalProperties"] = false,
-            },
+            ObjectOf(entries.Options),
             new JsonObject { ["type"] = "null" }),
+    };
+
+    static JsonObject ObjectOf(IReadOnlyList<Option> options) => new()
+    {
+        ["type"] = "object",
+        ["properties"] = new JsonObject([.. options.Select(option => KeyValuePair.Create(option.Name, (JsonNode?)Value(option)))]),
+        ["required"] = new JsonArray([.. options.Where(option => option.IsRequired).Select(option => (JsonNode)option.Name)]),
+        ["additionalProperties"] = false,
     };
 
     static JsonObject AnyOf(params JsonNode[] schemas) => new() { ["anyOf"] = new JsonArray(schemas) };

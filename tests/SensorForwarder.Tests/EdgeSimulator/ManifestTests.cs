@@ -140,7 +140,7 @@ public sealed class ManifestTests
         string Read(string name) => File.ReadAllText(Path.Combine(directory, name));
         var manifest = DeploymentManifest.Parse([Read("deployment.template.json")], null, "SensorForwarder");
 
-        Assert.All((string[])["live", "backfill"], output => Assert.NotNull(manifest.Routes.Find(new RoutedMessage(
+        Assert.All((string[])["live", "backfill", "alarm"], output => Assert.NotNull(manifest.Routes.Find(new RoutedMessage(
             new("d", "SensorForwarder", ""), new Dictionary<string, string?> { ["$.on"] = output }, [])).Upstream));
         Assert.NotEmpty(manifest.Desired);
         Assert.NotEqual(

@@ -206,6 +206,7 @@ public sealed class SensorKindTests
         OptionShape.NameOrNumber => 17,
         OptionShape.TextForm => "/dev/ttyUSB0",
         OptionShape.Entries => new JsonObject { ["voltage"] = new JsonObject { ["address"] = 0 } },
+        OptionShape.Objects => new JsonArray(new JsonObject { ["bad"] = true }),
         OptionShape.Choice(var names) => names[0],
         _ => option.Default!.DeepClone(),
     };

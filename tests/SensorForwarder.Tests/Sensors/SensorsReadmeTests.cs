@@ -42,6 +42,12 @@ public sealed class SensorsReadmeTests
         ModbusValue.Options.Select(option => Row("", option)));
 
     [Fact]
+    public void The_table_of_the_options_of_an_alarm_is_the_one_in_the_code() => WrittenFile.CheckTable(
+        "docs/alarms.md",
+        "| option of an alarm | allowed | default | what it does |",
+        AlarmRule.Options.Select(option => Row("", option)));
+
+    [Fact]
     public void The_table_of_values_is_the_one_in_the_code() => WrittenFile.CheckTable(
         SensorsReadme,
         "| kind | connected by | values |",

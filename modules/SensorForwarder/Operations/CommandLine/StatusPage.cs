@@ -30,7 +30,8 @@ internal static class StatusPage
             + $"{status["sendFailures"]} attempts failed");
         if (status["lastSuccess"] is { Exists: true } success) Line(page, "", $"last accepted {success}");
         if (link.Exists) WriteLink(page, link);
-        foreach (var (name, text) in (ReadOnlySpan<(string, string)>)[("live", "live"), ("backfill", "backlog")])
+        foreach (var (name, text) in (ReadOnlySpan<(string, string)>)
+            [("live", "live"), ("backfill", "backlog"), ("alarm", "alarms")])
             if (status["lanes"][name] is { Exists: true } lane) WriteLane(page, text, lane);
         WriteHolds(page, status["quota"], link, status["upstream"]);
         if (status["hub"] is { Exists: true } hub)
@@ -41,6 +42,12 @@ internal static class StatusPage
 
         if (status["settingsFileError"] is { Exists: true } problem)
             Line(page, "settings", $"the file is ignored: {problem}");
+        foreach (var entry in json["alarms"] as JsonArray ?? [])
+        {
+            var alarm = new Part(entry);
+            Line(page, "alarm", $"{alarm["sensor"]}: {alarm["name"]} ({alarm["severity"]}), since {alarm["since"]}");
+        }
+
         if (json["intake"] is JsonObject sources) WriteSources(page, sources);
         if (json["sensors"] is JsonObject sensors) WriteSensors(page, sensors);
         if (status["sensorsLeftOut"] is { Exists: true } leftOut) Line(page, "", $"and {leftOut} more");

@@ -98,6 +98,14 @@ internal sealed class ModuleMetrics : IDisposable
             $"{ValueName}_timestamp_seconds", () => LastGood().Select(good => new Measurement<double>(
                 good.Time.ToUnixTimeMilliseconds() / 1000.0, [new("sensor", good.Sensor), .. good.Tags.Labels])),
             description: "Unix time when the last good values of a sensor were measured.");
+        Meter.CreateObservableGauge(
+            $"{Prefix}alarm_active",
+            () => from sensor in ByName().Take(MaxSensors)
+                  from alarm in sensor.Alarms
+                  select new Measurement<long>(
+                      alarm.Since is null ? 0 : 1, new("sensor", sensor.Name), new("alarm", alarm.Rule.Name),
+                      new("value", alarm.Rule.Value ?? ""), new("severity", alarm.Rule.Severity)),
+            description: "1 while an alarm of a sensor is raised, 0 while it is not.");
 
         void PerSensor(string name, string text, Func<SensorHealth, long> value) => Meter.CreateObservableCounter(
             $"{SensorPrefix}{name}",
@@ -175,6 +183,7 @@ internal sealed class ModuleMetrics : IDisposable
     {
         Counter("batches_accepted", "Batches that the receiver accepted.", status => status.Forwarding.Batches);
         Counter("batches_backfilled", "Accepted batches of the backlog.", status => status.Forwarding.BackfillBatches);
+        Counter("batches_of_alarms", "Accepted batches of alarms.", status => status.Forwarding.AlarmBatches);
         Counter("readings_accepted", "Readings in accepted batches.", status => status.Forwarding.Readings);
         Counter("sent_bytes", "Bytes of accepted batches, before compression.", status => status.Forwarding.Bytes);
         Counter("send_failures", "Failed attempts to send; the readings are sent again, unless they become dead "

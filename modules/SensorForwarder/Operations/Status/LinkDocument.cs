@@ -31,14 +31,20 @@ internal sealed record StuckBatchDocument(string Id, string Answer, DateTime Sin
 }
 
 /// <summary>The lanes, as JSON.</summary>
-internal sealed record LanesDocument(LaneDocument Live, LaneDocument Backfill)
+/// <param name="Alarm">Null: there was no alarm since the start.</param>
+internal sealed record LanesDocument(LaneDocument Live, LaneDocument Backfill, LaneDocument? Alarm)
 {
     public static LanesDocument Of(ModuleStatus status)
     {
         var (forwarding, clock) = (status.Forwarding, status.Clock);
         return new(
-            Lane(forwarding.Live, status.OldestAges.Value.Live, forwarding.Batches - forwarding.BackfillBatches),
-            Lane(forwarding.Backfill, status.OldestAges.Value.Backfill, forwarding.BackfillBatches));
+            Lane(
+                forwarding.Live, status.OldestAges.Value.Live,
+                forwarding.Batches - forwarding.BackfillBatches - forwarding.AlarmBatches),
+            Lane(forwarding.Backfill, status.OldestAges.Value.Backfill, forwarding.BackfillBatches),
+            forwarding.AlarmBatches == 0 && forwarding.Alarm is { Waiting: 0, InFlightBatches: 0 }
+                ? null
+                : Lane(forwarding.Alarm, status.OldestAges.Value.Alarm, forwarding.AlarmBatches));
 
         // The lane may still count readings that the buffer has evicted meanwhile.
         LaneDocument Lane(LaneStatus lane, TimeSpan? age, long batches) => new(

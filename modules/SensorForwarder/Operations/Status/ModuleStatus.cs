@@ -47,7 +47,7 @@ internal sealed record ModuleStatus
     /// <summary>Age of the oldest waiting reading of each lane, by the wall clock; null: nothing waits, or the buffer
     /// can't be read. Read from the volume when first used: metrics, readiness and change detection do not need it.
     /// </summary>
-    public required Lazy<(TimeSpan? Live, TimeSpan? Backfill)> OldestAges { get; init; }
+    public required Lazy<(TimeSpan? Live, TimeSpan? Backfill, TimeSpan? Alarm)> OldestAges { get; init; }
 
     /// <summary>Null: there is no hub.</summary>
     public required HubStatus? Hub { get; init; }
@@ -81,6 +81,7 @@ internal sealed record ModuleStatus
         hash.Add((Forwarding.Custody.Holder, Forwarding.Custody.LostMessages > 0, Forwarding.Custody.Unrouted.Count));
         hash.Add(Forwarding.UpstreamHeldSince is null);
         foreach (var sensor in Sensors) hash.Add((sensor.Name, sensor.Kind, sensor.State, sensor.Reason));
+        foreach (var alarm in Sensors.SelectMany(sensor => sensor.Alarms)) hash.Add((alarm.Rule.Name, alarm.Since));
         foreach (var source in Sources) hash.Add((source.Name, source.IsSilent));
         return hash.ToHashCode();
     }

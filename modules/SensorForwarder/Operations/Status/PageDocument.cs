@@ -101,11 +101,12 @@ internal sealed record PageStorageDocument(
 
 internal sealed record PageSensorDocument(
     string Name, string Kind, string State, string? Reason, string? Detail, long Failures, string? Label, string? Unit,
-    DateTime? Time, string? Quality, OrderedDictionary<string, double>? Values)
+    DateTime? Time, string? Quality, OrderedDictionary<string, double>? Values, IReadOnlyList<AlarmDocument>? Alarms)
 {
     public static PageSensorDocument Of(SensorHealth sensor) => new(
         sensor.Name, sensor.Kind, sensor.State.ToString(), LogText.Clean(sensor.Reason), LogText.Clean(sensor.Detail),
         sensor.Failures, LogText.Clean(sensor.Last?.Label), LogText.Clean(sensor.Last?.Unit),
         sensor.Last?.Time.UtcDateTime, sensor.Last?.Quality.ToString(),
-        sensor.Last is { } last ? new(Trends.Shown(last)) : null);
+        sensor.Last is { } last ? new(Trends.Shown(last)) : null,
+        AlarmDocument.Of([sensor]) is { Count: > 0 } raised ? raised : null);
 }

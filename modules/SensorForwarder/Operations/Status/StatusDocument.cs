@@ -1,4 +1,5 @@
 using System.Text.Json;
+using SensorForwarder.Sensors;
 using SensorForwarder.Text;
 
 namespace SensorForwarder.Operations.Status;
@@ -49,6 +50,11 @@ internal sealed class StatusDocument
     public Dictionary<string, int> SensorStates => _status.Sensors.CountBy(sensor => sensor.State)
         .OrderBy(state => state.Key).ToDictionary(state => state.Key.ToString(), state => state.Value);
 
+    /// <summary>The alarms that are raised, the longest first; null: none is.</summary>
+    public IReadOnlyList<AlarmDocument>? Alarms => AlarmDocument.Of(_status.Sensors) is { Count: > 0 } raised
+        ? raised
+        : null;
+
     /// <summary>Those that were seen last come first; null: no other program has sent anything.</summary>
     public OrderedDictionary<string, SourceDocument>? Intake => SourceDocument.Of(
         _status, _status.Sources.OrderByDescending(source => source.LastSeen?.Timestamp));
@@ -74,6 +80,20 @@ internal sealed record SalvageDocument(
     DateTime At, string Reason, long Readings, long Missing, bool Complete, string KeptAs);
 
 internal sealed record HubDocument(string State, DateTime Since, long Reconnects, string? LastError);
+
+/// <summary>An alarm that is raised.</summary>
+internal sealed record AlarmDocument(string Sensor, string Name, string Severity, DateTime Since)
+{
+    public static IReadOnlyList<AlarmDocument> Of(IEnumerable<SensorHealth> sensors) =>
+    [
+        .. (from sensor in sensors
+            from alarm in sensor.Alarms
+            where alarm.Since is not null
+            select new AlarmDocument(
+                sensor.Name, alarm.Rule.Name, alarm.Rule.Severity, alarm.Since.GetValueOrDefault().UtcDateTime))
+            .OrderBy(alarm => alarm.Since),
+    ];
+}
 
 internal sealed record SensorDocument(
     string Kind, string State, string? Reason, string? Detail, long Readings, long Failures, long Missed);

@@ -56,7 +56,8 @@ internal sealed class StatusSource(
             LinkSince = since,
             LastFailure = LastFailure(forwarding, hubStatus),
             OldestAges = new(() =>
-                (OldestAge(forwarding.Live, stored, clock), OldestAge(forwarding.Backfill, stored, clock))),
+                (OldestAge(forwarding.Live, stored, clock), OldestAge(forwarding.Backfill, stored, clock),
+                    OldestAge(forwarding.Alarm, stored, clock))),
             Hub = hubStatus,
             HubCounters = hub?.Counters ?? default,
             Settings = settings.Current,

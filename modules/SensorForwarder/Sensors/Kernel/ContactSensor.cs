@@ -52,7 +52,7 @@ internal sealed class ContactSensor : ISensor
         _open = open ?? ((place, request) => place.Open(world.Roots, request));
         _world = world;
         _place = new(settings);
-        _request = _place.Request(settings.Get(Edges) switch
+        _request = GpioPlace.Request(settings, settings.Get(Edges) switch
         {
             Both => GpioRequest.Rising | GpioRequest.Falling,
             Active => GpioRequest.Rising,

@@ -24,7 +24,8 @@ internal sealed record GpioLineInfo(int Offset, string Name, string? User)
 /// </summary>
 internal sealed partial class GpioChip : IDisposable
 {
-    const uint GetChipInfo = 0x8044B401, GetLineInfo = 0xC100B405, RequestLine = 0xC250B407, GetLineValues = 0xC010B40E;
+    const uint GetChipInfo = 0x8044B401, GetLineInfo = 0xC100B405, RequestLine = 0xC250B407, GetLineValues = 0xC010B40E,
+        SetLineValues = 0xC010B40F;
     const int NameLength = 32, ChipInfoBytes = 68, LineInfoBytes = 256, RequestBytes = 592, ValuesBytes = 16;
     const ulong Used = 1 << 0;
     const int NotPossible = 6, Busy = 16, InvalidArgument = 22, NotSupported = 95, NotSupportedInKernel = 524;
@@ -88,30 +89,34 @@ internal sealed partial class GpioChip : IDisposable
         return new(offset, Text(info.AsSpan(0, NameLength)), isUsed ? user.Length > 0 ? user : "the kernel" : null);
     }
 
-    /// <summary>Takes a line as an input until the result is disposed.</summary>
+    /// <summary>Takes a line until the result is disposed.</summary>
     /// <exception cref="SensorFault">The line is in use, or does not support the request.</exception>
     public GpioLine Request(GpioLineInfo line, GpioRequest wanted)
     {
         // struct gpio_v2_line_request
         const int Consumer = 256, Config = 288, AttributeCount = 296, FirstAttribute = 320, LineCount = 560,
             EventBufferSize = 564, File = 588;
-        const int DebounceAttribute = 3, AttributeValue = 8, AttributeMask = 16, LargestEventBuffer = 1024;
+        const int OutputValues = 2, DebounceAttribute = 3, AttributeValue = 8, AttributeMask = 16;
+        const int LargestEventBuffer = 1024;
         var request = new byte[RequestBytes];
         var span = request.AsSpan();
         BinaryPrimitives.WriteInt32LittleEndian(span, line.Offset);
         Encoding.ASCII.GetBytes("SensorForwarder", span[Consumer..]);
         BinaryPrimitives.WriteUInt64LittleEndian(span[Config..], wanted.Flags);
-        if (wanted.Debounce > TimeSpan.Zero)
+        var isOutput = (wanted.Flags & GpioRequest.Output) != 0;
+        if (wanted.Debounce > TimeSpan.Zero || isOutput)
         {
             BinaryPrimitives.WriteInt32LittleEndian(span[AttributeCount..], 1);
-            BinaryPrimitives.WriteInt32LittleEndian(span[FirstAttribute..], DebounceAttribute);
+            BinaryPrimitives.WriteInt32LittleEndian(
+                span[FirstAttribute..], isOutput ? OutputValues : DebounceAttribute);
             BinaryPrimitives.WriteUInt32LittleEndian(
-                span[(FirstAttribute + AttributeValue)..], (uint)wanted.Debounce.TotalMicroseconds);
+                span[(FirstAttribute + AttributeValue)..],
+                isOutput ? wanted.IsActive ? 1u : 0 : (uint)wanted.Debounce.TotalMicroseconds);
             BinaryPrimitives.WriteUInt64LittleEndian(span[(FirstAttribute + AttributeMask)..], 1);
         }
 
         BinaryPrimitives.WriteInt32LittleEndian(span[LineCount..], 1);
-        BinaryPrimitives.WriteInt32LittleEndian(span[EventBufferSize..], LargestEventBuffer);
+        if (!isOutput) BinaryPrimitives.WriteInt32LittleEndian(span[EventBufferSize..], LargestEventBuffer);
         var what = $"{line} of {Label}";
         if (TryControl(_handle, RequestLine, request) is var error and > 0)
         {
@@ -120,15 +125,17 @@ internal sealed partial class GpioChip : IDisposable
                 Busy => new SensorFault(FaultReason.Busy,
                 $"{what} is used by {InfoOf(line.Offset).User ?? "somebody who let go of it just now"}"),
                 NotPossible or InvalidArgument or NotSupported or NotSupportedInKernel =>
-                    new SensorFault(FaultReason.Error,
-                    $"{what} can't be an input with what is set for edges, bias and debounce: the chip has no {(
+                    new SensorFault(FaultReason.Error, isOutput
+                    ? $"{what} can't be an output ({Describe(error)})"
+                    : $"{what} can't be an input with what is set for edges, bias and debounce: the chip has no {(
                         wanted.HasEdges ? "interrupt or no " : "")}such bias ({Describe(error)})"),
                 _ => FaultOf(error, what),
             };
         }
 
         var handle = new SafeFileHandle(BinaryPrimitives.ReadInt32LittleEndian(span[File..]), ownsHandle: true);
-        return new(handle, () => ReadLevel(handle, what), what);
+        return new(
+            handle, () => ReadLevel(handle, what), what, isOutput ? level => SetLevel(handle, level, what) : null);
     }
 
     public void Dispose() => _handle.Dispose();
@@ -139,6 +146,14 @@ internal sealed partial class GpioChip : IDisposable
         values[8] = 1; // the mask: the only line of the request
         Control(handle, GetLineValues, values, what);
         return (values[0] & 1) != 0;
+    }
+
+    static void SetLevel(SafeFileHandle handle, bool level, string what)
+    {
+        var values = new byte[ValuesBytes];
+        values[0] = level ? (byte)1 : (byte)0;
+        values[8] = 1; // as above
+        Control(handle, SetLineValues, values, what);
     }
 
     static void Control(SafeFileHandle handle, uint request, byte[] argument, string what)

@@ -3,22 +3,12 @@ using SensorForwarder.Options;
 
 namespace SensorForwarder.Sensors.Kernel;
 
-/// <summary>The location and configuration of an input, shared by the kinds <c>gpio</c> and <c>counter</c>.</summary>
-internal sealed class GpioPlace(SensorSettings settings)
+/// <summary>The location of a line, and the configuration of an input, shared by the kinds <c>gpio</c> and
+/// <c>counter</c>.</summary>
+internal sealed class GpioPlace
 {
     // The header's chip on a Raspberry Pi 5, 4 and earlier; the number of its node differs from kernel to kernel.
     static readonly string[] HeaderLabels = ["pinctrl-rp1", "pinctrl-bcm2711", "pinctrl-bcm2835"];
-
-    static readonly Option<string?> Chip = Option.TextOf(
-        "chip", "The chip's label, such as `pinctrl-bcm2711`; when left out: the only chip that has a line of the "
-            + "name, or that of a Raspberry Pi's header.", 31);
-
-    static readonly Option<string?> Line = Option.NameOrNumber(
-        "line", 0, 1023, 31, "The line's name, such as `GPIO17`, or its offset on the chip, such as 17.") with
-    { IsRequired = true };
-
-    static readonly Option<bool> ActiveLow = Option.Flag(
-        "activeLow", false, "`true`: the line is active when its voltage is low, as of a contact to ground.");
 
     static readonly Option<string> Bias = Option.Choice(
         "bias", ["asIs", "pullUp", "pullDown", "disabled"], "asIs", "The chip's own resistor on the line.");
@@ -27,10 +17,20 @@ internal sealed class GpioPlace(SensorSettings settings)
         "debounceMilliseconds", 0, 60_000, 0, "The kernel believes a change when the line has been still for this "
             + "long.");
 
-    public static IReadOnlyList<Option> Options { get; } = [Chip, Line, ActiveLow, Bias, Debounce];
+    public static IReadOnlyList<Option> Options { get; } =
+        [GpioOptions.Chip, GpioOptions.Line, GpioOptions.ActiveLow, Bias, Debounce];
 
-    readonly string? _chip = settings.Get(Chip);
-    readonly string _line = settings.Get(Line) ?? "";
+    readonly string? _chip;
+    readonly string _line;
+
+    /// <param name="chip">Null: the only one that has the line.</param>
+    /// <param name="line">Its name or offset.</param>
+    GpioPlace(string? chip, string line) => (_chip, _line) = (chip, line);
+
+    public GpioPlace(SensorSettings settings)
+        : this(settings.Get(GpioOptions.Chip), settings.Get(GpioOptions.Line) ?? "")
+    {
+    }
 
     public static string Claim(SensorSettings settings) => $"GPIO {new GpioPlace(settings)}";
 
@@ -39,10 +39,12 @@ internal sealed class GpioPlace(SensorSettings settings)
 
     public override string ToString() => _chip is null ? $"line {_line}" : $"line {_line} of {_chip}";
 
-    /// <summary>What is asked of the line.</summary>
+    /// <summary>What is asked of the line as an input.</summary>
+    /// <param name="settings">The sensor's.</param>
     /// <param name="edges">Flags of the edges that are wanted.</param>
-    public GpioRequest Request(ulong edges) => new(
-        GpioRequest.Input | edges | (settings.Get(ActiveLow) ? GpioRequest.ActiveLow : 0) | settings.Get(Bias) switch
+    public static GpioRequest Request(SensorSettings settings, ulong edges) => new(
+        GpioRequest.Input | edges | (settings.Get(GpioOptions.ActiveLow) ? GpioRequest.ActiveLow : 0)
+        | settings.Get(Bias) switch
         {
             "pullUp" => GpioRequest.PullUp,
             "pullDown" => GpioRequest.PullDown,
@@ -50,6 +52,16 @@ internal sealed class GpioPlace(SensorSettings settings)
             _ => 0,
         },
         TimeSpan.FromMilliseconds(settings.Get(Debounce)));
+
+    /// <summary>Takes a line as the output of alarms.</summary>
+    /// <exception cref="SensorFault">As <see cref="Open"/>.</exception>
+    public static OutputLine OpenOutput(SensorRoots roots, AlarmOutput output, bool isActive)
+    {
+        var flags = GpioRequest.Output | (output.IsActiveLow ? GpioRequest.ActiveLow : 0);
+        var line = new GpioPlace(output.Chip, output.Line).Open(
+            roots, new(flags, TimeSpan.Zero) { IsActive = isActive });
+        return new(line.Set, line);
+    }
 
     /// <summary>Takes the line.</summary>
     /// <exception cref="SensorFault">There is no such line, more than one, or it can't be requested.</exception>

@@ -48,7 +48,7 @@ internal sealed class PulseCounter : ISensor
         _name = settings.Name;
         _world = world;
         _place = new(settings);
-        _request = _place.Request(settings.Get(Edge) switch
+        _request = GpioPlace.Request(settings, settings.Get(Edge) switch
         {
             Rising => GpioRequest.Rising,
             Falling => GpioRequest.Falling,

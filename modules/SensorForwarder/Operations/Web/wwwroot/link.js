@@ -55,6 +55,7 @@ const heldByEdgeHub = (upstream) => upstream && upstream.heldSince
 function showLanes({ lanes, drainOrder }) {
   const hasTwo = drainOrder === 'LiveFirst' || lanes.backfill.waiting > 0 || lanes.backfill.inFlightBatches > 0;
   const shown = hasTwo ? [['new', lanes.live], ['backlog', lanes.backfill]] : [['all', lanes.live]];
+  if (lanes.alarm) shown.unshift(['alarms', lanes.alarm]);
   const rows = [
     ['waiting', (lane) => whole.format(lane.waiting)],
     ['oldest', (lane) => lane.oldestAgeSeconds === undefined ? '-' : duration(lane.oldestAgeSeconds)],

@@ -94,7 +94,9 @@ function banner(state, title, text) {
   setText(byId('banner-text'), text);
 }
 
-// Conditions that are not alarms. A title has no numbers: screen readers announce each change of it.
+const alarmText = ({ sensor, name, since }) => `${sensor}: ${name}, since ${when(since)}`;
+
+// Conditions that need no attention at once. A title has no numbers: screen readers announce each change of it.
 const notesOf = (now) => [
   now.sensors.length ? null : ['No sensor is configured', 'Nothing is read until the settings name a sensor.'],
   now.settingsRefused ? ['Some settings are not in force', `${now.settingsRefused === 1 ? 'One is' : `${now.settingsRefused} are`} refused or unknown; Settings in force says why.`] : null,
@@ -107,6 +109,8 @@ function showBanner(now) {
   const waiting = now.queue.givesUp ? `${stored} (the buffer is full: ${whenFull[now.queue.givesUp]})` : stored;
   if (now.storage.state === 'Refusing') return banner('bad', 'The buffer is full: new readings are refused', `${stored}. New ones are accepted once some are sent, or bufferMaxMegabytes is raised.`);
   if (now.storage.state !== 'Ok') return banner('bad', 'The volume accepts no readings', now.storage.reason || 'Readings wait in memory; see Storage.');
+  const alarms = now.sensors.flatMap((s) => s.alarms || []);
+  if (alarms.length) return banner(alarms.some((a) => a.severity === 'critical') ? 'bad' : 'warn', 'An alarm is raised', alarms.slice(0, 5).map(alarmText).join('; '));
   if (now.link.state === 'Down') return banner('bad', 'No connection', `${waiting}; they are sent once it is back. Sensing continues.`);
   if (now.link.state === 'Refusing' || now.link.state === 'Failing') return banner('bad', linkNames[now.link.state], `${now.link.lastError}. ${waiting}; they are sent once it accepts them. Sensing continues.`);
   if (now.link.state === 'Paused') return banner('warn', 'Forwarding is paused', `${waiting} until forwarding is resumed.`);
@@ -189,8 +193,14 @@ function showSensor(card, sensor) {
   setState(tag, sensor.state === 'Failing' ? 'bad' : sensor.state === 'Starting' ? 'wait' : isDoubtful ? 'warn' : 'good');
   setText(tag, sensor.state === 'Failing' ? 'failing' : sensor.state === 'Starting' ? 'starting' : isDoubtful ? 'uncertain' : 'good');
   const why = card.querySelector('.why');
-  why.hidden = !sensor.reason;
-  setText(why, [sensor.reason, sensor.detail].filter((t) => t).join(': '));
+  const alarms = sensor.alarms || [];
+  if (alarms.length) {
+    setState(tag, sensor.state === 'Failing' || alarms.some((a) => a.severity === 'critical') ? 'bad' : 'warn');
+    setText(tag, 'alarm');
+  }
+  const reasons = [...alarms.map((a) => `${a.name}, since ${when(a.since)}`), [sensor.reason, sensor.detail].filter((t) => t).join(': ')].filter((t) => t);
+  why.hidden = !reasons.length;
+  setText(why, reasons.join('; '));
   const names = Object.keys(sensor.values || {});
   const holder = card.querySelector('.values');
   if (holder.dataset.names !== names.join()) {

@@ -1,0 +1,83 @@
+using SensorForwarder.Readings;
+
+namespace SensorForwarder.Sensors;
+
+/// <summary>A change of an alarm's state.</summary>
+/// <param name="IsRaised">Raised or cleared.</param>
+/// <param name="Held">For how long the condition has held when it is raised; zero when it is cleared.</param>
+internal readonly record struct AlarmChange(bool IsRaised, TimeSpan Held);
+
+/// <summary>
+/// Decides from the readings of a sensor when an alarm is raised and cleared. Time is passed in, and so is the alarm's
+/// state, which somebody else keeps: a change that could not be stored is proposed again with the next reading. Used by
+/// one loop.
+/// </summary>
+/// <param name="rule">What it watches for.</param>
+/// <param name="start">The time now, by any monotonic clock; all later times are by the same clock.</param>
+internal sealed class AlarmWatch(AlarmRule rule, TimeSpan start)
+{
+    readonly ChangeWindow? _window = rule.Condition == AlarmCondition.ChangesBy ? new(rule.For) : null;
+    TimeSpan? _holdsSince;
+    TimeSpan _seen = start; // the last reading with values
+
+    public AlarmRule Rule => rule;
+
+    /// <summary>Takes note of a reading.</summary>
+    /// <param name="reading">Without values if the sensor could not be read, or has nothing new to say.</param>
+    /// <param name="now">The time of it.</param>
+    /// <param name="isRaised">The state of the alarm.</param>
+    /// <returns>The change of the state; null: it stays.</returns>
+    public AlarmChange? Observe(Reading reading, TimeSpan now, bool isRaised)
+    {
+        var before = _seen;
+        if (reading.Values.Count > 0) _seen = now;
+        if (Holds(reading, now, isRaised) is not { } holds) return null;
+        if (!holds)
+        {
+            _holdsSince = null;
+            return isRaised ? new(false, TimeSpan.Zero) : null;
+        }
+
+        // A change is noticed when it has happened, and a silence holds since the last values.
+        var (since, patience) = rule.Condition switch
+        {
+            AlarmCondition.SilentForSeconds => (before, TimeSpan.Zero),
+            AlarmCondition.ChangesBy => (now, TimeSpan.Zero),
+            _ => (_holdsSince ??= now, rule.For),
+        };
+        return isRaised || now - since < patience ? null : new(true, now - since);
+    }
+
+    /// <returns>Whether the condition holds; null: the reading does not tell.</returns>
+    bool? Holds(Reading reading, TimeSpan now, bool isRaised) => rule.Condition switch
+    {
+        AlarmCondition.Bad => reading.Quality == ReadingQuality.Bad ? true : reading.Values.Count > 0 ? false : null,
+        AlarmCondition.SilentForSeconds => reading.Values.Count > 0 ? false
+            : now - _seen >= TimeSpan.FromSeconds(rule.Threshold) ? true : null,
+        _ => ValueIn(reading) is { } value ? Holds(value, now, isRaised) : null,
+    };
+
+    bool? Holds(double value, TimeSpan now, bool isRaised) => rule.Condition switch
+    {
+        AlarmCondition.Above => value > (isRaised ? rule.Threshold - rule.Hysteresis : rule.Threshold),
+        AlarmCondition.Below => value < (isRaised ? rule.Threshold + rule.Hysteresis : rule.Threshold),
+        _ => HasChanged(_window!, value, now),
+    };
+
+    // What it changed by is only known for the whole window, which begins anew with every start.
+    bool? HasChanged(ChangeWindow window, double value, TimeSpan now)
+    {
+        window.Add(value, now);
+        return window.Change > rule.Threshold ? true : window.IsWhole ? false : null;
+    }
+
+    double? ValueIn(Reading reading)
+    {
+        foreach (var (name, value) in reading.Values)
+        {
+            if (name == rule.Value && double.IsFinite(value)) return value;
+        }
+
+        return null;
+    }
+}

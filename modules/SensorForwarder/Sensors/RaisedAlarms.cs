@@ -1,0 +1,146 @@
+using System.Buffers;
+using System.Collections.Immutable;
+using System.Text.Json;
+using SensorForwarder.Buffer;
+using SensorForwarder.Readings;
+
+namespace SensorForwarder.Sensors;
+
+/// <summary>
+/// The alarms that are raised, of all sensors. Stored as one document, in the transaction of the reading that reports
+/// the change: a kill loses both or neither, so that no change is reported twice or not at all. Thread-safe.
+/// </summary>
+/// <param name="buffer">Null: they end with the process, and nothing is reported.</param>
+internal sealed class RaisedAlarms(TelemetryBuffer? buffer)
+{
+    const string Document = "alarms";
+
+    readonly Lock _gate = new();
+
+    /// <summary>Raised on any thread when an alarm may have been raised or cleared. Handlers only signal.</summary>
+    public event Action? Changed;
+
+    volatile ImmutableDictionary<(string Sensor, string Alarm), AlarmReport>? _raised; // changed under _gate
+
+    /// <summary>Whether the state of alarms is known: it can be read from the buffer. Nothing is reported before.
+    /// </summary>
+    public bool IsKnown => _raised is not null || TryLoad();
+
+    /// <summary>The report that an alarm was raised; null: it is not.</summary>
+    public AlarmReport? Find(string sensor, string alarm) => _raised?.GetValueOrDefault((sensor, alarm));
+
+    /// <summary>Stores the report that an alarm was raised, cleared or removed, and its new state. Call this when <see
+    /// cref="IsKnown"/>.</summary>
+    /// <returns>False: the buffer takes nothing now, and the state is as before.</returns>
+    public bool TryReport(Reading reading)
+    {
+        var (key, report) = ((reading.Sensor, reading.Alarm!.Name), reading.Alarm);
+        ValueTask<long> stored = default;
+        lock (_gate)
+        {
+            var before = _raised!;
+            var after = report.State == AlarmReport.Raised ? before.SetItem(key, report) : before.Remove(key);
+            if (buffer?.TryEnqueueUrgent(reading, Document, Write(after), out stored) == false) return false;
+            _raised = after;
+            if (buffer is not null) _ = RevertIfRefusedAsync(stored, key, before.GetValueOrDefault(key));
+        }
+
+        Changed?.Invoke();
+        return true;
+    }
+
+    /// <summary>Reports that alarms of sensors that are no longer read, or that have no such alarm any more, are
+    /// removed.</summary>
+    public void RemoveOthers(IEnumerable<SensorSettings> sensors, DateTimeOffset now)
+    {
+        if (!IsKnown || _raised!.IsEmpty) return;
+        var there = sensors.SelectMany(sensor => sensor.Get(CommonOptions.Alarms).Select(rule =>
+            (sensor.Name, rule.Name))).ToHashSet();
+        foreach (var (key, report) in _raised.Where(alarm => !there.Contains(alarm.Key)))
+        {
+            TryReport(new()
+            {
+                Sensor = key.Sensor,
+                Kind = AlarmReport.Kind,
+                Time = now,
+                Alarm = report with { State = AlarmReport.Removed, Reason = null },
+            });
+        }
+    }
+
+    // The buffer refused what it had taken, since it became full: the change is reported with a later reading.
+    async Task RevertIfRefusedAsync(ValueTask<long> stored, (string, string) key, AlarmReport? before)
+    {
+        try
+        {
+            await stored;
+        }
+        catch (BufferRejectedException)
+        {
+            lock (_gate) _raised = before is null ? _raised!.Remove(key) : _raised!.SetItem(key, before);
+            Changed?.Invoke();
+        }
+        catch (BufferUnavailableException)
+        {
+            // It was closed.
+        }
+    }
+
+    bool TryLoad()
+    {
+        lock (_gate)
+        {
+            if (_raised is not null) return true;
+            try
+            {
+                _raised = buffer?.LoadDocument(Document) is { } saved ? Read(saved) : Read("{}"u8.ToArray());
+                return true;
+            }
+            catch (BufferUnavailableException)
+            {
+                return false; // tried again with the next reading
+            }
+        }
+    }
+
+    static byte[] Write(ImmutableDictionary<(string Sensor, string Alarm), AlarmReport> raised)
+    {
+        var bytes = new ArrayBufferWriter<byte>();
+        using (var json = new Utf8JsonWriter(bytes))
+        {
+            json.WriteStartObject();
+            foreach (var sensor in raised.GroupBy(alarm => alarm.Key.Sensor))
+            {
+                json.WriteStartArray(sensor.Key);
+                foreach (var (_, report) in sensor) report.Write(json);
+                json.WriteEndArray();
+            }
+
+            json.WriteEndObject();
+        }
+
+        return bytes.WrittenSpan.ToArray();
+    }
+
+    // An alarm that can't be read is raised again if its condition still holds.
+    static ImmutableDictionary<(string Sensor, string Alarm), AlarmReport> Read(ReadOnlyMemory<byte> document)
+    {
+        var raised = ImmutableDictionary.CreateBuilder<(string Sensor, string Alarm), AlarmReport>();
+        try
+        {
+            using var json = JsonDocument.Parse(document);
+            foreach (var sensor in json.RootElement.EnumerateObject())
+            {
+                foreach (var report in sensor.Value.EnumerateArray().Select(AlarmReport.Read))
+                    raised[(sensor.Name, report.Name)] = report;
+            }
+        }
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException
+            or KeyNotFoundException or FormatException)
+        {
+            // Written by another version, or by hand.
+        }
+
+        return raised.ToImmutable();
+    }
+}

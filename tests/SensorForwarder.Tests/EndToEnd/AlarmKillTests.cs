@@ -1,0 +1,74 @@
+using System.Collections.Concurrent;
+using System.Text.Json;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.EndToEnd;
+
+/// <summary>Alarms that come and go, in a module that is killed again and again: each change is reported exactly once.</summary>
+public sealed class AlarmKillTests(ITestOutputHelper output) : IDisposable
+{
+    readonly string _directory = Directory.CreateTempSubdirectory("alarm-kill-").FullName;
+    readonly ConcurrentDictionary<long, (string Alarm, string State)> _reports = []; // by id
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    public void Dispose() => Directory.Delete(_directory, recursive: true);
+
+    [Fact(Explicit = true)]
+    public async Task Each_change_of_an_alarm_is_reported_exactly_once_whenever_the_module_is_killed()
+    {
+        var seed = Tier.Seed ?? Environment.TickCount;
+        output.WriteLine($"TEST_SEED={seed}");
+        var random = new Random(seed);
+
+        // The noise of the simulated room changes ten times a second.
+        await File.WriteAllTextAsync(
+            Path.Combine(_directory, "settings.json"),
+            """
+            {"sink":"http","batchSize":200,"uploadIntervalSeconds":0.2,"commitIntervalMs":200,"sensors":{
+              "a":{"kind":"simulated","intervalSeconds":0.01,"alarms":[{"value":"temperature","changesBy":0.05},{"value":"humidity","changesBy":0.1}]},
+              "b":{"kind":"simulated","intervalSeconds":0.03,"alarms":[{"value":"pressure","changesBy":0.05,"forSeconds":0.1}]}}}
+            """, Token);
+        await using var receiver = await Receiver.StartAsync(ReceiveAsync);
+        var kills = Tier.Size("TEST_ALARM_KILLS", quick: 2, full: 5, deep: 100);
+        for (var kill = 0; kill < kills; kill++)
+        {
+            // Killed while it works: so much later than what has arrived before.
+            await using var module = StartModule(receiver);
+            var until = _reports.Count + random.Next(1, 20);
+            await Until.True(() => _reports.Count >= until || !module.IsRunning);
+            Assert.True(module.IsRunning, string.Join('\n', module.Lines));
+        }
+
+        // What the killed modules committed is sent before what is reported now.
+        await using var last = StartModule(receiver);
+        var (before, most) = (_reports.Count, _reports.Keys.Max());
+        await Until.True(() => _reports.Count >= before + 20 && _reports.Keys.Max() > most);
+        var reports = _reports.OrderBy(report => report.Key).Select(report => report.Value).GroupBy(report => report.Alarm).ToList();
+        output.WriteLine($"{kills} kills, {_reports.Count} reports of {reports.Count} alarms");
+        Assert.Equal(3, reports.Count);
+        Assert.All(reports, alarm => Assert.Equal(
+            alarm.Select((_, i) => i % 2 == 0 ? "raised" : "cleared"), alarm.Select(report => report.State)));
+    }
+
+    ChildProcess StartModule(Receiver receiver) => ChildProcess.StartModule(
+    [
+        ("Buffer__Directory", Path.Combine(_directory, "data")), ("Web__Port", "0"), ("Settings__File", Path.Combine(_directory, "settings.json")),
+        ("Http__Endpoint", receiver.Url.ToString()),
+    ]);
+
+    async Task ReceiveAsync(Microsoft.AspNetCore.Http.HttpContext context)
+    {
+        using var json = await JsonDocument.ParseAsync(context.Request.Body, cancellationToken: context.RequestAborted);
+        var isAlarms = context.Request.Headers["Batch-Lane"] == "alarm";
+        foreach (var reading in json.RootElement.GetProperty("batch").EnumerateArray())
+        {
+            var data = reading.GetProperty("data");
+            Assert.Equal(isAlarms, data.GetProperty("kind").GetString() == "alarm");
+            if (!isAlarms) continue;
+            var alarm = data.GetProperty("alarm");
+            _reports[reading.GetProperty("id").GetInt64()] = (
+                $"{data.GetProperty("sensor")} {alarm.GetProperty("name")}", alarm.GetProperty("state").GetString()!);
+        }
+    }
+}

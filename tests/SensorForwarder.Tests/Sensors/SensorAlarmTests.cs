@@ -1,0 +1,199 @@
+using System.Text.Json;
+using Microsoft.Extensions.Logging.Abstractions;
+using SensorForwarder.Buffer;
+using SensorForwarder.Readings;
+using SensorForwarder.Sensors;
+using SensorForwarder.Tests.Buffer;
+using SensorForwarder.Tests.Support;
+
+namespace SensorForwarder.Tests.Sensors;
+
+/// <summary>Alarms of sensors that are read from files, from the settings to the buffer.</summary>
+public sealed class SensorAlarmTests : IAsyncLifetime
+{
+    static readonly TimeSpan Second = TimeSpan.FromSeconds(1);
+
+    readonly SensorFixture _world = new();
+    readonly BufferFixture _files = new(inMemory: true);
+    TelemetryBuffer _buffer = null!;
+    SensorWorld _sensors = null!;
+    SensorScheduler _scheduler = null!;
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    public ValueTask InitializeAsync() => StartAsync();
+
+    public async ValueTask DisposeAsync()
+    {
+        await StopAsync();
+        _files.Dispose();
+        _world.Dispose();
+    }
+
+    async ValueTask StartAsync()
+    {
+        _buffer = await _files.OpenAsync();
+        _sensors = new(_world.Roots, _world.Clock) { Alarms = new(_buffer) };
+        _scheduler = new(_sensors, _buffer, _world.Clock, new NoJitter(), NullLogger<SensorScheduler>.Instance);
+    }
+
+    async Task StopAsync()
+    {
+        await _scheduler.StopAsync(CancellationToken.None);
+        _scheduler.Dispose();
+        await _buffer.DisposeAsync();
+    }
+
+    SensorSettings Sensor(string name, string options) => SensorFixture.Settings(
+        "file", $"\"path\":\"{Path.Combine(_world.Root, name)}\",{options}", name);
+
+    Task ApplyAsync(params SensorSettings[] sensors) => _scheduler.ApplyAsync(sensors.ToDictionary(sensor => sensor.Name), Token);
+
+    async Task ReadAsync(string sensor, string content)
+    {
+        _world.Write(sensor, content);
+        await _scheduler.ReadNowAsync(sensor);
+    }
+
+    /// <summary>The reports in the buffer, in words.</summary>
+    async Task<List<string>> ReportsAsync()
+    {
+        await _buffer.CommitAsync(Token);
+        return [.. Stored().Where(data => data.TryGetProperty("alarm", out _)).Select(data =>
+            $"{data.GetProperty("sensor")}: {data.GetProperty("alarm").GetProperty("name")} {data.GetProperty("alarm").GetProperty("state")} {data.GetProperty("values")}")];
+    }
+
+    List<JsonElement> Stored() => [.. BufferFixture.ReadAll(_buffer).Select(row => JsonDocument.Parse(row.Payload).RootElement)];
+
+    AlarmStatus Status(string sensor) => _scheduler.Health.Single(health => health.Name == sensor).Alarms[0];
+
+    [Fact]
+    public async Task A_report_has_everything_that_a_receiver_needs()
+    {
+        _world.Write("attic", "31.5");
+        await ApplyAsync(Sensor("attic", "\"label\":\"Attic\",\"alarms\":[{\"value\":\"value\",\"above\":30,\"severity\":\"critical\"}]"));
+        await Until.True(() => Status("attic").Since is not null);
+        await _buffer.CommitAsync(Token);
+        Assert.Equal(
+            """{"sensor":"attic","kind":"alarm","label":"Attic","time":"2026-11-24T12:00:00.000Z","quality":"good","values":{"value":31.5},"alarm":{"name":"value above 30","state":"raised","severity":"critical","condition":"above","value":"value","threshold":30,"since":"2026-11-24T12:00:00.000Z"}}""",
+            Stored().Single(data => data.GetProperty("kind").GetString() == "alarm").GetRawText());
+        Assert.Equal(BufferFixture.Noon, Status("attic").Since);
+    }
+
+    [Fact]
+    public async Task A_report_is_committed_without_waiting_for_the_interval_and_marked_as_urgent()
+    {
+        _buffer.ApplyLimits(new() { CommitInterval = TimeSpan.FromDays(1) });
+        _world.Write("attic", "31");
+        await ApplyAsync(Sensor("attic", "\"alarms\":[{\"value\":\"value\",\"above\":30}]"));
+        await Until.True(() => !_buffer.Urgent.IsEmpty);
+        var urgent = Assert.Single(BufferFixture.ReadAll(_buffer), row => _buffer.Urgent.Contains(row.Id));
+        Assert.True(AlarmReport.IsIn(urgent.Payload.Span));
+        Assert.Equal(1, _buffer.Urgent.Count);
+    }
+
+    [Fact]
+    public async Task A_value_that_the_deadband_holds_back_raises_an_alarm_all_the_same()
+    {
+        _world.Write("attic", "29");
+        await ApplyAsync(Sensor("attic", "\"deadband\":10,\"alarms\":[{\"value\":\"value\",\"above\":30}]"));
+        await Until.True(() => _scheduler.Health[0].Readings == 1);
+        for (var i = 0; i < 3; i++)
+        {
+            _world.Write("attic", "31");
+            _world.Clock.Advance(Second);
+            await Until.True(() => Status("attic").Since is not null);
+        }
+
+        Assert.Equal(["attic: value above 30 raised {\"value\":31}"], await ReportsAsync());
+        Assert.Single(Stored(), data => data.GetProperty("kind").GetString() == "file");
+    }
+
+    [Fact]
+    public async Task The_state_survives_a_restart_and_is_not_reported_again()
+    {
+        var attic = Sensor("attic", "\"alarms\":[{\"value\":\"value\",\"above\":30},{\"bad\":true}]");
+        _world.Write("attic", "31");
+        await ApplyAsync(attic);
+        await ReadAsync("attic", "31");
+        await ReadAsync("attic", "32");
+        for (var run = 0; run < 3; run++)
+        {
+            await StopAsync();
+            await StartAsync();
+            await ApplyAsync(attic);
+            await ReadAsync("attic", "33");
+            Assert.Equal(BufferFixture.Noon, Status("attic").Since);
+        }
+
+        await ReadAsync("attic", "20");
+        await ReadAsync("attic", "35");
+        Assert.Equal(
+            ["attic: value above 30 raised {\"value\":31}", "attic: value above 30 cleared {\"value\":20}", "attic: value above 30 raised {\"value\":35}"],
+            await ReportsAsync());
+    }
+
+    [Fact]
+    public async Task An_alarm_that_is_removed_while_it_is_raised_is_reported_as_removed()
+    {
+        _world.Write("attic", "31");
+        _world.Write("cellar", "31");
+        const string Alarms = "\"alarms\":[{\"value\":\"value\",\"above\":30}]";
+        await ApplyAsync(Sensor("attic", Alarms), Sensor("cellar", Alarms));
+        await Until.True(() => Status("attic").Since is not null && Status("cellar").Since is not null);
+        await ApplyAsync(Sensor("attic", Alarms.Replace("30", "30.5", StringComparison.Ordinal)));
+        await Until.True(() => Status("attic").Since is not null);
+        var reports = await ReportsAsync();
+        Assert.Equal(
+            ["attic: value above 30 raised {\"value\":31}", "attic: value above 30 removed {}", "attic: value above 30.5 raised {\"value\":31}", "cellar: value above 30 raised {\"value\":31}", "cellar: value above 30 removed {}"],
+            reports.Order(StringComparer.Ordinal));
+
+        // Removed while the module did not run.
+        await StopAsync();
+        await StartAsync();
+        await ApplyAsync();
+        Assert.Equal("attic: value above 30.5 removed {}", (await ReportsAsync())[^1]);
+        Assert.Equal(6, (await ReportsAsync()).Count);
+    }
+
+    [Fact]
+    public async Task A_change_that_a_full_buffer_refuses_is_reported_when_it_takes_readings_again()
+    {
+        _world.Write("attic", "20");
+        var attic = Sensor("attic", "\"alarms\":[{\"value\":\"value\",\"above\":30}]");
+        await ApplyAsync(attic);
+        await Until.True(() => _scheduler.Health[0].Readings == 1);
+        _buffer.ApplyLimits(new() { CommitInterval = TimeSpan.Zero, MaxBytes = 4 << 20, WhenFull = WhenFull.RejectNew });
+        var number = 0;
+        while (_buffer.GetStatus().GivesUp != WhenFull.RejectNew)
+        {
+            try
+            {
+                await Task.WhenAll(Enumerable.Range(0, 1000).Select(_ => _buffer.EnqueueAsync(BufferFixture.Incompressible(number++), Token).AsTask()));
+            }
+            catch (BufferRejectedException)
+            {
+                // As intended.
+            }
+        }
+
+        await ReadAsync("attic", "31");
+        await ReadAsync("attic", "31");
+        Assert.Null(Status("attic").Since);
+        await _buffer.AcknowledgeAsync(1, _buffer.LastCommittedId, Token);
+        await Until.True(() => _buffer.GetStatus().GivesUp is null);
+        await ReadAsync("attic", "32");
+        await Until.True(() => Status("attic").Since is not null);
+        Assert.Equal(["attic: value above 30 raised {\"value\":32}"], await ReportsAsync());
+    }
+
+    [Fact]
+    public async Task A_sensor_without_alarms_has_none()
+    {
+        _world.Write("attic", "31");
+        await ApplyAsync(Sensor("attic", "\"label\":\"Attic\""));
+        await Until.True(() => _scheduler.Health[0].Readings == 1);
+        Assert.Empty(_scheduler.Health[0].Alarms);
+        Assert.Null(_buffer.LoadDocument("alarms"));
+    }
+}

@@ -33,7 +33,7 @@ internal static partial class SensorsLog
     [LoggerMessage(1004, LogLevel.Error, "Sensor {Name} threw.")]
     public static partial void SensorThrew(ILogger logger, string name, Exception exception);
 
-    [LoggerMessage(1007, LogLevel.Warning,
+    [LoggerMessage(1011, LogLevel.Warning,
         "Sensor {Name}: the window of aggregateSeconds that was open when the module ended is lost: {Reason}.")]
     public static partial void WindowLost(ILogger logger, string name, string reason);
 

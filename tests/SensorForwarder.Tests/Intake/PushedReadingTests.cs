@@ -81,8 +81,8 @@ public sealed class PushedReadingTests
         Assert.Equal("opened", (string?)JsonNode.Parse((await File.ReadAllLinesAsync(lines, Token))[1])!["data"]!["data"]!["event"]);
         Assert.Equal(0, await ReadingExport.RunAsync(table, [], boot, TimeProvider.System, Token));
         var rows = await File.ReadAllLinesAsync(table, Token);
-        Assert.EndsWith(",1,2026-11-24T12:00:00.000Z,pushed,http,good,,number,7,", rows[1], StringComparison.Ordinal);
-        Assert.EndsWith(",2,2026-11-24T12:00:00.000Z,things,http,good,,,,", rows[^1], StringComparison.Ordinal);
+        Assert.EndsWith(",1,2026-11-24T12:00:00.000Z,pushed,http,good,,number,7,,", rows[1], StringComparison.Ordinal);
+        Assert.EndsWith(",2,2026-11-24T12:00:00.000Z,things,http,good,,,,,", rows[^1], StringComparison.Ordinal);
     }
 
     [Fact]

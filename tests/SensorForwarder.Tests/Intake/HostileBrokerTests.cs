@@ -102,7 +102,6 @@ public sealed class HostileBrokerTests
         const int Messages = 5_000;
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
         var acknowledged = new ConcurrentQueue<ushort>();
-        var isSent = false;
         await using var broker = new RawBroker(async connection =>
         {
             await connection.ConnectAsync();
@@ -114,7 +113,6 @@ public sealed class HostileBrokerTests
             var all = new MemoryStream();
             for (var i = acknowledged.Count + 1; i <= Messages; i++) all.Write(RawConnection.Publish((ushort)i, "a/b", Encoding.UTF8.GetBytes($"{i}")));
             await connection.SendAsync(all.ToArray());
-            isSent = true;
             await reading;
         });
         await using var module = await OpenAsync(clock);
@@ -125,7 +123,8 @@ public sealed class HostileBrokerTests
             command.CommandText = "BEGIN IMMEDIATE";
             command.ExecuteNonQuery();
             await SubscribeAsync(module, broker);
-            await Until.True(() => isSent && module.Intake.Buffer.GetStatus().Storage == StorageState.Busy);
+            await Until.True(() => module.Intake.Buffer.GetStatus().Storage == StorageState.Busy
+                && module.Intake.Source("mqtt things").Reason?.StartsWith("more messages came", StringComparison.Ordinal) == true);
             Assert.Empty(acknowledged);
             command.CommandText = "ROLLBACK";
             command.ExecuteNonQuery();

@@ -181,11 +181,12 @@ internal sealed class MqttSession(
     /// connection gets further; then it is closed, and the broker sends the others again.</summary>
     void Overflow()
     {
+        const string Reason = "more messages came than can be stored at once; the broker will send them again";
         HasOverflowed = true;
-        Interlocked.CompareExchange(
-            ref _end, "more messages came than can be stored at once; the broker will send them again", null);
+        Interlocked.CompareExchange(ref _end, Reason, null);
         _isClosing = true;
         _waiting.Writer.TryComplete();
+        source.Count(IntakeAnswer.Wait(Reason), 0);
     }
 
     async Task WorkAsync()

@@ -63,11 +63,12 @@ internal sealed class MqttSource : IAsyncDisposable
     {
         get
         {
+            var failures = Interlocked.Read(ref _failures);
             var (fault, isConnected) = (_fault, _isConnected);
             var state = isConnected ? SensorState.Working : fault is null ? SensorState.Starting : SensorState.Failing;
             return new(
                 Settings.Name, Settings.Kind.Name, state, fault?.Reason, Source.Status.Accepted,
-                Interlocked.Read(ref _failures), 0, null)
+                failures, 0, null)
             {
                 Detail = fault?.Text,
             };
@@ -188,10 +189,12 @@ internal sealed class MqttSource : IAsyncDisposable
 
     void Note(SensorFault fault)
     {
-        Interlocked.Increment(ref _failures);
         var text = LogText.Clean(fault.Message)!;
         if (_fault?.Text != text) IntakeLog.NotSubscribed(_world.Log, Settings.Name, text);
+
+        // Whoever sees the number also sees why.
         _fault = new(fault.Reason, text);
+        Interlocked.Increment(ref _failures);
     }
 
     async Task PauseAsync(int attempt, CancellationToken cancellationToken)

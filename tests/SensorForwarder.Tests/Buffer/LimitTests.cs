@@ -56,6 +56,39 @@ public sealed class LimitTests : IDisposable
     }
 
     [Fact]
+    public async Task A_backlog_is_merged_but_not_while_it_drains()
+    {
+        const int Groups = 20, GroupSize = 100, Delivered = 1_000;
+        await using (var filled = await _fixture.OpenAsync(BufferFixture.AtOnce))
+        {
+            for (var group = 0; group < Groups; group++)
+            {
+                await Task.WhenAll(Enumerable.Range(1, GroupSize).Select(
+                    i => filled.EnqueueAsync(BufferFixture.Reading((group * GroupSize) + i), BufferFixture.Token).AsTask()));
+            }
+        }
+
+        // Everything in a file may be merged once it is opened again.
+        await using var buffer = await _fixture.OpenAsync(BufferFixture.AtOnce);
+        var segments = CountSegments();
+        await buffer.AcknowledgeAsync(1, Delivered, BufferFixture.Token);
+        Assert.Equal(segments, CountSegments());
+        await buffer.AcknowledgeAsync(Delivered + 1, Delivered + 1, BufferFixture.Token);
+        Assert.InRange(CountSegments(), 1, segments - 1);
+        Assert.Equal((Groups * GroupSize) - Delivered - 1, BufferFixture.ReadAll(buffer).Count);
+
+        // Those with readings that are not delivered.
+        long CountSegments()
+        {
+            using var connection = new SqliteConnection($"Data Source={_fixture.DatabasePath};Mode=ReadOnly;Pooling=False");
+            connection.Open();
+            using var command = connection.CreateCommand();
+            command.CommandText = $"SELECT count(*) FROM segment WHERE last_id > {Delivered}";
+            return (long)command.ExecuteScalar()!;
+        }
+    }
+
+    [Fact]
     public async Task Thinning_keeps_the_whole_time_span_and_every_peak_within_the_bytes()
     {
         // A year at regular intervals; 64 MB is the size that the documentation states.

@@ -1,5 +1,6 @@
 using CsCheck;
 using SensorForwarder.Readings;
+using SensorForwarder.Sensors;
 using SensorForwarder.Tests.Buffer;
 
 namespace SensorForwarder.Tests.Sensors;

@@ -23,7 +23,7 @@ internal static class SettingsSchema
             KeyValuePair.Create(SettingsTable.SensorsKey, (JsonNode?)Sensors()),
         ]),
         ["additionalProperties"] = false,
-        ["definitions"] = new JsonObject { ["sensor"] = Sensor() },
+        ["definitions"] = new JsonObject { ["sensor"] = Sensor(), ["alarms"] = Value(CommonOptions.Alarms) },
     };
 
     static JsonObject Sensors() => new()
@@ -57,7 +57,8 @@ internal static class SettingsSchema
     static JsonNode Kind(SensorKind kind)
     {
         var properties = new JsonObject { ["kind"] = new JsonObject { ["const"] = kind.Name, ["description"] = kind.Text } };
-        foreach (var option in kind.AllOptions) properties[option.Name] = Value(option);
+        foreach (var option in kind.AllOptions)
+            properties[option.Name] = option == CommonOptions.Alarms ? new JsonObject { ["$ref"] = "#/definitions/alarms" } : Value(option);
         var then = new JsonObject { ["properties"] = properties, ["additionalProperties"] = false };
         var required = kind.Options.Where(option => option.IsRequired).Select(option => (JsonNode)option.Name).ToArray();
         if (required.Length > 0) then["required"] = new JsonArray(required);

@@ -185,6 +185,22 @@ public sealed class AlarmLaneTests
     }
 
     [Fact]
+    public async Task Alarms_are_not_thinned_while_they_wait()
+    {
+        using var files = new BufferFixture(inMemory: true);
+        await using var buffer = await files.OpenAsync(new() { CommitInterval = TimeSpan.Zero, MaxBytes = 1 << 20, WhenFull = WhenFull.Thin });
+        var alarms = 0;
+        while (buffer.GetStatus().Evicted.Sum(total => total.Count) < 2_000)
+        {
+            await StoreAlarmAsync(buffer, ++alarms);
+            await Task.WhenAll(Enumerable.Range(0, 200).Select(n => buffer.EnqueueAsync(BufferFixture.Incompressible(n), Token).AsTask()));
+        }
+
+        Assert.Equal(["thinned"], buffer.GetStatus().Evicted.Select(total => total.Reason));
+        Assert.Equal(alarms, BufferFixture.ReadAll(buffer).Count(row => AlarmReport.IsIn(row.Payload.Span)));
+    }
+
+    [Fact]
     public async Task The_number_of_ranges_is_bounded_and_the_newest_are_kept()
     {
         using var files = new BufferFixture(inMemory: true);

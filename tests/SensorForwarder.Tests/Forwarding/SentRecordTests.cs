@@ -150,7 +150,7 @@ public sealed class SentRecordTests
     [Fact]
     public async Task A_record_that_does_not_read_costs_nothing_but_old_boundaries()
     {
-        foreach (var note in (string[])["", "x", "\n\n", "e 1 2 3", "e -1 2 2 0", "e 1 99999999999999999999 2 0", "e 1 2 2000000000 1", "EPOCH 1 2 2 7"])
+        foreach (var note in (string[])["", "x", "\n\n", "e 1 2 3", "e -1 2 2 0", "e 1 99999999999999999999 2 0", "e 1 2 2000000000 1", "EPOCH 1 2 2 9"])
         {
             using var files = new BufferFixture(inMemory: true);
             await using var buffer = await files.OpenAsync();

@@ -74,12 +74,12 @@ internal sealed class SensorAlarms
 
     Reading ReadingOf(
         AlarmReport report, IReadOnlyList<KeyValuePair<string, double>> values, DateTimeOffset time) => new()
-    {
-        Sensor = _settings.Name,
-        Kind = AlarmReport.Kind,
-        Label = _label,
-        Time = time,
-        Values = values,
-        Alarm = report,
-    };
+        {
+            Sensor = _settings.Name,
+            Kind = AlarmReport.Kind,
+            Label = _label,
+            Time = time,
+            Values = values,
+            Alarm = report,
+        };
 }

@@ -17,10 +17,10 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
     // The first line of the custody books, which follow the entries.
     const string BooksMark = "custody\t";
 
-    // The last digit of an entry is the lane plus LaneCount times the ConflictMeaning; for an alarm it is AlarmDigits
-    // plus the ConflictMeaning. Versions that know no alarms skip those.
+    // The last digit of an entry is the lane plus LaneCount times the ConflictMeaning. An alarm has instead a letter,
+    // from AlarmLetter on by the ConflictMeaning: versions that know no alarms skip it.
     const int LaneCount = 2;
-    const int AlarmDigits = 6;
+    const char AlarmLetter = 'a';
 
     Entry[] _kept = [];
     string _books = "";
@@ -87,9 +87,9 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
         var text = new StringBuilder();
         foreach (var entry in entries)
         {
-            var digit = entry.Lane == Lane.Alarm
-                ? AlarmDigits + (int)entry.Conflict
-                : (LaneCount * (int)entry.Conflict) + (int)entry.Lane;
+            var digit = (char)(entry.Lane == Lane.Alarm
+                ? AlarmLetter + (int)entry.Conflict
+                : '0' + (LaneCount * (int)entry.Conflict) + (int)entry.Lane);
             text.Append(
                 CultureInfo.InvariantCulture, $"{entry.Epoch} {entry.First} {entry.Last} {entry.Count} {digit}\n");
         }
@@ -102,14 +102,15 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
     {
         foreach (var line in text.Split('\n'))
         {
-            if (line.Split(' ') is [var epoch, var first, var last, var count, [>= '0' and <= '8' and var digit]]
+            if (line.Split(' ') is
+                [var epoch, var first, var last, var count, [(>= '0' and <= '5' or >= 'a' and <= 'c') and var digit]]
                 && long.TryParse(first, NumberStyles.None, CultureInfo.InvariantCulture, out var firstId) && firstId > 0
                 && long.TryParse(last, NumberStyles.None, CultureInfo.InvariantCulture, out var lastId)
                 && int.TryParse(count, NumberStyles.None, CultureInfo.InvariantCulture, out var readings)
                     && readings is > 0 and <= MaxReadings)
             {
-                var (conflict, lane) = digit - '0' is >= AlarmDigits and var alarm
-                    ? (alarm - AlarmDigits, (int)Lane.Alarm)
+                var (conflict, lane) = digit >= AlarmLetter
+                    ? (digit - AlarmLetter, (int)Lane.Alarm)
                     : Math.DivRem(digit - '0', LaneCount);
                 yield return new(epoch, firstId, lastId, readings, (Lane)lane, (ConflictMeaning)conflict);
             }

@@ -42,6 +42,19 @@ public sealed class CertificateRenewalTests : IDisposable
     static Task<SendResult> SendAsync(HttpSink sink, Uri url) =>
         sink.SendAsync(Batch, new() { HttpEndpoint = url }, Token);
 
+    /// <summary>Sends to a receiver that closes each connection after its request. HTTP/2 may have put this request on a connection
+    /// whose end it has not seen yet; the receiver does not take such a one.</summary>
+    static async Task<SendResult> SendToClosingAsync(HttpSink sink, Uri url)
+    {
+        SendResult result;
+        do
+        {
+            result = await SendAsync(sink, url);
+        }
+        while (result.Reason.Contains("closed the connection", StringComparison.Ordinal));
+        return result;
+    }
+
     /// <summary>Closes each connection after its request, so that every request needs a new handshake.</summary>
     Task<Receiver> ReceiveAsync() => _tls.ListenAsync(context =>
     {
@@ -98,7 +111,7 @@ public sealed class CertificateRenewalTests : IDisposable
         _tls.Write("pi-7");
         await using var receiver = await ReceiveAsync();
         using var sink = NewSink(receiver.Url);
-        Assert.Equal(new(SendOutcome.Accepted), await SendAsync(sink, receiver.Url));
+        Assert.Equal(new(SendOutcome.Accepted), await SendToClosingAsync(sink, receiver.Url));
 
         var path = Path.Combine(_tls.Directory, name);
         var text = await File.ReadAllTextAsync(path, Token);
@@ -116,14 +129,14 @@ public sealed class CertificateRenewalTests : IDisposable
             }, Token);
         }
 
-        for (var i = 0; i < 2; i++) Assert.Equal(new(SendOutcome.Accepted), await SendAsync(sink, receiver.Url));
+        for (var i = 0; i < 2; i++) Assert.Equal(new(SendOutcome.Accepted), await SendToClosingAsync(sink, receiver.Url));
         Assert.All(_requests, request => Assert.Equal("CN=pi-7 of CN=root 1", request.Client));
         Assert.Equal(3, _requests.Select(request => request.Connection).Distinct().Count());
 
         if (wrong == "a directory") Directory.Delete(path);
         _tls.ReplaceAuthority();
         _tls.Write("pi-7 renewed");
-        Assert.Equal(new(SendOutcome.Accepted), await SendAsync(sink, receiver.Url));
+        Assert.Equal(new(SendOutcome.Accepted), await SendToClosingAsync(sink, receiver.Url));
         Assert.Equal("CN=pi-7 renewed of CN=root 2", _requests.Last().Client);
     }
 
@@ -133,10 +146,10 @@ public sealed class CertificateRenewalTests : IDisposable
         _tls.Write("pi-7");
         await using var receiver = await ReceiveAsync();
         using var sink = NewSink(receiver.Url);
-        Assert.Equal(new(SendOutcome.Accepted), await SendAsync(sink, receiver.Url));
+        Assert.Equal(new(SendOutcome.Accepted), await SendToClosingAsync(sink, receiver.Url));
         _tls.Write("pi-7 renewed");
         File.Delete(_tls.CaFile);
-        Assert.Equal(new(SendOutcome.Accepted), await SendAsync(sink, receiver.Url));
+        Assert.Equal(new(SendOutcome.Accepted), await SendToClosingAsync(sink, receiver.Url));
         Assert.Equal(
             ["CN=pi-7 of CN=root 1", "CN=pi-7 renewed of CN=root 1"], _requests.Select(request => request.Client));
     }
@@ -166,7 +179,7 @@ public sealed class CertificateRenewalTests : IDisposable
         Assert.Equal(new(SendOutcome.Accepted), await SendAsync(sink, plain.Url));
 
         File.Move($"{path}.later", path, overwrite: true);
-        Assert.Equal(new(SendOutcome.Accepted), await SendAsync(sink, receiver.Url));
+        Assert.Equal(new(SendOutcome.Accepted), await SendToClosingAsync(sink, receiver.Url));
     }
 
     [Fact]

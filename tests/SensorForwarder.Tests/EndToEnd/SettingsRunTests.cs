@@ -18,10 +18,11 @@ public sealed class SettingsRunTests : IDisposable
         ("batchSize", "7"), ("batchMaxBytes", "4096"), ("uploadIntervalSeconds", "0.2"), ("maxInFlightBatches", "2"), ("drainOrder", "\"liveFirst\""),
         ("backfillBatchesPerMinute", "6000"), ("dailyMessageLimit", "1000000"), ("compression", "\"gzip\""), ("commitIntervalMs", "20"),
         ("bufferMaxMegabytes", "64"), ("bufferKeepFreeMegabytes", "1"), ("bufferMaxAgeHours", "48"), ("retainForwardedHours", "24"), ("whenFull", "\"dropOldest\""), ("pollIntervalSeconds", "0.1"), ("logLevel", "\"Debug\""),
+        ("tags", """{"site":"north"}"""),
         ("httpTimeoutSeconds", "45"), ("acceptHtml", "true"),
         ("statusIntervalSeconds", "10"), ("settingsTrialMinutes", "30"), ("messageFormat", "\"pnp\""),
         ("sensors", """{"a":{"kind":"simulated","intervalSeconds":0.1},"b":{"kind":"simulated"}}"""),
-        ("httpEndpoint", "\"ENDPOINT\""), ("sink", "\"http\""),
+        ("httpEndpoint", "\"ENDPOINT\""), ("sink", "\"http\""), ("aggregateSeconds", "1"),
     ];
 
     readonly string _directory = Directory.CreateTempSubdirectory("settings-run-").FullName;

@@ -1,18 +1,23 @@
 using System.Diagnostics;
 using System.Net;
+using System.Net.Sockets;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
 using SensorForwarder.Intake;
+using SensorForwarder.Tests.Configuration;
 using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Intake;
 
-/// <summary>The HTTP intake with clients of InfluxDB that others wrote: Debian's python3-influxdb and influx. tests/run installs
-/// both; without them the tests are skipped, unless TEST_INFLUX_REQUIRED is 1.</summary>
-public sealed class InfluxClientTests
+/// <summary>The HTTP intake with programs that others wrote: curl, Debian's python3-influxdb and influx. tests/run installs
+/// them; without them the tests are skipped, unless TEST_CLIENTS_REQUIRED is 1.</summary>
+public sealed partial class HttpClientTests
 {
     const string Python = "/usr/bin/python3"; // Debian's, which has Debian's packages
+
+    const int NoSuchCommand = 127; // what sh ends with
 
     static readonly JsonSerializerOptions Readable = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
@@ -26,7 +31,7 @@ public sealed class InfluxClientTests
             var errors = process.StandardError.ReadToEndAsync(Token);
             var lines = (await process.StandardOutput.ReadToEndAsync(Token)).Split('\n', StringSplitOptions.RemoveEmptyEntries);
             await process.WaitForExitAsync(Token);
-            if (!(await errors).Contains("No module named 'influxdb'"))
+            if (process.ExitCode != NoSuchCommand && !(await errors).Contains("No module named 'influxdb'", StringComparison.Ordinal))
             {
                 Assert.True(process.ExitCode == 0, await errors);
                 return lines;
@@ -37,7 +42,7 @@ public sealed class InfluxClientTests
             // Not installed.
         }
 
-        Assert.False(Environment.GetEnvironmentVariable("TEST_INFLUX_REQUIRED") == "1", $"{package} is not installed");
+        Assert.False(Environment.GetEnvironmentVariable("TEST_CLIENTS_REQUIRED") == "1", $"{package} is not installed");
         Assert.Skip($"{package} is not installed; tests/run installs it");
         return [];
     }
@@ -114,6 +119,45 @@ public sealed class InfluxClientTests
         finally
         {
             File.Delete(file);
+        }
+    }
+
+    [GeneratedRegex("^curl .*(?:gateway|unix-socket).*$", RegexOptions.Multiline)]
+    private static partial Regex CurlCommand();
+
+    [Fact]
+    public async Task The_commands_of_the_documentation_store_their_readings()
+    {
+        var directory = Directory.CreateTempSubdirectory("curl-").FullName;
+        try
+        {
+            var (tokenFile, socket) = (Path.Combine(directory, "token"), Path.Combine(directory, "intake.sock"));
+            await File.WriteAllTextAsync(tokenFile, "secret", Token);
+            await File.WriteAllTextAsync(Path.Combine(directory, "readings.ndjson"), """
+                {"sensor":"first","values":{"n":1}}
+                {"sensor":"second","values":{"n":2}}
+                """, Token);
+            var (intake, port) = await ListenAsync(tokenFile);
+            await using var _ = intake;
+            await using var onSocket = await IntakeFixture.OpenAsync(new() { Http = new UnixDomainSocketEndPoint(socket), ReadingsPerSecond = 0 });
+            (await onSocket.ListenAsync()).Dispose();
+            var text = await File.ReadAllTextAsync(Path.Combine(WrittenFile.Root, "docs/intake.md"), Token);
+            var commands = CurlCommand().Matches(text).Select(match => match.Value).ToList();
+            Assert.Equal(4, commands.Count);
+            foreach (var command in commands)
+            {
+                var here = command.Replace("http://gateway:8086", $"http://127.0.0.1:{port}", StringComparison.Ordinal)
+                    .Replace("/run/sensorforwarder/intake.sock", socket, StringComparison.Ordinal);
+                Assert.Empty(await RunAsync("sh", "curl", "-c", $"cd {directory}; TOKEN=secret; {here} --silent --show-error --fail"));
+            }
+
+            Assert.Equal(
+                ["meter", "first", "second", "weather,place=attic"], intake.Stored().Select(line => Text(JsonNode.Parse(line)!, "sensor")));
+            Assert.Equal("opened", (string?)JsonNode.Parse(Assert.Single(onSocket.Stored()))!["data"]!["event"]);
+        }
+        finally
+        {
+            Directory.Delete(directory, recursive: true);
         }
     }
 

@@ -14,6 +14,7 @@ internal static class Causes
     public const string CutOnCommand = "the connection was cut on command";
     public const string HalfOpen = "the connection was half-open";
     public const string ConnectionLost = "the module's connection broke";
+    public const string Disconnected = "the module disconnected with messages in flight";
     public const string TakenOver = "a newer connection took over";
     public const string TokenExpired = "the token expired";
     public const string LostPuback = "a PUBACK was lost on command";

@@ -284,6 +284,8 @@ internal sealed class EdgeHubServer : IDisposable
         Inputs.Disconnected();
         if (e.DisconnectType == MqttClientDisconnectType.Clean)
         {
+            // Such as to renew its token: what was not acknowledged by then comes again.
+            Ledger.Interrupted(Causes.Disconnected);
             _log.Write("module disconnected");
             return Task.CompletedTask;
         }

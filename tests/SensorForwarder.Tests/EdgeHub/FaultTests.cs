@@ -133,6 +133,7 @@ public abstract class FaultTests
         await world.StartAsync();
         await world.Connection.WaitUntilConnectedAsync(Token);
         world.Faults.Update(faults => faults with { Connack = 3 });
+        if (beginsWithRenewal) await clock.UntilTimerAsync(clock.GetUtcNow().AddMinutes(40), clock.GetUtcNow().AddMinutes(49));
         clock.Advance(beginsWithRenewal ? TimeSpan.FromMinutes(49) : TimeSpan.FromSeconds(20));
         var began = clock.GetUtcNow();
         if (!beginsWithRenewal) world.Hub.Cut("test");

@@ -184,14 +184,17 @@ public sealed class SensorAlarmTests : IAsyncLifetime
             }
         }
 
+        // Refused, unless the buffer has just made room by merging.
         await ReadAsync("attic", "31");
         await ReadAsync("attic", "31");
-        Assert.Null(Status("attic").Since);
         await _buffer.AcknowledgeAsync(1, _buffer.LastCommittedId, Token);
         await Until.True(() => _buffer.GetStatus().GivesUp is null);
-        await ReadAsync("attic", "32");
-        await Until.True(() => Status("attic").Since is not null);
-        Assert.Equal(["attic: value above 30 raised {\"value\":32}"], await ReportsAsync());
+        await Until.True(async () =>
+        {
+            await ReadAsync("attic", "32");
+            return Status("attic").Since is not null && (await ReportsAsync()).Count > 0;
+        });
+        Assert.Matches("^attic: value above 30 raised {\"value\":3[12]}$", Assert.Single(await ReportsAsync()));
     }
 
     [Fact]

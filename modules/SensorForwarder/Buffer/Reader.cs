@@ -108,6 +108,8 @@ internal sealed class Reader : IDisposable
     public ReadOnlyMemory<byte>? LoadDocument(string name) => Read(() =>
         _records!.LoadDocument(name) is { } document ? document : (ReadOnlyMemory<byte>?)null);
 
+    public IReadOnlyList<string> DocumentNames(string prefix) => Read(() => _records!.DocumentNames(prefix));
+
     /// <summary>Opens the connection if necessary and runs <paramref name="read"/>, under the lock.</summary>
     /// <exception cref="BufferUnavailableException">The file is not readable.</exception>
     public T Read<T>(Func<T> read)

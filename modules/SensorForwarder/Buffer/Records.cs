@@ -114,6 +114,16 @@ internal sealed class Records(SqliteConnection connection, Cipher? cipher)
             : stored.ToArray();
     }
 
+    public List<string> DocumentNames(string prefix)
+    {
+        using var query = connection.Prepare("SELECT name FROM document WHERE substr(name, 1, length(?1)) = ?1");
+        query.Bind(1, prefix);
+        var names = new List<string>();
+        while (query.Step())
+            names.Add(query.Text(0));
+        return names;
+    }
+
     public void SaveClock(ClockSegment segment)
     {
         using var insert = connection.Prepare(

@@ -285,6 +285,10 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     /// <summary>The last saved content of a document; null when it does not exist.</summary>
     public ReadOnlyMemory<byte>? LoadDocument(string name) => _reader.LoadDocument(name);
 
+    /// <summary>The names of the documents whose names begin so.</summary>
+    /// <exception cref="BufferUnavailableException">The volume can't be read now.</exception>
+    public IReadOnlyList<string> DocumentNames(string prefix) => _reader.DocumentNames(prefix);
+
     /// <summary>Saves a small document in the database. Durable when the task completes.</summary>
     public Task SaveDocumentAsync(
         string name, ReadOnlyMemory<byte> document, CancellationToken cancellationToken) =>

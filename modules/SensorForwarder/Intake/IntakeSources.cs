@@ -41,9 +41,8 @@ internal sealed class IntakeSources(IntakeOptions options, TimeProvider timeProv
     {
         lock (_gate)
         {
-            if (!_sources.TryGetValue(name, out var source) && _sources.Count >= MaxSources)
-                (_, maxSilence) = (_sources.TryGetValue(name = Others, out source), null);
-            return source ?? (_sources[name] = new(name, options, timeProvider)
+            if (!_sources.ContainsKey(name) && _sources.Count >= MaxSources) (name, maxSilence) = (Others, null);
+            return _sources.GetValueOrDefault(name) ?? (_sources[name] = new(name, options, timeProvider)
             {
                 MaxSilence = maxSilence ?? options.MaxSilence,
             });

@@ -16,7 +16,7 @@ internal sealed class IntakeStore(
     /// was committed meanwhile is stored twice.</summary>
     public static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
 
-    // A commit for each of these costs about as many bytes of the flash a reading as one that waits for company.
+    // A commit of so many readings writes about as many bytes a reading as one that is shared with others.
     const int ReadingsForOwnCommit = 100;
 
     // The longest time that a client waits for its answer, whatever commitIntervalMs is.
@@ -128,7 +128,7 @@ internal sealed class IntakeStore(
         }
         catch (Exception exception) when (exception is BufferUnavailableException or OperationCanceledException)
         {
-            // Whoever waits for one of these readings is told.
+            // The caller that stored a reading gets this as the answer to its own call.
         }
     }
 

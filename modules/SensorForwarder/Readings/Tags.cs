@@ -23,8 +23,8 @@ internal sealed class Tags : IEquatable<Tags>
     // Properties of messages, and labels that metrics have or that Prometheus adds.
     static readonly string[] Taken =
     [
-        "lane", "sensor", "value", "unit", "iothub", "edge_device", "module", "instance_number", "job", "instance",
-        "le", "quantile",
+        "lane", "sensor", "value", "unit", "alarm", "severity", "iothub", "edge_device", "module", "instance_number",
+        "job", "instance", "le", "quantile",
     ];
 
     const string TakenPrefix = "iothub_";

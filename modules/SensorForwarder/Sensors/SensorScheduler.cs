@@ -18,7 +18,7 @@ internal sealed class SensorScheduler(
     readonly SemaphoreSlim _changes = new(1);
     readonly BusWorkers _buses = new(timeProvider);
     readonly SensorClock _clock = new(timeProvider);
-    readonly SavedWindows _windows = new(buffer);
+    readonly SavedWindows _windows = new(buffer, timeProvider, logger);
     readonly AlarmOutputs _outputs = new(world, timeProvider, logger);
 
     // Replaced as a whole under _changes; read anywhere.
@@ -71,6 +71,7 @@ internal sealed class SensorScheduler(
 
         _loops = loops;
         var running = loops.Values.Select(loop => loop.Settings).ToList();
+        _windows.RestoreOthers([.. running.Where(sensor => sensor.Window is not null).Select(sensor => sensor.Name)]);
         world.Alarms.RemoveOthers(running, timeProvider.GetUtcNow());
         _outputs.Apply(running);
     }
@@ -135,7 +136,7 @@ internal sealed class SensorScheduler(
         var bus = settings.Kind.Bus(settings) is { } name ? _buses.Of(name) : null;
         var session = new SensorSession(settings, world, bus?.Breaker, jitter: random.NextDouble(), logger);
         var windows = settings.Window is { } length
-            ? new SensorWindows(settings, length, _windows, buffer, timeProvider, logger)
+            ? new SensorWindows(settings, length, _windows, timeProvider)
             : null;
         var alarms = SensorAlarms.Of(settings, world.Alarms, timeProvider, logger);
         return new(settings, session, bus, windows, alarms, buffer, _clock, timeProvider, logger);

@@ -1,4 +1,3 @@
-using Microsoft.Extensions.Logging;
 using SensorForwarder.Buffer;
 using SensorForwarder.Readings;
 
@@ -7,12 +6,8 @@ namespace SensorForwarder.Sensors;
 /// <summary>The windows of one sensor with <c>aggregateSeconds</c>: the open one, its copy in the buffer's database,
 /// and the one that the process before left open. Used by one loop.</summary>
 internal sealed class SensorWindows(
-    SensorSettings settings, TimeSpan length, SavedWindows saved, TelemetryBuffer buffer, TimeProvider timeProvider,
-    ILogger logger)
+    SensorSettings settings, TimeSpan length, SavedWindows saved, TimeProvider timeProvider)
 {
-    // For a restored window, whose sensor may have a long commit interval.
-    static readonly TimeSpan StoredWithin = TimeSpan.FromMinutes(1);
-
     readonly AggregateWindow _window = new(length, settings.Interval, timeProvider);
     bool _isRestored;
     long? _savedWindow; // the window in the database; null: none
@@ -58,30 +53,12 @@ internal sealed class SensorWindows(
     {
         try
         {
-            if (saved.Take(settings.Name) is { } payload)
-            {
-                _ = StoreAsync(payload);
-                saved.Save(settings.Name, []);
-            }
-
+            saved.Restore(settings.Name);
             _isRestored = true;
         }
         catch (BufferUnavailableException)
         {
             // Tried again at the next turn.
-        }
-    }
-
-    async Task StoreAsync(ReadOnlyMemory<byte> payload)
-    {
-        try
-        {
-            // Its time is that of a clock before this start, so the buffer must not correct it with this clock.
-            await buffer.EnqueueRequestAsync([payload], timeProvider.GetUtcNow(), StoredWithin, CancellationToken.None);
-        }
-        catch (Exception exception) when (exception is BufferRejectedException or BufferUnavailableException)
-        {
-            SensorsLog.WindowLost(logger, settings.Name, exception.Message);
         }
     }
 }

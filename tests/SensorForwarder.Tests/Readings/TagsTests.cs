@@ -43,6 +43,7 @@ public sealed class TagsTests
     [InlineData("""{"":"a"}""", "is no name of a tag")]
     [InlineData("""{"$on":"a"}""", "is no name of a tag")]
     [InlineData("""{"lane":"a"}""", "lane is the name of a property of messages or of a label of /metrics; choose another name")]
+    [InlineData("""{"severity":"a"}""", "severity is the name of a property of messages or of a label of /metrics; choose another name")]
     [InlineData("""{"Edge-Device":"a"}""", "Edge-Device is the name of a property of messages or of a label of /metrics; choose another name")]
     [InlineData("""{"iothub-x":"a"}""", "iothub-x is the name of a property")]
     [InlineData("""{"asset-id":"a","asset_id":"b"}""", "asset_id and asset-id are the same label of /metrics; choose another name")]

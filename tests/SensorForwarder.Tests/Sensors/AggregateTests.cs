@@ -154,6 +154,29 @@ public sealed class AggregateTests : IAsyncLifetime
         Assert.Equal(7, (double)(await StoredAsync(2))[1]["values"]!["value"]!);
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task After_a_kill_the_window_arrives_also_when_the_sensor_has_none_any_more_or_is_gone(bool isGone)
+    {
+        var killed = NewRun("\"aggregateSeconds\":60", 15);
+        await killed.StartAsync(1);
+        await _buffer.CommitAsync(BufferFixture.Token);
+        Assert.Empty(await StoredAsync(0));
+
+        var next = NewRun("\"label\":\"Attic\"", 15);
+        if (isGone) await next.Scheduler.ApplyAsync(new Dictionary<string, SensorSettings>(), BufferFixture.Token);
+        else await next.StartAsync(7);
+        var stored = await StoredAsync(isGone ? 1 : 2);
+        var window = Assert.Single(stored, reading => reading["aggregate"] is not null);
+        Assert.Equal("""{"seconds":60,"readings":1,"partial":true,"values":{"value":{"count":1,"min":1,"max":1,"last":1}}}""", window["aggregate"]!.ToJsonString());
+
+        // Not again.
+        await _buffer.CommitAsync(BufferFixture.Token);
+        await NewRun("\"aggregateSeconds\":60", 15).StartAsync(8);
+        Assert.Equal(stored.Count, (await StoredAsync(stored.Count)).Count);
+    }
+
     [Fact]
     public void The_module_s_window_is_that_of_sensors_without_their_own_that_are_read_more_often()
     {
@@ -176,30 +199,30 @@ public sealed class AggregateTests : IAsyncLifetime
     [InlineData(20)]
     public void When_the_clock_is_set_the_window_ends_and_both_are_partial(int seconds)
     {
-        var clock = new SteppedClock();
+        var clock = new SteppedClock(BufferFixture.Noon);
         var window = new AggregateWindow(TimeSpan.FromSeconds(60), TimeSpan.FromSeconds(1), clock);
         Assert.Null(window.Add(Of(1)));
-        clock.Pass(10);
+        clock.Advance(TimeSpan.FromSeconds(10));
         Assert.Null(window.Add(Of(2)));
-        clock.Pass(1);
-        clock.Utc += TimeSpan.FromSeconds(seconds);
+        clock.Advance(TimeSpan.FromSeconds(1));
+        clock.Step(TimeSpan.FromSeconds(seconds));
         var before = window.Add(Of(3))!;
         Assert.Equal((2, true), (before.Aggregate!.Readings, before.Aggregate.IsPartial));
-        clock.Pass(60);
+        clock.Advance(TimeSpan.FromSeconds(60));
         var after = window.Add(Of(4))!;
         Assert.Equal((1, true), (after.Aggregate!.Readings, after.Aggregate.IsPartial));
-        clock.Pass(60);
+        clock.Advance(TimeSpan.FromSeconds(60));
         Assert.False(window.Add(Of(5))!.Aggregate!.IsPartial);
     }
 
     [Fact]
     public void A_window_without_values_gives_no_reading_and_its_bad_readings_are_not_those_of_the_next()
     {
-        var clock = new SteppedClock();
+        var clock = new SteppedClock(BufferFixture.Noon);
         var window = new AggregateWindow(TimeSpan.FromSeconds(60), TimeSpan.FromSeconds(1), clock);
         Assert.Null(window.Add(Of(1) with { Quality = ReadingQuality.Bad, Values = [] }));
         Assert.Null(window.SoFar);
-        clock.Pass(60);
+        clock.Advance(TimeSpan.FromSeconds(60));
         Assert.Null(window.Add(Of(2)));
         Assert.Equal(0, window.End()!.Aggregate!.Bad);
         Assert.Null(window.End());
@@ -209,7 +232,7 @@ public sealed class AggregateTests : IAsyncLifetime
     public void Mean_minimum_maximum_last_and_count_are_those_of_the_values() =>
         Gen.Double[-1e12, 1e12].Array[1, 100].Sample(values =>
         {
-            var window = new AggregateWindow(TimeSpan.FromSeconds(60), TimeSpan.FromSeconds(1), new SteppedClock());
+            var window = new AggregateWindow(TimeSpan.FromSeconds(60), TimeSpan.FromSeconds(1), new SteppedClock(BufferFixture.Noon));
             foreach (var value in values) window.Add(Of(value));
             var made = window.End()!;
             Assert.Equal(new ValueRange(values.Length, values.Min(), values.Max(), values[^1]), made.Aggregate!.Values[0].Value);
@@ -295,26 +318,6 @@ public sealed class AggregateTests : IAsyncLifetime
         {
             if (value is { } number) _world.Write("level", number.ToString(CultureInfo.InvariantCulture));
             else File.Delete(Path.Combine(_world.Root, "level"));
-        }
-    }
-
-    /// <summary>A clock whose wall-clock time can be set without time passing.</summary>
-    sealed class SteppedClock : TimeProvider
-    {
-        long _ticks;
-
-        public DateTimeOffset Utc { get; set; } = BufferFixture.Noon;
-
-        public override long TimestampFrequency => TimeSpan.TicksPerSecond;
-
-        public override long GetTimestamp() => _ticks;
-
-        public override DateTimeOffset GetUtcNow() => Utc;
-
-        public void Pass(double seconds)
-        {
-            _ticks += TimeSpan.FromSeconds(seconds).Ticks;
-            Utc += TimeSpan.FromSeconds(seconds);
         }
     }
 }

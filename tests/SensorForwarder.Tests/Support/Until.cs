@@ -6,7 +6,7 @@ namespace SensorForwarder.Tests.Support;
 internal static class Until
 {
     /// <summary>Much longer than any wait takes on the slowest machine, so reaching the limit is a failure.</summary>
-    public static readonly TimeSpan Limit = TimeSpan.FromMinutes(5);
+    public static readonly TimeSpan Limit = TimeSpan.FromMinutes(2);
 
     static readonly TimeSpan LookEvery = TimeSpan.FromMilliseconds(10);
 

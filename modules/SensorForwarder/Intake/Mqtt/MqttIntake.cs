@@ -17,7 +17,7 @@ internal sealed record MqttWorld(
 
     public BodyRoom Room { get; } = new(MaxWaitingBytes);
 
-    /// <summary>How long an answer of a broker is waited for is told by this one.</summary>
+    /// <summary>The clock for the timeouts of connecting. Tests let it run while the other one stands.</summary>
     public TimeProvider DialClock { get; init; } = TimeProvider;
 }
 

@@ -85,7 +85,7 @@ internal sealed class MqttSession(
         _waiting.Writer.TryComplete();
         if (stop.IsCancellationRequested && !_ended.IsCancellationRequested)
         {
-            // What waits for company is committed now, so that it need not come again.
+            // Readings that wait for a common commit are committed now, so that the broker need not send them again.
             _ = store.CommitAsync(_ended.Token);
             await working.WaitAsync(StopPatience, timeProvider, CancellationToken.None)
                 .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);

@@ -28,7 +28,7 @@ function offer(select, pairs) {
 }
 
 // Those of other programs have no card, and their values are known when they have been asked for.
-// What comes over MQTT has the names that it gives itself.
+// The readings of an MQTT sensor have names of their own, not that of the sensor.
 const isPushed = (sensor) => sensor.kind === 'mqtt';
 const withHistory = (now) => {
   const own = now.sensors.filter((s) => !isPushed(s));

@@ -54,7 +54,7 @@ public sealed partial class MosquittoTests(ITestOutputHelper output) : IDisposab
         var random = new Random(seed);
         await File.WriteAllTextAsync(
             Path.Combine(_directory, "settings.json"),
-            $$$$"""{"batchSize":200,"uploadIntervalSeconds":0.2,"commitIntervalMs":20,"sensors":{"a":{"kind":"mqtt","broker":"mqtt://127.0.0.1:{{{{_port}}}}","topics":["a/+"],"name":"b"}}}""",
+            $$$$"""{"batchSize":200,"uploadIntervalSeconds":0.2,"commitIntervalMs":1000,"sensors":{"a":{"kind":"mqtt","broker":"mqtt://127.0.0.1:{{{{_port}}}}","topics":["a/+"],"name":"b"}}}""",
             Token);
 
         // As docs/intake.md advises.

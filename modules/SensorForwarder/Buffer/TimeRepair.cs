@@ -40,23 +40,14 @@ internal static class TimeRepair
     public static int Copy(
         ReadOnlySpan<byte> payload, Span<byte> destination, ref long recordedAtMs, long? correctionMs)
     {
-        if (correctionMs == 0)
-        {
-            payload.CopyTo(destination);
-            return payload.Length;
-        }
         // A sensor's name can't contain this sequence: quotes are escaped inside a JSON string.
         var property = payload.IndexOf(TimeProperty);
         var time = property + TimeProperty.Length;
         var afterTime = time + ReadingEncoder.TimeLength + 1;
-        if (property < 0 || afterTime > payload.Length)
-        {
-            payload.CopyTo(destination);
-            return payload.Length;
-        }
         Span<byte> own = stackalloc byte[ReadingEncoder.TimeLength];
         ReadingEncoder.FormatTime(Moment(recordedAtMs), own);
-        if (!payload.Slice(time, ReadingEncoder.TimeLength).SequenceEqual(own))
+        if (property < 0 || afterTime > payload.Length
+            || !payload.Slice(time, ReadingEncoder.TimeLength).SequenceEqual(own))
         {
             recordedAtMs += correctionMs ?? 0;
             payload.CopyTo(destination);

@@ -170,6 +170,8 @@ internal sealed class Forwarder : BackgroundService
     public TimeSpan? Step(CancellationToken sendToken)
     {
         _wake.Reader.TryRead(out _);
+        // After the signal was taken, so that the turn that takes a nudge is counted after the nudge.
+        Volatile.Write(ref _turns, _turns + 1);
         var settings = _settings;
         HandleCompleted();
         if (_window.Count == 0 && _isDraining) BackOffAfterFailure();
@@ -213,7 +215,6 @@ internal sealed class Forwarder : BackgroundService
         using var sends = new CancellationTokenSource();
         while (!stoppingToken.IsCancellationRequested)
         {
-            Volatile.Write(ref _turns, _turns + 1);
             try
             {
                 var wait = Step(sends.Token);

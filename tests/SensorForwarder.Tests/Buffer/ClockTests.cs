@@ -1,6 +1,7 @@
 using System.Text.Json;
 using Microsoft.Extensions.Time.Testing;
 using SensorForwarder.Buffer;
+using SensorForwarder.Readings;
 using SensorForwarder.Time;
 
 namespace SensorForwarder.Tests.Buffer;
@@ -57,6 +58,32 @@ public sealed class ClockTests : IDisposable
         Assert.Equal("unsynchronized", TimeQuality(rows[0]));
         Assert.Equal("2026-11-24T12:00:00.000Z", Time(rows[0]));
         Assert.Null(TimeQuality(rows[1]));
+    }
+
+    [Fact]
+    public async Task A_time_that_another_program_stated_is_left_as_it_is_and_only_the_arrival_is_corrected()
+    {
+        await using var buffer = await OpenAsync();
+        ReadOnlyMemory<byte> payload = ReadingEncoder.Encode(
+            BufferFixture.Reading(0) with { Time = BufferFixture.Noon.AddHours(-7) }).ToArray();
+        ReadOnlyMemory<byte> withoutTime = "{\"sensor\":\"a\"}"u8.ToArray();
+        ReadOnlyMemory<byte> withShortTime = "{\"sensor\":\"a\",\"time\":\"2026\"}"u8.ToArray();
+        await buffer.EnqueueRequestAsync(
+            [payload, withoutTime, withShortTime], _time.GetUtcNow(), TimeSpan.Zero, BufferFixture.Token);
+        ExpectUnchanged(BufferFixture.Noon);
+        SetClock(TimeSpan.FromHours(3), synchronized: true);
+        await EnqueueAsync(buffer);
+        ExpectUnchanged(BufferFixture.Noon.AddHours(3));
+        using var history = buffer.OpenHistory();
+        var shown = history.PeekSensor("attic", 0, 10, 10_000).Readings;
+        Assert.Equal([BufferFixture.Noon.AddHours(-7), BufferFixture.Noon.AddHours(3)], shown.Select(row => row.RecordedAt));
+
+        void ExpectUnchanged(DateTimeOffset arrived)
+        {
+            var rows = BufferFixture.ReadAll(buffer).Take(3).ToList();
+            Assert.Equal([payload, withoutTime, withShortTime], rows.Select(row => row.Payload), SameBytes);
+            Assert.All(rows, row => Assert.Equal(arrived, row.RecordedAt));
+        }
     }
 
     [Fact]
@@ -126,6 +153,8 @@ public sealed class ClockTests : IDisposable
         _time.AdjustTime(_time.GetUtcNow() + ahead);
         _kernel = _kernel with { Synchronized = synchronized };
     }
+
+    static bool SameBytes(ReadOnlyMemory<byte> one, ReadOnlyMemory<byte> other) => one.Span.SequenceEqual(other.Span);
 
     static string? TimeQuality(BufferedReading row)
     {

@@ -54,6 +54,7 @@ public sealed class ReadingClockTests
         Assert.Equal(
             [6000L, 0L, 0L, 6900L, null, null],
             Enumerable.Range(1, 6).Select(clock.CorrectionMs));
+        Assert.Equal(4900, Clock(new(1, "a", 5000, true), new(2, "a", 100, false)).CorrectionMs(2));
     }
 
     [Fact]
@@ -82,6 +83,14 @@ public sealed class ReadingClockTests
         Assert.Equal(TimeSpan.Zero, clock.Age(0, 99));
         _kernel = _kernel with { Synchronized = false };
         Assert.Equal(Hour * 5, clock.Age(NoonMs - (5 * HourMs), 1)); // synchronised earlier in this boot
+    }
+
+    [Fact]
+    public void An_age_across_boots_uses_the_corrected_time()
+    {
+        var clock = Clock(new(1, "before", 0, false), new(2, "before", NoonMs - (9 * HourMs), true));
+        // Taken at an uptime of four hours, five hours before noon.
+        Assert.Equal(Hour * 5, clock.Age(HourMs * 4, 1));
     }
 
     [Fact]

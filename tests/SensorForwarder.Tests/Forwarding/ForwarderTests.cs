@@ -178,6 +178,21 @@ public sealed class ForwarderTests
     }
 
     [Fact]
+    public async Task The_turn_that_takes_a_nudge_is_counted_after_it()
+    {
+        using var files = new BufferFixture(inMemory: true);
+        await using var buffer = await files.OpenAsync();
+        using var forwarder = new Forwarder(
+            buffer, new Dictionary<SinkKind, ISink>(), new BatchEncoder("pi", "module"), TimeProvider.System, new Random(1),
+            Microsoft.Extensions.Logging.Abstractions.NullLogger<Forwarder>.Instance);
+        var turns = forwarder.Turns;
+        forwarder.Nudge();
+        forwarder.Step(CancellationToken.None);
+        Assert.False(forwarder.IsAwake);
+        Assert.Equal(turns + 1, forwarder.Turns);
+    }
+
+    [Fact]
     public async Task What_the_receiver_asked_for_holds_when_settings_come_that_mend_nothing()
     {
         var sink = new FakeSink { Rule = _ => new(SendOutcome.Retry, "busy", TimeSpan.FromMinutes(10)) };

@@ -65,9 +65,10 @@ internal sealed class Trends(
     LinkState _link = LinkState.Starting;
     Moment _linkSince = Moment.Now(timeProvider);
     long _point = -1;
+    long _revision;
 
     /// <summary>Increases when <see cref="LastHour"/> has a new point.</summary>
-    public long Revision { get; private set; }
+    public long Revision => Interlocked.Read(ref _revision);
 
     public (LinkState State, DateTimeOffset Since) Link
     {
@@ -174,7 +175,7 @@ internal sealed class Trends(
             }
 
             _point = point;
-            Revision++;
+            Interlocked.Increment(ref _revision);
             var names = sensors.Select(sensor => sensor.Name).ToHashSet(StringComparer.Ordinal);
             foreach (var gone in _hour.Keys.Where(key => !names.Contains(key.Sensor)).ToList()) _hour.Remove(gone);
         }

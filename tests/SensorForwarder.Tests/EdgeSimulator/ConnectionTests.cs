@@ -1,3 +1,4 @@
+using System.Net.Sockets;
 using EdgeSimulator.Hub;
 using MQTTnet;
 using MQTTnet.Exceptions;
@@ -17,6 +18,21 @@ public sealed class ConnectionTests
         await hub.ConnectAsync();
 
         Assert.True(hub.Hub.IsConnected);
+    }
+
+    [Fact]
+    public async Task Client_over_AMQP_is_closed_at_once_and_told_to_use_MQTT()
+    {
+        await using var hub = await SimulatedHub.StartAsync();
+
+        for (var attempt = 0; attempt < 2; attempt++)
+        {
+            using var client = new TcpClient();
+            await client.ConnectAsync(hub.Address, GatewayAddress.AmqpPort, Token);
+            await Assert.ThrowsAsync<IOException>(async () => await client.GetStream().ReadExactlyAsync(new byte[1], Token));
+        }
+
+        Assert.Single(hub.Events, text => text.Contains("5671 for AMQP, which this simulator does not speak: use MQTT", StringComparison.Ordinal));
     }
 
     [Fact]

@@ -60,13 +60,14 @@ internal static class SdkThroughput
                     if (pair % 2 == 1) own.Add(await MeasureAsync("own", identity.DialledHostName, directory.FullName, window));
                 }
 
-                rows.Add(new($"sdk.vsOwn.{window}", Median(sdk.Zip(own, (its, ours) => its[0] / ours[0])), "", Text(
+                rows.Add(new($"sdk.vsOwn.{window}", Median(sdk.Zip(own, (its, ours) => its[0] / ours[0])), "", string.Create(
+                    CultureInfo.InvariantCulture,
                     $"{Of(sdk, 0):#,0} vs {Of(own, 0):#,0} messages/s, {Of(sdk, 1):0.00} vs {Of(own, 1):0.00} s of CPU for 100k, "
                     + $"{Of(sdk, 2):0} vs {Of(own, 2):0} MB, {window} in flight")));
             }
 
-            rows.Add(new("sdk.cpuSecondsPer100k", Of(sdk, 1), "s", Text($"own: {Of(own, 1):0.00}; {Windows[^1]} in flight, TLS included")));
-            rows.Add(new("sdk.peakMegabytes", Of(sdk, 2), "MB", Text($"own: {Of(own, 2):0}; a process with nothing but the client")));
+            rows.Add(new("sdk.cpuSecondsPer100k", Of(sdk, 1), "s", string.Create(CultureInfo.InvariantCulture, $"own: {Of(own, 1):0.00}; {Windows[^1]} in flight, TLS included")));
+            rows.Add(new("sdk.peakMegabytes", Of(sdk, 2), "MB", string.Create(CultureInfo.InvariantCulture, $"own: {Of(own, 2):0}; a process with nothing but the client")));
             return rows;
         }
         finally
@@ -75,8 +76,6 @@ internal static class SdkThroughput
             directory.Delete(recursive: true);
         }
     }
-
-    static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 
     static double Of(List<double[]> measures, int column) => Median(measures.Select(measure => measure[column]));
 

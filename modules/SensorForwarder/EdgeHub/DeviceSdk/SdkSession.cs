@@ -16,7 +16,10 @@ namespace SensorForwarder.EdgeHub.DeviceSdk;
 /// after a cut its senders sleep for a second, and it sends again in no particular order. Nor is it waited for where it
 /// may never answer: every call ends with the connection. Thread-safe.
 /// </summary>
+// _ended has neither timer nor wait handle, so it needs no disposal, and others may still use its token.
+#pragma warning disable CA1001
 internal sealed class SdkSession
+#pragma warning restore CA1001
 {
     // The timeout is longer by the time that the bytes under way take on a 32 kbit/s line.
     const double SlowestBytesPerSecond = 4096;

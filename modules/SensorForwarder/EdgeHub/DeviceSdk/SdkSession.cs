@@ -34,6 +34,7 @@ internal sealed class SdkSession
     SessionEnd? _end; // guarded by _gate
     int _underWay;
     long _bytesUnderWay;
+    long _progress = long.MinValue; // when a message was last acknowledged
 
     public SdkSession(
         EdgeIdentity identity, HubOptions options, SasToken token, ServerTrust trust, TimeProvider timeProvider)
@@ -98,6 +99,7 @@ internal sealed class SdkSession
     /// <exception cref="TimeoutException">No acknowledgement in time.</exception>
     public async Task SendAsync(HubMessage message, int bytes)
     {
+        var since = _timeProvider.GetTimestamp();
         var allBytes = Interlocked.Add(ref _bytesUnderWay, bytes);
         Interlocked.Increment(ref _underWay);
         try
@@ -107,7 +109,18 @@ internal sealed class SdkSession
                 ? _client.SendEventAsync(sent, Ended)
                 : _client.SendEventAsync(output, sent, Ended);
             var patience = Session.AcknowledgeTimeout + TimeSpan.FromSeconds(allBytes / SlowestBytesPerSecond);
-            await sending.WaitAsync(patience, _timeProvider, Ended);
+            while (!sending.IsCompleted)
+            {
+                // Acknowledgements come in order: as long as there are some, this message's turn will come.
+                var left = patience - _timeProvider.GetElapsedTime(Math.Max(since, Interlocked.Read(ref _progress)));
+                if (left <= TimeSpan.Zero) throw new TimeoutException();
+                await sending.WaitAsync(left, _timeProvider, Ended)
+                    .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                Ended.ThrowIfCancellationRequested();
+            }
+
+            await sending;
+            Interlocked.Exchange(ref _progress, _timeProvider.GetTimestamp());
         }
         finally
         {

@@ -22,6 +22,11 @@ using SensorForwarder.Sensors.Drivers;
 using SensorForwarder.Sensors.Kernel;
 using SensorForwarder.Sensors.Modbus;
 using SensorForwarder.Sensors.Serial;
+#if DEVICE_SDK
+using HubClient = SensorForwarder.EdgeHub.DeviceSdk.SdkConnection;
+#else
+using HubClient = SensorForwarder.EdgeHub.EdgeHubConnection;
+#endif
 
 namespace SensorForwarder;
 
@@ -121,7 +126,7 @@ internal sealed class Module : IAsyncDisposable
         // wait for a peer while it stops, and leaves 2 s for the buffer. Readings are committed as soon as sensing has
         // stopped.
         services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(1)
-            + WebServer.StopPatience + Forwarder.StopPatience + EdgeHubConnection.StopPatience
+            + WebServer.StopPatience + Forwarder.StopPatience + HubClient.StopPatience
             + OtlpExport.StopPatience + HttpIntake.StopPatience + MqttIntake.StopPatience);
 
         AddSensors(services, boot, buffer, timeProvider);
@@ -221,9 +226,9 @@ internal sealed class Module : IAsyncDisposable
         services.AddSingleton<Forwarder>();
         if (boot.Identity is not { } identity) return;
 
-        services.AddSingleton(identity).AddSingleton(boot.Hub).AddSingleton<EdgeHubConnection>();
+        services.AddSingleton(identity).AddSingleton(boot.Hub).AddSingleton<HubClient>();
         services.AddSingleton<ModuleInputs>();
-        services.AddSingleton<IEdgeHubClient>(provider => provider.GetRequiredService<EdgeHubConnection>());
+        services.AddSingleton<IEdgeHubClient>(provider => provider.GetRequiredService<HubClient>());
         if (identity.GatewayHostName is null && boot.EdgeHubMetricsUrl is null) return;
         services.AddSingleton(provider => new MetricsPageReader(
             boot.EdgeHubMetricsUrl, identity.ClientId, timeProvider, provider.GetRequiredService<Dialer>()));
@@ -266,11 +271,11 @@ internal sealed class Module : IAsyncDisposable
             services.AddHostedService(provider => provider.GetRequiredService<ReportedProperties>());
             services.AddHostedService(provider => provider.GetRequiredService<TwinSynchronizer>());
             services.AddHostedService(provider => provider.GetRequiredService<StatusReporter>());
-            services.AddHostedService(provider =>
+            services.AddSingleton<IHostedService>(provider =>
             {
-                var connection = provider.GetRequiredService<EdgeHubConnection>();
-                connection.Handler = provider.GetRequiredService<HubHandler>();
-                return connection;
+                var client = provider.GetRequiredService<IEdgeHubClient>();
+                client.Handler = provider.GetRequiredService<HubHandler>();
+                return client;
             });
         }
 

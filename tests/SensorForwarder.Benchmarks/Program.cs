@@ -14,11 +14,18 @@ if (args is ["--puback-server", var place]) return await PubackServer.RunAsync(p
 
 if (args is ["--forward-latency", var quiet, var receiver]) return await LatencyRun.RunAsync(quiet, receiver);
 
+#if DEVICE_SDK
+if (await SdkThroughput.RunClientAsync(args) is { } ended) return ended;
+#endif
+
 // All benchmarks, in the order of the report.
 IReadOnlyList<Benchmark> benchmarks =
 [
     EndToEnd.Benchmark, .. Footprint.All, .. BufferBenchmarks.All, .. VolumeBenchmarks.All, HttpIntakeRate.Benchmark, InputRate.Benchmark, MqttThroughput.Benchmark, .. ForwardBenchmarks.All, ForwardStages.Benchmark, .. SensorLoad.All,
     EdgeToCommit.Benchmark, WebPages.Benchmark,
+#if DEVICE_SDK
+    SdkThroughput.Benchmark,
+#endif
 ];
 
 const string Usage = """

@@ -67,7 +67,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
     /// <summary>How long a stop waits for a hub that does not respond.</summary>
     public static TimeSpan StopPatience => DrainPatience + Session.GoodbyeTimeout;
 
-    public EdgeIdentity Identity => _identity;
+    public string Host => _identity.DialledHostName;
 
     public IEdgeHubHandler? Handler { get; set; }
 
@@ -319,25 +319,6 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
 
     void SetStatus(HubState state, string? error = null, bool isOutage = true)
     {
-        lock (_gate)
-        {
-            var now = Moment.Now(_timeProvider);
-            var errorAt = error is null ? _status.LastErrorAt : now;
-            if (_status.State == state && (error is null || error == _status.LastError))
-            {
-                _status = _status with { LastErrorAt = errorAt };
-                return;
-            }
-
-            var lost = isOutage && state == HubState.Disconnected && _status.State == HubState.Connected ? 1 : 0;
-            _status = new(
-                state,
-                _status.State == state ? _status.Since : now,
-                error ?? _status.LastError,
-                _status.Reconnects + lost)
-            {
-                LastErrorAt = errorAt,
-            };
-        }
+        lock (_gate) _status = _status.Then(state, error, isOutage, Moment.Now(_timeProvider));
     }
 }

@@ -1,14 +1,16 @@
+using Microsoft.Extensions.Hosting;
 using SensorForwarder.Time;
 
 namespace SensorForwarder.EdgeHub;
 
 /// <summary>
-/// The connection to edgeHub or IoT Hub. Offers nothing that <c>Microsoft.Azure.Devices.Client</c> lacks, so that an
-/// implementation over that SDK would be one file. Thread-safe.
+/// The connection to edgeHub or IoT Hub: connects when it is started, and again whenever the connection is lost, until
+/// it is stopped. What it connects as, and over which protocol, is its own affair. Thread-safe.
 /// </summary>
-internal interface IEdgeHubClient
+internal interface IEdgeHubClient : IHostedService
 {
-    EdgeIdentity Identity { get; }
+    /// <summary>The host that it connects to, for people.</summary>
+    string Host { get; }
 
     HubStatus Status { get; }
 
@@ -22,7 +24,7 @@ internal interface IEdgeHubClient
     Task WaitUntilConnectedAsync(CancellationToken cancellationToken);
 
     /// <summary>Sends one message and waits for the acknowledgement. Does not throw for failures of the network.
-    /// Concurrent calls are sent in the order of the calls; they wait while the token is renewed.</summary>
+    /// Concurrent calls are sent in the order of the calls.</summary>
     Task<HubSendResult> SendAsync(HubMessage message, CancellationToken cancellationToken);
 
     /// <summary>Gets the whole twin: <c>{"desired":{..},"reported":{..}}</c> when the status is 200.</summary>
@@ -33,8 +35,8 @@ internal interface IEdgeHubClient
     Task<HubAnswer> PatchReportedAsync(ReadOnlyMemory<byte> patch, CancellationToken cancellationToken);
 }
 
-/// <summary>Handles events of the connection. Twin changes and input messages are reported one at a time, methods
-/// concurrently.</summary>
+/// <summary>Handles events of the connection. Twin changes and input messages are reported one at a time; methods may
+/// be concurrent.</summary>
 internal interface IEdgeHubHandler
 {
     /// <summary>The connection is open and subscribed. Telemetry waits until this returns, at most 60 s.</summary>
@@ -84,15 +86,12 @@ internal enum HubSendStatus
     /// <summary>The hub has acknowledged the message: edgeHub has stored it.</summary>
     Accepted,
 
-    /// <summary>There is no connection, or it was lost before the acknowledgement. The message may have arrived.
-    /// </summary>
-    NotConnected,
-
-    /// <summary>No acknowledgement in time. The message may have arrived.</summary>
-    TimedOut,
+    /// <summary>Not acknowledged: there is no connection, it was lost before the acknowledgement, or none came in time.
+    /// The message may have arrived.</summary>
+    Retry,
 
     /// <summary>Larger than the hub accepts; not sent.</summary>
-    TooLarge,
+    Refused,
 }
 
 /// <summary>How a send ended, and the reason for people.</summary>
@@ -128,6 +127,22 @@ internal sealed record HubStatus(HubState State, Moment Since, string? LastError
 {
     /// <summary>When <see cref="LastError"/> was; null: never.</summary>
     public Moment? LastErrorAt { get; init; }
+
+    /// <summary>The next status.</summary>
+    /// <param name="state">The new state; may be the same.</param>
+    /// <param name="error">What has failed; null: nothing.</param>
+    /// <param name="isOutage">Whether a connection that ends with this counts as lost.</param>
+    /// <param name="now">The time.</param>
+    public HubStatus Then(HubState state, string? error, bool isOutage, Moment now)
+    {
+        var errorAt = error is null ? LastErrorAt : now;
+        if (State == state && (error is null || error == LastError)) return this with { LastErrorAt = errorAt };
+        var lost = isOutage && state == HubState.Disconnected && State == HubState.Connected ? 1 : 0;
+        return new(state, State == state ? Since : now, error ?? LastError, Reconnects + lost)
+        {
+            LastErrorAt = errorAt,
+        };
+    }
 }
 
 /// <summary>Counts since the start.</summary>

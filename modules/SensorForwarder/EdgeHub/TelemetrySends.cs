@@ -29,7 +29,7 @@ internal sealed class TelemetrySends(EdgeIdentity identity)
         var topic = HubTopics.Telemetry(identity, message.Properties);
         var bytes = PacketSize.OfPublish(topic, message.Body.Length);
         if (PacketSize.Objection(identity, message, topic, bytes) is { } objection)
-            return Task.FromResult(new HubSendResult(HubSendStatus.TooLarge, objection));
+            return Task.FromResult(new HubSendResult(HubSendStatus.Refused, objection));
 
         // Usually the gate admits the message at once; this path then needs only one asynchronous method.
         var entering = Gate.EnterAsync(bytes, cancellationToken);
@@ -45,7 +45,7 @@ internal sealed class TelemetrySends(EdgeIdentity identity)
     Task<HubSendResult> SendAsync(
         Flight? flight, string topic, ReadOnlyMemory<byte> body, CancellationToken cancellationToken) =>
         flight is null
-            ? Task.FromResult(new HubSendResult(HubSendStatus.NotConnected, "not connected"))
+            ? Task.FromResult(new HubSendResult(HubSendStatus.Retry, "not connected"))
 
             // The send continues when the caller is cancelled: a message that is partly sent can't be recalled.
             : DeliverAsync(flight, topic, body).WaitAsync(cancellationToken);
@@ -77,9 +77,9 @@ internal sealed class TelemetrySends(EdgeIdentity identity)
             return new(HubSendStatus.Accepted, "");
         }
 
-        if (!flight.Overdue) return new(HubSendStatus.NotConnected, reason);
+        if (!flight.Overdue) return new(HubSendStatus.Retry, reason);
         Interlocked.Increment(ref _timedOut);
-        return new(HubSendStatus.TimedOut, session.End?.Reason ?? reason);
+        return new(HubSendStatus.Retry, session.End?.Reason ?? reason);
     }
 
     Task<MqttClientPublishResult> HandOver(Flight flight, string topic, ReadOnlyMemory<byte> body)

@@ -3,8 +3,8 @@ using SensorForwarder.EdgeHub;
 
 namespace SensorForwarder.Forwarding;
 
-/// <summary>Sends each batch as one message to edgeHub or IoT Hub. Accepted means acknowledged (PUBACK); from edgeHub
-/// that means stored, not delivered. Thread-safe.</summary>
+/// <summary>Sends each batch as one message to edgeHub or IoT Hub. Accepted means acknowledged; from edgeHub that
+/// means stored, not delivered. Thread-safe.</summary>
 /// <param name="handovers">Null: the client connects to IoT Hub directly.</param>
 internal sealed class IotHubSink(IEdgeHubClient client, Handovers? handovers = null) : ISink
 {
@@ -26,7 +26,7 @@ internal sealed class IotHubSink(IEdgeHubClient client, Handovers? handovers = n
 
     public int MaxBytes(ForwardingSettings settings) => Math.Min(settings.BatchMaxBytes, LargestBodyBytes);
 
-    public string Describe(ForwardingSettings settings) => client.Identity.DialledHostName;
+    public string Describe(ForwardingSettings settings) => client.Host;
 
     public async Task<SendResult> SendAsync(
         Batch batch, ForwardingSettings settings, CancellationToken cancellationToken)
@@ -52,8 +52,8 @@ internal sealed class IotHubSink(IEdgeHubClient client, Handovers? handovers = n
         return result.Status switch
         {
             HubSendStatus.Accepted => SendResult.Accepted,
-            HubSendStatus.NotConnected or HubSendStatus.TimedOut => new(SendOutcome.Retry, result.Reason),
-            HubSendStatus.TooLarge => new(SendOutcome.TooLarge, result.Reason),
+            HubSendStatus.Retry => new(SendOutcome.Retry, result.Reason),
+            HubSendStatus.Refused => new(SendOutcome.TooLarge, result.Reason),
             _ => throw new System.Diagnostics.UnreachableException(),
         };
     }

@@ -15,6 +15,9 @@ internal sealed class GatewayAddress : IDisposable
     /// <summary>MQTT over WebSocket. Opening this port usually requires root.</summary>
     public const int WebSocketPort = 443;
 
+    /// <summary>AMQP over TLS, which the simulator only refuses.</summary>
+    public const int AmqpPort = 5671;
+
     readonly Socket _lock;
 
     GatewayAddress(IPAddress address, Socket held)

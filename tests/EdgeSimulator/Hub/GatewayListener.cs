@@ -16,7 +16,8 @@ using MQTTnet.Server;
 namespace EdgeSimulator.Hub;
 
 /// <summary>Accepts connections for the MQTT server and applies the faults of TCP and TLS. Serves MQTT on port 8883,
-/// and MQTT over WebSocket on port 443 if the process may open it.</summary>
+/// and MQTT over WebSocket on port 443 if the process may open it. Tells clients on port 5671 that there is no AMQP, the
+/// default of Microsoft's device SDK, which would otherwise try for minutes.</summary>
 internal sealed class GatewayListener : IMqttServerAdapter
 {
     static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(30);
@@ -27,7 +28,10 @@ internal sealed class GatewayListener : IMqttServerAdapter
     readonly RunLog _log;
     readonly CuttableListener _mqtt;
     readonly CuttableListener _webSocket;
+    readonly CuttableListener _amqp;
     bool _webSocketIsServed = true;
+    bool _amqpIsAnswered = true;
+    int _amqpClients;
     MqttServerOptions? _options;
     IMqttNetLogger? _logger;
 
@@ -41,6 +45,7 @@ internal sealed class GatewayListener : IMqttServerAdapter
         _mqtt = new CuttableListener(new IPEndPoint(address, GatewayAddress.Port), socket => _ = ServeAsync(socket, _mqtt!));
         _webSocket = new CuttableListener(
             new IPEndPoint(address, GatewayAddress.WebSocketPort), socket => _ = ServeAsync(socket, _webSocket!));
+        _amqp = new CuttableListener(new IPEndPoint(address, GatewayAddress.AmqpPort), RefuseAmqp);
     }
 
     public Func<IMqttChannelAdapter, Task>? ClientHandler { get; set; }
@@ -68,11 +73,13 @@ internal sealed class GatewayListener : IMqttServerAdapter
         if (faults.Blackout || faults.HubStopped)
         {
             _webSocket.Close();
+            _amqp.Close();
+            return;
         }
-        else if (_webSocketIsServed)
-        {
-            OpenWebSocket();
-        }
+
+        // Most modules use neither port, so the run continues without.
+        _webSocketIsServed = _webSocketIsServed && TryOpen(_webSocket, "no MQTT over WebSocket");
+        _amqpIsAnswered = _amqpIsAnswered && TryOpen(_amqp, "clients that use AMQP are not told to use MQTT");
     }
 
     public void CutAll()
@@ -94,6 +101,7 @@ internal sealed class GatewayListener : IMqttServerAdapter
     {
         _mqtt.Close();
         _webSocket.Close();
+        _amqp.Close();
     }
 
     public Task StopAsync()
@@ -106,20 +114,33 @@ internal sealed class GatewayListener : IMqttServerAdapter
     {
         _mqtt.Dispose();
         _webSocket.Dispose();
+        _amqp.Dispose();
     }
 
-    void OpenWebSocket()
+    bool TryOpen(CuttableListener listener, string otherwise)
     {
         try
         {
-            _webSocket.Open();
+            listener.Open();
+            return true;
         }
         catch (SocketException exception)
         {
-            // Most modules do not use WebSockets, so the run continues without.
-            _webSocketIsServed = false;
-            _log.Write($"no MQTT over WebSocket: port {GatewayAddress.WebSocketPort}: {exception.Message}");
+            _log.Write($"{otherwise}: port {listener.EndPoint.Port}: {exception.Message}");
+            return false;
         }
+    }
+
+    /// <summary>Closes the connection at once: a client retries, but need not wait.</summary>
+    void RefuseAmqp(Socket socket)
+    {
+        if (Interlocked.Increment(ref _amqpClients) == 1)
+        {
+            _log.Write($"a client connects to port {GatewayAddress.AmqpPort} for AMQP, which this simulator does not speak: use MQTT "
+                + "(in Microsoft's device SDK: new MqttTransportSettings(TransportType.Mqtt_Tcp_Only))");
+        }
+
+        _amqp.Cut(socket.RemoteEndPoint!);
     }
 
     async Task ServeAsync(Socket socket, CuttableListener listener)

@@ -28,10 +28,14 @@ internal sealed class HubWorld : IAsyncDisposable
         _simulated = simulated;
         _moduleTime = moduleTime;
         _workload = new(Path.Combine(_directory.FullName, "workload.sock"), Identity, simulated.TrustBundle, Faults);
+        Used = WorkloadIdentity;
         Connection = NewConnection();
     }
 
     public ModuleIdentity Identity => _simulated.Identity;
+
+    /// <summary>The identity of <see cref="Connection"/>.</summary>
+    public EdgeIdentity Used { get; private set; }
 
     public FaultSwitches Faults => _simulated.Faults;
 
@@ -57,7 +61,7 @@ internal sealed class HubWorld : IAsyncDisposable
     public Random Random { get; set; } = new(1);
 
     /// <summary>The module's connection; created but not started.</summary>
-    public EdgeHubConnection Connection { get; private set; }
+    public HubClient Connection { get; private set; }
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
@@ -107,20 +111,24 @@ internal sealed class HubWorld : IAsyncDisposable
     }
 
     /// <summary>Replaces the connection.</summary>
-    public EdgeHubConnection Use(EdgeIdentity identity, HubOptions? options = null, Dialer? dialer = null)
+    public HubClient Use(EdgeIdentity identity, HubOptions? options = null, Dialer? dialer = null)
     {
         Connection.Dispose();
+        Used = identity;
         return Connection = NewConnection(identity, options, dialer);
     }
 
-    public EdgeHubConnection NewConnection(
+    public HubClient NewConnection(
         EdgeIdentity? identity = null, HubOptions? options = null, Dialer? dialer = null) => new(
         identity ?? WorkloadIdentity,
         options ?? new() { Transport = HubTransport.Mqtt },
         _moduleTime,
         Random,
-        Log.For<EdgeHubConnection>(),
-        dialer)
+        Log.For<HubClient>()
+#if !DEVICE_SDK
+        , dialer
+#endif
+        )
         {
             Handler = Handler,
         };

@@ -112,6 +112,7 @@ public sealed class WebSocketTests
         world.Faults.Update(faults => faults with { HalfOpen = true });
         var sending = world.SendAsync(7);
         await Until.True(() => sending.IsCompleted, clock, TimeSpan.FromSeconds(5));
-        Assert.Equal(HubSendStatus.TimedOut, (await sending).Status);
+        Assert.Equal(HubSendStatus.Retry, (await sending).Status);
+        Assert.Equal(1, world.Connection.Counters.TimedOut);
     }
 }

@@ -1,3 +1,4 @@
+using System.Net.Sockets;
 using EdgeSimulator.Hub;
 using MQTTnet;
 using MQTTnet.Exceptions;
@@ -17,6 +18,26 @@ public sealed class ConnectionTests
         await hub.ConnectAsync();
 
         Assert.True(hub.Hub.IsConnected);
+    }
+
+    [Fact]
+    public async Task Client_over_AMQP_is_closed_at_once_and_told_to_use_MQTT()
+    {
+        await using var hub = await SimulatedHub.StartAsync();
+
+        for (var attempt = 0; attempt < 2; attempt++)
+        {
+            // The reset may arrive before the client knows that it is connected.
+            using var client = new TcpClient();
+            var end = await Assert.ThrowsAnyAsync<Exception>(async () =>
+            {
+                await client.ConnectAsync(hub.Address, GatewayAddress.AmqpPort, Token);
+                await client.GetStream().ReadExactlyAsync(new byte[1], Token);
+            });
+            Assert.True(end is SocketException or IOException, end.ToString());
+        }
+
+        Assert.Single(hub.Events, text => text.Contains("5671 for AMQP, which this simulator does not speak: use MQTT", StringComparison.Ordinal));
     }
 
     [Fact]

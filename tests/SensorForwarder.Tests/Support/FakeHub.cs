@@ -12,7 +12,7 @@ internal sealed class FakeHub : IEdgeHubClient
     readonly List<HubMessage> _sent = [];
     int _gets;
 
-    public EdgeIdentity Identity { get; } = new() { HubHostName = "hub", DeviceId = "pi", ModuleId = "m", Source = "test" };
+    public string Host => "hub";
 
     public HubStatus Status { get; } = new(HubState.Connected, default, null, 0);
 
@@ -49,6 +49,10 @@ internal sealed class FakeHub : IEdgeHubClient
 
     public void SetDesired(string desired) => Twin =
         new JsonObject { ["desired"] = JsonNode.Parse(desired), ["reported"] = Reported }.ToJsonString();
+
+    public Task StartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
     public Task WaitUntilConnectedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 

@@ -100,7 +100,7 @@ internal sealed class Trends(
         reading.Values.DistinctBy(value => value.Key).Take(MaxValues);
 
     public bool GoesToHub(ForwardingStatus forwarding) =>
-        hub is not null && forwarding.Sink == hub.Identity.DialledHostName;
+        hub is not null && forwarding.Sink == hub.Host;
 
     /// <summary>The last hour by sensor and value, oldest point first; NaN where nothing was read.</summary>
     public IReadOnlyList<(string Sensor, string Value, float[] Points)> LastHour()

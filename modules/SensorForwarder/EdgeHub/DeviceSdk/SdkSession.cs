@@ -1,0 +1,277 @@
+using System.Globalization;
+using System.Net.Sockets;
+using System.Runtime.InteropServices;
+using System.Security.Authentication;
+using System.Text;
+using DotNetty.Codecs.Mqtt.Packets;
+using Microsoft.Azure.Devices.Client;
+using Microsoft.Azure.Devices.Client.Exceptions;
+using Microsoft.Azure.Devices.Client.Transport.Mqtt;
+using Microsoft.Azure.Devices.Shared;
+
+namespace SensorForwarder.EdgeHub.DeviceSdk;
+
+/// <summary>
+/// One <see cref="ModuleClient"/> from its first connection to the end of that connection. The SDK does not retry:
+/// after a cut its senders sleep for a second, and it sends again in no particular order. Nor is it waited for where it
+/// may never answer: every call ends with the connection. Thread-safe.
+/// </summary>
+// _ended has neither timer nor wait handle, so it needs no disposal, and others may still use its token.
+#pragma warning disable CA1001
+internal sealed class SdkSession
+#pragma warning restore CA1001
+{
+    // The timeout is longer by the time that the bytes under way take on a 32 kbit/s line.
+    const double SlowestBytesPerSecond = 4096;
+
+    // Of SubscribePacket and twin requests.
+    static readonly TimeSpan AnswerTimeout = TimeSpan.FromSeconds(60);
+
+    readonly ModuleClient _client;
+    readonly TimeProvider _timeProvider;
+    readonly CancellationTokenSource _ended = new();
+    readonly Lock _gate = new();
+    SessionEnd? _end; // guarded by _gate
+    int _underWay;
+    long _bytesUnderWay;
+    long _progress = long.MinValue; // when a message was last acknowledged
+
+    public SdkSession(
+        EdgeIdentity identity, HubOptions options, SasToken token, ServerTrust trust, TimeProvider timeProvider)
+    {
+        _timeProvider = timeProvider;
+        _client = ModuleClient.Create(
+            identity.HubHostName, identity.GatewayHostName,
+            new ModuleAuthenticationWithToken(identity.DeviceId, identity.ModuleId, token.Text),
+            [.. Transports(options.Transport).Select(transport => new MqttTransportSettings(transport)
+            {
+                RemoteCertificateValidationCallback = trust.Validate,
+                KeepAliveInSeconds = 60,
+
+                // With subscriptions from before, messages would arrive before there is a handler, and the SDK
+                // acknowledges what has none.
+                CleanSession = true,
+
+                // The SDK acknowledges what it receives in the order of arrival only, and closes the connection when a
+                // slow method is overtaken. Without inputs nothing needs an acknowledgement.
+                ReceivingQoS = HasInputs(identity) ? QualityOfService.AtLeastOnce : QualityOfService.AtMostOnce,
+            })],
+            new() { ModelId = options.ModelId });
+        _client.SetRetryPolicy(new NoRetry());
+        _client.SetConnectionStatusChangesHandler((status, reason) =>
+        {
+            if (status != ConnectionStatus.Connected) Finish(new(Describe(reason), ByPeer: true));
+        });
+    }
+
+    /// <summary>Cancelled when the connection has ended; usable after that.</summary>
+    public CancellationToken Ended => _ended.Token;
+
+    /// <summary>Why the connection ended; null: it has not.</summary>
+    public SessionEnd? End
+    {
+        get { lock (_gate) return _end; }
+    }
+
+    /// <summary>Connects and subscribes.</summary>
+    public async Task OpenAsync(
+        Action<TwinCollection> desired, MethodCallback method, MessageHandler? input,
+        CancellationToken cancellationToken)
+    {
+        async Task Open()
+        {
+            await _client.OpenAsync(cancellationToken);
+            await _client.SetDesiredPropertyUpdateCallbackAsync((patch, _) =>
+            {
+                desired(patch);
+                return Task.CompletedTask;
+            }, null, cancellationToken);
+            await _client.SetMethodDefaultHandlerAsync(method, null, cancellationToken);
+            if (input is not null) await _client.SetMessageHandlerAsync(input, null, cancellationToken);
+        }
+
+        // The SDK ignores the token while it waits for a SUBACK.
+        await Open().WaitAsync(cancellationToken);
+    }
+
+    /// <summary>Sends one message and waits for the acknowledgement. A lost PUBACK would let the SDK wait for ever
+    /// while it answers pings, so that the wait is limited here.</summary>
+    /// <exception cref="TimeoutException">No acknowledgement in time.</exception>
+    public async Task SendAsync(HubMessage message, int bytes)
+    {
+        var since = _timeProvider.GetTimestamp();
+        var allBytes = Interlocked.Add(ref _bytesUnderWay, bytes);
+        Interlocked.Increment(ref _underWay);
+        try
+        {
+            using var sent = ToSdk(message, out var output);
+            var sending = output is null
+                ? _client.SendEventAsync(sent, Ended)
+                : _client.SendEventAsync(output, sent, Ended);
+            var patience = Session.AcknowledgeTimeout + TimeSpan.FromSeconds(allBytes / SlowestBytesPerSecond);
+            while (!sending.IsCompleted)
+            {
+                // Acknowledgements come in order: as long as there are some, this message's turn will come.
+                var left = patience - _timeProvider.GetElapsedTime(Math.Max(since, Interlocked.Read(ref _progress)));
+                if (left <= TimeSpan.Zero) throw new TimeoutException();
+                await sending.WaitAsync(left, _timeProvider, Ended)
+                    .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                Ended.ThrowIfCancellationRequested();
+            }
+
+            await sending;
+            Interlocked.Exchange(ref _progress, _timeProvider.GetTimestamp());
+        }
+        finally
+        {
+            Interlocked.Add(ref _bytesUnderWay, -bytes);
+            Interlocked.Decrement(ref _underWay);
+        }
+    }
+
+    public Task<HubAnswer> GetTwinAsync(CancellationToken cancellationToken) => AskAsync(async token =>
+    {
+        var twin = (await _client.GetTwinAsync(token)).Properties;
+        return new(200, Encoding.UTF8.GetBytes(
+            $$"""{"desired":{{twin.Desired.ToJson()}},"reported":{{twin.Reported.ToJson()}}}"""));
+    }, cancellationToken);
+
+    public Task<HubAnswer> PatchReportedAsync(ReadOnlyMemory<byte> patch, CancellationToken cancellationToken) =>
+        AskAsync(async token =>
+        {
+            await _client.UpdateReportedPropertiesAsync(
+                new TwinCollection(Encoding.UTF8.GetString(patch.Span)), token);
+            return new(204, ReadOnlyMemory<byte>.Empty);
+        }, cancellationToken);
+
+    /// <summary>Ends the connection; only the first call has an effect.</summary>
+    public void Finish(SessionEnd end)
+    {
+        lock (_gate)
+        {
+            if (_end is not null) return;
+            _end = end;
+        }
+
+        // On another thread: this one may be the SDK's, inside its locks.
+        _ = Task.Run(_ended.Cancel);
+    }
+
+    /// <summary>Waits until no message is under way, the connection has ended, or the time is over.</summary>
+    public async Task DrainAsync(TimeSpan patience)
+    {
+        var start = _timeProvider.GetTimestamp();
+        while (Volatile.Read(ref _underWay) > 0 && !Ended.IsCancellationRequested
+            && _timeProvider.GetElapsedTime(start) < patience)
+            await Task.Delay(TimeSpan.FromMilliseconds(20), _timeProvider, CancellationToken.None);
+    }
+
+    /// <summary>Disconnects. What the SDK still waits for is left to itself.</summary>
+    public async Task CloseAsync()
+    {
+        try
+        {
+            // Both may wait for a line that is gone.
+            await Task.Run(() => _client.CloseAsync(CancellationToken.None), CancellationToken.None)
+                .WaitAsync(Session.GoodbyeTimeout, _timeProvider, CancellationToken.None);
+        }
+        catch (Exception)
+        {
+            // The connection is given up in any case.
+        }
+
+        Finish(new("closed"));
+        _ = Task.Run(_client.Dispose, CancellationToken.None);
+    }
+
+    /// <summary>Why a call of the SDK failed: the cause is several exceptions deep.</summary>
+    public static string Describe(Exception exception)
+    {
+        for (var cause = exception; cause is not null; cause = cause.InnerException)
+            if (cause is SocketException or AuthenticationException) return NetworkText.Describe(cause);
+        return NetworkText.Describe(exception.GetBaseException());
+    }
+
+    public static bool HasInputs(EdgeIdentity identity) => HubTopics.Inputs(identity) is not null;
+
+    static TransportType[] Transports(HubTransport transport) => transport switch
+    {
+        HubTransport.Mqtt => [TransportType.Mqtt_Tcp_Only],
+        HubTransport.MqttWs => [TransportType.Mqtt_WebSocket_Only],
+        _ => [TransportType.Mqtt_Tcp_Only, TransportType.Mqtt_WebSocket_Only],
+    };
+
+    static string Describe(ConnectionStatusChangeReason reason) => reason switch
+    {
+        ConnectionStatusChangeReason.Bad_Credential or ConnectionStatusChangeReason.Expired_SAS_Token
+            or ConnectionStatusChangeReason.Device_Disabled => $"the hub no longer accepts the identity ({reason})",
+        _ => "the connection was lost",
+    };
+
+    static Message ToSdk(HubMessage message, out string? output)
+    {
+        output = null;
+        var sent = new Message(MemoryMarshal.TryGetArray(message.Body, out var body)
+            ? new MemoryStream(body.Array!, body.Offset, body.Count, writable: false)
+            : new MemoryStream(message.Body.ToArray(), writable: false));
+        foreach (var (name, value) in message.Properties)
+        {
+            switch (name)
+            {
+                case "$.on":
+                    output = value;
+                    break;
+                case "$.mid":
+                    sent.MessageId = value;
+                    break;
+                case "$.ct":
+                    sent.ContentType = value;
+                    break;
+                case "$.ce":
+                    sent.ContentEncoding = value;
+                    break;
+                case "$.ctime":
+                    sent.CreationTimeUtc = DateTime.Parse(
+                        value, CultureInfo.InvariantCulture, DateTimeStyles.RoundtripKind);
+                    break;
+                case "$.sub":
+                    sent.ComponentName = value;
+                    break;
+                default:
+                    sent.Properties[name] = value;
+                    break;
+            }
+        }
+
+        return sent;
+    }
+
+    async Task<HubAnswer> AskAsync(
+        Func<CancellationToken, Task<HubAnswer>> askAsync, CancellationToken cancellationToken)
+    {
+        using var over = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, Ended);
+        try
+        {
+            return await askAsync(over.Token).WaitAsync(AnswerTimeout, _timeProvider, over.Token);
+        }
+        catch (IotHubThrottledException)
+        {
+            return new(429, ReadOnlyMemory<byte>.Empty);
+        }
+        catch (IotHubException exception) when (StatusIn(exception.Message) is { } status)
+        {
+            return new(status, ReadOnlyMemory<byte>.Empty);
+        }
+        catch (Exception) when (!cancellationToken.IsCancellationRequested)
+        {
+            // There is no answer, whatever the reason. The end of the connection is reported elsewhere.
+            return default;
+        }
+    }
+
+    // "Request ... returned status 400": the SDK has no property for it (MqttTransportHandler.cs).
+    static int? StatusIn(string message) => int.TryParse(
+        message.AsSpan(message.LastIndexOf(' ') + 1), NumberStyles.None, CultureInfo.InvariantCulture, out var status)
+        ? status
+        : null;
+}

@@ -1,0 +1,54 @@
+using System.Diagnostics;
+
+namespace Deployment.Tests;
+
+/// <summary><c>.devcontainer/check-manifest</c> says why iotedgehubdev would not start a manifest.</summary>
+public sealed class ManifestCheckTests : IDisposable
+{
+    readonly string _file = Path.GetTempFileName();
+
+    public void Dispose() => File.Delete(_file);
+
+    static Dictionary<string, string> Environment(params (string Name, string Value)[] values)
+    {
+        var environment = Repository.Environment();
+        foreach (var name in (string[])["USERNAME", "PASSWORD"]) environment[$"CONTAINER_REGISTRY_{name}"] = "x";
+        foreach (var (name, value) in values) environment[name] = value;
+        return environment;
+    }
+
+    string Check(string template, Dictionary<string, string> environment)
+    {
+        Assert.SkipUnless(File.Exists("/usr/bin/python3"), "there is no Python");
+        File.WriteAllText(_file, Template.Expand(Repository.Read(template), "amd64", environment).ToJsonString());
+        using var check = Process.Start(new ProcessStartInfo("/usr/bin/python3", [Path.Combine(Repository.Root, ".devcontainer/check-manifest"), _file])
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        })!;
+        var (output, error) = (check.StandardOutput.ReadToEnd(), check.StandardError.ReadToEnd());
+        check.WaitForExit();
+        Assert.Equal("", error);
+        Assert.Equal(output.Length == 0 ? 0 : 1, check.ExitCode);
+        return output;
+    }
+
+    [Fact]
+    public void Debug_manifest_would_start() => Assert.Equal("", Check("deployment.debug.template.json", Environment()));
+
+    [Fact]
+    public void Empty_variables_are_named()
+    {
+        var output = Check("deployment.template.json", Environment(("EDGE_RUNTIME_VERSION", ""), ("CONTAINER_REGISTRY_PASSWORD", ""), ("PI_I2C_GID", "")));
+        Assert.Contains("edgeHub: the image 'mcr.microsoft.com/azureiotedge-hub:' is incomplete: set CONTAINER_REGISTRY_SERVER and EDGE_RUNTIME_VERSION in .env", output, StringComparison.Ordinal);
+        Assert.Contains("the password of the registry is empty: set CONTAINER_REGISTRY_PASSWORD in .env", output, StringComparison.Ordinal);
+        Assert.Contains("SensorForwarder: a group in GroupAdd is empty: set PI_I2C_GID and PI_GPIO_GID in .env", output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Missing_device_is_named()
+    {
+        Assert.SkipWhen(File.Exists("/dev/i2c-1"), "this machine has the device");
+        Assert.Contains("SensorForwarder: this machine has no /dev/i2c-1", Check("deployment.template.json", Environment()), StringComparison.Ordinal);
+    }
+}

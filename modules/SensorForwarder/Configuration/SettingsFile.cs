@@ -103,7 +103,7 @@ internal sealed class SettingsFile(
         catch (Exception exception) when (!cancellationToken.IsCancellationRequested)
         {
             Note(path, LogText.Clean(exception.Message).TrimEnd('.'), isTaken: false);
-            _last = null; // so that it is taken at the next look, which comes soon
+            _last = null; // so that the next check, which follows soon, reads it
         }
 
         return false;

@@ -13,15 +13,14 @@ using SensorForwarder.Text;
 namespace SensorForwarder.Intake;
 
 /// <summary>
-/// Listens for <see cref="HttpRequests"/> on a port or socket of its own: through the page's nothing can be changed.
-/// While its place is taken the module works without it and tries again. Everything that a client can take is bounded.
+/// Listens for <see cref="HttpRequests"/> on a separate port or socket, since the port of the page is read-only. While
+/// the address is in use, the module works without it and retries. All resources that a client can use are bounded.
 /// </summary>
 internal sealed class HttpIntake(
     IntakeOptions options, HttpRequests requests, TimeProvider timeProvider, ILogger<HttpIntake> logger)
     : BackgroundService
 {
-    /// <summary>How long requests that are under way may take when the module stops. They are not acknowledged
-    /// then.</summary>
+    /// <summary>How long open requests may take when the module stops. Later ones are not acknowledged.</summary>
     public static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(0.5);
 
     static readonly TimeSpan RetryEvery = TimeSpan.FromSeconds(10);

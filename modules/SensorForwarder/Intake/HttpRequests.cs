@@ -60,7 +60,7 @@ internal sealed class HttpRequests(
 
     public void DisposeContext(HttpContext context, Exception? exception)
     {
-        // It holds nothing of its own.
+        // Nothing to dispose.
     }
 
     Task AnswerAsync(HttpContext context)

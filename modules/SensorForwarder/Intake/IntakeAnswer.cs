@@ -3,28 +3,28 @@ namespace SensorForwarder.Intake;
 /// <summary>What became of a request.</summary>
 internal enum IntakeOutcome
 {
-    /// <summary>All of it is on the medium.</summary>
+    /// <summary>The whole request is stored.</summary>
     Stored,
 
-    /// <summary>It has a mistake and will not be stored as it is.</summary>
+    /// <summary>It is invalid; a retry would not help.</summary>
     Malformed,
 
     /// <summary>It, or one of its items, is too large.</summary>
     TooLarge,
 
-    /// <summary>Its source sends too much; later it is taken.</summary>
+    /// <summary>Its source exceeds its limit; retry later.</summary>
     TooMuch,
 
-    /// <summary>It could not be stored now; later it is taken.</summary>
+    /// <summary>It can't be stored now; retry later.</summary>
     Wait,
 
-    /// <summary>It has no token, or a wrong one.</summary>
+    /// <summary>Its token is missing or wrong.</summary>
     Unauthorized,
 }
 
 /// <summary>The answer to a request. Only <see cref="IntakeOutcome.Stored"/> acknowledges it.</summary>
 /// <param name="Reason">A sentence that names the line or element; empty when it is stored.</param>
-/// <param name="RetryAfter">When to try again; null: not without a change.</param>
+/// <param name="RetryAfter">When to retry; null: a retry would not help.</param>
 internal sealed record IntakeAnswer(IntakeOutcome Outcome, string Reason, TimeSpan? RetryAfter = null)
 {
     static readonly TimeSpan Later = TimeSpan.FromSeconds(5);

@@ -3,10 +3,10 @@ using System.Text;
 
 namespace SensorForwarder.Intake;
 
-/// <summary>What one request may have, however it comes.</summary>
+/// <summary>Limits of one request, for all entries.</summary>
 internal static class IntakeLimits
 {
-    /// <summary>Of all of it, decompressed.</summary>
+    /// <summary>Of the whole request, decompressed.</summary>
     public const int MaxRequestBytes = 4 << 20;
 
     /// <summary>Of its only item.</summary>
@@ -24,8 +24,8 @@ internal static class IntakeLimits
     // Digits of the hash that keeps a shortened name unique.
     const int HashLength = 16;
 
-    /// <summary>A name of at most <see cref="MaxNameLength"/> characters; a longer one ends with a hash of all of it.
-    /// </summary>
+    /// <summary>A name of at most <see cref="MaxNameLength"/> characters; a longer one is cut and ends with a hash of
+    /// the whole name.</summary>
     public static string Shorten(string name)
     {
         if (name.Length <= MaxNameLength) return name;

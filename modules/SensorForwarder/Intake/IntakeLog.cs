@@ -6,11 +6,11 @@ namespace SensorForwarder.Intake;
 /// logged.</summary>
 internal static partial class IntakeLog
 {
-    [LoggerMessage(6001, LogLevel.Information, "Readings of other programs are taken at {Place}.")]
+    [LoggerMessage(6001, LogLevel.Information, "Accepting readings from other programs at {Place}.")]
     public static partial void Listens(ILogger logger, string place);
 
     [LoggerMessage(6002, LogLevel.Warning,
-        "Intake__Http: {Place} can't be used ({Reason}). Everything else works; it is tried again every {Seconds} s.")]
+        "Intake__Http: {Place} can't be used ({Reason}). Nothing else is affected; retrying every {Seconds} s.")]
     public static partial void PlaceTaken(ILogger logger, string place, string reason, double seconds);
 
     [LoggerMessage(6003, LogLevel.Error,
@@ -18,7 +18,7 @@ internal static partial class IntakeLog
     public static partial void NoToken(ILogger logger, string path, string reason);
 
     [LoggerMessage(6004, LogLevel.Warning,
-        "Intake__TokenFile: {Path} can be read by users that need not (mode {Mode}). Make it 0600.")]
+        "Intake__TokenFile: {Path} can be read by other users (mode {Mode}). Run chmod 600 on it.")]
     public static partial void TokenIsOpen(ILogger logger, string path, string mode);
 
     [LoggerMessage(6005, LogLevel.Error, "A request of the intake could not be answered.")]
@@ -46,19 +46,19 @@ internal static partial class IntakeLog
     public static partial void Subscribed(ILogger logger, string name, string broker);
 
     [LoggerMessage(6011, LogLevel.Warning,
-        "Sensor {Name} (mqtt) fails: {Reason}. It is tried again, after at most a minute.")]
+        "Sensor {Name} (mqtt) fails: {Reason}. Retrying within a minute.")]
     public static partial void NotSubscribed(ILogger logger, string name, string reason);
 
-    [LoggerMessage(6012, LogLevel.Error, "The loop of sensor {Name} (mqtt) failed and goes on.")]
+    [LoggerMessage(6012, LogLevel.Error, "The loop of sensor {Name} (mqtt) failed; it continues.")]
     public static partial void SourceFailed(ILogger logger, string name, Exception exception);
 
     [LoggerMessage(6013, LogLevel.Information,
-        "Sensor {Name} (mqtt): its session at {Broker} has ended; the broker keeps nothing for it.")]
+        "Sensor {Name} (mqtt): its session at {Broker} has ended; the broker no longer keeps messages for it.")]
     public static partial void SessionEnded(ILogger logger, string name, string broker);
 
     [LoggerMessage(6014, LogLevel.Warning,
-        "Sensor {Name} (mqtt): its session at {Broker} could not be ended ({Reason}). The broker goes on keeping "
-            + "messages for the client id {ClientId}.")]
+        "Sensor {Name} (mqtt): its session at {Broker} could not be ended ({Reason}). The broker continues to "
+            + "keep messages for the client id {ClientId}.")]
     public static partial void SessionRemains(
         ILogger logger, string name, string broker, string clientId, string reason);
 

@@ -2,14 +2,14 @@ using System.Net;
 
 namespace SensorForwarder.Intake;
 
-/// <summary>What readings of other programs are taken, and from where. Immutable.</summary>
+/// <summary>Which readings of other programs are accepted, and from where. Immutable.</summary>
 internal sealed record IntakeOptions
 {
     /// <summary>Where the HTTP intake listens: an <see cref="IPEndPoint"/> or a
     /// <see cref="System.Net.Sockets.UnixDomainSocketEndPoint"/>; null: nowhere.</summary>
     public EndPoint? Http { get; init; }
 
-    /// <summary>The file of the token that HTTP requests must have; null: they need none.</summary>
+    /// <summary>The file of the token that HTTP requests must have; null: no token is needed.</summary>
     public string? TokenFile { get; init; }
 
     /// <summary>Readings that one source may send in a second, averaged over ten; 0: no limit. A reading of more than

@@ -2,8 +2,8 @@ using SensorForwarder.Time;
 
 namespace SensorForwarder.Intake;
 
-/// <summary>One source at one moment. Immutable.</summary>
-/// <param name="Name">How it comes, and from where: <c>http 10.0.0.7</c>, <c>enqueue</c>.</param>
+/// <summary>The state of a source at one point in time. Immutable.</summary>
+/// <param name="Name">The entry and the sender: <c>http 10.0.0.7</c>, <c>enqueue</c>.</param>
 /// <param name="LastSeen">When it sent its last request, stored or refused; null: there was none.</param>
 /// <param name="Accepted">Readings that were stored.</param>
 /// <param name="Refused">Requests that were refused, by reason.</param>
@@ -13,7 +13,7 @@ internal sealed record IntakeSourceStatus(
     string Name, Moment? LastSeen, long Accepted, IReadOnlyDictionary<IntakeOutcome, long> Refused, string? Reason,
     bool IsSilent);
 
-/// <summary>Where readings of other programs come from: counts them, and limits their rate. Thread-safe.</summary>
+/// <summary>A source of readings of other programs: counts them, and limits their rate. Thread-safe.</summary>
 internal sealed class IntakeSource(string name, IntakeOptions options, TimeProvider timeProvider)
 {
     // A sender that was offline has a backlog to send.
@@ -32,7 +32,7 @@ internal sealed class IntakeSource(string name, IntakeOptions options, TimeProvi
 
     public string Name => name;
 
-    /// <summary>How long it may send nothing; zero: for ever.</summary>
+    /// <summary>How long it may be silent; zero: no limit.</summary>
     public TimeSpan MaxSilence { get; init; } = options.MaxSilence;
 
     public IntakeSourceStatus Status
@@ -46,9 +46,9 @@ internal sealed class IntakeSource(string name, IntakeOptions options, TimeProvi
         }
     }
 
-    /// <summary>Whether it may send something now. A request larger than the rest of the allowance is taken too, and
-    /// those behind it wait for that.</summary>
-    /// <returns>Null: it may; otherwise what to tell it.</returns>
+    /// <summary>Accounts for a request, if the source is below its limit. A request larger than the rest of the
+    /// allowance is accepted, too; later requests then have to wait.</summary>
+    /// <returns>Null: accepted; otherwise the answer.</returns>
     public IntakeAnswer? Take(int readings, long bytes)
     {
         if (options.ReadingsPerSecond == 0) return null;

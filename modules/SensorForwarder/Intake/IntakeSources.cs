@@ -2,15 +2,15 @@ using SensorForwarder.Buffer;
 
 namespace SensorForwarder.Intake;
 
-/// <summary>All sources since the start, and the names of the sensors that they sent. Bounded whoever sends.
+/// <summary>All sources since the start, and the names of their sensors. Bounded, whatever is sent.
 /// Thread-safe.</summary>
 internal sealed class IntakeSources(IntakeOptions options, TimeProvider timeProvider)
 {
-    /// <summary>Sources with numbers and limits of their own; all others are one more, called
+    /// <summary>Sources that are counted and limited separately; all others share one, called
     /// <see cref="Others"/>.</summary>
     public const int MaxSources = 50;
 
-    /// <summary>Names that are kept, of the sensors that were seen first.</summary>
+    /// <summary>Maximum number of sensor names that are kept; later ones are not.</summary>
     public const int MaxSensors = 200;
 
     public const string Others = "other sources";
@@ -35,8 +35,8 @@ internal sealed class IntakeSources(IntakeOptions options, TimeProvider timeProv
     /// <summary>Names of sensors whose readings were stored, in order.</summary>
     public IReadOnlyCollection<string> Sensors => _sensors;
 
-    /// <param name="name">How it comes, and from where.</param>
-    /// <param name="maxSilence">How long it may send nothing; null: as long as any other.</param>
+    /// <param name="name">The entry and the sender.</param>
+    /// <param name="maxSilence">How long it may be silent; null: as configured for all.</param>
     public IntakeSource Find(string name, TimeSpan? maxSilence = null)
     {
         lock (_gate)

@@ -6,20 +6,20 @@ using SensorForwarder.Readings;
 namespace SensorForwarder.Intake;
 
 /// <summary>
-/// Where all readings of other programs come in, however they were sent: decides what a request holds, commits it, and
-/// only then answers. When the buffer refuses, or the volume takes nothing, the sender is told to wait. Thread-safe.
+/// Called by all entries for readings of other programs: parses a request, commits it, and only then answers. While the
+/// buffer or the volume refuses readings, the answer asks the sender to retry later. Thread-safe.
 /// </summary>
 internal sealed class IntakeStore(
     TelemetryBuffer buffer, IntakeOptions options, TimeProvider timeProvider)
 {
-    /// <summary>How long a commit is waited for. A client that has given up by then sends its request again, and what
-    /// was committed meanwhile is stored twice.</summary>
+    /// <summary>Timeout for a commit. The client sends the request again after it, so readings that were committed
+    /// meanwhile are stored twice.</summary>
     public static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
 
-    // A commit of so many readings writes about as many bytes a reading as one that is shared with others.
+    // From this number on, a separate commit writes hardly more bytes per reading than a shared one.
     const int ReadingsForOwnCommit = 100;
 
-    // The longest time that a client waits for its answer, whatever commitIntervalMs is.
+    // Upper bound of the time that a client waits for the commit, if commitIntervalMs is longer.
     static readonly TimeSpan CommitWithin = TimeSpan.FromSeconds(1);
 
     // The content type that curl sends by default.

@@ -6,8 +6,8 @@ using SensorForwarder.Text;
 
 namespace SensorForwarder.Intake;
 
-/// <summary>The token that senders must have, in a file that may be replaced at any time. While it can't be read nobody
-/// is let in. Thread-safe.</summary>
+/// <summary>The token that senders must have, in a file that may be replaced at any time. While the file can't be
+/// read, all requests are refused. Thread-safe.</summary>
 /// <param name="path">The file; white space around the token is not part of it.</param>
 internal sealed class IntakeToken(string path, ILogger logger)
 {

@@ -4,9 +4,9 @@ using SensorForwarder.Readings;
 
 namespace SensorForwarder.Intake;
 
-/// <summary>The payloads of one request as they will be stored, one behind the other in rented memory. Valid until it
-/// is disposed. Not thread-safe.</summary>
-/// <param name="expectedBytes">About how much will be written.</param>
+/// <summary>The payloads of one request in the form in which they are stored, concatenated in rented memory. Valid
+/// until disposed. Not thread-safe.</summary>
+/// <param name="expectedBytes">Expected total size.</param>
 internal sealed class PayloadList(int expectedBytes) : IReadOnlyList<ReadOnlyMemory<byte>>, IDisposable
 {
     readonly List<int> _ends = [];
@@ -27,7 +27,7 @@ internal sealed class PayloadList(int expectedBytes) : IReadOnlyList<ReadOnlyMem
     }
 
     /// <summary>Begins a payload as <see cref="ReadingEncoder"/> does: the name comes first.</summary>
-    /// <param name="name">As it stands in JSON, without quotes.</param>
+    /// <param name="name">The name as JSON text, without quotes.</param>
     public void Begin(ReadOnlySpan<byte> name)
     {
         Write("{\"sensor\":\""u8);

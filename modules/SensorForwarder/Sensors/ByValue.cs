@@ -25,7 +25,7 @@ internal sealed class ByValue<T>
     /// <summary>The item of a value; null: it has none.</summary>
     public T? For(string name) => _all ?? (_byName.TryGetValue(name, out var item) ? item : null);
 
-    /// <summary>The item or the map, as it stands in the settings.</summary>
+    /// <summary>The item or the map, as in the settings.</summary>
     public JsonNode ToJson(Func<T, JsonNode> format) => _all is { } all
         ? format(all)
         : new JsonObject(_byName.Select(pair => KeyValuePair.Create(pair.Key, (JsonNode?)format(pair.Value))));

@@ -14,68 +14,68 @@ internal static class CommonOptions
         "intervalSeconds", 0.01, 86_400, "Time between two readings.").From("`pollIntervalSeconds`");
 
     public static readonly Option<bool> Enabled = Option.Flag(
-        "enabled", true, "`false`: it stays in the settings and is not read.");
+        "enabled", true, "`false`: the sensor is not read, but keeps its settings.");
 
     public static readonly Option<string?> Label = Option.TextOf(
-        "label", "A name for people; it stands in every reading.", 64);
+        "label", "A name for people, included in every reading.", 64);
 
     public static readonly Option<Tags> Tags = Readings.Tags.Option(
-        "tags", "What the sensor belongs to, such as `{\"rack\":\"7\"}`; they stand in every reading and are labels of "
-            + "its metrics. Names have letters, digits, `-` and `_`.");
+        "tags", "What the sensor belongs to, such as `{\"rack\":\"7\"}`; included in every reading, and labels of its "
+            + "metrics. Names have letters, digits, `-` and `_`.");
 
     public static readonly Option<ByValue<Curve>?> Curve = ByValue<Curve>.Option(
         "curve", new OptionShape.CurveByValue(Sensors.Curve.MaxPoints, Huge),
         static (value, out result) => Sensors.Curve.TryRead(value, Huge, out result), static curve => curve.ToJson(),
-        "Calibration: points `[raw, value]`. A measured value is read from the lines between them, before `scale` and "
-            + "`offset`. The outermost lines continue beyond the points.") with
+        "Calibration: points `[raw, value]`. Measured values are interpolated between the points, before `scale` and "
+            + "`offset` are applied. The outermost lines are extended beyond the points.") with
     {
         Fault = static value => Sensors.Curve.Fault(value, Huge),
     };
 
     public static readonly Option<ByValue<double>?> Scale = NumberByValue(
-        "scale", -Huge, "Each value is multiplied with this.");
+        "scale", -Huge, "Each value is multiplied by this number.");
 
     public static readonly Option<ByValue<double>?> Offset = NumberByValue(
-        "offset", -Huge, "This is added to each value, after `scale`.");
+        "offset", -Huge, "This number is added to each value, after `scale`.");
 
     public static readonly Option<TextByValue?> Units = new(
         "units", new OptionShape.TextByValue(MaxUnitLength), "The units of the values after `curve`, `scale` and "
-            + "`offset`, where they are not those that the kind says.", null,
+            + "`offset`, where they differ from those of the kind.", null,
         static (value, out result) => TextByValue.TryRead(value, MaxUnitLength, out result),
         static units => units?.ToJson());
 
     public static readonly Option<ByValue<double>?> Min = NumberByValue(
-        "min", -Huge, "A good reading with a value below this is `uncertain`, `limit`. The values are those after "
-            + "`scale` and `offset`.");
+        "min", -Huge, "A good reading with a value below this is `uncertain`, `limit`. Compared after `scale` and "
+            + "`offset`.");
 
     public static readonly Option<ByValue<double>?> Max = NumberByValue(
         "max", -Huge, "A good reading with a value above this is `uncertain`, `limit`.");
 
     public static readonly Option<ByValue<double>?> MaxChange = NumberByValue(
-        "maxChangePerSecond", 0, "A good reading with a value that moved faster than this is `uncertain`, `jump`, "
-            + "unless the reading before it had jumped to the same place. Two readings count as at least "
+        "maxChangePerSecond", 0, "A good reading with a value that changed faster than this is `uncertain`, `jump`, "
+            + "unless the previous reading jumped to the same value. Two readings are treated as at least "
             + "`intervalSeconds` apart.");
 
     public static readonly Option<ByValue<Band>?> Deadband = ByValue<Band>.Option(
         "deadband", new OptionShape.BandByValue(Huge, Band.PercentPattern),
         static (value, out result) => Band.TryRead(value, Huge, out result), static band => band.ToJson(),
-        "A reading is stored only when one of these values moved by more than this since the last one that was "
-            + "stored, or the quality changed. `\"2%\"` is of the value that was stored last.") with
+        "A reading is stored only if one of these values differs by more than this from the last stored value, or if "
+            + "the quality changed. `\"2%\"` is a percentage of the last stored value.") with
     {
         Refused = static text => text.Length <= Band.MaxLength ? $"\"{LogText.Clean(text)}\"" : LogText.Quote(text),
     };
 
     public static readonly Option<double> MaxSilence = Option.Number(
-        "maxSilenceSeconds", 1, 86_400, 300, "With `deadband`: one is stored at least this often.");
+        "maxSilenceSeconds", 1, 86_400, 300, "With `deadband`: a reading is stored at least this often.");
 
     public static readonly Option<int?> Aggregate = Option.Integer(
         "aggregateSeconds", 0, 86_400, "One reading is stored for each window of this length, with mean, minimum, "
-            + "maximum, last and count of each value; 0: each one is stored. Not for `gpio`, and without effect on a "
-            + "sensor that is read no more often.").From("the setting `aggregateSeconds`");
+            + "maximum, last and count of each value; 0: each reading is stored. Not for `gpio`, and without effect on "
+            + "a sensor that is read at most once per window.").From("the setting `aggregateSeconds`");
 
     public static readonly Option<int> Samples = Option.Integer(
-        "samples", 1, 15, 1, "It is measured this many times at once, and the median of each value is taken. Not for "
-            + "`gpio` and `counter`.");
+        "samples", 1, 15, 1, "Number of measurements per reading; the median of each value is used. Not for `gpio` and "
+            + "`counter`.");
 
     public static readonly Option<IReadOnlyList<AlarmRule>> Alarms = AlarmRule.List;
 

@@ -73,7 +73,7 @@ internal sealed record SensorKind(
         .Concat(Options);
 
     /// <summary>A kind whose readings are pushed.</summary>
-    /// <param name="name">As it stands in the settings.</param>
+    /// <param name="name">Its name in the settings.</param>
     /// <param name="text">What it reads, for people.</param>
     /// <param name="options">Those of its own, besides <c>enabled</c> and <c>label</c>.</param>
     /// <param name="check">Throws a <see cref="SensorSettingsException"/> where options don't fit each other.</param>

@@ -72,8 +72,8 @@ internal sealed class SensorLoop(
         // Neither is disposed: a late call of ReadNowAsync or an abandoned driver call may still use them.
         await _stop.CancelAsync();
         await _loop;
-        await Task.Yield(); // it may have ended on the clock's thread, which is not for whoever waits for this
-        await _turn.WaitAsync(CancellationToken.None); // until a reading that was asked for has ended
+        await Task.Yield(); // the loop may have ended on the clock's thread, on which callers must not continue
+        await _turn.WaitAsync(CancellationToken.None); // until a requested reading has ended
         if (windows?.End() is { } rest && _deadband.IsNews(rest)) StoreWithUnits(rest, new(rest.Values));
         windows?.Forget();
         _turn.Release();

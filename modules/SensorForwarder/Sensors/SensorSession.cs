@@ -71,7 +71,7 @@ internal sealed class SensorSession(
                 case FaultReason.Crc when attempt == 0:
                     break;
                 case FaultReason.Invalid when attempt == 0:
-                    Close(); // it may have been reset: begin with it anew
+                    Close(); // it may have been reset: open it again
                     break;
                 default:
                     return measurement;

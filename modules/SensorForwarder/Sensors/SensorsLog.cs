@@ -11,7 +11,7 @@ internal static partial class SensorsLog
     public static partial void SensorStopped(ILogger logger, string name);
 
     [LoggerMessage(1002, LogLevel.Warning,
-        "Sensor {Name} ({Kind}) fails: {Reason}{Detail}. It is tried again on its schedule.")]
+        "Sensor {Name} ({Kind}) fails: {Reason}{Detail}. It is read again on its schedule.")]
     public static partial void SensorFails(ILogger logger, string name, string kind, string reason, string detail);
 
     [LoggerMessage(1003, LogLevel.Information, "Sensor {Name} works again, after {Failures} failed readings.")]
@@ -24,7 +24,7 @@ internal static partial class SensorsLog
     public static partial void AlarmCleared(ILogger logger, string name, string alarm, string value);
 
     [LoggerMessage(1009, LogLevel.Warning,
-        "The output of an alarm fails: {Problem}. It is tried again every {Seconds} s; sensing goes on.")]
+        "The output of an alarm fails: {Problem}. Retrying every {Seconds} s; sensing continues.")]
     public static partial void OutputFails(ILogger logger, string problem, double seconds);
 
     [LoggerMessage(1010, LogLevel.Information, "The output of an alarm works again: {Line}.")]
@@ -37,6 +37,6 @@ internal static partial class SensorsLog
         "Sensor {Name}: the window of aggregateSeconds that was open when the module ended is lost: {Reason}.")]
     public static partial void WindowLost(ILogger logger, string name, string reason);
 
-    [LoggerMessage(1005, LogLevel.Error, "The loop of sensor {Name} failed and goes on.")]
+    [LoggerMessage(1005, LogLevel.Error, "The loop of sensor {Name} failed; it continues.")]
     public static partial void SensorLoopFailed(ILogger logger, string name, Exception exception);
 }

@@ -19,7 +19,7 @@ internal sealed class TextByValue
     /// <summary>The text of a value; null: it has none.</summary>
     public string? For(string name) => _byName.GetValueOrDefault(name);
 
-    /// <summary>The map, as it stands in the settings.</summary>
+    /// <summary>The map, as in the settings.</summary>
     public JsonNode ToJson() =>
         new JsonObject(_byName.Select(pair => KeyValuePair.Create(pair.Key, (JsonNode?)pair.Value)));
 

@@ -1,3 +1,5 @@
+using System.ComponentModel;
+using System.Diagnostics;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 using SensorForwarder.Configuration;
@@ -72,6 +74,28 @@ public sealed partial class ComposeTests
             .Concat(Networks().Matches(Compose).SelectMany(list => list.Groups[1].Value.Split(", ")));
         Assert.All(used, name => Assert.Contains($"\n  {name}: {{", declared, StringComparison.Ordinal));
         Assert.All(Ports().Matches(Compose), ports => Assert.StartsWith("127.0.0.1:", ports.Groups[1].Value, StringComparison.Ordinal));
+    }
+
+    /// <summary>With Debian's docker-compose, which tests/run installs; without it skipped, unless TEST_CONTAINERS_REQUIRED is 1.</summary>
+    [Fact(Explicit = true)]
+    public async Task Docker_Compose_accepts_the_file()
+    {
+        var token = TestContext.Current.CancellationToken;
+        try
+        {
+            using var compose = Process.Start(new ProcessStartInfo("docker-compose", ["-f", Path.Combine(WrittenFile.Root, Folder, "docker-compose.yml"), "config", "--quiet"])
+            {
+                RedirectStandardError = true,
+            })!;
+            var problem = await compose.StandardError.ReadToEndAsync(token);
+            await compose.WaitForExitAsync(token);
+            Assert.True(compose.ExitCode == 0, problem);
+        }
+        catch (Win32Exception)
+        {
+            Assert.False(Environment.GetEnvironmentVariable("TEST_CONTAINERS_REQUIRED") == "1", "docker-compose is not installed");
+            Assert.Skip("docker-compose is not installed; tests/run installs it");
+        }
     }
 
     static (string Host, string Port) Address(string before, string text)

@@ -24,12 +24,7 @@ public sealed class PostgresReceiverTests(ITestOutputHelper output) : IAsyncLife
 
     public async ValueTask InitializeAsync()
     {
-        if (!PostgresServer.IsInstalled)
-        {
-            Assert.False(PostgresServer.IsRequired, PostgresServer.Missing);
-            Assert.Skip(PostgresServer.Missing);
-        }
-
+        PostgresServer.Require();
         _server = await PostgresServer.StartAsync(Directory.CreateDirectory(Path.Combine(_directory, "pg")).FullName);
     }
 

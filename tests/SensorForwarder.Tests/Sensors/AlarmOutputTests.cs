@@ -100,7 +100,7 @@ public sealed class AlarmOutputTests : IAsyncLifetime
         _lamp.Fault = "it is used by somebody else";
         Write("attic", "31");
         await ApplyAsync(Sensor("attic"));
-        await Until.True(() => _log.Has("line GPIO27 of pinctrl: it is used by somebody else. It is tried again every 10 s; sensing goes on."));
+        await Until.True(() => _log.Has("line GPIO27 of pinctrl: it is used by somebody else. Retrying every 10 s; sensing continues."));
         await ReadAsync("attic", "32");
         Assert.Equal(32, _scheduler.Health[0].Last!.Values[0].Value);
         _lamp.Fault = null;

@@ -5,8 +5,8 @@ using SensorForwarder.Text;
 
 namespace SensorForwarder.Operations.CommandLine;
 
-/// <summary>Passes JSON lines from standard input to the running module, some at a time, and ends when all of them are
-/// on its medium. What came in meanwhile goes together.</summary>
+/// <summary>Sends JSON lines from standard input to the running module, in blocks, and ends when all of them are
+/// stored. A block contains the lines that arrived while the previous one was stored.</summary>
 internal static class Enqueue
 {
     const int MaxLines = 5_000;
@@ -59,7 +59,7 @@ internal static class Enqueue
             if (end < 0 && !isEnd) break;
             var line = end < 0 ? text.Length - taken : end + 1;
 
-            // A large line is a request of its own.
+            // A large line is sent as a separate request.
             if (line > IntakeLimits.MaxItemBytes && lines > 0) break;
             (taken, lines) = (taken + line, lines + 1);
             if (line > IntakeLimits.MaxItemBytes) break;

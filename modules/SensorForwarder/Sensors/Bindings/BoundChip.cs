@@ -15,7 +15,7 @@ internal sealed class BoundChip(
     Func<CancellationToken, Measurement>? _measure;
 
     /// <summary>Describes the kind of an I2C chip.</summary>
-    /// <param name="name">As it stands in the settings.</param>
+    /// <param name="name">Its name in the settings.</param>
     /// <param name="text">What it is.</param>
     /// <param name="addresses">Where it can be; the first is the default.</param>
     /// <param name="values">The values that it publishes, with the ranges of its data sheet.</param>

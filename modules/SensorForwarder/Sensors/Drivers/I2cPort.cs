@@ -23,7 +23,7 @@ internal sealed class I2cPort(SensorWorld world, int bus, int address) : IDispos
     public int Address => address;
 
     /// <summary>Describes the kind of an I2C chip.</summary>
-    /// <param name="name">As it stands in the settings.</param>
+    /// <param name="name">Its name in the settings.</param>
     /// <param name="text">What it is.</param>
     /// <param name="addresses">Where the chip can be; the first is the default.</param>
     /// <param name="values">What it publishes.</param>

@@ -15,8 +15,8 @@ internal sealed class ContactSensor : ISensor
     const string State = "state";
 
     static readonly Option<string> Edges = Option.Choice(
-        "edges", [Both, Active, Inactive, None], Both, "Which changes are told at once, besides the level at each "
-            + "interval: to active, to inactive, or both.");
+        "edges", [Both, Active, Inactive, None], Both, "Which changes are stored at once, in addition to the level "
+            + "at each interval: to active, to inactive, or both.");
 
     public static SensorKind Kind { get; } = new(
         "gpio", "a contact, button or motion detector on a GPIO line", [.. GpioPlace.Options, Edges],

@@ -24,14 +24,14 @@ internal sealed partial class FileSensor(SensorSettings settings, SensorWorld wo
         "value", "The name of its value in readings; `value` when left out.", 64);
 
     static readonly Option<string?> Unit = Option.TextOf(
-        "unit", "The unit of the value after `scale` and `offset`; it stands in every reading.", 32);
+        "unit", "The unit of the value after `scale` and `offset`; included in every reading.", 32);
 
     static readonly Option<string> Format = Option.Choice(
         "format", ["decimal", "hexadecimal"], "decimal", "How the number is written.");
 
     static readonly Option<double> MaxAge = Option.Number(
-        "maxAgeSeconds", 0, 31_536_000, 0, "A file that was last written longer ago is `stale`; 0: it may be of any "
-            + "age.");
+        "maxAgeSeconds", 0, 31_536_000, 0, "A reading is `stale` if the file was last written longer ago; 0: any age "
+            + "is allowed.");
 
     public static SensorKind Kind { get; } = new(
         "file", "the first number in a file", [PathOption, ValueName, Unit, Format, MaxAge],
@@ -127,7 +127,7 @@ internal sealed partial class FileSensor(SensorSettings settings, SensorWorld wo
         RegexOptions.CultureInvariant | RegexOptions.IgnoreCase)]
     private static partial Regex DecimalNumber();
 
-    // One with 0x is meant, whatever stands before it: in "ADC: 0x3ff" the name is no number.
+    // A number with 0x takes precedence over anything before it: the name in "ADC: 0x3ff" is not the number.
     [GeneratedRegex(
         @"(?<![\w.,+\-\u2212])0[xX](?:(?<whole>[0-9a-fA-F]{1,16})(?!\w|[.,:'/-][0-9a-fA-F])|)",
         RegexOptions.CultureInvariant)]

@@ -11,11 +11,11 @@ internal sealed class GpioPlace
     static readonly string[] HeaderLabels = ["pinctrl-rp1", "pinctrl-bcm2711", "pinctrl-bcm2835"];
 
     static readonly Option<string> Bias = Option.Choice(
-        "bias", ["asIs", "pullUp", "pullDown", "disabled"], "asIs", "The chip's own resistor on the line.");
+        "bias", ["asIs", "pullUp", "pullDown", "disabled"], "asIs", "The internal resistor on the line.");
 
     static readonly Option<double> Debounce = Option.Number(
-        "debounceMilliseconds", 0, 60_000, 0, "The kernel believes a change when the line has been still for this "
-            + "long.");
+        "debounceMilliseconds", 0, 60_000, 0, "The kernel reports a change when the line has been stable for "
+            + "this long.");
 
     public static IReadOnlyList<Option> Options { get; } =
         [GpioOptions.Chip, GpioOptions.Line, GpioOptions.ActiveLow, Bias, Debounce];
@@ -92,7 +92,7 @@ internal sealed class GpioPlace
             }
             catch (SensorFault exception)
             {
-                fault = exception; // another one may be the one that is meant
+                fault = exception; // the line may be on another chip
             }
         }
 

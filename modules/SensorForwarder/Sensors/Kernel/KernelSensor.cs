@@ -4,7 +4,7 @@ using SensorForwarder.Readings;
 namespace SensorForwarder.Sensors.Kernel;
 
 /// <summary>A value that a device of the kernel offers, and how it is read.</summary>
-/// <param name="Name">As it stands in readings.</param>
+/// <param name="Name">Its name in readings.</param>
 /// <param name="Channel">What the kernel calls it, such as <c>temp1</c>.</param>
 /// <param name="Unit">The unit that is published; empty: not known.</param>
 /// <param name="Read">Reads it, in that unit.</param>
@@ -22,16 +22,16 @@ internal sealed class KernelSensor(
     const int Decimals = 6;
 
     public static readonly Option<string?> Device = Option.TextOf(
-        "device", "What its driver calls it: the content of its file `name`, such as `bme280`.", 64)
+        "device", "The name that its driver gives it: the content of its file `name`, such as `bme280`.", 64)
         with
     { IsRequired = true };
 
     public static readonly Option<string?> Parent = Option.TextOf(
-        "parent", "The chip that it belongs to, such as `1-0076` (I2C bus 1, address 0x76); needed when there are "
-            + "several of the name.", 64);
+        "parent", "The chip that it belongs to, such as `1-0076` (I2C bus 1, address 0x76); required if several have "
+            + "the same name.", 64);
 
     public static readonly Option<IReadOnlyList<string>?> Channels = Option.Texts(
-        "channels", 64, "The channels to read, as the kernel calls them, such as `temp1` or `voltage0`; all when left "
+        "channels", 64, "The channels to read, by their kernel names, such as `temp1` or `voltage0`; all if left "
             + "out.");
 
     KernelDevice? _device;
@@ -67,7 +67,7 @@ internal sealed class KernelSensor(
         }
 
         if (fault is null) return ValueTask.FromResult(new Measurement(values) { Units = _units });
-        _device = null; // look for it anew
+        _device = null; // search for it again
         if (values.Count == 0) throw fault;
         return ValueTask.FromResult(
             new Measurement(values, ReadingQuality.Uncertain, FaultReason.Partial, fault.Message) { Units = _units });

@@ -16,7 +16,7 @@ internal sealed class OneWireSensor(SensorSettings settings, SensorWorld world) 
     static readonly string[] Families = [Ds18S20Family, "22-", "28-", "3b-", "42-"];
 
     static readonly Option<string?> Device = Option.TextOf(
-        "device", "Its directory in `/sys/bus/w1/devices`, such as `28-0316a2795e1f`; needed when there are several.",
+        "device", "Its directory in `/sys/bus/w1/devices`, such as `28-0316a2795e1f`; required if there are several.",
         15);
 
     public static SensorKind Kind { get; } = new(

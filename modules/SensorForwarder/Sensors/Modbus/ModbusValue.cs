@@ -33,11 +33,11 @@ internal sealed record ModbusValue(
             ("holding", ModbusTable.Holding), ("input", ModbusTable.Input), ("coil", ModbusTable.Coil),
             ("discrete", ModbusTable.Discrete),
         ],
-        ModbusTable.Holding, "The table that it is in.");
+        ModbusTable.Holding, "The table of the value.");
 
     static readonly Option<int> AddressOption = Option.HexNumber(
         "address", 0, LastAddress, "Its first register or its bit, from 0: what a manual calls 40001 is `0` of "
-            + "`holding`, 30001 `0` of `input`, 10001 `0` of `discrete`. A text such as `\"0x9c41\"` is taken as it is."
+            + "`holding`, 30001 `0` of `input`, 10001 `0` of `discrete`. A text such as `\"0x9c41\"` is used unchanged."
         ) with
     { IsRequired = true };
 
@@ -48,7 +48,7 @@ internal sealed record ModbusValue(
             ("int32", ModbusType.Int32), ("uint32", ModbusType.UInt32), ("int64", ModbusType.Int64),
             ("uint64", ModbusType.UInt64), ("float32", ModbusType.Float32), ("float64", ModbusType.Float64),
         ],
-        ModbusType.UInt16, "How it stands there: `bool` is one bit, the others take 1, 2 or 4 registers.")
+        ModbusType.UInt16, "Its representation: `bool` is one bit, the others take 1, 2 or 4 registers.")
         .From("`bool` of `coil` and `discrete`, else `uint16`");
 
     static readonly Option<ModbusOrder> OrderOption = Option.Choice(
@@ -57,14 +57,14 @@ internal sealed record ModbusValue(
             ("ABCD", ModbusOrder.Abcd), ("DCBA", ModbusOrder.Dcba), ("BADC", ModbusOrder.Badc),
             ("CDAB", ModbusOrder.Cdab),
         ],
-        ModbusOrder.Abcd, "The order of the bytes: `ABCD` as the standard says, `CDAB` the lowest register first, "
+        ModbusOrder.Abcd, "The order of the bytes: `ABCD` as in the standard, `CDAB` the lowest register first, "
             + "`BADC` the bytes of each register swapped, `DCBA` both.");
 
     static readonly Option<int> BitOption = Option.Integer(
         "bit", 0, BitsOfRegister - 1, 0, "With type `bool` in a register: which bit, 0 is the lowest.");
 
     static readonly Option<double> ScaleOption = Option.Number(
-        "scale", -Huge, Huge, 1, "The number is multiplied with this.");
+        "scale", -Huge, Huge, 1, "The number is multiplied by this.");
 
     static readonly Option<double> OffsetOption = Option.Number(
         "offset", -Huge, Huge, 0, "This is added, after `scale`.");
@@ -80,7 +80,7 @@ internal sealed record ModbusValue(
     public static Option<IReadOnlyList<ModbusValue>> Map { get; } =
         new(
             "values", new OptionShape.Entries(Options, MaxValues, MaxNameLength),
-            "The values to read, by name: where each is, and how it stands there.", [], TryRead,
+            "The values to read, by name: address and representation of each.", [], TryRead,
             static _ => null) // it has no default, and is acknowledged as it was written
         {
             IsRequired = true,

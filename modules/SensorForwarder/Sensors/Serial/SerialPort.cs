@@ -47,7 +47,7 @@ internal sealed partial class SerialPort(
     public TimeSpan OpenFor => _handle is null ? TimeSpan.Zero : world.TimeProvider.GetElapsedTime(_openedAt);
 
     /// <summary>Describes the kind of a device that is alone on its serial port.</summary>
-    /// <param name="name">As it stands in the settings.</param>
+    /// <param name="name">Its name in the settings.</param>
     /// <param name="text">What it is.</param>
     /// <param name="baud">The default.</param>
     /// <param name="values">The values that it publishes.</param>
@@ -71,7 +71,7 @@ internal sealed partial class SerialPort(
     }
 
     public static Option<int> BaudOption(int standard) => Option.Integer(
-        "baud", LowestBaud, HighestBaud, standard, "Bits a second on the serial port.");
+        "baud", LowestBaud, HighestBaud, standard, "Bits per second on the serial port.");
 
     /// <summary>Whether this is a valid path of a port.</summary>
     public static bool IsPath(string path) => path.StartsWith(Dev, StringComparison.Ordinal) && path.Length > Dev.Length

@@ -27,3 +27,12 @@ SELECT device, module, time, data #>> '{gap,epoch}' AS epoch, (data #>> '{gap,fi
        (data #>> '{gap,lastId}')::bigint AS last_id, (data #>> '{gap,count}')::bigint AS count, data #>> '{gap,reason}' AS reason
 FROM reading
 WHERE kind = 'gap';
+
+-- What is no reading or can't be stored as one: an event that is not a batch, a reading with U+0000 in a text. The same bytes once.
+-- Only the Azure Function writes it: over HTTP the module itself keeps what is refused, as a dead letter.
+CREATE TABLE IF NOT EXISTS refused (
+    digest   bytea       GENERATED ALWAYS AS (sha256(body)) STORED PRIMARY KEY,
+    body     bytea       NOT NULL,
+    reason   text        NOT NULL,
+    received timestamptz NOT NULL DEFAULT now()
+);

@@ -13,8 +13,10 @@ internal sealed record ReaderView(QueueState State, Epochs Epochs, string Epoch)
 /// </summary>
 internal sealed class Reader : IDisposable
 {
-    // Segments found per query, without their bodies.
-    const int SegmentsAtOnce = 16;
+    // Segments found by the first query of a read and by a later one, without their bodies. A batch is usually in two
+    // segments, with a third to decode in advance.
+    const int SegmentsAtFirst = 3;
+    const int SegmentsAtOnce = 64;
 
     readonly Lock _gate = new();
     readonly ReadingClock _clock;
@@ -26,6 +28,7 @@ internal sealed class Reader : IDisposable
     Segments? _segments;
     Records? _records;
     int _generation;
+    (Segment Segment, int Generation, Lazy<StoredReading[]> Readings)? _ahead;
     bool _disposed;
 
     /// <param name="view">Returns the state as of the last commit.</param>
@@ -53,23 +56,37 @@ internal sealed class Reader : IDisposable
     public IReadOnlyList<BufferedReading> PeekBatch(long afterId, int maxCount, int maxBytes) => Read(() =>
     {
         var view = _view();
+        var (lastId, without) = (view.State.LastId, view.State.NotWaiting);
         var readings = new List<BufferedReading>(Math.Min(maxCount, Segments.MaxReadings));
-        var bytes = 0L;
-        var epoch = "";
-        foreach (var stored in From(afterId + 1, view.State.LastId, view.State.NotWaiting))
+        var (bytes, epoch) = (0L, "");
+        var (isFull, left) = (false, 0);
+        using var segments = SegmentsFrom(afterId + 1, lastId, without).GetEnumerator();
+        while (!isFull && segments.MoveNext())
         {
-            // Repair may add a mark to the payload; a corrected time has the same length.
-            var exceedsBytes = bytes + stored.Payload.Length + TimeRepair.MaxAddedBytes > maxBytes;
-            var itsEpoch = view.Epochs.Of(stored.Id, view.Epoch);
-            if (readings.Count > 0 && (exceedsBytes || itsEpoch != epoch))
-                break;
-            epoch = itsEpoch;
-            var reading = Repair(stored) with { Epoch = epoch };
-            readings.Add(reading);
-            bytes += reading.Payload.Length;
-            if (readings.Count == maxCount)
-                break;
+            var stored = Unpack(segments.Current);
+            left = stored.Length;
+            foreach (ref readonly var reading in stored.AsSpan())
+            {
+                left--;
+                if (reading.Id <= afterId || reading.Id > lastId || without.Contains(reading.Id))
+                    continue;
+                // Repair may add a mark to the payload; a corrected time has the same length.
+                var exceedsBytes = bytes + reading.Payload.Length + TimeRepair.MaxAddedBytes > maxBytes;
+                var itsEpoch = view.Epochs.Of(reading.Id, view.Epoch);
+                isFull = readings.Count > 0 && (exceedsBytes || itsEpoch != epoch);
+                if (isFull)
+                    break;
+                epoch = itsEpoch;
+                readings.Add(Repair(reading) with { Epoch = epoch });
+                bytes += readings[^1].Payload.Length;
+                isFull = readings.Count == maxCount;
+                if (isFull)
+                    break;
+            }
         }
+        // The next batch is likely as large, so it needs the next segment.
+        if (isFull && left < readings.Count)
+            ReadAhead(segments);
         return readings;
     });
 
@@ -145,22 +162,24 @@ internal sealed class Reader : IDisposable
         }
     }
 
-    IEnumerable<StoredReading> From(long id, long throughId, IdSet without)
+    IEnumerable<StoredReading> From(long id, long throughId, IdSet without) =>
+        SegmentsFrom(id, throughId, without).SelectMany(Unpack)
+            .Where(reading => reading.Id >= id && reading.Id <= throughId && !without.Contains(reading.Id));
+
+    // The segments that overlap a range of ids, apart from those that begin with excluded ids only.
+    IEnumerable<Segment> SegmentsFrom(long id, long throughId, IdSet without)
     {
-        for (id = without.FirstMissingFrom(Math.Max(1, id)); id <= throughId;)
+        var most = SegmentsAtFirst;
+        for (id = without.FirstMissingFrom(Math.Max(1, id)); id <= throughId; most = SegmentsAtOnce)
         {
-            var segments = _segments!.Find(id, throughId, SegmentsAtOnce);
+            var segments = _segments!.Find(id, throughId, most);
             if (segments.Count == 0)
                 yield break;
             foreach (var segment in segments)
             {
                 if (segment.LastId < id)
                     continue;
-                foreach (var reading in Unpack(segment))
-                {
-                    if (reading.Id >= id && reading.Id <= throughId && !without.Contains(reading.Id))
-                        yield return reading;
-                }
+                yield return segment;
                 id = without.FirstMissingFrom(segment.LastId + 1);
             }
         }
@@ -174,9 +193,34 @@ internal sealed class Reader : IDisposable
             return known;
         }
         var generation = _file.Decoded.Generation;
-        var readings = _segments!.Read(segment);
+        var ahead = _ahead is { } next && next.Segment == segment && next.Generation == generation
+            ? next.Readings.Value
+            : null;
+        _ahead = null;
+        var readings = ahead is { Length: > 0 } ? ahead : _segments!.Read(segment);
         _file.Decoded.Add(segment.FirstId, readings, generation);
         return readings;
+    }
+
+    // Decodes the next segment on a thread of the pool while the caller sends the readings before it. If no thread has
+    // begun when the readings are needed, the caller decodes them itself.
+    void ReadAhead(IEnumerator<Segment> segments)
+    {
+        try
+        {
+            if (!segments.MoveNext() || _file.Decoded.Find(segments.Current.FirstId) is not null)
+                return;
+            var (segment, generation) = (segments.Current, _file.Decoded.Generation);
+            if (_segments!.ReadBody(segment) is not { } body)
+                return;
+            var readings = new Lazy<StoredReading[]>(() => Segments.Decode(segment, body));
+            _ahead = (segment, generation, readings);
+            _ = Task.Run(() => readings.Value);
+        }
+        catch (SqliteException)
+        {
+            // The batch that needs the segment reports it.
+        }
     }
 
     void Connect()
@@ -197,6 +241,6 @@ internal sealed class Reader : IDisposable
     {
         _segments?.Dispose();
         _connection?.Dispose();
-        (_connection, _segments, _records) = (null, null, null);
+        (_connection, _segments, _records, _ahead) = (null, null, null, null);
     }
 }

@@ -102,23 +102,26 @@ internal static class SegmentBody
     static ReadOnlyMemory<byte> Decompress(byte[] body, out bool isIntact)
     {
         // One byte more than the text, so that the end is noticed without growing.
-        var text = new ArrayBufferWriter<byte>(
+        var text = GC.AllocateUninitializedArray<byte>(
             (int)Math.Min(LengthInTrailer(body), Math.Min((long)body.Length * UsualRatioMax, MaxTextBytes)) + 1);
+        var length = 0;
         isIntact = true;
         try
         {
             using var gzip = new GZipStream(new MemoryStream(body), CompressionMode.Decompress);
-            while (isIntact && gzip.Read(text.GetSpan()) is var read and > 0)
+            while (isIntact && gzip.Read(text, length, text.Length - length) is var read and > 0)
             {
-                text.Advance(read);
-                isIntact = text.WrittenCount <= MaxTextBytes;
+                length += read;
+                isIntact = length <= MaxTextBytes;
+                if (isIntact && length == text.Length)
+                    Array.Resize(ref text, 2 * length);
             }
         }
         catch (InvalidDataException)
         {
             isIntact = false; // the text before the damage is usable
         }
-        return text.WrittenMemory;
+        return text.AsMemory(0, length);
     }
 
     static long LengthInTrailer(byte[] body) =>

@@ -106,6 +106,11 @@ internal sealed class Segments(SqliteConnection connection, Cipher? cipher) : ID
         return readings.Length > 0 ? readings : throw new DamagedSegmentException(segment.FirstId);
     }
 
+    /// <summary>The body of a segment for <see cref="Decode"/>; null: it was deleted, or can't be unsealed.</summary>
+    public byte[]? ReadBody(Segment segment) =>
+        ReadBody(segment.FirstId) is not { } stored ? null
+            : cipher is null ? stored : cipher.UnsealSegment(segment, stored);
+
     /// <summary>The readings of a damaged segment: all of them if its body is intact, else none.</summary>
     public StoredReading[] ReadDamaged(long firstId)
     {
@@ -120,8 +125,12 @@ internal sealed class Segments(SqliteConnection connection, Cipher? cipher) : ID
     public static StoredReading[] Unpack(Segment segment, byte[] stored, Cipher? cipher)
     {
         var body = cipher is null ? stored : cipher.UnsealSegment(segment, stored);
-        if (body is null)
-            return [];
+        return body is null ? [] : Decode(segment, body);
+    }
+
+    /// <summary>Like <see cref="Unpack"/>, with a body that is not sealed. Any thread.</summary>
+    public static StoredReading[] Decode(Segment segment, byte[] body)
+    {
         var readings = SegmentBody.Read(body, out var isWhole);
         return isWhole && readings.Length == segment.Readings && readings[0].Id == segment.FirstId
             && readings[^1].Id == segment.LastId

@@ -11,14 +11,17 @@ internal static class TimeRepair
     /// <summary>By how much <see cref="Copy"/> can lengthen a payload.</summary>
     public static int MaxAddedBytes => Mark.Length;
 
+    static readonly long MinMs = DateTimeOffset.MinValue.ToUnixTimeMilliseconds();
+    static readonly long MaxMs = DateTimeOffset.MaxValue.ToUnixTimeMilliseconds();
+
     static ReadOnlySpan<byte> TimeProperty => ",\"time\":\""u8;
 
     static ReadOnlySpan<byte> Mark => ",\"timeQuality\":\"unsynchronized\""u8;
 
     /// <summary>Converts a stored time; a damaged one is clamped to the range of
     /// <see cref="DateTimeOffset"/>.</summary>
-    public static DateTimeOffset Moment(long unixMs) => DateTimeOffset.FromUnixTimeMilliseconds(Math.Clamp(
-        unixMs, DateTimeOffset.MinValue.ToUnixTimeMilliseconds(), DateTimeOffset.MaxValue.ToUnixTimeMilliseconds()));
+    public static DateTimeOffset Moment(long unixMs) =>
+        DateTimeOffset.FromUnixTimeMilliseconds(Math.Clamp(unixMs, MinMs, MaxMs));
 
     /// <summary>The time in a payload; null: it has none where <see cref="ReadingEncoder"/> writes it.</summary>
     public static DateTimeOffset? TimeIn(ReadOnlySpan<byte> payload)

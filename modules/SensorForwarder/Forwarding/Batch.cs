@@ -82,7 +82,9 @@ internal sealed record Batch(string Epoch, IReadOnlyList<BufferedReading> Readin
     /// <summary>Whether this is a random waiting reading, sent to find out whether the receiver accepts any.</summary>
     public bool IsSample { get; init; }
 
-    public IdSet Ids => IdSet.Of(Readings.Select(reading => reading.Id));
+    public IdSet Ids => LastId - FirstId + 1 == Readings.Count
+        ? IdSet.Of(FirstId, LastId)
+        : IdSet.Of(Readings.Select(reading => reading.Id));
 
     public long FirstId => Readings[0].Id;
 

@@ -26,33 +26,28 @@ internal readonly record struct Cut(Batch? Batch, IdSet Taken, TimeSpan? Due);
 /// </summary>
 internal sealed class BatchCutter(TelemetryBuffer buffer, BatchEncoder encoder, TimeProvider timeProvider)
 {
-    Pending? _pending;
+    // The oldest reading of a batch that can still grow, without its payload.
+    BufferedReading _pending;
+    long _pendingSince;
     int _largestPayload = 1;
 
     /// <summary>Cuts the oldest readings of a set, up to the limits and up to the first reading that is not in the set.
     /// </summary>
     /// <param name="ids">At least one.</param>
-    /// <param name="lane">The lane of the batch.</param>
     /// <param name="canGrow">Whether new readings can join, so that the batch waits until it is full or old enough.
     /// </param>
-    /// <param name="closing">The limits.</param>
     public Cut Next(IdSet ids, Lane lane, bool canGrow, in Closing closing)
     {
         // Reading from the database is expensive: only when the readings may make a batch.
         var settings = closing.Settings;
-        TimeSpan? left = null;
-        if (canGrow && ids.First > closing.FlushThrough)
+        var mayWait = canGrow && ids.First > closing.FlushThrough;
+        var mayBeFull = ids.Count >= settings.BatchSize || ids.Count * _largestPayload >= closing.PeekBytes;
+        if (mayWait && !mayBeFull && settings.UploadInterval > TimeSpan.Zero)
         {
-            if (_pending?.Id != ids.First)
-            {
-                var oldest = buffer.PeekBatch(ids.First - 1, 1, 1);
-                if (!IsFirst(oldest, ids, out var gone)) return gone;
-                _pending = new(ids.First, oldest[0].RecordedAt, timeProvider.GetTimestamp());
-            }
-
-            left = UntilDue(_pending, settings.UploadInterval);
-            var mayBeFull = ids.Count >= settings.BatchSize || ids.Count * _largestPayload >= closing.PeekBytes;
-            if (left > TimeSpan.Zero && !mayBeFull) return new(null, IdSet.Empty, left);
+            var oldest = _pending.Id == ids.First ? [_pending] : buffer.PeekBatch(ids.First - 1, 1, 1);
+            if (!IsFirst(oldest, ids, out var gone)) return gone;
+            if (UntilDue(oldest[0], settings.UploadInterval) is var left && left > TimeSpan.Zero)
+                return new(null, IdSet.Empty, left);
         }
 
         var most = canGrow ? settings.BatchSize : Math.Min(settings.BatchSize, closing.Most);
@@ -66,12 +61,13 @@ internal sealed class BatchCutter(TelemetryBuffer buffer, BatchEncoder encoder, 
         var batch = encoder.Encode(fitting, closing.MaxBytes, lane, settings.IsGzip);
         var isFull = !canGrow || fitting.Count == most || batch.Readings.Count < readings.Count
             || batch.Body.Length + _largestPayload > closing.PeekBytes;
-        if (left > TimeSpan.Zero && !isFull) return new(null, IdSet.Empty, left);
+        if (mayWait && !isFull && UntilDue(readings[0], settings.UploadInterval) is var rest && rest > TimeSpan.Zero)
+            return new(null, IdSet.Empty, rest);
 
         // The rest is less than a chunk: it waits for more readings, but no longer than the upload interval.
         var packed = Pack(batch, closing);
-        var mayWait = isFull || packed.Readings.Count == batch.Readings.Count || !IsOld(batch, packed, settings);
-        if (mayWait && (!canGrow || ids.First > closing.FlushThrough)) batch = packed;
+        var canRestWait = isFull || packed.Readings.Count == batch.Readings.Count || !IsOld(batch, packed, settings);
+        if (canRestWait && (!canGrow || mayWait)) batch = packed;
         if (batch.Readings.Count > closing.Most) batch = Whole(batch.Readings.Take(closing.Most), lane);
         return new(batch, IdSet.Of(batch.FirstId, batch.LastId), null);
     }
@@ -133,13 +129,12 @@ internal sealed class BatchCutter(TelemetryBuffer buffer, BatchEncoder encoder, 
     /// <summary>Time until the oldest waiting reading is old enough. Its age is the longer of wall-clock age, so that a
     /// restart does not extend the wait, and time since it was seen, so that a clock set back does not either.
     /// </summary>
-    TimeSpan UntilDue(Pending pending, TimeSpan interval)
+    TimeSpan UntilDue(BufferedReading oldest, TimeSpan interval)
     {
-        var age = timeProvider.GetUtcNow() - pending.RecordedAt;
-        var seen = timeProvider.GetElapsedTime(pending.SeenAt);
+        if (_pending.Id != oldest.Id)
+            (_pending, _pendingSince) = (oldest with { Payload = default }, timeProvider.GetTimestamp());
+        var age = timeProvider.GetUtcNow() - _pending.RecordedAt;
+        var seen = timeProvider.GetElapsedTime(_pendingSince);
         return interval - (age > seen ? age : seen);
     }
-
-    /// <summary>The oldest reading of a batch that can still grow.</summary>
-    sealed record Pending(long Id, DateTimeOffset RecordedAt, long SeenAt);
 }

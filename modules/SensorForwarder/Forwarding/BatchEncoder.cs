@@ -38,8 +38,6 @@ internal sealed class BatchEncoder
     // Compressed bytes per plain byte in the last batch.
     volatile float _ratio = 1 / 8f;
 
-    /// <param name="device">The device in the body.</param>
-    /// <param name="module">The module in the body.</param>
     public BatchEncoder(string device, string module)
     {
         (_device, _module) = (device, module);
@@ -76,7 +74,6 @@ internal sealed class BatchEncoder
     /// least one: a single reading that is too large is refused by the sink. Copies the payloads.</summary>
     /// <param name="readings">At least one, all of the same epoch.</param>
     /// <param name="maxBytes">The limit of the body, or of the compressed body.</param>
-    /// <param name="lane">The lane of the batch.</param>
     /// <param name="isGzip">Whether the batch is compressed. It may stay up to 1/64 below the limit.</param>
     public Batch Encode(
         IReadOnlyList<BufferedReading> readings, int maxBytes, Lane lane = Lane.Live, bool isGzip = false)
@@ -94,29 +91,31 @@ internal sealed class BatchEncoder
         var (tags, current) = (_tags, _head);
         if (current.Epoch != epoch || !ReferenceEquals(current.Tags, tags)) _head = current = Write(epoch, tags);
         var head = current.Bytes;
+        var sent = readings.ToArray();
         var count = 0;
         var bytes = head.Length + Tail.Length;
-        while (count < readings.Count)
+        while (count < sent.Length)
         {
-            var more = EntryBytes(readings[count]) + (count > 0 ? 1 : 0);
+            var more = EntryBytes(sent[count]) + (count > 0 ? 1 : 0);
             if (count > 0 && bytes + more > maxBytes) break;
             bytes += more;
             count++;
         }
 
+        Array.Resize(ref sent, count);
+
         // The payloads of the batch are slices of its body, so that each is in memory once.
-        var body = new byte[bytes];
-        var sent = new BufferedReading[count];
+        var body = GC.AllocateUninitializedArray<byte>(bytes);
         var at = Append(body, 0, head);
         for (var i = 0; i < count; i++)
         {
-            var reading = readings[i];
+            ref var reading = ref sent[i];
             if (i > 0) body[at++] = (byte)',';
             at = Append(body, at, "{\"id\":"u8);
             Utf8Formatter.TryFormat(reading.Id, body.AsSpan(at), out var digits);
             var start = Append(body, at + digits, ",\"data\":"u8);
             at = Append(body, start, reading.Payload.Span);
-            sent[i] = reading with { Payload = body.AsMemory(start, at - start) };
+            reading = reading with { Payload = body.AsMemory(start, at - start) };
             body[at++] = (byte)'}';
         }
 
@@ -187,7 +186,7 @@ internal sealed class BatchEncoder
         return at + source.Length;
     }
 
-    static int EntryBytes(BufferedReading reading)
+    static int EntryBytes(in BufferedReading reading)
     {
         Span<byte> digits = stackalloc byte[MaxIdDigits + 1];
         Utf8Formatter.TryFormat(reading.Id, digits, out var length);

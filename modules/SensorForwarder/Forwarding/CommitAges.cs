@@ -16,7 +16,6 @@ internal sealed class CommitAges(TimeProvider timeProvider)
     public void SetOld(long throughId) => _oldThrough = Math.Max(_oldThrough, throughId);
 
     /// <summary>Records the highest committed id at this time.</summary>
-    /// <param name="lastId">The highest committed id.</param>
     /// <param name="span">The longest age that <see cref="CommittedBefore"/> is asked for.</param>
     public void Note(long lastId, TimeSpan span)
     {

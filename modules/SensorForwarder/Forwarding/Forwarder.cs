@@ -49,6 +49,7 @@ internal sealed class Forwarder : BackgroundService
     // Used only by the loop.
     readonly BatchEncoder _encoder;
     readonly BatchCutter _cutter;
+    readonly SentRecord _sent;
     readonly WaitingReadings _waiting;
     readonly BatchSource _source;
     readonly Link _link;
@@ -80,7 +81,8 @@ internal sealed class Forwarder : BackgroundService
         _handovers = sinks.Values.Select(sink => sink.Handovers).FirstOrDefault(handovers => handovers is not null);
         _flushes = new(buffer, timeProvider);
         _cutter = new(buffer, encoder, timeProvider);
-        _waiting = new(buffer, _cutter, timeProvider);
+        _sent = new(buffer);
+        _waiting = new(buffer, _cutter, _sent, timeProvider);
         _link = new(timeProvider, random, logger);
         _settlements = new(buffer, _waiting, logger);
         _backfillRate = new(timeProvider);
@@ -185,7 +187,7 @@ internal sealed class Forwarder : BackgroundService
             wait = Fill(settings, sendToken);
         }
 
-        _waiting.Remember(UnderWay, _handovers?.Books ?? "");
+        _sent.Keep(UnderWay, _waiting.Again, _handovers?.Books ?? "");
         _status = _link.EndTurn() with { Delivered = _settlements.Delivered };
         _flushes.Report(_waiting.FirstId(UnderWay) - 1);
         return wait is null || look < wait ? look ?? wait : wait;
@@ -196,8 +198,8 @@ internal sealed class Forwarder : BackgroundService
     {
         // Cancelled sends are not logged as failures: this run makes no further attempt.
         HandleCompleted();
-        _waiting.Remember(UnderWay, _handovers?.Books ?? "");
-        _settlements.Note(_waiting.CommitAsync());
+        _sent.Keep(UnderWay, _waiting.Again, _handovers?.Books ?? "");
+        _settlements.Note(_sent.CommitAsync());
         _settlements.Note(_quota.CloseAsync(CancellationToken.None));
     }
 
@@ -246,7 +248,7 @@ internal sealed class Forwarder : BackgroundService
     /// </summary>
     void Restore()
     {
-        _handovers?.Restore(_waiting.LoadBooks());
+        _handovers?.Restore(_sent.LoadBooks());
         _settlements.Return(_buffer.HandedOver.Except(_handovers?.Known ?? IdSet.Empty));
         _isRestored = true;
     }
@@ -438,8 +440,8 @@ internal sealed class Forwarder : BackgroundService
         }
 
         _failure = null;
-        _waiting.Remember(UnderWay, _handovers?.Books ?? "");
-        _settlements.Note(_waiting.CommitAsync());
+        _sent.Keep(UnderWay, _waiting.Again, _handovers?.Books ?? "");
+        _settlements.Note(_sent.CommitAsync());
     }
 
     void WakeWhenReady(ISink sink, CancellationToken stoppingToken)

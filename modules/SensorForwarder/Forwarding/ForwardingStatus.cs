@@ -30,16 +30,13 @@ internal sealed record ForwardingStatus
     /// <summary>The backlog of an outage.</summary>
     public LaneStatus Backfill { get; init; } = new();
 
-    /// <summary>Alarms.</summary>
     public LaneStatus Alarm { get; init; } = new();
 
-    /// <summary>Batches accepted.</summary>
+    /// <summary>Batches accepted, those of all lanes.</summary>
     public long Batches { get; init; }
 
-    /// <summary>Batches of the backfill lane accepted.</summary>
     public long BackfillBatches { get; init; }
 
-    /// <summary>Batches of alarms accepted.</summary>
     public long AlarmBatches { get; init; }
 
     /// <summary>Readings accepted.</summary>
@@ -78,11 +75,8 @@ internal sealed record ForwardingStatus
     public long Failures { get; init; }
 }
 
-/// <summary>A batch that the receiver keeps answering with an error that should be temporary.</summary>
-/// <param name="Batch">The id of the batch.</param>
-/// <param name="Answer">The last answer.</param>
-/// <param name="Since">The time of the first error.</param>
-/// <param name="Attempts">The number of errors.</param>
+/// <summary>A batch that the receiver keeps answering with an error that should be temporary: its id, the last answer,
+/// and time of the first error.</summary>
 internal sealed record StuckBatch(string Batch, string Answer, Moment Since, int Attempts);
 
 /// <summary>The state of one lane, as far as it is known without reading the database.</summary>
@@ -94,10 +88,8 @@ internal sealed record LaneStatus
     /// <summary>The oldest waiting reading is the first one above this id.</summary>
     public long WaitingAfter { get; init; }
 
-    /// <summary>Batches in flight.</summary>
     public int InFlightBatches { get; init; }
 
-    /// <summary>Readings in flight.</summary>
     public int InFlightReadings { get; init; }
 
     /// <summary>When a batch of this lane was last accepted; null before the first.</summary>
@@ -105,8 +97,6 @@ internal sealed record LaneStatus
 }
 
 /// <summary>A failed attempt.</summary>
-/// <param name="Reason">Why it failed, for people.</param>
-/// <param name="At">When it failed.</param>
 internal sealed record SendFailure(string Reason, Moment At);
 
 /// <summary>Who holds a reading that counts as delivered.</summary>

@@ -107,8 +107,12 @@ internal sealed class Link(TimeProvider timeProvider, Random random, ILogger log
             HeldBackUntil = held.Max(hold => hold.Until),
             IsOnlyBacklogHeldBack = held.Count > 0 && held.All(hold => hold.IsBacklog),
         };
-        Status = Status with { Live = DescribeLane(Lane.Live), Backfill = DescribeLane(Lane.Backfill) };
-        Status = Status with { Alarm = DescribeLane(Lane.Alarm) };
+        Status = Status with
+        {
+            Live = DescribeLane(Lane.Live),
+            Backfill = DescribeLane(Lane.Backfill),
+            Alarm = DescribeLane(Lane.Alarm),
+        };
 
         LaneStatus DescribeLane(Lane lane)
         {

@@ -36,8 +36,6 @@ internal sealed record Outcome
     /// <summary>The batch to send again unchanged after a back-off: the attempt failed.</summary>
     public Batch? Again { get; init; }
 
-    /// <param name="batch">What was sent.</param>
-    /// <param name="result">The answer.</param>
     /// <param name="room">How many refused readings may become dead letters now.</param>
     public static Outcome Apply(Batch batch, SendResult result, int room)
     {

@@ -51,13 +51,11 @@ internal sealed record Situation
     /// </summary>
     public bool WantsSample { get; init; }
 
-    /// <summary>Whether edgeHub has no connection to the cloud.</summary>
+    /// <inheritdoc cref="Handovers.IsHolding"/>
     public bool IsHeld { get; init; }
 
-    /// <summary>Time since a batch was last sent.</summary>
     public TimeSpan SinceLastSend { get; init; }
 
-    /// <summary>Whether a flush is pending.</summary>
     public bool IsFlushing { get; init; }
 
     /// <summary>Time until <see cref="BackfillRate"/> allows a batch; zero or less: now.</summary>

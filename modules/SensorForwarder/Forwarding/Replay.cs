@@ -7,9 +7,7 @@ namespace SensorForwarder.Forwarding;
 /// <summary>Finds delivered readings that are still in the buffer, for the direct method <c>replay</c>.</summary>
 internal static class Replay
 {
-    /// <summary>Finds delivered readings by time and sensor.</summary>
     /// <param name="from">The earliest time, by the wall clock.</param>
-    /// <param name="to">The latest time.</param>
     /// <param name="sensors">Null: all sensors.</param>
     public static IdSet Find(
         TelemetryBuffer buffer, DateTimeOffset from, DateTimeOffset to, IReadOnlyList<string>? sensors,

@@ -22,6 +22,7 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
     const int LaneCount = 2;
     const char AlarmLetter = 'a';
 
+    bool _isLoaded;
     Entry[] _kept = [];
     string _books = "";
 
@@ -36,15 +37,17 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
         return at < 0 ? "" : note[at..];
     }
 
-    /// <summary>Replaces the note. It is written with the next commit.</summary>
-    /// <param name="batches">The batches in flight, and those to be sent again.</param>
+    /// <summary>Replaces the note, once that of the last run was read. It is written with the next commit. After a
+    /// restart each of the batches may have arrived: a kill hides the answers to those in flight.</summary>
     /// <param name="books"><see cref="Handovers.Books"/>.</param>
-    public void Keep(IEnumerable<Batch> batches, string books)
+    public void Keep(IEnumerable<Batch> underWay, IEnumerable<Batch> again, string books)
     {
+        if (!_isLoaded) return;
         Entry[] now =
         [
-            .. batches.Select(batch => new Entry(
-                batch.Epoch, batch.FirstId, batch.LastId, batch.Readings.Count, batch.Lane, batch.Conflict)),
+            .. underWay.Select(batch => Entry.Of(
+                batch, batch.Conflict == ConflictMeaning.Denied ? ConflictMeaning.Stored : batch.Conflict)),
+            .. again.Select(batch => Entry.Of(batch, batch.MayHaveArrived ? batch.Conflict : ConflictMeaning.Denied)),
         ];
         if (books == _books && now.AsSpan().SequenceEqual(_kept)) return;
         (_kept, _books) = (now, books);
@@ -53,11 +56,11 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
 
     /// <summary>Requests a commit if an entry is not on the medium yet. Call this before a batch is sent again.
     /// </summary>
-    public async Task CommitAsync(CancellationToken cancellationToken)
+    public async Task CommitAsync()
     {
         var (kept, committed) = (_kept, _committed);
         if (kept.All(entry => committed.Contains(entry))) return;
-        await buffer.CommitAsync(cancellationToken);
+        await buffer.CommitAsync(CancellationToken.None);
         _committed = kept;
     }
 
@@ -79,6 +82,7 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
             through = entry.Last;
         }
 
+        _isLoaded = true;
         return found;
     }
 
@@ -117,5 +121,9 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
         }
     }
 
-    readonly record struct Entry(string Epoch, long First, long Last, int Count, Lane Lane, ConflictMeaning Conflict);
+    readonly record struct Entry(string Epoch, long First, long Last, int Count, Lane Lane, ConflictMeaning Conflict)
+    {
+        public static Entry Of(Batch batch, ConflictMeaning conflict) =>
+            new(batch.Epoch, batch.FirstId, batch.LastId, batch.Readings.Count, batch.Lane, conflict);
+    }
 }

@@ -19,7 +19,9 @@ internal sealed class Settlements(TelemetryBuffer buffer, WaitingReadings waitin
     /// <param name="handovers">Null: accepted readings are delivered.</param>
     public void Accepted(Batch batch, IReadOnlyList<BufferedReading> readings, Handovers? handovers)
     {
-        var ids = IdSet.Of(readings.Select(reading => reading.Id));
+        var ids = readings.Count == batch.Readings.Count
+            ? batch.Ids
+            : IdSet.Of(readings.Select(reading => reading.Id));
         if (handovers?.IsDelivered(batch) == false)
         {
             Note(buffer.HandOverAsync(ids, CancellationToken.None));
@@ -35,6 +37,7 @@ internal sealed class Settlements(TelemetryBuffer buffer, WaitingReadings waitin
     /// <summary>Carries out what edgeHub's metrics page proved about handed-over readings.</summary>
     public void Judged(Verdict verdict)
     {
+        if (verdict.Delivered.IsEmpty && verdict.Returned.IsEmpty) return;
         waiting.EndHandover(verdict.Delivered, verdict.Returned);
         Delivered += verdict.Delivered.Count;
         if (!verdict.Delivered.IsEmpty) Note(buffer.AcknowledgeAsync(verdict.Delivered, CancellationToken.None));

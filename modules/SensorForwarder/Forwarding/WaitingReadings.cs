@@ -7,13 +7,13 @@ namespace SensorForwarder.Forwarding;
 /// Everything that waits to be sent: readings that are in no batch yet ("fresh"), and batches to send again. Used by
 /// the forwarder's loop only, except for members marked "any thread".
 /// </summary>
-internal sealed class WaitingReadings(TelemetryBuffer buffer, BatchCutter cutter, TimeProvider timeProvider)
+internal sealed class WaitingReadings(
+    TelemetryBuffer buffer, BatchCutter cutter, SentRecord sent, TimeProvider timeProvider)
 {
     // Added to two upload intervals, the longest lag of the live lane: time for a few requests on a slow line.
     static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
 
     readonly CommitAges _ages = new(timeProvider);
-    readonly SentRecord _sent = new(buffer);
     readonly SortedDictionary<long, Batch> _again = []; // by first id
     readonly Dictionary<long, Task> _deadLetters = []; // readings that become dead letters, by id
     readonly Dictionary<long, (long LastId, int Count)> _handedOver = []; // batches, by first id
@@ -162,26 +162,6 @@ internal sealed class WaitingReadings(TelemetryBuffer buffer, BatchCutter cutter
     /// <summary>The lowest id that waits or is in flight; <see cref="LastId"/> + 1 when there is none.</summary>
     public long FirstId(IEnumerable<Batch> underWay) => FirstOf(Fresh, underWay.Concat(Again));
 
-    /// <summary>Saves the batches in flight and to send again for the next run. After a restart each of them may have
-    /// arrived: a kill hides the answers to those in flight.</summary>
-    /// <param name="books"><see cref="Handovers.Books"/>.</param>
-    public void Remember(IEnumerable<Batch> underWay, string books)
-    {
-        if (!_started) return; // the record of the last run has not been read yet
-        _sent.Keep(
-        [
-            .. underWay.Select(batch =>
-                batch.Conflict == ConflictMeaning.Denied ? batch with { Conflict = ConflictMeaning.Stored } : batch),
-            .. Again.Select(batch => batch.MayHaveArrived ? batch : batch with { Conflict = ConflictMeaning.Denied }),
-        ], books);
-    }
-
-    /// <summary>The <see cref="Handovers.Books"/> of the last run.</summary>
-    public string LoadBooks() => _sent.LoadBooks();
-
-    /// <summary>Commits the record. Call this before a batch is sent again.</summary>
-    public Task CommitAsync() => _sent.CommitAsync(CancellationToken.None);
-
     long FirstOf(IdSet fresh, IEnumerable<Batch> batches) => batches.Aggregate(
         fresh.IsEmpty ? LastId + 1 : fresh.First, (first, batch) => Math.Min(first, batch.FirstId));
 
@@ -194,7 +174,7 @@ internal sealed class WaitingReadings(TelemetryBuffer buffer, BatchCutter cutter
     void Start(ForwardingSettings settings)
     {
         _ages.SetOld(cutter.LastBefore(timeProvider.GetUtcNow() - (LongestLag(settings) / 2)));
-        foreach (var (readings, lane, conflict) in _sent.Load())
+        foreach (var (readings, lane, conflict) in sent.Load())
         {
             var batch = cutter.Whole(readings, lane) with { MayHaveArrived = true, Conflict = conflict };
             _again.Add(batch.FirstId, batch);

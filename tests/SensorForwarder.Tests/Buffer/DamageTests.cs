@@ -343,14 +343,7 @@ public sealed class DamageTests : IDisposable
     public async Task A_bit_that_flips_inside_a_value_costs_its_segment_and_the_rest_stays_in_use()
     {
         await MakeAsync();
-        Change(Database, bytes =>
-        {
-            // In the middle of a body, so that gzip's CRC fails.
-            var middle = bytes.Length / 2;
-            var body = middle + bytes.AsSpan(middle).IndexOf((ReadOnlySpan<byte>)[0x1f, 0x8b, 0x08]);
-            bytes[body + 60] ^= 0x04;
-            return bytes;
-        });
+        FlipBit();
         var log = new LogLines();
         await using var buffer = await _fixture.OpenAsync(logger: log.For<TelemetryBuffer>());
         Assert.Throws<BufferUnavailableException>(() => BufferFixture.ReadAll(buffer));
@@ -363,6 +356,22 @@ public sealed class DamageTests : IDisposable
         Assert.Equal(lost, Assert.Single(status.Evicted, e => e.Reason == "damaged").Count);
         Assert.Equal(rows.Count, status.Depth);
         Assert.Single(log.All, line => line.Contains($"is damaged: {lost} of them are lost", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task The_readings_before_a_damaged_segment_are_read_although_it_is_decoded_ahead_of_them()
+    {
+        await MakeAsync();
+        FlipBit();
+        await using var buffer = await _fixture.OpenAsync();
+        var last = 0L;
+        Assert.Throws<BufferUnavailableException>(() =>
+        {
+            while (buffer.PeekBatch(last, 1, 1) is { Count: 1 } one) last = one[0].Id;
+        });
+        await buffer.CommitAsync(BufferFixture.Token);
+        var rows = Check(buffer).Select(row => row.Id).ToHashSet();
+        Assert.Equal(Enumerable.Range(1, Readings).First(id => !rows.Contains(id)) - 1, last);
     }
 
     [Theory]
@@ -405,6 +414,15 @@ public sealed class DamageTests : IDisposable
     }
 
     public void Dispose() => _fixture.Dispose();
+
+    // In the middle of the body of a segment, so that gzip's CRC fails.
+    void FlipBit() => Change(Database, bytes =>
+    {
+        var middle = bytes.Length / 2;
+        var body = middle + bytes.AsSpan(middle).IndexOf((ReadOnlySpan<byte>)[0x1f, 0x8b, 0x08]);
+        bytes[body + 60] ^= 0x04;
+        return bytes;
+    });
 
     // The ids are ascending, and each payload belongs to its id.
     static List<BufferedReading> Check(TelemetryBuffer buffer)

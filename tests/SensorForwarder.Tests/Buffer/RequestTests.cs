@@ -30,7 +30,7 @@ public sealed class RequestTests : IDisposable
         var first = buffer.EnqueueAsync(BufferFixture.Reading(0), Token).AsTask();
         var commits = buffer.GetStatus().Commits;
         await StoreAsync(buffer, Payloads(1_000));
-        Assert.True(first.IsCompletedSuccessfully);
+        Assert.Equal(1, await first);
         Assert.Equal((1_001, commits + 1), (buffer.LastCommittedId, buffer.GetStatus().Commits));
         Assert.Equal(
             Enumerable.Range(1, 1_000).Select(i => $"\"i\":{i}}}"),

@@ -17,9 +17,9 @@ public sealed partial class StoreReadings(EventReceiver receiver, ILogger<StoreR
         foreach (var reason in refused) LogRefused(reason);
     }
 
-    [LoggerMessage(1, LogLevel.Information, "{Stored} new readings in {Events} events")]
+    [LoggerMessage(8001, LogLevel.Information, "{Stored} new readings in {Events} events")]
     private partial void LogStored(int stored, int events);
 
-    [LoggerMessage(2, LogLevel.Warning, "Not stored as a reading, but kept in the table 'refused': {Reason}")]
+    [LoggerMessage(8002, LogLevel.Warning, "Not stored as a reading, but kept in the table 'refused': {Reason}")]
     private partial void LogRefused(string reason);
 }

@@ -64,7 +64,7 @@ internal sealed class IntakeFixture : IAsyncDisposable
         var requests = new HttpRequests(Store, _options, _clock, Log.For<HttpRequests>());
         _http = new(_options, requests, _clock, Log.For<HttpIntake>());
         await _http.StartAsync(Token);
-        await Log.Waits("Readings of other programs are taken");
+        await Log.Waits("Accepting readings from other programs");
         if (_options.Http is IPEndPoint address) return new() { BaseAddress = new($"http://{address}") };
         var handler = new SocketsHttpHandler
         {

@@ -165,6 +165,8 @@ internal sealed class JsonPayloads(
             found.Kind = ReadText(ref reader, ref found, "kind");
             if (reader.TokenType == JsonTokenType.String && reader.ValueTextEquals("gap"u8))
                 found.Problem ??= "kind 'gap' is for what the module itself has to give up";
+            else if (reader.TokenType == JsonTokenType.String && reader.ValueTextEquals(AlarmReport.Kind))
+                found.Problem ??= "kind 'alarm' is for what the module itself reports; choose another kind";
         }
         else
         {

@@ -208,7 +208,10 @@ internal sealed class Module : IAsyncDisposable
         .AddSingleton(provider => new MqttWorld(
             boot.Mqtt, $"{boot.DeviceId}-{boot.ModuleId}", provider.GetRequiredService<IntakeStore>(),
             provider.GetRequiredService<Dialer>(), provider.GetRequiredService<TimeProvider>(),
-            provider.GetRequiredService<Random>(), provider.GetRequiredService<ILogger<MqttIntake>>()))
+            provider.GetRequiredService<Random>(), provider.GetRequiredService<ILogger<MqttIntake>>())
+        {
+            Alarms = provider.GetRequiredService<SensorWorld>().Alarms,
+        })
         .AddSingleton<MqttIntake>();
 
     // Buffer -> Forwarding -> EdgeHub or HTTP

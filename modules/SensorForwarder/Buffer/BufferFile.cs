@@ -75,6 +75,9 @@ internal sealed class BufferFile : IDisposable
     /// <summary>The number of readings that <see cref="Read"/> returns in all.</summary>
     public long Count(bool withForwarded) => withForwarded ? View.State.Stored : View.State.Waiting;
 
+    /// <inheritdoc cref="TelemetryBuffer.LoadDocument"/>
+    public ReadOnlyMemory<byte>? LoadDocument(string name) => _reader.LoadDocument(name);
+
     /// <summary>Checks the whole file for damage.</summary>
     /// <returns>The first fault; null when there is none.</returns>
     public string? Check(CancellationToken cancellationToken)

@@ -49,11 +49,11 @@ internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProv
     /// <summary>Adds a reading; the task completes with its id when it is committed.</summary>
     /// <param name="wake">Whether to wake the writer: this is the first reading, or the bytes have reached
     /// <paramref name="wakeAtBytes"/>.</param>
-    /// <param name="document">Makes the reading urgent: it is committed at once, in one transaction with this document.
-    /// Null: an ordinary reading.</param>
+    /// <param name="document">Saved in the transaction of the reading; null: none.</param>
+    /// <param name="isUrgent">Whether it is committed at once.</param>
     public ValueTask<long> Add(
         long recordedAtMs, int clockSegment, ReadOnlySpan<byte> payload, int wakeAtBytes, out bool wake,
-        (string Name, ReadOnlyMemory<byte> Content)? document = null)
+        (string Name, ReadOnlyMemory<byte> Content)? document = null, bool isUrgent = false)
     {
         List<byte[]>? dropped = null;
         ValueTask<long> task;
@@ -65,14 +65,16 @@ internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProv
                 return ValueTask.FromException<long>(_closed);
             }
             var group = _groups.Last?.Value;
-            if (group is null || group.IsRequest || group.Document is not null || document is not null
+            if (group is null || group.IsRequest || group.IsUrgent || isUrgent
                 || !group.HasRoom(payload.Length, _maxGroupBytes))
             {
-                _groups.AddLast(group = new RingGroup(timeProvider.GetTimestamp()) { Document = document });
+                _groups.AddLast(group = new RingGroup(timeProvider.GetTimestamp()) { IsUrgent = isUrgent });
             }
-            if (document is not null)
+            if (document is { } saved)
+                group.Add(saved);
+            if (isUrgent)
                 _dueAt = Math.Min(_dueAt ?? long.MaxValue, group.StartedAt);
-            wake = document is not null || _readings == 0
+            wake = isUrgent || _readings == 0
                 || (_bytes < wakeAtBytes && _bytes + payload.Length >= wakeAtBytes);
             task = new ValueTask<long>(group, (short)group.Add(recordedAtMs, clockSegment, payload));
             _readings++;
@@ -86,11 +88,12 @@ internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProv
     /// <summary>Adds all readings of a request, in groups of their own, or none of them. Requests use at most half of
     /// the ring; the other half is for sensors.</summary>
     /// <param name="within">How soon they are to be committed.</param>
+    /// <param name="document">Saved in the transaction of the last of them; null: none.</param>
     /// <param name="wake">As for <see cref="Add"/>; also when they are due before everything else.</param>
     /// <returns>One task per group; null: there is no room now.</returns>
     public List<ValueTask<long>>? TryAddRequest(
         long recordedAtMs, int clockSegment, IReadOnlyList<ReadOnlyMemory<byte>> payloads, TimeSpan within,
-        int wakeAtBytes, out bool wake)
+        (string Name, ReadOnlyMemory<byte> Content)? document, int wakeAtBytes, out bool wake)
     {
         var bytes = payloads.Sum(payload => (long)payload.Length);
         var tasks = new List<ValueTask<long>>();
@@ -114,6 +117,8 @@ internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProv
                 }
                 group.Add(recordedAtMs, clockSegment, payload.Span);
             }
+            if (document is { } saved)
+                group?.Add(saved);
             var due = now + (long)(within.TotalSeconds * timeProvider.TimestampFrequency);
             wake = _readings == 0 || _dueAt is null || due < _dueAt
                 || (_bytes < wakeAtBytes && _bytes + bytes >= wakeAtBytes);

@@ -36,9 +36,11 @@ internal sealed class RingGroup(long startedAt) : IValueTaskSource<long>
     /// stored: what becomes of them is not counted as a loss.</summary>
     public bool IsRequest { get; init; }
 
-    /// <summary>A document that is saved in the transaction of its readings, which are urgent: see <see
-    /// cref="TelemetryBuffer.Urgent"/>. Null: they are ordinary ones.</summary>
-    public (string Name, ReadOnlyMemory<byte> Content)? Document { get; init; }
+    /// <summary>Its readings are committed at once: see <see cref="TelemetryBuffer.Urgent"/>.</summary>
+    public bool IsUrgent { get; init; }
+
+    /// <summary>Documents that are saved in the transaction of its readings, in this order; null: none.</summary>
+    public List<(string Name, ReadOnlyMemory<byte> Content)>? Documents { get; private set; }
 
     public int Count { get; private set; }
 
@@ -51,6 +53,9 @@ internal sealed class RingGroup(long startedAt) : IValueTaskSource<long>
 
     public bool HasRoom(int payloadBytes, int maxBytes) =>
         Count < MaxReadings && (Count == 0 || _arenaLength + payloadBytes <= maxBytes);
+
+    /// <summary>Saves a document with the readings.</summary>
+    public void Add((string Name, ReadOnlyMemory<byte> Content) document) => (Documents ??= []).Add(document);
 
     /// <returns>The reading's index.</returns>
     public int Add(long recordedAtMs, int clockSegment, ReadOnlySpan<byte> payload)

@@ -128,13 +128,22 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     /// <param name="cancellationToken">Cancels only the wait; the reading is stored anyway.</param>
     /// <exception cref="BufferRejectedException">The reading will not be stored.</exception>
     /// <exception cref="BufferUnavailableException">The buffer was closed before the reading was stored.</exception>
-    public ValueTask<long> EnqueueAsync(Reading reading, CancellationToken cancellationToken)
+    public ValueTask<long> EnqueueAsync(Reading reading, CancellationToken cancellationToken) =>
+        EnqueueAsync(reading, null, cancellationToken);
+
+    /// <summary>Stores a reading, and saves a document in the same transaction: after a kill the file has both or
+    /// neither.</summary>
+    /// <param name="document">Null: none.</param>
+    /// <inheritdoc cref="EnqueueAsync(Reading, CancellationToken)"/>
+    public ValueTask<long> EnqueueAsync(
+        Reading reading, (string Name, ReadOnlyMemory<byte> Content)? document, CancellationToken cancellationToken)
     {
         var payload = ReadingEncoder.Encode(reading);
         if (payload.Length > ReadingEncoder.MaxPayloadBytes || _writer.IsRejecting)
             return ValueTask.FromException<long>(Refuse(payload));
         var task = _parts.Ring.Add(
-            reading.Time.ToUnixTimeMilliseconds(), _parts.Clock.Current().Id, payload, WakeAtBytes, out var wake);
+            reading.Time.ToUnixTimeMilliseconds(), _parts.Clock.Current().Id, payload, WakeAtBytes, out var wake,
+            document);
         if (wake)
             _writer.Wake();
         return cancellationToken.CanBeCanceled && !task.IsCompleted
@@ -154,7 +163,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             return false;
         stored = _parts.Ring.Add(
             reading.Time.ToUnixTimeMilliseconds(), _parts.Clock.Current().Id, ReadingEncoder.Encode(reading),
-            WakeAtBytes, out var wake, (documentName, document));
+            WakeAtBytes, out var wake, (documentName, document), isUrgent: true);
         if (wake)
             _writer.Wake();
         return !stored.IsFaulted;
@@ -170,13 +179,23 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     /// <exception cref="BufferRejectedException">They were not stored, or not all of them. They are not counted as
     /// lost: the sender still has them and tries again later.</exception>
     /// <exception cref="BufferUnavailableException">The buffer was closed before they were stored.</exception>
+    public Task EnqueueRequestAsync(
+        IReadOnlyList<ReadOnlyMemory<byte>> payloads, DateTimeOffset arrivedAt, TimeSpan within,
+        CancellationToken cancellationToken) =>
+        EnqueueRequestAsync(payloads, arrivedAt, within, null, cancellationToken);
+
+    /// <summary>Stores the readings of one request, and saves a document in the transaction of the last one.</summary>
+    /// <param name="document">Null: none.</param>
+    /// <inheritdoc cref="EnqueueRequestAsync(IReadOnlyList{ReadOnlyMemory{byte}}, DateTimeOffset, TimeSpan,
+    /// CancellationToken)"/>
     public async Task EnqueueRequestAsync(
         IReadOnlyList<ReadOnlyMemory<byte>> payloads, DateTimeOffset arrivedAt, TimeSpan within,
-        CancellationToken cancellationToken)
+        (string Name, ReadOnlyMemory<byte> Content)? document, CancellationToken cancellationToken)
     {
         ThrowIfRejecting();
         var tasks = _parts.Ring.TryAddRequest(
-            arrivedAt.ToUnixTimeMilliseconds(), _parts.Clock.Current().Id, payloads, within, WakeAtBytes, out var wake)
+            arrivedAt.ToUnixTimeMilliseconds(), _parts.Clock.Current().Id, payloads, within, document, WakeAtBytes,
+            out var wake)
             ?? throw new BufferRejectedException("too many readings wait in memory to be stored");
         if (wake)
             _writer.Wake();

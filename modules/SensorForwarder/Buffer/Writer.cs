@@ -369,10 +369,12 @@ internal sealed class Writer : IDisposable
             var payload = group.Payload(i, out var recordedAtMs, out var clock);
             store.Append(recordedAtMs, clock, payload);
         }
-        if (group is not { Live: > 0, Document: var (name, content) })
+        if (group.Live == 0)
             return;
-        store.Records.SaveDocument(name, content.Span);
-        store.AddUrgent(IdSet.Of(store.LastId - group.Live + 1, store.LastId));
+        foreach (var (name, content) in group.Documents ?? [])
+            store.Records.SaveDocument(name, content.Span);
+        if (group.IsUrgent)
+            store.AddUrgent(IdSet.Of(store.LastId - group.Live + 1, store.LastId));
     }
 
     // After a failed fdatasync Linux marks the pages clean, so a second one would succeed without writing them.

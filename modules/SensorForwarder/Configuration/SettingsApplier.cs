@@ -16,7 +16,9 @@ internal sealed class SettingsApplier(
         logLevel.Level = settings.LogLevel;
         buffer.ApplyLimits(settings.Buffer);
         forwarder.Apply(settings.Forwarding);
-        await scheduler.ApplyAsync(settings.Sensors, cancellationToken);
+
+        // The scheduler is last: it also removes alarms of sensors of the other, which then raise none any more.
         if (mqtt is not null) await mqtt.ApplyAsync(settings.Sensors, cancellationToken);
+        await scheduler.ApplyAsync(settings.Sensors, cancellationToken);
     }
 }

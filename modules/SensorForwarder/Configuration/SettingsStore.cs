@@ -1,8 +1,10 @@
 using System.Text;
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Buffer;
 using SensorForwarder.EdgeHub;
+using SensorForwarder.Readings;
 using SensorForwarder.Text;
 using SensorForwarder.Time;
 
@@ -46,6 +48,17 @@ internal sealed class SettingsStore(
     volatile string? _fileProblem;
     volatile ChangeOnTrial? _trial;
     volatile ParsedSettings? _current;
+
+    /// <summary>The tags of the module in the settings that a buffer's database has.</summary>
+    /// <param name="load">Loads a document of the database; null: there is none.</param>
+    public static Tags SavedTags(Func<string, ReadOnlyMemory<byte>?> load)
+    {
+        var saved = load(AcceptedDocument) is { } bytes ? DocumentReader.Read(bytes.Span, out _) : null;
+        return saved?[SettingsTable.ModuleTags.Name] is { } tags
+            && SettingsTable.ModuleTags.TryRead(JsonElement.Parse(tags.ToJsonString()), out var read, out _)
+                ? read
+                : Tags.None;
+    }
 
     /// <summary>Raised after each document, while the turn is held: handlers must only signal.</summary>
     public event Action? Changed;

@@ -16,6 +16,11 @@ internal static class SettingsTable
     public const string SensorsKey = "sensors";
     public const string HttpEndpointKey = "httpEndpoint";
 
+    /// <summary>The tags of the module.</summary>
+    public static readonly Option<Tags> ModuleTags = Tags.Option(
+        "tags", "What the module belongs to, such as `{\"site\":\"north\"}`: they stand in every batch and are "
+            + "application properties of IoT Hub messages, for routes. Names have letters, digits, `-` and `_`.");
+
     static readonly TimeSpan Second = TimeSpan.FromSeconds(1);
 
     // The defaults.
@@ -58,10 +63,7 @@ internal static class SettingsTable
             F.MessageFormat, "`pnp`: one message per reading, as described by the Plug and Play model in "
             + "`modules/SensorForwarder/model`; `iothub` only."),
             f => f.MessageFormat, (f, v) => f with { MessageFormat = v }),
-        Forwarding(Tags.Option("tags", "What the module belongs to, such as `{\"site\":\"north\"}`: they stand in "
-            + "every batch and are application properties of IoT Hub messages, for routes. Names have letters, "
-            + "digits, `-` and `_`."),
-            f => f.Tags, (f, v) => f with { Tags = v }),
+        Forwarding(ModuleTags, f => f.Tags, (f, v) => f with { Tags = v }),
         Forwarding(Choice("drainOrder",
             [("oldestFirst", DrainOrder.OldestFirst), ("liveFirst", DrainOrder.LiveFirst)], F.DrainOrder,
             "`oldestFirst`: strictly in order. `liveFirst`: new readings never wait for the backlog, which is sent "

@@ -1,5 +1,6 @@
 using System.Globalization;
 using SensorForwarder.EdgeHub;
+using SensorForwarder.Readings;
 
 namespace SensorForwarder.Forwarding;
 
@@ -46,7 +47,7 @@ internal sealed class IotHubSink(IEdgeHubClient client, Handovers? handovers = n
         ];
         if (pnp?.Component is { } component) properties.Add(new("$.sub", component));
         properties.Add(new("lane", batch.LaneName));
-        properties.AddRange(batch.Tags.Pairs); // for routes, which can't read a compressed body
+        properties.AddRange(batch.Tags.With(pnp?.Tags ?? Tags.None)); // for routes, which can't read a compressed body
         var body = pnp?.Body ?? batch.BodyFor(settings);
         var result = await client.SendAsync(new(body, properties), cancellationToken);
         return result.Status switch

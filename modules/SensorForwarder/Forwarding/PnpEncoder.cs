@@ -2,13 +2,16 @@ using System.Buffers;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using SensorForwarder.Buffer;
+using SensorForwarder.Readings;
 
 namespace SensorForwarder.Forwarding;
 
 /// <summary>A reading as a Plug and Play message.</summary>
 /// <param name="Body">One JSON object whose keys are the telemetry names of the model in <c>model/</c>.</param>
 /// <param name="Component">The component of the model that sends it (<c>$.sub</c>); null: the root component.</param>
-internal sealed record PnpMessage(ReadOnlyMemory<byte> Body, string? Component);
+/// <param name="Tags">The tags of the reading. They are properties of the message, since a model has no telemetry whose
+/// names are not known before.</param>
+internal sealed record PnpMessage(ReadOnlyMemory<byte> Body, string? Component, Tags Tags);
 
 /// <summary>
 /// Encodes one reading as <c>{"sensor":"attic","time":"..","quality":"good","temperature":21.43}</c>, so that IoT
@@ -68,7 +71,8 @@ internal static class PnpEncoder
         }
 
         var kind = data.TryGetProperty("kind", out var named) ? named.GetString() : null;
-        return new(bytes.WrittenMemory, ComponentOf(kind ?? ""));
+        var tags = data.TryGetProperty("tags", out var own) ? Tags.Usable(own) : Tags.None;
+        return new(bytes.WrittenMemory, ComponentOf(kind ?? ""), tags);
     }
 
     // Only numbers: a value without one is omitted, since the model has no null.

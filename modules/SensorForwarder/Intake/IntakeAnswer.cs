@@ -27,7 +27,8 @@ internal enum IntakeOutcome
 /// <param name="RetryAfter">When to retry; null: a retry would not help.</param>
 internal sealed record IntakeAnswer(IntakeOutcome Outcome, string Reason, TimeSpan? RetryAfter = null)
 {
-    static readonly TimeSpan Later = TimeSpan.FromSeconds(5);
+    /// <summary>When to try again to store something.</summary>
+    public static readonly TimeSpan Later = TimeSpan.FromSeconds(5);
 
     public static readonly IntakeAnswer Stored = new(IntakeOutcome.Stored, "");
 

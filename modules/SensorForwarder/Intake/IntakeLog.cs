@@ -66,4 +66,9 @@ internal static partial class IntakeLog
         "Sensor {Name} (mqtt): {Broker} has forgotten its session. Messages since the connection was lost did not "
             + "arrive. Make the broker keep sessions (Mosquitto: persistence true).")]
     public static partial void SessionLost(ILogger logger, string name, string broker);
+
+    [LoggerMessage(6016, LogLevel.Warning,
+        "Sensor {Name} (mqtt): its alarms watch {Most} sensors, and {Sensor} is one more. It and those that follow "
+            + "are not watched. Give them an entry of their own.")]
+    public static partial void TooManyWatched(ILogger logger, string name, int most, string sensor);
 }

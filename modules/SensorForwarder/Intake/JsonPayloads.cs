@@ -128,6 +128,8 @@ internal sealed class JsonPayloads(
         var item = text[start..(int)reader.BytesConsumed];
         if (found.HasName && found.HasValues)
         {
+            if (found is { IsOfAlarms: true, HasAlarm: true })
+                found.Problem ??= "kind 'alarm' with a property alarm is for what the module itself reports";
             if (found.Problem is not null) return found.Problem;
             WriteReading(found, text);
         }
@@ -165,10 +167,12 @@ internal sealed class JsonPayloads(
             found.Kind = ReadText(ref reader, ref found, "kind");
             if (reader.TokenType == JsonTokenType.String && reader.ValueTextEquals("gap"u8))
                 found.Problem ??= "kind 'gap' is for what the module itself has to give up";
+            found.IsOfAlarms = reader.TokenType == JsonTokenType.String && reader.ValueTextEquals(AlarmReport.Kind);
         }
         else
         {
             isKnown = false;
+            found.HasAlarm |= reader.ValueTextEquals(AlarmReport.Property);
             if (!origin.IsEmpty && reader.ValueTextEquals("edgeHub"u8))
                 found.Problem ??= "the property edgeHub is for what the module itself adds";
         }
@@ -340,6 +344,8 @@ internal sealed class JsonPayloads(
         /// <summary>In the place of <see cref="Name"/>, when it was not written as we do it.</summary>
         public byte[]? OwnName;
         public Range? Kind;
+        public bool IsOfAlarms;
+        public bool HasAlarm;
         public Range? Label;
         public Range? Unit;
         public Range? Quality;

@@ -15,6 +15,9 @@ internal sealed record AlarmReport(string Name, string State, string Severity, s
     /// <summary>The kind of the reading.</summary>
     public const string Kind = "alarm";
 
+    /// <summary>The property of the reading that has the report.</summary>
+    public const string Property = "alarm";
+
     /// <summary>The states: its condition holds; no longer holds; is no longer in the settings.</summary>
     public const string Raised = "raised", Cleared = "cleared", Removed = "removed";
 
@@ -34,10 +37,11 @@ internal sealed record AlarmReport(string Name, string State, string Severity, s
     /// <summary>Why the sensor could not be read; null: it could.</summary>
     public string? Reason { get; init; }
 
-    /// <summary>Whether a payload, as <see cref="ReadingEncoder"/> writes it, is that of a report.</summary>
+    /// <summary>Whether a payload, as <see cref="ReadingEncoder"/> writes it, is that of a report. A reading that
+    /// another program sent may be of the same kind, but has no report.</summary>
     public static bool IsIn(ReadOnlySpan<byte> payload) =>
         payload.StartsWith(Start) && payload[Start.Length..] is var name && name.IndexOf((byte)'"') is var end and >= 0
-        && name[end..].StartsWith(KindAfterName);
+        && name[end..].StartsWith(KindAfterName) && HasReport(payload);
 
     public void Write(Utf8JsonWriter json)
     {
@@ -67,5 +71,25 @@ internal sealed record AlarmReport(string Name, string State, string Severity, s
         };
 
         string? Text(string name) => json.GetProperty(name).GetString();
+    }
+
+    static bool HasReport(ReadOnlySpan<byte> payload)
+    {
+        try
+        {
+            var reader = new Utf8JsonReader(payload);
+            reader.Read();
+            while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+            {
+                if (reader.ValueTextEquals(Property)) return true;
+                reader.Skip();
+            }
+        }
+        catch (JsonException)
+        {
+            // It is damaged.
+        }
+
+        return false;
     }
 }

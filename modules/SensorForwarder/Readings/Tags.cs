@@ -58,6 +58,25 @@ internal sealed class Tags : IEquatable<Tags>
         Fault = Objection,
     };
 
+    /// <summary>The tags of a reading, which another program may have written: those that can be properties of a
+    /// message.</summary>
+    /// <param name="value">An object; anything else has none.</param>
+    public static Tags Usable(JsonElement value)
+    {
+        if (value.ValueKind != JsonValueKind.Object) return None;
+        var names = new Dictionary<string, string>(StringComparer.Ordinal);
+        return new([
+            .. value.EnumerateObject()
+                .Where(tag => tag.Value.ValueKind == JsonValueKind.String && Objection(tag, names) is null)
+                .Take(MaxCount).Select(tag => KeyValuePair.Create(tag.Name, tag.Value.GetString()!))
+                .OrderBy(tag => tag.Key, StringComparer.Ordinal),
+        ]);
+    }
+
+    /// <summary>These, and of the others those whose names are not taken by one of these.</summary>
+    public IEnumerable<KeyValuePair<string, string>> With(Tags others) => _pairs.Concat(others._pairs.ExceptBy(
+        Labels.Select(label => label.Key), other => LabelOf(other.Key), StringComparer.OrdinalIgnoreCase));
+
     /// <summary>Writes the tags as a property of a JSON object; nothing if there are none.</summary>
     public void WriteTo(Utf8JsonWriter json, JsonEncodedText property)
     {
@@ -67,14 +86,15 @@ internal sealed class Tags : IEquatable<Tags>
         json.WriteEndObject();
     }
 
+    /// <summary>Null: there are none.</summary>
+    public JsonObject? ToJson() =>
+        IsEmpty ? null : new(_pairs.Select(pair => KeyValuePair.Create(pair.Key, (JsonNode?)pair.Value)));
+
     public bool Equals(Tags? other) => other is not null && _pairs.AsSpan().SequenceEqual(other._pairs);
 
     public override bool Equals(object? obj) => Equals(obj as Tags);
 
     public override int GetHashCode() => IsEmpty ? 0 : HashCode.Combine(_pairs.Length, _pairs[0], _pairs[^1]);
-
-    JsonObject? ToJson() =>
-        IsEmpty ? null : new(_pairs.Select(pair => KeyValuePair.Create(pair.Key, (JsonNode?)pair.Value)));
 
     static bool TryRead(JsonElement value, out Tags result)
     {

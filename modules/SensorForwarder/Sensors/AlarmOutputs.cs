@@ -18,7 +18,7 @@ internal sealed class AlarmOutputs : IDisposable
         Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
 
     // The alarms by the line that shows them. Replaced as a whole by Apply, read by the loop.
-    volatile ILookup<AlarmOutput, (string Sensor, string Alarm)> _watched =
+    volatile ILookup<AlarmOutput, (string Entry, string Alarm)> _watched =
         Array.Empty<(AlarmOutput, (string, string))>().ToLookup(pair => pair.Item1, pair => pair.Item2);
 
     // Used by the loop only.
@@ -68,7 +68,7 @@ internal sealed class AlarmOutputs : IDisposable
             foreach (var output in _problems.Keys.Where(output => !watched.Contains(output)).ToList())
                 _problems.Remove(output);
             foreach (var alarms in watched)
-                Show(alarms.Key, alarms.Any(alarm => _world.Alarms.Find(alarm.Sensor, alarm.Alarm) is not null));
+                Show(alarms.Key, alarms.Any(alarm => _world.Alarms.IsRaised(alarm.Entry, alarm.Alarm)));
             retry.Change(_problems.Count > 0 ? RetryAfter : Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         }
 

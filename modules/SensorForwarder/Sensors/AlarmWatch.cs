@@ -26,12 +26,13 @@ internal sealed class AlarmWatch(AlarmRule rule, TimeSpan start)
     /// <param name="reading">Without values if the sensor could not be read, or has nothing new to say.</param>
     /// <param name="now">The time of it.</param>
     /// <param name="isRaised">The state of the alarm.</param>
+    /// <param name="isOld">Whether nobody knows when the values were measured: they do not end a silence.</param>
     /// <returns>The change of the state; null: it stays.</returns>
-    public AlarmChange? Observe(Reading reading, TimeSpan now, bool isRaised)
+    public AlarmChange? Observe(Reading reading, TimeSpan now, bool isRaised, bool isOld = false)
     {
-        var before = _seen;
-        if (reading.Values.Count > 0) _seen = now;
-        if (Holds(reading, now, isRaised) is not { } holds) return null;
+        var (before, isSign) = (_seen, reading.Values.Count > 0 && !isOld);
+        if (isSign) _seen = now;
+        if (Holds(reading, now, isRaised, isSign) is not { } holds) return null;
         if (!holds)
         {
             _holdsSince = null;
@@ -49,10 +50,10 @@ internal sealed class AlarmWatch(AlarmRule rule, TimeSpan start)
     }
 
     /// <returns>Whether the condition holds; null: the reading does not tell.</returns>
-    bool? Holds(Reading reading, TimeSpan now, bool isRaised) => rule.Condition switch
+    bool? Holds(Reading reading, TimeSpan now, bool isRaised, bool isSign) => rule.Condition switch
     {
         AlarmCondition.Bad => reading.Quality == ReadingQuality.Bad ? true : reading.Values.Count > 0 ? false : null,
-        AlarmCondition.SilentForSeconds => reading.Values.Count > 0 ? false
+        AlarmCondition.SilentForSeconds => isSign ? false
             : now - _seen >= TimeSpan.FromSeconds(rule.Threshold) ? true : null,
         _ => ValueIn(reading) is { } value ? Holds(value, now, isRaised) : null,
     };

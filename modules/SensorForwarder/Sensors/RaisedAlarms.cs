@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Collections.Immutable;
+using System.Text;
 using System.Text.Json;
 using SensorForwarder.Buffer;
 using SensorForwarder.Readings;
@@ -8,33 +9,69 @@ namespace SensorForwarder.Sensors;
 
 /// <summary>
 /// The alarms that are raised, of all sensors. Stored as one document, in the transaction of the reading that reports
-/// the change: a kill loses both or neither, so that no change is reported twice or not at all. Thread-safe.
+/// the change: a kill loses both or neither, so that no change is reported twice or not at all. An alarm is known by
+/// its entry of the settings, its sensor, which is the entry unless its readings are pushed, and its name. Thread-safe.
 /// </summary>
 /// <param name="buffer">Null: they end with the process, and nothing is reported.</param>
 internal sealed class RaisedAlarms(TelemetryBuffer? buffer)
 {
     const string Document = "alarms";
 
+    const string SensorsPrefix = "alarms.sensors.";
+
+    // In the document, between an entry and a sensor with another name, and between names. No name has it.
+    const char Between = '\n';
+
     readonly Lock _gate = new();
 
     /// <summary>Raised on any thread when an alarm may have been raised or cleared. Handlers only signal.</summary>
     public event Action? Changed;
 
-    volatile ImmutableDictionary<(string Sensor, string Alarm), AlarmReport>? _raised; // changed under _gate
+    volatile ImmutableDictionary<AlarmKey, AlarmReport>? _raised; // changed under _gate
 
     /// <summary>Whether the state of alarms is known: it can be read from the buffer. Nothing is reported before.
     /// </summary>
     public bool IsKnown => _raised is not null || TryLoad();
 
     /// <summary>The report that an alarm was raised; null: it is not.</summary>
-    public AlarmReport? Find(string sensor, string alarm) => _raised?.GetValueOrDefault((sensor, alarm));
+    public AlarmReport? Find(string entry, string sensor, string alarm) =>
+        _raised?.GetValueOrDefault(new(entry, sensor, alarm));
+
+    /// <summary>Whether an alarm of an entry is raised for any sensor.</summary>
+    public bool IsRaised(string entry, string alarm) =>
+        _raised?.Keys.Any(key => key.Entry == entry && key.Alarm == alarm) == true;
+
+    /// <summary>The sensors of an entry that have raised alarms.</summary>
+    public IEnumerable<string> SensorsOf(string entry) =>
+        _raised?.Keys.Where(key => key.Entry == entry).Select(key => key.Sensor).Distinct() ?? [];
+
+    /// <summary>The saved names of the sensors of an entry whose readings are pushed; null: they can't be read now.
+    /// </summary>
+    public IReadOnlyList<string>? LoadSensors(string entry)
+    {
+        try
+        {
+            return buffer?.LoadDocument(SensorsPrefix + entry) is { Length: > 0 } saved
+                ? Encoding.UTF8.GetString(saved.Span).Split(Between)
+                : [];
+        }
+        catch (BufferUnavailableException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>Saves names with the next commit.</summary>
+    public void SaveSensors(string entry, IEnumerable<string> sensors) => buffer?.SaveDocumentsWithNextCommit(
+        (SensorsPrefix + entry, Encoding.UTF8.GetBytes(string.Join(Between, sensors))));
 
     /// <summary>Stores the report that an alarm was raised, cleared or removed, and its new state. Call this when <see
     /// cref="IsKnown"/>.</summary>
     /// <returns>False: the buffer takes nothing now, and the state is as before.</returns>
-    public bool TryReport(Reading reading)
+    public bool TryReport(string entry, Reading reading)
     {
-        var (key, report) = ((reading.Sensor, reading.Alarm!.Name), reading.Alarm);
+        var report = reading.Alarm!;
+        var key = new AlarmKey(entry, reading.Sensor, report.Name);
         ValueTask<long> stored = default;
         lock (_gate)
         {
@@ -56,9 +93,9 @@ internal sealed class RaisedAlarms(TelemetryBuffer? buffer)
         if (!IsKnown || _raised!.IsEmpty) return;
         var there = sensors.SelectMany(sensor => sensor.Get(CommonOptions.Alarms).Select(rule =>
             (sensor.Name, rule.Name))).ToHashSet();
-        foreach (var (key, report) in _raised.Where(alarm => !there.Contains(alarm.Key)))
+        foreach (var (key, report) in _raised.Where(alarm => !there.Contains((alarm.Key.Entry, alarm.Key.Alarm))))
         {
-            TryReport(new()
+            TryReport(key.Entry, new()
             {
                 Sensor = key.Sensor,
                 Kind = AlarmReport.Kind,
@@ -69,7 +106,7 @@ internal sealed class RaisedAlarms(TelemetryBuffer? buffer)
     }
 
     // The buffer refused what it had taken, since it became full: the change is reported with a later reading.
-    async Task RevertIfRefusedAsync(ValueTask<long> stored, (string, string) key, AlarmReport? before)
+    async Task RevertIfRefusedAsync(ValueTask<long> stored, AlarmKey key, AlarmReport? before)
     {
         try
         {
@@ -103,15 +140,16 @@ internal sealed class RaisedAlarms(TelemetryBuffer? buffer)
         }
     }
 
-    static byte[] Write(ImmutableDictionary<(string Sensor, string Alarm), AlarmReport> raised)
+    static byte[] Write(ImmutableDictionary<AlarmKey, AlarmReport> raised)
     {
         var bytes = new ArrayBufferWriter<byte>();
         using (var json = new Utf8JsonWriter(bytes))
         {
             json.WriteStartObject();
-            foreach (var sensor in raised.GroupBy(alarm => alarm.Key.Sensor))
+            foreach (var sensor in raised.GroupBy(alarm => (alarm.Key.Entry, alarm.Key.Sensor)))
             {
-                json.WriteStartArray(sensor.Key);
+                var (entry, name) = sensor.Key;
+                json.WriteStartArray(entry == name ? name : $"{entry}{Between}{name}");
                 foreach (var (_, report) in sensor) report.Write(json);
                 json.WriteEndArray();
             }
@@ -123,16 +161,17 @@ internal sealed class RaisedAlarms(TelemetryBuffer? buffer)
     }
 
     // An alarm that can't be read is raised again if its condition still holds.
-    static ImmutableDictionary<(string Sensor, string Alarm), AlarmReport> Read(ReadOnlyMemory<byte> document)
+    static ImmutableDictionary<AlarmKey, AlarmReport> Read(ReadOnlyMemory<byte> document)
     {
-        var raised = ImmutableDictionary.CreateBuilder<(string Sensor, string Alarm), AlarmReport>();
+        var raised = ImmutableDictionary.CreateBuilder<AlarmKey, AlarmReport>();
         try
         {
             using var json = JsonDocument.Parse(document);
             foreach (var sensor in json.RootElement.EnumerateObject())
             {
+                var names = sensor.Name.Split(Between, 2);
                 foreach (var report in sensor.Value.EnumerateArray().Select(AlarmReport.Read))
-                    raised[(sensor.Name, report.Name)] = report;
+                    raised[new(names[0], names[^1], report.Name)] = report;
             }
         }
         catch (Exception exception) when (exception is JsonException or InvalidOperationException
@@ -143,4 +182,6 @@ internal sealed class RaisedAlarms(TelemetryBuffer? buffer)
 
         return raised.ToImmutable();
     }
+
+    readonly record struct AlarmKey(string Entry, string Sensor, string Alarm);
 }

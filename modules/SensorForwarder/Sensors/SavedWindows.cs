@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Buffer;
+using SensorForwarder.Readings;
 
 namespace SensorForwarder.Sensors;
 
@@ -20,21 +21,38 @@ internal sealed class SavedWindows(TelemetryBuffer buffer, TimeProvider timeProv
 
     readonly Lock _gate = new();
     readonly HashSet<string> _restored = new(StringComparer.Ordinal);
+    readonly Dictionary<string, Task<bool>> _storing = new(StringComparer.Ordinal); // by sensor; guarded by _gate
     bool _areOthersRestored; // used by RestoreOthers only
 
     /// <summary>Stores the window that the process before left open, if there is one.</summary>
+    /// <param name="next">The open window, which takes its place in the same transaction; null: none is open.</param>
+    /// <returns>When it is stored: whether it was. Null: there was none, and <paramref name="next"/> is not saved.
+    /// </returns>
     /// <exception cref="BufferUnavailableException">It can't be read now.</exception>
-    public void Restore(string sensor)
+    public Task<bool>? Restore(string sensor, Reading? next)
     {
         lock (_gate)
         {
-            if (_restored.Contains(sensor)) return;
+            if (_restored.Contains(sensor)) return null;
             var saved = buffer.LoadDocument(NameOf(sensor));
             _restored.Add(sensor);
-            if (saved is not { Length: > 0 } payload) return;
-            _ = StoreAsync(sensor, payload);
-            Save(sensor, []);
+            return saved is { Length: > 0 } payload
+                ? _storing[sensor] = StoreAsync(sensor, payload, Document(sensor, next))
+                : null;
         }
+    }
+
+    /// <summary>A reading that was enqueued last with a <see cref="Document"/> of the sensor: completes when both are
+    /// stored, or neither will be. It is known here, since a change of settings replaces the sensor's loop.</summary>
+    public Task<bool> Storing(string sensor)
+    {
+        lock (_gate) return _storing.GetValueOrDefault(sensor) ?? Task.FromResult(true);
+    }
+
+    /// <inheritdoc cref="Storing"/>
+    public void NoteStoring(string sensor, Task<bool> storing)
+    {
+        lock (_gate) _storing[sensor] = storing;
     }
 
     /// <summary>Stores the windows of sensors that were removed, or have no windows any more, since the process before
@@ -46,7 +64,7 @@ internal sealed class SavedWindows(TelemetryBuffer buffer, TimeProvider timeProv
         try
         {
             foreach (var sensor in buffer.DocumentNames(Prefix).Select(name => name[Prefix.Length..]).Except(sensors))
-                Restore(sensor);
+                Restore(sensor, next: null);
             _areOthersRestored = true;
         }
         catch (BufferUnavailableException)
@@ -55,22 +73,30 @@ internal sealed class SavedWindows(TelemetryBuffer buffer, TimeProvider timeProv
         }
     }
 
-    /// <summary>Saves a window with the next commit. Called after the reading of the window before was enqueued: a
-    /// kill in between delivers that twice rather than not at all.</summary>
-    /// <param name="payload">Empty: no window is open.</param>
-    public void Save(string sensor, ReadOnlySpan<byte> payload) =>
-        buffer.SaveDocumentsWithNextCommit((NameOf(sensor), payload.ToArray()));
+    /// <summary>Saves a window with the next commit. Not called while a reading with a <see cref="Document"/> of the
+    /// same sensor waits for its commit: the order of the two is not defined.</summary>
+    public void Save(string sensor, Reading? window) => buffer.SaveDocumentsWithNextCommit(Document(sensor, window));
 
-    async Task StoreAsync(string sensor, ReadOnlyMemory<byte> payload)
+    /// <summary>The document that a window is saved in, for the transaction of the reading of the window before: after
+    /// a kill each is there once.</summary>
+    /// <param name="window">Null: no window is open.</param>
+    public static (string Name, ReadOnlyMemory<byte> Content) Document(string sensor, Reading? window) =>
+        (NameOf(sensor), window is null ? [] : ReadingEncoder.Encode(window).ToArray());
+
+    async Task<bool> StoreAsync(
+        string sensor, ReadOnlyMemory<byte> payload, (string Name, ReadOnlyMemory<byte> Content) next)
     {
         try
         {
             // Its time is that of a clock before this start, so the buffer must not correct it with this clock.
-            await buffer.EnqueueRequestAsync([payload], timeProvider.GetUtcNow(), StoredWithin, CancellationToken.None);
+            await buffer.EnqueueRequestAsync(
+                [payload], timeProvider.GetUtcNow(), StoredWithin, next, CancellationToken.None);
+            return true;
         }
         catch (Exception exception) when (exception is BufferRejectedException or BufferUnavailableException)
         {
             SensorsLog.WindowLost(logger, sensor, exception.Message);
+            return false;
         }
     }
 

@@ -5,15 +5,30 @@ using SensorForwarder.Readings;
 namespace SensorForwarder.Sensors;
 
 /// <summary>An alarm at one moment, for status, metrics and pages. Immutable.</summary>
+/// <param name="Sensor">The sensor that it watches.</param>
 /// <param name="Rule">What it watches for.</param>
 /// <param name="Since">Since when it is raised; null: it is not.</param>
-internal sealed record AlarmStatus(AlarmRule Rule, DateTimeOffset? Since);
+internal sealed record AlarmStatus(string Sensor, AlarmRule Rule, DateTimeOffset? Since);
+
+/// <summary>What became of the alarms of a sensor with a reading.</summary>
+internal enum AlarmOutcome
+{
+    /// <summary>None has changed its state.</summary>
+    Unchanged,
+
+    /// <summary>A change was reported. It is on the medium after the next commit.</summary>
+    Reported,
+
+    /// <summary>A change could not be reported now. It is with this reading again, or with a later one.</summary>
+    Refused,
+}
 
 /// <summary>The alarms of one sensor. <see cref="Observe"/> is used by its loop; <see cref="Status"/> by any thread.
 /// </summary>
 internal sealed class SensorAlarms
 {
-    readonly SensorSettings _settings;
+    readonly string _entry;
+    readonly string _sensor;
     readonly RaisedAlarms _raised;
     readonly TimeProvider _timeProvider;
     readonly ILogger _logger;
@@ -23,10 +38,10 @@ internal sealed class SensorAlarms
     readonly IReadOnlyList<AlarmWatch> _watches;
 
     SensorAlarms(
-        SensorSettings settings, IReadOnlyList<AlarmRule> rules, RaisedAlarms raised, TimeProvider timeProvider,
-        ILogger logger)
+        SensorSettings settings, string sensor, IReadOnlyList<AlarmRule> rules, RaisedAlarms raised,
+        TimeProvider timeProvider, ILogger logger)
     {
-        (_settings, _raised, _timeProvider, _logger) = (settings, raised, timeProvider, logger);
+        (_entry, _sensor, _raised, _timeProvider, _logger) = (settings.Name, sensor, raised, timeProvider, logger);
         _label = settings.Get(CommonOptions.Label);
         _tags = settings.Get(CommonOptions.Tags);
         _start = timeProvider.GetTimestamp();
@@ -34,50 +49,64 @@ internal sealed class SensorAlarms
     }
 
     /// <summary>Null if the sensor has none.</summary>
+    /// <param name="settings">The entry of the settings.</param>
+    /// <param name="sensor">The sensor in readings: one entry may be for several whose readings are pushed.</param>
     public static SensorAlarms? Of(
-        SensorSettings settings, RaisedAlarms raised, TimeProvider timeProvider, ILogger logger) =>
+        SensorSettings settings, string sensor, RaisedAlarms raised, TimeProvider timeProvider, ILogger logger) =>
         settings.Get(CommonOptions.Alarms) is { Count: > 0 } rules
-            ? new(settings, rules, raised, timeProvider, logger)
+            ? new(settings, sensor, rules, raised, timeProvider, logger)
             : null;
 
     public IReadOnlyList<AlarmStatus> Status =>
-        [.. _watches.Select(watch => new AlarmStatus(watch.Rule, Find(watch.Rule)?.Since))];
+        [.. _watches.Select(watch => new AlarmStatus(_sensor, watch.Rule, Find(watch.Rule)?.Since))];
 
     /// <summary>Takes note of a reading, and stores a report for each alarm that changes its state. A report that the
     /// buffer does not take now is made with a later reading.</summary>
     /// <param name="reading">As measured, whether or not it will be stored.</param>
-    public void Observe(Reading reading)
+    /// <param name="isOld">See <see cref="AlarmWatch.Observe"/>.</param>
+    public AlarmOutcome Observe(Reading reading, bool isOld = false)
     {
-        if (!_raised.IsKnown) return;
+        if (!_raised.IsKnown) return AlarmOutcome.Refused;
+        var outcome = AlarmOutcome.Unchanged;
         var now = _timeProvider.GetElapsedTime(_start);
         foreach (var watch in _watches)
         {
             var raised = Find(watch.Rule);
-            if (watch.Observe(reading, now, raised is not null) is not { } change) continue;
-            var rule = watch.Rule;
-            var report = new AlarmReport(
-                rule.Name, change.IsRaised ? AlarmReport.Raised : AlarmReport.Cleared, rule.Severity,
-                rule.ConditionName, raised?.Since ?? reading.Time - change.Held)
-            {
-                Value = rule.Value,
-                Threshold = rule.Condition == AlarmCondition.Bad ? null : rule.Threshold,
-                Reason = reading.Quality == ReadingQuality.Bad ? reading.Reason : null,
-            };
-            var values = reading.Values.Where(value => value.Key == rule.Value).ToList();
-            if (!_raised.TryReport(ReadingOf(report, values, reading.Time))) continue;
-            var text = string.Concat(values.Select(value =>
-                string.Create(CultureInfo.InvariantCulture, $", it is {value.Value}")));
-            if (change.IsRaised) SensorsLog.AlarmRaised(_logger, _settings.Name, rule.Name, text, rule.Severity);
-            else SensorsLog.AlarmCleared(_logger, _settings.Name, rule.Name, text);
+            if (watch.Observe(reading, now, raised is not null, isOld) is not { } change) continue;
+            var reported = TryReport(reading, watch.Rule, change, raised)
+                ? AlarmOutcome.Reported
+                : AlarmOutcome.Refused;
+            if (reported > outcome) outcome = reported;
         }
+
+        return outcome;
     }
 
-    AlarmReport? Find(AlarmRule rule) => _raised.Find(_settings.Name, rule.Name);
+    bool TryReport(Reading reading, AlarmRule rule, AlarmChange change, AlarmReport? raised)
+    {
+        var report = new AlarmReport(
+            rule.Name, change.IsRaised ? AlarmReport.Raised : AlarmReport.Cleared, rule.Severity,
+            rule.ConditionName, raised?.Since ?? reading.Time - change.Held)
+        {
+            Value = rule.Value,
+            Threshold = rule.Condition == AlarmCondition.Bad ? null : rule.Threshold,
+            Reason = reading.Quality == ReadingQuality.Bad ? reading.Reason : null,
+        };
+        var values = reading.Values.Where(value => value.Key == rule.Value).ToList();
+        if (!_raised.TryReport(_entry, ReadingOf(report, values, reading.Time))) return false;
+        var text = string.Concat(values.Select(value =>
+            string.Create(CultureInfo.InvariantCulture, $", it is {value.Value}")));
+        if (change.IsRaised) SensorsLog.AlarmRaised(_logger, _sensor, rule.Name, text, rule.Severity);
+        else SensorsLog.AlarmCleared(_logger, _sensor, rule.Name, text);
+        return true;
+    }
+
+    AlarmReport? Find(AlarmRule rule) => _raised.Find(_entry, _sensor, rule.Name);
 
     Reading ReadingOf(
         AlarmReport report, IReadOnlyList<KeyValuePair<string, double>> values, DateTimeOffset time) => new()
         {
-            Sensor = _settings.Name,
+            Sensor = _sensor,
             Kind = AlarmReport.Kind,
             Label = _label,
             Tags = _tags,

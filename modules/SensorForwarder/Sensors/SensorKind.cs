@@ -68,14 +68,14 @@ internal sealed record SensorKind(
     public bool IsPushed { get; private init; }
 
     public IEnumerable<Option> AllOptions => CommonOptions.All.Where(option => IsPushed
-        ? option == CommonOptions.Enabled || option == CommonOptions.Label
+        ? option == CommonOptions.Enabled || option == CommonOptions.Label || option == CommonOptions.Alarms
         : (HasSamples || option != CommonOptions.Samples) && (HasWindows || option != CommonOptions.Aggregate))
         .Concat(Options);
 
     /// <summary>A kind whose readings are pushed.</summary>
     /// <param name="name">Its name in the settings.</param>
     /// <param name="text">What it reads, for people.</param>
-    /// <param name="options">Those of its own, besides <c>enabled</c> and <c>label</c>.</param>
+    /// <param name="options">Those of its own, besides <c>enabled</c>, <c>label</c> and <c>alarms</c>.</param>
     /// <param name="check">Throws a <see cref="SensorSettingsException"/> where options don't fit each other.</param>
     public static SensorKind Pushed(
         string name, string text, IReadOnlyList<Option> options, Action<SensorSettings> check)

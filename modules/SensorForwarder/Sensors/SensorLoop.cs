@@ -74,7 +74,7 @@ internal sealed class SensorLoop(
         await _loop;
         await Task.Yield(); // the loop may have ended on the clock's thread, on which callers must not continue
         await _turn.WaitAsync(CancellationToken.None); // until a requested reading has ended
-        if (windows?.End() is { } rest && _deadband.IsNews(rest)) StoreWithUnits(rest, new(rest.Values));
+        if (windows?.End() is { } rest && _deadband.IsNews(rest)) StoreWindow(windows, rest, new(rest.Values));
         windows?.Forget();
         _turn.Release();
         if (bus is null) session.Dispose();
@@ -187,7 +187,7 @@ internal sealed class SensorLoop(
         };
         alarms?.Observe(reading);
         if (windows?.Add(reading) is { } window && _deadband.IsNews(window))
-            StoreWithUnits(window, measurement with { Values = window.Values });
+            StoreWindow(windows, window, measurement with { Values = window.Values });
         if (Note(reading, measurement.Detail, isAsked)) StoreWithUnits(reading, measurement);
         windows?.Save();
         return reading;
@@ -196,15 +196,18 @@ internal sealed class SensorLoop(
     /// <summary>Stores a reading, with the units of its values when a receiver may not know them.</summary>
     void StoreWithUnits(Reading reading, Measurement measurement)
     {
-        if (_units.Report(measurement) is { Count: > 0 } units)
-        {
-            _health = _health with { Units = _units.All };
-            _ = StoreAsync(reading with { Units = units });
-        }
-        else
-        {
-            Store(reading);
-        }
+        if (WithUnits(reading, measurement) is { Units.Count: > 0 } withUnits) _ = StoreAsync(withUnits, null);
+        else Store(reading);
+    }
+
+    void StoreWindow(SensorWindows of, Reading window, Measurement measurement) =>
+        of.Store(open => StoreAsync(WithUnits(window, measurement), open));
+
+    Reading WithUnits(Reading reading, Measurement measurement)
+    {
+        if (_units.Report(measurement) is not { Count: > 0 } units) return reading;
+        _health = _health with { Units = _units.All };
+        return reading with { Units = units };
     }
 
     ValueTask<Measurement> MeasureAsync() => bus is null
@@ -260,16 +263,19 @@ internal sealed class SensorLoop(
     void Store(Reading reading) => _ = buffer.EnqueueAsync(reading, CancellationToken.None);
 #pragma warning restore CA2012
 
-    /// <summary>Stores a reading with units; if the buffer refuses it, the next one has them.</summary>
-    async Task StoreAsync(Reading reading)
+    /// <summary>Stores a reading that may have units, and a document with it; if the buffer refuses them, the next one
+    /// has the units.</summary>
+    async Task<bool> StoreAsync(Reading reading, (string Name, ReadOnlyMemory<byte> Content)? document)
     {
         try
         {
-            await buffer.EnqueueAsync(reading, CancellationToken.None);
+            await buffer.EnqueueAsync(reading, document, CancellationToken.None);
+            return true;
         }
         catch (Exception exception) when (exception is BufferRejectedException or BufferUnavailableException)
         {
-            _units.Forget();
+            if (reading.Units.Count > 0) _units.Forget();
+            return false;
         }
     }
 }

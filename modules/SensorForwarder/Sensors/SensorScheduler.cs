@@ -39,7 +39,8 @@ internal sealed class SensorScheduler(
     /// <summary>Their surroundings.</summary>
     public SensorWorld World => world;
 
-    /// <summary>Starts new sensors, stops removed ones, restarts changed ones, and leaves the others running.</summary>
+    /// <summary>Starts new sensors, stops removed ones, restarts changed ones, and leaves the others running. Reports
+    /// which alarms are removed, also those of sensors whose readings are pushed.</summary>
     public async Task ApplyAsync(
         IReadOnlyDictionary<string, SensorSettings> sensors, CancellationToken cancellationToken)
     {
@@ -47,6 +48,7 @@ internal sealed class SensorScheduler(
         if (_stopped) return;
         var enabled = sensors.Where(sensor => sensor.Value is { Kind.IsPushed: false, IsEnabled: true })
             .ToDictionary(StringComparer.Ordinal);
+        var watched = sensors.Values.Where(sensor => sensor.IsEnabled).ToList();
         var loops = new Dictionary<string, SensorLoop>(StringComparer.Ordinal);
         foreach (var (name, loop) in _loops)
         {
@@ -72,8 +74,8 @@ internal sealed class SensorScheduler(
         _loops = loops;
         var running = loops.Values.Select(loop => loop.Settings).ToList();
         _windows.RestoreOthers([.. running.Where(sensor => sensor.Window is not null).Select(sensor => sensor.Name)]);
-        world.Alarms.RemoveOthers(running, timeProvider.GetUtcNow());
-        _outputs.Apply(running);
+        world.Alarms.RemoveOthers(watched, timeProvider.GetUtcNow());
+        _outputs.Apply(watched);
     }
 
     /// <summary>Reads a sensor now; null if there is no such sensor or sensing has stopped.</summary>
@@ -138,7 +140,7 @@ internal sealed class SensorScheduler(
         var windows = settings.Window is { } length
             ? new SensorWindows(settings, length, _windows, timeProvider)
             : null;
-        var alarms = SensorAlarms.Of(settings, world.Alarms, timeProvider, logger);
+        var alarms = SensorAlarms.Of(settings, settings.Name, world.Alarms, timeProvider, logger);
         return new(settings, session, bus, windows, alarms, buffer, _clock, timeProvider, logger);
     }
 }

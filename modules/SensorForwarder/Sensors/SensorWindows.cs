@@ -12,20 +12,39 @@ internal sealed class SensorWindows(
     bool _isRestored;
     long? _savedWindow; // the window in the database; null: none
     long _savedAt;
+    Task<bool> _storing = saved.Storing(settings.Name); // a window, with the copy of the next one
 
     /// <summary>Adds a reading.</summary>
     /// <returns>The reading of the window that ended before it; null: none did, or it had no values.</returns>
     public Reading? Add(Reading reading)
     {
+        var closed = _window.Add(reading);
         if (!_isRestored) Restore();
-        return _window.Add(reading);
+        return closed;
     }
 
-    /// <summary>Saves the open window if that is due. Called after the reading of the window before was enqueued.
-    /// </summary>
+    /// <summary>Stores the reading of a window that <see cref="Add"/> or <see cref="End"/> returned. The copy of the
+    /// open window takes the place of its own in the same transaction.</summary>
+    /// <param name="store">Completes when reading and document are stored: whether they were.</param>
+    public void Store(Func<(string Name, ReadOnlyMemory<byte> Content), Task<bool>> store)
+    {
+        var open = _window.SoFar;
+        _storing = store(SavedWindows.Document(settings.Name, open));
+        saved.NoteStoring(settings.Name, _storing);
+        NoteSaved(open);
+    }
+
+    /// <summary>Saves the open window if that is due. Called after <see cref="Store"/>.</summary>
     public void Save()
     {
-        if (!_isRestored) return; // the window of the process before must not be overwritten
+        // The window of the process before must not be overwritten, nor one that is not stored yet.
+        if (!_isRestored || !_storing.IsCompleted) return;
+        if (!_storing.Result)
+        {
+            _savedWindow = null; // the buffer refused the reading, and the copy with it
+            _storing = Task.FromResult(true);
+        }
+
         var isCurrent = _savedWindow == _window.Opened;
         if (!_window.HasValues)
         {
@@ -34,18 +53,18 @@ internal sealed class SensorWindows(
         }
 
         if (isCurrent && timeProvider.GetElapsedTime(_savedAt) < SavedWindows.SaveEvery) return;
-        saved.Save(settings.Name, ReadingEncoder.Encode(_window.SoFar!));
-        (_savedWindow, _savedAt) = (_window.Opened, timeProvider.GetTimestamp());
+        saved.Save(settings.Name, _window.SoFar);
+        NoteSaved(_window.SoFar);
     }
 
-    /// <summary>Ends the open window before its time. <see cref="Forget"/> follows when its reading was enqueued.
+    /// <summary>Ends the open window before its time. <see cref="Forget"/> follows when its reading was stored.
     /// </summary>
     public Reading? End() => _window.End();
 
-    /// <summary>Deletes the saved window, since its reading was enqueued.</summary>
+    /// <summary>Deletes the saved window.</summary>
     public void Forget()
     {
-        if (_savedWindow is not null) saved.Save(settings.Name, []);
+        if (_savedWindow is not null) saved.Save(settings.Name, null);
         _savedWindow = null;
     }
 
@@ -53,12 +72,24 @@ internal sealed class SensorWindows(
     {
         try
         {
-            saved.Restore(settings.Name);
+            var open = _window.SoFar;
+            if (saved.Restore(settings.Name, open) is { } storing)
+            {
+                _storing = storing;
+                NoteSaved(open);
+            }
+
             _isRestored = true;
         }
         catch (BufferUnavailableException)
         {
             // Tried again at the next turn.
         }
+    }
+
+    void NoteSaved(Reading? open)
+    {
+        _savedWindow = open is null ? null : _window.Opened;
+        _savedAt = timeProvider.GetTimestamp();
     }
 }

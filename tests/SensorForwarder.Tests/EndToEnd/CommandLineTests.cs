@@ -137,7 +137,7 @@ public sealed class CommandLineTests : IDisposable
     {
         await FillAsync(1205);
         var settings = Path.Combine(_files.Directory, "settings.json");
-        await File.WriteAllTextAsync(settings, """{"retainForwardedHours":1000000}""", TestContext.Current.CancellationToken);
+        await File.WriteAllTextAsync(settings, """{"retainForwardedHours":1000000,"tags":{"site":"north"}}""", TestContext.Current.CancellationToken);
         await using var module = Run([], ("Settings__File", settings));
         await module.LineAsync("is read every");
 
@@ -160,15 +160,16 @@ public sealed class CommandLineTests : IDisposable
         readings = [.. (await File.ReadAllLinesAsync(lines, TestContext.Current.CancellationToken)).Select(line => JsonNode.Parse(line)!)];
         Assert.Equal(Enumerable.Range(1, 1205).Select(i => (long)i), readings.Take(1205).Select(reading => (long)reading["id"]!));
 
+        // The settings are saved by now, and the tags of the module with them.
+        Assert.Equal(0, await module.StopAsync());
         var table = Path.Combine(_files.Directory, "out.csv");
         (code, output) = await AskAsync(["--export", table]);
         Assert.True(code == 0, output);
         var rows = await File.ReadAllLinesAsync(table, TestContext.Current.CancellationToken);
-        Assert.Equal("epoch,id,time,sensor,kind,quality,reason,value,number,timeQuality,tags", rows[0]);
-        Assert.EndsWith(",3,2026-11-24T12:00:03.000Z,cellar,simulated,good,,temperature,20.03,,\"{\"\"rack\"\":\"\"7\"\",\"\"site\"\":\"\"a, b\"\"}\"", rows[1], StringComparison.Ordinal);
-        Assert.EndsWith(",4,2026-11-24T12:00:04.000Z,\"attic, \"\"left\"\"\",simulated,good,,number,4,,", rows[4], StringComparison.Ordinal);
+        Assert.Equal("epoch,id,time,sensor,kind,quality,reason,value,number,timeQuality,tags,moduleTags", rows[0]);
+        Assert.EndsWith(",3,2026-11-24T12:00:03.000Z,cellar,simulated,good,,temperature,20.03,,\"{\"\"rack\"\":\"\"7\"\",\"\"site\"\":\"\"a, b\"\"}\",\"{\"\"site\"\":\"\"north\"\"}\"", rows[1], StringComparison.Ordinal);
+        Assert.EndsWith(",4,2026-11-24T12:00:04.000Z,\"attic, \"\"left\"\"\",simulated,good,,number,4,,,\"{\"\"site\"\":\"\"north\"\"}\"", rows[4], StringComparison.Ordinal);
         Assert.Empty(Directory.GetFiles(_files.Directory, "*.part"));
-        Assert.Equal(0, await module.StopAsync());
     }
 
     [Fact]

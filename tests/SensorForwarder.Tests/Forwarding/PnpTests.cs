@@ -85,6 +85,27 @@ public sealed partial class PnpTests
     }
 
     [Fact]
+    public async Task The_tags_of_a_reading_are_properties_of_its_message_unless_the_module_or_the_protocol_has_the_name()
+    {
+        var hub = new FakeHub();
+        const string Reading = """
+            {"sensor":"inlet","kind":"influx","tags":{"rack":"7","Site":"south","asset_id":"x","lane":"alarm","$.on":"y","a b":"z","floor":3,"long":"LONG"},"values":{"t":1}}
+            """;
+        var payload = Reading.Replace("LONG", new('x', 65), StringComparison.Ordinal);
+        using var tags = JsonDocument.Parse("""{"site":"north","asset-id":"T-1204"}""");
+        var encoder = new BatchEncoder("d", "m") { Tags = Tags.Usable(tags.RootElement) };
+        var batch = encoder.Encode([new(1, default, Encoding.UTF8.GetBytes(payload)) { Epoch = "e" }], 1000);
+        Assert.Equal(SendResult.Accepted, await new IotHubSink(hub).SendAsync(batch, Pnp, Token));
+        Assert.Equal(
+            [new("lane", "live"), new("asset-id", "T-1204"), new("site", "north"), new("rack", "7")],
+            Assert.Single(hub.Sent).Properties.Where(property => property.Key[0] != '$'));
+
+        // A batch has them in its body, one reading beside the other.
+        Assert.Equal(SendResult.Accepted, await new IotHubSink(hub).SendAsync(batch, Pnp with { MessageFormat = MessageFormat.Batch }, Token));
+        Assert.DoesNotContain(hub.Sent.Last().Properties, property => property.Key == "rack");
+    }
+
+    [Fact]
     public async Task What_the_buffer_itself_writes_is_understood()
     {
         await using var fixture = await ForwarderFixture.StartAsync();

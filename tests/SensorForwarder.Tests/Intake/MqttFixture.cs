@@ -21,7 +21,7 @@ internal sealed class MqttFixture : IAsyncDisposable
     readonly ConcurrentQueue<ushort> _sent = [];
     readonly ConcurrentQueue<ushort> _acknowledged = [];
     readonly ConcurrentQueue<string> _subscribed = [];
-    readonly MqttWorld _world;
+    MqttWorld _world;
     MqttServer? _server;
 
     MqttFixture(IntakeFixture intake, TimeProvider clock, MqttOptions options)
@@ -30,6 +30,7 @@ internal sealed class MqttFixture : IAsyncDisposable
         _world = new(options, "device-module", intake.Store, new(TimeProvider.System), clock, new Random(1), intake.Log.For<MqttIntake>())
         {
             DialClock = DialClock,
+            Alarms = new(intake.Buffer),
         };
         Mqtt = new(_world);
     }
@@ -51,6 +52,9 @@ internal sealed class MqttFixture : IAsyncDisposable
 
     /// <summary>Packet ids of the messages that were acknowledged, in order.</summary>
     public IReadOnlyCollection<ushort> Acknowledged => _acknowledged;
+
+    /// <summary>Called when the broker has got an acknowledgement.</summary>
+    public Action Acknowledging { get; set; } = static () => { };
 
     /// <summary>Topics that were subscribed (+) and unsubscribed (-).</summary>
     public IReadOnlyCollection<string> Subscribed => _subscribed;
@@ -97,6 +101,7 @@ internal sealed class MqttFixture : IAsyncDisposable
         };
         _server.ClientAcknowledgedPublishPacketAsync += acknowledgement =>
         {
+            Acknowledging();
             _acknowledged.Enqueue(acknowledgement.PublishPacket.PacketIdentifier);
             return Task.CompletedTask;
         };
@@ -160,6 +165,7 @@ internal sealed class MqttFixture : IAsyncDisposable
         Mqtt.Dispose();
         await Until.True(async () => (await Server.GetClientsAsync()).Count == 0);
         await between();
+        _world = _world with { Alarms = new(Intake.Buffer) };
         Mqtt = new(_world);
     }
 

@@ -141,7 +141,9 @@ public sealed class MqttPayloadTests
     [InlineData("\"topics\":[\"a\"],\"name\":\"{0}\"", Broker, "name: ")]
     [InlineData("\"topics\":[\"a\"],\"value\":\"{1\"", Broker, "value: ")]
     [InlineData("\"topics\":[\"a\"],\"values\":{\"a\":7}", Broker, "values: ")]
-    [InlineData("\"topics\":[\"a\"],\"intervalSeconds\":5", Broker, "intervalSeconds: there is no such option")]
+    [InlineData("\"topics\":[\"a\"],\"intervalSeconds\":5", Broker, "intervalSeconds: there is no such option; mqtt has enabled, label, alarms, broker, ")]
+    [InlineData("\"topics\":[\"a\"],\"aggregateSeconds\":60", Broker, "aggregateSeconds: there is no such option; mqtt has ")]
+    [InlineData("\"topics\":[\"a\"],\"alarms\":[{\"above\":5}]", Broker, "alarms: alarm 1: value is missing")]
     [InlineData("\"topics\":[\"a\"],\"topic\":\"x\"", Broker, "topic: there is no such option (did you mean topics?)")]
     public void Wrong_options_are_refused(string options, string broker, string problem)
     {

@@ -74,15 +74,16 @@ public sealed class PushedReadingTests
     {
         await using var intake = await IntakeFixture.AtNoonAsync();
         await intake.SendAsync($"[{Reading(7)},{{\"event\":\"opened\"}}]");
-        await intake.Buffer.CommitAsync(Token);
+        await intake.Buffer.SaveDocumentAsync("settings.accepted", """{"tags":{"site":"north"}}"""u8.ToArray(), Token);
         var boot = BootOptions.Read(new ConfigurationBuilder().AddInMemoryCollection([new("Buffer:Directory", intake.Directory)]).Build());
         var (lines, table) = (Path.Combine(intake.Directory, "out.ndjson"), Path.Combine(intake.Directory, "out.csv"));
         Assert.Equal(0, await ReadingExport.RunAsync(lines, [], boot, TimeProvider.System, Token));
+        Assert.EndsWith(",\"id\":1,\"tags\":{\"site\":\"north\"},\"data\":" + intake.Stored()[0] + "}", (await File.ReadAllLinesAsync(lines, Token))[0], StringComparison.Ordinal);
         Assert.Equal("opened", (string?)JsonNode.Parse((await File.ReadAllLinesAsync(lines, Token))[1])!["data"]!["data"]!["event"]);
         Assert.Equal(0, await ReadingExport.RunAsync(table, [], boot, TimeProvider.System, Token));
         var rows = await File.ReadAllLinesAsync(table, Token);
-        Assert.EndsWith(",1,2026-11-24T12:00:00.000Z,pushed,http,good,,number,7,,", rows[1], StringComparison.Ordinal);
-        Assert.EndsWith(",2,2026-11-24T12:00:00.000Z,things,http,good,,,,,", rows[^1], StringComparison.Ordinal);
+        Assert.EndsWith(",1,2026-11-24T12:00:00.000Z,pushed,http,good,,number,7,,,\"{\"\"site\"\":\"\"north\"\"}\"", rows[1], StringComparison.Ordinal);
+        Assert.EndsWith(",2,2026-11-24T12:00:00.000Z,things,http,good,,,,,,\"{\"\"site\"\":\"\"north\"\"}\"", rows[^1], StringComparison.Ordinal);
     }
 
     [Fact]

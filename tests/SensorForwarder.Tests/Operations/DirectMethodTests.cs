@@ -3,11 +3,14 @@ using System.Text.Json;
 using Microsoft.Extensions.Logging.Abstractions;
 using SensorForwarder.Configuration;
 using SensorForwarder.Forwarding;
+using SensorForwarder.Intake;
+using SensorForwarder.Intake.Mqtt;
 using SensorForwarder.Operations;
 using SensorForwarder.Operations.Methods;
 using SensorForwarder.Sensors;
 using SensorForwarder.Tests.Configuration;
 using SensorForwarder.Tests.Forwarding;
+using SensorForwarder.Tests.Sensors;
 using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Operations;
@@ -21,7 +24,7 @@ public sealed class DirectMethodTests
         """;
 
     static async Task<(int Status, JsonElement Body)> CallAsync(
-        ForwarderFixture fixture, string name, string payload = "", string settings = Settings)
+        ForwarderFixture fixture, string name, string payload = "", string settings = Settings, MqttIntake? mqtt = null)
     {
         var roots = new SensorRoots("/proc", "/sys", Path.GetTempPath()) { Dev = "/nowhere" };
         using var scheduler = new SensorScheduler(
@@ -29,7 +32,7 @@ public sealed class DirectMethodTests
         using var store = SettingsFixture.NewStore(fixture.Buffer, fixture.Forwarder, scheduler);
         await store.OfferTwinAsync(SettingsFixture.Parse(settings), 7, ForwarderFixture.Token);
         using var parts = new OperationParts(fixture.Buffer, fixture.Forwarder, scheduler, store, TimeProvider.System);
-        var methods = new DirectMethods(fixture.Buffer, fixture.Forwarder, scheduler, store, parts.Source, Module.SensorKinds, TimeProvider.System);
+        var methods = new DirectMethods(fixture.Buffer, fixture.Forwarder, scheduler, store, parts.Source, Module.SensorKinds, TimeProvider.System, mqtt);
         var answer = await methods.InvokeAsync(name, Encoding.UTF8.GetBytes(payload), ForwarderFixture.Token);
         await scheduler.StopAsync(ForwarderFixture.Token);
         Assert.InRange(answer.Body.Length, 2, 128 << 10);
@@ -66,6 +69,25 @@ public sealed class DirectMethodTests
         var (code, body) = await CallAsync(fixture, name, payload);
         Assert.Equal(status, code);
         Assert.Equal(status != 200, body.TryGetProperty("error", out _));
+    }
+
+    [Fact]
+    public async Task A_sensor_whose_readings_are_pushed_can_t_be_read_and_the_answer_says_when_its_last_message_came()
+    {
+        await using var fixture = await ForwarderFixture.StartAsync();
+        var intake = new IntakeStore(fixture.Buffer, new(), TimeProvider.System);
+        using var mqtt = new MqttIntake(new(
+            new(), "device-module", intake, new(TimeProvider.System), TimeProvider.System, new Random(1), NullLogger.Instance));
+        var entry = SensorFixture.Settings("mqtt", $"\"broker\":\"mqtt://127.0.0.1:{FreePort.Find()}\",\"topics\":[\"a/+\"]", "zigbee");
+        await mqtt.ApplyAsync(new Dictionary<string, SensorSettings> { ["zigbee"] = entry }, ForwarderFixture.Token);
+        var (code, body) = await CallAsync(fixture, "readNow", "{\"sensor\":\"zigbee\"}", mqtt: mqtt);
+        Assert.Equal(409, code);
+        Assert.Matches("^'zigbee' is of kind mqtt: its readings are pushed by mqtt://127[.]0[.]0[.]1:[0-9]+ and can't be read now; no message has come since the start$", body.GetProperty("error").GetString());
+        intake.Sources.Find("mqtt zigbee").Count(IntakeAnswer.Stored, 1);
+        (code, body) = await CallAsync(fixture, "readNow", "{\"sensor\":\"zigbee\"}", mqtt: mqtt);
+        Assert.Equal(409, code);
+        Assert.Matches("; the last message came at [0-9-]{10}T[0-9:]{8}Z$", body.GetProperty("error").GetString());
+        await mqtt.StopAsync(ForwarderFixture.Token);
     }
 
     [Fact]

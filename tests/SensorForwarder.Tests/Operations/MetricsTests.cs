@@ -78,6 +78,24 @@ public sealed partial class MetricsTests
     }
 
     [Fact]
+    public async Task An_alarm_that_is_raised_is_on_the_metrics_in_the_status_and_on_the_page()
+    {
+        await using var parts = await new SettingsFixture().StartAsync(
+            """{"sensors":{"attic":{"kind":"simulated","alarms":[{"value":"temperature","above":-100,"severity":"critical"},{"bad":true}]}}}""");
+        await Until.True(() => parts.Scheduler.Health[0].Alarms.Any(alarm => alarm.Since is not null));
+        Assert.Equal(
+            [("attic", "temperature above -100", "temperature", "critical", 1), ("attic", "bad", "", "warning", 0)],
+            PrometheusText.Read(await ScrapeAsync(parts, Boot())).SelectMany(family => family.Samples).Where(sample => sample.Name == "sensorforwarder_alarm_active")
+                .Select(sample => (sample.Labels["sensor"], sample.Labels["alarm"], sample.Labels["value"], sample.Labels["severity"], (int)sample.Value)));
+        using var operations = new OperationParts(parts, TimeProvider.System);
+        Assert.All([operations.ReadStatus()["alarms"]!, operations.ReadPage()["sensors"]![0]!["alarms"]!], raised =>
+        {
+            var alarm = Assert.Single(raised.AsArray())!;
+            Assert.Equal(("attic", "temperature above -100", "critical"), ((string?)alarm["sensor"], (string?)alarm["name"], (string?)alarm["severity"]));
+        });
+    }
+
+    [Fact]
     public async Task Each_sample_carries_the_labels_of_IoT_Edge_and_the_collector_takes_each_line()
     {
         await using var parts = await new SettingsFixture().StartAsync("""{"sensors":{"attic":{"kind":"simulated"}}}""");

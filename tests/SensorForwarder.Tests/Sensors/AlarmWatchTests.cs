@@ -49,6 +49,16 @@ public sealed class AlarmWatchTests
     static bool[] States(AlarmRule rule, params (int Seconds, double? Value)[] steps) => [.. Run(rule, steps).Select(state => state.IsRaised)];
 
     [Fact]
+    public void Values_of_an_unknown_age_are_watched_but_are_no_sign_of_life()
+    {
+        var (old, now) = (Reading(31), TimeSpan.FromSeconds(100));
+        Assert.Equal(new AlarmChange(true, now), new AlarmWatch(new(AlarmCondition.SilentForSeconds, null, 60), TimeSpan.Zero).Observe(old, now, isRaised: false, isOld: true));
+        Assert.Null(new AlarmWatch(new(AlarmCondition.SilentForSeconds, null, 60), TimeSpan.Zero).Observe(old, now, isRaised: true, isOld: true));
+        Assert.Equal(new AlarmChange(false, TimeSpan.Zero), new AlarmWatch(new(AlarmCondition.Bad, null, 0), TimeSpan.Zero).Observe(old, now, isRaised: true, isOld: true));
+        Assert.Equal(new AlarmChange(true, TimeSpan.Zero), new AlarmWatch(new(AlarmCondition.Above, "t", 30), TimeSpan.Zero).Observe(old, now, isRaised: false, isOld: true));
+    }
+
+    [Fact]
     public void A_value_must_stay_above_for_a_time_and_return_beyond_the_hysteresis()
     {
         Assert.Equal([false, false, true, true, true, false], States(Hot, (0, 31), (59, 31), (1, 31), (1, 30), (1, 28.1), (1, 28)));

@@ -198,6 +198,25 @@ public sealed class SensorAlarmTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task An_alarm_of_a_pushed_sensor_stays_as_long_as_its_entry_has_it_also_after_a_restart()
+    {
+        const string Options = "\"broker\":\"mqtt://broker\",\"topics\":[\"a/+\"],\"alarms\":[{\"value\":\"t\",\"above\":30}]";
+        var zigbee = SensorFixture.Settings("mqtt", Options, "zigbee");
+        Assert.True(_sensors.Alarms.IsKnown);
+        Assert.Equal(AlarmOutcome.Reported, SensorAlarms.Of(zigbee, "attic", _sensors.Alarms, _world.Clock, NullLogger.Instance)!.Observe(
+            new() { Sensor = "attic", Kind = "mqtt", Time = BufferFixture.Noon, Values = [new("t", 31)] }));
+        await ApplyAsync(zigbee);
+        await _buffer.CommitAsync(Token);
+        await StopAsync();
+        await StartAsync();
+        await ApplyAsync(zigbee);
+        Assert.Equal(["attic"], _sensors.Alarms.SensorsOf("zigbee"));
+        Assert.True(_sensors.Alarms.IsRaised("zigbee", "t above 30"));
+        await ApplyAsync(SensorFixture.Settings("mqtt", Options.Replace("30", "40", StringComparison.Ordinal), "zigbee"));
+        Assert.Equal(["attic: t above 30 raised {\"t\":31}", "attic: t above 30 removed {}"], await ReportsAsync());
+    }
+
+    [Fact]
     public async Task A_sensor_without_alarms_has_none()
     {
         Write("attic", "31");

@@ -17,6 +17,9 @@ internal sealed record MqttWorld(
 
     public BodyRoom Room { get; } = new(MaxWaitingBytes);
 
+    /// <summary>The alarms that are raised.</summary>
+    public RaisedAlarms Alarms { get; init; } = new(null);
+
     /// <summary>The clock for the timeouts of connecting. Tests let it run while the other one stands.</summary>
     public TimeProvider DialClock { get; init; } = TimeProvider;
 }
@@ -42,6 +45,9 @@ internal sealed class MqttIntake(MqttWorld world) : IHostedService, IDisposable
     /// <summary>Every source as it is now.</summary>
     public IReadOnlyList<SensorHealth> Health => [.. _sources.Values.Select(source => source.Health)];
 
+    /// <summary>A sensor of kind <c>mqtt</c>; null: there is none with this name.</summary>
+    public MqttSource? Find(string name) => _sources.GetValueOrDefault(name);
+
     /// <summary>Starts what is new, ends what is gone, connects again what is different, and leaves the rest alone.
     /// </summary>
     public async Task ApplyAsync(
@@ -56,7 +62,13 @@ internal sealed class MqttIntake(MqttWorld world) : IHostedService, IDisposable
             .Where(source => wanted.GetValueOrDefault(source.Settings.Name) != source.Settings).ToList();
         await Task.WhenAll(changed.Select(source => source.DisposeAsync().AsTask()));
 
-        foreach (var source in changed) world.Store.Sources.Forget(source.Source);
+        foreach (var source in changed)
+        {
+            world.Store.Sources.Forget(source.Source);
+            if (wanted.GetValueOrDefault(source.Settings.Name)?.Get(CommonOptions.Alarms) is not { Count: > 0 })
+                source.Alarms?.Forget();
+        }
+
         var sources = _sources.Values.Except(changed)
             .ToDictionary(source => source.Settings.Name, StringComparer.Ordinal);
         var begun = wanted.Values.Where(settings => !sources.ContainsKey(settings.Name))

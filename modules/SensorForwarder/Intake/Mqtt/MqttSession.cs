@@ -3,6 +3,7 @@ using System.Threading.Channels;
 using MQTTnet;
 using MQTTnet.Protocol;
 using SensorForwarder.EdgeHub;
+using SensorForwarder.Sensors;
 using SensorForwarder.Text;
 
 namespace SensorForwarder.Intake.Mqtt;
@@ -16,10 +17,11 @@ namespace SensorForwarder.Intake.Mqtt;
 /// <param name="source">What counts it.</param>
 /// <param name="room">Memory that all connections share.</param>
 /// <param name="lastSeen">The last payload of each topic.</param>
+/// <param name="alarms">Those of its sensors; null: there are none.</param>
 /// <param name="timeProvider">The clock.</param>
 internal sealed class MqttSession(
     MqttSubscription subscription, IntakeStore store, IntakeSource source, BodyRoom room, LastPayloads lastSeen,
-    TimeProvider timeProvider) : IDisposable
+    PushedAlarms? alarms, TimeProvider timeProvider) : IDisposable
 {
     /// <summary>How long what is being stored may take when the connection is no longer wanted.</summary>
     public static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(0.5);
@@ -243,13 +245,34 @@ internal sealed class MqttSession(
                 answer = await item.Storing;
             }
 
-            if (answer.Outcome == IntakeOutcome.Stored) lastSeen.Note(item.Message);
+            if (answer.Outcome == IntakeOutcome.Stored)
+            {
+                lastSeen.Note(item.Message);
+                if (alarms is not null) await WatchAsync(alarms, item);
+            }
+
             if (item.Message.Acknowledge is not { } acknowledge) continue;
             await acknowledge(_ended.Token);
             _acknowledgedAt = timeProvider.GetTimestamp();
         }
 
         Volatile.Write(ref _isLazy, 0);
+    }
+
+    /// <summary>Reports the alarms that a message raises or clears. They are on the medium before it is acknowledged:
+    /// after a kill the broker sends it again.</summary>
+    async Task WatchAsync(PushedAlarms alarms, Stored item)
+    {
+        while (alarms.Observe(item.Payloads, item.Message) is var outcome and not AlarmOutcome.Unchanged)
+        {
+            if (outcome == AlarmOutcome.Reported)
+            {
+                await store.CommitAsync(_ended.Token);
+                return;
+            }
+
+            await Task.Delay(IntakeAnswer.Later, timeProvider, _ended.Token);
+        }
     }
 
     bool WasHeldBack(Stored item) => _acknowledgedAt is { } then && item.Message.ArrivedTimestamp >= then

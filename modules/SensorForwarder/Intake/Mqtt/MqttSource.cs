@@ -41,6 +41,7 @@ internal sealed class MqttSource : IAsyncDisposable
         ClientId = Subscription.ClientId ?? $"{world.ClientIdPrefix}-{settings.Name}";
         _dialer = new(
             Subscription, ClientId, world.Options.Of(settings.Name), world.Dialer, world.DialClock);
+        Alarms = PushedAlarms.Of(settings, Subscription.OnlySensor, world.Alarms, world.TimeProvider, world.Log);
         Source = world.Store.Sources.Find($"{MqttPayloads.Kind} {settings.Name}", Subscription.MaxSilence);
         var before = stopped.FirstOrDefault(source => source.Session == Session);
         _lastSeen = before?._lastSeen ?? new();
@@ -59,6 +60,9 @@ internal sealed class MqttSource : IAsyncDisposable
     /// <summary>What counts its messages.</summary>
     public IntakeSource Source { get; }
 
+    /// <summary>Null: it has none.</summary>
+    public PushedAlarms? Alarms { get; }
+
     public SensorHealth Health
     {
         get
@@ -71,6 +75,7 @@ internal sealed class MqttSource : IAsyncDisposable
                 failures, 0, null)
             {
                 Detail = fault?.Text,
+                Alarms = Alarms?.Status ?? [],
             };
         }
     }
@@ -86,6 +91,7 @@ internal sealed class MqttSource : IAsyncDisposable
     {
         await _stop.CancelAsync();
         await _loop;
+        Alarms?.Dispose();
         _stop.Dispose();
     }
 
@@ -133,13 +139,13 @@ internal sealed class MqttSource : IAsyncDisposable
             }
             catch (SensorFault fault)
             {
-                Note(fault);
+                NoteNoConnection(fault);
                 attempts++;
             }
             catch (Exception exception)
             {
                 IntakeLog.SourceFailed(_world.Log, Settings.Name, exception);
-                Note(new(FaultReason.Error, $"{exception.GetType().Name}: {exception.Message}"));
+                NoteNoConnection(new(FaultReason.Error, $"{exception.GetType().Name}: {exception.Message}"));
                 attempts++;
             }
 
@@ -152,7 +158,7 @@ internal sealed class MqttSource : IAsyncDisposable
     async Task<bool> TakeAsync()
     {
         using var session = new MqttSession(
-            Subscription, _world.Store, Source, _world.Room, _lastSeen, _world.TimeProvider);
+            Subscription, _world.Store, Source, _world.Room, _lastSeen, Alarms, _world.TimeProvider);
         var (client, hasSession, refused) = await _dialer.OpenAsync(session.Attach, _unwanted, _stop.Token);
         if (_hadSession && !hasSession)
             IntakeLog.SessionLost(_world.Log, Settings.Name, Subscription.Broker.ToString());
@@ -173,11 +179,13 @@ internal sealed class MqttSource : IAsyncDisposable
             Note(refused);
         }
 
+        // Refused topics are no reason for an alarm while messages of the others come.
+        Alarms?.NoteFault(null);
         try
         {
             var reason = await session.RunAsync(client, end.Token);
             _isConnected = false;
-            if (reason is not null) Note(new SensorFault(FaultReason.Io, $"{Subscription.Broker}: {reason}"));
+            if (reason is not null) NoteNoConnection(new(FaultReason.Io, $"{Subscription.Broker}: {reason}"));
         }
         finally
         {
@@ -185,6 +193,12 @@ internal sealed class MqttSource : IAsyncDisposable
         }
 
         return session.HasOverflowed || _world.TimeProvider.GetElapsedTime(connectedAt) >= ShortLife;
+    }
+
+    void NoteNoConnection(SensorFault fault)
+    {
+        Note(fault);
+        Alarms?.NoteFault(fault.Reason);
     }
 
     void Note(SensorFault fault)

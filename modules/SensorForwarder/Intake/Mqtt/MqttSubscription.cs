@@ -72,6 +72,9 @@ internal sealed record MqttSubscription(
             : null,
     };
 
+    /// <summary>The sensor of all readings; null: it depends on the topic.</summary>
+    public string? OnlySensor => SensorName.Levels == 0 ? SensorName.Fill("", between: '/') : null;
+
     /// <exception cref="SensorSettingsException">Options don't fit each other, or a topic is none.</exception>
     public static MqttSubscription Of(SensorSettings settings)
     {

@@ -11,8 +11,9 @@ namespace SensorForwarder.Operations.CommandLine;
 
 /// <summary>
 /// Exports the readings that wait in the buffer to a file, also while the module runs. <c>.ndjson</c> has a line for
-/// each reading, as a receiver gets it; <c>.csv</c> has a line for each value. The file appears when it is complete;
-/// only its owner can read it. <c>-</c> is standard output, in the form of <c>.ndjson</c>.
+/// each reading, as a receiver gets it; <c>.csv</c> has a line for each value. Each has the module's tags. The file
+/// appears when it is complete; only its owner can read it. <c>-</c> is standard output, in the form of
+/// <c>.ndjson</c>.
 /// </summary>
 internal static class ReadingExport
 {
@@ -24,7 +25,7 @@ internal static class ReadingExport
 
     const string StandardOutput = "-";
     const int PageReadings = 500;
-    const string CsvHeader = "epoch,id,time,sensor,kind,quality,reason,value,number,timeQuality,tags\n";
+    const string CsvHeader = "epoch,id,time,sensor,kind,quality,reason,value,number,timeQuality,tags,moduleTags\n";
 
     public static bool IsKnownFormat(string path) =>
         path == StandardOutput || IsCsv(path) || path.EndsWith(".ndjson", StringComparison.OrdinalIgnoreCase);
@@ -115,6 +116,7 @@ internal static class ReadingExport
         var bar = new ProgressBar(file.Count(withForwarded));
         if (isCsv) await output.WriteAsync(Encoding.UTF8.GetBytes(CsvHeader), cancellationToken);
         var page = new ArrayBufferWriter<byte>();
+        var moduleTags = SettingsStore.SavedTags(file.LoadDocument).ToJson()?.ToJsonString() ?? "";
         var (written, after) = (0L, 0L);
         while (file.Read(after, PageReadings, withForwarded) is { Count: > 0 } readings)
         {
@@ -122,8 +124,8 @@ internal static class ReadingExport
             page.ResetWrittenCount();
             foreach (var reading in readings)
             {
-                if (isCsv) WriteCsv(page, reading.Epoch, reading);
-                else WriteLine(page, reading.Epoch, reading);
+                if (isCsv) WriteCsv(page, reading, moduleTags);
+                else WriteLine(page, reading, moduleTags);
             }
 
             await output.WriteAsync(page.WrittenMemory, cancellationToken);
@@ -135,24 +137,25 @@ internal static class ReadingExport
         return written;
     }
 
-    static void WriteLine(ArrayBufferWriter<byte> page, string epoch, BufferedReading reading)
+    static void WriteLine(ArrayBufferWriter<byte> page, BufferedReading reading, string moduleTags)
     {
+        var tags = moduleTags.Length == 0 ? "" : $",\"tags\":{moduleTags}";
         Append(page, string.Create(
-            CultureInfo.InvariantCulture, $"{{\"epoch\":\"{epoch}\",\"id\":{reading.Id},\"data\":"));
+            CultureInfo.InvariantCulture, $"{{\"epoch\":\"{reading.Epoch}\",\"id\":{reading.Id}{tags},\"data\":"));
         page.Write(reading.Payload.Span);
         page.Write("}\n"u8);
     }
 
-    static void WriteCsv(ArrayBufferWriter<byte> page, string epoch, BufferedReading reading)
+    static void WriteCsv(ArrayBufferWriter<byte> page, BufferedReading reading, string moduleTags)
     {
         using var json = Parse(reading);
         var data = json.RootElement;
         var start = string.Create(
             CultureInfo.InvariantCulture,
-            $"{epoch},{reading.Id},{Cell(data, "time")},{Cell(data, "sensor")},{Cell(data, "kind")},"
+            $"{reading.Epoch},{reading.Id},{Cell(data, "time")},{Cell(data, "sensor")},{Cell(data, "kind")},"
             + $"{Cell(data, "quality")},{Cell(data, "reason")}");
         var tags = data.TryGetProperty("tags", out var found) ? Quote(found.GetRawText()) : "";
-        var end = $"{Cell(data, "timeQuality")},{tags}";
+        var end = $"{Cell(data, "timeQuality")},{tags},{Quote(moduleTags)}";
         var isEmpty = true;
         if (data.TryGetProperty("values", out var values) && values.ValueKind == JsonValueKind.Object)
         {

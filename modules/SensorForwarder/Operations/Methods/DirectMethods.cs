@@ -5,6 +5,7 @@ using SensorForwarder.Buffer;
 using SensorForwarder.Configuration;
 using SensorForwarder.EdgeHub;
 using SensorForwarder.Forwarding;
+using SensorForwarder.Intake.Mqtt;
 using SensorForwarder.Operations.Doctor;
 using SensorForwarder.Operations.Status;
 using SensorForwarder.Options;
@@ -21,7 +22,7 @@ namespace SensorForwarder.Operations.Methods;
 /// </summary>
 internal sealed class DirectMethods(
     TelemetryBuffer buffer, Forwarder forwarder, SensorScheduler scheduler, SettingsStore settings, StatusSource source,
-    SensorKinds kinds, TimeProvider timeProvider)
+    SensorKinds kinds, TimeProvider timeProvider, MqttIntake? mqtt = null)
 {
     const int MaxDeadLettersShown = 100;
     const int MaxBodyShownLength = 1000;
@@ -31,8 +32,8 @@ internal sealed class DirectMethods(
     // Guarded by _lock: the check that is running, or whose result was not fetched yet.
     Task<(string? Fault, TimeSpan Took)>? _check;
 
-    /// <summary>Answers a call. The status of an error is 400: invalid payload; 404: unknown sensor; 409: paused; 501:
-    /// unknown method; 503: not available now.</summary>
+    /// <summary>Answers a call. The status of an error is 400: invalid payload; 404: unknown sensor; 409: paused, or
+    /// a sensor that can't be read; 501: unknown method; 503: not available now.</summary>
     public async Task<MethodAnswer> InvokeAsync(
         string name, ReadOnlyMemory<byte> payload, CancellationToken cancellationToken)
     {
@@ -157,11 +158,26 @@ internal sealed class DirectMethods(
     {
         var names = scheduler.Health.Select(health => health.Name).Where(name => sensor is null || name == sensor)
             .ToList();
-        if (names.Count == 0 && sensor is not null) return Error(404, $"there is no sensor '{LogText.Clean(sensor)}'");
+        if (names.Count == 0 && sensor is not null)
+        {
+            return mqtt?.Find(sensor) is { } source
+                ? Error(409, NotReadable(source))
+                : Error(404, $"there is no sensor '{LogText.Clean(sensor)}' that the module reads");
+        }
+
         var readings = await Task.WhenAll(names.Select(scheduler.ReadNowAsync)).WaitAsync(cancellationToken);
         var shown = readings.OfType<Reading>()
             .Select(reading => KeyValuePair.Create(reading.Sensor, (JsonNode?)Describe(reading)));
         return Answer(new() { ["readings"] = new JsonObject(shown) });
+    }
+
+    string NotReadable(MqttSource source)
+    {
+        var last = source.Source.Status.LastSeen is { } seen
+            ? $"the last message came at {seen.Time(timeProvider).UtcDateTime:yyyy-MM-ddTHH:mm:ssZ}"
+            : "no message has come since the start";
+        return $"'{source.Settings.Name}' is of kind {source.Settings.Kind.Name}: its readings are pushed by "
+            + $"{source.Subscription.Broker} and can't be read now; {last}";
     }
 
     static JsonObject Describe(Reading reading)

@@ -104,7 +104,7 @@ internal sealed class ModuleMetrics : IDisposable
                   from alarm in sensor.Alarms
                   select new Measurement<long>(
                       alarm.Since is null ? 0 : 1, [
-                          new("sensor", sensor.Name), new("alarm", alarm.Rule.Name),
+                          new("sensor", alarm.Sensor), new("alarm", alarm.Rule.Name),
                           new("value", alarm.Rule.Value ?? ""), new("severity", alarm.Rule.Severity),
                           .. sensor.Tags.Labels]),
             description: "1 while an alarm of a sensor is raised, 0 while it is not.");

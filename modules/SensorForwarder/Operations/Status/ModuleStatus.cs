@@ -81,7 +81,8 @@ internal sealed record ModuleStatus
         hash.Add((Forwarding.Custody.Holder, Forwarding.Custody.LostMessages > 0, Forwarding.Custody.Unrouted.Count));
         hash.Add(Forwarding.UpstreamHeldSince is null);
         foreach (var sensor in Sensors) hash.Add((sensor.Name, sensor.Kind, sensor.State, sensor.Reason));
-        foreach (var alarm in Sensors.SelectMany(sensor => sensor.Alarms)) hash.Add((alarm.Rule.Name, alarm.Since));
+        foreach (var alarm in Sensors.SelectMany(sensor => sensor.Alarms))
+            hash.Add((alarm.Sensor, alarm.Rule.Name, alarm.Since));
         foreach (var source in Sources) hash.Add((source.Name, source.IsSilent));
         return hash.ToHashCode();
     }

@@ -90,7 +90,7 @@ internal sealed record AlarmDocument(string Sensor, string Name, string Severity
             from alarm in sensor.Alarms
             where alarm.Since is not null
             select new AlarmDocument(
-                sensor.Name, alarm.Rule.Name, alarm.Rule.Severity, alarm.Since.GetValueOrDefault().UtcDateTime))
+                alarm.Sensor, alarm.Rule.Name, alarm.Rule.Severity, alarm.Since.GetValueOrDefault().UtcDateTime))
             .OrderBy(alarm => alarm.Since),
     ];
 }

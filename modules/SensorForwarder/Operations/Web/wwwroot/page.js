@@ -198,7 +198,7 @@ function showSensor(card, sensor) {
     setState(tag, sensor.state === 'Failing' || alarms.some((a) => a.severity === 'critical') ? 'bad' : 'warn');
     setText(tag, 'alarm');
   }
-  const reasons = [...alarms.map((a) => `${a.name}, since ${when(a.since)}`), [sensor.reason, sensor.detail].filter((t) => t).join(': ')].filter((t) => t);
+  const reasons = [...alarms.slice(0, 5).map((a) => a.sensor === sensor.name ? `${a.name}, since ${when(a.since)}` : alarmText(a)), [sensor.reason, sensor.detail].filter((t) => t).join(': ')].filter((t) => t);
   why.hidden = !reasons.length;
   setText(why, reasons.join('; '));
   const names = Object.keys(sensor.values || {});

@@ -193,11 +193,14 @@ internal sealed class Reader : IDisposable
             return known;
         }
         var generation = _file.Decoded.Generation;
-        var ahead = _ahead is { } next && next.Segment == segment && next.Generation == generation
-            ? next.Readings.Value
-            : null;
-        _ahead = null;
-        var readings = ahead is { Length: > 0 } ? ahead : _segments!.Read(segment);
+        StoredReading[] readings = [];
+        if (_ahead is { } ahead && ahead.Segment == segment && ahead.Generation == generation)
+        {
+            _ahead = null;
+            readings = ahead.Readings.Value;
+        }
+        if (readings.Length == 0)
+            readings = _segments!.Read(segment);
         _file.Decoded.Add(segment.FirstId, readings, generation);
         return readings;
     }
@@ -208,11 +211,14 @@ internal sealed class Reader : IDisposable
     {
         try
         {
-            if (!segments.MoveNext() || _file.Decoded.Find(segments.Current.FirstId) is not null)
+            if (!segments.MoveNext())
                 return;
             var (segment, generation) = (segments.Current, _file.Decoded.Generation);
-            if (_segments!.ReadBody(segment) is not { } body)
+            if (_ahead?.Segment == segment || _file.Decoded.Find(segment.FirstId) is not null
+                || _segments!.ReadBody(segment) is not { } body)
+            {
                 return;
+            }
             var readings = new Lazy<StoredReading[]>(() => Segments.Decode(segment, body));
             _ahead = (segment, generation, readings);
             _ = Task.Run(() => readings.Value);

@@ -48,6 +48,7 @@ internal sealed class Store : IDisposable
     long _stateRow;
     long _committedStateRow;
     bool _stateIsLost; // the running transaction deleted the row that held the state
+    bool _oldestIsStale; // the running transaction changed what waits
     int _savedClock;
     int _transactionSavedClock;
 
@@ -107,6 +108,9 @@ internal sealed class Store : IDisposable
 
     public void Commit()
     {
+        // Once for all changes of the transaction: it may have to decode a segment.
+        if (_oldestIsStale)
+            UpdateOldest();
         var isAppending = _appending is not null;
         if (isAppending)
             FlushAppended(isLast: true);
@@ -133,6 +137,7 @@ internal sealed class Store : IDisposable
         (View, _stateRow) = (_committed, _committedStateRow);
         _appending = null;
         _stateIsLost = false;
+        _oldestIsStale = false;
         if (!Connection.IsInTransaction())
             return;
         try
@@ -194,7 +199,7 @@ internal sealed class Store : IDisposable
         });
         if (View.State.Delivered.RangeCount > MaxRanges)
             Compact();
-        UpdateOldest();
+        _oldestIsStale = true;
     }
 
     /// <summary>Marks waiting readings as handed over.</summary>
@@ -203,7 +208,7 @@ internal sealed class Store : IDisposable
         var state = View.State;
         ids = OnlyStored(ids.Except(state.NotWaiting));
         SetState(state with { Waiting = state.Waiting - ids.Count, HandedOver = state.HandedOver.Union(ids) });
-        UpdateOldest();
+        _oldestIsStale = true;
     }
 
     /// <summary>Returns handed-over readings, and delivered ones still in the file, to waiting.</summary>
@@ -218,7 +223,7 @@ internal sealed class Store : IDisposable
             HandedOver = state.HandedOver.Except(ids),
             Delivered = state.Delivered.Except(ids),
         });
-        UpdateOldest();
+        _oldestIsStale = true;
         return ids;
     }
 
@@ -262,7 +267,7 @@ internal sealed class Store : IDisposable
         });
         View = View with { FirstId = Math.Min(View.FirstId, readings[0].Id) };
         AddUrgent(IdSet.Of(readings.Where(reading => AlarmReport.IsIn(reading.Payload.Span)).Select(r => r.Id)));
-        UpdateOldest();
+        _oldestIsStale = true;
         return IdSet.Of(missing);
     }
 
@@ -292,7 +297,7 @@ internal sealed class Store : IDisposable
         });
         View = View with { Urgent = View.Urgent.Except(gone) };
         UpdateFirstId();
-        UpdateOldest();
+        _oldestIsStale = true;
     }
 
     /// <summary>Deletes segments that are delivered entirely, oldest first.</summary>
@@ -562,6 +567,7 @@ internal sealed class Store : IDisposable
             id = notWaiting.FirstMissingFrom(segment.LastId + 1);
         }
         View = View with { Oldest = oldest };
+        _oldestIsStale = false;
     }
 
     // The ids that are in the file.

@@ -102,7 +102,7 @@ public sealed partial class PnpTests
 
         // A batch has them in its body, one reading beside the other.
         Assert.Equal(SendResult.Accepted, await new IotHubSink(hub).SendAsync(batch, Pnp with { MessageFormat = MessageFormat.Batch }, Token));
-        Assert.DoesNotContain(hub.Sent.Last().Properties, property => property.Key == "rack");
+        Assert.DoesNotContain(hub.Sent[^1].Properties, property => property.Key == "rack");
     }
 
     [Fact]

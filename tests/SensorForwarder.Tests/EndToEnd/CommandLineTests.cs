@@ -149,10 +149,11 @@ public sealed class CommandLineTests : IDisposable
         Assert.Equal("cellar", (string?)readings[0]["data"]!["sensor"]);
         Assert.Single(readings.Take(1203).Select(reading => (string?)reading["epoch"]).Distinct());
 
-        var file = readings.Select(reading => reading.ToJsonString()).ToList();
+        // The settings are saved meanwhile, and the tags of the module with them.
+        var file = readings.Select(WithoutModuleTags).ToList();
         (code, output) = await AskAsync(["--export", "-"]);
         Assert.True(code == 0, output);
-        Assert.Equal(file[..1203], output.Split('\n').Take(1203).Select(line => JsonNode.Parse(line)!.ToJsonString()));
+        Assert.Equal(file[..1203], output.Split('\n').Take(1203).Select(line => WithoutModuleTags(JsonNode.Parse(line)!)));
 
         // Two were forwarded, and are still in the file.
         (code, output) = await AskAsync(["--export", lines, "--with-forwarded", "--force"]);
@@ -160,7 +161,6 @@ public sealed class CommandLineTests : IDisposable
         readings = [.. (await File.ReadAllLinesAsync(lines, TestContext.Current.CancellationToken)).Select(line => JsonNode.Parse(line)!)];
         Assert.Equal(Enumerable.Range(1, 1205).Select(i => (long)i), readings.Take(1205).Select(reading => (long)reading["id"]!));
 
-        // The settings are saved by now, and the tags of the module with them.
         Assert.Equal(0, await module.StopAsync());
         var table = Path.Combine(_files.Directory, "out.csv");
         (code, output) = await AskAsync(["--export", table]);
@@ -170,6 +170,12 @@ public sealed class CommandLineTests : IDisposable
         Assert.EndsWith(",3,2026-11-24T12:00:03.000Z,cellar,simulated,good,,temperature,20.03,,\"{\"\"rack\"\":\"\"7\"\",\"\"site\"\":\"\"a, b\"\"}\",\"{\"\"site\"\":\"\"north\"\"}\"", rows[1], StringComparison.Ordinal);
         Assert.EndsWith(",4,2026-11-24T12:00:04.000Z,\"attic, \"\"left\"\"\",simulated,good,,number,4,,,\"{\"\"site\"\":\"\"north\"\"}\"", rows[4], StringComparison.Ordinal);
         Assert.Empty(Directory.GetFiles(_files.Directory, "*.part"));
+
+        static string WithoutModuleTags(JsonNode reading)
+        {
+            reading.AsObject().Remove("tags");
+            return reading.ToJsonString();
+        }
     }
 
     [Fact]

@@ -17,10 +17,14 @@ public sealed class ManifestCheckTests : IDisposable
         return environment;
     }
 
-    string Check(string template, Dictionary<string, string> environment)
+    string Check(string template, Dictionary<string, string> environment, string host = "")
     {
         Assert.SkipUnless(File.Exists("/usr/bin/python3"), "there is no Python");
-        File.WriteAllText(_file, Template.Expand(Repository.Read(template), "amd64", environment).ToJsonString());
+        const string Limit = "\"PidsLimit\"";
+        var text = Repository.Read(template);
+        Assert.Contains(Limit, text, StringComparison.Ordinal);
+        text = text.Replace(Limit, host + Limit, StringComparison.Ordinal);
+        File.WriteAllText(_file, Template.Expand(text, "amd64", environment).ToJsonString());
         using var check = Process.Start(new ProcessStartInfo("/usr/bin/python3", [Path.Combine(Repository.Root, ".devcontainer/check-manifest"), _file])
         {
             RedirectStandardOutput = true,
@@ -39,16 +43,17 @@ public sealed class ManifestCheckTests : IDisposable
     [Fact]
     public void Empty_variables_are_named()
     {
-        var output = Check("deployment.template.json", Environment(("EDGE_RUNTIME_VERSION", ""), ("CONTAINER_REGISTRY_PASSWORD", ""), ("PI_I2C_GID", "")));
+        var output = Check("deployment.template.json", Environment(("EDGE_RUNTIME_VERSION", ""), ("CONTAINER_REGISTRY_PASSWORD", "")), """ "GroupAdd": [""],""");
         Assert.Contains("edgeHub: the image 'mcr.microsoft.com/azureiotedge-hub:' is incomplete: set CONTAINER_REGISTRY_SERVER and EDGE_RUNTIME_VERSION in .env", output, StringComparison.Ordinal);
         Assert.Contains("the password of the registry is empty: set CONTAINER_REGISTRY_PASSWORD in .env", output, StringComparison.Ordinal);
-        Assert.Contains("SensorForwarder: a group in GroupAdd is empty: set PI_I2C_GID and PI_GPIO_GID in .env", output, StringComparison.Ordinal);
+        Assert.Contains("SensorForwarder: a group in GroupAdd is empty: write the numbers that getent group i2c gpio prints on the device", output, StringComparison.Ordinal);
     }
 
     [Fact]
     public void Missing_device_is_named()
     {
         Assert.SkipWhen(File.Exists("/dev/i2c-1"), "this machine has the device");
-        Assert.Contains("SensorForwarder: this machine has no /dev/i2c-1", Check("deployment.template.json", Environment()), StringComparison.Ordinal);
+        const string Device = """ "Devices": [{ "PathOnHost": "/dev/i2c-1", "PathInContainer": "/dev/i2c-1", "CgroupPermissions": "rw" }],""";
+        Assert.Contains("SensorForwarder: this machine has no /dev/i2c-1", Check("deployment.template.json", Environment(), Device), StringComparison.Ordinal);
     }
 }

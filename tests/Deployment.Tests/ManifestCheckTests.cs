@@ -20,10 +20,10 @@ public sealed class ManifestCheckTests : IDisposable
     string Check(string template, Dictionary<string, string> environment, string host = "")
     {
         Assert.SkipUnless(File.Exists("/usr/bin/python3"), "there is no Python");
-        const string Limit = "\"PidsLimit\"";
+        const string Root = "\"ReadonlyRootfs\"";
         var text = Repository.Read(template);
-        Assert.Contains(Limit, text, StringComparison.Ordinal);
-        text = text.Replace(Limit, host + Limit, StringComparison.Ordinal);
+        Assert.Contains(Root, text, StringComparison.Ordinal);
+        text = text.Replace(Root, host + Root, StringComparison.Ordinal);
         File.WriteAllText(_file, Template.Expand(text, "amd64", environment).ToJsonString());
         using var check = Process.Start(new ProcessStartInfo("/usr/bin/python3", [Path.Combine(Repository.Root, ".devcontainer/check-manifest"), _file])
         {

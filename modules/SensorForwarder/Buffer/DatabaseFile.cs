@@ -379,7 +379,9 @@ internal sealed class DatabaseFile(
             return;
         }
         var version = connection.Number("PRAGMA user_version");
-        if (owner == Schema.ApplicationId && version is > Schema.FormatVersion and <= MaxFormatVersion)
+        // With our schema, the number itself is damaged.
+        if (owner == Schema.ApplicationId && version is > Schema.FormatVersion and <= MaxFormatVersion
+            && !Schema.IsIntact(connection))
         {
             throw new BufferUnavailableException(
                 $"{files.Database}: format {version} was made by a newer version, this one knows "

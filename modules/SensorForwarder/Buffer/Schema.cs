@@ -8,7 +8,8 @@ internal static class Schema
     /// <summary>"SFb1", the <c>application_id</c> in the database header.</summary>
     public const int ApplicationId = 0x53466231;
 
-    /// <summary>The <c>user_version</c>, incremented by incompatible changes. Files of format 1 are imported.</summary>
+    /// <summary>The <c>user_version</c>, incremented by incompatible changes, which must also change a table, so that a
+    /// damaged number is not taken for a newer format. Files of format 1 are imported.</summary>
     public const int FormatVersion = 2;
 
     /// <summary>Small, because a commit writes whole pages and most commits have few readings.</summary>

@@ -105,11 +105,25 @@ public sealed class DamageTests : IDisposable
     {
         await MakeAsync();
         using (var newer = Sqlite.Open(Database, SqliteOpenMode.ReadWrite, vfs: null))
-            newer.Execute("PRAGMA user_version=3");
+            newer.Execute("ALTER TABLE meta ADD COLUMN newer; PRAGMA user_version=3");
         var before = await File.ReadAllBytesAsync(Database, BufferFixture.Token);
         var failure = await Assert.ThrowsAsync<BufferUnavailableException>(() => _fixture.OpenAsync());
         Assert.Contains("newer version", failure.Message, StringComparison.Ordinal);
         Assert.Equal(before, await File.ReadAllBytesAsync(Database, BufferFixture.Token));
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(3)]
+    [InlineData(258)]
+    [InlineData(int.MaxValue)]
+    public async Task A_damaged_format_number_costs_nothing(int number)
+    {
+        await MakeAsync();
+        using (var damaged = Sqlite.Open(Database, SqliteOpenMode.ReadWrite, vfs: null))
+            damaged.Execute($"PRAGMA user_version={number}");
+        await using var buffer = await _fixture.OpenAsync();
+        Assert.Equal(Readings, Check(buffer).Count);
     }
 
     [Fact]

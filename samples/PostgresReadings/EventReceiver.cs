@@ -10,8 +10,8 @@ public sealed class EventReceiver(ReadingTable table)
     // The module's batches have at most 4 MiB before compression, or batchMaxBytes if that is more.
     const int MaxBytes = 64 << 20;
 
-    /// <summary>Returns when each event is committed, as readings or in the table <c>refused</c>. After an exception the same events can be
-    /// given to it again: what is there already is not stored twice.</summary>
+    /// <summary>Returns when each event is committed, as readings or in the table <c>refused</c>. After an exception, call it again with
+    /// the same events: readings that are already stored are not stored twice.</summary>
     /// <returns>How many readings were new, and what was refused, for the log.</returns>
     /// <exception cref="NpgsqlException">The database can't be used now.</exception>
     public async Task<(int Stored, IReadOnlyList<string> Refused)> StoreAsync(IEnumerable<byte[]> events, CancellationToken cancellationToken)

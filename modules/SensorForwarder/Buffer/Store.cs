@@ -48,7 +48,7 @@ internal sealed class Store : IDisposable
     long _stateRow;
     long _committedStateRow;
     bool _stateIsLost; // the running transaction deleted the row that held the state
-    bool _oldestIsStale; // the running transaction changed what waits
+    bool _oldestIsStale; // the running transaction changed which readings are waiting
     int _savedClock;
     int _transactionSavedClock;
 
@@ -360,6 +360,7 @@ internal sealed class Store : IDisposable
         Write(readings, segment.Level);
         UpdateFirstId();
         Recount();
+        _oldestIsStale = true;
         return (segment, Math.Max(0, before - View.State.Waiting));
     }
 

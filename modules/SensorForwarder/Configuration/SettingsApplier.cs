@@ -17,7 +17,7 @@ internal sealed class SettingsApplier(
         buffer.ApplyLimits(settings.Buffer);
         forwarder.Apply(settings.Forwarding);
 
-        // The scheduler is last: it also removes alarms of sensors of the other, which then raise none any more.
+        // The scheduler is last: it also removes alarms of MQTT sensors, which must not raise them any more.
         if (mqtt is not null) await mqtt.ApplyAsync(settings.Sensors, cancellationToken);
         await scheduler.ApplyAsync(settings.Sensors, cancellationToken);
     }

@@ -18,7 +18,7 @@ internal static class SettingsTable
 
     /// <summary>The tags of the module.</summary>
     public static readonly Option<Tags> ModuleTags = Tags.Option(
-        "tags", "What the module belongs to, such as `{\"site\":\"north\"}`: they stand in every batch and are "
+        "tags", "What the module belongs to, such as `{\"site\":\"north\"}`; included in every batch, and "
             + "application properties of IoT Hub messages, for routes. Names have letters, digits, `-` and `_`.");
 
     static readonly TimeSpan Second = TimeSpan.FromSeconds(1);

@@ -68,7 +68,7 @@ internal static partial class IntakeLog
     public static partial void SessionLost(ILogger logger, string name, string broker);
 
     [LoggerMessage(6016, LogLevel.Warning,
-        "Sensor {Name} (mqtt): its alarms watch {Most} sensors, and {Sensor} is one more. It and those that follow "
-            + "are not watched. Give them an entry of their own.")]
+        "Sensor {Name} (mqtt): its alarms watch at most {Most} sensors; {Sensor} and later ones are not watched. Split "
+            + "its topics between several entries.")]
     public static partial void TooManyWatched(ILogger logger, string name, int most, string sensor);
 }

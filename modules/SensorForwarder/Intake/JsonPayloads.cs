@@ -129,7 +129,7 @@ internal sealed class JsonPayloads(
         if (found.HasName && found.HasValues)
         {
             if (found is { IsOfAlarms: true, HasAlarm: true })
-                found.Problem ??= "kind 'alarm' with a property alarm is for what the module itself reports";
+                found.Problem ??= "kind 'alarm' with a property alarm is for reports of the module; use another kind";
             if (found.Problem is not null) return found.Problem;
             WriteReading(found, text);
         }

@@ -9,8 +9,8 @@ namespace SensorForwarder.Sensors;
 
 /// <summary>
 /// The alarms that are raised, of all sensors. Stored as one document, in the transaction of the reading that reports
-/// the change: a kill loses both or neither, so that no change is reported twice or not at all. An alarm is known by
-/// its entry of the settings, its sensor, which is the entry unless its readings are pushed, and its name. Thread-safe.
+/// the change: a kill loses both or neither, so that no change is reported twice or not at all. The key of an alarm is
+/// its entry in the settings, its sensor (named as the entry, unless readings are pushed) and its name. Thread-safe.
 /// </summary>
 /// <param name="buffer">Null: they end with the process, and nothing is reported.</param>
 internal sealed class RaisedAlarms(TelemetryBuffer? buffer)

@@ -19,7 +19,8 @@ internal enum AlarmOutcome
     /// <summary>A change was reported. It is on the medium after the next commit.</summary>
     Reported,
 
-    /// <summary>A change could not be reported now. It is with this reading again, or with a later one.</summary>
+    /// <summary>A change could not be reported now. It is reported when this reading is observed again, or a later one.
+    /// </summary>
     Refused,
 }
 

@@ -429,6 +429,29 @@ public sealed class DamageTests : IDisposable
 
     public void Dispose() => _fixture.Dispose();
 
+    [Fact]
+    public async Task After_the_oldest_segment_was_damaged_the_next_reading_is_the_oldest()
+    {
+        await MakeAsync();
+        FlipBit();
+        var damaged = await File.ReadAllBytesAsync(Database, BufferFixture.Token);
+        var before = 0L;
+        await using (var first = await _fixture.OpenAsync())
+        {
+            Assert.Throws<BufferUnavailableException>(() =>
+            {
+                while (first.PeekBatch(before, 1, 1) is { Count: 1 } one) before = one[0].Id;
+            });
+        }
+        await File.WriteAllBytesAsync(Database, damaged, BufferFixture.Token);
+
+        await using var buffer = await _fixture.OpenAsync();
+        await buffer.AcknowledgeAsync(1, before, BufferFixture.Token);
+        Assert.Throws<BufferUnavailableException>(() => BufferFixture.ReadAll(buffer));
+        await buffer.CommitAsync(BufferFixture.Token);
+        Assert.Equal(Check(buffer)[0].RecordedAt, buffer.GetStatus().OldestRecordedAt);
+    }
+
     // In the middle of the body of a segment, so that gzip's CRC fails.
     void FlipBit() => Change(Database, bytes =>
     {

@@ -49,6 +49,33 @@ public sealed class QueueTests : IDisposable
     }
 
     [Fact]
+    public async Task A_document_is_saved_with_its_reading_or_not_at_all()
+    {
+        var full = new BufferLimits { CommitInterval = TimeSpan.Zero, MaxBytes = 4 << 20, WhenFull = WhenFull.RejectNew };
+        await using var buffer = await _fixture.OpenAsync(full);
+        var saved = 0;
+        await StoreAsync(++saved);
+        Assert.Equal([(byte)saved], buffer.LoadDocument("window")!.Value.ToArray());
+        var number = 0;
+        await Assert.ThrowsAsync<BufferRejectedException>(async () =>
+        {
+            while (true)
+                await Task.WhenAll(Enumerable.Range(0, 1_000).Select(_ => buffer.EnqueueAsync(BufferFixture.Incompressible(number++), BufferFixture.Token).AsTask()));
+        });
+
+        // Some may still find room.
+        await Assert.ThrowsAsync<BufferRejectedException>(async () =>
+        {
+            for (; ; saved++) await StoreAsync(saved + 1);
+        });
+        await buffer.CommitAsync(BufferFixture.Token);
+        Assert.Equal([(byte)saved], buffer.LoadDocument("window")!.Value.ToArray());
+
+        async Task StoreAsync(int document) => await buffer.EnqueueAsync(
+            BufferFixture.Incompressible(document), ("window", new[] { (byte)document }), BufferFixture.Token);
+    }
+
+    [Fact]
     public async Task Ids_go_on_after_everything_was_deleted_and_the_buffer_was_opened_again()
     {
         string epoch;

@@ -106,7 +106,7 @@ public sealed class IntakeStoreTests
     [InlineData("""{"sensor":"a\n","values":{}}""", "sensor is not a name of 1 to 256 characters")]
     [InlineData("""{"sensor":"a","values":{"b":1,"c":[2]}}""", "the value 'c' is a list or an object; allowed are a number, a text, true, false and null")]
     [InlineData("""{"sensor":"a","values":{"b":1e999}}""", "the value 'b' is larger than any number that a receiver can take")]
-    [InlineData("""{"alarm":{},"sensor":"door","kind":"alarm","values":{}}""", "kind 'alarm' with a property alarm is for what the module itself reports")]
+    [InlineData("""{"alarm":{},"sensor":"door","kind":"alarm","values":{}}""", "kind 'alarm' with a property alarm is for reports of the module; use another kind")]
     [InlineData("""{"sensor":"buffer","kind":"g\u0061p","values":{}}""", "kind 'gap' is for what the module itself has to give up")]
     public async Task A_mistake_is_named_with_its_line_or_element_and_nothing_of_the_request_is_stored(string body, string reason)
     {

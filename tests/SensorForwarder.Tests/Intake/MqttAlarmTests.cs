@@ -61,7 +61,7 @@ public sealed class MqttAlarmTests
         Assert.Empty(Reports(broker));
         await Until.True(() => Status(broker).SequenceEqual([("b", true), ("c", true)]), clock, Minute);
 
-        // What comes again ends it.
+        // The next message ends the silence.
         await broker.PublishAsync("a/b", "32");
         await Until.True(() => broker.Acknowledged.Count == 3);
         await broker.Intake.Buffer.CommitAsync(Token);

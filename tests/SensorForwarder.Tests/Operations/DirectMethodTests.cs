@@ -82,11 +82,11 @@ public sealed class DirectMethodTests
         await mqtt.ApplyAsync(new Dictionary<string, SensorSettings> { ["zigbee"] = entry }, ForwarderFixture.Token);
         var (code, body) = await CallAsync(fixture, "readNow", "{\"sensor\":\"zigbee\"}", mqtt: mqtt);
         Assert.Equal(409, code);
-        Assert.Matches("^'zigbee' is of kind mqtt: its readings are pushed by mqtt://127[.]0[.]0[.]1:[0-9]+ and can't be read now; no message has come since the start$", body.GetProperty("error").GetString());
+        Assert.Matches("^'zigbee' is of kind mqtt: its readings are pushed by mqtt://127[.]0[.]0[.]1:[0-9]+ and can't be read now; no message has arrived since the start$", body.GetProperty("error").GetString());
         intake.Sources.Find("mqtt zigbee").Count(IntakeAnswer.Stored, 1);
         (code, body) = await CallAsync(fixture, "readNow", "{\"sensor\":\"zigbee\"}", mqtt: mqtt);
         Assert.Equal(409, code);
-        Assert.Matches("; the last message came at [0-9-]{10}T[0-9:]{8}Z$", body.GetProperty("error").GetString());
+        Assert.Matches("; the last message arrived at [0-9-]{10}T[0-9:]{8}Z$", body.GetProperty("error").GetString());
         await mqtt.StopAsync(ForwarderFixture.Token);
     }
 

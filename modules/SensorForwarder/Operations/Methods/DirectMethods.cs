@@ -174,8 +174,8 @@ internal sealed class DirectMethods(
     string NotReadable(MqttSource source)
     {
         var last = source.Source.Status.LastSeen is { } seen
-            ? $"the last message came at {seen.Time(timeProvider).UtcDateTime:yyyy-MM-ddTHH:mm:ssZ}"
-            : "no message has come since the start";
+            ? $"the last message arrived at {seen.Time(timeProvider).UtcDateTime:yyyy-MM-ddTHH:mm:ssZ}"
+            : "no message has arrived since the start";
         return $"'{source.Settings.Name}' is of kind {source.Settings.Kind.Name}: its readings are pushed by "
             + $"{source.Subscription.Broker} and can't be read now; {last}";
     }

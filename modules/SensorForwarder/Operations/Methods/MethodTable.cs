@@ -51,7 +51,7 @@ internal static class MethodTable
             + "receiver that lost them: with the same ids, beside new readings, and counted in the quota.",
             """{"replayed":1200}""", From, To, Sensors),
         new("readNow", "Reads sensors now, and stores the readings. 404: there is no such sensor. 409: "
-            + "its readings are pushed by a broker; the error says when the last message came.",
+            + "its readings are pushed by a broker; the error says when the last message arrived.",
             """{"readings":{"attic":{"time":"2026-11-24T14:20:31.123Z","quality":"good","""
             + "\"values\":{\"temperature\":21.43}}}}", Sensor),
         new("getDeadLetters", "Returns the first 100 readings that the receiver refused permanently, and their total "

@@ -17,8 +17,6 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
     const int ReportedMaxBytes = 32 << 10;
     const string Stopped = "stopped";
 
-    static readonly TimeSpan SynchronizeTimeout = TimeSpan.FromSeconds(60);
-
     // How long a renewal waits for acknowledgements. The token is still valid for a fifth of its life.
     static readonly TimeSpan RenewalPatience = TimeSpan.FromMinutes(5);
 
@@ -184,7 +182,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         var renews = false;
         try
         {
-            await SynchronizeAsync(over.Token);
+            await Synchronization.RunAsync(Handler, _timeProvider, _logger, over.Token);
             if (!over.IsCancellationRequested)
             {
                 Open(session);
@@ -219,32 +217,6 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         }
 
         return renews ? null : session.End;
-    }
-
-    /// <summary>Lets the handler read the twin before telemetry is sent, for at most
-    /// <see cref="SynchronizeTimeout"/>. Without an answer the last good settings stay in force.</summary>
-    async Task SynchronizeAsync(CancellationToken cancellationToken)
-    {
-        if (Handler is not { } handler) return;
-        using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        try
-        {
-            await Task.Run(() => handler.OnConnectedAsync(deadline.Token), cancellationToken)
-                .WaitAsync(SynchronizeTimeout, _timeProvider, cancellationToken);
-        }
-        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
-        {
-        }
-        catch (Exception exception)
-        {
-            EdgeHubLog.NotSynchronized(_logger, exception is TimeoutException
-                ? "no answer in time"
-                : NetworkText.Describe(exception));
-        }
-        finally
-        {
-            await deadline.CancelAsync();
-        }
     }
 
     void Open(Session session)

@@ -83,7 +83,8 @@ public sealed class StateTests : IDisposable
 
     static void AssertWaiting(TelemetryBuffer buffer, params long[] ids)
     {
-        Assert.Equal(ids, BufferFixture.ReadAll(buffer).Select(row => row.Id));
-        Assert.Equal(ids.Length, buffer.GetStatus().Depth);
+        var rows = BufferFixture.ReadAll(buffer);
+        Assert.Equal(ids, rows.Select(row => row.Id));
+        Assert.Equal((ids.Length, rows.Count > 0 ? rows[0].RecordedAt : (DateTimeOffset?)null), (buffer.GetStatus().Depth, buffer.GetStatus().OldestRecordedAt));
     }
 }

@@ -21,7 +21,6 @@ internal sealed class SdkConnection : BackgroundService, IEdgeHubClient
     const string Stopped = "stopped";
 
     static readonly TimeSpan ConnectTimeout = TimeSpan.FromSeconds(60);
-    static readonly TimeSpan SynchronizeTimeout = TimeSpan.FromSeconds(60);
     static readonly TimeSpan DrainPatience = TimeSpan.FromSeconds(1);
 
     // As in InputDeliveries: a late acknowledgement could be taken for one of the next message.
@@ -215,7 +214,7 @@ internal sealed class SdkConnection : BackgroundService, IEdgeHubClient
         var renews = false;
         try
         {
-            await SynchronizeAsync(over.Token);
+            await Synchronization.RunAsync(Handler, _timeProvider, _logger, over.Token);
             if (!over.IsCancellationRequested)
             {
                 Open(session);
@@ -240,29 +239,6 @@ internal sealed class SdkConnection : BackgroundService, IEdgeHubClient
         }
 
         return renews ? null : session.End;
-    }
-
-    async Task SynchronizeAsync(CancellationToken cancellationToken)
-    {
-        if (Handler is not { } handler) return;
-        using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        try
-        {
-            await Task.Run(() => handler.OnConnectedAsync(deadline.Token), cancellationToken)
-                .WaitAsync(SynchronizeTimeout, _timeProvider, cancellationToken);
-        }
-        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
-        {
-        }
-        catch (Exception exception)
-        {
-            EdgeHubLog.NotSynchronized(
-                _logger, exception is TimeoutException ? "no answer in time" : NetworkText.Describe(exception));
-        }
-        finally
-        {
-            await deadline.CancelAsync();
-        }
     }
 
     void Open(SdkSession session)

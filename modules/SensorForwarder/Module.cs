@@ -22,11 +22,6 @@ using SensorForwarder.Sensors.Drivers;
 using SensorForwarder.Sensors.Kernel;
 using SensorForwarder.Sensors.Modbus;
 using SensorForwarder.Sensors.Serial;
-#if DEVICE_SDK
-using HubClient = SensorForwarder.EdgeHub.DeviceSdk.SdkConnection;
-#else
-using HubClient = SensorForwarder.EdgeHub.EdgeHubConnection;
-#endif
 
 namespace SensorForwarder;
 
@@ -126,7 +121,7 @@ internal sealed class Module : IAsyncDisposable
         // wait for a peer while it stops, and leaves 2 s for the buffer. Readings are committed as soon as sensing has
         // stopped.
         services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(1)
-            + WebServer.StopPatience + Forwarder.StopPatience + HubClient.StopPatience
+            + WebServer.StopPatience + Forwarder.StopPatience + EdgeHubConnection.StopPatience
             + OtlpExport.StopPatience + HttpIntake.StopPatience + MqttIntake.StopPatience);
 
         AddSensors(services, boot, buffer, timeProvider);
@@ -229,9 +224,15 @@ internal sealed class Module : IAsyncDisposable
         services.AddSingleton<Forwarder>();
         if (boot.Identity is not { } identity) return;
 
-        services.AddSingleton(identity).AddSingleton(boot.Hub).AddSingleton<HubClient>();
-        services.AddSingleton<ModuleInputs>();
-        services.AddSingleton<IEdgeHubClient>(provider => provider.GetRequiredService<HubClient>());
+        services.AddSingleton(identity).AddSingleton(boot.Hub).AddSingleton<ModuleInputs>();
+#if DEVICE_SDK
+        services.AddSingleton(provider => EdgeHub.DeviceSdk.SdkProtocol.NewConnection(
+            identity, boot.Hub, timeProvider, provider.GetRequiredService<Random>(),
+            provider.GetRequiredService<ILogger<EdgeHubConnection>>()));
+#else
+        services.AddSingleton<EdgeHubConnection>();
+#endif
+        services.AddSingleton<IEdgeHubClient>(provider => provider.GetRequiredService<EdgeHubConnection>());
         if (identity.GatewayHostName is null && boot.EdgeHubMetricsUrl is null) return;
         services.AddSingleton(provider => new MetricsPageReader(
             boot.EdgeHubMetricsUrl, identity.ClientId, timeProvider, provider.GetRequiredService<Dialer>()));

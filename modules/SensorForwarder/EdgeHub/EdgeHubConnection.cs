@@ -1,16 +1,14 @@
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
-using MQTTnet;
 using SensorForwarder.Net;
-using SensorForwarder.Text;
 using SensorForwarder.Time;
 
 namespace SensorForwarder.EdgeHub;
 
 /// <summary>
-/// <see cref="IEdgeHubClient"/> over MQTT 3.1.1 and TLS. One loop connects, serves the connection until it ends, backs
-/// off and reconnects, until the module stops. Each attempt uses a new MQTT client, since edgeHub can lose a CONNECT
-/// (iotedge #7539). Public members are thread-safe.
+/// <see cref="IEdgeHubClient"/> over an <see cref="IHubProtocol"/>. One loop opens a session, serves it until it ends,
+/// backs off and opens the next one, until the module stops. Each attempt uses a new session, since edgeHub can lose a
+/// CONNECT (iotedge #7539). Public members are thread-safe.
 /// </summary>
 internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
 {
@@ -26,12 +24,9 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
     readonly EdgeIdentity _identity;
     readonly TimeProvider _timeProvider;
     readonly ILogger _logger;
-    readonly HubDialer _dialer;
+    readonly IHubProtocol _protocol;
     readonly ReconnectPolicy _policy;
     readonly TelemetrySends _sends;
-    readonly TwinRequests _twinRequests;
-    readonly MethodCalls _methods;
-    readonly InputDeliveries _inputs;
     readonly Lock _gate = new();
 
     // Guarded by _gate.
@@ -42,6 +37,7 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
     volatile Session? _session;
     long _renewals;
 
+    /// <summary>Over our own MQTT client.</summary>
     public EdgeHubConnection(
         EdgeIdentity identity,
         HubOptions options,
@@ -49,17 +45,25 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         Random random,
         ILogger<EdgeHubConnection> logger,
         Dialer? dialer = null)
+        : this(identity, timeProvider, random, logger, connection =>
+            new MqttProtocol(connection, identity, options, timeProvider, random, logger, dialer))
+    {
+    }
+
+    public EdgeHubConnection(
+        EdgeIdentity identity,
+        TimeProvider timeProvider,
+        Random random,
+        ILogger<EdgeHubConnection> logger,
+        Func<EdgeHubConnection, IHubProtocol> protocol)
     {
         _identity = identity;
         _timeProvider = timeProvider;
         _logger = logger;
-        _dialer = new(identity, options, timeProvider, random, dialer);
         _policy = new(timeProvider, random);
         _sends = new(identity);
-        _twinRequests = new(timeProvider);
-        _methods = new(() => Handler, () => _session, WaitUntilConnectedAsync, timeProvider, logger);
-        _inputs = new(() => Handler, timeProvider, logger);
         _status = new(HubState.Disconnected, Moment.Now(timeProvider), null, 0);
+        _protocol = protocol(this);
     }
 
     /// <summary>How long a stop waits for a hub that does not respond.</summary>
@@ -80,10 +84,13 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         _sends.Acknowledged,
         _sends.TimedOut,
         _sends.Bytes,
-        _methods.Calls);
+        _protocol.MethodCalls);
+
+    /// <summary>The connection to ask and answer over; null: none.</summary>
+    internal Session? Session => _session;
 
     /// <summary>Twin requests and method calls in progress: for tests that check for leaks.</summary>
-    internal int OpenRequests => _twinRequests.Waiting + _methods.Open;
+    internal int OpenRequests => _protocol.OpenCalls + ((_session as MqttSession)?.TwinRequests.Waiting ?? 0);
 
     /// <summary>Messages in flight: for tests that advance the clock.</summary>
     internal int UnderWay => _session?.UnderWay ?? 0;
@@ -97,24 +104,24 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         _sends.SendAsync(message, cancellationToken);
 
     public Task<HubAnswer> GetTwinAsync(CancellationToken cancellationToken) =>
-        AskAsync(HubTopics.TwinGet, ReadOnlyMemory<byte>.Empty, cancellationToken);
+        _session?.GetTwinAsync(cancellationToken) ?? Task.FromResult(default(HubAnswer));
 
     public Task<HubAnswer> PatchReportedAsync(ReadOnlyMemory<byte> patch, CancellationToken cancellationToken) =>
         patch.Length > ReportedMaxBytes
             ? Task.FromResult(new HubAnswer(413, ReadOnlyMemory<byte>.Empty))
-            : AskAsync(HubTopics.ReportedPatch, patch, cancellationToken);
+            : _session?.PatchReportedAsync(patch, cancellationToken) ?? Task.FromResult(default(HubAnswer));
 
     public override void Dispose()
     {
         base.Dispose();
         _session?.Finish(new("disposed"));
         _session?.Dispose();
-        _dialer.Dispose();
+        _protocol.Dispose();
     }
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        var inputs = _inputs.RunAsync(stoppingToken);
+        var passing = _protocol.RunAsync(stoppingToken);
         while (!stoppingToken.IsCancellationRequested)
         {
             try
@@ -136,19 +143,18 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
 
         _sends.Gate.Close();
         SetStatus(HubState.Disconnected, Stopped, isOutage: false);
-        await inputs;
+        await passing;
     }
 
     async Task ConnectAndServeAsync(CancellationToken stoppingToken)
     {
         // During a renewal of the token the state stays Connected.
         if (Status.State == HubState.Disconnected) SetStatus(HubState.Connecting);
-        _dialer.OpenTimeout = _policy.OpenTimeout;
         Session session;
         TimeSpan renewIn;
         try
         {
-            (session, renewIn) = await _dialer.DialAsync(opened => Attach(opened, stoppingToken), stoppingToken);
+            (session, renewIn) = await _protocol.OpenAsync(_policy.OpenTimeout, stoppingToken);
         }
         catch (DialException exception)
         {
@@ -226,8 +232,8 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
         if (Status.State != HubState.Connected)
         {
             SetStatus(HubState.Connected);
-            var proxy = _dialer.Through(session.Transport);
-            EdgeHubLog.Connected(_logger, _identity.DialledHostName, _identity.ClientId, session.Transport, proxy);
+            var note = _protocol.Note(session);
+            EdgeHubLog.Connected(_logger, Host, _identity.ClientId, session.Transport, note);
         }
 
         lock (_gate) _connected.TrySetResult();
@@ -237,56 +243,11 @@ internal sealed class EdgeHubConnection : BackgroundService, IEdgeHubClient
     {
         _sends.Gate.Close();
         SetStatus(HubState.Disconnected, reason);
-        EdgeHubLog.Disconnected(_logger, _identity.DialledHostName, reason, delay.TotalSeconds);
+        EdgeHubLog.Disconnected(_logger, Host, reason, delay.TotalSeconds);
         var step = await ClockWatch.DelayAsync(delay, _timeProvider, stoppingToken);
         if (step == TimeSpan.Zero) return;
         EdgeHubLog.ClockStepped(_logger, step.TotalSeconds);
-        _dialer.ForgetCredentials();
-    }
-
-    void Attach(Session session, CancellationToken stoppingToken)
-    {
-        session.Client.ApplicationMessageReceivedAsync += message => OnMessageAsync(session, message, stoppingToken);
-        session.Client.DisconnectedAsync += args =>
-        {
-            session.Finish(new(args.Exception is null
-                ? "closed by the hub"
-                : NetworkText.Describe(args.Exception), ByPeer: true));
-            return Task.CompletedTask;
-        };
-    }
-
-    Task<HubAnswer> AskAsync(
-        Func<string, string> topic, ReadOnlyMemory<byte> body, CancellationToken cancellationToken) =>
-        _session is { } session
-            ? _twinRequests.AskAsync(session, topic, body, cancellationToken)
-            : Task.FromResult(default(HubAnswer));
-
-    Task OnMessageAsync(
-        Session session, MqttApplicationMessageReceivedEventArgs args, CancellationToken stoppingToken)
-    {
-        // Must not throw or wait: MQTTnet acknowledges the message and reads the next one only after this returns.
-        try
-        {
-            var topic = args.ApplicationMessage.Topic;
-            var payload = System.Buffers.BuffersExtensions.ToArray(args.ApplicationMessage.Payload);
-            if (HubTopics.TryParseTwinAnswer(topic, out var status, out var requestId))
-                _twinRequests.Answer(requestId, new(status, payload));
-            else if (HubTopics.TryParseDesiredPatch(topic, out var version))
-                Handler?.OnDesiredPatch(version, payload);
-            else if (HubTopics.TryParseMethodCall(topic, out var name, out requestId))
-                _methods.Take(name, requestId, payload, stoppingToken);
-            else if (HubTopics.TryParseInput(_identity, topic, out var input, out var properties))
-                _inputs.Take(session, args, new(input, properties, payload));
-            else
-                EdgeHubLog.UnknownTopic(_logger, LogText.Clean(topic));
-        }
-        catch (Exception exception)
-        {
-            EdgeHubLog.MessageFailed(_logger, exception);
-        }
-
-        return Task.CompletedTask;
+        _protocol.ForgetCredentials();
     }
 
     void SetStatus(HubState state, string? error = null, bool isOutage = true)

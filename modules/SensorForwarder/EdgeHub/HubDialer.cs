@@ -45,8 +45,8 @@ internal sealed class HubDialer(
     /// <param name="cancellationToken">Cancels the attempt.</param>
     /// <returns>The connection, and the time until its token must be renewed.</returns>
     /// <exception cref="DialException">No transport could open a connection.</exception>
-    public async Task<(Session Session, TimeSpan RenewIn)> DialAsync(
-        Action<Session> prepare, CancellationToken cancellationToken)
+    public async Task<(MqttSession Session, TimeSpan RenewIn)> DialAsync(
+        Action<MqttSession> prepare, CancellationToken cancellationToken)
     {
         var credentials = await _credentials.GetAsync(cancellationToken);
         DialException? unreachable = null;
@@ -89,8 +89,8 @@ internal sealed class HubDialer(
 
     Uri WebSocketUrl => new($"wss://{identity.DialledHostName}:{WebSocketPort}/$iothub/websocket");
 
-    async Task<Session> DialAsync(
-        HubTransport transport, HubCredentials credentials, Action<Session> prepare,
+    async Task<MqttSession> DialAsync(
+        HubTransport transport, HubCredentials credentials, Action<MqttSession> prepare,
         CancellationToken cancellationToken)
     {
         // _dialer limits the time of the TCP connection.
@@ -107,7 +107,7 @@ internal sealed class HubDialer(
         {
             Accepted = () => Await("the CONNACK", ConnackTimeout),
         };
-        var session = new Session(new MqttClientFactory().CreateMqttClient(), transport, timeProvider);
+        var session = new MqttSession(new MqttClientFactory().CreateMqttClient(), transport, timeProvider);
         Stream? stream = null;
         try
         {
@@ -137,7 +137,7 @@ internal sealed class HubDialer(
         }
     }
 
-    async Task SubscribeAsync(Session session, CancellationToken cancellationToken)
+    async Task SubscribeAsync(MqttSession session, CancellationToken cancellationToken)
     {
         var filters = new MqttClientSubscribeOptionsBuilder()
             .WithTopicFilter(HubTopics.TwinAnswers, MqttQualityOfServiceLevel.AtLeastOnce)

@@ -10,7 +10,7 @@ namespace SensorForwarder.EdgeHub;
 /// </summary>
 internal sealed class MethodCalls(
     Func<IEdgeHubHandler?> handler,
-    Func<Session?> session,
+    Func<MqttSession?> session,
     Func<CancellationToken, Task> connected,
     TimeProvider timeProvider,
     ILogger logger)

@@ -1,5 +1,3 @@
-using MQTTnet;
-
 namespace SensorForwarder.EdgeHub;
 
 /// <summary>Why a connection ended.</summary>
@@ -26,10 +24,10 @@ internal sealed class Flight(Session session, int bytes, bool fromLine)
 }
 
 /// <summary>
-/// One MQTT connection from CONNECT to its end, with its messages in flight. Ends the connection when an
-/// acknowledgement is overdue. Thread-safe.
+/// One connection to the hub from its start to its end, with its messages in flight. Ends the connection when an
+/// acknowledgement is overdue. Derived classes add the protocol. Thread-safe.
 /// </summary>
-internal sealed class Session(IMqttClient client, HubTransport transport, TimeProvider timeProvider) : IDisposable
+internal abstract class Session(HubTransport transport, TimeProvider timeProvider) : IDisposable
 {
     /// <summary>Long enough for a twin request that stalls edgeHub, and everything after it on the connection, for 20
     /// s.</summary>
@@ -51,8 +49,6 @@ internal sealed class Session(IMqttClient client, HubTransport transport, TimePr
     TaskCompletionSource? _drained;
     SessionEnd? _end;
 
-    public IMqttClient Client => client;
-
     public HubTransport Transport => transport;
 
     /// <summary>Cancelled when the connection has ended; usable after disposal.</summary>
@@ -69,6 +65,18 @@ internal sealed class Session(IMqttClient client, HubTransport transport, TimePr
     {
         get { lock (_gate) return _flights.Count; }
     }
+
+    /// <summary>Sends one message and waits for the acknowledgement. Messages are sent in the order of the calls, so
+    /// the call returns when the position of the message is fixed. Throws when the connection is lost.</summary>
+    /// <param name="topic">The topic of the message, with its properties.</param>
+    public abstract Task SendAsync(string topic, HubMessage message);
+
+    /// <summary>As <see cref="IEdgeHubClient.GetTwinAsync"/>.</summary>
+    public abstract Task<HubAnswer> GetTwinAsync(CancellationToken cancellationToken);
+
+    /// <summary>As <see cref="IEdgeHubClient.PatchReportedAsync"/>, without its limit.</summary>
+    public abstract Task<HubAnswer> PatchReportedAsync(
+        ReadOnlyMemory<byte> patch, CancellationToken cancellationToken);
 
     /// <summary>Adds a message in flight; null: the connection has ended.</summary>
     public Flight? Begin(int bytes, bool fromLine)
@@ -151,10 +159,8 @@ internal sealed class Session(IMqttClient client, HubTransport transport, TimePr
     {
         try
         {
-            // An outer timeout: over a dead WebSocket the client ignores its token for a while.
-            if (client.IsConnected)
-                await client.DisconnectAsync(new MqttClientDisconnectOptions(), Ended)
-                    .WaitAsync(GoodbyeTimeout, timeProvider);
+            // An outer timeout: over a dead line, a client can ignore its token for a while.
+            await DisconnectAsync().WaitAsync(GoodbyeTimeout, timeProvider, CancellationToken.None);
         }
         catch (Exception)
         {
@@ -165,8 +171,12 @@ internal sealed class Session(IMqttClient client, HubTransport transport, TimePr
         Dispose();
     }
 
+    /// <summary>Closes the connection without disconnecting.</summary>
     // _ended has neither timer nor wait handle, so it needs no disposal, and others may still use its token.
-    public void Dispose() => client.Dispose();
+    public abstract void Dispose();
+
+    /// <summary>Tells the hub that the connection ends.</summary>
+    protected abstract Task DisconnectAsync();
 
     bool MarkOverdue()
     {

@@ -1,6 +1,3 @@
-using MQTTnet;
-using MQTTnet.Protocol;
-
 namespace SensorForwarder.EdgeHub;
 
 /// <summary>Sends telemetry at QoS 1 and counts it. Makes one attempt per message: the caller decides about retries.
@@ -34,34 +31,32 @@ internal sealed class TelemetrySends(EdgeIdentity identity)
         // Usually the gate admits the message at once; this path then needs only one asynchronous method.
         var entering = Gate.EnterAsync(bytes, cancellationToken);
         return entering.IsCompletedSuccessfully
-            ? SendAsync(entering.Result, topic, message.Body, cancellationToken)
-            : SendLaterAsync(entering, topic, message.Body, cancellationToken);
+            ? SendAsync(entering.Result, topic, message, cancellationToken)
+            : SendLaterAsync(entering, topic, message, cancellationToken);
     }
 
     async Task<HubSendResult> SendLaterAsync(
-        ValueTask<Flight?> entering, string topic, ReadOnlyMemory<byte> body, CancellationToken cancellationToken) =>
-        await SendAsync(await entering, topic, body, cancellationToken);
+        ValueTask<Flight?> entering, string topic, HubMessage message, CancellationToken cancellationToken) =>
+        await SendAsync(await entering, topic, message, cancellationToken);
 
     Task<HubSendResult> SendAsync(
-        Flight? flight, string topic, ReadOnlyMemory<byte> body, CancellationToken cancellationToken) =>
+        Flight? flight, string topic, HubMessage message, CancellationToken cancellationToken) =>
         flight is null
             ? Task.FromResult(new HubSendResult(HubSendStatus.Retry, "not connected"))
 
             // The send continues when the caller is cancelled: a message that is partly sent can't be recalled.
-            : DeliverAsync(flight, topic, body).WaitAsync(cancellationToken);
+            : DeliverAsync(flight, topic, message).WaitAsync(cancellationToken);
 
-    /// <summary>Publishes one message and waits for the acknowledgement. Never throws.</summary>
-    async Task<HubSendResult> DeliverAsync(Flight flight, string topic, ReadOnlyMemory<byte> body)
+    /// <summary>Sends one message and waits for the acknowledgement. Never throws.</summary>
+    async Task<HubSendResult> DeliverAsync(Flight flight, string topic, HubMessage message)
     {
         var session = flight.Session;
-        var acknowledged = false;
-        var reason = "the connection was lost before the acknowledgement";
+        var isAcknowledged = false;
         Interlocked.Increment(ref _sent);
         try
         {
-            var result = await HandOver(flight, topic, body).ConfigureAwait(false);
-            acknowledged = result.IsSuccess;
-            if (!acknowledged) reason = $"refused: {result.ReasonCode}";
+            await HandOver(flight, topic, message).ConfigureAwait(false);
+            isAcknowledged = true;
         }
         catch (Exception exception)
         {
@@ -69,37 +64,29 @@ internal sealed class TelemetrySends(EdgeIdentity identity)
             session.Finish(new(NetworkText.Describe(exception), ByPeer: true));
         }
 
-        session.Done(flight, acknowledged);
-        if (acknowledged)
+        session.Done(flight, isAcknowledged);
+        if (isAcknowledged)
         {
             Interlocked.Increment(ref _acknowledged);
             Interlocked.Add(ref _bytes, flight.Bytes);
             return new(HubSendStatus.Accepted, "");
         }
 
-        if (!flight.Overdue) return new(HubSendStatus.Retry, reason);
+        const string lost = "the connection was lost before the acknowledgement";
+        if (!flight.Overdue) return new(HubSendStatus.Retry, lost);
         Interlocked.Increment(ref _timedOut);
-        return new(HubSendStatus.Retry, session.End?.Reason ?? reason);
+        return new(HubSendStatus.Retry, session.End?.Reason ?? lost);
     }
 
-    Task<MqttClientPublishResult> HandOver(Flight flight, string topic, ReadOnlyMemory<byte> body)
+    Task HandOver(Flight flight, string topic, HubMessage message)
     {
         try
         {
-            // No cancellation token, since MQTTnet would register on it several times per message: the end of the
-            // session closes the client, which ends every send.
-            return flight.Session.Client.PublishAsync(
-                new MqttApplicationMessage
-                {
-                    Topic = topic,
-                    Payload = new(body),
-                    QualityOfServiceLevel = MqttQualityOfServiceLevel.AtLeastOnce,
-                },
-                CancellationToken.None);
+            return flight.Session.SendAsync(topic, message);
         }
         finally
         {
-            // MQTTnet fixed the position of the message before its first await, so the next may follow.
+            // The position of the message is fixed, so the next may follow.
             if (flight.FromLine) Gate.Passed();
         }
     }

@@ -20,7 +20,7 @@ internal sealed class TwinRequests(TimeProvider timeProvider)
     /// <param name="body">UTF-8 JSON, or empty.</param>
     /// <param name="cancellationToken">Cancels the wait.</param>
     public async Task<HubAnswer> AskAsync(
-        Session session, Func<string, string> topic, ReadOnlyMemory<byte> body, CancellationToken cancellationToken)
+        MqttSession session, Func<string, string> topic, ReadOnlyMemory<byte> body, CancellationToken cancellationToken)
     {
         var requestId = Guid.NewGuid().ToString();
         var answer = new TaskCompletionSource<HubAnswer>(TaskCreationOptions.RunContinuationsAsynchronously);

@@ -27,8 +27,8 @@ internal static class SdkThroughput
     {
         if (args is not [Argument, var name, var host, var directory, var window]) return null;
         var (identity, options) = (PubackServer.IdentityOf(host, directory), new HubOptions { Transport = HubTransport.Mqtt });
-        IEdgeHubClient client = name == "sdk"
-            ? new SdkConnection(identity, options, TimeProvider.System, new Random(), NullLogger<SdkConnection>.Instance)
+        using var client = name == "sdk"
+            ? SdkProtocol.NewConnection(identity, options, TimeProvider.System, new Random(), NullLogger<EdgeHubConnection>.Instance)
             : new EdgeHubConnection(identity, options, TimeProvider.System, new Random(), NullLogger<EdgeHubConnection>.Instance);
         await client.StartAsync(CancellationToken.None);
         await client.WaitUntilConnectedAsync(CancellationToken.None);

@@ -11,7 +11,7 @@ public sealed class GateTests
     readonly FakeTimeProvider _clock = new();
     readonly SendGate _gate = new();
 
-    Session NewSession() => new(new MqttClientFactory().CreateMqttClient(), HubTransport.Mqtt, _clock);
+    MqttSession NewSession() => new(new MqttClientFactory().CreateMqttClient(), HubTransport.Mqtt, _clock);
 
     [Fact]
     public async Task Without_a_connection_nobody_waits()

@@ -61,7 +61,7 @@ internal sealed class HubWorld : IAsyncDisposable
     public Random Random { get; set; } = new(1);
 
     /// <summary>The module's connection; created but not started.</summary>
-    public HubClient Connection { get; private set; }
+    public EdgeHubConnection Connection { get; private set; }
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
@@ -111,27 +111,26 @@ internal sealed class HubWorld : IAsyncDisposable
     }
 
     /// <summary>Replaces the connection.</summary>
-    public HubClient Use(EdgeIdentity identity, HubOptions? options = null, Dialer? dialer = null)
+    public EdgeHubConnection Use(EdgeIdentity identity, HubOptions? options = null, Dialer? dialer = null)
     {
         Connection.Dispose();
         Used = identity;
         return Connection = NewConnection(identity, options, dialer);
     }
 
-    public HubClient NewConnection(
-        EdgeIdentity? identity = null, HubOptions? options = null, Dialer? dialer = null) => new(
-        identity ?? WorkloadIdentity,
-        options ?? new() { Transport = HubTransport.Mqtt },
-        _moduleTime,
-        Random,
-        Log.For<HubClient>()
-#if !DEVICE_SDK
-        , dialer
+    public EdgeHubConnection NewConnection(EdgeIdentity? identity = null, HubOptions? options = null, Dialer? dialer = null)
+    {
+        identity ??= WorkloadIdentity;
+        options ??= new() { Transport = HubTransport.Mqtt };
+#if DEVICE_SDK
+        _ = dialer;
+        var connection = SensorForwarder.EdgeHub.DeviceSdk.SdkProtocol.NewConnection(identity, options, _moduleTime, Random, Log.For<EdgeHubConnection>());
+#else
+        var connection = new EdgeHubConnection(identity, options, _moduleTime, Random, Log.For<EdgeHubConnection>(), dialer);
 #endif
-        )
-        {
-            Handler = Handler,
-        };
+        connection.Handler = Handler;
+        return connection;
+    }
 
     public Task StartAsync() => Connection.StartAsync(Token);
 

@@ -13,31 +13,20 @@ namespace SensorForwarder.EdgeHub.DeviceSdk;
 
 /// <summary>
 /// One <see cref="ModuleClient"/> from its first connection to the end of that connection. The SDK does not retry:
-/// after a cut its senders sleep for a second, and it sends again in no particular order. Nor is it waited for where it
-/// may never answer: every call ends with the connection. Thread-safe.
+/// after a cut its senders sleep for a second, and it sends again in no particular order. Every call ends with the
+/// connection, since the SDK itself can wait for ever. Thread-safe.
 /// </summary>
-// _ended has neither timer nor wait handle, so it needs no disposal, and others may still use its token.
-#pragma warning disable CA1001
-internal sealed class SdkSession
-#pragma warning restore CA1001
+internal sealed class SdkSession : Session
 {
-    // The timeout is longer by the time that the bytes under way take on a 32 kbit/s line.
-    const double SlowestBytesPerSecond = 4096;
-
-    // Of SubscribePacket and twin requests.
+    // Of SUBACK and twin requests.
     static readonly TimeSpan AnswerTimeout = TimeSpan.FromSeconds(60);
 
     readonly ModuleClient _client;
     readonly TimeProvider _timeProvider;
-    readonly CancellationTokenSource _ended = new();
-    readonly Lock _gate = new();
-    SessionEnd? _end; // guarded by _gate
-    int _underWay;
-    long _bytesUnderWay;
-    long _progress = long.MinValue; // when a message was last acknowledged
 
     public SdkSession(
         EdgeIdentity identity, HubOptions options, SasToken token, ServerTrust trust, TimeProvider timeProvider)
+        : base(options.Transport, timeProvider)
     {
         _timeProvider = timeProvider;
         _client = ModuleClient.Create(
@@ -64,15 +53,6 @@ internal sealed class SdkSession
         });
     }
 
-    /// <summary>Cancelled when the connection has ended; usable after that.</summary>
-    public CancellationToken Ended => _ended.Token;
-
-    /// <summary>Why the connection ended; null: it has not.</summary>
-    public SessionEnd? End
-    {
-        get { lock (_gate) return _end; }
-    }
-
     /// <summary>Connects and subscribes.</summary>
     public async Task OpenAsync(
         Action<TwinCollection> desired, MethodCallback method, MessageHandler? input,
@@ -94,49 +74,31 @@ internal sealed class SdkSession
         await Open().WaitAsync(cancellationToken);
     }
 
-    /// <summary>Sends one message and waits for the acknowledgement. A lost PUBACK would let the SDK wait for ever
-    /// while it answers pings, so that the wait is limited here.</summary>
-    /// <exception cref="TimeoutException">No acknowledgement in time.</exception>
-    public async Task SendAsync(HubMessage message, int bytes)
+    public override async Task SendAsync(string topic, HubMessage message)
     {
-        var since = _timeProvider.GetTimestamp();
-        var allBytes = Interlocked.Add(ref _bytesUnderWay, bytes);
-        Interlocked.Increment(ref _underWay);
         try
         {
             using var sent = ToSdk(message, out var output);
-            var sending = output is null
-                ? _client.SendEventAsync(sent, Ended)
-                : _client.SendEventAsync(output, sent, Ended);
-            var patience = Session.AcknowledgeTimeout + TimeSpan.FromSeconds(allBytes / SlowestBytesPerSecond);
-            while (!sending.IsCompleted)
-            {
-                // Acknowledgements come in order: as long as there are some, this message's turn will come.
-                var left = patience - _timeProvider.GetElapsedTime(Math.Max(since, Interlocked.Read(ref _progress)));
-                if (left <= TimeSpan.Zero) throw new TimeoutException();
-                await sending.WaitAsync(left, _timeProvider, Ended)
-                    .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-                Ended.ThrowIfCancellationRequested();
-            }
-
-            await sending;
-            Interlocked.Exchange(ref _progress, _timeProvider.GetTimestamp());
+            await (output is null ? _client.SendEventAsync(sent, Ended) : _client.SendEventAsync(output, sent, Ended))
+                .WaitAsync(Ended);
         }
-        finally
+        catch (Exception exception)
         {
-            Interlocked.Add(ref _bytesUnderWay, -bytes);
-            Interlocked.Decrement(ref _underWay);
+            // May be the first sign of a lost connection.
+            Finish(new(Describe(exception), ByPeer: true));
+            throw;
         }
     }
 
-    public Task<HubAnswer> GetTwinAsync(CancellationToken cancellationToken) => AskAsync(async token =>
+    public override Task<HubAnswer> GetTwinAsync(CancellationToken cancellationToken) => AskAsync(async token =>
     {
         var twin = (await _client.GetTwinAsync(token)).Properties;
         return new(200, Encoding.UTF8.GetBytes(
             $$"""{"desired":{{twin.Desired.ToJson()}},"reported":{{twin.Reported.ToJson()}}}"""));
     }, cancellationToken);
 
-    public Task<HubAnswer> PatchReportedAsync(ReadOnlyMemory<byte> patch, CancellationToken cancellationToken) =>
+    public override Task<HubAnswer> PatchReportedAsync(
+        ReadOnlyMemory<byte> patch, CancellationToken cancellationToken) =>
         AskAsync(async token =>
         {
             await _client.UpdateReportedPropertiesAsync(
@@ -144,45 +106,8 @@ internal sealed class SdkSession
             return new(204, ReadOnlyMemory<byte>.Empty);
         }, cancellationToken);
 
-    /// <summary>Ends the connection; only the first call has an effect.</summary>
-    public void Finish(SessionEnd end)
-    {
-        lock (_gate)
-        {
-            if (_end is not null) return;
-            _end = end;
-        }
-
-        // On another thread: this one may be the SDK's, inside its locks.
-        _ = Task.Run(_ended.Cancel);
-    }
-
-    /// <summary>Waits until no message is under way, the connection has ended, or the time is over.</summary>
-    public async Task DrainAsync(TimeSpan patience)
-    {
-        var start = _timeProvider.GetTimestamp();
-        while (Volatile.Read(ref _underWay) > 0 && !Ended.IsCancellationRequested
-            && _timeProvider.GetElapsedTime(start) < patience)
-            await Task.Delay(TimeSpan.FromMilliseconds(20), _timeProvider, CancellationToken.None);
-    }
-
-    /// <summary>Disconnects. What the SDK still waits for is left to itself.</summary>
-    public async Task CloseAsync()
-    {
-        try
-        {
-            // Both may wait for a line that is gone.
-            await Task.Run(() => _client.CloseAsync(CancellationToken.None), CancellationToken.None)
-                .WaitAsync(Session.GoodbyeTimeout, _timeProvider, CancellationToken.None);
-        }
-        catch (Exception)
-        {
-            // The connection is given up in any case.
-        }
-
-        Finish(new("closed"));
-        _ = Task.Run(_client.Dispose, CancellationToken.None);
-    }
+    // Not waited for: what the SDK still waits for would delay it.
+    public override void Dispose() => _ = Task.Run(_client.Dispose, CancellationToken.None);
 
     /// <summary>Why a call of the SDK failed: the cause is several exceptions deep.</summary>
     public static string Describe(Exception exception)
@@ -193,6 +118,9 @@ internal sealed class SdkSession
     }
 
     public static bool HasInputs(EdgeIdentity identity) => HubTopics.Inputs(identity) is not null;
+
+    protected override Task DisconnectAsync() =>
+        Task.Run(() => _client.CloseAsync(CancellationToken.None), CancellationToken.None);
 
     static TransportType[] Transports(HubTransport transport) => transport switch
     {

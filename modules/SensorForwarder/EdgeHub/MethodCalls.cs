@@ -17,7 +17,7 @@ internal sealed class MethodCalls(
 {
     const int WaitingMax = 1000;
 
-    // Later, the caller has most likely stopped waiting.
+    // After this time the caller has most likely stopped waiting.
     static readonly TimeSpan ReconnectPatience = TimeSpan.FromSeconds(30);
 
     readonly MethodRuns _runs = new(handler, timeProvider, logger);
@@ -75,12 +75,7 @@ internal sealed class MethodCalls(
         {
             if (session() is not { } current) return false;
             await current.Client.PublishAsync(
-                new MqttApplicationMessage
-                {
-                    Topic = HubTopics.MethodAnswer(
-                    answer.Status, requestId),
-                    Payload = new(answer.Body)
-                },
+                new() { Topic = HubTopics.MethodAnswer(answer.Status, requestId), Payload = new(answer.Body) },
                 current.Ended);
             return true;
         }

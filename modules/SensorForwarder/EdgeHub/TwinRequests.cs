@@ -38,7 +38,7 @@ internal sealed class TwinRequests(TimeProvider timeProvider)
         }
         catch (Exception) when (!cancellationToken.IsCancellationRequested)
         {
-            // There is no answer, whatever the reason. The session reports the end of the connection.
+            // No answer, for whatever reason. If the connection has ended, the session reports that.
             return default;
         }
         finally

@@ -58,7 +58,7 @@ internal sealed record ForwardingSettings
     public BatchCompression Compression { get; init; } = BatchCompression.None;
 
     /// <summary>Whether batches are compressed. Plug and Play messages are not: IoT Central can't read gzip, and a
-    /// single reading is billed as one chunk in any case.</summary>
+    /// single reading is billed as at least one chunk in any case.</summary>
     public bool IsGzip => Compression == BatchCompression.Gzip
         && (Sink == SinkKind.Http || MessageFormat == MessageFormat.Batch);
 

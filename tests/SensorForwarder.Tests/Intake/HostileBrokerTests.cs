@@ -28,7 +28,7 @@ public sealed class HostileBrokerTests
 
     [Theory]
     [InlineData("30 FF FF FF 7F", "it sends a packet of at least 268435455 bytes")] // 256 MB
-    [InlineData("32 81 80 80 02 00", "it sends a packet of at least 4194305 bytes; allowed are 4194304")]
+    [InlineData("32 81 80 80 02 00", "it sends a packet of at least 4194305 bytes; the limit is 4194304")]
     [InlineData("30 FF FF FF FF FF", "it sends a packet of at least")]
     [InlineData("30 80 80 80 80 01", "")]
     [InlineData("F0 01 00", "")]
@@ -124,14 +124,14 @@ public sealed class HostileBrokerTests
             command.ExecuteNonQuery();
             await SubscribeAsync(module, broker);
             await Until.True(() => module.Intake.Buffer.GetStatus().Storage == StorageState.Busy
-                && module.Intake.Source("mqtt things").Reason?.StartsWith("more messages came", StringComparison.Ordinal) == true);
+                && module.Intake.Source("mqtt things").Reason?.StartsWith("more messages arrived", StringComparison.Ordinal) == true);
             Assert.Empty(acknowledged);
             command.CommandText = "ROLLBACK";
             command.ExecuteNonQuery();
         }
 
         await Until.True(() => module.Health.Failures == 1);
-        Assert.EndsWith(": more messages came than can be stored at once; the broker will send them again", module.Health.Detail, StringComparison.Ordinal);
+        Assert.EndsWith(": more messages arrived than can be stored at once; the broker sends them again", module.Health.Detail, StringComparison.Ordinal);
         await Until.True(() => acknowledged.Count == Messages, clock, Minute);
 
         // Each connection got further, and nothing was stored twice.

@@ -94,7 +94,7 @@ public sealed class IntakeStoreTests
     [InlineData("{\"a\":1", "line 1: it is not JSON: ")]
     [InlineData("[{\"a\":1},\n{\"a\" 1}]", "line 2: it is not JSON: ")]
     [InlineData("{\"a\":1}\n{\"a\":\n{\"a\":3}", "line 2: it is not JSON: ")]
-    [InlineData("{\"a\":1}\n\n{\"a\":2} {\"a\":3}", "line 3: more than one value is on it")]
+    [InlineData("{\"a\":1}\n\n{\"a\":2} {\"a\":3}", "line 3: it has more than one value")]
     [InlineData("[GOOD,GOOD,BAD]", "element 3 (counted from 1): time is not a time with its zone, such as \"2026-11-24T14:00:00Z\"")]
     [InlineData("GOOD\nBAD\nGOOD", "line 2: time is not a time with its zone")]
     [InlineData("""{"sensor":"a","values":{},"time":"2026-11-24T14:00:00"}""", "time is not a time with its zone")]
@@ -104,10 +104,10 @@ public sealed class IntakeStoreTests
     [InlineData("""{"sensor":"","values":{}}""", "sensor is not a name of 1 to 256 characters")]
     [InlineData("""{"sensor":"\ud800","values":{}}""", "sensor is not a name of 1 to 256 characters")]
     [InlineData("""{"sensor":"a\n","values":{}}""", "sensor is not a name of 1 to 256 characters")]
-    [InlineData("""{"sensor":"a","values":{"b":1,"c":[2]}}""", "the value 'c' is a list or an object; allowed are a number, a text, true, false and null")]
-    [InlineData("""{"sensor":"a","values":{"b":1e999}}""", "the value 'b' is larger than any number that a receiver can take")]
-    [InlineData("""{"alarm":{},"sensor":"door","kind":"alarm","values":{}}""", "kind 'alarm' with a property alarm is for reports of the module; use another kind")]
-    [InlineData("""{"sensor":"buffer","kind":"g\u0061p","values":{}}""", "kind 'gap' is for what the module itself has to give up")]
+    [InlineData("""{"sensor":"a","values":{"b":1,"c":[2]}}""", "the value 'c' is a list or an object; it must be a number, a text, true, false or null")]
+    [InlineData("""{"sensor":"a","values":{"b":1e999}}""", "the value 'b' is outside the range of a double")]
+    [InlineData("""{"alarm":{},"sensor":"door","kind":"alarm","values":{}}""", "kind 'alarm' with a property alarm is reserved for the module; use another kind")]
+    [InlineData("""{"sensor":"buffer","kind":"g\u0061p","values":{}}""", "kind 'gap' is reserved for the module; use another kind")]
     public async Task A_mistake_is_named_with_its_line_or_element_and_nothing_of_the_request_is_stored(string body, string reason)
     {
         await using var intake = await IntakeFixture.OpenAsync();
@@ -136,11 +136,11 @@ public sealed class IntakeStoreTests
         await using var intake = await IntakeFixture.OpenAsync();
         Assert.Equal(IntakeAnswer.Stored, await intake.SendAsync(Sized(IntakeLimits.MaxPayloadBytes)));
         Assert.Equal(IntakeAnswer.Stored, await intake.SendAsync($"[{Sized(IntakeLimits.MaxPayloadBytes)}]"));
-        await RefusedAsync(Sized(IntakeLimits.MaxPayloadBytes + 1), "it has 262145 bytes; allowed are 262144");
-        await RefusedAsync(new string('x', IntakeLimits.MaxPayloadBytes + 1), "it has 262145 bytes; allowed are 262144", "text/plain");
+        await RefusedAsync(Sized(IntakeLimits.MaxPayloadBytes + 1), "it has 262145 bytes; the limit is 262144");
+        await RefusedAsync(new string('x', IntakeLimits.MaxPayloadBytes + 1), "it has 262145 bytes; the limit is 262144", "text/plain");
         var (most, larger) = (Sized(IntakeLimits.MaxItemBytes), Sized(IntakeLimits.MaxItemBytes + 1));
         Assert.Equal(IntakeAnswer.Stored, await intake.SendAsync($"[{most},{most},1]"));
-        await RefusedAsync($"[{most},{larger}]", "element 2 (counted from 1) has 65537 bytes; allowed are 65536, or 262144 for the only item of a request");
+        await RefusedAsync($"[{most},{larger}]", "element 2 (counted from 1) has 65537 bytes; the limit is 65536, or 262144 for the only item of a request");
         await RefusedAsync($"{most}\n\n{larger}\n1", "line 3 has 65537 bytes");
         await RefusedAsync($"[{string.Join(',', Enumerable.Repeat("1", IntakeLimits.MaxItems + 1))}]", "more than 10000 items");
 

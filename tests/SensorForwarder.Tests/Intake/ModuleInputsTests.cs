@@ -82,7 +82,7 @@ public sealed class ModuleInputsTests
     {
         { "{\"sensor\":", "line 1: it is not JSON", false },
         { """{"sensor":"a","values":{"b":[1]}}""", "the value 'b' is a list or an object", true },
-        { """{"sensor":"a","values":{},"edgeHub":1}""", "the property edgeHub is for what the module itself adds", true },
+        { """{"sensor":"a","values":{},"edgeHub":1}""", "the property edgeHub is reserved for the module; use another name", true },
         { $"[1,\"{new string('x', IntakeLimits.MaxItemBytes)}\"]", "element 2 (counted from 1) has 65538 bytes", true },
     };
 

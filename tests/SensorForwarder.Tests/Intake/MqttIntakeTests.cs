@@ -187,9 +187,9 @@ public sealed class MqttIntakeTests
         await broker.SubscribeAsync();
         await broker.DropAsync();
         await Until.True(() => broker.Health.State == SensorState.Working, clock, Minute);
-        Assert.False(broker.Intake.Log.Has("has forgotten its session"));
+        Assert.False(broker.Intake.Log.Has("no longer has its session"));
         await (await broker.Server.GetSessionsAsync()).Single().DeleteAsync();
-        await Until.True(() => broker.Intake.Log.Has($"mqtt://127.0.0.1:{broker.Port} has forgotten its session"), clock, Minute);
+        await Until.True(() => broker.Intake.Log.Has($"mqtt://127.0.0.1:{broker.Port} no longer has its session"), clock, Minute);
         await Until.True(() => broker.Health.State == SensorState.Working);
         await broker.PublishAsync("a/b", "1");
         await broker.StoredAsync(1);
@@ -259,7 +259,7 @@ public sealed class MqttIntakeTests
         await Until.True(() => broker.Acknowledged.Count == 4);
         var source = broker.Intake.Source("mqtt things");
         Assert.Equal((3L, 1L), (source.Accepted, source.Refused[IntakeOutcome.TooLarge]));
-        Assert.Equal($"it has {IntakeLimits.MaxPayloadBytes + 1} bytes; allowed are {IntakeLimits.MaxPayloadBytes}", source.Reason);
+        Assert.Equal($"it has {IntakeLimits.MaxPayloadBytes + 1} bytes; the limit is {IntakeLimits.MaxPayloadBytes}", source.Reason);
         Assert.Equal(IntakeLimits.MaxNameLength, ((string)JsonNode.Parse(broker.Intake.Stored()[0])!["sensor"]!).Length);
     }
 

@@ -13,7 +13,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Intake;
 
-/// <summary>The HTTP intake as Telegraf, scripts and those who mean ill use it.</summary>
+/// <summary>The HTTP intake with requests of Telegraf, scripts and attackers.</summary>
 public sealed class HttpIntakeTests : IDisposable
 {
     const string Reading = """{"sensor":"attic","values":{"number":1}}""";
@@ -97,7 +97,7 @@ public sealed class HttpIntakeTests : IDisposable
         Assert.Empty(intake.Stored());
         Assert.Equal(204, await StatusAsync(http));
 
-        // Clients of InfluxDB ask first.
+        // Clients of InfluxDB check the server first.
         using var ping = await http.GetAsync("/ping", Token);
         Assert.Equal(HttpStatusCode.NoContent, ping.StatusCode);
         Assert.Equal("pass", (string?)JsonNode.Parse(await http.GetStringAsync("/health", Token))!["status"]);
@@ -286,7 +286,7 @@ public sealed class HttpIntakeTests : IDisposable
         }
         catch (IOException)
         {
-            // Reset: what came before counts.
+            // The connection was reset; the answer before it counts.
         }
 
         return Encoding.Latin1.GetString(text.ToArray());

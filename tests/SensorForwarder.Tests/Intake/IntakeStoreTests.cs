@@ -9,7 +9,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Intake;
 
-/// <summary>What becomes of a request, however it was sent.</summary>
+/// <summary>How requests are stored or refused, whatever entry they use.</summary>
 public sealed class IntakeStoreTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -59,7 +59,7 @@ public sealed class IntakeStoreTests
         Assert.Equal(IntakeAnswer.Stored, await intake.SendAsync(picture, "image/jpeg; name=\"a\""));
         Assert.Equal(IntakeAnswer.Stored, await intake.SendAsync("21.4 C\n", "text/plain"));
 
-        // JSON stays JSON whatever it is called.
+        // JSON is stored as JSON, whatever its content type.
         Assert.Equal(IntakeAnswer.Stored, await intake.SendAsync(Reading(1), "text/plain; charset=utf-8"));
         var stored = intake.Stored().Select(text => JsonNode.Parse(text)!).ToList();
         Assert.Equal((Convert.ToBase64String(picture), "image/jpeg; name=\"a\""), ((string?)stored[0]["data"]!["base64"], (string?)stored[0]["data"]!["contentType"]));
@@ -81,7 +81,7 @@ public sealed class IntakeStoreTests
         Assert.Equal([1, 2, 3], intake.Stored().Select(text => (int)JsonNode.Parse(text)!["values"]!["number"]!));
         Assert.Equal(3, intake.Source().Accepted);
 
-        // One object on several lines is one.
+        // One object on several lines is one value.
         Assert.Equal(IntakeAnswer.Stored, await intake.SendAsync("{\n \"a\":\n 1\n}\n"));
         Assert.Equal(4, intake.Stored().Count);
         Assert.Equal(IntakeAnswer.Stored, await intake.SendAsync("[]"));
@@ -168,7 +168,7 @@ public sealed class IntakeStoreTests
 
         clock.Advance(answer.RetryAfter!.Value);
 
-        // A large one counts as one for each KiB.
+        // A large reading counts once per KiB.
         Assert.Equal(IntakeAnswer.Stored, await intake.SendAsync(Sized(100 << 10)));
         Assert.Equal(IntakeOutcome.TooMuch, (await intake.SendAsync("1")).Outcome);
         clock.Advance(TimeSpan.FromSeconds(11));
@@ -216,7 +216,7 @@ public sealed class IntakeStoreTests
             command.CommandText = "BEGIN IMMEDIATE";
             command.ExecuteNonQuery();
 
-            // The first finds out; its commit is not waited for without end.
+            // The first request meets the fault; the wait for its commit has a timeout.
             var first = intake.SendAsync(Reading(2));
             await Until.True(() => intake.Buffer.GetStatus().Storage == StorageState.Busy);
             Assert.False(first.IsCompleted);
@@ -233,7 +233,7 @@ public sealed class IntakeStoreTests
         await Until.True(() => intake.Buffer.GetStatus().Storage == StorageState.Ok);
         Assert.Equal(IntakeAnswer.Stored, await intake.SendAsync(Reading(4)));
 
-        // The one that was told to wait may be stored all the same: at least once, never "stored" and lost.
+        // A request that was asked to retry may be stored nevertheless: at least once, never acknowledged and lost.
         Assert.Equal([1, 2, 4], intake.Stored().Select(text => (int)JsonNode.Parse(text)!["values"]!["number"]!));
     }
 

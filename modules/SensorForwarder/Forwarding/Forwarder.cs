@@ -85,7 +85,7 @@ internal sealed class Forwarder : BackgroundService
         _cutter = new(buffer, encoder, timeProvider);
         _sent = new(buffer);
         _waiting = new(buffer, _cutter, _sent, timeProvider);
-        _link = new(timeProvider, random, logger);
+        _link = new(buffer, timeProvider, random, logger);
         _settlements = new(buffer, _waiting, logger);
         _backfillRate = new(timeProvider);
         _quota = new(buffer, timeProvider, Wake);
@@ -349,7 +349,7 @@ internal sealed class Forwarder : BackgroundService
 
     bool IsReady(ISink sink, ForwardingSettings settings)
     {
-        var isReady = _link.IsReady(sink, settings, _link.IsUsing(null) ? _buffer.GetStatus().OldestRecordedAt : null);
+        var isReady = _link.IsReady(sink, settings);
         if (!isReady) _unreadySink = sink;
         if (isReady && _tryNow) _link.Circuit.TryNow();
         if (isReady) _tryNow = false;

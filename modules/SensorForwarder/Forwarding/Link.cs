@@ -1,11 +1,12 @@
 using Microsoft.Extensions.Logging;
+using SensorForwarder.Buffer;
 using SensorForwarder.Time;
 
 namespace SensorForwarder.Forwarding;
 
 /// <summary>The sink in use, its circuit, and the counts and errors in the status. Used by the forwarder's loop only.
 /// </summary>
-internal sealed class Link(TimeProvider timeProvider, Random random, ILogger logger)
+internal sealed class Link(TelemetryBuffer buffer, TimeProvider timeProvider, Random random, ILogger logger)
 {
     /// <summary>How long a stuck batch waits before it is sent again.</summary>
     public static readonly TimeSpan StuckRest = TimeSpan.FromMinutes(5);
@@ -23,19 +24,18 @@ internal sealed class Link(TimeProvider timeProvider, Random random, ILogger log
 
     public Handovers? Handovers => _sink?.Handovers;
 
-    /// <summary>Whether this sink is in use; null: whether no sink is.</summary>
+    /// <summary>Whether this sink is in use.</summary>
     public bool IsUsing(ISink? sink) => sink == _sink;
 
     /// <summary>Switches to a sink, and returns whether it is ready. The circuit notices the end of an outage here.
     /// </summary>
-    /// <param name="oldest">When the oldest waiting reading was recorded; used for the first sink only.</param>
-    public bool IsReady(ISink sink, ForwardingSettings settings, DateTimeOffset? oldest)
+    public bool IsReady(ISink sink, ForwardingSettings settings)
     {
         var where = sink.Describe(settings);
         if (sink != _sink || where != Status.Sink)
         {
             // At the start, the age of the oldest reading counts as an outage. A change of the sink does not.
-            var absence = _sink is null ? timeProvider.GetUtcNow() - oldest : null;
+            var absence = _sink is null ? timeProvider.GetUtcNow() - buffer.GetStatus().OldestRecordedAt : null;
             Circuit.Enter(absence ?? TimeSpan.Zero);
             _sink = sink;
             Status = Status with { Sink = where };

@@ -56,24 +56,24 @@ internal sealed class HttpAnswer(Secrets secrets, bool acceptHtml, TimeProvider 
     {
         if (response.IsSuccessStatusCode) return await JudgeSuccessAsync(response, batch, cancellationToken);
         var status = (int)response.StatusCode;
-        var maySpeakOfReadings = status is 400 or 422 && IsJson(MediaType(response));
-        var body = maySpeakOfReadings
+        var mayNameReadings = status is 400 or 422 && IsJson(MediaType(response));
+        var body = mayNameReadings
             ? (await ReadAsync(response, isJson: true, cancellationToken)).Body
             : await ReadShownAsync(response, cancellationToken);
         var said = Show(Encoding.UTF8.GetString(body.Span[..Math.Min(body.Length, _readForShow)])).Trim();
         var reason = said.Length == 0 ? $"answered {status}" : $"answered {status}: {said}";
         return status switch
         {
-            407 => new SendResult(SendOutcome.Denied, ProxyText.PasswordWanted) with { IsReached = false },
+            407 => new(SendOutcome.Denied, ProxyText.PasswordWanted) { IsReached = false },
             409 => JudgeConflict(response, batch, reason),
             511 => new(SendOutcome.Retry, $"{WebPage.Reason} (511: somebody has to sign in to the network)")
             {
                 IsFromElsewhere = true,
             },
             408 or 429 or >= 500 =>
-                new SendResult(SendOutcome.Retry, reason, RetryAfter(response.Headers)) with { IsReached = true },
+                new(SendOutcome.Retry, reason, RetryAfter(response.Headers)) { IsReached = true },
             413 => new(SendOutcome.TooLarge, reason),
-            400 or 422 when maySpeakOfReadings => new(SendOutcome.Rejected, reason)
+            400 or 422 when mayNameReadings => new(SendOutcome.Rejected, reason)
             {
                 Partial = Show(PartialAnswerReader.ReadRefused(WithoutMark(body.Span), Ids(batch))),
             },
@@ -109,10 +109,8 @@ internal sealed class HttpAnswer(Secrets secrets, bool acceptHtml, TimeProvider 
     static SendResult Page(HttpResponseMessage response)
     {
         var hint = "set acceptHtml if the page comes from the receiver";
-        return new(SendOutcome.Retry, $"{WebPage.Reason} ({(int)response.StatusCode}; {hint})")
-        {
-            IsFromElsewhere = true,
-        };
+        var reason = $"{WebPage.Reason} ({(int)response.StatusCode}; {hint})";
+        return new(SendOutcome.Retry, reason) { IsFromElsewhere = true };
     }
 
     /// <summary>A 409 means accepted if an earlier attempt may have stored the batch: the receiver recognises its
@@ -122,7 +120,7 @@ internal sealed class HttpAnswer(Secrets secrets, bool acceptHtml, TimeProvider 
         if (!batch.MayHaveArrived || batch.Conflict != ConflictMeaning.Stored)
             return new(SendOutcome.Denied, reason) { IsConflict = true };
         return RetryAfter(response.Headers) is { } wait
-            ? new SendResult(SendOutcome.Retry, reason, wait) with { IsReached = true }
+            ? new(SendOutcome.Retry, reason, wait) { IsReached = true }
             : SendResult.Accepted;
     }
 

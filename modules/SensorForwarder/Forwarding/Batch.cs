@@ -75,7 +75,7 @@ internal sealed record Batch(string Epoch, IReadOnlyList<BufferedReading> Readin
     /// <summary>When the first of <see cref="Errors"/> was; null: none.</summary>
     public Moment? FailingSince { get; init; }
 
-    /// <summary>When this stuck batch was last sent: the other batches of its lane are preferred for a while. Null: not
+    /// <summary>When this stuck batch last failed: it rests for a while, so that it does not delay others. Null: not
     /// stuck.</summary>
     public Moment? RestingSince { get; init; }
 

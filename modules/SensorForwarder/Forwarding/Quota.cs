@@ -96,7 +96,7 @@ internal sealed class Quota(
         return Math.Min(limit - used, (long)Math.Floor(Line(limit, share, timeProvider.GetUtcNow().TimeOfDay)) - used);
     }
 
-    /// <summary>When this many chunks may be sent; the start of tomorrow: not today.</summary>
+    /// <summary>When this many chunks may be sent; the start of tomorrow if not today.</summary>
     public DateTimeOffset Until(int limit, QuotaShare share, int chunks)
     {
         var today = Today();

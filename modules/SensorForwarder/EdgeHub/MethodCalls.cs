@@ -6,7 +6,7 @@ namespace SensorForwarder.EdgeHub;
 /// <summary>
 /// Takes calls of direct methods and sends the answers. Calls run concurrently, up to a limit; further calls wait in a
 /// queue. Neither delays telemetry or received messages. An answer is sent over the connection that is open when the
-/// method completes: the one that the call came over may have been replaced to renew the token. Thread-safe.
+/// method completes: the connection of the call may have been replaced to renew the token. Thread-safe.
 /// </summary>
 internal sealed class MethodCalls(
     Func<IEdgeHubHandler?> handler,

@@ -38,7 +38,7 @@ internal sealed class TwinRequests(TimeProvider timeProvider)
         }
         catch (Exception) when (!cancellationToken.IsCancellationRequested)
         {
-            // No answer, for whatever reason. If the connection has ended, the session reports that.
+            // The caller only needs to know that there is no answer. The session reports the end of the connection.
             return default;
         }
         finally

@@ -91,7 +91,7 @@ internal sealed class Custody
 
     public Custody(TimeSpan now) => (NextScrape, _pauseDue) = (now, now + PauseAfter);
 
-    /// <summary>Whether delivered means in the cloud. Otherwise there is no page, and it means stored by edgeHub.
+    /// <summary>Whether delivered means in the cloud; otherwise it means stored by edgeHub, because there is no page.
     /// </summary>
     public bool ConfirmsCloud => _wasSeen;
 

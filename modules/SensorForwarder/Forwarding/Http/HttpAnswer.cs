@@ -66,7 +66,7 @@ internal sealed class HttpAnswer(Secrets secrets, bool acceptHtml, TimeProvider 
         {
             407 => new(SendOutcome.Denied, ProxyText.PasswordWanted) { IsReached = false },
             409 => JudgeConflict(response, batch, reason),
-            511 => new(SendOutcome.Retry, $"{WebPage.Reason} (511: somebody has to sign in to the network)")
+            511 => new(SendOutcome.Retry, $"{WebPage.Reason} (511: the network requires a login)")
             {
                 IsFromElsewhere = true,
             },

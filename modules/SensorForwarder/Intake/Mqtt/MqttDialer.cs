@@ -219,7 +219,7 @@ internal sealed class MqttDialer(
             case MqttClientConnectResultCode.BadUserNameOrPassword or MqttClientConnectResultCode.NotAuthorized
                 or MqttClientConnectResultCode.Banned:
                 return new(FaultReason.Denied, secrets.UserName is null
-                    ? $"{broker} asks for a user name and password: set {variable} and "
+                    ? $"{broker} requires a user name and password: set {variable} and "
                         + $"Mqtt__{subscription.Name}__Password"
                     : $"{broker} refuses the user name or the password ({variable} and ..Password or ..PasswordFile)");
             case MqttClientConnectResultCode.ClientIdentifierNotValid:

@@ -100,7 +100,7 @@ internal sealed class Module : IAsyncDisposable
             log, ModuleStatus.Version, boot.Identity?.ToString() ?? $"{boot.DeviceId} (no hub)", boot.BufferDirectory);
         foreach (var entry in EnvironmentProxy.Current.Problems) OperationsLog.NoProxyEntry(log, entry);
 
-        // Everything depends on the buffer, so it is opened first. While it waits for its volume, the port says why.
+        // All parts depend on the buffer, so it is opened first. While it waits for its volume, the web port shows why.
         var guard = new RequestGuard([Environment.MachineName, .. boot.WebAllowedHosts]);
         TelemetryBuffer? buffer;
         await using (var page = new WaitingPage(boot, guard, timeProvider, log))
@@ -135,7 +135,7 @@ internal sealed class Module : IAsyncDisposable
 
     /// <summary>Runs the module until it is asked to stop or a part fails, stops the parts in order, and commits the
     /// readings that are still in memory. Called once.</summary>
-    /// <param name="stop">Asks it to stop.</param>
+    /// <param name="stop">Requests the stop.</param>
     /// <returns>False if a part failed.</returns>
     public async Task<bool> RunAsync(CancellationToken stop)
     {
@@ -150,7 +150,7 @@ internal sealed class Module : IAsyncDisposable
         }
         catch (OperationCanceledException) when (!started.IsCancellationRequested)
         {
-            // The stop came before everything had started.
+            // The stop was requested before all parts had started.
         }
         catch (OperationCanceledException exception)
         {
@@ -169,7 +169,7 @@ internal sealed class Module : IAsyncDisposable
 
         OperationsLog.Stopped(_log, Buffer.GetStatus().Depth);
 
-        // A part that fails during a stop, since its port is taken for instance, does not count as a crash.
+        // A part that fails during a stop, for example because its port is in use, does not count as a crash.
         return stop.IsCancellationRequested || !hosted.Any(service => service.ExecuteTask is { IsFaulted: true });
     }
 
@@ -264,7 +264,7 @@ internal sealed class Module : IAsyncDisposable
         services.AddSingleton(guard).AddSingleton<Endpoints>();
     }
 
-    // Started in this order and stopped in reverse: sensing, forwarding, the connection, and then what reports on it.
+    // Started in this order and stopped in reverse: intake and sensing, forwarding, the hub connection, reports.
     static void AddHostedServices(IServiceCollection services, BootOptions boot)
     {
         services.AddHostedService<CertificateWatch>();

@@ -16,8 +16,8 @@ internal sealed record HubCredentials(
     long MadeAt);
 
 /// <summary>
-/// Makes tokens and fetches roots. Valid credentials are reused for the next connection, so that an unstable line does
-/// not call the workload API each time. Not thread-safe: used by the connection's loop only.
+/// Makes tokens and fetches roots. Valid credentials are reused for the next connection: an unstable line must not
+/// cause a call of the workload API each time. Not thread-safe: used by the connection's loop only.
 /// </summary>
 internal sealed class CredentialSource(
     EdgeIdentity identity, TimeSpan tokenLife, TimeProvider timeProvider, Random random)

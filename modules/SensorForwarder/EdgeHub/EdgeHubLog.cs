@@ -13,9 +13,9 @@ internal static partial class EdgeHubLog
     public static partial void Disconnected(ILogger logger, string host, string reason, double seconds);
 
     [LoggerMessage(5003, LogLevel.Error,
-        "The other side closed {Count} connections in a row within {Seconds:0} s each: the line is bad, or something "
-        + "else connects as {ClientId}. Only one client may use an identity: stop the other one, or give it its own "
-        + "identity. Until then this module reconnects less often.")]
+        "The other side closed {Count} connections in a row within {Seconds:0} s each: the line is unstable, or "
+        + "another client connects as {ClientId}. Only one client may use an identity: stop the other one, or give it "
+        + "its own identity. Until then this module reconnects less often.")]
     public static partial void RivalSuspected(ILogger logger, string clientId, int count, double seconds);
 
     [LoggerMessage(5004, LogLevel.Error, "The direct method {Name} failed.")]

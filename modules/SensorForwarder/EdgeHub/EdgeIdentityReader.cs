@@ -18,7 +18,7 @@ internal static class EdgeIdentityReader
 
     /// <summary>An X.509 identity, for a connection string with <c>x509=true</c>.</summary>
     public static readonly Option<string?> CertificateFile = Option.Path(
-        CertificateVariable, "Certificate (PEM) of an X.509 identity for a straight connection to IoT Hub, with "
+        CertificateVariable, "Certificate (PEM) of an X.509 identity for a direct connection to IoT Hub, with "
             + "`x509=true` in the connection string.");
 
     public static readonly Option<string?> KeyFile = Option.Path(
@@ -26,7 +26,7 @@ internal static class EdgeIdentityReader
 
     static readonly Option<string?> CaFile = Option.Path(CaVariable, "Roots of edgeHub, as edgeAgent names them.");
 
-    // If only some of these are set, the deployment is broken; it does not mean a module without a hub.
+    // If only some of these are set, the deployment is invalid, and the start fails.
     static readonly string[] EdgeAgentVariables =
     [
         "IOTEDGE_WORKLOADURI", "IOTEDGE_DEVICEID", "IOTEDGE_MODULEID", "IOTEDGE_IOTHUBHOSTNAME", "IOTEDGE_AUTHSCHEME",
@@ -97,7 +97,7 @@ internal static class EdgeIdentityReader
             if (!parts.TryAdd(part[..equals].TrimEnd(), part[(equals + 1)..].TrimStart()))
             {
                 var name = IsKnown(part[..equals]) ? part[..equals].TrimEnd() : "a name";
-                throw new BootValueException($"{variable}: {name} is in it twice. Copy it from IoT Hub again.");
+                throw new BootValueException($"{variable}: {name} occurs twice. Copy it from IoT Hub again.");
             }
         }
 
@@ -132,7 +132,7 @@ internal static class EdgeIdentityReader
             throw new BootValueException(
                 $"{CertificateVariable}: set, but {variable} does not say x509=true. Add that, or unset the variable.");
         if (file is null && Named(values, KeyFile) is { } key)
-            throw new BootValueException($"{key} is the key of no certificate; set {CertificateVariable} too.");
+            throw new BootValueException($"{key} is set without a certificate; set {CertificateVariable} too.");
         return file;
     }
 

@@ -22,12 +22,12 @@ internal sealed class HubDialer(
     const int MqttPort = 8883;
     const int WebSocketPort = 443;
 
-    // edgeHub can take long to answer a CONNECT, and can lose one altogether (iotedge #7539).
+    // edgeHub may answer a CONNECT late, or never (iotedge #7539).
     static readonly TimeSpan ConnackTimeout = TimeSpan.FromSeconds(60);
     static readonly TimeSpan SubackTimeout = TimeSpan.FromSeconds(60);
     static readonly TimeSpan KeepAlive = TimeSpan.FromSeconds(60);
 
-    // MQTTnet's own timeout, which applies to closing a connection only: everything else has a token.
+    // MQTTnet's timeout. Applies only to closing a connection: all other operations have a token.
     static readonly TimeSpan CloseTimeout = TimeSpan.FromSeconds(5);
 
     static readonly string ProductInfo =
@@ -68,7 +68,7 @@ internal sealed class HubDialer(
             {
                 _transports.Answered(transport);
 
-                // The key, the trust bundle or the time may have changed: the credentials held may be the cause.
+                // The key, the trust bundle or the time may have changed: the cached credentials may be the cause.
                 if (exception.Failure != DialFailure.NotReady) _credentials.Forget();
                 throw;
             }

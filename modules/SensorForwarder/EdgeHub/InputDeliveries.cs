@@ -5,35 +5,35 @@ using SensorForwarder.Text;
 namespace SensorForwarder.EdgeHub;
 
 /// <summary>
-/// Passes messages to the module's inputs to the handler, one at a time and in order, and acknowledges those that it
-/// has taken. edgeHub sends the next message only after the acknowledgement, and the same one again, with the same
-/// packet id, when none has arrived within 30 s. A late acknowledgement could be taken for one of the message that
-/// edgeHub has sent since, so none is sent after that. Take: MQTTnet's thread; everything else: one loop.
+/// Passes messages for the module's inputs to the handler, one at a time and in order, and acknowledges those that the
+/// handler accepted. edgeHub sends the next message only after the acknowledgement. If none arrives within 30 s,
+/// edgeHub redelivers the message with the same packet id. It would assign a late acknowledgement to a later delivery,
+/// so none is sent after that time. <see cref="Take"/> runs on MQTTnet's thread, everything else in one loop.
 /// </summary>
 // _waiting needs no disposal: it has no wait handle.
 #pragma warning disable CA1001
 internal sealed class InputDeliveries(Func<IEdgeHubHandler?> handler, TimeProvider timeProvider, ILogger logger)
 #pragma warning restore CA1001
 {
-    // edgeHub has one message in flight. More come only from something else that speaks its dialect.
+    // edgeHub has one message in flight; only other servers with its protocol may send more.
     const int WaitingMax = 16;
 
-    // Leaves 2 s for the way of the acknowledgement.
+    // Leaves 2 s for the acknowledgement to arrive.
     static readonly TimeSpan AcknowledgeWithin = InputMessage.AcknowledgeWithin - TimeSpan.FromSeconds(2);
 
     readonly SemaphoreSlim _waiting = new(0);
     readonly Lock _gate = new();
 
-    // Guarded by _gate. In order of arrival; the first one may be with the handler.
+    // Guarded by _gate. In order of arrival; the first may be with the handler.
     readonly List<Delivery> _deliveries = [];
 
-    /// <summary>Queues a message; returns at once. A message for which there is no room is not acknowledged.</summary>
+    /// <summary>Queues a message; returns at once. If the queue is full, the message is not acknowledged.</summary>
     public void Take(Session session, MqttApplicationMessageReceivedEventArgs args, InputMessage message)
     {
         args.AutoAcknowledge = false;
         lock (_gate)
         {
-            // The hub has given up on the earlier delivery with this packet id.
+            // The hub no longer waits for the earlier delivery with this packet id.
             foreach (var earlier in _deliveries)
                 earlier.IsOutdated |= earlier.Session == session && earlier.PacketId == args.PacketIdentifier;
             var removed = _deliveries.RemoveAll(earlier => earlier is { IsOutdated: true, IsWithHandler: false });
@@ -43,7 +43,7 @@ internal sealed class InputDeliveries(Func<IEdgeHubHandler?> handler, TimeProvid
         }
     }
 
-    /// <summary>Works until the module stops. Never throws.</summary>
+    /// <summary>Handles queued messages until the module stops. Never throws.</summary>
     public async Task RunAsync(CancellationToken stoppingToken)
     {
         while (true)
@@ -57,7 +57,7 @@ internal sealed class InputDeliveries(Func<IEdgeHubHandler?> handler, TimeProvid
                 delivery.IsWithHandler = true;
             }
 
-            // What came over a connection that is lost comes again over the next one.
+            // A message of a lost connection is redelivered over the next one.
             var isTaken = !delivery.Session.Ended.IsCancellationRequested
                 && await HandleAsync(delivery.Message, stoppingToken);
             bool isOutdated;
@@ -98,7 +98,7 @@ internal sealed class InputDeliveries(Func<IEdgeHubHandler?> handler, TimeProvid
         }
         catch (Exception)
         {
-            // Which exception MQTTnet throws for a lost connection depends on timing. The message comes again.
+            // Which exception MQTTnet throws for a lost connection depends on timing. The message is redelivered.
         }
     }
 
@@ -116,7 +116,7 @@ internal sealed class InputDeliveries(Func<IEdgeHubHandler?> handler, TimeProvid
 
         public long ArrivedAt => arrivedAt;
 
-        /// <summary>Whether the hub has delivered something else under its packet id since.</summary>
+        /// <summary>Whether the hub has used the packet id for a later delivery.</summary>
         public bool IsOutdated { get; set; }
 
         public bool IsWithHandler { get; set; }

@@ -6,7 +6,7 @@ namespace SensorForwarder.EdgeHub;
 /// <summary>
 /// Takes calls of direct methods and sends the answers. Calls run concurrently, up to a limit; further calls wait in a
 /// queue. Neither delays telemetry or received messages. An answer is sent over the connection that is open when the
-/// method completes: the one that the call came over may have been replaced to renew the token. Thread-safe.
+/// method completes: the connection of the call may have been replaced to renew the token. Thread-safe.
 /// </summary>
 internal sealed class MethodCalls(
     Func<IEdgeHubHandler?> handler,
@@ -17,7 +17,7 @@ internal sealed class MethodCalls(
 {
     const int WaitingMax = 1000;
 
-    // Later, the caller has most likely stopped waiting.
+    // After this time the caller has most likely stopped waiting.
     static readonly TimeSpan ReconnectPatience = TimeSpan.FromSeconds(30);
 
     readonly MethodRuns _runs = new(handler, timeProvider, logger);
@@ -75,12 +75,7 @@ internal sealed class MethodCalls(
         {
             if (session() is not { } current) return false;
             await current.Client.PublishAsync(
-                new MqttApplicationMessage
-                {
-                    Topic = HubTopics.MethodAnswer(
-                    answer.Status, requestId),
-                    Payload = new(answer.Body)
-                },
+                new() { Topic = HubTopics.MethodAnswer(answer.Status, requestId), Payload = new(answer.Body) },
                 current.Ended);
             return true;
         }

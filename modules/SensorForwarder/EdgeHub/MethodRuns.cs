@@ -5,14 +5,13 @@ using SensorForwarder.Text;
 
 namespace SensorForwarder.EdgeHub;
 
-/// <summary>Runs direct methods, up to a limit at once, and turns whatever happens to them into an answer.
-/// Thread-safe.</summary>
-// _slots needs no disposal: it has no wait handle, and a call may complete after everything else was disposed.
+/// <summary>Runs direct methods, up to a limit at once. Every failure becomes an answer. Thread-safe.</summary>
+// _slots needs no disposal: it has no wait handle, and a call may complete after the module was disposed.
 #pragma warning disable CA1001
 internal sealed class MethodRuns(Func<IEdgeHubHandler?> handler, TimeProvider timeProvider, ILogger logger)
 #pragma warning restore CA1001
 {
-    /// <summary>Further calls wait.</summary>
+    /// <summary>The most calls that run at once; further calls wait.</summary>
     public const int AtOnceMax = 64;
 
     // The hub closes the connection after a larger answer.
@@ -23,7 +22,8 @@ internal sealed class MethodRuns(Func<IEdgeHubHandler?> handler, TimeProvider ti
 
     readonly SemaphoreSlim _slots = new(AtOnceMax);
 
-    /// <summary>An answer of this module itself. The texts are constants without characters to escape.</summary>
+    /// <summary>An answer that reports an error.</summary>
+    /// <param name="text">Must not contain characters that JSON escapes.</param>
     public static MethodAnswer Error(int status, string text) =>
         new(status, System.Text.Encoding.UTF8.GetBytes($$"""{"error":"{{text}}"}"""));
 

@@ -73,10 +73,8 @@ internal sealed class ServerTrust(string host, X509Certificate2Collection? roots
         var (from, to) = (certificate.NotBefore.ToUniversalTime(), certificate.NotAfter.ToUniversalTime());
         return now.UtcDateTime < from
             ? new(DialFailure.Clock, $"the certificate of {host} is not valid before {from:u}, and this machine's "
-                + "clock "
-                + $"says {clock}: the clock is behind. Set it; the module reconnects when the clock steps")
+                + $"clock says {clock}: the clock is behind. Set it; the module reconnects when the clock steps")
             : new(DialFailure.Clock, $"the certificate of {host} expired at {to:u}, and this machine's clock says "
-                + $"{clock}: "
-                + "renew the certificate, or set the clock if it is ahead");
+                + $"{clock}: renew the certificate, or set the clock if it is ahead");
     }
 }

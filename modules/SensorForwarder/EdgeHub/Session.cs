@@ -15,11 +15,11 @@ internal sealed class Flight(Session session, int bytes, bool fromLine)
     /// <summary>Whether the message waited in the line of <see cref="SendGate"/>.</summary>
     public bool FromLine => fromLine;
 
-    /// <summary>Monotonic time from which the acknowledgement is expected: when this message was sent, or the one
-    /// before it acknowledged, whichever is later. Guarded by the session.</summary>
+    /// <summary>Monotonic time at which the wait for the acknowledgement begins: when this message was sent, or the
+    /// previous one was acknowledged, whichever is later. Guarded by the session.</summary>
     public long Since { get; set; }
 
-    /// <summary>Whether the acknowledgement did not come in time.</summary>
+    /// <summary>Whether the acknowledgement is overdue.</summary>
     public bool Overdue { get; set; }
 }
 
@@ -36,7 +36,7 @@ internal abstract class Session(HubTransport transport, TimeProvider timeProvide
     /// <summary>How long a DISCONNECT may take.</summary>
     public static readonly TimeSpan GoodbyeTimeout = TimeSpan.FromSeconds(1);
 
-    // The timeout is longer by the time of the message's bytes on a 32 kbit/s line, the slowest that is supported.
+    // The timeout is extended by the time that the message takes at 32 kbit/s, the slowest supported line.
     const double SlowestBytesPerSecond = 4096;
 
     static readonly TimeSpan WatchEvery = TimeSpan.FromSeconds(5);
@@ -98,7 +98,7 @@ internal abstract class Session(HubTransport transport, TimeProvider timeProvide
             var index = _flights.IndexOf(flight);
             _flights.RemoveAt(index);
 
-            // This gives the next message more time, but not earlier ones: their acknowledgements may never arrive.
+            // The next message gets more time; earlier ones do not, because their acknowledgements may never arrive.
             if (index < _flights.Count)
             {
                 var since = acknowledged ? timeProvider.GetTimestamp() : flight.Since;

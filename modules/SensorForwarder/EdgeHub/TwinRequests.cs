@@ -38,7 +38,7 @@ internal sealed class TwinRequests(TimeProvider timeProvider)
         }
         catch (Exception) when (!cancellationToken.IsCancellationRequested)
         {
-            // There is no answer, whatever the reason. The session reports the end of the connection.
+            // The caller only needs to know that there is no answer. The session reports the end of the connection.
             return default;
         }
         finally

@@ -28,8 +28,8 @@ internal sealed record WrappedBytes(string GenerationId, byte[] InitializationVe
 /// caller retries itself. Source: edgelet-http-workload, and HttpHsmClient.cs of the device SDK.
 /// </summary>
 internal sealed class WorkloadApi(
-    WorkloadEndpoint endpoint, TimeProvider timeProvider, Random random, int retriesMax =
-        WorkloadApi.RetriesMax) : IDisposable
+    WorkloadEndpoint endpoint, TimeProvider timeProvider, Random random, int retriesMax = WorkloadApi.RetriesMax)
+    : IDisposable
 {
     // Accepted by every runtime since 1.0; later versions do not change these calls.
     const string ApiVersion = "2018-06-28";
@@ -95,12 +95,9 @@ internal sealed class WorkloadApi(
 
     /// <summary>The root certificates to trust for edgeHub's server certificate.</summary>
     /// <exception cref="WorkloadApiException">The daemon does not answer or has no bundle.</exception>
-    public async Task<X509Certificate2Collection> GetTrustBundleAsync(CancellationToken cancellationToken)
-    {
-        return await AskAsync(
-            () => new HttpRequestMessage(HttpMethod.Get, $"/trust-bundle?api-version={ApiVersion}"),
-            "trust-bundle", "certificate", ParsePem, cancellationToken);
-    }
+    public Task<X509Certificate2Collection> GetTrustBundleAsync(CancellationToken cancellationToken) => AskAsync(
+        () => new HttpRequestMessage(HttpMethod.Get, $"/trust-bundle?api-version={ApiVersion}"),
+        "trust-bundle", "certificate", ParsePem, cancellationToken);
 
     public void Dispose() => _http.Dispose();
 

@@ -18,23 +18,23 @@ internal enum Lane
     Alarm,
 }
 
-/// <summary>What a 409 (Conflict) to a batch that was sent before means.</summary>
+/// <summary>What a 409 (Conflict) means as the answer to a batch that was sent before.</summary>
 internal enum ConflictMeaning
 {
-    /// <summary>An attempt ended without a clear answer, so the receiver stored the batch then and recognises its
-    /// <c>Idempotency-Key</c>.</summary>
+    /// <summary>An earlier attempt ended without a clear answer. The receiver stored the batch then, and recognises its
+    /// <c>Idempotency-Key</c> now.</summary>
     Stored,
 
-    /// <summary>Every attempt was denied, so the receiver can't have the batch.</summary>
+    /// <summary>Every attempt was denied, so the receiver does not have the batch.</summary>
     Denied,
 
-    /// <summary>The receiver answered 409 before it could have the batch, so its 409 has another meaning.</summary>
+    /// <summary>The receiver answered 409 to a batch that it did not have, so its 409 has another meaning.</summary>
     Other,
 }
 
 /// <summary>
-/// Consecutive readings, encoded once. Boundaries and id stay the same until the receiver accepts or rejects the batch;
-/// only a batch that certainly has not arrived may be cut anew. Immutable.
+/// Consecutive readings, encoded once. Boundaries and id stay the same until the receiver accepts or rejects the batch.
+/// Only a batch that certainly has not arrived may get new boundaries. Immutable.
 /// </summary>
 /// <param name="Epoch">The epoch of the buffer that the readings come from.</param>
 /// <param name="Readings">At least one, in id order; their payloads are slices of <paramref name="Body"/>.</param>
@@ -46,7 +46,7 @@ internal sealed record Batch(string Epoch, IReadOnlyList<BufferedReading> Readin
     /// <summary>Tags of the module, as in the body.</summary>
     public Tags Tags { get; init; } = Tags.None;
 
-    /// <summary>Whether the readings were delivered before and are sent once more on request.</summary>
+    /// <summary>Whether the readings were delivered before and are replayed on request.</summary>
     public bool IsReplay { get; init; }
 
     /// <summary>The lane as receivers see it: <c>live</c>, <c>backfill</c>, <c>alarm</c> or <c>replay</c>.</summary>
@@ -56,7 +56,7 @@ internal sealed record Batch(string Epoch, IReadOnlyList<BufferedReading> Readin
     /// <c>alarm</c>.</summary>
     public string Output => NameOf(Lane);
 
-    /// <summary>The compressed body, if the batch was sized by it; null: not compressed yet.</summary>
+    /// <summary>The compressed body, if its size was needed to cut the batch; null: not compressed yet.</summary>
     public ReadOnlyMemory<byte>? Gzip { get; init; }
 
     /// <summary>Whether an earlier attempt, in this or the last run, may have delivered the batch under this id.
@@ -75,16 +75,18 @@ internal sealed record Batch(string Epoch, IReadOnlyList<BufferedReading> Readin
     /// <summary>When the first of <see cref="Errors"/> was; null: none.</summary>
     public Moment? FailingSince { get; init; }
 
-    /// <summary>When this stuck batch was last tried; others of its lane go first for a while. Null: not stuck.
-    /// </summary>
+    /// <summary>When this stuck batch last failed: it rests for a while, so that it does not delay others. Null: not
+    /// stuck.</summary>
     public Moment? RestingSince { get; init; }
 
-    /// <summary>Whether this is a random waiting reading, sent to find out whether the receiver accepts any.</summary>
+    /// <summary>Whether this is a random waiting reading, sent to test whether the receiver accepts any.</summary>
     public bool IsSample { get; init; }
 
-    public IdSet Ids => LastId - FirstId + 1 == Readings.Count
-        ? IdSet.Of(FirstId, LastId)
-        : IdSet.Of(Readings.Select(reading => reading.Id));
+    public IdSet Ids =>
+        LastId - FirstId + 1 == Readings.Count ? Range : IdSet.Of(Readings.Select(reading => reading.Id));
+
+    /// <summary>All ids from the first to the last, including those without a reading.</summary>
+    public IdSet Range => IdSet.Of(FirstId, LastId);
 
     public long FirstId => Readings[0].Id;
 
@@ -106,7 +108,6 @@ internal sealed record Batch(string Epoch, IReadOnlyList<BufferedReading> Readin
     public ReadOnlyMemory<byte> BodyFor(ForwardingSettings settings) =>
         settings.IsGzip ? Gzip ?? BatchEncoder.Compress(Body.Span, []) : Body;
 
-    /// <summary>When the newest reading was recorded. A later attempt may have another value: a clock that was
-    /// corrected meanwhile corrects it.</summary>
+    /// <summary>When the newest reading was recorded. Changes between attempts if the clock is corrected.</summary>
     public DateTimeOffset CreatedAt => Readings[^1].RecordedAt;
 }

@@ -7,8 +7,8 @@ namespace SensorForwarder.Forwarding;
 /// <param name="Settings">Number of readings and age.</param>
 /// <param name="MaxBytes">The largest body as sent, in bytes.</param>
 /// <param name="FlushThrough">Readings up to this id do not wait for a full batch.</param>
-/// <param name="Most">The most readings in a batch that is due, when fewer than <c>batchSize</c>: for a probe.</param>
-/// <param name="IsPacked">Whether a batch is cut to whole billed chunks when the rest can wait.</param>
+/// <param name="Most">The most readings in a batch that is due, for a probe.</param>
+/// <param name="IsPacked">Whether a batch fills whole billed chunks if the other readings can wait.</param>
 internal readonly record struct Closing(
     ForwardingSettings Settings, int MaxBytes, long FlushThrough, int Most = int.MaxValue, bool IsPacked = false)
 {
@@ -17,7 +17,7 @@ internal readonly record struct Closing(
 }
 
 /// <summary>The result of cutting a batch.</summary>
-/// <param name="Batch">The batch; null: none is due, or the first readings are gone.</param>
+/// <param name="Batch">The batch; null: none is due, or the first readings no longer wait.</param>
 /// <param name="Taken">The ids in the batch, or ids whose readings no longer wait.</param>
 /// <param name="Due">Time until a batch is due even without new readings; null: try again now.</param>
 internal readonly record struct Cut(Batch? Batch, IdSet Taken, TimeSpan? Due);
@@ -31,14 +31,14 @@ internal sealed class BatchCutter(TelemetryBuffer buffer, BatchEncoder encoder, 
     long _pendingSince;
     int _largestPayload = 1;
 
-    /// <summary>Cuts the oldest readings of a set, up to the limits and up to the first reading that is not in the set.
+    /// <summary>Makes a batch of the oldest readings of a set, up to the limits and the first id that is missing in it.
     /// </summary>
     /// <param name="ids">At least one.</param>
     /// <param name="canGrow">Whether new readings can join, so that the batch waits until it is full or old enough.
     /// </param>
     public Cut Next(IdSet ids, Lane lane, bool canGrow, in Closing closing)
     {
-        // Reading from the database is expensive: only when the readings may make a batch.
+        // Reading from the database is expensive, so it is done only when a batch may be due.
         var settings = closing.Settings;
         var mayWait = canGrow && ids.First > closing.FlushThrough;
         var mayBeFull = ids.Count >= settings.BatchSize || ids.Count * _largestPayload >= closing.PeekBytes;
@@ -64,16 +64,15 @@ internal sealed class BatchCutter(TelemetryBuffer buffer, BatchEncoder encoder, 
         if (mayWait && !isFull && UntilDue(readings[0], settings.UploadInterval) is var rest && rest > TimeSpan.Zero)
             return new(null, IdSet.Empty, rest);
 
-        // The rest is less than a chunk: it waits for more readings, but no longer than the upload interval.
+        // The other readings fill less than a chunk: they wait for more, but no longer than the upload interval.
         var packed = Pack(batch, closing);
         var canRestWait = isFull || packed.Readings.Count == batch.Readings.Count || !IsOld(batch, packed, settings);
         if (canRestWait && (!canGrow || mayWait)) batch = packed;
         if (batch.Readings.Count > closing.Most) batch = Whole(batch.Readings.Take(closing.Most), lane);
-        return new(batch, IdSet.Of(batch.FirstId, batch.LastId), null);
+        return new(batch, batch.Range, null);
     }
 
-    /// <summary>Cuts a batch anew with the boundaries it was sent with; null when its readings are no longer the same.
-    /// </summary>
+    /// <summary>Recreates a sent batch with the same boundaries; null: its readings are no longer the same.</summary>
     public Batch? Again(IdSet ids, Lane lane, long lastId, int count)
     {
         var readings = buffer.PeekBatch(ids.First - 1, count, int.MaxValue);
@@ -106,7 +105,7 @@ internal sealed class BatchCutter(TelemetryBuffer buffer, BatchEncoder encoder, 
         return low;
     }
 
-    // Whether the first id of the set still waits. If not, no reading waits between it and the one that was found.
+    // Whether the first id of the set still waits. If not, the ids before the first reading found are gone.
     static bool IsFirst(IReadOnlyList<BufferedReading> found, IdSet ids, out Cut gone)
     {
         var isFirst = found.Count > 0 && found[0].Id == ids.First;
@@ -126,9 +125,9 @@ internal sealed class BatchCutter(TelemetryBuffer buffer, BatchEncoder encoder, 
     bool IsOld(Batch batch, Batch packed, ForwardingSettings settings) =>
         timeProvider.GetUtcNow() - batch.Readings[packed.Readings.Count].RecordedAt >= settings.UploadInterval;
 
-    /// <summary>Time until the oldest waiting reading is old enough. Its age is the longer of wall-clock age, so that a
-    /// restart does not extend the wait, and time since it was seen, so that a clock set back does not either.
-    /// </summary>
+    /// <summary>Time until the oldest waiting reading is old enough. Its age is the longer of the wall-clock age (a
+    /// restart does not extend the wait) and the monotonic time since it was first seen (a clock that is set back does
+    /// not either).</summary>
     TimeSpan UntilDue(BufferedReading oldest, TimeSpan interval)
     {
         if (_pending.Id != oldest.Id)

@@ -15,16 +15,16 @@ internal sealed class BatchEncoder
 {
     const int MaxIdDigits = 19;
 
-    // A compressed batch that leaves readings behind is at most 1/64 smaller than the limit. Coming closer would
-    // take more compressions.
+    // If not all readings fit, a compressed batch may be 1/64 smaller than the limit. A closer fit would take more
+    // compressions.
     const int SlackDivisor = 64;
 
-    // The first attempts estimate the number of readings from the sizes so far; later ones bisect it.
+    // The first attempts estimate the number of readings from the sizes so far; later ones bisect.
     const int Guesses = 4;
     const int Attempts = 8;
 
-    // The payload read for a compressed batch: at most 32 times the limit of the compressed body, and at most 4 MiB or
-    // that limit, since a device with little memory holds it several times.
+    // Bounds of the payload that is read for a compressed batch, because several copies of it are in memory: 32 times
+    // the limit of the compressed body, and 4 MiB (or that limit, if it is larger).
     const int RatioMax = 32;
     const int PlainBytesMax = 4 << 20;
 
@@ -70,8 +70,8 @@ internal sealed class BatchEncoder
         return compressed.ToArray();
     }
 
-    /// <summary>Encodes as many of the readings as fit into <paramref name="maxBytes"/>, from the first on, but at
-    /// least one: a single reading that is too large is refused by the sink. Copies the payloads.</summary>
+    /// <summary>Encodes as many of the first readings as fit into <paramref name="maxBytes"/>, but at least one: the
+    /// sink refuses a single reading that is too large. Copies the payloads.</summary>
     /// <param name="readings">At least one, all of the same epoch.</param>
     /// <param name="maxBytes">The limit of the body, or of the compressed body.</param>
     /// <param name="isGzip">Whether the batch is compressed. It may stay up to 1/64 below the limit.</param>
@@ -176,7 +176,7 @@ internal sealed class BatchEncoder
             json.WriteEndObject();
         }
 
-        // The object stays open: the batch follows.
+        // The object stays open for the batch.
         return new(epoch, tags, [.. head.WrittenSpan[..^1], .. ",\"batch\":["u8]);
     }
 

@@ -7,7 +7,7 @@ namespace SensorForwarder.Forwarding;
 internal sealed class BatchSource(WaitingReadings waiting, BatchCutter cutter, Quota quota, Random random)
 {
     /// <summary>Takes the batch of the plan if the daily quota allows it.</summary>
-    /// <returns>Null: the lane was added to <paramref name="holds"/>, or some of its readings are gone.</returns>
+    /// <returns>Null: the lane was added to <paramref name="holds"/>, or the readings no longer wait.</returns>
     public Batch? Take(Plan plan, Closing closing, ISink sink, bool isFlushing, Dictionary<Lane, Hold> holds)
     {
         var (lane, settings) = (plan.Lane!.Value, closing.Settings);
@@ -34,7 +34,7 @@ internal sealed class BatchSource(WaitingReadings waiting, BatchCutter cutter, Q
         if (limit == 0 && sink.IsMetered) quota.Count(chunks);
         TimeSpan? reserving = null;
 
-        // A batch above the limit passes here, so that Quota.Objection reports it instead of sending it.
+        // A batch above the limit is allowed here: the forwarder reports Quota.Objection instead of sending it.
         var isAllowed = limit == 0 || chunks > limit
             || (chunks <= allowance && quota.TryTake(limit, chunks, out reserving));
         if (plan.Again is not null && isAllowed) waiting.Take(batch);
@@ -53,7 +53,7 @@ internal sealed class BatchSource(WaitingReadings waiting, BatchCutter cutter, Q
         ids = isReplay ? ids.Intersect(waiting.Replayed) : ids.Except(waiting.Replayed);
         if (waiting.Returned(ids, lane) is { } again)
         {
-            waiting.Take(IdSet.Of(again.FirstId, again.LastId));
+            waiting.Take(again.Range);
             return again;
         }
 

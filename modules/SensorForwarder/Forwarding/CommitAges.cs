@@ -1,8 +1,8 @@
 namespace SensorForwarder.Forwarding;
 
 /// <summary>
-/// Remembers roughly when ids were committed, in monotonic time, so that new readings can be distinguished
-/// from the backlog without reading the database. Used by the forwarder's loop only.
+/// Tracks roughly when ids were committed, in monotonic time, to distinguish new readings from the backlog without
+/// reading the database. Used by the forwarder's loop only.
 /// </summary>
 internal sealed class CommitAges(TimeProvider timeProvider)
 {
@@ -12,11 +12,11 @@ internal sealed class CommitAges(TimeProvider timeProvider)
     readonly List<(long Id, long Timestamp)> _marks = [];
     long _oldThrough;
 
-    /// <summary>Ids up to this one are older than any age that is asked for.</summary>
+    /// <summary>Ids up to this one are older than the longest span.</summary>
     public void SetOld(long throughId) => _oldThrough = Math.Max(_oldThrough, throughId);
 
     /// <summary>Records the highest committed id at this time.</summary>
-    /// <param name="span">The longest age that <see cref="CommittedBefore"/> is asked for.</param>
+    /// <param name="span">The longest age that is passed to <see cref="CommittedBefore"/>.</param>
     public void Note(long lastId, TimeSpan span)
     {
         while (_marks.Count > 0 && timeProvider.GetElapsedTime(_marks[0].Timestamp) >= span)
@@ -30,7 +30,7 @@ internal sealed class CommitAges(TimeProvider timeProvider)
         _marks.Add((lastId, timeProvider.GetTimestamp()));
     }
 
-    /// <summary>The highest id that is known to be committed for at least this long.</summary>
+    /// <summary>The highest id that was certainly committed at least this long ago.</summary>
     public long CommittedBefore(TimeSpan age)
     {
         var id = _oldThrough;

@@ -2,11 +2,11 @@ using SensorForwarder.Buffer;
 
 namespace SensorForwarder.Forwarding;
 
-/// <summary>The pending flush requests: each waits until everything that was in the buffer at its start is sent.
+/// <summary>The pending flush requests: each waits until all readings that were in the buffer at its start are settled.
 /// Thread-safe; the forwarder's loop reports the progress.</summary>
 internal sealed class Flushes(TelemetryBuffer buffer, TimeProvider timeProvider)
 {
-    readonly List<long> _targets = []; // the lock of this list protects it
+    readonly List<long> _targets = []; // guarded by its own lock
     volatile TaskCompletionSource _progress = NewPulse();
     long _through;
     long _settledThrough;
@@ -18,7 +18,7 @@ internal sealed class Flushes(TelemetryBuffer buffer, TimeProvider timeProvider)
     /// <summary>Whether a flush waits for readings that are not settled yet.</summary>
     public bool AreWaiting => Volatile.Read(ref _settledThrough) < Through;
 
-    /// <summary>Every reading up to this id was accepted, dead-lettered or evicted.</summary>
+    /// <summary>Reports that every reading up to this id was accepted, dead-lettered or evicted.</summary>
     public void Report(long settledThrough)
     {
         Volatile.Write(ref _settledThrough, settledThrough);
@@ -39,7 +39,7 @@ internal sealed class Flushes(TelemetryBuffer buffer, TimeProvider timeProvider)
         }
         catch (Exception exception) when (exception is TimeoutException or BufferUnavailableException)
         {
-            return false; // the volume does not accept writes now
+            return false; // the volume does not accept writes
         }
 
         var target = buffer.LastCommittedId;

@@ -22,6 +22,9 @@ internal sealed class Forwarder : BackgroundService
 
     static readonly TimeSpan UnroutedInterval = TimeSpan.FromMinutes(1);
 
+    // How often the loop checks whether a stuck batch may be sent again.
+    static readonly TimeSpan LookAtResting = Link.StuckRest / 5;
+
     readonly TelemetryBuffer _buffer;
     readonly Handovers? _handovers; // null: no sink keeps them
     readonly Flushes _flushes;
@@ -32,10 +35,10 @@ internal sealed class Forwarder : BackgroundService
     readonly Channel<bool> _wake =
         Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
 
-    readonly ITimer _timer; // wakes the loop, too
+    readonly ITimer _timer; // wakes the loop when a turn is due
 
     // Set by others, read by the loop.
-    volatile ForwardingSettings? _settings; // null until the first Apply; nothing is sent before
+    volatile ForwardingSettings? _settings; // null until the first Apply; nothing is sent until then
     volatile bool _paused;
     volatile bool _tryNow;
 
@@ -57,16 +60,15 @@ internal sealed class Forwarder : BackgroundService
     readonly BackfillRate _backfillRate;
     readonly Quota _quota;
     readonly List<InFlight> _window = [];
-    bool _isDraining; // a send failed: those in flight complete before another starts
+    bool _isDraining; // a send failed: no other starts until those in flight have completed
     (SendResult Result, Batch Batch)? _failure; // the first since the last back-off
     int _rejectedInARow;
     long _deadLetteredAt;
     bool _isRestored;
-    ISink? _unreadySink; // the sink in use, while it is not ready
+    ISink? _unreadySink; // the sink in use, if it is not ready
     Lane _lastLane;
     readonly long[] _lastSent = new long[3]; // by lane
-    ForwardingSettings? _lastSettings; // the settings of the last turn
-    int _failedTurns;
+    ForwardingSettings? _lastSettings; // of the last turn
 
     public Forwarder(
         TelemetryBuffer buffer,
@@ -83,7 +85,7 @@ internal sealed class Forwarder : BackgroundService
         _cutter = new(buffer, encoder, timeProvider);
         _sent = new(buffer);
         _waiting = new(buffer, _cutter, _sent, timeProvider);
-        _link = new(timeProvider, random, logger);
+        _link = new(buffer, timeProvider, random, logger);
         _settlements = new(buffer, _waiting, logger);
         _backfillRate = new(timeProvider);
         _quota = new(buffer, timeProvider, Wake);
@@ -93,7 +95,8 @@ internal sealed class Forwarder : BackgroundService
         _buffer.ReadingsReturned += Invalidate;
     }
 
-    /// <summary>Raised with the time from sending a batch to its answer, on any thread. Handlers only count.</summary>
+    /// <summary>Raised with the time from sending a batch to its answer, on any thread. Handlers must not block.
+    /// </summary>
     public event Action<TimeSpan>? SendTook;
 
     public ForwardingStatus Status => _status with { Paused = _paused };
@@ -108,13 +111,13 @@ internal sealed class Forwarder : BackgroundService
     /// <summary>The batches in memory.</summary>
     public IReadOnlyList<Batch> Held => [.. UnderWay, .. _waiting.Again];
 
-    /// <summary>Completes when the buffer has committed, or failed to commit, the acknowledgements, dead letters and
-    /// quota reservations so far.</summary>
+    /// <summary>Completes when all acknowledgements, dead letters and quota reservations so far are committed, or
+    /// failed to commit.</summary>
     public Task Settling => Task.WhenAll(_settlements.Settling, _quota.Reserving);
 
     IEnumerable<Batch> UnderWay => _window.Select(flight => flight.Batch);
 
-    // How many refused readings may become dead letters now. They are not sent again unless a person requests it.
+    // How many refused readings may become dead letters now. Dead letters are sent again only if a person requests it.
     int DeadLetterRoom => _rejectedInARow < Outcome.RejectedInARowMax ? Outcome.RejectedInARowMax - _rejectedInARow
         : _timeProvider.GetElapsedTime(_deadLetteredAt) >= DeadLetterInterval ? 1 : 0;
 
@@ -124,7 +127,7 @@ internal sealed class Forwarder : BackgroundService
     /// <summary>Applies new settings from the next batch on.</summary>
     public void Apply(ForwardingSettings settings)
     {
-        // A Plug and Play message holds one reading, so no batch waits for more of them.
+        // A Plug and Play message holds one reading, so a batch need not wait for more.
         if (settings is { Sink: SinkKind.IotHub, MessageFormat: MessageFormat.Pnp })
             settings = settings with { BatchSize = 1 };
         if (settings == _settings) return;
@@ -138,8 +141,8 @@ internal sealed class Forwarder : BackgroundService
     public void Resume() => SetPaused(false);
 
     /// <summary>Sends all readings that are in the buffer now, without waiting for full batches, the backfill rate or
-    /// the pacing of the daily quota.</summary>
-    /// <returns>Whether all of them were accepted in time.</returns>
+    /// the pace of the daily quota.</summary>
+    /// <returns>Whether all of them were settled within the timeout.</returns>
     public Task<bool> FlushAsync(TimeSpan timeout, CancellationToken cancellationToken) => _flushes.RunAsync(
         timeout,
         () =>
@@ -149,10 +152,10 @@ internal sealed class Forwarder : BackgroundService
         },
         Wake, cancellationToken);
 
-    /// <summary>Sends delivered readings that are still in the buffer once more, with the same ids, in the backfill
-    /// lane.</summary>
+    /// <summary>Sends delivered readings that are still in the buffer again, with the same ids, in the backfill lane.
+    /// </summary>
     /// <param name="sensors">Null: all sensors.</param>
-    /// <returns>The number of readings, once the buffer has committed that they wait.</returns>
+    /// <returns>The number of readings; completes when the buffer has committed them as waiting.</returns>
     public async Task<int> ReplayAsync(
         DateTimeOffset from, DateTimeOffset to, IReadOnlyList<string>? sensors, CancellationToken cancellationToken)
     {
@@ -166,13 +169,13 @@ internal sealed class Forwarder : BackgroundService
     }
 
     /// <summary>One turn of the loop: handles completed sends and starts as many as are allowed now. Called by the loop
-    /// only, or by a simulation instead of it.</summary>
+    /// only, or by a simulation in its place.</summary>
     /// <param name="sendToken">Cancels the sends.</param>
-    /// <returns>Time until the next turn is due if nothing wakes the loop; null: none is due.</returns>
+    /// <returns>Time until the next turn is due if nothing wakes the loop; null: only an event makes one due.</returns>
     public TimeSpan? Step(CancellationToken sendToken)
     {
         _wake.Reader.TryRead(out _);
-        // After the signal was taken, so that the turn that takes a nudge is counted after the nudge.
+        // After the signal is consumed: a turn that serves a nudge is then counted after the nudge.
         Volatile.Write(ref _turns, _turns + 1);
         var settings = _settings;
         HandleCompleted();
@@ -187,10 +190,10 @@ internal sealed class Forwarder : BackgroundService
             wait = Fill(settings, sendToken);
         }
 
-        _sent.Keep(UnderWay, _waiting.Again, _handovers?.Books ?? "");
+        KeepSent();
         _status = _link.EndTurn() with { Delivered = _settlements.Delivered };
         _flushes.Report(_waiting.FirstId(UnderWay) - 1);
-        return wait is null || look < wait ? look ?? wait : wait;
+        return Sooner(wait, look);
     }
 
     /// <summary>Handles completed sends for the last time and saves the state for the next run.</summary>
@@ -198,7 +201,7 @@ internal sealed class Forwarder : BackgroundService
     {
         // Cancelled sends are not logged as failures: this run makes no further attempt.
         HandleCompleted();
-        _sent.Keep(UnderWay, _waiting.Again, _handovers?.Books ?? "");
+        KeepSent();
         _settlements.Note(_sent.CommitAsync());
         _settlements.Note(_quota.CloseAsync(CancellationToken.None));
     }
@@ -213,14 +216,15 @@ internal sealed class Forwarder : BackgroundService
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        // Sends have a token of their own: at a stop, those in flight get StopPatience to complete.
+        // Sends have a separate token: at a stop, those in flight get StopPatience to complete.
         using var sends = new CancellationTokenSource();
+        var failedTurns = 0;
         while (!stoppingToken.IsCancellationRequested)
         {
             try
             {
                 var wait = Step(sends.Token);
-                _failedTurns = 0;
+                failedTurns = 0;
                 if (_unreadySink is { } sink) WakeWhenReady(sink, stoppingToken);
                 await WaitAsync(wait, stoppingToken);
             }
@@ -231,7 +235,7 @@ internal sealed class Forwarder : BackgroundService
             catch (Exception exception)
             {
                 // For example, the buffer could not be read.
-                var delay = Backoff.Next(++_failedTurns, Circuit.BackoffBase, Circuit.BackoffMax, _random.NextDouble());
+                var delay = Backoff.Next(++failedTurns, Circuit.BackoffBase, Circuit.BackoffMax, _random.NextDouble());
                 ForwardingLog.ForwarderFailed(_logger, delay.TotalSeconds, exception);
                 await Task.Delay(delay, _timeProvider, stoppingToken)
                     .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
@@ -244,7 +248,9 @@ internal sealed class Forwarder : BackgroundService
         Close();
     }
 
-    /// <summary>Loads the custody books of the last run. Handed-over readings that they do not contain are sent again.
+    void KeepSent() => _sent.Keep(UnderWay, _waiting.Again, _handovers?.Books ?? "");
+
+    /// <summary>Loads the custody books of the last run. Handed-over readings that are not in the books are sent again.
     /// </summary>
     void Restore()
     {
@@ -253,7 +259,7 @@ internal sealed class Forwarder : BackgroundService
         _isRestored = true;
     }
 
-    /// <summary>Reads edgeHub's metrics page when it is time, and carries out the verdict of the last read.</summary>
+    /// <summary>Reads edgeHub's metrics page when it is due, and carries out the verdict of the last read.</summary>
     /// <returns>Time until the next read; null: none is due.</returns>
     TimeSpan? LookUpstream(ForwardingSettings? settings, CancellationToken sendToken)
     {
@@ -265,14 +271,14 @@ internal sealed class Forwarder : BackgroundService
         return wait;
     }
 
-    /// <summary>Ends the back-off when a setting changed that may decide if the receiver accepts a batch.</summary>
+    /// <summary>Ends the back-off if a setting changed that may affect whether the receiver accepts a batch.</summary>
     void NoteChangedSettings(ForwardingSettings now)
     {
         var before = _lastSettings ?? now;
         _lastSettings = now;
         if (before.Sink != now.Sink || before.HttpEndpoint != now.HttpEndpoint)
         {
-            // The new receiver has none of the batches sent so far, so a 409 from it does not mean "already stored".
+            // The new receiver has none of the batches sent so far, so its 409 does not mean "already stored".
             for (var i = 0; i < _window.Count; i++)
                 _window[i] = _window[i] with { Batch = _window[i].Batch with { Conflict = ConflictMeaning.Other } };
             _waiting.ForgetReceiver();
@@ -285,24 +291,24 @@ internal sealed class Forwarder : BackgroundService
     }
 
     /// <summary>Starts as many sends as are allowed now.</summary>
-    /// <returns>Time until another may be allowed; null: only an event allows one.</returns>
+    /// <returns>Time until another send may be allowed; null: only an event allows one.</returns>
     TimeSpan? Fill(ForwardingSettings settings, CancellationToken sendToken)
     {
         _unreadySink = null;
         var sink = _sinks.GetValueOrDefault(settings.Sink);
-        if (!_link.IsUsing(sink) && _window.Count > 0) sink = null; // a new sink waits for sends in flight
+        if (!_link.IsUsing(sink) && _window.Count > 0) sink = null; // a new sink waits for the sends in flight
         var isReady = sink is not null && !_paused && !_isDraining && IsReady(sink, settings)
             && sink.Handovers?.IsPausing != true;
+        var window = isReady ? sink!.MaxInFlight(settings) : 0;
         var (isFlushing, flushThrough) = (_flushes.AreWaiting, _flushes.Through);
         var holds = new Dictionary<Lane, Hold>();
         while (true)
         {
             if (isReady) HoldUnrouted(sink!, holds);
 
-            // Evaluated once: the answers depend on the time and could change between two uses.
+            // Read once: the value depends on the time and could change between the two uses.
             var untilAttempt = isReady ? _link.Circuit.UntilNext : TimeSpan.Zero;
-            if (isReady && _window.Count < sink!.MaxInFlight(settings) && untilAttempt <= TimeSpan.Zero)
-                _waiting.KeepUp(settings);
+            if (_window.Count < window && untilAttempt <= TimeSpan.Zero) _waiting.KeepUp(settings);
             var again = _waiting.Again.ToLookup(_link.IsResting);
             var now = new Situation
             {
@@ -314,7 +320,7 @@ internal sealed class Forwarder : BackgroundService
                 Replayed = _waiting.Replayed,
                 Again = [.. again[false]],
                 UnderWay = [.. UnderWay.Select(batch => batch.Lane)],
-                Window = isReady ? sink!.MaxInFlight(settings) : 0,
+                Window = window,
                 LastLane = _lastLane,
                 UntilAttempt = untilAttempt,
                 IsProbing = _link.Circuit.IsProbing,
@@ -329,8 +335,7 @@ internal sealed class Forwarder : BackgroundService
             if (plan.Lane is not { } lane)
             {
                 _link.Describe(now with { Again = _waiting.Again }, plan, [.. UnderWay], _quota);
-                if (!isReady || !again[true].Any()) return plan.Wait;
-                return plan.Wait < Link.StuckRest / 5 ? plan.Wait : Link.StuckRest / 5;
+                return isReady && again[true].Any() ? Sooner(plan.Wait, LookAtResting) : plan.Wait;
             }
 
             var closing = new Closing(
@@ -344,7 +349,7 @@ internal sealed class Forwarder : BackgroundService
 
     bool IsReady(ISink sink, ForwardingSettings settings)
     {
-        var isReady = _link.IsReady(sink, settings, _link.IsUsing(null) ? _buffer.GetStatus().OldestRecordedAt : null);
+        var isReady = _link.IsReady(sink, settings);
         if (!isReady) _unreadySink = sink;
         if (isReady && _tryNow) _link.Circuit.TryNow();
         if (isReady) _tryNow = false;
@@ -368,7 +373,7 @@ internal sealed class Forwarder : BackgroundService
         sink.Handovers?.Sent(batch);
         var sending = SendAsync(sink, batch, settings, sendToken);
         _window.Add(new(batch, sending));
-        // As a continuation of the task: woken earlier, the loop could still find it running and go back to sleep.
+        // In a continuation: the loop then finds the task completed.
         _ = sending.ContinueWith(
             _ => Wake(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
     }
@@ -430,7 +435,7 @@ internal sealed class Forwarder : BackgroundService
         {
             _link.BackOff(result, batch);
 
-            // A batch that cannot have arrived is cut to probe size. Any other keeps its boundaries and its id.
+            // A batch that certainly has not arrived is cut to probe size. Any other keeps its boundaries and id.
             if (!batch.MayHaveArrived && batch.Readings.Count > Circuit.ProbeReadings)
             {
                 _waiting.Take(batch);
@@ -440,7 +445,7 @@ internal sealed class Forwarder : BackgroundService
         }
 
         _failure = null;
-        _sent.Keep(UnderWay, _waiting.Again, _handovers?.Books ?? "");
+        KeepSent();
         _settlements.Note(_sent.CommitAsync());
     }
 
@@ -478,6 +483,8 @@ internal sealed class Forwarder : BackgroundService
     }
 
     void Wake() => _wake.Writer.TryWrite(true);
+
+    static TimeSpan? Sooner(TimeSpan? one, TimeSpan? other) => one is null || other < one ? other ?? one : one;
 
     sealed record InFlight(Batch Batch, Task<SendResult> Sending);
 }

@@ -28,7 +28,7 @@ internal enum MessageFormat
 /// <summary>The order of sending while there is a backlog.</summary>
 internal enum DrainOrder
 {
-    /// <summary>In the order of ids, except for samples while the receiver refuses everything.</summary>
+    /// <summary>In the order of ids, except for random samples while the receiver refuses all readings.</summary>
     OldestFirst,
 
     /// <summary>New readings first, the backlog in a separate lane.</summary>
@@ -49,8 +49,7 @@ internal sealed record ForwardingSettings
     /// <summary>The largest body of a batch as sent, 1024..16777216 bytes.</summary>
     public int BatchMaxBytes { get; init; } = 245_760;
 
-    /// <summary>The age of the oldest reading at which a batch is sent although it is not full; zero: at once.
-    /// </summary>
+    /// <summary>A batch is sent when its oldest reading has this age, even if it is not full; zero: at once.</summary>
     public TimeSpan UploadInterval { get; init; } = TimeSpan.FromSeconds(10);
 
     /// <summary>Batches in flight to IoT Hub, 1..64.</summary>
@@ -63,11 +62,11 @@ internal sealed record ForwardingSettings
     public bool IsGzip => Compression == BatchCompression.Gzip
         && (Sink == SinkKind.Http || MessageFormat == MessageFormat.Batch);
 
-    /// <summary>Time for an HTTP receiver to answer, from the end of the request body, 1..600 s. Each timeout of a
-    /// batch doubles it for that batch, up to 600 s.</summary>
+    /// <summary>How long an HTTP receiver may take to answer after the end of the request body, 1..600 s. Each timeout
+    /// of a batch doubles the time for that batch, up to 600 s.</summary>
     public TimeSpan HttpTimeout { get; init; } = TimeSpan.FromSeconds(30);
 
-    /// <summary>Whether a web page with a 2xx status means accepted. If not, it counts as a captive portal.</summary>
+    /// <summary>Whether a web page with a 2xx status means accepted; otherwise it counts as a captive portal.</summary>
     public bool AcceptHtml { get; init; }
 
     /// <summary>Tags of the module, in every batch.</summary>

@@ -2,7 +2,7 @@ using SensorForwarder.Time;
 
 namespace SensorForwarder.Forwarding;
 
-/// <summary>The state of forwarding, for people. Counts are since the start.</summary>
+/// <summary>The state of forwarding, for page, status and metrics. Counts are since the start.</summary>
 internal sealed record ForwardingStatus
 {
     /// <summary>Where batches are sent.</summary>
@@ -14,11 +14,10 @@ internal sealed record ForwardingStatus
     /// <summary>When the last batch was accepted; null before the first.</summary>
     public Moment? LastSuccess { get; init; }
 
-    /// <summary>Why the last attempt failed; null when it succeeded, split the batch or rejected single readings.
-    /// </summary>
+    /// <summary>Why the last attempt failed; null: it succeeded, split the batch or rejected single readings.</summary>
     public string? LastError { get; init; }
 
-    /// <summary>The outcome of <see cref="LastError"/>; null when the receiver was not reached.</summary>
+    /// <summary>The outcome of <see cref="LastError"/>; null: the receiver was not reached.</summary>
     public SendOutcome? LastErrorAnswer { get; init; }
 
     /// <summary>The last failed attempt, even if later ones succeeded; null: none failed.</summary>
@@ -32,7 +31,7 @@ internal sealed record ForwardingStatus
 
     public LaneStatus Alarm { get; init; } = new();
 
-    /// <summary>Batches accepted, those of all lanes.</summary>
+    /// <summary>Batches accepted, of all lanes.</summary>
     public long Batches { get; init; }
 
     public long BackfillBatches { get; init; }
@@ -42,7 +41,7 @@ internal sealed record ForwardingStatus
     /// <summary>Readings accepted.</summary>
     public long Readings { get; init; }
 
-    /// <summary>Readings delivered: accepted by the receiver or, with edgeHub's metrics page, confirmed to be in the
+    /// <summary>Readings delivered: accepted by the receiver; with edgeHub's metrics page, confirmed to be in the
     /// cloud.</summary>
     public long Delivered { get; init; }
 
@@ -55,10 +54,10 @@ internal sealed record ForwardingStatus
     /// <summary>Messages of this UTC day as IoT Hub bills them, counted by this module; 0 without a limit.</summary>
     public long MessagesToday { get; init; }
 
-    /// <summary>When the last lane that waits for the daily limit may send again; null: none waits for it.</summary>
+    /// <summary>When all lanes that wait for the daily limit may send again; null: none waits.</summary>
     public DateTimeOffset? HeldBackUntil { get; init; }
 
-    /// <summary>Whether only the backlog waits for the daily limit, not new readings.</summary>
+    /// <summary>Whether the backlog waits for the daily limit, but new readings do not.</summary>
     public bool IsOnlyBacklogHeldBack { get; init; }
 
     /// <summary>Since when readings are held in the local buffer because edgeHub has no cloud; null: not
@@ -75,8 +74,8 @@ internal sealed record ForwardingStatus
     public long Failures { get; init; }
 }
 
-/// <summary>A batch that the receiver keeps answering with an error that should be temporary: its id, the last answer,
-/// and time of the first error.</summary>
+/// <summary>A batch that the receiver keeps answering with a temporary error: the batch id, the last answer, and when
+/// the first error occurred.</summary>
 internal sealed record StuckBatch(string Batch, string Answer, Moment Since, int Attempts);
 
 /// <summary>The state of one lane, as far as it is known without reading the database.</summary>
@@ -99,13 +98,13 @@ internal sealed record LaneStatus
 /// <summary>A failed attempt.</summary>
 internal sealed record SendFailure(string Reason, Moment At);
 
-/// <summary>Who holds a reading that counts as delivered.</summary>
+/// <summary>Who has a reading that counts as delivered.</summary>
 internal enum CustodyHolder
 {
     /// <summary>The receiver that accepted it: over HTTP, and directly at IoT Hub.</summary>
     Receiver,
 
-    /// <summary>edgeHub; it has no usable metrics page, so nothing shows what has reached the cloud.</summary>
+    /// <summary>edgeHub, without a usable metrics page: nothing shows whether the cloud has the reading.</summary>
     EdgeHub,
 
     /// <summary>The cloud, according to the counters on edgeHub's metrics page.</summary>
@@ -119,7 +118,7 @@ internal sealed record CustodyStatus
 
     public long HandedOver { get; init; }
 
-    /// <summary>When the oldest of them was accepted; null when there are none.</summary>
+    /// <summary>When the oldest of them was accepted; null: there are none.</summary>
     public Moment? Since { get; init; }
 
     /// <summary>Messages that edgeHub accepted and lost, since the start.</summary>

@@ -5,7 +5,7 @@ using SensorForwarder.Readings;
 namespace SensorForwarder.Forwarding;
 
 /// <summary>
-/// The readings that edgeHub has accepted and that are not known to be in the cloud. Reports what is sent and accepted
+/// The readings that edgeHub has accepted and that are not known to be in the cloud. Passes sent and accepted batches
 /// to <see cref="Custody"/>, reads edgeHub's metrics page when it is due, and logs what the page shows. Used by the
 /// forwarder's loop only.
 /// </summary>
@@ -30,19 +30,19 @@ internal sealed class Handovers(
     /// <summary>Whether edgeHub has no connection to the cloud: readings are held in the local buffer.</summary>
     public bool IsHolding => _custody.IsHolding;
 
-    /// <summary>Whether no batch may be sent: edgeHub's counters can show what has arrived only without traffic.
-    /// </summary>
+    /// <summary>Whether no batch may be sent: edgeHub's counters show what has arrived only while nothing is in
+    /// transit.</summary>
     public bool IsPausing => _custody.IsPausing;
 
     /// <summary>The state that must survive a restart of the module.</summary>
     public string Books => _custody.ToString();
 
-    /// <summary>All readings in the books, those on outputs without a route included.</summary>
+    /// <summary>All readings in the books, including those on outputs without a route.</summary>
     public IdSet Known => _custody.Unrouted.Values.Aggregate(_custody.HandedOver, (all, ids) => all.Union(ids));
 
     TimeSpan Now => timeProvider.GetElapsedTime(_start);
 
-    // Sooner than Custody asks for when a batch was accepted since the last look.
+    // Earlier than Custody.NextScrape if a batch was accepted since the last read.
     TimeSpan NextLook
     {
         get
@@ -53,7 +53,7 @@ internal sealed class Handovers(
         }
     }
 
-    /// <summary>Loads the books of the last run. Handed-over readings that they do not contain must be sent again.
+    /// <summary>Loads the books of the last run. Handed-over readings that are not in the books must be sent again.
     /// </summary>
     public void Restore(string books) => _custody = Custody.TryParse(books, Now) ?? new(Now);
 
@@ -64,7 +64,7 @@ internal sealed class Handovers(
     public void Sent(Batch batch) => _custody.Sent(batch.Id, batch.Output, batch.Ids);
 
     /// <summary>Records that edgeHub has accepted a batch.</summary>
-    /// <returns>Whether the batch counts as delivered, since there is no page to confirm it.</returns>
+    /// <returns>Whether the batch counts as delivered, because there is no page to confirm it.</returns>
     public bool IsDelivered(Batch batch) => !_custody.Acknowledged(batch.Id, Now).IsEmpty;
 
     /// <summary>Records that edgeHub has not accepted a batch.</summary>
@@ -81,7 +81,7 @@ internal sealed class Handovers(
         var verdict = Verdict.Nothing;
         if (_look is { IsCompleted: true })
         {
-            // A read that a stop has cancelled proves nothing about the page.
+            // A read that was cancelled by a stop proves nothing about the page.
             var page = _look.IsCompletedSuccessfully ? _look.Result : null;
             _look = null;
             if (cancellationToken.IsCancellationRequested) return (verdict, null);

@@ -6,15 +6,14 @@ namespace SensorForwarder.Forwarding;
 /// </summary>
 internal interface ISink
 {
-    /// <summary>Where batches are sent, for people.</summary>
+    /// <summary>Where batches are sent, for log lines and the status.</summary>
     string Describe(ForwardingSettings settings);
 
     /// <summary>Whether a send can succeed now, for example because there is a connection.</summary>
     bool IsReady(ForwardingSettings settings);
 
-    /// <summary>Whether accepted batches do not get any further now, so that readings are held in the local buffer.
-    /// </summary>
-    bool IsHeld { get; }
+    /// <summary>Whether readings are held in the local buffer: edgeHub has no connection to the cloud.</summary>
+    bool IsHeld => Handovers?.IsHolding == true;
 
     /// <summary>Completes when <see cref="IsReady"/> may have become true.</summary>
     Task WaitUntilReadyAsync(CancellationToken cancellationToken);
@@ -41,34 +40,35 @@ internal enum SendOutcome
     /// <summary>The receiver has the batch.</summary>
     Accepted,
 
-    /// <summary>A temporary failure: send the batch again later, unchanged if it may have arrived.</summary>
+    /// <summary>A temporary failure: retry the batch later, unchanged if it may have arrived.</summary>
     Retry,
 
     /// <summary>The receiver accepts smaller batches only.</summary>
     TooLarge,
 
-    /// <summary>The receiver will never accept this content: halve the batch until the bad reading is found.</summary>
+    /// <summary>The receiver will never accept this content: halve the batch until the rejected reading is alone.
+    /// </summary>
     Rejected,
 
-    /// <summary>The receiver accepts nothing from this module: drop nothing, a person has to act.</summary>
+    /// <summary>The receiver accepts nothing from this module until a person acts. Nothing is dropped.</summary>
     Denied,
 }
 
-/// <summary>How a send ended, the reason for people, and the receiver's Retry-After.</summary>
+/// <summary>How a send ended, the reason as text, and the receiver's Retry-After.</summary>
 internal readonly record struct SendResult(SendOutcome Outcome, string Reason = "", TimeSpan? RetryAfter = null)
 {
     public static SendResult Accepted => new(SendOutcome.Accepted);
 
-    /// <summary>For <see cref="SendOutcome.Retry"/>: whether it is certain that nothing reached the receiver.</summary>
+    /// <summary>For <see cref="SendOutcome.Retry"/>: whether certainly nothing reached the receiver.</summary>
     public bool NotSent { get; init; }
 
-    /// <summary>Whether the receiver itself answered, so that the failure is not one of the connection.</summary>
+    /// <summary>Whether the receiver answered; otherwise the connection failed.</summary>
     public bool IsReached { get; init; } = Outcome != SendOutcome.Retry;
 
-    /// <summary>Whether the whole batch was sent and no answer came in time.</summary>
+    /// <summary>Whether the whole batch was sent, but no answer arrived in time.</summary>
     public bool IsLate { get; init; }
 
-    /// <summary>Whether the answer seems to come from a captive portal.</summary>
+    /// <summary>Whether the answer is probably from a captive portal, not from the receiver.</summary>
     public bool IsFromElsewhere { get; init; }
 
     /// <summary>For <see cref="SendOutcome.Denied"/>: whether the answer was a 409 that does not mean "already stored".

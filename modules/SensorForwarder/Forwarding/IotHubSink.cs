@@ -19,8 +19,6 @@ internal sealed class IotHubSink(IEdgeHubClient client, Handovers? handovers = n
 
     public bool IsMetered => true;
 
-    public bool IsHeld => handovers?.IsHolding == true;
-
     public Handovers? Handovers => handovers;
 
     public int MaxInFlight(ForwardingSettings settings) => settings.MaxInFlightBatches;

@@ -1,13 +1,14 @@
 using Microsoft.Extensions.Logging;
+using SensorForwarder.Buffer;
 using SensorForwarder.Time;
 
 namespace SensorForwarder.Forwarding;
 
-/// <summary>The sink in use, with its circuit and the counts and errors that the status shows. Used by the forwarder's
-/// loop only.</summary>
-internal sealed class Link(TimeProvider timeProvider, Random random, ILogger logger)
+/// <summary>The sink in use, its circuit, and the counts and errors in the status. Used by the forwarder's loop only.
+/// </summary>
+internal sealed class Link(TelemetryBuffer buffer, TimeProvider timeProvider, Random random, ILogger logger)
 {
-    /// <summary>How long a stuck batch waits before it is tried again.</summary>
+    /// <summary>How long a stuck batch waits before it is sent again.</summary>
     public static readonly TimeSpan StuckRest = TimeSpan.FromMinutes(5);
 
     // A batch is stuck after this many errors over at least this time.
@@ -23,19 +24,18 @@ internal sealed class Link(TimeProvider timeProvider, Random random, ILogger log
 
     public Handovers? Handovers => _sink?.Handovers;
 
-    /// <summary>Whether this sink is in use. For null: whether none is.</summary>
+    /// <summary>Whether this sink is in use.</summary>
     public bool IsUsing(ISink? sink) => sink == _sink;
 
-    /// <summary>Makes a sink the one in use, and returns whether it is ready. Lets the circuit notice the end of an
-    /// outage.</summary>
-    /// <param name="oldest">When the oldest waiting reading was recorded; used for the first sink only.</param>
-    public bool IsReady(ISink sink, ForwardingSettings settings, DateTimeOffset? oldest)
+    /// <summary>Switches to a sink, and returns whether it is ready. The circuit notices the end of an outage here.
+    /// </summary>
+    public bool IsReady(ISink sink, ForwardingSettings settings)
     {
         var where = sink.Describe(settings);
         if (sink != _sink || where != Status.Sink)
         {
-            // At the start, the age of the oldest reading counts as the outage. A change of the sink is no outage.
-            var absence = _sink is null ? timeProvider.GetUtcNow() - oldest : null;
+            // At the start, the age of the oldest reading counts as an outage. A change of the sink does not.
+            var absence = _sink is null ? timeProvider.GetUtcNow() - buffer.GetStatus().OldestRecordedAt : null;
             Circuit.Enter(absence ?? TimeSpan.Zero);
             _sink = sink;
             Status = Status with { Sink = where };
@@ -52,7 +52,7 @@ internal sealed class Link(TimeProvider timeProvider, Random random, ILogger log
     /// <summary>Records the answer to a batch.</summary>
     public void Answered(Batch batch, Outcome outcome)
     {
-        // Rejected readings and split batches are no fault of the link.
+        // Rejected readings and split batches are not failures of the connection.
         var result = outcome.Result;
         var isFailure = outcome.Again is not null;
         Status = Status with
@@ -68,7 +68,7 @@ internal sealed class Link(TimeProvider timeProvider, Random random, ILogger log
     }
 
     /// <summary>Logs a batch that the receiver keeps answering with an error. The batch is kept; with two lanes it is
-    /// retried less often, so that new readings go first.</summary>
+    /// retried less often, so that it does not delay new readings.</summary>
     /// <returns>The batch with its new state.</returns>
     public Batch NoteStuck(Batch batch, string answer, bool hasTwoLanes)
     {
@@ -82,13 +82,13 @@ internal sealed class Link(TimeProvider timeProvider, Random random, ILogger log
             ForwardingLog.Stuck(logger, Status.Sink, batch.Id, took.TotalMinutes, batch.Errors, answer);
         Status = Status with { Stuck = new(batch.Id, answer, since, batch.Errors) };
         if (hasTwoLanes) return batch with { Lane = Lane.Backfill, RestingSince = now };
-        return batch.Lane == Lane.Alarm ? batch with { Lane = Lane.Live } : batch; // other alarms go first
+        return batch.Lane == Lane.Alarm ? batch with { Lane = Lane.Live } : batch; // does not delay other alarms
     }
 
     /// <summary>Whether a stuck batch must wait before it is tried again.</summary>
     public bool IsResting(Batch batch) => batch.RestingSince?.Age(timeProvider) < StuckRest;
 
-    /// <summary>Starts the back-off after a failed batch, and logs it.</summary>
+    /// <summary>Starts the back-off after a failed batch, and logs the failure.</summary>
     public void BackOff(SendResult failure, Batch batch)
     {
         var delay = Circuit.Failed(failure);
@@ -98,17 +98,17 @@ internal sealed class Link(TimeProvider timeProvider, Random random, ILogger log
             ForwardingLog.Denied(logger, Status.Sink, batch.Id, failure.Reason, delay.TotalSeconds);
     }
 
-    /// <summary>Updates what the status says about the lanes and the daily quota.</summary>
+    /// <summary>Updates lanes and daily quota in the status.</summary>
     public void Describe(Situation now, Plan plan, IReadOnlyCollection<Batch> underWay, Quota quota)
     {
         var held = plan.Holds.Where(hold => hold.Until is not null).ToList();
-        if (_sink is not null) Status = quota.Describe(Status, _sink, now.Settings) with
-        {
-            HeldBackUntil = held.Max(hold => hold.Until),
-            IsOnlyBacklogHeldBack = held.Count > 0 && held.All(hold => hold.IsBacklog),
-        };
+        var limit = _sink is null ? 0 : Quota.LimitOf(_sink, now.Settings);
         Status = Status with
         {
+            DailyMessageLimit = limit,
+            MessagesToday = limit == 0 ? 0 : quota.Used,
+            HeldBackUntil = held.Max(hold => hold.Until),
+            IsOnlyBacklogHeldBack = held.Count > 0 && held.All(hold => hold.IsBacklog),
             Live = DescribeLane(Lane.Live),
             Backfill = DescribeLane(Lane.Backfill),
             Alarm = DescribeLane(Lane.Alarm),
@@ -116,9 +116,14 @@ internal sealed class Link(TimeProvider timeProvider, Random random, ILogger log
 
         LaneStatus DescribeLane(Lane lane)
         {
+            var (fresh, again) = (now.FreshIn(lane), now.AgainIn(lane).ToList());
             var batches = underWay.Where(batch => batch.Lane == lane).ToList();
-            return now.Describe(lane) with
+            return new()
             {
+                Waiting = fresh.Count + again.Sum(batch => batch.Readings.Count),
+                WaitingAfter = Math.Min(
+                    fresh.IsEmpty ? long.MaxValue : fresh.First,
+                    again.Count == 0 ? long.MaxValue : again.Min(batch => batch.FirstId)) - 1,
                 InFlightBatches = batches.Count,
                 InFlightReadings = batches.Sum(batch => batch.Readings.Count),
                 LastAccepted = _lastAccepted[(int)lane],

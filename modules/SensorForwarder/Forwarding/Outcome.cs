@@ -8,14 +8,14 @@ namespace SensorForwarder.Forwarding;
 /// </summary>
 internal sealed record Outcome
 {
-    /// <summary>After this many rejected readings in a row, the receiver may be at fault rather than the readings. The
-    /// rest stay in the buffer, and one an hour becomes a dead letter, until a reading is accepted.</summary>
+    /// <summary>After this many rejected readings in a row, the fault may be in the receiver, not in the readings. The
+    /// other readings stay in the buffer, and one an hour becomes a dead letter, until a reading is accepted.</summary>
     public const int RejectedInARowMax = 5;
 
     /// <summary>The answer as the sink understood it.</summary>
     public required SendResult Result { get; init; }
 
-    /// <summary>Why the batch is sent again.</summary>
+    /// <summary>Why the batch is sent again; empty: it is not.</summary>
     public string Error { get; init; } = "";
 
     /// <summary>Readings that the receiver has.</summary>
@@ -27,13 +27,14 @@ internal sealed record Outcome
     /// <summary>How many readings of <see cref="DeadLetters"/> count towards <see cref="RejectedInARowMax"/>.</summary>
     public int Rejected { get; init; }
 
-    /// <summary>Readings to be sent again, each list as a batch of its own.</summary>
+    /// <summary>Readings to send again, each list as a separate batch.</summary>
     public IReadOnlyList<IReadOnlyList<BufferedReading>> Parts { get; init; } = [];
 
     /// <summary>Whether the batch was halved, because it is too large or one of its readings was rejected.</summary>
     public bool IsSplit { get; init; }
 
-    /// <summary>The batch to send again unchanged after a back-off: the attempt failed.</summary>
+    /// <summary>The batch to send again after a back-off, with the same readings; null: the attempt did not fail.
+    /// </summary>
     public Batch? Again { get; init; }
 
     /// <param name="room">How many refused readings may become dead letters now.</param>
@@ -64,8 +65,8 @@ internal sealed record Outcome
         };
     }
 
-    // The answer names single readings. A receiver that rejects all readings of a batch may be at fault, so that room
-    // limits the dead letters; one that rejects some of them is believed.
+    // The answer names single readings. If all readings of the batch are rejected, the fault may be in the receiver, so
+    // room limits the dead letters. If only some are, they become dead letters without a limit.
     static Outcome ApplyParts(Batch batch, SendResult result, PartialAnswer partial, int room)
     {
         bool IsAccepted(BufferedReading reading) => partial.Accepted?.Contains(reading.Id)
@@ -90,8 +91,8 @@ internal sealed record Outcome
             : result);
     }
 
-    // Each run of consecutive readings becomes a batch. A batch with a gap could have the first and last id of the
-    // original batch, hence its id, and a receiver that compares batch ids would take it for a repeat.
+    // Each run of consecutive readings becomes a batch. A batch with a gap could have the same first and last reading
+    // as the original batch, and so the same batch id: the receiver would discard it as a duplicate.
     static List<List<BufferedReading>> Runs(IReadOnlyList<BufferedReading> readings, HashSet<long> done)
     {
         var runs = new List<List<BufferedReading>>();

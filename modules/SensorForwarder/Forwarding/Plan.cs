@@ -4,8 +4,8 @@ namespace SensorForwarder.Forwarding;
 
 /// <summary>Why a lane that has readings may not send now.</summary>
 /// <param name="Wait">Time until the hold may end; null: only an event ends it.</param>
-/// <param name="Until">When the daily quota ends the hold; null: the quota is not the reason.</param>
-/// <param name="IsBacklog">Whether the quota holds the backlog only, not new readings.</param>
+/// <param name="Until">When the daily quota ends the hold; null: the hold has another reason.</param>
+/// <param name="IsBacklog">Whether the quota holds only the backlog, not new readings.</param>
 internal readonly record struct Hold(TimeSpan? Wait, DateTimeOffset? Until = null, bool IsBacklog = false);
 
 /// <summary>The input of <see cref="Plan.Next"/>: the state of forwarding at one point in time. Immutable.</summary>
@@ -25,7 +25,7 @@ internal sealed record Situation
     /// <summary>Those of <see cref="Fresh"/> that are alarms.</summary>
     public IdSet Urgent { get; init; } = IdSet.Empty;
 
-    /// <summary>Delivered readings to send once more on request; part of the backlog.</summary>
+    /// <summary>Delivered readings to replay on request; part of the backlog.</summary>
     public IdSet Replayed { get; init; } = IdSet.Empty;
 
     /// <summary>Batches to send again, in the order of ids.</summary>
@@ -34,11 +34,11 @@ internal sealed record Situation
     /// <summary>The lanes of the batches in flight.</summary>
     public IReadOnlyList<Lane> UnderWay { get; init; } = [];
 
-    /// <summary>Batches that may be in flight at once; 0: none may be sent, because the sink is not ready or sends must
-    /// complete after a failure.</summary>
+    /// <summary>Batches that may be in flight at once; 0: the sink is not ready, or the batches in flight must complete
+    /// first after a failure.</summary>
     public int Window { get; init; } = 1;
 
-    /// <summary>The lane of the last batch sent, apart from alarms.</summary>
+    /// <summary>The lane of the last batch sent, alarms excluded.</summary>
     public Lane LastLane { get; init; }
 
     /// <summary>Time until the back-off ends; zero or less: it has ended.</summary>
@@ -47,7 +47,7 @@ internal sealed record Situation
     /// <summary>See <see cref="Circuit.IsProbing"/>: one small batch at a time.</summary>
     public bool IsProbing { get; init; }
 
-    /// <summary>Whether the next batch is a random waiting reading, since the receiver refused several in a row.
+    /// <summary>Whether to send a random waiting reading, because the receiver refused several readings in a row.
     /// </summary>
     public bool WantsSample { get; init; }
 
@@ -66,8 +66,8 @@ internal sealed record Situation
 
     public bool IsOneLane => Settings.DrainOrder == DrainOrder.OldestFirst;
 
-    /// <summary>Readings of a lane that are in no batch. With <see cref="DrainOrder.OldestFirst"/> all except alarms
-    /// and the replayed ones are in the live lane.</summary>
+    /// <summary>Readings of a lane that are in no batch. With <see cref="DrainOrder.OldestFirst"/>, all except alarms
+    /// and replayed readings are in the live lane.</summary>
     public IdSet FreshIn(Lane lane)
     {
         if (lane == Lane.Alarm) return Urgent;
@@ -80,18 +80,6 @@ internal sealed record Situation
         Again.Where(batch => (IsOneLane && batch.Lane != Lane.Alarm ? Lane.Live : batch.Lane) == lane);
 
     public bool Has(Lane lane) => AgainIn(lane).Any() || !FreshIn(lane).IsEmpty;
-
-    /// <summary>The readings waiting in a lane, without the batches in flight.</summary>
-    public LaneStatus Describe(Lane lane)
-    {
-        var fresh = FreshIn(lane);
-        var first = fresh.IsEmpty ? long.MaxValue : fresh.First;
-        return new()
-        {
-            Waiting = fresh.Count + AgainIn(lane).Sum(batch => batch.Readings.Count),
-            WaitingAfter = AgainIn(lane).Aggregate(first, (first, batch) => Math.Min(first, batch.FirstId)) - 1,
-        };
-    }
 }
 
 /// <summary>The forwarder's next action: send a batch again, cut a new one, or wait. <see cref="Next"/> is a pure
@@ -110,11 +98,10 @@ internal sealed record Plan
     /// <summary>The readings to cut a new batch from.</summary>
     public IdSet Ids { get; init; } = IdSet.Empty;
 
-    /// <summary>Whether the batch is one random reading of <see cref="Ids"/> instead of the oldest ones.</summary>
+    /// <summary>Whether the batch is one random reading of <see cref="Ids"/>, not the oldest ones.</summary>
     public bool IsSample { get; init; }
 
-    /// <summary>Whether new readings can still join the batch, so that it waits until it is full or old enough.
-    /// </summary>
+    /// <summary>Whether new readings can still join the batch: then it waits until it is full or old enough.</summary>
     public bool CanGrow { get; init; }
 
     /// <summary>Time until a batch may be sent; null: only an event changes that.</summary>
@@ -128,33 +115,31 @@ internal sealed record Plan
         if (now.Window == 0) return new();
         if (now.UntilAttempt > TimeSpan.Zero) return new() { Wait = now.UntilAttempt };
 
-        // One batch a minute is sent while edgeHub has no cloud: edgeHub reconnects more often with messages to send,
-        // and a misread page must not stop forwarding.
+        // While edgeHub has no cloud, one batch a minute is still sent: edgeHub reconnects more often when it has
+        // messages to send, and a misread page must not stop forwarding.
         if (now.IsHeld && !now.IsFlushing && (now.UnderWay.Count > 0 || now.SinceLastSend < TrickleEvery))
             return new() { Wait = LookAtHeld };
         var size = now.IsProbing || now.IsHeld ? 1 : now.Window;
         if (now.UnderWay.Count >= size) return new();
-        TimeSpan? wait = null;
         var holds = new List<Hold>();
         foreach (var lane in Lanes(now, size))
         {
             if (!now.Has(lane)) continue;
             if (HoldOf(lane, now) is not { } hold) return From(lane, now);
-            wait = wait is null || hold.Wait < wait ? hold.Wait ?? wait : wait;
             holds.Add(hold);
         }
 
-        return new() { Wait = wait, Holds = holds };
+        return new() { Wait = holds.Min(hold => hold.Wait), Holds = holds };
     }
 
-    // The lanes that may send, the preferred one first: alarms, except while the receiver refuses one reading after the
-    // other and it is tried whether it accepts any.
+    // The lanes that may send, in order of preference. Alarms are first, except while random readings are sent because
+    // the receiver refused several in a row.
     static IEnumerable<Lane> Lanes(Situation now, int size) => now.WantsSample
         ? [.. OtherLanes(now, size), Forwarding.Lane.Alarm]
         : [Forwarding.Lane.Alarm, .. OtherLanes(now, size)];
 
-    // The last place of a window of several is reserved for live batches and alarms. Where live batches alone fill a
-    // slow line, every second batch is backfill.
+    // If several batches may be in flight, the last place is reserved for live batches and alarms. When live batches
+    // alone fill a slow connection, every second batch is backfill.
     static Lane[] OtherLanes(Situation now, int size)
     {
         var isBacklogsTurn = now.LastLane == Forwarding.Lane.Live && now.Has(Forwarding.Lane.Backfill)
@@ -170,7 +155,7 @@ internal sealed record Plan
             ? new(now.UntilBackfill)
             : now.Holds.TryGetValue(lane, out var hold) ? hold : null;
 
-    // Batches to send again go before new ones of their lane; with a single lane, in the order of ids.
+    // Batches to send again precede new ones of their lane; with one lane, the order is that of the ids.
     static Plan From(Lane lane, Situation now)
     {
         var ids = now.FreshIn(lane);

@@ -8,9 +8,10 @@ namespace SensorForwarder.Forwarding;
 
 /// <summary>A reading as a Plug and Play message.</summary>
 /// <param name="Body">One JSON object whose keys are the telemetry names of the model in <c>model/</c>.</param>
-/// <param name="Component">The component of the model that sends it (<c>$.sub</c>); null: the root component.</param>
-/// <param name="Tags">The tags of the reading. They are properties of the message, since a model has no telemetry whose
-/// names are not known before.</param>
+/// <param name="Component">The component of the model that it belongs to (<c>$.sub</c>); null: the root
+/// component.</param>
+/// <param name="Tags">The tags of the reading, sent as properties of the message: a model can't contain telemetry with
+/// arbitrary names.</param>
 internal sealed record PnpMessage(ReadOnlyMemory<byte> Body, string? Component, Tags Tags);
 
 /// <summary>
@@ -19,17 +20,17 @@ internal sealed record PnpMessage(ReadOnlyMemory<byte> Body, string? Component, 
 /// </summary>
 internal static class PnpEncoder
 {
-    /// <summary>Properties that any message may have besides the values.</summary>
+    /// <summary>Properties that a message may have besides the values.</summary>
     public static readonly IReadOnlyList<string> CommonNames =
         ["sensor", "label", "time", "timeQuality", "quality", "reason", "unit"];
 
-    /// <summary>What an alarm reports, in words.</summary>
+    /// <summary>The property with the state and name of an alarm.</summary>
     public const string AlarmName = "alarm";
 
     const int MaxNameLength = 64;
     static readonly JsonWriterOptions Options = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    /// <summary>The component that has the values of a kind in the model; null: the root component.</summary>
+    /// <summary>The component of the model with the values of a kind; null: the root component.</summary>
     public static string? ComponentOf(string kind) => kind switch
     {
         "host" => "host",
@@ -37,7 +38,7 @@ internal static class PnpEncoder
         _ => null,
     };
 
-    /// <summary>Encodes a reading. Null when the payload is not JSON, which only a damaged file can cause.</summary>
+    /// <summary>Encodes a reading; null: the payload is not JSON, because the file is damaged.</summary>
     public static PnpMessage? Encode(BufferedReading reading)
     {
         try
@@ -75,13 +76,13 @@ internal static class PnpEncoder
         return new(bytes.WrittenMemory, ComponentOf(kind ?? ""), tags);
     }
 
-    // Only numbers: a value without one is omitted, since the model has no null.
+    // A value that is not a number is omitted: the model has no null.
     static void WriteNumbers(Utf8JsonWriter json, JsonElement data, string section)
     {
         if (!data.TryGetProperty(section, out var values) || values.ValueKind != JsonValueKind.Object) return;
         foreach (var value in values.EnumerateObject())
         {
-            // A gap has its count in both sections.
+            // A gap entry has its count in both sections.
             if (value.Value.ValueKind == JsonValueKind.Number && !(section == "gap" && value.NameEquals("count"u8)))
                 Write(json, TelemetryName(value.Name), value.Value);
         }

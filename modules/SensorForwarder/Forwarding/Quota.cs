@@ -5,25 +5,25 @@ using SensorForwarder.Time;
 
 namespace SensorForwarder.Forwarding;
 
-/// <summary>How much of the daily limit a batch may use.</summary>
+/// <summary>How much of the daily limit a batch may use, at a time of the day.</summary>
 internal enum QuotaShare
 {
-    /// <summary>The share of the day that has passed, so that the rest of the day keeps its even share for new
-    /// readings.</summary>
+    /// <summary>The part of the limit that matches the part of the day that has passed: the rest stays available for
+    /// new readings.</summary>
     Backlog,
 
     /// <summary>As <see cref="Backlog"/>, plus an eighth of the limit ahead of time.</summary>
     Live,
 
-    /// <summary>All that is left of the limit.</summary>
+    /// <summary>The whole limit.</summary>
     Everything,
 }
 
 /// <summary>
 /// Counts the chunks of 4 KB that IoT Hub bills in a UTC day, and decides how many more may be sent. The count survives
-/// restarts and kills: chunks are reserved in the database before they are sent, in blocks, so that not every message
-/// costs a write. Days follow the wall clock; when it is corrected, chunks that may have been sent on the corrected
-/// date count for that date too. Used by the forwarder's loop only.
+/// restarts and kills: chunks are reserved in the database before they are sent, in blocks, to save writes. Days follow
+/// the wall clock; when it is corrected, chunks that may have been sent on the corrected date count for that date, too.
+/// Used by the forwarder's loop only.
 /// </summary>
 internal sealed class Quota(
     TelemetryBuffer buffer, TimeProvider timeProvider, Action wake, Func<KernelTime>? kernelTime = null)
@@ -43,18 +43,18 @@ internal sealed class Quota(
 
     static readonly TimeSpan Day = TimeSpan.FromDays(1);
 
-    // A wall clock that moved this much against the uptime was set. The uptime includes suspends.
+    // If the wall clock moved this much relative to the uptime, it was set. The uptime includes suspends.
     static readonly TimeSpan Step = TimeSpan.FromMinutes(5);
     static readonly TimeSpan SaveAgain = TimeSpan.FromSeconds(10);
 
-    // A wait is recalculated this often, since the wall clock can be set meanwhile.
+    // A wait is recalculated this often, because the wall clock can be set meanwhile.
     static readonly TimeSpan LongestWait = TimeSpan.FromMinutes(1);
 
     readonly Func<KernelTime> _kernelTime = kernelTime ?? KernelTime.For(timeProvider);
     readonly List<DayCount> _days = [];
 
-    // Chunks sent on the current date, by hour of uptime. When the clock is set, only the hours since midnight of the
-    // new time may belong to the new date.
+    // Chunks sent on the current date, by hour of uptime. When the clock is set to another date, only the chunks of the
+    // hours since midnight of that date count for it.
     readonly List<(long Hour, long Chunks)> _recent = [];
     DayCount? _today;
     DateTimeOffset _seenAt;
@@ -67,7 +67,7 @@ internal sealed class Quota(
     /// <summary>Completes when the last reservation is saved or has failed. Never fails.</summary>
     public Task Reserving { get; private set; } = Task.CompletedTask;
 
-    /// <summary>The chunks that a batch is billed as.</summary>
+    /// <summary>The number of chunks that are billed for a batch.</summary>
     public static int Chunks(Batch batch, ForwardingSettings settings) =>
         Chunks(batch.BodyFor(settings).Length + batch.Tags.Bytes);
 
@@ -77,14 +77,14 @@ internal sealed class Quota(
     public static int LimitOf(ISink sink, ForwardingSettings settings) =>
         sink.IsMetered ? settings.DailyMessageLimit : 0;
 
-    /// <summary>Why a batch can never be sent: it alone exceeds the daily limit. Null otherwise.</summary>
+    /// <summary>Why a batch can never be sent: it exceeds the daily limit; null: it does not.</summary>
     public static string? Objection(Batch batch, ISink sink, ForwardingSettings settings) =>
         LimitOf(sink, settings) is var limit and > 0
             && Chunks(batch, settings) is var chunks && chunks > limit
             ? $"the batch is billed as {chunks} messages, and dailyMessageLimit is {limit}: raise the limit"
             : null;
 
-    /// <summary>The size of the largest body that fills whole chunks and is not larger than this; negative: this fills
+    /// <summary>The largest body of at most this size that fills whole chunks; negative: this size fills
     /// none.</summary>
     public static int WholeChunkBytes(int bodyBytes) =>
         ((bodyBytes + PropertyBytes) / ChunkBytes * ChunkBytes) - PropertyBytes;
@@ -115,15 +115,6 @@ internal sealed class Quota(
         return new(WaitFor(until), until, share == QuotaShare.Backlog);
     }
 
-    /// <summary>Adds limit and count to a status.</summary>
-    public ForwardingStatus Describe(ForwardingStatus status, ISink sink, ForwardingSettings settings)
-    {
-        var limit = LimitOf(sink, settings);
-        return limit == 0 && status.DailyMessageLimit == 0
-            ? status
-            : status with { DailyMessageLimit = limit, MessagesToday = limit == 0 ? 0 : Used };
-    }
-
     /// <summary>Time until a moment, at most <see cref="LongestWait"/>.</summary>
     public TimeSpan WaitFor(DateTimeOffset moment)
     {
@@ -131,8 +122,8 @@ internal sealed class Quota(
         return TimeSpan.FromTicks(Math.Clamp(wait.Ticks, 0, LongestWait.Ticks));
     }
 
-    /// <summary>Counts chunks, also while there is no limit: they count for a limit that is set later in the day. The
-    /// count is saved with the next reservation and at the stop.</summary>
+    /// <summary>Counts chunks, also without a limit, in case one is set later in the day. The count is saved with the
+    /// next reservation and at the stop.</summary>
     public void Count(int chunks)
     {
         Today().Used += chunks;
@@ -142,8 +133,8 @@ internal sealed class Quota(
         if (_recent.Count > HoursKept) _recent.RemoveAt(0);
     }
 
-    /// <summary>Counts chunks if they are reserved on the medium. Otherwise starts to reserve a block, and wakes the
-    /// forwarder when that is done.</summary>
+    /// <summary>Counts chunks if they are reserved on the medium. If not, starts to reserve a block, and wakes the
+    /// forwarder when the reservation has completed.</summary>
     public bool TryTake(int limit, int chunks, out TimeSpan? wait)
     {
         var today = Today();
@@ -172,7 +163,7 @@ internal sealed class Quota(
     {
         QuotaShare.Everything => limit,
         QuotaShare.Live => (limit * (timeOfDay / Day)) + Math.Max(1, limit * LiveAhead),
-        _ => (limit * (timeOfDay / Day)) + 1, // or the last chunk would be due at midnight, which is tomorrow
+        _ => (limit * (timeOfDay / Day)) + 1, // one ahead: the last one would be due at midnight, which is tomorrow
     };
 
     async Task ReserveAsync(DayCount day, long reserve)
@@ -213,7 +204,7 @@ internal sealed class Quota(
         string.Create(CultureInfo.InvariantCulture, $"{day.Date:yyyy-MM-dd} {(
             day == reserving ? reserve : day.Reserved)}"))));
 
-    // After a kill it is unknown how many of the reserved chunks were sent, so all of them count as sent.
+    // After a kill it is unknown how many reserved chunks were sent: all of them count as sent.
     void Load()
     {
         if (buffer.LoadDocument(Document) is not { } document) return;

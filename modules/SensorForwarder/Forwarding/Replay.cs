@@ -4,10 +4,11 @@ using SensorForwarder.Readings;
 
 namespace SensorForwarder.Forwarding;
 
-/// <summary>Finds delivered readings that are still in the buffer, for the direct method <c>replay</c>.</summary>
+/// <summary>Finds delivered readings that are still in the buffer, for the direct method <c>replay</c>. Stateless.
+/// </summary>
 internal static class Replay
 {
-    /// <param name="from">The earliest time, by the wall clock.</param>
+    /// <param name="from">The earliest time at which a reading was recorded.</param>
     /// <param name="sensors">Null: all sensors.</param>
     public static IdSet Find(
         TelemetryBuffer buffer, DateTimeOffset from, DateTimeOffset to, IReadOnlyList<string>? sensors,

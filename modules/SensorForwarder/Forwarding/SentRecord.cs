@@ -6,8 +6,8 @@ namespace SensorForwarder.Forwarding;
 
 /// <summary>
 /// Saves the boundaries of batches that were sent and not acknowledged, so that they are sent again with the same
-/// boundaries and ids after a restart. Stored as the buffer's note, which the next commit writes anyway; only after a
-/// failure, before a batch is sent again, a commit is requested. Used by the forwarder's loop only.
+/// boundaries and ids after a restart. Stored as the buffer's note, which is written with the next commit. A commit is
+/// requested only after a failure, before a batch is sent again. Used by the forwarder's loop only.
 /// </summary>
 internal sealed class SentRecord(TelemetryBuffer buffer)
 {
@@ -17,8 +17,8 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
     // The first line of the custody books, which follow the entries.
     const string BooksMark = "custody\t";
 
-    // The last digit of an entry is the lane plus LaneCount times the ConflictMeaning. An alarm has instead a letter,
-    // from AlarmLetter on by the ConflictMeaning: versions that know no alarms skip it.
+    // The last digit of an entry is the lane plus LaneCount times the ConflictMeaning. An alarm has a letter instead,
+    // AlarmLetter plus the ConflictMeaning: versions without alarms skip such an entry.
     const int LaneCount = 2;
     const char AlarmLetter = 'a';
 
@@ -29,7 +29,7 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
     // Entries known to be on the medium. Set on the thread that completed the commit, read by the loop.
     volatile Entry[] _committed = [];
 
-    /// <summary>The <see cref="Handovers.Books"/> of the last run; empty: there are none.</summary>
+    /// <summary>The <see cref="Handovers.Books"/> of the last run; empty: none.</summary>
     public string LoadBooks()
     {
         var note = buffer.LoadNote();
@@ -37,8 +37,8 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
         return at < 0 ? "" : note[at..];
     }
 
-    /// <summary>Replaces the note, once that of the last run was read. It is written with the next commit. After a
-    /// restart each of the batches may have arrived: a kill hides the answers to those in flight.</summary>
+    /// <summary>Replaces the note, unless the note of the last run has not been read yet. Written with the next commit.
+    /// After a restart, each of the batches may have arrived: a kill loses the answers to those in flight.</summary>
     /// <param name="books"><see cref="Handovers.Books"/>.</param>
     public void Keep(IEnumerable<Batch> underWay, IEnumerable<Batch> again, string books)
     {
@@ -54,8 +54,7 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
         buffer.KeepNote(() => Write(now) + books);
     }
 
-    /// <summary>Requests a commit if an entry is not on the medium yet. Call this before a batch is sent again.
-    /// </summary>
+    /// <summary>Requests a commit if an entry is not on the medium yet. Called before a batch is sent again.</summary>
     public async Task CommitAsync()
     {
         var (kept, committed) = (_kept, _committed);
@@ -64,8 +63,8 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
         _committed = kept;
     }
 
-    /// <summary>The batches of the last run, in the order of ids. A batch is left out when its range no longer holds
-    /// the same readings: its id must never name other content.</summary>
+    /// <summary>The batches of the last run, in the order of ids. A batch whose range no longer holds the same readings
+    /// is left out: a batch id must never identify different content.</summary>
     /// <exception cref="BufferUnavailableException">The volume can't be read now.</exception>
     public IReadOnlyList<(IReadOnlyList<BufferedReading> Readings, Lane Lane, ConflictMeaning Conflict)> Load()
     {

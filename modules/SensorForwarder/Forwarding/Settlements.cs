@@ -5,8 +5,8 @@ using SensorForwarder.Readings;
 
 namespace SensorForwarder.Forwarding;
 
-/// <summary>Changes the states of sent readings in the buffer: handed over, delivered, waiting again, dead letter. The
-/// next batch does not wait for these changes. Used by the forwarder's loop only.</summary>
+/// <summary>Changes the state of sent readings in the buffer: handed over, delivered, waiting again, dead letter. The
+/// next batch does not wait for the commit of these changes. Used by the forwarder's loop only.</summary>
 internal sealed class Settlements(TelemetryBuffer buffer, WaitingReadings waiting, ILogger logger)
 {
     /// <summary>Completes when all changes so far have completed. Never fails.</summary>
@@ -34,7 +34,7 @@ internal sealed class Settlements(TelemetryBuffer buffer, WaitingReadings waitin
         }
     }
 
-    /// <summary>Carries out what edgeHub's metrics page proved about handed-over readings.</summary>
+    /// <summary>Carries out a verdict on handed-over readings.</summary>
     public void Judged(Verdict verdict)
     {
         if (verdict.Delivered.IsEmpty && verdict.Returned.IsEmpty) return;
@@ -50,7 +50,7 @@ internal sealed class Settlements(TelemetryBuffer buffer, WaitingReadings waitin
         if (!ids.IsEmpty) Note(buffer.GiveBackAsync(ids, CancellationToken.None));
     }
 
-    /// <summary>Makes a reading that the receiver rejects a dead letter.</summary>
+    /// <summary>Makes a rejected reading a dead letter.</summary>
     public void DeadLetter(BufferedReading reading, string sink, string reason, string answer)
     {
         ForwardingLog.DeadLettered(logger, reading.Id, sink, answer);
@@ -59,7 +59,7 @@ internal sealed class Settlements(TelemetryBuffer buffer, WaitingReadings waitin
         Note(moving);
     }
 
-    /// <summary>Adds a change to <see cref="Settling"/>, and logs it if it fails.</summary>
+    /// <summary>Adds a change to <see cref="Settling"/>, and logs its failure.</summary>
     public void Note(Task change)
     {
         var before = Settling;

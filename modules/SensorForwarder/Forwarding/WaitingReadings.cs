@@ -10,7 +10,7 @@ namespace SensorForwarder.Forwarding;
 internal sealed class WaitingReadings(
     TelemetryBuffer buffer, BatchCutter cutter, SentRecord sent, TimeProvider timeProvider)
 {
-    // Added to two upload intervals, the longest lag of the live lane: time for a few requests on a slow line.
+    // The live lane may lag by two upload intervals plus this time, enough for a few requests on a slow line.
     static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
 
     readonly CommitAges _ages = new(timeProvider);
@@ -18,7 +18,7 @@ internal sealed class WaitingReadings(
     readonly Dictionary<long, Task> _deadLetters = []; // readings that become dead letters, by id
     readonly Dictionary<long, (long LastId, int Count)> _handedOver = []; // batches, by first id
     readonly SortedDictionary<long, (long LastId, int Count)> _returned = []; // returned batches, by first id
-    IdSet _taken = IdSet.Empty; // ids that are or were in a batch, or that have no reading
+    IdSet _taken = IdSet.Empty; // ids that are or were in a batch, or have no reading
     IdSet _urgent = IdSet.Empty;
     bool _started;
     volatile bool _isStale;
@@ -40,10 +40,10 @@ internal sealed class WaitingReadings(
     /// <summary>Batches to send again, in the order of ids.</summary>
     public SortedDictionary<long, Batch>.ValueCollection Again => _again.Values;
 
-    /// <summary>Readings were returned or salvaged: ids recorded as taken may be fresh. Any thread.</summary>
+    /// <summary>Readings were returned or salvaged: ids that were taken may be fresh again. Any thread.</summary>
     public void Invalidate() => _isStale = true;
 
-    /// <summary>Delivered readings to send once more on request.</summary>
+    /// <summary>Delivered readings to replay on request.</summary>
     public IdSet Replayed => _replayed;
 
     /// <summary>Adds delivered readings to <see cref="Replayed"/>. Any thread.</summary>
@@ -52,8 +52,8 @@ internal sealed class WaitingReadings(
         lock (_gate) _replayed = _replayed.Union(ids);
     }
 
-    /// <summary>Reads from the buffer which readings wait now. Call this each turn, also while nothing can be sent:
-    /// <see cref="CommitAges"/> depends on it.</summary>
+    /// <summary>Asks the buffer which readings wait now. Called in every turn, even while nothing can be sent, because
+    /// <see cref="CommitAges"/> needs it.</summary>
     /// <param name="settings">Null before the first settings are known.</param>
     /// <param name="underWay">The batches in flight.</param>
     public void Look(ForwardingSettings? settings, IEnumerable<Batch> underWay)
@@ -66,7 +66,7 @@ internal sealed class WaitingReadings(
                 if (moving.IsCompleted) _deadLetters.Remove(id);
             }
 
-            // Not everything between its first and its last id: an alarm that lies there may have been returned.
+            // Not the whole range of a batch: an alarm with an id in between may have been returned.
             _taken = underWay.Concat(Again).Select(batch => batch.Ids).Append(IdSet.Of(_deadLetters.Keys))
                 .Aggregate(IdSet.Empty, (taken, ids) => taken.Union(ids));
         }
@@ -79,7 +79,7 @@ internal sealed class WaitingReadings(
         _ages.Note(LastId, LongestLag(settings));
     }
 
-    /// <summary>Moves the older live readings to the backlog when the live lane lags too far behind. Call this when a
+    /// <summary>Moves the older live readings to the backlog when the live lane lags too far behind. Called when a
     /// batch may be sent.</summary>
     public void KeepUp(ForwardingSettings settings)
     {
@@ -101,8 +101,8 @@ internal sealed class WaitingReadings(
     /// <summary>Removes a batch that is being sent again.</summary>
     public void Take(Batch again) => _again.Remove(again.FirstId);
 
-    /// <summary>Adds a batch to send again, before anything new of its lane. The reading of a sample that cannot have
-    /// arrived becomes fresh instead.</summary>
+    /// <summary>Adds a batch to send again, before new batches of its lane. A sample that certainly did not arrive
+    /// becomes a fresh reading instead.</summary>
     public void GiveBack(Batch batch)
     {
         if (!batch.IsSample || batch.MayHaveArrived)
@@ -111,8 +111,8 @@ internal sealed class WaitingReadings(
             return;
         }
 
-        _taken = _taken.Except(Ids(batch));
-        Fresh = Fresh.Union(Ids(batch));
+        _taken = _taken.Except(batch.Range);
+        Fresh = Fresh.Union(batch.Range);
     }
 
     /// <summary>Remembers the boundaries of a handed-over batch: if edgeHub loses it, it is sent again with them.
@@ -147,7 +147,7 @@ internal sealed class WaitingReadings(
     /// <summary>Keeps a reading from being sent while it becomes a dead letter.</summary>
     public void DeadLetter(long id, Task moving) => _deadLetters[id] = moving;
 
-    /// <summary>The receiver changed: the new one can't have the batches to send again.</summary>
+    /// <summary>The receiver changed, and the new one has none of the batches to send again.</summary>
     public void ForgetReceiver()
     {
         foreach (var (first, batch) in _again.ToList())
@@ -165,12 +165,10 @@ internal sealed class WaitingReadings(
     long FirstOf(IdSet fresh, IEnumerable<Batch> batches) => batches.Aggregate(
         fresh.IsEmpty ? LastId + 1 : fresh.First, (first, batch) => Math.Min(first, batch.FirstId));
 
-    static IdSet Ids(Batch batch) => IdSet.Of(batch.FirstId, batch.LastId);
-
     static TimeSpan LongestLag(ForwardingSettings settings) => (2 * settings.UploadInterval) + Patience;
 
-    // Readings of the last run are backlog, except for recent ones, whose age only the wall clock tells. Its batches
-    // that were not acknowledged are sent first, with the same boundaries.
+    // Readings of the last run are backlog, except recent ones; their age is known by the wall clock only. Batches of
+    // the last run that were not acknowledged are sent first, with the same boundaries.
     void Start(ForwardingSettings settings)
     {
         _ages.SetOld(cutter.LastBefore(timeProvider.GetUtcNow() - (LongestLag(settings) / 2)));
@@ -178,7 +176,7 @@ internal sealed class WaitingReadings(
         {
             var batch = cutter.Whole(readings, lane) with { MayHaveArrived = true, Conflict = conflict };
             _again.Add(batch.FirstId, batch);
-            Take(Ids(batch));
+            Take(batch.Range);
         }
 
         _started = true;

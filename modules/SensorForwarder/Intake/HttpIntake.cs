@@ -13,14 +13,14 @@ using SensorForwarder.Text;
 namespace SensorForwarder.Intake;
 
 /// <summary>
-/// Listens for <see cref="HttpRequests"/> on a separate port or socket, since the port of the page is read-only. While
-/// the address is in use, the module works without it and retries. All resources that a client can use are bounded.
+/// Listens for <see cref="HttpRequests"/> on a separate port or socket, because the port of the page is read-only.
+/// While the address is in use, the module runs without the intake and retries. All resources of clients are bounded.
 /// </summary>
 internal sealed class HttpIntake(
     IntakeOptions options, HttpRequests requests, TimeProvider timeProvider, ILogger<HttpIntake> logger)
     : BackgroundService
 {
-    /// <summary>How long open requests may take when the module stops. Later ones are not acknowledged.</summary>
+    /// <summary>How long open requests may take when the module stops. After that they are not acknowledged.</summary>
     public static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(0.5);
 
     static readonly TimeSpan RetryEvery = TimeSpan.FromSeconds(10);
@@ -32,15 +32,15 @@ internal sealed class HttpIntake(
     const int MaxRequestLineBytes = 4 << 10;
     const int MaxWaitingBytes = 64 << 10;
 
-    // What of a body that is too large is read, so that its sender sees the answer.
+    // The part of a too large body that is read, so that the sender sees the answer.
     const int MaxReadBytes = 4 * IntakeLimits.MaxRequestBytes;
 
     static readonly TimeSpan HeaderTimeout = TimeSpan.FromSeconds(10);
 
-    // Telegraf and the like send every ten seconds, on one connection.
+    // Clients such as Telegraf send every ten seconds, over one connection.
     static readonly TimeSpan KeepAliveTimeout = TimeSpan.FromSeconds(60);
 
-    // Slower ones are cut off; see also the deadline of each request.
+    // Slower clients are disconnected. Each request also has a deadline.
     static readonly MinDataRate Slowest = new(240, TimeSpan.FromSeconds(5));
 
     const UnixFileMode SocketMode =
@@ -98,7 +98,7 @@ internal sealed class HttpIntake(
             return SocketTransportOptions.CreateDefaultBoundListenSocket(endPoint);
         var path = endPoint.ToString()!;
 
-        // A killed run may have left the socket. Anything else at this path is not deleted.
+        // A killed process may have left the socket. Any other file at this path is not deleted.
         if (FileStatus.Of(path) is { IsSocket: true }) File.Delete(path);
         var socket = SocketTransportOptions.CreateDefaultBoundListenSocket(endPoint);
         if (!OperatingSystem.IsWindows()) File.SetUnixFileMode(path, SocketMode);

@@ -12,8 +12,8 @@ namespace SensorForwarder.Intake;
 
 /// <summary>
 /// Answers requests of other programs: <c>POST /readings</c> takes JSON, <c>/api/v2/write</c> and <c>/write</c>
-/// InfluxDB line protocol. 204 means that all of it is on the medium. Nothing that a client does ends more than its own
-/// request.
+/// InfluxDB line protocol. 204 means that the whole request is on the medium. A faulty client affects only its own
+/// requests. Thread-safe.
 /// </summary>
 internal sealed class HttpRequests(
     IntakeStore store, IntakeOptions options, TimeProvider timeProvider, ILogger<HttpRequests> logger)
@@ -21,19 +21,19 @@ internal sealed class HttpRequests(
 {
     const string Kind = "http";
 
-    // The version of InfluxDB whose /write this is.
+    // The version of InfluxDB that /write is compatible with.
     const string InfluxVersion = "1.8.0";
 
-    // Memory for all requests being read; the device has little.
+    // Memory for all requests that are being read.
     const int MaxBodyBytes = 24 << 20;
 
-    // A client that sends so slowly, or without end, is cut off.
+    // A client that takes longer to send its request is refused.
     static readonly TimeSpan ReadPatience = TimeSpan.FromSeconds(30);
 
     readonly BodyRoom _room = new(MaxBodyBytes);
     readonly IntakeToken? _token = options.TokenFile is { } path ? new(path, logger) : null;
 
-    /// <summary>Ends the waiting of requests: a server that stops waits for them.</summary>
+    /// <summary>Cancels requests that wait, because the server waits for open requests when it stops.</summary>
     public CancellationToken Stopping { get; set; }
 
     public HttpContext CreateContext(IFeatureCollection contextFeatures) => new DefaultHttpContext(contextFeatures);
@@ -48,7 +48,7 @@ internal sealed class HttpRequests(
         }
         catch (Exception exception) when (exception is OperationCanceledException or IOException)
         {
-            // The client disconnected, or the module stops: nothing is acknowledged.
+            // The client has disconnected, or the module is stopping: the request is not acknowledged.
             context.Abort();
         }
         catch (Exception exception)
@@ -74,9 +74,10 @@ internal sealed class HttpRequests(
             case "/readings" or "/api/v2/write" or "/write" when isPost: return TakeAsync(context);
             case "/readings" or "/api/v2/write" or "/write":
                 context.Response.Headers.Allow = "POST";
-                return SayAsync(context, StatusCodes.Status405MethodNotAllowed, "method not allowed", "only POST is");
+                return SayAsync(
+                    context, StatusCodes.Status405MethodNotAllowed, "method not allowed", "only POST is allowed");
 
-            // Clients of InfluxDB ask whether it is there, read its version, and create their database, by POST.
+            // Clients of InfluxDB check the server, read its version, and create their database with a POST.
             case "/ping":
                 context.Response.Headers["X-Influxdb-Version"] = InfluxVersion;
                 context.Response.StatusCode = StatusCodes.Status204NoContent;
@@ -88,11 +89,11 @@ internal sealed class HttpRequests(
             default:
                 return SayAsync(
                     context, StatusCodes.Status404NotFound, "not found",
-                    "there is /readings, /api/v2/write and /write");
+                    "the paths are /readings, /api/v2/write and /write");
         }
     }
 
-    // A web page open in a browser on site must not reach an intake that is open to the machine only.
+    // A web page in a browser on this machine or network must not send readings.
     static bool IsOfBrowser(HttpRequest request) =>
         request.Headers.Origin.Count > 0 || request.Headers["Sec-Fetch-Site"].Count > 0;
 
@@ -102,7 +103,7 @@ internal sealed class HttpRequests(
         var source = store.Sources.Find($"{Kind} {AddressOf(context)}");
         if (_token?.IsIn(request.Headers.Authorization) == false)
         {
-            var reason = "it has no token, or a wrong one";
+            var reason = "the token is missing or wrong";
             await AnswerAsync(context, Refuse(source, new(IntakeOutcome.Unauthorized, reason)));
             return;
         }
@@ -187,7 +188,7 @@ internal sealed class HttpRequests(
         }
     }
 
-    // In the shape that clients of InfluxDB show to people.
+    // In the format of InfluxDB's errors, which its clients show.
     static Task SayAsync(HttpContext context, int status, string code, string message) => WriteAsync(
         context, status, $$"""{"code":"{{code}}","message":"{{JsonEncodedText.Encode(
             message, JavaScriptEncoder.UnsafeRelaxedJsonEscaping)}}"}""");

@@ -1,33 +1,33 @@
 namespace SensorForwarder.Intake;
 
-/// <summary>What became of a request.</summary>
+/// <summary>The outcome of a request.</summary>
 internal enum IntakeOutcome
 {
     /// <summary>The whole request is stored.</summary>
     Stored,
 
-    /// <summary>It is invalid; a retry would not help.</summary>
+    /// <summary>The request is invalid; a retry would not help.</summary>
     Malformed,
 
-    /// <summary>It, or one of its items, is too large.</summary>
+    /// <summary>The request, or one of its items, is too large.</summary>
     TooLarge,
 
-    /// <summary>Its source exceeds its limit; retry later.</summary>
+    /// <summary>The source exceeds its rate limit; retry later.</summary>
     TooMuch,
 
-    /// <summary>It can't be stored now; retry later.</summary>
+    /// <summary>The request can't be stored now; retry later.</summary>
     Wait,
 
-    /// <summary>Its token is missing or wrong.</summary>
+    /// <summary>The token is missing or wrong.</summary>
     Unauthorized,
 }
 
 /// <summary>The answer to a request. Only <see cref="IntakeOutcome.Stored"/> acknowledges it.</summary>
-/// <param name="Reason">A sentence that names the line or element; empty when it is stored.</param>
+/// <param name="Reason">What is wrong, with the line or element; empty: the request is stored.</param>
 /// <param name="RetryAfter">When to retry; null: a retry would not help.</param>
 internal sealed record IntakeAnswer(IntakeOutcome Outcome, string Reason, TimeSpan? RetryAfter = null)
 {
-    /// <summary>When to try again to store something.</summary>
+    /// <summary>The time before a retry, while the buffer or the volume refuses readings.</summary>
     public static readonly TimeSpan Later = TimeSpan.FromSeconds(5);
 
     public static readonly IntakeAnswer Stored = new(IntakeOutcome.Stored, "");

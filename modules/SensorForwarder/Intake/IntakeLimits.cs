@@ -3,29 +3,29 @@ using System.Text;
 
 namespace SensorForwarder.Intake;
 
-/// <summary>Limits of one request, for all entries.</summary>
+/// <summary>Limits of one request, for all entries. Stateless.</summary>
 internal static class IntakeLimits
 {
-    /// <summary>Of the whole request, decompressed.</summary>
+    /// <summary>The largest request, decompressed.</summary>
     public const int MaxRequestBytes = 4 << 20;
 
-    /// <summary>Of its only item.</summary>
+    /// <summary>The largest item, if it is the only one of a request.</summary>
     public const int MaxPayloadBytes = 256 << 10;
 
-    /// <summary>Of each of several items.</summary>
+    /// <summary>The largest of several items.</summary>
     public const int MaxItemBytes = 64 << 10;
 
-    /// <summary>How many items.</summary>
+    /// <summary>The most items of a request.</summary>
     public const int MaxItems = 10_000;
 
-    /// <summary>Characters of a sensor's name.</summary>
+    /// <summary>The most characters of a sensor's name.</summary>
     public const int MaxNameLength = 256;
 
-    // Digits of the hash that keeps a shortened name unique.
+    // Digits of the hash that makes a shortened name unique.
     const int HashLength = 16;
 
-    /// <summary>A name of at most <see cref="MaxNameLength"/> characters; a longer one is cut and ends with a hash of
-    /// the whole name.</summary>
+    /// <summary>Shortens a name to <see cref="MaxNameLength"/> characters. A shortened name ends with a hash of the
+    /// whole name.</summary>
     public static string Shorten(string name)
     {
         if (name.Length <= MaxNameLength) return name;
@@ -35,11 +35,11 @@ internal static class IntakeLimits
         return $"{start}~{hash}";
     }
 
-    /// <summary>Whether it can be the name of a sensor.</summary>
+    /// <summary>Whether a text can be the name of a sensor.</summary>
     public static bool IsName(string text) => text.Length is > 0 and <= MaxNameLength && !text.Any(char.IsControl);
 
     /// <summary>What is wrong with the number or size of items; null: nothing.</summary>
-    /// <param name="largest">What stands before the largest item in a message, such as <c>line 3</c>.</param>
+    /// <param name="largest">The largest item in words, such as <c>line 3</c>.</param>
     public static IntakeAnswer? Check(int items, int largestBytes, string largest)
     {
         if (items > MaxItems)
@@ -47,7 +47,7 @@ internal static class IntakeLimits
         var limit = items == 1 ? MaxPayloadBytes : MaxItemBytes;
         return largestBytes <= limit
             ? null
-            : IntakeAnswer.TooLarge($"{largest} has {largestBytes} bytes; allowed are {limit}"
+            : IntakeAnswer.TooLarge($"{largest} has {largestBytes} bytes; the limit is {limit}"
                 + (items == 1 ? "" : $", or {MaxPayloadBytes} for the only item of a request"));
     }
 }

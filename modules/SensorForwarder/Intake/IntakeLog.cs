@@ -2,8 +2,8 @@ using Microsoft.Extensions.Logging;
 
 namespace SensorForwarder.Intake;
 
-/// <summary>Everything the intake logs. Event ids 6000..6999. What one sender does wrong is counted and shown, and not
-/// logged.</summary>
+/// <summary>The log messages of the intake. Event ids 6000..6999. Invalid requests are counted and shown in the status,
+/// but not logged.</summary>
 internal static partial class IntakeLog
 {
     [LoggerMessage(6001, LogLevel.Information, "Accepting readings from other programs at {Place}.")]
@@ -31,18 +31,18 @@ internal static partial class IntakeLog
     public static partial void OwnOutput(ILogger logger, string input, string module);
 
     [LoggerMessage(6007, LogLevel.Warning,
-        "A message of {Source} can't be stored ({Reason}). It is a dead letter now; getDeadLetters shows it.")]
+        "A message of {Source} can't be stored ({Reason}). It became a dead letter; getDeadLetters shows it.")]
     public static partial void DeadLettered(ILogger logger, string source, string reason);
 
     [LoggerMessage(6008, LogLevel.Warning,
-        "{Source} sends more than Intake__ReadingsPerSecond allows. Its messages wait in edgeHub, and those of other "
-        + "senders behind them.")]
+        "{Source} sends more than Intake__ReadingsPerSecond allows. Its messages wait in edgeHub, and so do later "
+        + "messages of other senders.")]
     public static partial void Slowed(ILogger logger, string source);
 
-    [LoggerMessage(6009, LogLevel.Debug, "edgeHub delivered a message of {Source} again that is stored already.")]
+    [LoggerMessage(6009, LogLevel.Debug, "edgeHub redelivered a message of {Source} that is already stored.")]
     public static partial void Repeated(ILogger logger, string source);
 
-    [LoggerMessage(6010, LogLevel.Information, "Sensor {Name} (mqtt): its topics are subscribed at {Broker}.")]
+    [LoggerMessage(6010, LogLevel.Information, "Sensor {Name} (mqtt): subscribed to its topics at {Broker}.")]
     public static partial void Subscribed(ILogger logger, string name, string broker);
 
     [LoggerMessage(6011, LogLevel.Warning,
@@ -63,8 +63,8 @@ internal static partial class IntakeLog
         ILogger logger, string name, string broker, string clientId, string reason);
 
     [LoggerMessage(6015, LogLevel.Warning,
-        "Sensor {Name} (mqtt): {Broker} has forgotten its session. Messages since the connection was lost did not "
-            + "arrive. Make the broker keep sessions (Mosquitto: persistence true).")]
+        "Sensor {Name} (mqtt): {Broker} no longer has its session. Messages that were published while the sensor was "
+            + "disconnected are lost. Configure the broker to keep sessions (Mosquitto: persistence true).")]
     public static partial void SessionLost(ILogger logger, string name, string broker);
 
     [LoggerMessage(6016, LogLevel.Warning,

@@ -5,7 +5,7 @@ using SensorForwarder.EdgeHub;
 
 namespace SensorForwarder.Intake;
 
-/// <summary>A message to an input of the module, in the intake's terms. Immutable.</summary>
+/// <summary>A message to an input of the module, with what the intake needs of its properties. Immutable.</summary>
 internal sealed class IntakeMessage
 {
     const string Kind = "input";
@@ -14,7 +14,7 @@ internal sealed class IntakeMessage
     const string MessageId = "$.mid";
     const string UnknownType = "application/octet-stream";
 
-    // In every payload: not embedded in HTML.
+    // The JSON is never embedded in HTML.
     static readonly JsonWriterOptions Relaxed = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     readonly string _name;
@@ -34,20 +34,20 @@ internal sealed class IntakeMessage
     /// <summary>The device of the sender; null: unknown.</summary>
     public string? Device { get; }
 
-    /// <summary>The module that sent it; null: a device did, or it is unknown.</summary>
+    /// <summary>The module of the sender; null: the sender is a device, or unknown.</summary>
     public string? Module { get; }
 
-    /// <summary>The message id that the sender gave it; null: none.</summary>
+    /// <summary>The message id from the sender; null: none.</summary>
     public string? Id { get; }
 
     public ReadOnlyMemory<byte> Body { get; }
 
     public string ContentType { get; }
 
-    /// <summary>A JSON object with where it comes from, and its properties.</summary>
+    /// <summary>A JSON object with the sender, the input and the properties of the message.</summary>
     public ReadOnlyMemory<byte> Origin { get; }
 
-    /// <summary>Whether it was meant to be JSON: it begins as an object or a list.</summary>
+    /// <summary>Whether the body begins like a JSON object or list.</summary>
     public bool LooksLikeJson
     {
         get
@@ -57,7 +57,7 @@ internal sealed class IntakeMessage
         }
     }
 
-    /// <summary>Whether it is one JSON value.</summary>
+    /// <summary>Whether the body is one JSON value.</summary>
     public bool IsJson
     {
         get
@@ -94,7 +94,7 @@ internal sealed class IntakeMessage
         if (Module is not null) json.WriteString("module", Module);
         if (Id is not null) json.WriteString("messageId", Id);
 
-        // Of two with one name the last counts.
+        // If two properties have the same name, the last one is used.
         var others = new OrderedDictionary<string, string?>();
         foreach (var (name, value) in properties)
         {

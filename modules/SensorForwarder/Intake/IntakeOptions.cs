@@ -12,10 +12,10 @@ internal sealed record IntakeOptions
     /// <summary>The file of the token that HTTP requests must have; null: no token is needed.</summary>
     public string? TokenFile { get; init; }
 
-    /// <summary>Readings that one source may send in a second, averaged over ten; 0: no limit. A reading of more than
-    /// 1 KiB counts as one for each KiB.</summary>
+    /// <summary>Readings per second that one source may send, averaged over ten seconds; 0: no limit. A reading of more
+    /// than 1 KiB counts once per KiB.</summary>
     public int ReadingsPerSecond { get; init; } = 1_000;
 
-    /// <summary>A source that has sent nothing for longer is shown as silent; zero: none is.</summary>
+    /// <summary>A source that has sent nothing for longer is shown as silent; zero: no source is.</summary>
     public TimeSpan MaxSilence { get; init; }
 }

@@ -4,19 +4,19 @@ namespace SensorForwarder.Intake;
 
 /// <summary>The state of a source at one point in time. Immutable.</summary>
 /// <param name="Name">The entry and the sender: <c>http 10.0.0.7</c>, <c>enqueue</c>.</param>
-/// <param name="LastSeen">When it sent its last request, stored or refused; null: there was none.</param>
+/// <param name="LastSeen">When its last request arrived, stored or refused; null: there was none.</param>
 /// <param name="Accepted">Readings that were stored.</param>
 /// <param name="Refused">Requests that were refused, by reason.</param>
 /// <param name="Reason">The answer to the last refused request; null: there was none.</param>
-/// <param name="IsSilent">It has sent nothing for longer than it may.</param>
+/// <param name="IsSilent">Whether it has sent nothing for longer than its maximum.</param>
 internal sealed record IntakeSourceStatus(
     string Name, Moment? LastSeen, long Accepted, IReadOnlyDictionary<IntakeOutcome, long> Refused, string? Reason,
     bool IsSilent);
 
-/// <summary>A source of readings of other programs: counts them, and limits their rate. Thread-safe.</summary>
+/// <summary>A sender of readings: counts its readings, and limits their rate. Thread-safe.</summary>
 internal sealed class IntakeSource(string name, IntakeOptions options, TimeProvider timeProvider)
 {
-    // A sender that was offline has a backlog to send.
+    // The allowance for a sender that was offline and sends a backlog.
     const int BurstSeconds = 10;
 
     readonly Lock _gate = new();
@@ -32,7 +32,7 @@ internal sealed class IntakeSource(string name, IntakeOptions options, TimeProvi
 
     public string Name => name;
 
-    /// <summary>How long it may be silent; zero: no limit.</summary>
+    /// <summary>How long the source may be silent; zero: no limit.</summary>
     public TimeSpan MaxSilence { get; init; } = options.MaxSilence;
 
     public IntakeSourceStatus Status
@@ -46,9 +46,9 @@ internal sealed class IntakeSource(string name, IntakeOptions options, TimeProvi
         }
     }
 
-    /// <summary>Accounts for a request, if the source is below its limit. A request larger than the rest of the
-    /// allowance is accepted, too; later requests then have to wait.</summary>
-    /// <returns>Null: accepted; otherwise the answer.</returns>
+    /// <summary>Counts a request against the allowance, if any is left. A request may exceed the rest of the allowance;
+    /// later requests then have to wait.</summary>
+    /// <returns>Null: accepted; otherwise the refusal.</returns>
     public IntakeAnswer? Take(int readings, long bytes)
     {
         if (options.ReadingsPerSecond == 0) return null;
@@ -66,7 +66,7 @@ internal sealed class IntakeSource(string name, IntakeOptions options, TimeProvi
         }
     }
 
-    /// <summary>How long until <see cref="Take"/> allows something; zero: it does now.</summary>
+    /// <summary>Time until <see cref="Take"/> accepts a request; zero: now.</summary>
     public TimeSpan WaitTime
     {
         get
@@ -80,7 +80,7 @@ internal sealed class IntakeSource(string name, IntakeOptions options, TimeProvi
         }
     }
 
-    /// <summary>Counts what became of a request.</summary>
+    /// <summary>Counts the answer to a request.</summary>
     public void Count(IntakeAnswer answer, int readings)
     {
         lock (_gate)

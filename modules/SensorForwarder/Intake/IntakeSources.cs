@@ -2,26 +2,27 @@ using SensorForwarder.Buffer;
 
 namespace SensorForwarder.Intake;
 
-/// <summary>All sources since the start, and the names of their sensors. Bounded, whatever is sent.
-/// Thread-safe.</summary>
+/// <summary>All sources since the start, and the names of their sensors. Both are bounded. Thread-safe.</summary>
 internal sealed class IntakeSources(IntakeOptions options, TimeProvider timeProvider)
 {
-    /// <summary>Sources that are counted and limited separately; all others share one, called
+    /// <summary>The most sources that are counted and limited separately; further senders share the source
     /// <see cref="Others"/>.</summary>
     public const int MaxSources = 50;
 
-    /// <summary>Maximum number of sensor names that are kept; later ones are not.</summary>
+    /// <summary>The most sensor names that are kept; further names are ignored.</summary>
     public const int MaxSensors = 200;
 
     public const string Others = "other sources";
 
     readonly Lock _gate = new();
 
-    // Guarded by _gate; the second is replaced when it changes.
+    // Guarded by _gate.
     readonly Dictionary<string, IntakeSource> _sources = new(StringComparer.Ordinal);
+
+    // Never modified: replaced under _gate, read by any thread.
     volatile SortedSet<string> _sensors = new(StringComparer.Ordinal);
 
-    /// <summary>By name.</summary>
+    /// <summary>The state of all sources, ordered by name.</summary>
     public IReadOnlyList<IntakeSourceStatus> Status
     {
         get
@@ -32,11 +33,12 @@ internal sealed class IntakeSources(IntakeOptions options, TimeProvider timeProv
         }
     }
 
-    /// <summary>Names of sensors whose readings were stored, in order.</summary>
+    /// <summary>Names of sensors whose readings were stored, sorted.</summary>
     public IReadOnlyCollection<string> Sensors => _sensors;
 
+    /// <summary>Finds a source, or adds it.</summary>
     /// <param name="name">The entry and the sender.</param>
-    /// <param name="maxSilence">How long it may be silent; null: as configured for all.</param>
+    /// <param name="maxSilence">How long the source may be silent; null: as configured for all sources.</param>
     public IntakeSource Find(string name, TimeSpan? maxSilence = null)
     {
         lock (_gate)
@@ -49,7 +51,7 @@ internal sealed class IntakeSources(IntakeOptions options, TimeProvider timeProv
         }
     }
 
-    /// <summary>Forgets a source that does not exist any more.</summary>
+    /// <summary>Removes a source, except <see cref="Others"/>.</summary>
     public void Forget(IntakeSource source)
     {
         lock (_gate)
@@ -59,7 +61,7 @@ internal sealed class IntakeSources(IntakeOptions options, TimeProvider timeProv
         }
     }
 
-    /// <summary>Notes whose readings they are.</summary>
+    /// <summary>Adds the sensors of stored payloads to <see cref="Sensors"/>.</summary>
     public void NoteSensors(PayloadList payloads)
     {
         var known = _sensors;
@@ -68,7 +70,7 @@ internal sealed class IntakeSources(IntakeOptions options, TimeProvider timeProv
         ReadOnlySpan<byte> before = default;
         for (var i = 0; i < payloads.Count && known.Count + (more?.Count ?? 0) < MaxSensors; i++)
         {
-            // A request has few sensors, and mostly one after the other.
+            // Consecutive payloads of a request are usually of the same sensor.
             var payload = payloads[i].Span;
             if (payload.StartsWith(before) && !before.IsEmpty) continue;
             var name = EvictionLedger.SensorOf(payload);

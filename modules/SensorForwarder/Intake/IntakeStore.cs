@@ -6,23 +6,23 @@ using SensorForwarder.Readings;
 namespace SensorForwarder.Intake;
 
 /// <summary>
-/// Called by all entries for readings of other programs: parses a request, commits it, and only then answers. While the
-/// buffer or the volume refuses readings, the answer asks the sender to retry later. Thread-safe.
+/// Stores the readings of other programs. All entries call it: it parses a request, commits it, and only then answers.
+/// While the buffer or the volume refuses readings, the answer asks the sender to retry later. Thread-safe.
 /// </summary>
 internal sealed class IntakeStore(
     TelemetryBuffer buffer, IntakeOptions options, TimeProvider timeProvider)
 {
-    /// <summary>Timeout for a commit. The client sends the request again after it, so readings that were committed
-    /// meanwhile are stored twice.</summary>
+    /// <summary>The timeout of a commit. After it the client repeats the request: readings that are committed late are
+    /// stored twice.</summary>
     public static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
 
-    // From this number on, a separate commit writes hardly more bytes per reading than a shared one.
+    // A request of at least this many readings is committed at once: sharing a commit would save hardly any bytes.
     const int ReadingsForOwnCommit = 100;
 
-    // Upper bound of the time that a client waits for the commit, if commitIntervalMs is longer.
+    // A client waits at most this long for the start of a commit, even if commitIntervalMs is longer.
     static readonly TimeSpan CommitWithin = TimeSpan.FromSeconds(1);
 
-    // The content type that curl sends by default.
+    // Including form data, the content type that curl sends by default.
     static readonly string[] JsonTypes =
     [
         "application/x-www-form-urlencoded", "application/json", "text/json", "application/x-ndjson",
@@ -31,13 +31,13 @@ internal sealed class IntakeStore(
 
     public IntakeSources Sources { get; } = new(options, timeProvider);
 
-    /// <summary>Stores JSON (a value, an array, or one value per line); what is not JSON, and does not say that it is,
-    /// is stored whole as base64.</summary>
-    /// <param name="source">Who sends it.</param>
-    /// <param name="body">What it sends; used until the task completes.</param>
-    /// <param name="contentType">Its content type; null: JSON. curl sends form data by default.</param>
-    /// <param name="kind">How it came.</param>
-    /// <param name="name">The sensor of what is not a reading.</param>
+    /// <summary>Stores JSON: a value, an array, or one value per line. Any other body is stored whole as base64, unless
+    /// its content type is JSON.</summary>
+    /// <param name="source">The sender.</param>
+    /// <param name="body">The body; used until the task completes.</param>
+    /// <param name="contentType">The content type of the body; null: JSON. Form data counts as JSON, too.</param>
+    /// <param name="kind">The kind of readings without a kind.</param>
+    /// <param name="name">The sensor of values that are not readings.</param>
     public async Task<IntakeAnswer> StoreAsync(
         IntakeSource source, ReadOnlyMemory<byte> body, string? contentType, string kind, string name,
         CancellationToken cancellationToken)
@@ -58,8 +58,8 @@ internal sealed class IntakeStore(
         return await CommitAsync(source, payloads, problem, arrivedAt, CommitWithin, cancellationToken);
     }
 
-    /// <summary>Stores a message of edgeHub, whose sender gets no answer: what is not JSON is stored whole as base64,
-    /// whatever it says that it is. The commit waits for nothing else.</summary>
+    /// <summary>Stores a message of edgeHub. Its sender gets no answer, so a body that is not JSON is stored whole as
+    /// base64, whatever its content type. The message is committed at once.</summary>
     /// <param name="message">Used until the task completes.</param>
     public async Task<IntakeAnswer> StoreMessageAsync(
         IntakeSource source, IntakeMessage message, CancellationToken cancellationToken)
@@ -78,8 +78,8 @@ internal sealed class IntakeStore(
         return await CommitAsync(source, payloads, problem, arrivedAt, TimeSpan.Zero, cancellationToken);
     }
 
-    /// <summary>Adds a message that can't be stored as it is to the dead letters.</summary>
-    /// <param name="problem">What is wrong with it.</param>
+    /// <summary>Adds an invalid message to the dead letters.</summary>
+    /// <param name="problem">Why the message is invalid.</param>
     public async Task<IntakeAnswer> DeadLetterAsync(
         IntakeSource source, IntakeMessage message, IntakeAnswer problem, CancellationToken cancellationToken)
     {
@@ -88,7 +88,7 @@ internal sealed class IntakeStore(
         message.Into(payloads, arrivedAt).WriteData(
             message.IsJson ? message.Body.Span : Wrap(message.Body.Span, message.ContentType));
 
-        // A copy: the writer may use it after the wait for it has ended.
+        // A copy, because the writer may still use the payload after a timeout.
         var payload = payloads[0].ToArray();
         var answer = await TryAsync(
             token => buffer.AddDeadLetterAsync(
@@ -108,18 +108,18 @@ internal sealed class IntakeStore(
         return await CommitAsync(source, payloads, problem, arrivedAt, CommitWithin, cancellationToken);
     }
 
-    /// <summary>Stores a message whose sender waits for as long as it takes.</summary>
-    /// <param name="source">Who sends it.</param>
-    /// <param name="payloads">What it holds; used until the task completes.</param>
-    /// <param name="arrivedAt">When it came.</param>
-    /// <param name="atOnce">Nothing follows before it is committed.</param>
+    /// <summary>Stores a message of a broker, which waits for the acknowledgement without a timeout.</summary>
+    /// <param name="source">The sender.</param>
+    /// <param name="payloads">The content; used until the task completes.</param>
+    /// <param name="arrivedAt">When the message arrived.</param>
+    /// <param name="atOnce">Whether to commit at once instead of sharing a commit with later messages.</param>
     public Task<IntakeAnswer> StorePayloadsAsync(
         IntakeSource source, PayloadList payloads, DateTimeOffset arrivedAt, bool atOnce,
         CancellationToken cancellationToken) => CommitAsync(
         source, payloads, null, arrivedAt, atOnce ? TimeSpan.Zero : CommitWithin, cancellationToken,
         Timeout.InfiniteTimeSpan);
 
-    /// <summary>Commits what was given to the buffer so far.</summary>
+    /// <summary>Commits everything that was passed to the buffer so far.</summary>
     public async Task CommitAsync(CancellationToken cancellationToken)
     {
         try
@@ -128,7 +128,7 @@ internal sealed class IntakeStore(
         }
         catch (Exception exception) when (exception is BufferUnavailableException or OperationCanceledException)
         {
-            // The caller that stored a reading gets this as the answer to its own call.
+            // Each caller that stores a reading gets the failure as the answer to that call.
         }
     }
 
@@ -172,7 +172,7 @@ internal sealed class IntakeStore(
         }
     }
 
-    /// <summary>How a body that is no JSON is kept.</summary>
+    /// <summary>The JSON in which a body that is not JSON is stored.</summary>
     public static byte[] Wrap(ReadOnlySpan<byte> body, string contentType) => Encoding.UTF8.GetBytes(
         $$"""{"base64":"{{Convert.ToBase64String(body)}}","contentType":"{{JsonEncodedText.Encode(contentType)}}"}""");
 }

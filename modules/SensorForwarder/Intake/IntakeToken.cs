@@ -6,9 +6,9 @@ using SensorForwarder.Text;
 
 namespace SensorForwarder.Intake;
 
-/// <summary>The token that senders must have, in a file that may be replaced at any time. While the file can't be
-/// read, all requests are refused. Thread-safe.</summary>
-/// <param name="path">The file; white space around the token is not part of it.</param>
+/// <summary>The token that senders must present. Its file may be replaced at any time; while the file can't be read,
+/// all requests are refused. Thread-safe.</summary>
+/// <param name="path">The file; white space around the token is ignored.</param>
 internal sealed class IntakeToken(string path, ILogger logger)
 {
     const int MaxBytes = 4_096;
@@ -21,9 +21,9 @@ internal sealed class IntakeToken(string path, ILogger logger)
     byte[]? _hash;
     bool _isMissing;
 
-    /// <summary>Whether the credentials of a request have the token: as <c>Token</c> or <c>Bearer</c>, or as the
-    /// password of <c>Basic</c>.</summary>
-    /// <param name="authorization">The header of that name.</param>
+    /// <summary>Whether a request has the token: as <c>Token</c> or <c>Bearer</c>, or as the password of <c>Basic</c>.
+    /// </summary>
+    /// <param name="authorization">The header <c>Authorization</c>.</param>
     public bool IsIn(string? authorization)
     {
         if (Find(authorization) is not { } given || Read() is not { } expected) return false;

@@ -6,22 +6,22 @@ using SensorForwarder.Text;
 namespace SensorForwarder.Intake;
 
 /// <summary>
-/// Reads JSON that another program sent: one value, an array, or one value per line. An object with a text
-/// <c>sensor</c> and an object <c>values</c> is a reading; anything else is kept as <c>data</c>. Used for one request.
+/// Reads JSON from another program: one value, an array, or one value per line. An object with a text <c>sensor</c> and
+/// an object <c>values</c> is a reading; any other value is stored as <c>data</c>. Used for one request.
 /// </summary>
-/// <param name="into">Where the payloads go.</param>
-/// <param name="kind">The kind of readings that name none.</param>
-/// <param name="name">The sensor whose <c>data</c> it is.</param>
+/// <param name="into">Receives the payloads.</param>
+/// <param name="kind">The kind of readings without a kind.</param>
+/// <param name="name">The sensor of values that are not readings.</param>
 /// <param name="arrivedAt">The time of values without a time.</param>
-/// <param name="origin">A JSON object that each payload gets as <c>edgeHub</c>; empty: none.</param>
+/// <param name="origin">A JSON object that is added to each payload as <c>edgeHub</c>; empty: none.</param>
 internal sealed class JsonPayloads(
     PayloadList into, string kind, string name, DateTimeOffset arrivedAt, ReadOnlyMemory<byte> origin = default)
 {
     const int MaxTextBytes = 512;
 
-    // Fits into the half of the memory that is for requests (BufferOptions.RingBytes).
+    // Fits into the half of the ring that requests may use (BufferOptions.RingBytes).
     const int MaxStoredBytes = 7 << 20;
-    const string TimeForm = "a time with its zone, such as \"2026-11-24T14:00:00Z\", of the years 1970 to 9998";
+    const string TimeForm = "a time with a zone, such as \"2026-11-24T14:00:00Z\", in the years 1970 to 9998";
 
     readonly byte[] _kind = Encoding.UTF8.GetBytes($"\"{ReadingEncoder.EncodeName(kind)}\"");
     readonly byte[] _name = ReadingEncoder.EncodeName(name).EncodedUtf8Bytes.ToArray();
@@ -32,8 +32,8 @@ internal sealed class JsonPayloads(
     (int Bytes, int Number) _largest;
 
     /// <summary>Reads a body.</summary>
-    /// <param name="isLines">Whether it is known to have one value per line.</param>
-    /// <returns>What is wrong with it, with the line or element; null: nothing.</returns>
+    /// <param name="isLines">Whether the body is known to have one value per line.</param>
+    /// <returns>What is wrong, with the line or element; null: nothing.</returns>
     public IntakeAnswer? Read(ReadOnlySpan<byte> body, bool isLines)
     {
         if (body.StartsWith("\uFEFF"u8)) body = body[3..];
@@ -95,7 +95,7 @@ internal sealed class JsonPayloads(
                 if (ReadItem(ref reader, line) is { } problem)
                     return IntakeAnswer.Malformed($"line {number}: {problem}");
                 if (reader.BytesConsumed < line.Length)
-                    return IntakeAnswer.Malformed($"line {number}: more than one value is on it");
+                    return IntakeAnswer.Malformed($"line {number}: it has more than one value");
             }
             catch (JsonException exception)
             {
@@ -108,8 +108,9 @@ internal sealed class JsonPayloads(
         return IntakeLimits.Check(_items, _largest.Bytes, $"line {largest}");
     }
 
-    /// <summary>Reads a value to its last token; the reader has read the first one.</summary>
-    /// <returns>What is wrong with it; null: nothing, and it is in the list.</returns>
+    /// <summary>Reads one value and adds it to the payloads. The reader is at the first token of the value, and then at
+    /// its last.</summary>
+    /// <returns>What is wrong with the value; null: nothing.</returns>
     string? ReadItem(ref Utf8JsonReader reader, ReadOnlySpan<byte> text)
     {
         var start = (int)reader.TokenStartIndex;
@@ -129,7 +130,7 @@ internal sealed class JsonPayloads(
         if (found.HasName && found.HasValues)
         {
             if (found is { IsOfAlarms: true, HasAlarm: true })
-                found.Problem ??= "kind 'alarm' with a property alarm is for reports of the module; use another kind";
+                found.Problem ??= "kind 'alarm' with a property alarm is reserved for the module; use another kind";
             if (found.Problem is not null) return found.Problem;
             WriteReading(found, text);
         }
@@ -144,7 +145,7 @@ internal sealed class JsonPayloads(
         return null;
     }
 
-    // If a property occurs twice, the last one counts, as in most parsers.
+    // If a property occurs twice, the last one is used, as in most parsers.
     void ReadProperty(ref Utf8JsonReader reader, ReadOnlySpan<byte> text, ref Found found)
     {
         var start = (int)reader.TokenStartIndex;
@@ -166,7 +167,7 @@ internal sealed class JsonPayloads(
         {
             found.Kind = ReadText(ref reader, ref found, "kind");
             if (reader.TokenType == JsonTokenType.String && reader.ValueTextEquals("gap"u8))
-                found.Problem ??= "kind 'gap' is for what the module itself has to give up";
+                found.Problem ??= "kind 'gap' is reserved for the module; use another kind";
             found.IsOfAlarms = reader.TokenType == JsonTokenType.String && reader.ValueTextEquals(AlarmReport.Kind);
         }
         else
@@ -174,7 +175,7 @@ internal sealed class JsonPayloads(
             isKnown = false;
             found.HasAlarm |= reader.ValueTextEquals(AlarmReport.Property);
             if (!origin.IsEmpty && reader.ValueTextEquals("edgeHub"u8))
-                found.Problem ??= "the property edgeHub is for what the module itself adds";
+                found.Problem ??= "the property edgeHub is reserved for the module; use another name";
         }
 
         if (isKnown) return;
@@ -201,7 +202,7 @@ internal sealed class JsonPayloads(
             return;
         }
 
-        // Half of a surrogate pair is valid JSON, but not a valid string.
+        // An unpaired surrogate is valid JSON, but not a valid string.
         string? name = null;
         try
         {
@@ -234,15 +235,14 @@ internal sealed class JsonPayloads(
             reader.Read();
             if (reader.TokenType is JsonTokenType.StartObject or JsonTokenType.StartArray)
             {
-                found.Problem ??= $"the value {ShowName(text[nameStart..])} is a list or an object; allowed are a "
-                    + "number, a text, true, false and null";
+                found.Problem ??= $"the value {ShowName(text[nameStart..])} is a list or an object; it must be a "
+                    + "number, a text, true, false or null";
                 reader.Skip();
             }
             else if (reader.TokenType == JsonTokenType.Number && MayBeTooLarge(reader.ValueSpan)
                 && !(reader.TryGetDouble(out var number) && double.IsFinite(number)))
             {
-                found.Problem ??= $"the value {ShowName(text[nameStart..])} is larger than any number that a receiver "
-                    + "can take";
+                found.Problem ??= $"the value {ShowName(text[nameStart..])} is outside the range of a double";
             }
         }
 
@@ -266,7 +266,7 @@ internal sealed class JsonPayloads(
     static bool HasZone(ReadOnlySpan<byte> time) =>
         time.EndsWith("Z"u8) || (time.Length > 6 && time[^3] == ':' && time[^6] is (byte)'+' or (byte)'-');
 
-    /// <returns>Its range, with the quotes; null: it is JSON's null.</returns>
+    /// <returns>The range of the text, with the quotes; null: JSON null.</returns>
     static Range? ReadText(ref Utf8JsonReader reader, ref Found found, string property)
     {
         reader.Read();
@@ -281,7 +281,7 @@ internal sealed class JsonPayloads(
     static bool MayBeTooLarge(ReadOnlySpan<byte> number) =>
         number.Length > 300 || number.ContainsAny((byte)'e', (byte)'E');
 
-    // A piece of a document that begins with a name in quotes.
+    // The text begins with a name in quotes.
     static string ShowName(ReadOnlySpan<byte> text)
     {
         var name = text[1..Math.Min(text.Length, 40)];
@@ -308,7 +308,7 @@ internal sealed class JsonPayloads(
         End();
     }
 
-    /// <summary>Keeps a value as it is.</summary>
+    /// <summary>Adds a value unchanged, as <c>data</c>.</summary>
     /// <param name="json">The value.</param>
     public void WriteData(ReadOnlySpan<byte> json)
     {
@@ -326,7 +326,7 @@ internal sealed class JsonPayloads(
         into.End();
     }
 
-    // The parser's message without its own description of the position.
+    // The parser's message, without the position in the parser's form.
     static string Explain(JsonException exception)
     {
         var end = exception.Message.IndexOf(" LineNumber:", StringComparison.Ordinal);
@@ -334,14 +334,14 @@ internal sealed class JsonPayloads(
         return LogText.Clean($"it is not JSON: {words}, at byte {exception.BytePositionInLine + 1}");
     }
 
-    /// <summary>What of a reading an object has, and where it stands in the text; texts with their quotes, but for the
-    /// name.</summary>
+    /// <summary>The properties of a reading that were found in an object, as ranges of the text. Ranges of texts
+    /// include the quotes, except that of the name.</summary>
     struct Found
     {
         public bool HasName;
         public Range Name;
 
-        /// <summary>In the place of <see cref="Name"/>, when it was not written as we do it.</summary>
+        /// <summary>Used instead of <see cref="Name"/> if the name must be escaped differently.</summary>
         public byte[]? OwnName;
         public Range? Kind;
         public bool IsOfAlarms;

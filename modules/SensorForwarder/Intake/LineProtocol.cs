@@ -12,8 +12,8 @@ namespace SensorForwarder.Intake;
 /// sensor is the series, <c>weather,place=attic</c>, with its tags in order; fields are values. Used for one request.
 /// (https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/)
 /// </summary>
-/// <param name="into">Where the payloads go.</param>
-/// <param name="ticksPerUnit">Ticks of 100 ns per unit of a time; 0.01: times are in nanoseconds.</param>
+/// <param name="into">Receives the payloads.</param>
+/// <param name="ticksPerUnit">Ticks of 100 ns per unit of time; 0.01: times are in nanoseconds.</param>
 /// <param name="arrivedAt">The time of lines without a time.</param>
 internal sealed class LineProtocol(PayloadList into, decimal ticksPerUnit, DateTimeOffset arrivedAt)
 {
@@ -22,7 +22,7 @@ internal sealed class LineProtocol(PayloadList into, decimal ticksPerUnit, DateT
     readonly List<(string Name, string Value)> _tags = [];
     readonly StringBuilder _text = new();
 
-    /// <summary>Ticks of 100 ns per unit of a <c>precision</c>; null: the precision is unknown.</summary>
+    /// <summary>Ticks of 100 ns per unit of time, for a <c>precision</c>; null: the precision is unknown.</summary>
     public static decimal? TicksPerUnit(string? precision) => precision switch
     {
         null or "" or "ns" or "n" => 0.01m,
@@ -34,7 +34,8 @@ internal sealed class LineProtocol(PayloadList into, decimal ticksPerUnit, DateT
         _ => null,
     };
 
-    /// <returns>What is wrong, with its line; null: nothing.</returns>
+    /// <summary>Reads a body.</summary>
+    /// <returns>What is wrong, with the line; null: nothing.</returns>
     public IntakeAnswer? Read(ReadOnlySpan<byte> body)
     {
         if (!System.Text.Unicode.Utf8.IsValid(body)) return IntakeAnswer.Malformed("it is not UTF-8");
@@ -58,7 +59,7 @@ internal sealed class LineProtocol(PayloadList into, decimal ticksPerUnit, DateT
             : IntakeLimits.Check(into.Count, largest, $"line {largestNumber}");
     }
 
-    // A line break in a quoted field does not end the line. Elsewhere quotes have no meaning.
+    // A line break in a quoted field does not end the line. Quotes outside of fields have no meaning.
     static (int Length, int Breaks) Measure(ReadOnlySpan<byte> body)
     {
         if (body[0] == '#') return (body.IndexOf((byte)'\n') is >= 0 and var end ? end : body.Length, 0);
@@ -105,7 +106,7 @@ internal sealed class LineProtocol(PayloadList into, decimal ticksPerUnit, DateT
         var timeText = rest[end..].Trim((byte)' ');
         var time = arrivedAt;
         if (!timeText.IsEmpty && !TryTime(timeText, out time))
-            return "its time is not a whole number, or not of the years 1970 to 9998; see precision";
+            return "its time is not a whole number, or not in the years 1970 to 9998; see precision";
         into.Begin(ReadingEncoder.EncodeName(name).EncodedUtf8Bytes);
         into.Property("kind"u8, "\"influx\""u8);
         into.Time(time);
@@ -229,11 +230,11 @@ internal sealed class LineProtocol(PayloadList into, decimal ticksPerUnit, DateT
         return true;
     }
 
-    // A series with many tags has a long name. It stays whole in the tags.
+    // A series with many tags has a long name, which is shortened; the tags are complete.
     string NameOf(string measurement) => IntakeLimits.Shorten(
         string.Concat([measurement, .. _tags.Select(tag => $",{tag.Name}={tag.Value}")]));
 
-    /// <summary>Takes a name up to the first of some characters that is not escaped by a backslash.</summary>
+    /// <summary>Takes a name, which ends at the first of these characters that is not escaped by a backslash.</summary>
     string Take(ref ReadOnlySpan<byte> rest, ReadOnlySpan<byte> ends)
     {
         var end = rest.IndexOfAny(ends);

@@ -5,25 +5,24 @@ using SensorForwarder.Text;
 namespace SensorForwarder.Intake;
 
 /// <summary>
-/// Takes messages that edgeHub routes to inputs of the module: other modules and devices are sources of readings, too.
-/// A message is acknowledged when it is on the medium. While the buffer refuses, or its sender is too fast, it waits;
-/// edgeHub keeps what is behind it. What can never be stored becomes a dead letter, so that it blocks nothing.
-/// One message at a time.
+/// Stores the messages that edgeHub routes to inputs of the module, one at a time. A message is acknowledged when it is
+/// on the medium. While the buffer refuses readings, or the sender exceeds its limit, the message waits, and edgeHub
+/// keeps later messages. A message that can never be stored becomes a dead letter, so that it does not block others.
 /// </summary>
 internal sealed class ModuleInputs(
     IntakeStore store, EdgeIdentity identity, TimeProvider timeProvider, ILogger<ModuleInputs> logger)
 {
-    /// <summary>How long a message is tried to be stored. edgeHub delivers it again afterwards.</summary>
+    /// <summary>How long storing a message is retried. After that, edgeHub redelivers the message.</summary>
     public static readonly TimeSpan Patience = InputMessage.AcknowledgeWithin - TimeSpan.FromSeconds(5);
 
-    // By the name of the source, of which there is a limited number.
+    // By the name of the source; the number of sources is bounded.
     readonly Dictionary<string, RecentMessages> _recent = new(StringComparer.Ordinal);
 
-    // Inputs to which our own output is routed, each logged once. Bounded like sources.
+    // Inputs to which the module's own output is routed, each logged once. Bounded like sources.
     readonly HashSet<string> _loops = new(StringComparer.Ordinal);
 
     /// <summary>Stores a message.</summary>
-    /// <returns>Whether edgeHub can forget it.</returns>
+    /// <returns>Whether to acknowledge the message.</returns>
     public async Task<bool> TakeAsync(InputMessage message, CancellationToken cancellationToken)
     {
         var taken = new IntakeMessage(message);

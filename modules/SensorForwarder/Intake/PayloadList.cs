@@ -4,9 +4,9 @@ using SensorForwarder.Readings;
 
 namespace SensorForwarder.Intake;
 
-/// <summary>The payloads of one request in the form in which they are stored, concatenated in rented memory. Valid
-/// until disposed. Not thread-safe.</summary>
-/// <param name="expectedBytes">Expected total size.</param>
+/// <summary>The payloads of one request as they are stored, concatenated in rented memory. Valid until disposed. Not
+/// thread-safe.</summary>
+/// <param name="expectedBytes">The expected total size.</param>
 internal sealed class PayloadList(int expectedBytes) : IReadOnlyList<ReadOnlyMemory<byte>>, IDisposable
 {
     readonly List<int> _ends = [];
@@ -26,7 +26,7 @@ internal sealed class PayloadList(int expectedBytes) : IReadOnlyList<ReadOnlyMem
         }
     }
 
-    /// <summary>Begins a payload as <see cref="ReadingEncoder"/> does: the name comes first.</summary>
+    /// <summary>Begins a payload. As with <see cref="ReadingEncoder"/>, the name is the first property.</summary>
     /// <param name="name">The name as JSON text, without quotes.</param>
     public void Begin(ReadOnlySpan<byte> name)
     {
@@ -36,8 +36,8 @@ internal sealed class PayloadList(int expectedBytes) : IReadOnlyList<ReadOnlyMem
     }
 
     /// <summary>Writes a property.</summary>
-    /// <param name="name">Of our own: it needs no escapes.</param>
-    /// <param name="json">Its value.</param>
+    /// <param name="name">The name; contains nothing to escape.</param>
+    /// <param name="json">The value.</param>
     public void Property(ReadOnlySpan<byte> name, ReadOnlySpan<byte> json)
     {
         Write(",\""u8);
@@ -54,7 +54,6 @@ internal sealed class PayloadList(int expectedBytes) : IReadOnlyList<ReadOnlyMem
         Property("time"u8, text);
     }
 
-    /// <summary>Ends the payload.</summary>
     public void End()
     {
         Write("}"u8);
@@ -75,7 +74,7 @@ internal sealed class PayloadList(int expectedBytes) : IReadOnlyList<ReadOnlyMem
         _length += bytes.Length;
     }
 
-    /// <summary>Forgets everything.</summary>
+    /// <summary>Removes all payloads.</summary>
     public void Clear()
     {
         _ends.Clear();

@@ -5,19 +5,19 @@ using SensorForwarder.EdgeHub;
 namespace SensorForwarder.Intake;
 
 /// <summary>
-/// The messages of one sender that were stored last, to recognise those that edgeHub delivers again: it delivers at
-/// least once. A message is known by its id together with its content: some senders count from 1 again after a restart,
-/// and what is new must not be taken for old. Not thread-safe.
+/// The last stored messages of one sender, to recognise messages that edgeHub redelivers (it delivers at least once). A
+/// message is identified by its id together with its content, because some senders count from 1 again after a restart.
+/// Not thread-safe.
 /// </summary>
 internal sealed class RecentMessages
 {
-    /// <summary>How many are remembered.</summary>
+    /// <summary>How many messages are remembered.</summary>
     public const int Max = 1_000;
 
     readonly HashSet<UInt128> _marks = [];
     readonly Queue<UInt128> _inOrder = new();
 
-    /// <summary>What a message is known by.</summary>
+    /// <summary>A hash of input, properties (which include the id) and body.</summary>
     public static UInt128 MarkOf(InputMessage message)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
@@ -33,7 +33,7 @@ internal sealed class RecentMessages
         hash.GetHashAndReset(result);
         return System.Buffers.Binary.BinaryPrimitives.ReadUInt128LittleEndian(result);
 
-        // With its length, so that two texts are not taken for two others.
+        // With the length, so that the boundary between two texts counts.
         void Add(string? text)
         {
             Span<byte> length = stackalloc byte[sizeof(int)];

@@ -5,8 +5,9 @@ using Microsoft.AspNetCore.Http;
 
 namespace SensorForwarder.Intake;
 
-/// <summary>The body of a request in rented memory, decompressed. Disposed, it gives the memory back.</summary>
-/// <param name="room">What all bodies share.</param>
+/// <summary>The decompressed body of a request, in rented memory that is returned when the body is disposed. Not
+/// thread-safe.</summary>
+/// <param name="room">The memory limit of all bodies together.</param>
 internal sealed class RequestBody(BodyRoom room) : IDisposable
 {
     const int FirstBytes = 16 << 10;
@@ -16,8 +17,8 @@ internal sealed class RequestBody(BodyRoom room) : IDisposable
 
     public ReadOnlyMemory<byte> Bytes => _bytes.AsMemory(0, _length);
 
-    /// <summary>Reads all of it.</summary>
-    /// <returns>Why it could not be read; null: it was read.</returns>
+    /// <summary>Reads the whole body.</summary>
+    /// <returns>Why the body could not be read; null: it was read.</returns>
     public async Task<IntakeAnswer?> ReadAsync(HttpRequest request, CancellationToken cancellationToken)
     {
         var encoding = request.Headers.ContentEncoding.ToString();
@@ -27,11 +28,12 @@ internal sealed class RequestBody(BodyRoom room) : IDisposable
         if (!Grow((int)Math.Min(request.ContentLength ?? 0, IntakeLimits.MaxRequestBytes) + 1)) return NoRoom();
         if (await ReadAsync(request.Body, cancellationToken) is { } problem)
         {
-            // A client that is cut off while it still sends does not see the answer. Kestrel has a limit for this, too.
+            // Reads the rest: a client that is disconnected while it sends does not see the answer. Kestrel has a
+            // limit.
             if (problem.Outcome != IntakeOutcome.TooLarge) return problem;
             while (await request.Body.ReadAsync(_bytes, cancellationToken) > 0)
             {
-                // It is not kept.
+                // Discarded.
             }
 
             return problem;
@@ -76,7 +78,7 @@ internal sealed class RequestBody(BodyRoom room) : IDisposable
             return NotGzip();
         }
 
-        // The decoder accepts a truncated stream; the length at its end shows the truncation.
+        // The decoder accepts a truncated stream, but then the length in its last four bytes is wrong.
         return packed._length > 18 && BinaryPrimitives.ReadUInt32LittleEndian(
             packed._bytes.AsSpan(packed._length - 4)) == (uint)_length ? null : NotGzip();
     }
@@ -86,7 +88,7 @@ internal sealed class RequestBody(BodyRoom room) : IDisposable
     public static IntakeAnswer TooLarge() =>
         IntakeAnswer.TooLarge($"the body has more than {IntakeLimits.MaxRequestBytes} bytes; send several requests");
 
-    static IntakeAnswer NoRoom() => IntakeAnswer.Wait("too many large requests come at once");
+    static IntakeAnswer NoRoom() => IntakeAnswer.Wait("too many large requests at once");
 
     bool Grow(int bytes)
     {
@@ -104,7 +106,7 @@ internal sealed class RequestBody(BodyRoom room) : IDisposable
     }
 }
 
-/// <summary>Memory that the bodies of all requests may take together. Thread-safe.</summary>
+/// <summary>A limit for the memory that bodies or messages take together. Thread-safe.</summary>
 internal sealed class BodyRoom(long maxBytes)
 {
     long _taken;

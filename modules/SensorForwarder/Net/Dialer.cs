@@ -27,7 +27,7 @@ internal sealed class Dialer(TimeProvider timeProvider, Func<string, Cancellatio
     /// <summary>Connects to the first address that accepts, with TCP_NODELAY. The caller owns the socket.</summary>
     /// <param name="host">A name or an address.</param>
     /// <param name="port">The TCP port.</param>
-    /// <param name="timeout">For all addresses together. Resolving the name has a timeout of its own.</param>
+    /// <param name="timeout">For all addresses together. Resolving the name has a separate timeout.</param>
     /// <param name="cancellationToken">Cancels the attempt.</param>
     /// <exception cref="NotConnectedException">The name could not be resolved, or no address accepted the connection.
     /// </exception>
@@ -66,8 +66,8 @@ internal sealed class Dialer(TimeProvider timeProvider, Func<string, Cancellatio
     /// there is one. The caller limits the time for TLS and for the tunnel of a proxy.</summary>
     /// <param name="connectTimeout">See <see cref="ConnectAsync(string, int, TimeSpan, CancellationToken)"/>.</param>
     /// <param name="connected">Called when a TCP connection is open, before TLS.</param>
-    /// <param name="rule">Returns, for a connection, a function that tells why an address is not allowed, or null if it
-    /// is; null: all addresses are allowed.</param>
+    /// <param name="rule">For a connection, returns a function that says why an address is not allowed (null: it is
+    /// allowed); null: all addresses are allowed.</param>
     public SocketsHttpHandler NewHandler(
         TimeSpan connectTimeout,
         Action? connected = null,
@@ -126,7 +126,7 @@ internal sealed class Dialer(TimeProvider timeProvider, Func<string, Cancellatio
                 return null;
             }
 
-            // Until an attempt completes, or it is time for the next address.
+            // Waits until an attempt completes, or the next address is due.
             if (waiting.Count > 0) running.Add(Task.Delay(NextAfter, timeProvider, over));
             await Task.WhenAny(running);
         }

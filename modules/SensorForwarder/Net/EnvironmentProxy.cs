@@ -4,9 +4,10 @@ using SensorForwarder.Text;
 namespace SensorForwarder.Net;
 
 /// <summary>
-/// The proxy in <c>http_proxy</c>, <c>https_proxy</c> or <c>all_proxy</c>. .NET reads these; <see cref="NoProxy"/>
-/// reads <c>no_proxy</c>, of which .NET supports less than other programs. Lower-case names take precedence.
-/// Thread-safe.</summary>
+/// The proxy in <c>http_proxy</c>, <c>https_proxy</c> or <c>all_proxy</c>. .NET reads these variables;
+/// <see cref="NoProxy"/> reads <c>no_proxy</c>, because .NET supports only a part of its syntax. Lower-case names take
+/// precedence. Thread-safe.
+/// </summary>
 internal sealed class EnvironmentProxy(IWebProxy proxy, NoProxy exceptions) : IWebProxy
 {
     /// <summary>The proxy of this process.</summary>

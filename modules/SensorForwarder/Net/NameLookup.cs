@@ -4,15 +4,15 @@ using SensorForwarder.Text;
 namespace SensorForwarder.Net;
 
 /// <summary>
-/// Resolves host names, and remembers the last addresses of each, so that a device whose DNS server fails can still
-/// deliver. Thread-safe.
+/// Resolves host names, and remembers the last addresses of each, so that a device can connect while its DNS server
+/// fails. Thread-safe.
 /// </summary>
 internal sealed class NameLookup(TimeProvider timeProvider, Func<string, CancellationToken, Task<IPAddress[]>> resolver)
 {
     // glibc asks the second server of resolv.conf after 5 s, and the third after 10 s.
     static readonly TimeSpan FirstTimeout = TimeSpan.FromSeconds(20);
 
-    // For a name whose last addresses are known: no reason to wait for a DNS server that is down.
+    // For a name with last known addresses, which are used instead of waiting for a DNS server that is down.
     static readonly TimeSpan LaterTimeout = TimeSpan.FromSeconds(3);
 
     readonly Lock _gate = new();

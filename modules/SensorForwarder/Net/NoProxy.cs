@@ -6,7 +6,7 @@ namespace SensorForwarder.Net;
 /// <summary>
 /// The value of <c>no_proxy</c>, with the semantics of curl and Go: <c>*</c>, host names with their subdomains,
 /// addresses, CIDR ranges and <c>10.*</c>; names and addresses may have a port. Loopback is always included, as in Go,
-/// since it would be another machine for a proxy. Names are not resolved to match ranges. Immutable.
+/// because a proxy would connect to its own loopback. Names are not resolved to match ranges. Immutable.
 /// </summary>
 internal sealed class NoProxy
 {

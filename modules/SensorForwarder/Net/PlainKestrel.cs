@@ -7,8 +7,8 @@ using Microsoft.Extensions.Options;
 
 namespace SensorForwarder.Net;
 
-/// <summary>Builds Kestrel servers without the rest of ASP.NET Core, which would cost megabytes of memory. They serve
-/// HTTP/1.1 without TLS.</summary>
+/// <summary>Builds Kestrel servers for HTTP/1.1 without TLS. The rest of ASP.NET Core is left out to save megabytes of
+/// memory. Stateless.</summary>
 internal static class PlainKestrel
 {
     /// <param name="options">Where the server listens, and its limits.</param>
@@ -17,7 +17,7 @@ internal static class PlainKestrel
     {
         options.AddServerHeader = false;
 
-        // Kestrel would log the mistakes of clients.
+        // Otherwise Kestrel logs errors of clients.
         var silence = NullLoggerFactory.Instance;
         var transport = new SocketTransportOptions { CreateBoundListenSocket = bind };
         return new(

@@ -3,7 +3,7 @@ namespace SensorForwarder.Net;
 /// <summary>Describes failures of the proxy of the environment for people. Stateless.</summary>
 internal static class ProxyText
 {
-    public const string PasswordWanted = "the proxy on the way asks for another user or password (407); "
+    public const string PasswordWanted = "the proxy requires a valid user name and password (407); "
         + "set them with https_proxy=http://USER:PASSWORD@HOST:PORT";
 
     const string BeforeStatus = "status code '";
@@ -19,8 +19,8 @@ internal static class ProxyText
         return status switch
         {
             "407" => PasswordWanted,
-            "" => "the proxy on the way opened no tunnel",
-            _ => $"the proxy on the way opened no tunnel: it answered with status code '{status}'",
+            "" => "the proxy opened no tunnel",
+            _ => $"the proxy opened no tunnel: it answered with status code '{status}'",
         };
     }
 }

@@ -128,7 +128,7 @@ internal sealed class TlsFiles
         }
     }
 
-    // ImportFromPem ignores a truncated certificate at the end of a file, so it is looked for here.
+    // Checks for a truncated certificate at the end of the file, which ImportFromPem ignores.
     static X509Certificate2Collection ReadPem(NamedFile file, string text)
     {
         var blocks = 0;
@@ -196,7 +196,7 @@ internal sealed class TlsFiles
             }
             catch (Exception exception) when (exception is FileNotFoundException or DirectoryNotFoundException)
             {
-                throw new BadFileException($"{file} is not there");
+                throw new BadFileException($"{file} does not exist");
             }
             catch (Exception exception) when (exception
                 is IOException or UnauthorizedAccessException or NotSupportedException or ArgumentException)

@@ -7,8 +7,7 @@ namespace SensorForwarder.Net;
 /// <summary>Describes failures of a TLS handshake for people. Stateless.</summary>
 internal static class TlsText
 {
-    /// <summary>Describes a failure in one line, in plainer terms than .NET where the other side does not speak TLS.
-    /// </summary>
+    /// <summary>Describes a failure in one line, more clearly than .NET if the other side does not speak TLS.</summary>
     /// <param name="exception">An <see cref="AuthenticationException"/>, or the handshake's <see cref="IOException"/>.
     /// </param>
     public static string Describe(Exception exception)

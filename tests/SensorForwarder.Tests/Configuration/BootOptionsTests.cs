@@ -225,7 +225,7 @@ public sealed class BootOptionsTests
             FaultOf(("Http__ClientCertificateFile", certificate)), StringComparison.Ordinal);
         var bad = Save("bad.pem", "no certificate");
         Assert.Equal($"Http__CaFile: '{bad}' has no certificate (PEM or DER)", FaultOf(("Http__CaFile", bad)));
-        Assert.Equal("Http__CaFile: '/no/such/file.pem' is not there", FaultOf(("Http__CaFile", "/no/such/file.pem")));
+        Assert.Equal("Http__CaFile: '/no/such/file.pem' does not exist", FaultOf(("Http__CaFile", "/no/such/file.pem")));
     }
 
     [Theory]

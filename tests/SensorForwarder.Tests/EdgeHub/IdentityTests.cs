@@ -98,7 +98,7 @@ public sealed class IdentityTests
     [InlineData("HostName=h;DeviceId=d;ModuleId=;SharedAccessKey=" + Key, "ModuleId is empty")]
     [InlineData("HostName=h;DeviceId=d;GatewayHostName=;SharedAccessKey=" + Key, "GatewayHostName is empty")]
     [InlineData("HostName=h;DeviceId=d;SharedAccessKey=???", "SharedAccessKey is not Base64")]
-    [InlineData("HostName=h;DeviceId=d;DeviceId=e;SharedAccessKey=" + Key, "DeviceId is in it twice")]
+    [InlineData("HostName=h;DeviceId=d;DeviceId=e;SharedAccessKey=" + Key, "DeviceId occurs twice")]
     [InlineData("HostName=h;SharedAccessKeyName=iothubowner;SharedAccessKey=" + Key, "SharedAccessKeyName belongs to a service")]
     [InlineData("HostName=h;DeviceId=d;x509=yes", "x509 is neither true nor false")]
     public void A_malformed_connection_string_is_one_line_that_names_the_variable(string text, string part)
@@ -121,7 +121,7 @@ public sealed class IdentityTests
             Refusal(("IotHubConnectionString", $"{X509};SharedAccessKey={Key}"), ("EdgeHub__ClientCertificateFile", "/c")),
             StringComparison.Ordinal);
         Assert.StartsWith(
-            "EdgeHub__ClientKeyFile: '/k' is the key of no certificate; set EdgeHub__ClientCertificateFile",
+            "EdgeHub__ClientKeyFile: '/k' is set without a certificate; set EdgeHub__ClientCertificateFile",
             Refusal(("IotHubConnectionString", Full), ("EdgeHub__ClientKeyFile", "/k")), StringComparison.Ordinal);
     }
 

@@ -13,7 +13,7 @@ public sealed class InputTests
 
     static string Text(ReadOnlyMemory<byte> body) => Encoding.UTF8.GetString(body.Span);
 
-    /// <summary>Notes what edgeHub considers acknowledged.</summary>
+    /// <summary>Records the messages that edgeHub considers acknowledged.</summary>
     static ConcurrentQueue<string> Acknowledged(HubWorld world)
     {
         var acknowledged = new ConcurrentQueue<string>();
@@ -89,7 +89,7 @@ public sealed class InputTests
         world.Hub.Cut("test");
         await Until.True(() => world.Handler.Connects == 2);
 
-        // The first is still being stored, and the second waits for that: then it can be known.
+        // The handler still has the first delivery; the redelivery waits.
         Assert.Single(messages);
         taken.SetResult(true);
         await Until.True(() => acknowledged.Count == 1);
@@ -99,7 +99,7 @@ public sealed class InputTests
     [Fact]
     public async Task An_acknowledgement_that_edgeHub_no_longer_waits_for_is_not_sent()
     {
-        // It would be taken for one of the next message.
+        // edgeHub would assign it to the next message.
         var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
         var (messages, first) = (new ConcurrentQueue<string>(), new TaskCompletionSource<bool>());
         var packets = new ConcurrentQueue<byte[]>();
@@ -137,7 +137,7 @@ public sealed class InputTests
         first.SetResult(true);
         await Until.True(() => packets.Count == 1);
 
-        // The third is taken too late.
+        // The third is accepted too late.
         first = new();
         await hubSide.PublishAsync("devices/pi1/modules/telemetry/inputs/in", "3"u8.ToArray(), packetId: 1);
         await Until.True(() => messages.Count == 3);

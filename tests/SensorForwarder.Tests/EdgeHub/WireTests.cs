@@ -192,6 +192,6 @@ public sealed class WireTests
         };
         using var dialer = Dialer(identity);
         var failure = await Assert.ThrowsAsync<DialException>(() => dialer.DialAsync(_ => { }, Token));
-        Assert.Equal("EdgeModuleCACertificateFile: '/nowhere/ca.pem' is not there", failure.Message);
+        Assert.Equal("EdgeModuleCACertificateFile: '/nowhere/ca.pem' does not exist", failure.Message);
     }
 }

@@ -43,7 +43,7 @@ public sealed class CertificateFileTests : IDisposable
         await using var web = await WebProcess.StartAsync(
             Settings,
             sink == "http" ? [("Http__Endpoint", receiver.Url.ToString()), .. _tls.HttpVariables] : OtlpVariables(receiver));
-        await web.Module.LineAsync($"'{_tls.CaFile}' is not there");
+        await web.Module.LineAsync($"'{_tls.CaFile}' does not exist");
         await web.Module.LineAsync(sink == "http" ? "did not accept batch" : "by OTLP: ");
 
         _tls.Write("pi-7");
@@ -52,6 +52,6 @@ public sealed class CertificateFileTests : IDisposable
         _tls.Write("pi-7 renewed", Replacement.Rename);
         await Until.True(() => _clients.Contains("CN=pi-7 renewed of CN=root 2"));
         Assert.Equal(0, await web.Module.StopAsync());
-        Assert.Single(web.Module.Lines, line => line.Contains("is not there. No connection is made without it", StringComparison.Ordinal));
+        Assert.Single(web.Module.Lines, line => line.Contains("does not exist. No connection is made without it", StringComparison.Ordinal));
     }
 }

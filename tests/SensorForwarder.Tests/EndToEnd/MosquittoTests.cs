@@ -81,7 +81,7 @@ public sealed partial class MosquittoTests(ITestOutputHelper output) : IDisposab
         {
             broker = StartBroker();
             module = StartModule(receiver);
-            await module.LineAsync("its topics are subscribed");
+            await module.LineAsync("subscribed to its topics");
             var sending = SendAsync(messages, ending.Token);
             for (var kill = 0; kill < kills; kill++)
             {

@@ -65,7 +65,7 @@ public sealed class HttpTimeoutTests
             () => http.Results.Count >= seconds.Length, Math.Min(4, 0.5 * setting),
             () => Volatile.Read(ref held) == http.Forwarding.Http.Sends);
         Assert.Equal(
-            seconds.Select(time => $"no answer came within {time} s"),
+            seconds.Select(time => $"no answer within {time} s"),
             http.Results.Take(seconds.Length).Select(result => result.Reason));
         var batches = http.Forwarding.Http.Seen.Select(batch => batch.Id).ToHashSet();
         Assert.Single(batches);
@@ -85,7 +85,7 @@ public sealed class HttpTimeoutTests
             isHeld: () => Volatile.Read(ref requests) is not 2 and var held && held == fixture.Http.Sends);
         Assert.Equal(1, fixture.Forwarder.Status.Batches);
         Assert.All(http.Results.Where(result => result.IsLate), result =>
-            Assert.Equal("no answer came within 10 s", result.Reason));
+            Assert.Equal("no answer within 10 s", result.Reason));
     }
 
     [Fact]

@@ -157,7 +157,7 @@ public sealed class ReceiverTrustTests
         using var store = new SettingsStore(
             ParserOf(WithSecrets()), new(new LogLevelSwitch(LogLevel.Information), parts.Buffer, parts.Forwarder, parts.Scheduler), parts.Buffer, log.For<SettingsStore>());
         await store.StartAsync([], Token);
-        Assert.Contains("are not sent to anybody: set Http__SecretsFor", Assert.Single(log.All), StringComparison.Ordinal);
+        Assert.Contains("are not sent to any server: set Http__SecretsFor", Assert.Single(log.All), StringComparison.Ordinal);
         await store.OfferTwinAsync(new() { ["httpEndpoint"] = "http://other.example/in?sig=geheim" }, 2, Token);
         await store.OfferTwinAsync(new() { ["httpEndpoint"] = "http://other.example/in?sig=geheim", ["batchSize"] = 7 }, 3, Token);
         Assert.Equal(2, log.All.Count());

@@ -10,12 +10,12 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Intake;
 
-/// <summary>Kind mqtt against brokers that are broken, overloaded or hostile: the module goes on, in bounded memory, and says what is wrong.</summary>
+/// <summary>Kind mqtt against broken, overloaded and hostile brokers: the module keeps running, memory stays bounded, and the log says what is wrong.</summary>
 public sealed class HostileBrokerTests
 {
     const string Topics = "\"topics\":[\"a/+\"],\"name\":\"{2}\"";
 
-    // Longer than any pause between two attempts.
+    // Longer than any back-off.
     static readonly TimeSpan Minute = TimeSpan.FromMinutes(1);
 
     static readonly byte[] Largest = Encoding.UTF8.GetBytes($"\"{new string('x', IntakeLimits.MaxPayloadBytes - 2)}\"");
@@ -28,12 +28,12 @@ public sealed class HostileBrokerTests
 
     [Theory]
     [InlineData("30 FF FF FF 7F", "it sends a packet of at least 268435455 bytes")] // 256 MB
-    [InlineData("32 81 80 80 02 00", "it sends a packet of at least 4194305 bytes; allowed are 4194304")]
+    [InlineData("32 81 80 80 02 00", "it sends a packet of at least 4194305 bytes; the limit is 4194304")]
     [InlineData("30 FF FF FF FF FF", "it sends a packet of at least")]
     [InlineData("30 80 80 80 80 01", "")]
     [InlineData("F0 01 00", "")]
     [InlineData("30 05 00 FF 61 62 63", "")] // a topic longer than its packet
-    [InlineData("32 04 00 01 61 00", "")] // ends in the middle of the id
+    [InlineData("32 04 00 01 61 00", "")] // ends within the packet id
     [InlineData("C0 00", "")] // a ping, which only clients send
     [InlineData("48 54 54 50 2F 31 2E 31", "")]
     [InlineData("", "the connection was closed")]
@@ -124,17 +124,17 @@ public sealed class HostileBrokerTests
             command.ExecuteNonQuery();
             await SubscribeAsync(module, broker);
             await Until.True(() => module.Intake.Buffer.GetStatus().Storage == StorageState.Busy
-                && module.Intake.Source("mqtt things").Reason?.StartsWith("more messages came", StringComparison.Ordinal) == true);
+                && module.Intake.Source("mqtt things").Reason?.StartsWith("more messages arrived", StringComparison.Ordinal) == true);
             Assert.Empty(acknowledged);
             command.CommandText = "ROLLBACK";
             command.ExecuteNonQuery();
         }
 
         await Until.True(() => module.Health.Failures == 1);
-        Assert.EndsWith(": more messages came than can be stored at once; the broker will send them again", module.Health.Detail, StringComparison.Ordinal);
+        Assert.EndsWith(": more messages arrived than can be stored at once; the broker sends them again", module.Health.Detail, StringComparison.Ordinal);
         await Until.True(() => acknowledged.Count == Messages, clock, Minute);
 
-        // Each connection got further, and nothing was stored twice.
+        // Each connection made progress, and nothing was stored twice.
         Assert.Equal(Enumerable.Range(1, Messages), acknowledged.Select(id => (int)id));
         Assert.Equal(Enumerable.Range(1, Messages).Select(i => (double)i), module.Intake.Stored().Select(Value));
     }
@@ -142,7 +142,7 @@ public sealed class HostileBrokerTests
     [Fact]
     public async Task Messages_that_are_far_too_large_are_refused_and_do_not_block_what_follows()
     {
-        // Together more than there is memory for.
+        // Together more than the memory limit.
         const int Messages = 10;
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
         var last = 0;
@@ -172,7 +172,7 @@ public sealed class HostileBrokerTests
     [Fact]
     public async Task What_comes_before_the_answer_to_SUBSCRIBE_takes_no_memory_for_ever()
     {
-        // Twice as many as there is memory for.
+        // Twice the memory limit.
         const int Each = 60;
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
         var isAcknowledged = false;

@@ -11,13 +11,13 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Intake;
 
-/// <summary>The HTTP intake with programs that others wrote: curl, Debian's python3-influxdb and influx. tests/run installs
+/// <summary>The HTTP intake with existing clients: curl, Debian's python3-influxdb and influx. tests/run installs
 /// them; without them the tests are skipped, unless TEST_CLIENTS_REQUIRED is 1.</summary>
 public sealed partial class HttpClientTests
 {
     const string Python = "/usr/bin/python3"; // Debian's, which has Debian's packages
 
-    const int NoSuchCommand = 127; // what sh ends with
+    const int NoSuchCommand = 127; // the exit code of sh
 
     static readonly JsonSerializerOptions Readable = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 

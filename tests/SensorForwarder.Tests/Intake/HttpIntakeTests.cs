@@ -13,7 +13,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Intake;
 
-/// <summary>The HTTP intake as Telegraf, scripts and those who mean ill use it.</summary>
+/// <summary>The HTTP intake with requests of Telegraf, scripts and attackers.</summary>
 public sealed class HttpIntakeTests : IDisposable
 {
     const string Reading = """{"sensor":"attic","values":{"number":1}}""";
@@ -78,14 +78,14 @@ public sealed class HttpIntakeTests : IDisposable
         await RefusedAsync(400, "line 1: field 'v' is not a number", new StringContent("a v=x"), "/api/v2/write");
         await RefusedAsync(400, "precision is not one of ns, us, ms, s, m, h", new StringContent("a v=1"), "/write?precision=d");
         await RefusedAsync(400, "sensor is not a name of 1 to 256 characters", Json("1"), $"/readings?sensor={new string('x', 257)}");
-        await RefusedAsync(413, "it has 262145 bytes; allowed are 262144", Json($"\"{new string('x', 262_143)}\""), "/readings");
+        await RefusedAsync(413, "it has 262145 bytes; the limit is 262144", Json($"\"{new string('x', 262_143)}\""), "/readings");
         await RefusedAsync(413, "the body has more than 4194304 bytes", new ByteArrayContent(new byte[IntakeLimits.MaxRequestBytes + 1]), "/readings");
         await RefusedAsync(413, "the body has more than 4194304 bytes", Gzip(new byte[IntakeLimits.MaxRequestBytes + 1]), "/write");
         await RefusedAsync(400, "the body is not valid gzip, or is incomplete", Cut(Gzip(new byte[100_000])), "/write");
         var deflate = Json(Reading);
         deflate.Headers.ContentEncoding.Add("br");
         await RefusedAsync(400, "its Content-Encoding is neither gzip nor identity", deflate, "/readings");
-        await RefusedAsync(404, "there is /readings, /api/v2/write and /write", Json(Reading), "/nothing");
+        await RefusedAsync(404, "the paths are /readings, /api/v2/write and /write", Json(Reading), "/nothing");
         await RefusedAsync(403, "web pages can't send readings", Json(Reading), "/readings", ("Origin", "http://a.example"));
         await RefusedAsync(403, "web pages can't send readings", Json(Reading), "/readings", ("Sec-Fetch-Site", "cross-site"));
         using (var get = await http.GetAsync("/readings", Token))
@@ -97,7 +97,7 @@ public sealed class HttpIntakeTests : IDisposable
         Assert.Empty(intake.Stored());
         Assert.Equal(204, await StatusAsync(http));
 
-        // Clients of InfluxDB ask first.
+        // Clients of InfluxDB check the server first.
         using var ping = await http.GetAsync("/ping", Token);
         Assert.Equal(HttpStatusCode.NoContent, ping.StatusCode);
         Assert.Equal("pass", (string?)JsonNode.Parse(await http.GetStringAsync("/health", Token))!["status"]);
@@ -286,7 +286,7 @@ public sealed class HttpIntakeTests : IDisposable
         }
         catch (IOException)
         {
-            // Reset: what came before counts.
+            // The connection was reset; the answer before it counts.
         }
 
         return Encoding.Latin1.GetString(text.ToArray());

@@ -8,7 +8,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Intake;
 
-/// <summary>The intake over a real buffer, and its HTTP listener where a test asks for one.</summary>
+/// <summary>The intake over a real buffer, and its HTTP listener if a test needs one.</summary>
 internal sealed class IntakeFixture : IAsyncDisposable
 {
     public static readonly DateTimeOffset Noon = BufferFixture.Noon;
@@ -30,7 +30,7 @@ internal sealed class IntakeFixture : IAsyncDisposable
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
-    /// <param name="clock">Of the intake; the buffer has the system's.</param>
+    /// <param name="clock">The clock of the intake; the buffer uses the system's clock.</param>
     public static async Task<IntakeFixture> OpenAsync(
         IntakeOptions? options = null, TimeProvider? clock = null, BufferLimits? limits = null, Func<BufferOptions, BufferOptions>? with = null)
     {
@@ -40,7 +40,7 @@ internal sealed class IntakeFixture : IAsyncDisposable
         return fixture;
     }
 
-    /// <summary>One whose clock says noon, and stands.</summary>
+    /// <summary>A fixture whose clock stands still at noon.</summary>
     public static Task<IntakeFixture> AtNoonAsync() =>
         OpenAsync(clock: new Microsoft.Extensions.Time.Testing.FakeTimeProvider(Noon));
 
@@ -53,12 +53,12 @@ internal sealed class IntakeFixture : IAsyncDisposable
     public Task<IntakeAnswer> SendLinesAsync(string body, string? precision = null) => Store.StoreLinesAsync(
         Store.Sources.Find("test"), Encoding.UTF8.GetBytes(body), LineProtocol.TicksPerUnit(precision)!.Value, Token);
 
-    /// <summary>What waits in the buffer.</summary>
+    /// <summary>The waiting readings in the buffer.</summary>
     public List<string> Stored() => [.. BufferFixture.ReadAll(Buffer).Select(BufferFixture.Text)];
 
     public IntakeSourceStatus Source(string name = "test") => Store.Sources.Status.Single(source => source.Name == name);
 
-    /// <summary>Listens, and returns a client that knows where.</summary>
+    /// <summary>Starts to listen, and returns a client with the address.</summary>
     public async Task<HttpClient> ListenAsync()
     {
         var requests = new HttpRequests(Store, _options, _clock, Log.For<HttpRequests>());

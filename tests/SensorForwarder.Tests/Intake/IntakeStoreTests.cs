@@ -9,7 +9,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Intake;
 
-/// <summary>What becomes of a request, however it was sent.</summary>
+/// <summary>How requests are stored or refused, whatever entry they use.</summary>
 public sealed class IntakeStoreTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -59,7 +59,7 @@ public sealed class IntakeStoreTests
         Assert.Equal(IntakeAnswer.Stored, await intake.SendAsync(picture, "image/jpeg; name=\"a\""));
         Assert.Equal(IntakeAnswer.Stored, await intake.SendAsync("21.4 C\n", "text/plain"));
 
-        // JSON stays JSON whatever it is called.
+        // JSON is stored as JSON, whatever its content type.
         Assert.Equal(IntakeAnswer.Stored, await intake.SendAsync(Reading(1), "text/plain; charset=utf-8"));
         var stored = intake.Stored().Select(text => JsonNode.Parse(text)!).ToList();
         Assert.Equal((Convert.ToBase64String(picture), "image/jpeg; name=\"a\""), ((string?)stored[0]["data"]!["base64"], (string?)stored[0]["data"]!["contentType"]));
@@ -81,7 +81,7 @@ public sealed class IntakeStoreTests
         Assert.Equal([1, 2, 3], intake.Stored().Select(text => (int)JsonNode.Parse(text)!["values"]!["number"]!));
         Assert.Equal(3, intake.Source().Accepted);
 
-        // One object on several lines is one.
+        // One object on several lines is one value.
         Assert.Equal(IntakeAnswer.Stored, await intake.SendAsync("{\n \"a\":\n 1\n}\n"));
         Assert.Equal(4, intake.Stored().Count);
         Assert.Equal(IntakeAnswer.Stored, await intake.SendAsync("[]"));
@@ -94,7 +94,7 @@ public sealed class IntakeStoreTests
     [InlineData("{\"a\":1", "line 1: it is not JSON: ")]
     [InlineData("[{\"a\":1},\n{\"a\" 1}]", "line 2: it is not JSON: ")]
     [InlineData("{\"a\":1}\n{\"a\":\n{\"a\":3}", "line 2: it is not JSON: ")]
-    [InlineData("{\"a\":1}\n\n{\"a\":2} {\"a\":3}", "line 3: more than one value is on it")]
+    [InlineData("{\"a\":1}\n\n{\"a\":2} {\"a\":3}", "line 3: it has more than one value")]
     [InlineData("[GOOD,GOOD,BAD]", "element 3 (counted from 1): time is not a time with its zone, such as \"2026-11-24T14:00:00Z\"")]
     [InlineData("GOOD\nBAD\nGOOD", "line 2: time is not a time with its zone")]
     [InlineData("""{"sensor":"a","values":{},"time":"2026-11-24T14:00:00"}""", "time is not a time with its zone")]
@@ -104,10 +104,10 @@ public sealed class IntakeStoreTests
     [InlineData("""{"sensor":"","values":{}}""", "sensor is not a name of 1 to 256 characters")]
     [InlineData("""{"sensor":"\ud800","values":{}}""", "sensor is not a name of 1 to 256 characters")]
     [InlineData("""{"sensor":"a\n","values":{}}""", "sensor is not a name of 1 to 256 characters")]
-    [InlineData("""{"sensor":"a","values":{"b":1,"c":[2]}}""", "the value 'c' is a list or an object; allowed are a number, a text, true, false and null")]
-    [InlineData("""{"sensor":"a","values":{"b":1e999}}""", "the value 'b' is larger than any number that a receiver can take")]
-    [InlineData("""{"alarm":{},"sensor":"door","kind":"alarm","values":{}}""", "kind 'alarm' with a property alarm is for reports of the module; use another kind")]
-    [InlineData("""{"sensor":"buffer","kind":"g\u0061p","values":{}}""", "kind 'gap' is for what the module itself has to give up")]
+    [InlineData("""{"sensor":"a","values":{"b":1,"c":[2]}}""", "the value 'c' is a list or an object; it must be a number, a text, true, false or null")]
+    [InlineData("""{"sensor":"a","values":{"b":1e999}}""", "the value 'b' is outside the range of a double")]
+    [InlineData("""{"alarm":{},"sensor":"door","kind":"alarm","values":{}}""", "kind 'alarm' with a property alarm is reserved for the module; use another kind")]
+    [InlineData("""{"sensor":"buffer","kind":"g\u0061p","values":{}}""", "kind 'gap' is reserved for the module; use another kind")]
     public async Task A_mistake_is_named_with_its_line_or_element_and_nothing_of_the_request_is_stored(string body, string reason)
     {
         await using var intake = await IntakeFixture.OpenAsync();
@@ -136,11 +136,11 @@ public sealed class IntakeStoreTests
         await using var intake = await IntakeFixture.OpenAsync();
         Assert.Equal(IntakeAnswer.Stored, await intake.SendAsync(Sized(IntakeLimits.MaxPayloadBytes)));
         Assert.Equal(IntakeAnswer.Stored, await intake.SendAsync($"[{Sized(IntakeLimits.MaxPayloadBytes)}]"));
-        await RefusedAsync(Sized(IntakeLimits.MaxPayloadBytes + 1), "it has 262145 bytes; allowed are 262144");
-        await RefusedAsync(new string('x', IntakeLimits.MaxPayloadBytes + 1), "it has 262145 bytes; allowed are 262144", "text/plain");
+        await RefusedAsync(Sized(IntakeLimits.MaxPayloadBytes + 1), "it has 262145 bytes; the limit is 262144");
+        await RefusedAsync(new string('x', IntakeLimits.MaxPayloadBytes + 1), "it has 262145 bytes; the limit is 262144", "text/plain");
         var (most, larger) = (Sized(IntakeLimits.MaxItemBytes), Sized(IntakeLimits.MaxItemBytes + 1));
         Assert.Equal(IntakeAnswer.Stored, await intake.SendAsync($"[{most},{most},1]"));
-        await RefusedAsync($"[{most},{larger}]", "element 2 (counted from 1) has 65537 bytes; allowed are 65536, or 262144 for the only item of a request");
+        await RefusedAsync($"[{most},{larger}]", "element 2 (counted from 1) has 65537 bytes; the limit is 65536, or 262144 for the only item of a request");
         await RefusedAsync($"{most}\n\n{larger}\n1", "line 3 has 65537 bytes");
         await RefusedAsync($"[{string.Join(',', Enumerable.Repeat("1", IntakeLimits.MaxItems + 1))}]", "more than 10000 items");
 
@@ -168,7 +168,7 @@ public sealed class IntakeStoreTests
 
         clock.Advance(answer.RetryAfter!.Value);
 
-        // A large one counts as one for each KiB.
+        // A large reading counts once per KiB.
         Assert.Equal(IntakeAnswer.Stored, await intake.SendAsync(Sized(100 << 10)));
         Assert.Equal(IntakeOutcome.TooMuch, (await intake.SendAsync("1")).Outcome);
         clock.Advance(TimeSpan.FromSeconds(11));
@@ -216,7 +216,7 @@ public sealed class IntakeStoreTests
             command.CommandText = "BEGIN IMMEDIATE";
             command.ExecuteNonQuery();
 
-            // The first finds out; its commit is not waited for without end.
+            // The first request meets the fault; the wait for its commit has a timeout.
             var first = intake.SendAsync(Reading(2));
             await Until.True(() => intake.Buffer.GetStatus().Storage == StorageState.Busy);
             Assert.False(first.IsCompleted);
@@ -233,7 +233,7 @@ public sealed class IntakeStoreTests
         await Until.True(() => intake.Buffer.GetStatus().Storage == StorageState.Ok);
         Assert.Equal(IntakeAnswer.Stored, await intake.SendAsync(Reading(4)));
 
-        // The one that was told to wait may be stored all the same: at least once, never "stored" and lost.
+        // A request that was asked to retry may be stored nevertheless: at least once, never acknowledged and lost.
         Assert.Equal([1, 2, 4], intake.Stored().Select(text => (int)JsonNode.Parse(text)!["values"]!["number"]!));
     }
 

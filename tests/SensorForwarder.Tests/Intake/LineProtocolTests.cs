@@ -68,7 +68,7 @@ public sealed class LineProtocolTests
     [InlineData("a v=\"open", "line 1: field 'v' is not a number")]
     [InlineData("a v=\"x\"y", "line 1: field 'v' is followed by neither a comma nor a blank")]
     [InlineData("a v=1 noon", "line 1: its time is not a whole number")]
-    [InlineData("a v=1 9223372036854775807", "line 1: its time is not a whole number, or not of the years 1970 to 9998; see precision", "s")]
+    [InlineData("a v=1 9223372036854775807", "line 1: its time is not a whole number, or not in the years 1970 to 9998; see precision", "s")]
     [InlineData("a v=1 -1", "line 1: its time is not a whole number")]
     public async Task A_mistake_is_named_with_its_line(string body, string reason, string? precision = null)
     {

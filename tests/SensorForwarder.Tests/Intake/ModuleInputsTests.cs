@@ -9,7 +9,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Intake;
 
-/// <summary>What becomes of messages to inputs of the module.</summary>
+/// <summary>How messages to inputs of the module are stored or refused.</summary>
 public sealed class ModuleInputsTests
 {
     const string Station = "input weather from Station";
@@ -82,7 +82,7 @@ public sealed class ModuleInputsTests
     {
         { "{\"sensor\":", "line 1: it is not JSON", false },
         { """{"sensor":"a","values":{"b":[1]}}""", "the value 'b' is a list or an object", true },
-        { """{"sensor":"a","values":{},"edgeHub":1}""", "the property edgeHub is for what the module itself adds", true },
+        { """{"sensor":"a","values":{},"edgeHub":1}""", "the property edgeHub is reserved for the module; use another name", true },
         { $"[1,\"{new string('x', IntakeLimits.MaxItemBytes)}\"]", "element 2 (counted from 1) has 65538 bytes", true },
     };
 
@@ -104,7 +104,7 @@ public sealed class ModuleInputsTests
         Assert.StartsWith(reason, intake.Source(Station).Reason, StringComparison.Ordinal);
         Assert.Contains(intake.Log.All, line => line.Contains($"A message of {Station} can't be stored ({reason}", StringComparison.Ordinal));
 
-        // It is delivered again: once is enough.
+        // It is redelivered, and stored once.
         Assert.True(await inputs.TakeAsync(Message(body, "m1"), Token));
         Assert.Equal(1, intake.Buffer.GetStatus().DeadLetters);
     }
@@ -150,7 +150,7 @@ public sealed class ModuleInputsTests
         InputMessage[] messages =
         [
             Message("1", "a"), Message("2", "b"), Message("1", "a"), // again
-            Message("3", "a"), // its sender counts from the beginning
+            Message("3", "a"), // the sender counts from 1 again
             Message("1", "a", module: "Other"), Message("1", "a", module: null), Message("4"), Message("4"), // without an id
         ];
         foreach (var message in messages) Assert.True(await inputs.TakeAsync(message, Token));

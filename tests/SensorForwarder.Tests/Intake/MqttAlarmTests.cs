@@ -6,7 +6,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Intake;
 
-/// <summary>Alarms on what a broker pushes, from the message to the buffer.</summary>
+/// <summary>Alarms on readings from a broker, from the message to the buffer.</summary>
 public sealed class MqttAlarmTests
 {
     static readonly TimeSpan Minute = TimeSpan.FromMinutes(1);
@@ -15,7 +15,7 @@ public sealed class MqttAlarmTests
 
     static string Options(string alarms) => $"\"topics\":[\"a/+\"],\"name\":\"{{2}}\",\"label\":\"Things\",\"alarms\":[{alarms}]";
 
-    /// <summary>The reports in the buffer, in words.</summary>
+    /// <summary>The alarm reports in the buffer, as text.</summary>
     static List<string> Reports(MqttFixture broker) =>
     [
         .. broker.Intake.Stored().Select(text => JsonDocument.Parse(text).RootElement).Where(data => data.TryGetProperty("alarm", out _)).Select(data =>
@@ -67,7 +67,7 @@ public sealed class MqttAlarmTests
         await broker.Intake.Buffer.CommitAsync(Token);
         Assert.Equal(["b: silent for 600 s cleared {}", "b: silent for 600 s raised {}", "c: silent for 600 s raised {}"], Reports(broker).Order(StringComparer.Ordinal));
 
-        // Neither has sent anything since the restart: c was reported before, and b is reported then.
+        // Neither has sent anything since the restart: c was reported before, b is reported now.
         await broker.RestartAsync(() => Task.CompletedTask);
         await broker.SubscribeAsync(options);
         await Until.True(() => Status(broker).SequenceEqual([("b", true), ("c", true)]), clock, Minute);

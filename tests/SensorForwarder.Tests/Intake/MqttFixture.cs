@@ -39,30 +39,30 @@ internal sealed class MqttFixture : IAsyncDisposable
 
     public MqttIntake Mqtt { get; private set; }
 
-    /// <summary>Measures how long the broker takes to answer: a slow machine is not a late broker.</summary>
+    /// <summary>The clock for timeouts of connecting, separate so that a slow machine does not look like a slow broker.</summary>
     public FakeTimeProvider DialClock { get; } = new();
 
     public MqttServer Server => _server!;
 
     public int Port { get; } = FreePort.Find();
 
-    /// <summary>Packet ids of the messages that the broker has sent with QoS 1, in order; a message that is sent again has the same.
-    /// Without retained ones: those come with each connection, and one that ends at once leaves them unacknowledged.</summary>
+    /// <summary>Packet ids of the messages that the broker has sent with QoS 1, in order; a repeated message has the same id.
+    /// Without retained messages: each connection gets them, and leaves them unacknowledged if it ends at once.</summary>
     public IReadOnlyCollection<ushort> Sent => _sent;
 
     /// <summary>Packet ids of the messages that were acknowledged, in order.</summary>
     public IReadOnlyCollection<ushort> Acknowledged => _acknowledged;
 
-    /// <summary>Called when the broker has got an acknowledgement.</summary>
+    /// <summary>Called when the broker has received an acknowledgement.</summary>
     public Action Acknowledging { get; set; } = static () => { };
 
     /// <summary>Topics that were subscribed (+) and unsubscribed (-).</summary>
     public IReadOnlyCollection<string> Subscribed => _subscribed;
 
-    /// <summary>A topic that the broker does not let anybody subscribe to.</summary>
+    /// <summary>A topic for which the broker refuses every subscription.</summary>
     public string? RefusedTopic { get; set; }
 
-    /// <summary>What is asked of a client that connects.</summary>
+    /// <summary>The check of a client that connects.</summary>
     public Func<ValidatingConnectionEventArgs, MqttConnectReasonCode> Validate { get; set; } = _ => MqttConnectReasonCode.Success;
 
     public SensorHealth Health => Mqtt.Health.Single();
@@ -70,10 +70,10 @@ internal sealed class MqttFixture : IAsyncDisposable
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     /// <param name="options">Boot values.</param>
-    /// <param name="clock">Of the intake; the buffer has the system's.</param>
-    /// <param name="limits">Of the buffer.</param>
-    /// <param name="certificate">Of the broker; null: it does not speak TLS.</param>
-    /// <param name="starts">Whether the broker runs.</param>
+    /// <param name="clock">The clock of the intake; the buffer uses the system's clock.</param>
+    /// <param name="limits">The limits of the buffer.</param>
+    /// <param name="certificate">The broker's certificate; null: no TLS.</param>
+    /// <param name="starts">Whether the broker is started.</param>
     /// <param name="intake">Limits of the intake.</param>
     public static async Task<MqttFixture> OpenAsync(
         MqttOptions? options = null, TimeProvider? clock = null, BufferLimits? limits = null, X509Certificate2? certificate = null, bool starts = true,
@@ -134,7 +134,7 @@ internal sealed class MqttFixture : IAsyncDisposable
     public Task ApplyAsync(params (string Name, string Options)[] sensors) => Mqtt.ApplyAsync(
         sensors.ToDictionary(sensor => sensor.Name, sensor => Settings(sensor.Options, sensor.Name)), Token);
 
-    /// <summary>Subscribes, and waits until it has.</summary>
+    /// <summary>Subscribes, and waits until the broker has granted it.</summary>
     public async Task SubscribeAsync(string options = "\"topics\":[\"a/+\"],\"name\":\"{2}\"", string name = "things")
     {
         await ApplyAsync((name, options));
@@ -157,8 +157,8 @@ internal sealed class MqttFixture : IAsyncDisposable
         },
         Token);
 
-    /// <summary>Stops the module's part, and makes it anew, as after a restart.</summary>
-    /// <param name="between">What happens meanwhile.</param>
+    /// <summary>Stops the module's part, and creates it again, as after a restart.</summary>
+    /// <param name="between">Runs while the module's part is stopped.</param>
     public async Task RestartAsync(Func<Task> between)
     {
         await Mqtt.StopAsync(Token);

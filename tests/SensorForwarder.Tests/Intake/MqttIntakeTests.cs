@@ -13,10 +13,10 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Intake;
 
-/// <summary>Kind mqtt against a broker in this process: what is acknowledged, and what becomes of connection and session.</summary>
+/// <summary>Kind mqtt against a broker in this process: acknowledgements, connections and sessions.</summary>
 public sealed class MqttIntakeTests
 {
-    // Longer than any pause between two attempts.
+    // Longer than any back-off.
     static readonly TimeSpan Minute = TimeSpan.FromMinutes(1);
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -58,7 +58,7 @@ public sealed class MqttIntakeTests
             await Until.True(() => broker.Sent.Count == 3 && broker.Intake.Buffer.GetStatus().Storage == StorageState.Busy);
             Assert.Empty(broker.Acknowledged);
 
-            // What was not acknowledged is sent again, whatever had become of it.
+            // Messages that were not acknowledged are sent again, even if they were stored.
             await broker.DropAsync();
             Assert.Empty(broker.Acknowledged);
             command.CommandText = "ROLLBACK";
@@ -126,7 +126,7 @@ public sealed class MqttIntakeTests
             await Until.True(() => broker.Health.State == SensorState.Working, clock, Minute);
         }
 
-        // Told live, the same value is one more; when we connect anew it is none.
+        // The same value in a live message is a new reading; as a retained message after a reconnect it is not.
         await broker.PublishAsync("a/b", "21.4", isRetained: true);
         await broker.StoredAsync(2);
         await Until.True(() => broker.Sent.All(broker.Acknowledged.Contains));
@@ -187,9 +187,9 @@ public sealed class MqttIntakeTests
         await broker.SubscribeAsync();
         await broker.DropAsync();
         await Until.True(() => broker.Health.State == SensorState.Working, clock, Minute);
-        Assert.False(broker.Intake.Log.Has("has forgotten its session"));
+        Assert.False(broker.Intake.Log.Has("no longer has its session"));
         await (await broker.Server.GetSessionsAsync()).Single().DeleteAsync();
-        await Until.True(() => broker.Intake.Log.Has($"mqtt://127.0.0.1:{broker.Port} has forgotten its session"), clock, Minute);
+        await Until.True(() => broker.Intake.Log.Has($"mqtt://127.0.0.1:{broker.Port} no longer has its session"), clock, Minute);
         await Until.True(() => broker.Health.State == SensorState.Working);
         await broker.PublishAsync("a/b", "1");
         await broker.StoredAsync(1);
@@ -259,7 +259,7 @@ public sealed class MqttIntakeTests
         await Until.True(() => broker.Acknowledged.Count == 4);
         var source = broker.Intake.Source("mqtt things");
         Assert.Equal((3L, 1L), (source.Accepted, source.Refused[IntakeOutcome.TooLarge]));
-        Assert.Equal($"it has {IntakeLimits.MaxPayloadBytes + 1} bytes; allowed are {IntakeLimits.MaxPayloadBytes}", source.Reason);
+        Assert.Equal($"it has {IntakeLimits.MaxPayloadBytes + 1} bytes; the limit is {IntakeLimits.MaxPayloadBytes}", source.Reason);
         Assert.Equal(IntakeLimits.MaxNameLength, ((string)JsonNode.Parse(broker.Intake.Stored()[0])!["sensor"]!).Length);
     }
 
@@ -281,14 +281,14 @@ public sealed class MqttIntakeTests
         Assert.Equal(Enumerable.Range(0, 200).Append(2000).Select(i => (double)i), broker.Intake.Stored().Select(Value).Distinct().Order());
         Assert.Contains("-b/+", broker.Subscribed);
 
-        // Other sensors are left alone.
+        // Other sensors are not affected.
         await broker.ApplyAsync(("things", "\"topics\":[\"a/+\",\"c/+\"],\"name\":\"{1}\""), ("more", "\"topics\":[\"d\"]"));
         await Until.True(() => broker.Mqtt.Health.All(health => health.State == SensorState.Working));
         Assert.Equal(0, broker.Mqtt.Health.Sum(health => health.Failures));
         Assert.Equal(2, (await broker.Server.GetSessionsAsync()).Count);
         Assert.Equal(2, broker.Intake.Store.Sources.Status.Count);
 
-        // Not wanted, and not enabled.
+        // Removed, and disabled.
         await broker.ApplyAsync(("more", "\"topics\":[\"d\"],\"enabled\":false"));
         await broker.Intake.Log.Waits("Sensor things (mqtt): its session at");
         await broker.Intake.Log.Waits("Sensor more (mqtt): its session at");

@@ -7,12 +7,12 @@ using SensorForwarder.Tests.Sensors;
 
 namespace SensorForwarder.Tests.Intake;
 
-/// <summary>What kind mqtt makes of messages, and which settings it takes.</summary>
+/// <summary>How kind mqtt converts messages to readings, and its settings.</summary>
 public sealed class MqttPayloadTests
 {
     const string Broker = "\"broker\":\"mqtt://mosquitto:1883\"";
 
-    // As docs/intake.md has them.
+    // The examples of docs/intake.md.
     const string Zigbee2Mqtt = "\"topics\":[\"zigbee2mqtt/+\"],\"name\":\"{2}\"";
     const string Tasmota = "\"topics\":[\"tele/+/SENSOR\"],\"name\":\"{2}\"";
     const string ShellyGen1 = "\"topics\":[\"shellies/+/sensor/+\",\"shellies/+/relay/+\",\"shellies/+/relay/+/power\"],\"name\":\"{2}\",\"value\":\"{3+}\"";
@@ -36,7 +36,7 @@ public sealed class MqttPayloadTests
         return into.Count == 0 ? null : Encoding.UTF8.GetString(Assert.Single(into).Span);
     }
 
-    /// <summary>Without what is the same in all.</summary>
+    /// <summary>Without the properties that all readings share.</summary>
     static string? Short(string? reading) => reading?.Replace(",\"kind\":\"mqtt\",\"time\":\"2026-11-24T12:00:00.000Z\"", "", StringComparison.Ordinal)
         .Replace(",\"quality\":\"good\"", "", StringComparison.Ordinal);
 
@@ -105,7 +105,7 @@ public sealed class MqttPayloadTests
     [Fact]
     public void An_object_that_would_grow_too_large_is_kept_as_it_is()
     {
-        // As values the first would take 5 GB: the long name is a part of each.
+        // As values, the first would take 5 GB: the long name is a part of each name.
         foreach (var payload in new[] { $$"""{"{{new string('x', 100_000)}}":[{{string.Join(',', Enumerable.Repeat('1', 50_000))}}]}""", $$"""{"x":[{{string.Join(',', Enumerable.Repeat('1', 100_000))}}]}""" })
             Assert.Equal($$"""{"sensor":"attic","data":{{payload}}}""", Write("\"topics\":[\"home/attic\"]", "home/attic", payload));
     }

@@ -15,7 +15,7 @@ using SensorForwarder.Time;
 
 namespace SensorForwarder.Tests.Intake;
 
-/// <summary>What the module does with readings of its own sensors it does with those of other programs too.</summary>
+/// <summary>Readings of other programs are handled like those of the module's own sensors.</summary>
 public sealed class PushedReadingTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -111,7 +111,7 @@ public sealed class PushedReadingTests
         Assert.Equal("thinned", evicted.Reason);
         Assert.Equal(["a", "other things"], evicted.BySensor.Keys.Order());
 
-        // The first one of each stays, and half of those between.
+        // The first reading of each sensor is kept, and half of those in between.
         var rows = intake.Stored().Select(text => JsonNode.Parse(text)!).ToList();
         Assert.Equal(0, (int)rows[0]["values"]!["number"]!);
         Assert.Equal(1, (int)rows.First(row => row["data"] is not null)["data"]!["number"]!);

@@ -5,7 +5,7 @@ using System.Text;
 
 namespace SensorForwarder.Tests.Intake;
 
-/// <summary>A broker that says what a test wants, byte by byte, to one connection after the other. Knows of MQTT 5 just enough to be connected to.</summary>
+/// <summary>A broker that sends the bytes of a test to one connection at a time. Supports just enough of MQTT 5 for a connection.</summary>
 internal sealed class RawBroker : IAsyncDisposable
 {
     readonly TcpListener _listener = new(IPAddress.Loopback, 0);
@@ -45,7 +45,7 @@ internal sealed class RawBroker : IAsyncDisposable
         }
         catch (Exception exception) when (exception is IOException or OperationCanceledException)
         {
-            // The module has closed it, or the test is over.
+            // The module has closed the connection, or the test is over.
         }
     }
 
@@ -59,7 +59,7 @@ internal sealed class RawBroker : IAsyncDisposable
 }
 
 /// <param name="Number">Counted from 1.</param>
-/// <param name="Stop">The test is over.</param>
+/// <param name="Stop">Cancelled when the test is over.</param>
 internal sealed record RawConnection(NetworkStream Stream, int Number, CancellationToken Stop)
 {
     static readonly byte[] Connected = [0x20, 3, 0, 0, 0];
@@ -93,7 +93,7 @@ internal sealed record RawConnection(NetworkStream Stream, int Number, Cancellat
     }
 
     /// <summary>Waits for a PUBACK.</summary>
-    /// <returns>The id of its message.</returns>
+    /// <returns>The packet id of the message.</returns>
     public async Task<ushort> AcknowledgedAsync() => BinaryPrimitives.ReadUInt16BigEndian(await ReadAsync(0x40));
 
     /// <summary>Waits for a packet of a type, without its fixed header.</summary>
@@ -121,7 +121,7 @@ internal sealed record RawConnection(NetworkStream Stream, int Number, Cancellat
     {
         while (await Stream.ReadAsync(new byte[1_000], Stop) > 0)
         {
-            // Whatever it still says.
+            // Discards what the module still sends.
         }
     }
 

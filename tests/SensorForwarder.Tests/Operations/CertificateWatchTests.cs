@@ -67,14 +67,14 @@ public sealed class CertificateWatchTests : IDisposable
         _tls.Write("pi-7");
         File.Move(_tls.CaFile, $"{_tls.CaFile}.later");
         var watch = await WatchAsync(Boot(_tls.HttpVariables), clock);
-        await _log.Waits($"Http__CaFile: '{_tls.CaFile}' is not there. No connection");
+        await _log.Waits($"Http__CaFile: '{_tls.CaFile}' does not exist. No connection");
         File.Move($"{_tls.CaFile}.later", _tls.CaFile);
         await Until.True(() => _log.Has("are valid again"), clock, TimeSpan.FromMinutes(1));
 
         // Missing, then half written, then of another certificate: logged once.
         var key = await File.ReadAllTextAsync(_tls.KeyFile, Token);
         File.Delete(_tls.KeyFile);
-        var line = $"Http__ClientKeyFile: '{_tls.KeyFile}' is not there. The previous content stays in use";
+        var line = $"Http__ClientKeyFile: '{_tls.KeyFile}' does not exist. The previous content stays in use";
         await Until.True(() => _log.Has(line), clock, TimeSpan.FromMinutes(1));
         await File.WriteAllTextAsync(_tls.KeyFile, key[..40], Token);
         clock.Advance(TimeSpan.FromMinutes(1));
@@ -83,7 +83,7 @@ public sealed class CertificateWatchTests : IDisposable
         _tls.Write("pi-7 renewed again");
         await Until.True(() => _log.Has("the files have changed"), clock, TimeSpan.FromMinutes(1));
         await StopAsync(watch);
-        Assert.Equal(2, Count("is not there"));
+        Assert.Equal(2, Count("does not exist"));
         Assert.Equal(2, Count("are valid again"));
     }
 

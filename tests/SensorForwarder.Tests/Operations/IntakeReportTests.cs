@@ -45,7 +45,7 @@ public sealed class IntakeReportTests
         Assert.Equal(["enqueue", "http 10.0.0.7"], status["intake"]!.AsObject().Select(source => source.Key));
         var http = status["intake"]!["http 10.0.0.7"]!;
         Assert.Equal((3, 1, 1, true), ((long)http["accepted"]!, (long)http["refused"]!["malformed"]!, (long)http["refused"]!["tooLarge"]!, (bool)http["silent"]!));
-        Assert.Equal("it has 300002 bytes; allowed are 262144", (string?)http["lastReason"]);
+        Assert.Equal("it has 300002 bytes; the limit is 262144", (string?)http["lastReason"]);
         Assert.Equal(Buffer.BufferFixture.Noon, (DateTimeOffset)http["lastSeen"]!);
         Assert.Null(status["intake"]!["enqueue"]!["silent"]);
         Assert.Null(status["intake"]!["enqueue"]!["refused"]);
@@ -56,7 +56,7 @@ public sealed class IntakeReportTests
         var text = StatusPage.Write(status.AsObject());
         Assert.Contains(
             "intake          http 10.0.0.7: 3 readings stored, last seen 2026-11-24T12:00:00Z, silent for too long; refused: 1 malformed, "
-            + "1 tooLarge, the last time: it has 300002 bytes; allowed are 262144\n", text, StringComparison.Ordinal);
+            + "1 tooLarge, the last time: it has 300002 bytes; the limit is 262144\n", text, StringComparison.Ordinal);
 
         using var metrics = operations.NewMetrics(BootOptions.Read(new ConfigurationBuilder().Build()));
         using var scrape = new MetricsText(metrics);

@@ -69,7 +69,7 @@ public sealed class LinkReportTests
     [Fact]
     public async Task An_http_link_says_since_when_it_is_as_it_is_and_keeps_the_last_error_with_its_time()
     {
-        var answer = new SendResult(SendOutcome.Retry, "no answer came within 5 s");
+        var answer = new SendResult(SendOutcome.Retry, "no answer within 5 s");
         var sink = new FakeSink { Rule = _ => answer };
         await using var fixture = await ForwarderFixture.StartAsync(http: sink);
         using var watched = new Watched(fixture);
@@ -82,7 +82,7 @@ public sealed class LinkReportTests
             watched.Look, now => (string)now["link"]!["state"]! == "Down", fixture.Clock, TimeSpan.Zero);
         var link = status["link"]!;
         var since = (DateTimeOffset)link["since"]!;
-        Assert.Equal("no answer came within 5 s", (string)link["lastError"]!);
+        Assert.Equal("no answer within 5 s", (string)link["lastError"]!);
         Assert.InRange((DateTimeOffset)link["lastErrorAt"]!, since - TimeSpan.FromSeconds(1), since);
         Assert.Contains($"down since {(string)link["since"]!}", Watched.Text(status), StringComparison.Ordinal);
 
@@ -94,9 +94,9 @@ public sealed class LinkReportTests
         await Until.True(() => (string)watched.Look("link")["state"]! == "Up", fixture.Clock, TimeSpan.FromSeconds(1));
         link = watched.Look("link");
         Assert.True((DateTimeOffset)link["since"]! > (DateTimeOffset)link["lastErrorAt"]!, link.ToJsonString());
-        Assert.Equal("no answer came within 5 s", (string)link["lastError"]!);
+        Assert.Equal("no answer within 5 s", (string)link["lastError"]!);
         await Until.True(watched.PageAgrees, fixture.Clock, TimeSpan.FromSeconds(1));
-        Assert.Contains($"last error {(string)link["lastErrorAt"]!}: no answer came within 5 s", watched.Text(), StringComparison.Ordinal);
+        Assert.Contains($"last error {(string)link["lastErrorAt"]!}: no answer within 5 s", watched.Text(), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -111,7 +111,7 @@ public sealed class LinkReportTests
         await module.Forwarder.StartAsync(TestContext.Current.CancellationToken);
         await module.Buffer.EnqueueAsync(BufferFixture.Reading(1), TestContext.Current.CancellationToken);
         await UntilAsync(() => module.Forwarder.Status.Readings >= 1);
-        answer = new(SendOutcome.Retry, "no answer came within 5 s");
+        answer = new(SendOutcome.Retry, "no answer within 5 s");
         await module.Buffer.EnqueueAsync(BufferFixture.Reading(2), TestContext.Current.CancellationToken);
         await UntilAsync(() => (string)parts.ReadStatus()["link"]!["state"]! == "Down");
 

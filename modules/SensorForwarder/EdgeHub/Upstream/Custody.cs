@@ -21,8 +21,7 @@ namespace SensorForwarder.EdgeHub.Upstream;
 /// <para>A page is not a snapshot: edgeHub reads its counters one after the other. So a page proves something only if
 /// none of our messages was on the way to edgeHub while it was read (R was constant), and rest takes two pages with the
 /// same counters. Continuous traffic may leave no such moment: then <see cref="IsPausing"/> asks the forwarder to stop
-/// sending.</para>
-/// </remarks>
+/// sending.</para> </remarks>
 internal sealed class Custody
 {
     public static readonly TimeSpan RestTime = TimeSpan.FromSeconds(10);
@@ -36,16 +35,16 @@ internal sealed class Custody
     // An acknowledgement within this time shows that edgeHub is running.
     static readonly TimeSpan RecentTime = TimeSpan.FromMinutes(5);
 
-    // A longer queue shows that edgeHub is slower than we are: messages would only wait there instead of here.
+    // A longer queue shows that edgeHub is slower than this module: more messages would only wait in edgeHub.
     const long LongQueue = 500;
 
     // How long after a restart of edgeHub its queue gauge is 1 too high: edgeHub cleans its store every 1,800 s.
     static readonly TimeSpan ExcessTime = TimeSpan.FromMinutes(29);
 
-    // Increases of S with the same Missing that suggest a loss and justify a pause, which then proves it ...
+    // After this many increases of S with the same Missing, a loss is likely: a pause can prove it.
     const int StableForPause = 2;
 
-    // ... and that prove a loss at rest although the queue is not empty.
+    // After this many, a loss is proven at rest, even if the queue is not empty.
     const int StableForLoss = 5;
 
     static readonly IReadOnlyDictionary<string, long> None = new Dictionary<string, long>();
@@ -55,10 +54,10 @@ internal sealed class Custody
     readonly Dictionary<string, IdSet> _handedOver = [];
     readonly Dictionary<string, IdSet> _unrouted = [];
 
-    // Whether there is a page. Both flags are false until the first look.
+    // Whether there is a page. Both flags are false until the first read.
     bool _wasSeen;
     bool _isAbsent;
-    TimeSpan? _missedSince; // the first of the failed looks in a row
+    TimeSpan? _missedSince; // the first of the failed reads in a row
     TimeSpan _acknowledgedAt;
 
     // The instance of edgeHub. The base is null until a rest; _dropped is N by output at the last verdict.
@@ -92,7 +91,7 @@ internal sealed class Custody
 
     public Custody(TimeSpan now) => (NextScrape, _pauseDue) = (now, now + PauseAfter);
 
-    /// <summary>Whether delivered means in the cloud. Otherwise there is no page, and it means stored by edgeHub.
+    /// <summary>Whether delivered means in the cloud; otherwise it means stored by edgeHub, because there is no page.
     /// </summary>
     public bool ConfirmsCloud => _wasSeen;
 
@@ -138,7 +137,7 @@ internal sealed class Custody
     /// <summary>The send of a message failed before edgeHub acknowledged it: its readings are waiting again.</summary>
     public void Abandoned(string messageId) => _outstanding.Remove(messageId);
 
-    /// <summary>The page will be read: call this before the request is sent.</summary>
+    /// <summary>The page will be read. Called before the request is sent.</summary>
     /// <param name="isConnected">Whether edgeHub has accepted our connection, which it does only after it has loaded
     /// its store.</param>
     public void ScrapeRequested(bool isConnected) =>
@@ -241,7 +240,7 @@ internal sealed class Custody
 
     void BeginInstance(MetricsPage page)
     {
-        // After a restart that we noticed, the counters began at 0. At the first look ever, they began earlier.
+        // If this module noticed the restart of edgeHub, the counters began at 0. At the first read, they are older.
         var isRestart = _instance.Length > 0;
         var excessUntil = _before is null ? TimeSpan.Zero : _beforeAt + ExcessTime;
         BeginInstance(page.Instance);

@@ -5,8 +5,8 @@ using SensorForwarder.Text;
 namespace SensorForwarder.Forwarding.Http;
 
 /// <summary>
-/// Which hosts an <c>httpEndpoint</c> from the twin or the settings file may name, so that their writers cannot reach
-/// services of the host's network. Link-local addresses, among them the metadata service of cloud machines, are allowed
+/// The hosts that <c>httpEndpoint</c> may name, so that whoever can change the twin or the settings file can't reach
+/// services of the host's network. Link-local addresses, such as the metadata service of cloud machines, are allowed
 /// only for hosts that the operator has listed. Immutable.
 /// </summary>
 /// <param name="Hosts">The only hosts that are allowed: names, addresses, <c>*.suffix</c>. Empty: any.</param>
@@ -19,7 +19,7 @@ internal sealed record AddressRule(IReadOnlyList<string> Hosts, string? BootHost
 
     public static AddressRule Any { get; } = new([], null);
 
-    /// <summary>Why the host of a URL is not allowed; null: it is, if its addresses are too.</summary>
+    /// <summary>Why the host of a URL is not allowed; null: it is allowed, if its addresses are.</summary>
     public string? Objection(Uri url)
     {
         var host = HostOf(url);
@@ -33,8 +33,8 @@ internal sealed record AddressRule(IReadOnlyList<string> Hosts, string? BootHost
     public static string HostOf(Uri url) =>
         url.HostNameType == UriHostNameType.IPv6 ? url.Host.Trim('[', ']') : url.IdnHost;
 
-    /// <summary>Why a host may not be connected to at this address; null: it may. Checked for each connection, since a
-    /// name can resolve to another address each time.</summary>
+    /// <summary>Why no connection may be opened to a host at this address; null: it may. Checked for each connection,
+    /// because a name can resolve to another address each time.</summary>
     public string? Objection(string host, IPAddress address) => IsLinkLocal(address) && !IsListed(host)
         ? $"{address} is a link-local address, which is not allowed unless Http__AllowedHosts lists the host"
         : null;

@@ -9,7 +9,7 @@ using SensorForwarder.Text;
 namespace SensorForwarder.Forwarding.Http;
 
 /// <summary>Decides what an HTTP answer means for the batch. Thread-safe.</summary>
-/// <param name="secrets">Redacted from everything that is logged, since a receiver may repeat what it was sent.</param>
+/// <param name="secrets">Redacted from all texts of the answer, because a receiver may echo the request.</param>
 /// <param name="acceptHtml">Whether a web page with a 2xx status means accepted.</param>
 /// <param name="timeProvider">For a Retry-After with a date, and for the timeouts of reading a body.</param>
 internal sealed class HttpAnswer(Secrets secrets, bool acceptHtml, TimeProvider timeProvider)
@@ -18,23 +18,23 @@ internal sealed class HttpAnswer(Secrets secrets, bool acceptHtml, TimeProvider 
     const int MaxJsonBytes = 4 << 20;
     const int FirstBytes = 4_096;
 
-    // White space and comments can precede a web page.
+    // White space and comments may precede the first tag of a web page.
     const int MaxBeginningBytes = 65_536;
 
-    // The shown part of an answer reaches everyone who may write the twin: enough for an error, too little to read
-    // pages of the host's network with it.
+    // The shown part of an answer is visible to everyone who can change the twin. It is long enough for an error, and
+    // too short to read pages of the host's network.
     const int ShownBytes = 80;
 
-    // For the beginning of a body that need not be JSON, and for the shown part of an error.
+    // For the beginning of a body that may not be JSON, and for the shown part of an error.
     static readonly TimeSpan BeginningTimeout = TimeSpan.FromSeconds(5);
 
-    // A body that is still being received after this time and has not mentioned readings is not read any further.
+    // A body that has not ended after this time, and contains neither "accepted" nor "rejected", is not read further.
     static readonly TimeSpan EndlessAfter = TimeSpan.FromSeconds(10);
 
-    // Long enough to read a secret that begins in the shown part to its end, so that it is recognised.
+    // Long enough for a secret that begins in the shown part, so that all of it is recognised and redacted.
     readonly int _readForShow = ShownBytes + secrets.MaxLength;
 
-    /// <summary>The kind of a body, judged by its beginning.</summary>
+    /// <summary>The kind of a body, according to its beginning.</summary>
     enum BodyKind
     {
         /// <summary>Not known yet: more bytes are needed.</summary>
@@ -56,24 +56,24 @@ internal sealed class HttpAnswer(Secrets secrets, bool acceptHtml, TimeProvider 
     {
         if (response.IsSuccessStatusCode) return await JudgeSuccessAsync(response, batch, cancellationToken);
         var status = (int)response.StatusCode;
-        var maySpeakOfReadings = status is 400 or 422 && IsJson(MediaType(response));
-        var body = maySpeakOfReadings
+        var mayNameReadings = status is 400 or 422 && IsJson(MediaType(response));
+        var body = mayNameReadings
             ? (await ReadAsync(response, isJson: true, cancellationToken)).Body
             : await ReadShownAsync(response, cancellationToken);
         var said = Show(Encoding.UTF8.GetString(body.Span[..Math.Min(body.Length, _readForShow)])).Trim();
         var reason = said.Length == 0 ? $"answered {status}" : $"answered {status}: {said}";
         return status switch
         {
-            407 => new SendResult(SendOutcome.Denied, ProxyText.PasswordWanted) with { IsReached = false },
+            407 => new(SendOutcome.Denied, ProxyText.PasswordWanted) { IsReached = false },
             409 => JudgeConflict(response, batch, reason),
-            511 => new(SendOutcome.Retry, $"{WebPage.Reason} (511: somebody has to sign in to the network)")
+            511 => new(SendOutcome.Retry, $"{WebPage.Reason} (511: the network requires a login)")
             {
                 IsFromElsewhere = true,
             },
             408 or 429 or >= 500 =>
-                new SendResult(SendOutcome.Retry, reason, RetryAfter(response.Headers)) with { IsReached = true },
+                new(SendOutcome.Retry, reason, RetryAfter(response.Headers)) { IsReached = true },
             413 => new(SendOutcome.TooLarge, reason),
-            400 or 422 when maySpeakOfReadings => new(SendOutcome.Rejected, reason)
+            400 or 422 when mayNameReadings => new(SendOutcome.Rejected, reason)
             {
                 Partial = Show(PartialAnswerReader.ReadRefused(WithoutMark(body.Span), Ids(batch))),
             },
@@ -109,10 +109,8 @@ internal sealed class HttpAnswer(Secrets secrets, bool acceptHtml, TimeProvider 
     static SendResult Page(HttpResponseMessage response)
     {
         var hint = "set acceptHtml if the page comes from the receiver";
-        return new(SendOutcome.Retry, $"{WebPage.Reason} ({(int)response.StatusCode}; {hint})")
-        {
-            IsFromElsewhere = true,
-        };
+        var reason = $"{WebPage.Reason} ({(int)response.StatusCode}; {hint})";
+        return new(SendOutcome.Retry, reason) { IsFromElsewhere = true };
     }
 
     /// <summary>A 409 means accepted if an earlier attempt may have stored the batch: the receiver recognises its
@@ -122,7 +120,7 @@ internal sealed class HttpAnswer(Secrets secrets, bool acceptHtml, TimeProvider 
         if (!batch.MayHaveArrived || batch.Conflict != ConflictMeaning.Stored)
             return new(SendOutcome.Denied, reason) { IsConflict = true };
         return RetryAfter(response.Headers) is { } wait
-            ? new SendResult(SendOutcome.Retry, reason, wait) with { IsReached = true }
+            ? new(SendOutcome.Retry, reason, wait) { IsReached = true }
             : SendResult.Accepted;
     }
 
@@ -156,7 +154,7 @@ internal sealed class HttpAnswer(Secrets secrets, bool acceptHtml, TimeProvider 
         ? null
         : partial with { Rejected = partial.Rejected.ToDictionary(pair => pair.Key, pair => Show(pair.Value)) };
 
-    // A date is relative to the receiver's clock; this device's clock may be wrong.
+    // A date is compared with the receiver's clock, because this device's clock may be wrong.
     TimeSpan? RetryAfter(HttpResponseHeaders headers)
     {
         var header = headers.RetryAfter;
@@ -164,7 +162,7 @@ internal sealed class HttpAnswer(Secrets secrets, bool acceptHtml, TimeProvider 
         return wait > TimeSpan.Zero ? wait : null;
     }
 
-    /// <summary>Reads the part of an answer that is shown. Empty when it can't be read or is too slow.</summary>
+    /// <summary>Reads the part of an answer that is shown; empty: the answer can't be read, or is too slow.</summary>
     async Task<ReadOnlyMemory<byte>> ReadShownAsync(HttpResponseMessage response, CancellationToken cancellationToken)
     {
         using var timeout = new CancellationTokenSource(BeginningTimeout, timeProvider);
@@ -183,7 +181,7 @@ internal sealed class HttpAnswer(Secrets secrets, bool acceptHtml, TimeProvider 
         }
     }
 
-    /// <summary>Reads a body until its kind is known, and a JSON object to its end or to a limit.</summary>
+    /// <summary>Reads a body until its kind is known, and a JSON object up to its end or a limit.</summary>
     async Task<(BodyKind Kind, ReadOnlyMemory<byte> Body)> ReadAsync(
         HttpResponseMessage response, bool isJson, CancellationToken cancellationToken)
     {
@@ -220,7 +218,7 @@ internal sealed class HttpAnswer(Secrets secrets, bool acceptHtml, TimeProvider 
         catch (Exception exception) when (exception is HttpRequestException or IOException or OperationCanceledException
             && !isJson && kind == BodyKind.Open && IsBlank(bytes.AsSpan(0, length)))
         {
-            // Neither an object nor a page began: the status alone decides.
+            // Neither an object nor a web page has begun: only the status counts.
         }
         catch (InvalidDataException exception)
         {
@@ -254,8 +252,7 @@ internal sealed class HttpAnswer(Secrets secrets, bool acceptHtml, TimeProvider 
             ? new GZipStream(stream, CompressionMode.Decompress)
             : stream;
 
-    /// <summary>Whether the body has no length, so that the end of the connection is its end, complete or not.
-    /// </summary>
+    /// <summary>Whether the body has no length: it ends with the connection, complete or not.</summary>
     static bool EndsWithConnection(HttpResponseMessage response) => response.Version.Major < 2
         && response.Content.Headers.ContentLength is null && response.Headers.TransferEncodingChunked != true;
 
@@ -265,7 +262,7 @@ internal sealed class HttpAnswer(Secrets secrets, bool acceptHtml, TimeProvider 
         JsonReaderState _state;
         int _consumed;
 
-        /// <summary>Whether the body is not JSON, so that it has no end.</summary>
+        /// <summary>Whether the body is not JSON, so that its end can't be found.</summary>
         public bool IsBroken { get; private set; }
 
         public bool IsReached(ReadOnlySpan<byte> body)

@@ -8,9 +8,10 @@ using SensorForwarder.Text;
 namespace SensorForwarder.Forwarding.Http;
 
 /// <summary>Posts batches to an HTTP endpoint, one request at a time over one pooled connection (HTTP/1.1 or HTTP/2),
-/// so that they stay in order. Uses the proxy of the environment (<c>https_proxy</c>, <c>no_proxy</c>..). Called by the
+/// to keep their order. Uses the proxy of the environment (<c>https_proxy</c>, <c>no_proxy</c>..). Called by the
 /// forwarder's loop only.</summary>
-internal sealed class HttpSink : ISink, IDisposable
+internal sealed class HttpSink(HttpSinkOptions options, TimeProvider timeProvider, Dialer? dialer = null)
+    : ISink, IDisposable
 {
     public const int LargestBodyBytes = 16 << 20;
     public const int MinTimeoutSeconds = 1;
@@ -19,24 +20,22 @@ internal sealed class HttpSink : ISink, IDisposable
     const int MaxRedirects = 3;
     static readonly TimeSpan ConnectTimeout = TimeSpan.FromSeconds(5);
 
-    // For the TLS handshake and, before it, the tunnel of a proxy.
+    // For the TLS handshake, including the tunnel of a proxy before it.
     static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(5);
 
     // For one piece of the body: 16 KiB take 4 s on a 32 kbit/s line.
     static readonly TimeSpan SendTimeout = TimeSpan.FromSeconds(15);
 
-    // The answer may take longer by the time of the whole body on a 32 kbit/s line: the body may still be in buffers.
+    // The answer timeout is longer by the time that the body takes at 32 kbit/s: it may still be in send buffers.
     const double SlowestBytesPerSecond = 4_000;
 
-    // While files of certificates and keys are missing.
+    // While certificate or key files are missing.
     static readonly TimeSpan LookForFilesEvery = TimeSpan.FromSeconds(1);
 
-    // A new connection notices a changed DNS entry.
+    // A connection is replaced after this time, to follow changes in DNS.
     static readonly TimeSpan ConnectionLife = TimeSpan.FromMinutes(10);
 
-    readonly HttpSinkOptions _options;
-    readonly TimeProvider _timeProvider;
-    readonly Dialer _dialer;
+    readonly Dialer _dialer = dialer ?? new(timeProvider);
     ClientTls _tls = new(); // the files that _trusted and _others were created with
 
     // A connection either presents the client certificate or not. Origins in SecretsFor use _trusted.
@@ -49,33 +48,24 @@ internal sealed class HttpSink : ISink, IDisposable
     // Called when the current request has opened a TCP connection.
     Action? _connected;
 
-    // Bodies from this size on are sent with Expect: 100-continue. A receiver that finds a body too large may answer
-    // 413 and reset the connection while the body is sent, and then the answer is lost.
+    // Bodies from this size on are sent with Expect: 100-continue. Without it, a receiver that answers 413 may reset
+    // the connection while the body is sent, and the answer is lost.
     int _announceFrom = int.MaxValue;
-
-    public HttpSink(HttpSinkOptions options, TimeProvider timeProvider, Dialer? dialer = null)
-    {
-        _dialer = dialer ?? new(timeProvider);
-        _options = options;
-        _timeProvider = timeProvider;
-    }
 
     public bool IsReady(ForwardingSettings settings) =>
         settings.HttpEndpoint is { } endpoint
         && (!_filesMissing.Task.IsCompleted || endpoint.Scheme != Uri.UriSchemeHttps);
 
-    // A missing endpoint needs no wait: new settings wake the forwarder. New files do not, so they are polled.
+    // New settings wake the forwarder, so a missing endpoint needs no wait here. New files do not: they are polled.
     public async Task WaitUntilReadyAsync(CancellationToken cancellationToken)
     {
         await _filesMissing.Task.WaitAsync(cancellationToken);
-        while (!_options.Tls.TryRead(out _, out _))
-            await Task.Delay(LookForFilesEvery, _timeProvider, cancellationToken);
+        while (!options.Tls.TryRead(out _, out _))
+            await Task.Delay(LookForFilesEvery, timeProvider, cancellationToken);
         _filesMissing = NewSignal();
     }
 
     public bool IsMetered => false;
-
-    public bool IsHeld => false;
 
     public int MaxInFlight(ForwardingSettings settings) => 1;
 
@@ -93,13 +83,13 @@ internal sealed class HttpSink : ISink, IDisposable
         var target = settings.HttpEndpoint!;
         for (var redirects = 0; ; redirects++)
         {
-            using var patience = new CancellationTokenSource(Timeout.InfiniteTimeSpan, _timeProvider);
+            using var patience = new CancellationTokenSource(Timeout.InfiniteTimeSpan, timeProvider);
             using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, patience.Token);
             var answerTimeout = AnswerTimeout(batch, settings)
                 + TimeSpan.FromSeconds(body.Length / SlowestBytesPerSecond);
             var phase = "no connection";
             var (isBegun, isHalfSent, isSent) = (false, false, false);
-            var getsSecrets = _options.GetsSecrets(target);
+            var getsSecrets = options.GetsSecrets(target);
             using var request = Request(target, getsSecrets, batch, new BatchContent(body, settings.IsGzip,
                 () =>
                 {
@@ -109,13 +99,13 @@ internal sealed class HttpSink : ISink, IDisposable
                 () =>
                 {
                     (isHalfSent, isSent) = (false, true);
-                    Allow(answerTimeout, "no answer came");
+                    Allow(answerTimeout, "no answer");
                 }));
             if (body.Length >= _announceFrom) request.Headers.ExpectContinue = true;
             if (!TakeTlsFiles(out var fault) && target.Scheme == Uri.UriSchemeHttps)
             {
                 _filesMissing.TrySetResult();
-                return new SendResult(SendOutcome.Retry, fault) { NotSent = true };
+                return new(SendOutcome.Retry, fault) { NotSent = true };
             }
 
             _connected = () => Allow(HandshakeTimeout, "no TLS connection");
@@ -138,30 +128,28 @@ internal sealed class HttpSink : ISink, IDisposable
                     continue;
                 }
 
-                var answer = new HttpAnswer(_options.Secrets(target), settings.AcceptHtml, _timeProvider);
+                var answer = new HttpAnswer(options.Secrets(target), settings.AcceptHtml, timeProvider);
                 var result = await answer.JudgeAsync(response, batch, deadline.Token);
-                if (result.Outcome == SendOutcome.Accepted && body.Length >= _announceFrom) _announceFrom =
-                    int.MaxValue;
+                if (result.Outcome == SendOutcome.Accepted && body.Length >= _announceFrom)
+                    _announceFrom = int.MaxValue;
                 return result;
             }
             catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
             {
-                // With HTTP/2 a timeout resets the stream only. A dead connection, for example behind a NAT that
-                // forgot it, would be used again.
+                // With HTTP/2, a timeout resets only the stream. A dead connection, for example one that a NAT router
+                // has forgotten, would be reused.
                 CloseConnections();
-                return new SendResult(SendOutcome.Retry, phase) { NotSent = !isBegun, IsLate = isSent };
+                return new(SendOutcome.Retry, phase) { NotSent = !isBegun, IsLate = isSent };
             }
             catch (HttpRequestException exception)
             {
                 if (isHalfSent) _announceFrom = Math.Min(_announceFrom, body.Length);
-                var reason = Explain(exception, _timeProvider);
-                return new SendResult(
-                    SendOutcome.Retry, reason)
-                { NotSent = IsBeforeRequest(exception.HttpRequestError) };
+                var reason = Explain(exception, timeProvider);
+                return new(SendOutcome.Retry, reason) { NotSent = IsBeforeRequest(exception.HttpRequestError) };
             }
             catch (IOException exception)
             {
-                return new(SendOutcome.Retry, Explain(exception, _timeProvider));
+                return new(SendOutcome.Retry, Explain(exception, timeProvider));
             }
 
             void Allow(TimeSpan time, string what)
@@ -174,10 +162,10 @@ internal sealed class HttpSink : ISink, IDisposable
 
     public void Dispose() => CloseConnections();
 
-    /// <summary>Reads the certificates and keys from disk; closes connections that were opened with others.</summary>
+    /// <summary>Reads certificates and keys from disk. If they changed, closes the connections.</summary>
     bool TakeTlsFiles([NotNullWhen(false)] out string? fault)
     {
-        if (!_options.Tls.TryRead(out var tls, out fault)) return false;
+        if (!options.Tls.TryRead(out var tls, out fault)) return false;
         if (tls == _tls) return true;
         _tls = tls;
         CloseConnections();
@@ -208,11 +196,11 @@ internal sealed class HttpSink : ISink, IDisposable
         return TimeSpan.FromSeconds(seconds);
     }
 
-    /// <summary>The rule for addresses of the receiver; null for a proxy, which the operator chose.</summary>
+    /// <summary>The rule for addresses of the receiver; null: the address is that of the operator's proxy.</summary>
     Func<IPAddress, string?>? RuleFor(SocketsHttpConnectionContext context) =>
         context.InitialRequestMessage.RequestUri is { } url
         && context.DnsEndPoint.Host.Equals(url.IdnHost, StringComparison.OrdinalIgnoreCase)
-            ? address => _options.Addresses.Objection(AddressRule.HostOf(url), address)
+            ? address => options.Addresses.Objection(AddressRule.HostOf(url), address)
             : null;
 
     HttpRequestMessage Request(Uri target, bool getsSecrets, Batch batch, HttpContent content)
@@ -226,14 +214,15 @@ internal sealed class HttpSink : ISink, IDisposable
         request.Headers.TryAddWithoutValidation("Idempotency-Key", batch.Id);
         request.Headers.TryAddWithoutValidation("Batch-Lane", batch.LaneName);
         if (!getsSecrets) return request;
-        if (_options.Authorization is { } authorization)
+        if (options.Authorization is { } authorization)
             request.Headers.TryAddWithoutValidation("Authorization", authorization);
-        foreach (var (name, value) in _options.Headers) request.Headers.TryAddWithoutValidation(name, value);
+        foreach (var (name, value) in options.Headers) request.Headers.TryAddWithoutValidation(name, value);
         return request;
     }
 
-    /// <summary>The target of a redirect that may be followed: 307 and 308, which keep the method, to the same host and
-    /// not away from TLS. An upgrade to TLS is another origin, with its own entry in SecretsFor.</summary>
+    /// <summary>The target of a redirect that may be followed; null: it may not. Allowed are 307 and 308, which keep
+    /// the method, to the same host, and not from TLS to plain HTTP. An upgrade to TLS is another origin, with a
+    /// separate entry in SecretsFor.</summary>
     static Uri? Follow(Uri from, HttpResponseMessage response)
     {
         if ((int)response.StatusCode is not (307 or 308) || response.Headers.Location is not { } location) return null;

@@ -3,8 +3,8 @@ using SensorForwarder.Text;
 
 namespace SensorForwarder.Forwarding.Http;
 
-/// <summary>The headers and certificates that the HTTP sink sends, the origins that get them, and the servers it
-/// trusts. Boot values, since they are secrets; never logged. Immutable.</summary>
+/// <summary>The headers and certificates that the HTTP sink sends, the origins that get them, and the servers that are
+/// trusted. Boot values, because they are secrets; never logged. Immutable.</summary>
 /// <param name="Authorization">The whole header value, such as <c>Bearer ...</c>.</param>
 /// <param name="Headers">More headers by name.</param>
 internal sealed record HttpSinkOptions(string? Authorization, IReadOnlyDictionary<string, string> Headers)
@@ -22,7 +22,7 @@ internal sealed record HttpSinkOptions(string? Authorization, IReadOnlyDictionar
     /// <summary>Whether a URL gets the headers and the client certificate.</summary>
     public bool GetsSecrets(Uri url) => SecretsFor.Contains(UrlText.Origin(url));
 
-    /// <summary>A message that names what is withheld from an endpoint, and why; null: nothing is.</summary>
+    /// <summary>A message about secrets that are not sent to an endpoint, and why; null: all are sent.</summary>
     public string? Withheld(Uri? endpoint)
     {
         const string What = "Http__Authorization, Http__Headers__* and Http__ClientCertificateFile are";
@@ -32,10 +32,10 @@ internal sealed record HttpSinkOptions(string? Authorization, IReadOnlyDictionar
                 + "get them";
         return SecretsFor.Count > 0
             ? null
-            : $"{What} not sent to anybody: set Http__SecretsFor to the origin that may get them";
+            : $"{What} not sent to any server: set Http__SecretsFor to the origin that may get them";
     }
 
-    /// <summary>The parts of a request to an endpoint that must not be shown.</summary>
+    /// <summary>The parts of a request that must not be shown or logged.</summary>
     public Secrets Secrets(Uri endpoint) => new([Authorization ?? "", .. Headers.Values, .. QueryOf(endpoint)]);
 
     /// <summary>The query of a URL and each of its values, escaped and unescaped.</summary>

@@ -6,8 +6,8 @@ namespace SensorForwarder.Forwarding.Http;
 
 /// <summary>
 /// Reads the results of single readings from <c>accepted</c> and <c>rejected</c> at the root of a JSON answer. Many
-/// receivers use these words for something else. An answer that may leave a reading out never counts as accepted: what
-/// can't be understood is reported, and the batch is sent again. Stateless.
+/// receivers use these words for something else. An answer counts as accepted only if it covers every reading; a part
+/// that can't be understood is reported, and the batch is sent again. Stateless.
 /// </summary>
 internal static class PartialAnswerReader
 {
@@ -53,7 +53,7 @@ internal static class PartialAnswerReader
         return reasons.Count == 0 ? null : new(null, reasons);
     }
 
-    /// <summary>Whether a text, JSON or not, contains one of the words.</summary>
+    /// <summary>Whether a text, JSON or not, contains <c>accepted</c> or <c>rejected</c>.</summary>
     public static bool HasWords(ReadOnlySpan<byte> answer)
     {
         var text = Encoding.Latin1.GetString(answer);
@@ -74,8 +74,8 @@ internal static class PartialAnswerReader
         }
     }
 
-    /// <summary>Reads the value of <c>accepted</c>: the ids it names; null: all but the rejected ones.</summary>
-    /// <returns>False: it can't be understood.</returns>
+    /// <summary>Reads the value of <c>accepted</c>: the ids in it; null: all but the rejected ones.</summary>
+    /// <returns>False: the value can't be understood.</returns>
     static bool TryReadAccepted(JsonElement? value, IReadOnlySet<long> ids, int rejected, out HashSet<long>? named)
     {
         named = null;
@@ -91,7 +91,7 @@ internal static class PartialAnswerReader
 
             if (named.IsSubsetOf(ids)) return true;
 
-            // The numbers may be the receiver's own, or include earlier batches: enough if there is one per reading.
+            // The numbers may be the receiver's own ids, or include earlier batches: one per reading is enough.
             var isAll = rejected == 0 && (named.Count == ids.Count || named.IsSupersetOf(ids));
             named = null;
             return isAll;
@@ -102,7 +102,7 @@ internal static class PartialAnswerReader
         return count == 0 || count == ids.Count - rejected;
     }
 
-    /// <summary>Reads the value of <c>rejected</c>: ids and reasons; null: it can't be understood.</summary>
+    /// <summary>Reads the value of <c>rejected</c>: ids and reasons; null: the value can't be understood.</summary>
     static Dictionary<long, string>? ReadRejected(JsonElement? value)
     {
         var reasons = new Dictionary<long, string>();
@@ -117,7 +117,8 @@ internal static class PartialAnswerReader
         return reasons;
     }
 
-    /// <summary>A count; null: not a number. JSON's null is 0: some languages write an empty list as null.</summary>
+    /// <summary>A count; null: not a number. JSON null counts as 0: some languages write an empty list as
+    /// null.</summary>
     static long? ReadCount(JsonElement value) => value.ValueKind switch
     {
         JsonValueKind.Null or JsonValueKind.False => 0,
@@ -139,7 +140,7 @@ internal static class PartialAnswerReader
         JsonValueKind.Number when value.TryGetDecimal(out var number) && number == decimal.Truncate(number)
             && number is >= long.MinValue and <= long.MaxValue => (long)number,
         JsonValueKind.String when long.TryParse(
-            ReadText(value), NumberStyles.None, CultureInfo.InvariantCulture, out var digits) => digits,
+            ReadText(value.GetString), NumberStyles.None, CultureInfo.InvariantCulture, out var digits) => digits,
         _ => null,
     };
 
@@ -147,17 +148,18 @@ internal static class PartialAnswerReader
     {
         const string None = "no reason given";
         if (item.ValueKind != JsonValueKind.Object || !TryFind(item, "reason", out var reason)) return None;
-        return reason is { ValueKind: JsonValueKind.String } text ? ReadText(text) ?? "reason is not readable" : None;
+        if (reason is not { ValueKind: JsonValueKind.String } text) return None;
+        return ReadText(text.GetString) ?? "reason is not readable";
     }
 
-    /// <summary>Finds a property, ignoring case; null: none.</summary>
+    /// <summary>Finds a property, ignoring case; null: there is none.</summary>
     /// <returns>False: there are several.</returns>
     static bool TryFind(JsonElement item, string name, out JsonElement? found)
     {
         found = null;
         foreach (var property in item.EnumerateObject())
         {
-            if (!name.Equals(ReadName(property), StringComparison.OrdinalIgnoreCase)) continue;
+            if (!name.Equals(ReadText(() => property.Name), StringComparison.OrdinalIgnoreCase)) continue;
             if (found is not null) return false;
             found = property.Value;
         }
@@ -165,25 +167,12 @@ internal static class PartialAnswerReader
         return true;
     }
 
-    // A JSON string may contain invalid UTF-8 or half a surrogate pair and throws when read. Such a name matches none,
-    // and such a text is no number.
-    static string? ReadName(JsonProperty property)
+    // Null: a JSON string with invalid UTF-8 or half a surrogate pair.
+    static string? ReadText(Func<string?> text)
     {
         try
         {
-            return property.Name;
-        }
-        catch (InvalidOperationException)
-        {
-            return null;
-        }
-    }
-
-    static string? ReadText(JsonElement text)
-    {
-        try
-        {
-            return text.GetString();
+            return text();
         }
         catch (InvalidOperationException)
         {

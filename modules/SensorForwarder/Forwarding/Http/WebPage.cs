@@ -3,25 +3,25 @@ using System.Text;
 
 namespace SensorForwarder.Forwarding.Http;
 
-/// <summary>Recognises web pages. A captive portal, or the server of a wrong URL, answers any request with one.
+/// <summary>Recognises web pages: a captive portal, or the server of a wrong URL, answers any request with one.
 /// Stateless.</summary>
 internal static class WebPage
 {
     public const string Reason = "answered with a web page: a captive portal, or a wrong URL?";
 
-    // The tags by which https://mimesniff.spec.whatwg.org recognises HTML, and "meta".
+    // The tags from which https://mimesniff.spec.whatwg.org recognises HTML, and "meta".
     static readonly string[] Tags =
     [
         "!doctype html", "html", "head", "script", "iframe", "h1", "div", "font", "table", "a", "style", "title", "b",
         "body", "br", "p", "meta",
     ];
 
-    /// <summary>Whether the headers alone show a web page, or redirect a browser to one.</summary>
+    /// <summary>Whether the headers announce a web page, or redirect a browser to one.</summary>
     public static bool IsAnnounced(HttpResponseHeaders headers, string mediaType) =>
         mediaType == "text/html" || mediaType.Contains("xhtml", StringComparison.Ordinal)
         || headers.Contains("Refresh");
 
-    /// <summary>Whether a text that begins with <c>&lt;</c> is a web page; null: too short to tell.</summary>
+    /// <summary>Whether a text that begins with <c>&lt;</c> is a web page; null: more text is needed.</summary>
     public static bool? Is(ReadOnlySpan<byte> beginning)
     {
         var text = Encoding.Latin1.GetString(beginning);

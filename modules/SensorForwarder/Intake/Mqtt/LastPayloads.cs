@@ -4,8 +4,8 @@ using System.Text;
 
 namespace SensorForwarder.Intake.Mqtt;
 
-/// <summary>The last payload of each topic, so that a retained message that the broker sends again counts once. Keeps
-/// hashes, of a bounded number of topics. Used by one connection at a time.</summary>
+/// <summary>The last payload of each topic, to ignore a retained message that the broker sends again. Keeps hashes, of
+/// a bounded number of topics. Not thread-safe: used by one connection at a time.</summary>
 internal sealed class LastPayloads
 {
     const int MaxTopics = 10_000;
@@ -18,7 +18,7 @@ internal sealed class LastPayloads
         if (_byTopic.Count < MaxTopics || _byTopic.ContainsKey(topic)) _byTopic[topic] = Hash(message.Payload.Span);
     }
 
-    /// <summary>Whether it is what was noted last for its topic.</summary>
+    /// <summary>Whether the payload is the last one of its topic.</summary>
     public bool IsKnown(MqttMessage message) =>
         _byTopic.TryGetValue(Hash(Encoding.UTF8.GetBytes(message.Topic)), out var last)
         && last == Hash(message.Payload.Span);

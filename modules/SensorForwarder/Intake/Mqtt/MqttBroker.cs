@@ -1,19 +1,18 @@
 namespace SensorForwarder.Intake.Mqtt;
 
-/// <summary>Where a broker is.</summary>
-/// <param name="Host">Its name or address.</param>
-/// <param name="Port">Its TCP port.</param>
-/// <param name="IsTls">It is spoken to over TLS.</param>
+/// <summary>The address of a broker. Immutable.</summary>
+/// <param name="Host">A host name or IP address.</param>
+/// <param name="IsTls">Whether connections use TLS.</param>
 internal sealed record MqttBroker(string Host, int Port, bool IsTls)
 {
     public const string Form = "mqtt://HOST:PORT or mqtts://HOST:PORT, without user, password and path";
 
-    /// <summary>The same as a regular expression.</summary>
+    /// <summary><see cref="Form"/> as a regular expression.</summary>
     public const string Pattern = @"^[Mm][Qq][Tt][Tt][Ss]?://[^/?#@\s]+/?$";
 
     const int StandardPort = 1883, StandardTlsPort = 8883;
 
-    /// <summary>Null: the text is none.</summary>
+    /// <summary>Parses a URL; null: it does not have the form.</summary>
     public static MqttBroker? TryRead(string text)
     {
         if (!Uri.TryCreate(text, UriKind.Absolute, out var url) || url.Scheme is not ("mqtt" or "mqtts")

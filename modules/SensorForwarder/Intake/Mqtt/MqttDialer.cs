@@ -14,23 +14,24 @@ namespace SensorForwarder.Intake.Mqtt;
 
 /// <summary>An open connection to a broker.</summary>
 /// <param name="Client">Connected and subscribed; the caller disposes it.</param>
-/// <param name="HasSession">The broker had a session, with the messages since the last connection.</param>
-/// <param name="Refused">What is wrong, if the broker refuses some of the topics; null: it grants all.</param>
+/// <param name="HasSession">Whether the broker had a session, with the messages since the last connection.</param>
+/// <param name="Refused">The fault if the broker refuses some of the topics; null: it grants all.</param>
 internal sealed record MqttConnection(IMqttClient Client, bool HasSession, SensorFault? Refused);
 
 /// <summary>
-/// Opens connections to one broker with one session, which the broker keeps when a connection ends. MQTT 5 where the
-/// broker speaks it, since it can ask for retained messages only once; otherwise 3.1.1. Not thread-safe.
+/// Opens connections to one broker. They share one session, which the broker keeps when a connection ends. Uses MQTT 5
+/// if the broker supports it, because then the broker sends retained messages only once; otherwise 3.1.1. Not
+/// thread-safe.
 /// </summary>
 internal sealed class MqttDialer(
     MqttSubscription subscription, string clientId, MqttSecrets secrets, Dialer dialer, TimeProvider timeProvider)
 {
-    // Messages that a broker of MQTT 5 may send before the first is acknowledged. They share a commit, and fit into the
-    // memory for waiting messages, however large each is.
+    // Messages that an MQTT 5 broker may send before the first is acknowledged. They share a commit, and fit into the
+    // memory for waiting messages even if all have the largest size.
     const ushort MaxUnacknowledged = 64;
 
-    // Payloads that are too large are read, refused and acknowledged up to this size. A broker of MQTT 5 drops larger
-    // packets itself; one of MQTT 3.1.1 is disconnected.
+    // Payloads that are too large to store are read and acknowledged up to this size. An MQTT 5 broker drops larger
+    // packets; an MQTT 3.1.1 broker is disconnected.
     const int MaxPacketBytes = IntakeLimits.MaxRequestBytes;
 
     static readonly TimeSpan StepTimeout = TimeSpan.FromSeconds(10);
@@ -40,8 +41,8 @@ internal sealed class MqttDialer(
 
     /// <summary>Connects and subscribes.</summary>
     /// <param name="prepare">Attaches handlers to the client before it connects.</param>
-    /// <param name="unwanted">Topics that the session may still have, and that are not wanted any more.</param>
-    /// <exception cref="SensorFault">It is not possible; the message is for people.</exception>
+    /// <param name="unwanted">Topics to unsubscribe from: the session may still have them.</param>
+    /// <exception cref="SensorFault">The connection could not be opened; the message is for people.</exception>
     public async Task<MqttConnection> OpenAsync(
         Action<IMqttClient> prepare, IReadOnlyCollection<string> unwanted, CancellationToken cancellationToken)
     {
@@ -61,8 +62,8 @@ internal sealed class MqttDialer(
         }
     }
 
-    /// <summary>Ends the session: the broker keeps nothing for it any more.</summary>
-    /// <exception cref="SensorFault">It is not possible; the message is for people.</exception>
+    /// <summary>Ends the session: the broker stops keeping messages for it.</summary>
+    /// <exception cref="SensorFault">The session could not be ended; the message is for people.</exception>
     public async Task EndSessionAsync(CancellationToken cancellationToken)
     {
         var (client, _) = await ConnectAsync(static _ => { }, isLast: true, cancellationToken);
@@ -84,7 +85,7 @@ internal sealed class MqttDialer(
             }
             catch (OtherVersionException)
             {
-                // What it answers to MQTT 5 says little: 3.1.1 shows whether there is anything else.
+                // The answer to MQTT 5 does not show the cause: the attempt with 3.1.1 does.
             }
         }
 
@@ -127,7 +128,7 @@ internal sealed class MqttDialer(
         if (unwanted.Count > 0)
             await client.UnsubscribeAsync(new() { TopicFilters = [.. unwanted] }, cancellationToken);
 
-        // Asked for again with each connection: a broker may have lost the session.
+        // Subscribes with each connection, because the broker may have lost the session.
         var options = new MqttClientSubscribeOptions
         {
             TopicFilters =
@@ -218,7 +219,7 @@ internal sealed class MqttDialer(
             case MqttClientConnectResultCode.BadUserNameOrPassword or MqttClientConnectResultCode.NotAuthorized
                 or MqttClientConnectResultCode.Banned:
                 return new(FaultReason.Denied, secrets.UserName is null
-                    ? $"{broker} asks for a user name and password: set {variable} and "
+                    ? $"{broker} requires a user name and password: set {variable} and "
                         + $"Mqtt__{subscription.Name}__Password"
                     : $"{broker} refuses the user name or the password ({variable} and ..Password or ..PasswordFile)");
             case MqttClientConnectResultCode.ClientIdentifierNotValid:
@@ -230,10 +231,10 @@ internal sealed class MqttDialer(
         }
     }
 
-    /// <param name="step">What is waited for.</param>
-    /// <param name="run">Waits for it.</param>
-    /// <param name="cancellationToken">Ends it when nobody waits any more.</param>
-    /// <param name="isFirst">It may fail because the broker speaks another version.</param>
+    /// <summary>Runs one step of connecting, with a timeout.</summary>
+    /// <param name="step">The step in words, for the message of a timeout.</param>
+    /// <param name="run">The step.</param>
+    /// <param name="isFirst">Whether the step may fail because the broker does not support the version.</param>
     async Task WaitAsync(
         string step, Func<CancellationToken, Task> run, CancellationToken cancellationToken, bool isFirst = false)
     {
@@ -257,6 +258,6 @@ internal sealed class MqttDialer(
         }
     }
 
-    /// <summary>The broker may not speak MQTT 5.</summary>
+    /// <summary>The broker may not support MQTT 5.</summary>
     sealed class OtherVersionException : Exception;
 }

@@ -6,50 +6,50 @@ using SensorForwarder.Time;
 
 namespace SensorForwarder.Intake.Mqtt;
 
-/// <summary>What sources of kind <c>mqtt</c> are made of.</summary>
-/// <param name="ClientIdPrefix">What client ids begin with; the same after a restart, and no other module's.</param>
+/// <summary>The dependencies of all sources of kind <c>mqtt</c>.</summary>
+/// <param name="ClientIdPrefix">The beginning of client ids; unique to this module, and stable across restarts.</param>
 internal sealed record MqttWorld(
     MqttOptions Options, string ClientIdPrefix, IntakeStore Store, Dialer Dialer, TimeProvider TimeProvider,
     Random Random, ILogger Log)
 {
-    // Of all messages that wait, on a device with little memory.
+    // Memory for all messages that wait.
     const int MaxWaitingBytes = 24 << 20;
 
     public BodyRoom Room { get; } = new(MaxWaitingBytes);
 
-    /// <summary>The alarms that are raised.</summary>
+    /// <summary>The raised alarms.</summary>
     public RaisedAlarms Alarms { get; init; } = new(null);
 
-    /// <summary>The clock for the timeouts of connecting. Tests let it run while the other one stands.</summary>
+    /// <summary>The clock for the timeouts of connecting. Tests advance it separately from <see cref="TimeProvider"/>.
+    /// </summary>
     public TimeProvider DialClock { get; init; } = TimeProvider;
 }
 
 /// <summary>
-/// Runs one <see cref="MqttSource"/> a sensor of kind <c>mqtt</c>, and changes only what changed when the settings do.
-/// The session of a sensor that is gone is ended. Thread-safe; changes are applied one after the other.
+/// Runs one <see cref="MqttSource"/> per sensor of kind <c>mqtt</c>. New settings restart only sensors whose settings
+/// changed. The session of a removed sensor is ended. Thread-safe; new settings are applied one after the other.
 /// </summary>
 internal sealed class MqttIntake(MqttWorld world) : IHostedService, IDisposable
 {
-    /// <summary>How long closing the connections takes at most when the module stops.</summary>
+    /// <summary>The longest time for closing the connections when the module stops.</summary>
     public static readonly TimeSpan StopPatience = 2 * MqttSession.StopPatience;
 
     readonly SemaphoreSlim _changes = new(1);
     readonly CancellationTokenSource _stop = new();
 
-    // The sessions that are being ended. Guarded by _changes.
+    // Sessions that are being ended. Guarded by _changes.
     readonly Dictionary<(MqttBroker Broker, string ClientId), Ending> _endings = [];
 
     // Replaced as a whole under _changes; read anywhere.
     volatile IReadOnlyDictionary<string, MqttSource> _sources = new Dictionary<string, MqttSource>();
 
-    /// <summary>Every source as it is now.</summary>
+    /// <summary>The state of all sources.</summary>
     public IReadOnlyList<SensorHealth> Health => [.. _sources.Values.Select(source => source.Health)];
 
     /// <summary>A sensor of kind <c>mqtt</c>; null: there is none with this name.</summary>
     public MqttSource? Find(string name) => _sources.GetValueOrDefault(name);
 
-    /// <summary>Starts what is new, ends what is gone, connects again what is different, and leaves the rest alone.
-    /// </summary>
+    /// <summary>Starts new sources, ends removed ones, restarts changed ones, and leaves the others running.</summary>
     public async Task ApplyAsync(
         IReadOnlyDictionary<string, SensorSettings> sensors, CancellationToken cancellationToken)
     {
@@ -104,7 +104,8 @@ internal sealed class MqttIntake(MqttWorld world) : IHostedService, IDisposable
         _endings[source.Session] = new(task, cancel);
     }
 
-    /// <summary>A source whose session is still being ended begins when that has stopped, in time or not.</summary>
+    /// <summary>If the session of a source is being ended, cancels that. The source starts when the task has completed,
+    /// whether the session was ended or not.</summary>
     Task StopEnding(MqttSource source)
     {
         foreach (var (other, ending) in _endings.Where(ending => ending.Value.Task.IsCompleted).ToList())

@@ -1,19 +1,17 @@
 namespace SensorForwarder.Intake.Mqtt;
 
-/// <summary>A message of a broker.</summary>
-/// <param name="Topic">Its topic.</param>
-/// <param name="Payload">What it holds.</param>
-/// <param name="IsRetained">The broker kept it from before we asked for its topic.</param>
-/// <param name="ContentType">What the sender says that it is; null: nothing.</param>
-/// <param name="ArrivedAt">When it came.</param>
-/// <param name="Acknowledge">Acknowledges it to the broker; null: the broker does not wait for that.</param>
+/// <summary>A message from a broker.</summary>
+/// <param name="IsRetained">Whether the broker stored it before the module subscribed (MQTT's retain flag).</param>
+/// <param name="ContentType">The content type from the sender; null: none.</param>
+/// <param name="ArrivedAt">Wall-clock time of arrival.</param>
+/// <param name="Acknowledge">Sends the PUBACK; null: the message has QoS 0.</param>
 internal sealed record MqttMessage(
     string Topic, ReadOnlyMemory<byte> Payload, bool IsRetained, string? ContentType, DateTimeOffset ArrivedAt,
     Func<CancellationToken, Task>? Acknowledge)
 {
-    /// <summary><see cref="ArrivedAt"/> by the clock that never steps.</summary>
+    /// <summary>Monotonic time of arrival.</summary>
     public long ArrivedTimestamp { get; init; }
 
-    /// <summary>About how much memory it takes until it is acknowledged.</summary>
+    /// <summary>Roughly the memory that the message takes until it is acknowledged.</summary>
     public int Bytes { get; init; }
 }

@@ -6,8 +6,8 @@ using SensorForwarder.Readings;
 namespace SensorForwarder.Intake.Mqtt;
 
 /// <summary>
-/// Makes a reading of a message. Its payload is a JSON object, a plain number, or ON, OFF, true or false; what else it
-/// may be is kept as it is. Stateless.
+/// Converts a message to a reading if its payload is a JSON object, a plain number, or ON, OFF, true or false. Any
+/// other payload is stored unchanged. Stateless.
 /// </summary>
 internal static class MqttPayloads
 {
@@ -16,11 +16,11 @@ internal static class MqttPayloads
     const char InValueNames = '_';
     const string Text = "text/plain; charset=utf-8", Binary = "application/octet-stream";
 
-    // Longer ones are no words or numbers.
+    // Longer payloads are not plain numbers or words.
     const int MaxPlainBytes = 64;
 
-    /// <summary>Adds what a message holds; nothing, if it holds nothing that was asked for.</summary>
-    /// <returns>Why it can never be stored; null: nothing is wrong.</returns>
+    /// <summary>Adds the payloads of a message; none, if it has none of the configured values.</summary>
+    /// <returns>Why the message can never be stored; null: nothing is wrong.</returns>
     public static IntakeAnswer? Write(MqttSubscription subscription, MqttMessage message, PayloadList into)
     {
         var payload = message.Payload.Span;
@@ -28,7 +28,7 @@ internal static class MqttPayloads
         var name = IntakeLimits.Shorten(subscription.SensorName.Fill(message.Topic, between: '/'));
         if (!IntakeLimits.IsName(name)) return IntakeAnswer.Malformed("its topic has a control character");
 
-        // Of a retained message only its end is known by that.
+        // An empty payload only deletes a retained message.
         if (payload.Length == 0) return null;
         var plain = payload.Trim(" \t\r\n"u8);
         if (plain.Length <= MaxPlainBytes && TryPlain(Encoding.UTF8.GetString(plain), out var number))
@@ -43,13 +43,13 @@ internal static class MqttPayloads
         if (plain.StartsWith("{"u8) && TryWriteObject(subscription, message, name, into)) return null;
         if (json.Read(payload, isLines: false) is null) return null;
 
-        // Nobody would send it again without its mistake.
+        // The sender gets no answer, so an invalid reading is stored unchanged.
         into.Clear();
         json.WriteData(IsJson(payload) ? plain : IntakeStore.Wrap(payload, message.ContentType ?? TypeOf(payload)));
         return null;
     }
 
-    /// <param name="number">As JSON; null: the sender says that it has none.</param>
+    /// <param name="number">The number as JSON; null: the payload is NaN or infinite.</param>
     static bool TryPlain(string text, out string? number)
     {
         number = text.ToLowerInvariant() switch
@@ -64,7 +64,8 @@ internal static class MqttPayloads
         return true;
     }
 
-    /// <returns>False: it is no object, has no number, is a reading already, or grows too large.</returns>
+    /// <returns>False: the payload is not an object, has no number, is already a reading, or becomes too
+    /// large.</returns>
     static bool TryWriteObject(MqttSubscription subscription, MqttMessage message, string name, PayloadList into)
     {
         try
@@ -82,7 +83,7 @@ internal static class MqttPayloads
                     if (Find(root, paths.For(value)!) is { } found) AddValue(values, value, found);
                 }
 
-                // The others were not asked for.
+                // The object has none of the configured values: nothing is stored.
                 if (values.Count == 0) return true;
             }
             else
@@ -98,14 +99,14 @@ internal static class MqttPayloads
         }
         catch (Exception exception) when (exception is JsonException or InvalidOperationException)
         {
-            // Half of a pair of surrogates is JSON, and no text.
+            // An unpaired surrogate is valid JSON, but not a valid string.
             into.Clear();
             return false;
         }
     }
 
-    /// <param name="room">How long all names may still be together: a long name repeats in all that is below it.
-    /// </param>
+    /// <param name="room">The remaining length of all names together, because the name of an object is repeated in the
+    /// names of everything in it.</param>
     static bool TryFlatten(
         JsonElement element, string name, OrderedDictionary<string, string> values,
         OrderedDictionary<string, string> tags, ref int room)
@@ -153,10 +154,10 @@ internal static class MqttPayloads
         else if (element.ValueKind is JsonValueKind.String) values[name] = Quote(element.GetString()!);
     }
 
-    /// <summary>A property, or one below it; lists are counted from 0.</summary>
+    /// <summary>Finds a value by its path; list indexes start at 0.</summary>
     static JsonElement? Find(JsonElement element, string path)
     {
-        // A name may have a dot itself.
+        // A name may contain a dot.
         if (element.ValueKind == JsonValueKind.Object && element.TryGetProperty(path, out var whole)) return whole;
         var dot = path.IndexOf('.', StringComparison.Ordinal);
         var step = dot < 0 ? path : path[..dot];
@@ -171,7 +172,7 @@ internal static class MqttPayloads
         return next is null || dot < 0 ? next : Find(next.Value, path[(dot + 1)..]);
     }
 
-    /// <summary>What a value is as a number in JSON; null: it is none.</summary>
+    /// <summary>A value as a JSON number; null: it is not a number.</summary>
     static string? NumberOf(JsonElement element) => element.ValueKind switch
     {
         JsonValueKind.Number => element.TryGetDouble(out var number) && double.IsFinite(number)
@@ -204,7 +205,7 @@ internal static class MqttPayloads
         WriteMap("values"u8, values, into);
         if (tags.Count > 0) WriteMap("tags"u8, tags, into);
 
-        // Nobody knows since when it is so.
+        // The age of a retained value is unknown.
         if (message.IsRetained) into.Property("retained"u8, "true"u8);
         into.End();
     }
@@ -229,7 +230,7 @@ internal static class MqttPayloads
             var reader = new Utf8JsonReader(payload);
             while (reader.Read())
             {
-                // To the end.
+                // Validates each token.
             }
 
             return System.Text.Unicode.Utf8.IsValid(payload);

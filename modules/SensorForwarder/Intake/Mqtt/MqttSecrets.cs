@@ -6,8 +6,8 @@ using SensorForwarder.Text;
 
 namespace SensorForwarder.Intake.Mqtt;
 
-/// <summary>What one sensor shows to its broker, and whom it trusts: the boot values <c>Mqtt__NAME__*</c>. Never
-/// logged. Immutable, except for the content of the files.</summary>
+/// <summary>The credentials of one sensor for its broker, and the roots that it trusts: the boot values
+/// <c>Mqtt__NAME__*</c>. Never logged. Immutable, except for the content of the files.</summary>
 internal sealed class MqttSecrets
 {
     const int MaxPasswordBytes = 4_096;
@@ -16,16 +16,16 @@ internal sealed class MqttSecrets
 
     public string? Password { get; init; }
 
-    /// <summary>The file of the password, read for each connection; null: <see cref="Password"/>.</summary>
+    /// <summary>The file with the password, read for each connection; null: <see cref="Password"/> is used.</summary>
     public NamedFile? PasswordFile { get; init; }
 
     public TlsFiles Tls { get; init; } = new();
 
-    /// <summary>The only broker that gets them; null: there are none.</summary>
+    /// <summary>The only broker that the credentials are sent to; null: there are none.</summary>
     public MqttBroker? For { get; init; }
 
     /// <summary>Reads the password; null: there is none.</summary>
-    /// <exception cref="SensorFault">Its file can't be read.</exception>
+    /// <exception cref="SensorFault">The file can't be read.</exception>
     public byte[]? ReadPassword()
     {
         if (PasswordFile is not { } place) return Password is null ? null : Encoding.UTF8.GetBytes(Password);
@@ -45,7 +45,7 @@ internal sealed class MqttSecrets
     }
 }
 
-/// <summary>The boot values of all brokers, by the names of their sensors.</summary>
+/// <summary>The credentials of all sensors of kind <c>mqtt</c>, by name. Immutable.</summary>
 internal sealed class MqttOptions
 {
     public IReadOnlyDictionary<string, MqttSecrets> ByName { get; init; } = new Dictionary<string, MqttSecrets>();

@@ -9,63 +9,61 @@ using SensorForwarder.Text;
 namespace SensorForwarder.Intake.Mqtt;
 
 /// <summary>
-/// The messages of one connection: each is stored, and acknowledged when it is on the medium, in the order in which
-/// they came. While the buffer refuses nothing is acknowledged, so the broker keeps what follows.
+/// Stores the messages of one connection, and acknowledges each when it is on the medium, in the order of arrival.
+/// While the buffer refuses readings, no message is acknowledged, and the broker keeps later ones. MQTTnet's thread
+/// queues messages; one loop stores them.
 /// </summary>
-/// <param name="subscription">What is taken.</param>
-/// <param name="store">Where it is stored.</param>
-/// <param name="source">What counts it.</param>
-/// <param name="room">Memory that all connections share.</param>
-/// <param name="lastSeen">The last payload of each topic.</param>
-/// <param name="alarms">Those of its sensors; null: there are none.</param>
-/// <param name="timeProvider">The clock.</param>
+/// <param name="source">Counts the messages.</param>
+/// <param name="room">The memory limit of all connections together.</param>
+/// <param name="alarms">The alarms of the sensor; null: none.</param>
 internal sealed class MqttSession(
     MqttSubscription subscription, IntakeStore store, IntakeSource source, BodyRoom room, LastPayloads lastSeen,
     PushedAlarms? alarms, TimeProvider timeProvider) : IDisposable
 {
-    /// <summary>How long what is being stored may take when the connection is no longer wanted.</summary>
+    /// <summary>How long messages that are being stored may take when the session is stopped.</summary>
     public static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(0.5);
 
     static readonly TimeSpan GoodbyeTimeout = TimeSpan.FromSeconds(0.5);
 
-    // A broker that waits for acknowledgements sends 10 or 20 messages before the first. From so many on a commit is
-    // not delayed to share it with what follows.
+    // If at least this many messages wait, they are committed at once: a broker that waits for acknowledgements sends
+    // no more than 10 or 20 before the first one, so no more may arrive.
     const int HurryFrom = 8;
 
-    // A message that comes so soon after an acknowledgement was held back by the broker until then, as with Mosquitto's
-    // max_inflight_messages 1. Such messages can't share commits, and would queue up if each waited for its commit.
+    // A message that arrives this soon after an acknowledgement was held back by the broker until then (Mosquitto with
+    // max_inflight_messages 1). Such messages can't share a commit, so each is committed at once.
     static readonly TimeSpan HeldBack = TimeSpan.FromMilliseconds(20);
 
-    // Of a broker that does not wait, and of messages that need no acknowledgement.
+    // Reached if the broker does not wait for acknowledgements, or sends messages with QoS 0.
     const int MaxWaiting = 2_000;
 
-    // Payloads of a batch as they will be stored, a few transactions of the buffer. JSON grows when its keys are
-    // joined, and lists when each item becomes a reading.
+    // The payloads of a batch as they will be stored: a few transactions of the buffer. Payloads grow when JSON keys
+    // are joined, and when each item of a list becomes a reading.
     const int MaxBatchBytes = 1 << 20;
 
     readonly CancellationTokenSource _ended = new();
 
-    // Not for a single reader: such a channel can't be counted.
+    // Not SingleReader: such a channel does not support Count.
     readonly Channel<MqttMessage> _waiting = Channel.CreateUnbounded<MqttMessage>();
     string? _end;
     volatile bool _isClosing;
 
-    // When the last message was acknowledged; null: none was.
+    // Monotonic time of the last acknowledgement; null: none yet.
     long? _acknowledgedAt;
 
-    // A commit is being waited for that was delayed.
+    // 1 while the loop waits for a commit that is delayed to be shared.
     int _isLazy;
 
-    /// <summary>It ends because more came than can be stored at once; what came before that is stored.</summary>
+    /// <summary>Whether the connection ends because more messages arrived than can be stored at once. Earlier messages
+    /// are stored.</summary>
     public bool HasOverflowed { get; private set; }
 
-    /// <summary>Attaches itself to a client that is not connected yet.</summary>
+    /// <summary>Attaches handlers to a client that is not connected yet.</summary>
     public void Attach(IMqttClient client)
     {
         client.ApplicationMessageReceivedAsync += OnMessageAsync;
         client.DisconnectedAsync += end =>
         {
-            // Before it was connected that is not what people want to know.
+            // A failure to connect is reported by MqttDialer.
             var words = end.ReasonString is { } text ? $": {LogText.Clean(text)}" : "";
             var reason = end.Exception is { } exception
                 ? NetworkText.Describe(exception)
@@ -75,8 +73,9 @@ internal sealed class MqttSession(
         };
     }
 
-    /// <summary>Stores and acknowledges until the connection ends, or is no longer wanted; then it is closed.</summary>
-    /// <returns>Why it ended; null: it was not wanted.</returns>
+    /// <summary>Stores and acknowledges messages until the connection ends or <paramref name="stop"/> is cancelled.
+    /// Closes the connection.</summary>
+    /// <returns>Why the connection ended; null: it was stopped.</returns>
     public async Task<string?> RunAsync(IMqttClient client, CancellationToken stop)
     {
         var working = Task.Run(WorkAsync, CancellationToken.None);
@@ -87,7 +86,7 @@ internal sealed class MqttSession(
         _waiting.Writer.TryComplete();
         if (stop.IsCancellationRequested && !_ended.IsCancellationRequested)
         {
-            // Readings that wait for a common commit are committed now, so that the broker need not send them again.
+            // Readings that wait for a shared commit are committed now, so that the broker need not send them again.
             _ = store.CommitAsync(_ended.Token);
             await working.WaitAsync(StopPatience, timeProvider, CancellationToken.None)
                 .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
@@ -98,7 +97,7 @@ internal sealed class MqttSession(
             }
             catch (Exception)
             {
-                // It is closed in any case.
+                // The connection is closed in any case.
             }
         }
 
@@ -109,7 +108,8 @@ internal sealed class MqttSession(
         return stop.IsCancellationRequested ? null : end ?? "the connection was closed";
     }
 
-    /// <summary>Drops what was not stored. It was not acknowledged either, so the broker sends it again.</summary>
+    /// <summary>Drops messages that were not stored. They were not acknowledged either, so the broker sends them again.
+    /// </summary>
     public void Dispose()
     {
         _isClosing = true;
@@ -122,7 +122,7 @@ internal sealed class MqttSession(
     {
         Interlocked.CompareExchange(ref _end, reason, null);
 
-        // On another thread: it is the client's own that tells, and whoever waits may close the client.
+        // On another thread: this one may be the client's own, and a callback of the token may close the client.
         _ = Task.Run(() =>
         {
             try
@@ -131,12 +131,13 @@ internal sealed class MqttSession(
             }
             catch (ObjectDisposedException)
             {
-                // Nobody waits any more.
+                // The session is already disposed.
             }
         });
     }
 
-    // MQTTnet calls it for one message after the other, and keeps those that follow in memory: it never waits.
+    // MQTTnet calls this for one message at a time, and queues later messages in memory without a limit. So it never
+    // waits.
     Task OnMessageAsync(MqttApplicationMessageReceivedEventArgs arrival)
     {
         arrival.AutoAcknowledge = false;
@@ -149,11 +150,11 @@ internal sealed class MqttSession(
         {
             if (hasRoom) room.Return(bytes);
             if (isAwaited) Overflow();
-            else source.Count(IntakeAnswer.Wait("messages with QoS 0 came faster than they can be stored"), 0);
+            else source.Count(IntakeAnswer.Wait("messages with QoS 0 arrived faster than they can be stored"), 0);
             return Task.CompletedTask;
         }
 
-        // MQTTnet does not use its memory again.
+        // MQTTnet does not reuse the memory of a payload.
         var payload = message.Payload.IsSingleSegment ? message.Payload.First : message.Payload.ToArray();
         var arrived = new MqttMessage(
             message.Topic, payload, message.Retain, message.ContentType, timeProvider.GetUtcNow(),
@@ -168,7 +169,7 @@ internal sealed class MqttSession(
         return Task.CompletedTask;
     }
 
-    // All of it stays in memory until it is acknowledged, also what is not used here.
+    // The whole message stays in memory until it is acknowledged, including properties that are not used here.
     static int BytesOf(MqttApplicationMessage message)
     {
         const int PerMessage = 500, PerProperty = 150;
@@ -179,11 +180,11 @@ internal sealed class MqttSession(
             + (message.CorrelationData?.Length ?? 0);
     }
 
-    /// <summary>Takes no more messages of this connection. Those at hand are stored and acknowledged, so that each
-    /// connection gets further; then it is closed, and the broker sends the others again.</summary>
+    /// <summary>Accepts no more messages of this connection. Queued messages are stored and acknowledged, so that every
+    /// connection makes progress; then it is closed, and the broker sends the others again.</summary>
     void Overflow()
     {
-        const string Reason = "more messages came than can be stored at once; the broker will send them again";
+        const string Reason = "more messages arrived than can be stored at once; the broker sends them again";
         HasOverflowed = true;
         Interlocked.CompareExchange(ref _end, Reason, null);
         _isClosing = true;
@@ -238,7 +239,7 @@ internal sealed class MqttSession(
             var answer = item.Problem ?? await item.Storing;
             while (answer.RetryAfter is { } wait)
             {
-                // Others were refused together with it, and have waited as long when it is their turn.
+                // Only the rest of the delay: messages that were refused together wait at the same time.
                 var rest = wait - timeProvider.GetElapsedTime(item.BegunAt);
                 if (rest > TimeSpan.Zero) await Task.Delay(rest, timeProvider, _ended.Token);
                 Begin(item, atOnce: true);
@@ -259,8 +260,8 @@ internal sealed class MqttSession(
         Volatile.Write(ref _isLazy, 0);
     }
 
-    /// <summary>Reports the alarms that a message raises or clears. They are on the medium before it is acknowledged:
-    /// after a kill the broker sends it again.</summary>
+    /// <summary>Reports the alarms that a message raises or clears. The reports are committed before the message is
+    /// acknowledged: after a kill, the broker sends it again.</summary>
     async Task WatchAsync(PushedAlarms alarms, Stored item)
     {
         while (alarms.Observe(item.Payloads, item.Message) is var outcome and not AlarmOutcome.Unchanged)
@@ -284,17 +285,17 @@ internal sealed class MqttSession(
         item.Storing = store.StorePayloadsAsync(source, item.Payloads, item.Message.ArrivedAt, atOnce, _ended.Token);
     }
 
-    /// <param name="item">What is read.</param>
-    /// <param name="before">What came before it and is not stored yet. It is acknowledged earlier.</param>
-    /// <returns>Why it can never be stored; null: it is to be stored, if it holds anything.</returns>
+    /// <summary>Converts a message to payloads.</summary>
+    /// <param name="before">Earlier messages that are not stored yet.</param>
+    /// <returns>Why the message can never be stored; null: it has valid payloads, or none.</returns>
     IntakeAnswer? Read(Stored item, List<Stored> before)
     {
         if (item.Message.IsRetained && IsKnown(item.Message, before)) return null;
         var problem = subscription.Has(item.Message.Topic)
             ? MqttPayloads.Write(subscription, item.Message, item.Payloads)
-            : IntakeAnswer.Malformed("its topic is not one of topics any more");
+            : IntakeAnswer.Malformed("its topic is no longer one of the topics of the sensor");
 
-        // Nobody can be told, and it must not come again for ever: it is counted, and acknowledged.
+        // The sender gets no answer, and the broker would repeat the message for ever: it is counted and acknowledged.
         if (problem is not null || item.Payloads.Count == 0) source.Count(problem ?? IntakeAnswer.Stored, 0);
         return problem;
     }

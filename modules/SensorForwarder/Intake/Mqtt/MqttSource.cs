@@ -6,18 +6,18 @@ using SensorForwarder.Time;
 namespace SensorForwarder.Intake.Mqtt;
 
 /// <summary>
-/// One sensor of kind <c>mqtt</c>: connects, takes messages until the connection ends, and connects again, after a
-/// while that grows. Nothing that broker or network do ends it.
+/// One sensor of kind <c>mqtt</c>: connects, stores messages until the connection ends, and reconnects with a back-off.
+/// Failures of broker or network never end the loop.
 /// </summary>
 internal sealed class MqttSource : IAsyncDisposable
 {
     static readonly TimeSpan RetryBase = TimeSpan.FromSeconds(1);
     static readonly TimeSpan RetryMax = TimeSpan.FromSeconds(60);
 
-    // A connection that ended sooner does not count as a success: two clients with one client id throw each other out.
+    // A shorter connection does not reset the back-off: two clients with the same client id disconnect each other.
     static readonly TimeSpan ShortLife = TimeSpan.FromSeconds(10);
 
-    // For a broker that is away just then.
+    // Attempts to end a session, in case the broker is unreachable for a while.
     const int MaxEndings = 10;
 
     readonly MqttWorld _world;
@@ -31,10 +31,9 @@ internal sealed class MqttSource : IAsyncDisposable
     volatile Fault? _fault;
     volatile bool _isConnected;
 
-    /// <param name="settings">The entry.</param>
-    /// <param name="world">What it is made of.</param>
-    /// <param name="stopped">What was stopped because the settings changed: one with the same session is continued.
-    /// </param>
+    /// <param name="settings">The settings of the sensor.</param>
+    /// <param name="stopped">Sources that were stopped because the settings changed. If one has the same session, its
+    /// state is continued.</param>
     public MqttSource(SensorSettings settings, MqttWorld world, IReadOnlyList<MqttSource> stopped)
     {
         (Settings, _world, Subscription) = (settings, world, MqttSubscription.Of(settings));
@@ -57,10 +56,10 @@ internal sealed class MqttSource : IAsyncDisposable
 
     public string ClientId { get; }
 
-    /// <summary>What counts its messages.</summary>
+    /// <summary>Counts the messages.</summary>
     public IntakeSource Source { get; }
 
-    /// <summary>Null: it has none.</summary>
+    /// <summary>The alarms of the sensor; null: none.</summary>
     public PushedAlarms? Alarms { get; }
 
     public SensorHealth Health
@@ -80,13 +79,14 @@ internal sealed class MqttSource : IAsyncDisposable
         }
     }
 
-    /// <summary>The session at the broker that it has: the broker keeps messages for it.</summary>
+    /// <summary>The session for which the broker keeps messages.</summary>
     public (MqttBroker Broker, string ClientId) Session => (Subscription.Broker, ClientId);
 
-    /// <param name="after">Ends first.</param>
+    /// <summary>Starts the loop.</summary>
+    /// <param name="after">The loop waits for this task.</param>
     public void Start(Task after) => _loop = Task.Run(() => RunAsync(after));
 
-    /// <summary>Takes no more messages; the broker keeps them.</summary>
+    /// <summary>Stops the loop. The broker keeps later messages.</summary>
     public async ValueTask DisposeAsync()
     {
         await _stop.CancelAsync();
@@ -95,7 +95,7 @@ internal sealed class MqttSource : IAsyncDisposable
         _stop.Dispose();
     }
 
-    /// <summary>Ends the session of a source that was disposed, so that the broker keeps nothing for it.</summary>
+    /// <summary>Ends the session of a disposed source: the broker stops keeping messages for it.</summary>
     public async Task EndSessionAsync(CancellationToken cancellationToken)
     {
         for (var attempt = 1; !cancellationToken.IsCancellationRequested; attempt++)
@@ -153,8 +153,8 @@ internal sealed class MqttSource : IAsyncDisposable
         }
     }
 
-    /// <summary>Connects, and takes messages until the connection ends.</summary>
-    /// <returns>It was of use: the next attempt need not wait longer than the first.</returns>
+    /// <summary>Connects, and stores messages until the connection ends.</summary>
+    /// <returns>Whether the back-off starts over.</returns>
     async Task<bool> TakeAsync()
     {
         using var session = new MqttSession(
@@ -165,7 +165,7 @@ internal sealed class MqttSource : IAsyncDisposable
         _hadSession = true;
         var connectedAt = _world.TimeProvider.GetTimestamp();
 
-        // The topics that the broker grants are taken nevertheless, and the others asked for again after a while.
+        // If the broker refuses some topics, the others are used, and all are requested again after RetryMax.
         using var again = new CancellationTokenSource(
             refused is null ? Timeout.InfiniteTimeSpan : RetryMax, _world.TimeProvider);
         using var end = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token, again.Token);
@@ -179,7 +179,7 @@ internal sealed class MqttSource : IAsyncDisposable
             Note(refused);
         }
 
-        // Refused topics are no reason for an alarm while messages of the others come.
+        // Refused topics do not raise an alarm: messages on the other topics arrive.
         Alarms?.NoteFault(null);
         try
         {
@@ -206,7 +206,7 @@ internal sealed class MqttSource : IAsyncDisposable
         var text = LogText.Clean(fault.Message)!;
         if (_fault?.Text != text) IntakeLog.NotSubscribed(_world.Log, Settings.Name, text);
 
-        // Whoever sees the number also sees why.
+        // Set before the count: a reader that sees the new count also sees the reason.
         _fault = new(fault.Reason, text);
         Interlocked.Increment(ref _failures);
     }

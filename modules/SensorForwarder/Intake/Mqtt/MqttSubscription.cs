@@ -4,17 +4,17 @@ using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Intake.Mqtt;
 
-/// <summary>What a sensor of kind <c>mqtt</c> takes, and from which broker. Immutable.</summary>
+/// <summary>The settings of a sensor of kind <c>mqtt</c>: broker, topics, and how messages become readings. Immutable.
+/// </summary>
 /// <param name="Name">The sensor's name in the settings.</param>
-/// <param name="Broker">Where the broker is.</param>
-/// <param name="ClientId">By which the broker knows the session; null: one made of device, module and name.</param>
-/// <param name="Topics">Filters of topics.</param>
-/// <param name="SensorName">The sensor of a reading, by its topic.</param>
-/// <param name="ValueName">The value that a payload without names has, by its topic.</param>
-/// <param name="Values">The path of each value in a JSON object; null: all that it has.</param>
-/// <param name="Unit">The unit of all values; null: not known.</param>
-/// <param name="Label">A name for people.</param>
-/// <param name="MaxSilence">How long nothing may come; null: as long as from any other program.</param>
+/// <param name="ClientId">The MQTT client id; null: made of device, module and name.</param>
+/// <param name="Topics">Topic filters.</param>
+/// <param name="SensorName">The sensor of a reading, from the topic.</param>
+/// <param name="ValueName">The name of the value in a payload without names, from the topic.</param>
+/// <param name="Values">The values to take from JSON objects, with their paths; null: all values.</param>
+/// <param name="Unit">The unit of all values; null: unknown.</param>
+/// <param name="Label">The display name; null: none.</param>
+/// <param name="MaxSilence">The longest time without a message; null: as for other sources.</param>
 internal sealed record MqttSubscription(
     string Name, MqttBroker Broker, string? ClientId, IReadOnlyList<string> Topics, TopicTemplate SensorName,
     TopicTemplate ValueName, TextByValue? Values, string? Unit, string? Label, TimeSpan? MaxSilence)
@@ -34,7 +34,7 @@ internal sealed record MqttSubscription(
     { IsRequired = true };
 
     static readonly Option<string?> NameOption = Template(
-        "name", "The sensor in readings: `{2}` is the second level of the topic, `{2+}` all from there on.")
+        "name", "The sensor in readings: `{2}` is the second level of the topic, `{2+}` all from the second on.")
         .From("the name of this entry if `topics` is one topic without `+` and `#`, else `{topic}`");
 
     static readonly Option<string?> ValueOption = Template(
@@ -48,14 +48,14 @@ internal sealed record MqttSubscription(
         static values => values?.ToJson());
 
     static readonly Option<string?> UnitOption = Option.TextOf(
-        "unit", "The unit of all values; it stands in every reading.", MaxUnitLength);
+        "unit", "The unit of all values, added to every reading.", MaxUnitLength);
 
     static readonly Option<double?> MaxSilenceOption = Option.Number(
-        "maxSilenceSeconds", 1, 31_536_000, "When nothing has come for longer, the source is shown as silent.")
+        "maxSilenceSeconds", 1, 31_536_000, "After this time without a message, the source is shown as silent.")
         .From("`Intake__MaxSilenceSeconds`");
 
     static readonly Option<string?> ClientIdOption = Option.TextOf(
-        "clientId", "The name of the session at the broker, which keeps messages for it; no other client may have it.",
+        "clientId", "The MQTT client id: the broker keeps messages for it. No other client may use it.",
         MaxClientIdLength).From("`DEVICE-MODULE-NAME`");
 
     public static SensorKind Kind { get; } = SensorKind.Pushed(
@@ -72,10 +72,11 @@ internal sealed record MqttSubscription(
             : null,
     };
 
-    /// <summary>The sensor of all readings; null: it depends on the topic.</summary>
+    /// <summary>The sensor of all readings; null: the sensor depends on the topic.</summary>
     public string? OnlySensor => SensorName.Levels == 0 ? SensorName.Fill("", between: '/') : null;
 
-    /// <exception cref="SensorSettingsException">Options don't fit each other, or a topic is none.</exception>
+    /// <summary>Reads the options of a sensor.</summary>
+    /// <exception cref="SensorSettingsException">Options contradict each other, or a topic is invalid.</exception>
     public static MqttSubscription Of(SensorSettings settings)
     {
         var topics = settings.Get(TopicsOption) ?? [];
@@ -97,7 +98,7 @@ internal sealed record MqttSubscription(
             maxSilence);
     }
 
-    /// <summary>Whether one of the filters has the topic.</summary>
+    /// <summary>Whether one of the topic filters matches a topic.</summary>
     public bool Has(string topic) => Topics.Any(
         filter => MqttTopicFilterComparer.Compare(topic, filter) == MqttTopicFilterCompareResult.IsMatch);
 

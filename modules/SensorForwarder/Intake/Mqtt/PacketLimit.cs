@@ -1,13 +1,13 @@
 namespace SensorForwarder.Intake.Mqtt;
 
 /// <summary>
-/// The stream of a broker, which ends when the broker announces a packet larger than allowed: MQTTnet would allocate up
-/// to 256 MB for it before the first byte arrives. Follows only the lengths of packets. Not thread-safe, except that
-/// reading and writing may overlap.
+/// A stream that fails when the broker announces a packet above the limit: MQTTnet would allocate up to 256 MB before
+/// the first byte of the packet arrives. Parses only the lengths of packets. Reading and writing may overlap; otherwise
+/// not thread-safe.
 /// </summary>
 internal sealed class PacketLimit(Stream inner, int maxBytes) : Stream
 {
-    // Where in the stream the next byte to be read is: -1 for a packet's first byte, 0 and more in its length.
+    // The position of the next byte: -1: the first byte of a packet; otherwise the number of length digits read.
     int _lengthDigits = -1;
     int _length;
     int _bodyLeft;
@@ -81,11 +81,11 @@ internal sealed class PacketLimit(Stream inner, int maxBytes) : Stream
                 continue;
             }
 
-            // MQTTnet refuses a longer one.
+            // MQTTnet refuses a length of more than four bytes.
             if (_lengthDigits < 4) _length |= (next & 0x7F) << (7 * _lengthDigits);
             _lengthDigits++;
             if (_length > maxBytes)
-                throw new IOException($"it sends a packet of at least {_length} bytes; allowed are {maxBytes}");
+                throw new IOException($"it sends a packet of at least {_length} bytes; the limit is {maxBytes}");
             if ((next & 0x80) != 0) continue;
             (_bodyLeft, _lengthDigits) = (_length, -1);
         }

@@ -6,18 +6,18 @@ using SensorForwarder.Sensors;
 namespace SensorForwarder.Intake.Mqtt;
 
 /// <summary>
-/// The alarms of one entry of kind <c>mqtt</c>. Each sensor in its readings has alarms of its own, from its first
-/// reading on; the names are saved, so that a sensor that is silent since a restart is noticed. The session passes
-/// every reading that was stored, and a timer notices what no message tells. Thread-safe.
+/// The alarms of one entry of kind <c>mqtt</c>. Each sensor in the readings has separate alarms, from its first reading
+/// on. The names of the sensors are saved, so that silence since a restart is noticed. The session passes every stored
+/// reading; a timer checks for silence and lasting faults. Thread-safe.
 /// </summary>
 internal sealed class PushedAlarms : IDisposable
 {
-    /// <summary>The most sensors of an entry that are watched.</summary>
+    /// <summary>The most sensors of one entry that are watched.</summary>
     public const int MaxSensors = 200;
 
     static readonly TimeSpan LookAtLeastEvery = TimeSpan.FromMinutes(1), LookAtMostEvery = TimeSpan.FromSeconds(1);
 
-    // A silence or fault is noticed after a tenth of its time.
+    // Silence or a fault is noticed at most a tenth of its time late.
     const int LooksPerPatience = 10;
 
     // A value that no alarm watches.
@@ -45,9 +45,9 @@ internal sealed class PushedAlarms : IDisposable
             _timer = timeProvider.CreateTimer(_ => Look([]), null, every, every);
     }
 
-    /// <summary>Null if the entry has no alarms.</summary>
+    /// <summary>Creates the alarms of an entry; null: it has none.</summary>
     /// <param name="settings">The entry.</param>
-    /// <param name="only">The sensor of all its readings, which is watched before its first one; null: their names
+    /// <param name="only">The sensor of all readings, which is watched even before its first reading; null: the sensors
     /// depend on the topic.</param>
     public static PushedAlarms? Of(
         SensorSettings settings, string? only, RaisedAlarms raised, TimeProvider timeProvider, ILogger log) =>
@@ -61,7 +61,7 @@ internal sealed class PushedAlarms : IDisposable
         }
     }
 
-    /// <summary>Why no messages come; null: they can.</summary>
+    /// <summary>Sets the reason why no messages can arrive; null: they can.</summary>
     public void NoteFault(string? reason)
     {
         lock (_gate)
@@ -73,10 +73,10 @@ internal sealed class PushedAlarms : IDisposable
         }
     }
 
-    /// <summary>Takes note of what a message held.</summary>
-    /// <param name="payloads">Its readings as they were stored.</param>
+    /// <summary>Checks the readings of a message.</summary>
+    /// <param name="payloads">The readings as they were stored.</param>
     /// <param name="message">The message.</param>
-    /// <returns>The one of its readings that matters most.</returns>
+    /// <returns>The most important outcome of all readings.</returns>
     public AlarmOutcome Observe(PayloadList payloads, MqttMessage message)
     {
         var outcome = AlarmOutcome.Unchanged;
@@ -95,7 +95,7 @@ internal sealed class PushedAlarms : IDisposable
         return outcome;
     }
 
-    /// <summary>Forgets the sensors of an entry that is no longer watched.</summary>
+    /// <summary>Deletes the saved sensors of an entry that has no alarms any more.</summary>
     public void Forget() => _raised.SaveSensors(_settings.Name, []);
 
     public void Dispose()
@@ -110,7 +110,7 @@ internal sealed class PushedAlarms : IDisposable
         {
             AlarmCondition.SilentForSeconds => TimeSpan.FromSeconds(rule.Threshold),
             AlarmCondition.Bad when rule.For > TimeSpan.Zero => rule.For,
-            AlarmCondition.Bad => LooksPerPatience * LookAtLeastEvery, // it is noticed at once, or the buffer is full
+            AlarmCondition.Bad => LooksPerPatience * LookAtLeastEvery, // noticed at once, unless the buffer is full
             _ => (TimeSpan?)null,
         }).Min();
         if (patience is not { } shortest) return null;
@@ -118,8 +118,9 @@ internal sealed class PushedAlarms : IDisposable
         return every < LookAtMostEvery ? LookAtMostEvery : every > LookAtLeastEvery ? LookAtLeastEvery : every;
     }
 
-    /// <summary>Shows all alarms how it is now.</summary>
-    /// <param name="values">Empty, or <see cref="Unnamed"/>: messages can come again, which ends no silence.</param>
+    /// <summary>Checks all alarms without a message.</summary>
+    /// <param name="values">Empty, or <see cref="Unnamed"/>: messages can arrive again, which does not end
+    /// silence.</param>
     void Look(IReadOnlyList<KeyValuePair<string, double>> values)
     {
         try
@@ -145,13 +146,13 @@ internal sealed class PushedAlarms : IDisposable
         }
         catch (Exception exception)
         {
-            // In the timer's thread it would end the process.
+            // An exception in the timer's callback would end the process.
             IntakeLog.SourceFailed(_log, _settings.Name, exception);
         }
     }
 
-    /// <summary>Watches the sensors that were watched before the start.</summary>
-    /// <returns>False: they are not known now.</returns>
+    /// <summary>Watches the sensors that were watched before a restart.</summary>
+    /// <returns>False: they can't be read now.</returns>
     bool TryRestore()
     {
         if (_isRestored) return true;
@@ -182,9 +183,9 @@ internal sealed class PushedAlarms : IDisposable
         return _sensors[sensor] = SensorAlarms.Of(_settings, sensor, _raised, _timeProvider, _log)!;
     }
 
-    /// <summary>A stored payload as far as alarms need it. Its time is that of arrival: a sender's may be years off.
-    /// </summary>
-    /// <returns>Null: it has something that is JSON, and no text.</returns>
+    /// <summary>Parses what alarms need of a stored payload. The time is that of arrival, because the sender's clock
+    /// may be wrong.</summary>
+    /// <returns>Null: a string contains an unpaired surrogate.</returns>
     static Reading? TryRead(ReadOnlyMemory<byte> payload, DateTimeOffset arrivedAt)
     {
         try
@@ -213,7 +214,7 @@ internal sealed class PushedAlarms : IDisposable
                 .Select(value => KeyValuePair.Create(value.Name, value.Value.GetDouble()))];
         }
 
-        // A text, or what is no reading, ends a silence like a number.
+        // Texts and values that are not readings end silence, too.
         if (values.Count == 0 && quality != ReadingQuality.Bad) values.AddRange(Unnamed);
         return new()
         {

@@ -3,14 +3,14 @@ using System.Text;
 
 namespace SensorForwarder.Intake.Mqtt;
 
-/// <summary>A text made of parts of a topic: <c>{2}</c> is its second level, <c>{2+}</c> all from the second on, and
-/// <c>{topic}</c> all of it. Immutable.</summary>
+/// <summary>A text with placeholders for levels of a topic: <c>{2}</c> is the second level, <c>{2+}</c> the second and
+/// all later ones, and <c>{topic}</c> the whole topic. Immutable.</summary>
 internal sealed class TopicTemplate
 {
     public const string Form =
-        "a text with levels of the topic, such as {2} for the second one, {2+} for all from there on, or {topic}";
+        "a text with levels of the topic, such as {2} for the second level, {2+} for all from the second, or {topic}";
 
-    /// <summary>The same as a regular expression.</summary>
+    /// <summary><see cref="Form"/> as a regular expression.</summary>
     public const string Pattern = @"^([^{}]|\{([1-9][0-9]?\+?|topic)\})+$";
 
     readonly List<Part> _parts = [];
@@ -19,13 +19,13 @@ internal sealed class TopicTemplate
     {
     }
 
-    /// <summary>All of the topic.</summary>
+    /// <summary>The whole topic.</summary>
     public static TopicTemplate Topic { get; } = TryRead("{topic}")!;
 
-    /// <summary>How many levels a topic needs.</summary>
+    /// <summary>The number of levels that a topic must have.</summary>
     public int Levels => _parts.Count == 0 ? 0 : _parts.Max(part => part.Level);
 
-    /// <summary>A text without parts of the topic.</summary>
+    /// <summary>A text without placeholders.</summary>
     public static TopicTemplate Of(string text)
     {
         var template = new TopicTemplate();
@@ -33,7 +33,7 @@ internal sealed class TopicTemplate
         return template;
     }
 
-    /// <summary>Null: the text is none.</summary>
+    /// <summary>Parses a template; null: the text is not a valid one.</summary>
     public static TopicTemplate? TryRead(string text)
     {
         var template = new TopicTemplate();
@@ -52,10 +52,10 @@ internal sealed class TopicTemplate
         return template._parts.Count > 0 ? template : null;
     }
 
-    /// <summary>The text for a topic; a level that it does not have is empty. All of the topic where the text would be
-    /// empty.</summary>
+    /// <summary>Replaces the placeholders. A level that the topic does not have is empty; if the whole text is empty,
+    /// it is the topic.</summary>
     /// <param name="topic">The topic.</param>
-    /// <param name="between">What stands between its levels.</param>
+    /// <param name="between">The separator of levels in the text.</param>
     public string Fill(string topic, char between)
     {
         var text = new StringBuilder();
@@ -86,8 +86,8 @@ internal sealed class TopicTemplate
         return true;
     }
 
-    /// <param name="Text">What stands there, where no level does.</param>
-    /// <param name="Level">Counted from 1; 0: none.</param>
-    /// <param name="IsRest">All levels from there on.</param>
+    /// <param name="Text">A fixed text, if <paramref name="Level"/> is 0.</param>
+    /// <param name="Level">The level of the topic, counted from 1; 0: fixed text.</param>
+    /// <param name="IsRest">Whether the later levels follow.</param>
     readonly record struct Part(string Text, int Level, bool IsRest);
 }

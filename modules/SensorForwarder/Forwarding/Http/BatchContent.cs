@@ -1,10 +1,10 @@
 using System.Net;
 using System.Net.Http.Headers;
 
-namespace SensorForwarder.Forwarding;
+namespace SensorForwarder.Forwarding.Http;
 
-/// <summary>A request body that reports each piece it writes, so that the timeout tells a slow line from a dead one.
-/// </summary>
+/// <summary>A request body that reports each piece it writes, so that timeouts distinguish a slow connection from a
+/// dead one.</summary>
 internal sealed class BatchContent : HttpContent
 {
     const int PieceBytes = 16_384;

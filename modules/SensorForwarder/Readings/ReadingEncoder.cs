@@ -56,7 +56,7 @@ internal static class ReadingEncoder
         json.WriteStartObject(ValuesName);
         foreach (var (name, value) in reading.Values)
         {
-            // Sensors filter these; if one gets here, it must not cost the other values of the reading.
+            // Sensors filter out NaN and infinity. If one gets here, the other values must not be lost.
             if (double.IsFinite(value))
                 json.WriteNumber(name, value);
             else
@@ -147,7 +147,7 @@ internal static class ReadingEncoder
 
         public Utf8JsonWriter Begin()
         {
-            // One exceptionally large reading must not make the thread keep a large buffer for ever.
+            // One exceptionally large reading must not make the thread keep a large buffer.
             if (_bytes.Capacity > KeptBytes)
             {
                 _bytes = new ArrayBufferWriter<byte>(512);

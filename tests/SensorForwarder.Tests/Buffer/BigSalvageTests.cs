@@ -84,7 +84,7 @@ public sealed class BigSalvageTests : IDisposable
         var locked = new FileStream(kept, FileMode.Open, FileAccess.ReadWrite, FileShare.None);
         await using var buffer = await _fixture.OpenAsync(
             Large, time, logger: log.For<TelemetryBuffer>(), waits: false);
-        await log.Waits($"Copying the readings of the file {kept} failed");
+        await log.Waits($"Copying the readings of {kept} failed");
         Assert.False(buffer.GetStatus().Salvage!.IsComplete);
         await locked.DisposeAsync();
         await Until.True(() => buffer.GetStatus().Salvage!.IsComplete, time, TimeSpan.FromSeconds(10));

@@ -10,7 +10,7 @@ public sealed class BigSalvageTests : IDisposable
 {
     static readonly int Megabytes = Tier.Size("TEST_BUFFER_DAMAGED_MEGABYTES", quick: 1, full: 20, deep: 512);
 
-    // The most readings below one interior page: nine segments.
+    // The largest number of readings below one interior page: nine segments.
     const int MostOfOnePage = 9 * 512;
 
     readonly BufferFixture _fixture = new();

@@ -66,7 +66,7 @@ public sealed class FullBufferTests : IDisposable
         // Closing writes the pending counts.
         await using var again = await OpenAsync(Limits(WhenFull.RejectNew));
         Assert.Equal(refused, Refused(again));
-        // The start may have made room for some.
+        // Opening may have made room for a few readings.
         refused += await FillAsync(again, 20_000);
         Assert.Equal("Refusing", again.GetStatus().Storage.ToString());
 

@@ -6,7 +6,7 @@ namespace SensorForwarder.Tests.Readings;
 
 public sealed class TagsTests
 {
-    /// <summary>Tags as they stand in the settings.</summary>
+    /// <summary>Parses tags as in the settings.</summary>
     internal static Tags Of(string json) => Read(json) is (var tags, null) ? tags : throw new ArgumentException(json);
 
     static (Tags Tags, string? Problem) Read(string json)

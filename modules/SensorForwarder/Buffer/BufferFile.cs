@@ -86,10 +86,6 @@ internal sealed class BufferFile : IDisposable
         {
             return _file.Check(cancellationToken);
         }
-        catch (SqliteException failure) when (failure.IsDamage())
-        {
-            return failure.Message;
-        }
         catch (SqliteException failure)
         {
             throw new BufferUnavailableException($"{Path}: can't be read ({failure.Message})", failure);

@@ -29,10 +29,8 @@ internal sealed class DatabaseFile(
     public const long CheckedAtOnceBytes = 16L << 20;
 
     const int ApplicationIdOffset = 68;
-    const int HeaderBytes = 100;
     const int CorruptFileSystem = raw.SQLITE_IOERR | (33 << 8); // SQLITE_IOERR_CORRUPTFS
     const int Format1 = 1;
-    const int Format1PageBytes = 4_096;
     const int MaxFormatVersion = 1_000; // a higher user_version is damage, not a newer format
 
     // After this many failed reads, each within BadReadsWithin of the one before, a block counts as lost.
@@ -234,6 +232,10 @@ internal sealed class DatabaseFile(
         {
             throw new OperationCanceledException("the check was cancelled", interrupted, cancellationToken);
         }
+        catch (SqliteException failure) when (failure.IsDamage())
+        {
+            return failure.Message;
+        }
     }
 
     string? FindFault(CancellationToken cancellationToken)
@@ -291,17 +293,21 @@ internal sealed class DatabaseFile(
         var walBytes = VolumeFiles.Length(files.Wal);
         var bytes = VolumeFiles.Length(files.Database);
         if (bytes == 0)
-            return walBytes > HeaderBytes + Schema.PageBytes ? "the database is empty, but its WAL is not" : null;
-        var header = new byte[HeaderBytes];
+        {
+            return walBytes > Schema.HeaderBytes + Schema.PageBytes
+                ? "the database is empty, but its WAL is not"
+                : null;
+        }
+        var header = new byte[Schema.HeaderBytes];
         using (var file = new FileStream(files.Database, FileMode.Open, FileAccess.Read, FileShare.ReadWrite))
-            file.ReadAtLeast(header, HeaderBytes, throwOnEndOfStream: false);
+            file.ReadAtLeast(header, header.Length, throwOnEndOfStream: false);
         if (!header.AsSpan().StartsWith("SQLite format 3\0"u8))
             return "not an SQLite database";
         var owner = BinaryPrimitives.ReadUInt32BigEndian(header.AsSpan(ApplicationIdOffset));
         if (owner is not 0 and not Schema.ApplicationId)
             return "the database of another application";
         var pageBytes = BinaryPrimitives.ReadUInt16BigEndian(header.AsSpan(16));
-        if (pageBytes is not Schema.PageBytes and not Format1PageBytes)
+        if (pageBytes is not Schema.PageBytes and not Schema.Format1PageBytes)
             return $"page size {pageBytes} instead of {Schema.PageBytes}";
         if (walBytes == 0)
             return null;

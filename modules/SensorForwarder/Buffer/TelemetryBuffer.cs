@@ -492,18 +492,10 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     string? Check()
     {
         var generation = _parts.File.Generation;
-        try
-        {
-            var fault = _parts.File.Check(_closing.Token);
-            if (fault is not null)
-                _writer.ReportDamage(fault, generation);
-            return fault;
-        }
-        catch (SqliteException failure) when (failure.IsDamage())
-        {
-            _writer.ReportDamage(failure, generation);
-            return failure.Message;
-        }
+        var fault = _parts.File.Check(_closing.Token);
+        if (fault is not null)
+            _writer.ReportDamage(fault, generation);
+        return fault;
     }
 
     // Copies readings of old files while new readings are stored.

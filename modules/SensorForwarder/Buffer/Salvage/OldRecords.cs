@@ -20,8 +20,6 @@ internal abstract record OldRecord
     public sealed record Document(string Name, byte[] Content) : OldRecord;
 
     public sealed record Evicted(object?[] Columns) : OldRecord;
-
-    public sealed record Meta(string Name, object? Value) : OldRecord;
 }
 
 /// <summary>Recognises the records of an old file of format 1 or 2 by their columns alone, and collects what they say
@@ -59,7 +57,7 @@ internal sealed class OldRecords(Cipher? cipher, bool isPlain)
     // In an encrypted file, plain content may be forged.
     bool TakesPlain => cipher is null || isPlain;
 
-    /// <returns>Null when the record is not recognised.</returns>
+    /// <returns>Null when the record is not recognised or describes the file as a whole.</returns>
     public OldRecord? Read(ScannedRecord record)
     {
         try
@@ -121,7 +119,7 @@ internal sealed class OldRecords(Cipher? cipher, bool isPlain)
                 MetaValues[name] = columns[1];
                 if (name == "state" && TakesPlain)
                     NoteState(QueueState.TryParse(columns[1] as string));
-                return new OldRecord.Meta(name, columns[1]);
+                return null;
             case [string, string, >= 0L and < Store.MaxId, >= 0L and < Store.MaxId, long or null, long or null]:
                 return new OldRecord.Evicted(columns);
             default:

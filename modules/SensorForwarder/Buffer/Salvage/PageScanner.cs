@@ -16,7 +16,6 @@ internal readonly record struct ScannedRecord(long RowId, object?[] Columns, boo
 /// </summary>
 internal sealed class PageScanner(Stream database, WalFile? wal, int pageBytes)
 {
-    const int DatabaseHeaderBytes = 100;
     const byte TableLeaf = 0x0D;
     const byte IndexLeaf = 0x0A;
 
@@ -160,7 +159,7 @@ internal sealed class PageScanner(Stream database, WalFile? wal, int pageBytes)
     {
         var children = new List<uint>();
         var page = new byte[pageBytes];
-        var header = number == 1 ? DatabaseHeaderBytes : 0;
+        var header = number == 1 ? Schema.HeaderBytes : 0;
         if (!ReadPage(number, page) || page[header] is not TableInterior and not IndexInterior)
             return children;
         var cells = BinaryPrimitives.ReadUInt16BigEndian(page.AsSpan(header + 3));
@@ -215,7 +214,7 @@ internal sealed class PageScanner(Stream database, WalFile? wal, int pageBytes)
     List<ScannedRecord> Records(uint number, byte[] page)
     {
         var records = new List<ScannedRecord>();
-        var header = number == 1 ? DatabaseHeaderBytes : 0;
+        var header = number == 1 ? Schema.HeaderBytes : 0;
         var isTable = page[header] == TableLeaf;
         if (!isTable && page[header] != IndexLeaf)
             return records;

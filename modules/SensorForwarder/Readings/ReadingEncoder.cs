@@ -88,7 +88,7 @@ internal static class ReadingEncoder
         return scratch.Written;
     }
 
-    /// <summary>A name as it stands in a payload, without quotes. Names are always written this way, so that the
+    /// <summary>A name as written in a payload, without quotes. Names are always written this way, so that the
     /// beginning of a payload identifies its sensor.</summary>
     public static JsonEncodedText EncodeName(string name) => JsonEncodedText.Encode(name, Encoder);
 

@@ -26,7 +26,8 @@ internal static class Bounds
         return (pages - free + NeededPages(payloadBytes, readings)) * Schema.PageBytes > budget.DatabaseBytes;
     }
 
-    /// <summary>Whether such a transaction fits into the free pages, so that the file does not grow.</summary>
+    /// <summary>Whether a transaction with these payload bytes fits into the free pages, so that the file does not
+    /// grow.</summary>
     public static bool FitsFreePages(Store store, long payloadBytes, int readings) =>
         readings == 0
             || NeededPages((long)(payloadBytes * Math.Min(1, 2 * store.Compression)), 0) <= store.CountPages().Free;
@@ -64,7 +65,7 @@ internal static class Bounds
             return false;
         if (readings >= 64)
         {
-            // Fewer segments where the payloads are large: those are left as they are.
+            // With large payloads only the first segments fit; a few readings are not worth a rewrite.
             var all = ReadFirst(store, run, Segments.MaxTextBytes);
             var kept = keepsDelivered ? all : all.FindAll(reading => !state.Delivered.Contains(reading.Id));
             if (all.Count >= 64)
@@ -108,7 +109,7 @@ internal static class Bounds
     public static int Thin(Store store)
     {
         var levels = ThinningLevels.Load(store);
-        // The first level that yields anything: with few readings per sensor, all of them are kept.
+        // With few readings per sensor a level yields nothing, because all of them are kept: try the next level.
         return levels.Choose(store.View, WholeFrom(store)).ToList()
             .Select(piece => Thin(store, levels, piece)).FirstOrDefault(gone => gone > 0);
     }
@@ -118,8 +119,8 @@ internal static class Bounds
 
     static int Thin(Store store, ThinningLevels levels, (int Level, long AfterId, long ThroughId) piece)
     {
-        // Usually two whole segments. With many sensors that may yield nothing, since the first and last reading of
-        // each sensor are kept; then eight.
+        // Usually two segments. With many sensors that may remove nothing, since the first and last reading of each
+        // sensor are kept; then eight.
         foreach (var most in (int[])[2, 8])
         {
             var left = most * Segments.MaxReadings;
@@ -153,8 +154,8 @@ internal static class Bounds
     public static int BoundDeadLetters(Store store, int most) =>
         RemoveDeadLetters(store, (int)Math.Max(0, store.View.DeadLetters - most));
 
-    /// <summary>Deletes the oldest dead letters beyond a count, or beyond a size: what another program sends must not
-    /// take the room of readings. The newest one is kept.</summary>
+    /// <summary>Deletes the oldest dead letters beyond a count, or beyond a size: those of other programs must not
+    /// displace readings. The newest one is kept.</summary>
     /// <returns>The number of dead letters deleted.</returns>
     public static int BoundDeadLetters(Store store, int most, long maxBytes)
     {
@@ -173,13 +174,13 @@ internal static class Bounds
             .ToDictionary(sensor => sensor.Key, sensor => (long)sensor.Count());
         store.Records.RemoveDeadLetters(store.Records.DeadLetterAt(excess));
         store.DeadLettersChanged();
-        // Not announced: the receiver has refused these readings itself, and if it refused the gap entry too, that
-        // would become a dead letter and delete another one.
+        // Not announced: the receiver has refused these readings itself, and a refused gap entry would become a dead
+        // letter that deletes another one.
         EvictionLedger.Add(store, EvictionLedger.Undeliverable, bySensor, null, null, isAnnounced: true);
         return excess;
     }
 
-    /// <summary>Reads the first segments, as many as fit into a size, and at least one. The others are removed from the
+    /// <summary>Reads as many of the first segments as fit into a size, at least one, and removes the others from the
     /// list.</summary>
     static List<StoredReading> ReadFirst(Store store, List<Segment> segments, long maxBytes)
     {
@@ -219,7 +220,7 @@ internal static class Bounds
         }
         return kept;
 
-        // Each of them says something that no other reading says.
+        // Alarm reports are not thinned: no other reading contains the same change.
         static bool IsAlarm(StoredReading reading) => AlarmReport.IsIn(reading.Payload.Span);
     }
 
@@ -230,7 +231,7 @@ internal static class Bounds
         var gone = readings.Where(reading => !delivered.Contains(reading.Id) && canDrop(reading)).ToList();
         if (gone.Count == 0)
             return;
-        // Delivered readings are removed as well.
+        // The rewrite removes the delivered readings as well.
         var kept = readings.Where(reading => !delivered.Contains(reading.Id) && !canDrop(reading)).ToList();
         store.Rewrite([segment], readings, kept, segment.Level);
         dropped.Add(gone);

@@ -4,8 +4,8 @@ using SensorForwarder.Time;
 
 namespace SensorForwarder.Buffer;
 
-/// <summary>Read-only access to a buffer's database, also while a module writes to it: for exports and checks. Not
-/// thread-safe.</summary>
+/// <summary>Reads the database of a buffer, also while a module writes to it. Used by the command line to export
+/// readings and to check the file. Not thread-safe.</summary>
 internal sealed class BufferFile : IDisposable
 {
     const int MaxPageBytes = 4 << 20;
@@ -19,7 +19,7 @@ internal sealed class BufferFile : IDisposable
         _file = file;
         View = view;
         _reader = new(clock, file, () => view, static (_, _) => { });
-        _history = new(new(clock, file, () => view, static (_, _) => { }), clock);
+        _history = new(_reader, clock);
     }
 
     public string Path => _file.Files.Database;
@@ -40,8 +40,8 @@ internal sealed class BufferFile : IDisposable
             if (connection.Number("PRAGMA user_version") is var version && version != Schema.FormatVersion)
             {
                 throw new BufferUnavailableException(
-                    $"{files.Database}: is of format {version}, not {Schema.FormatVersion}; use the version of the "
-                    + "module that writes it (a start of this version imports format 1)");
+                    $"{files.Database}: has format {version}, not {Schema.FormatVersion}; use the version of the "
+                    + "module that wrote it, or start this version, which imports format 1");
             }
             if (!Schema.IsIntact(connection))
                 throw new BufferUnavailableException($"{files.Database}: its tables are not those of this module");
@@ -86,19 +86,11 @@ internal sealed class BufferFile : IDisposable
         {
             return _file.Check(cancellationToken);
         }
-        catch (SqliteException failure) when (failure.IsDamage())
-        {
-            return failure.Message;
-        }
         catch (SqliteException failure)
         {
             throw new BufferUnavailableException($"{Path}: can't be read ({failure.Message})", failure);
         }
     }
 
-    public void Dispose()
-    {
-        _reader.Dispose();
-        _history.Dispose();
-    }
+    public void Dispose() => _history.Dispose();
 }

@@ -5,7 +5,7 @@ namespace SensorForwarder.Buffer;
 
 /// <summary>The key for encryption at rest.</summary>
 /// <param name="Bytes">32 bytes.</param>
-/// <param name="Source">Its origin for messages: a path.</param>
+/// <param name="Source">The path that it was read from, for messages.</param>
 internal sealed record BufferKey(ReadOnlyMemory<byte> Bytes, string Source)
 {
     public const int Length = 32;

@@ -26,6 +26,10 @@ internal static partial class BufferLog
         "The buffer was closed with {Count} readings in memory that could not be written; they are lost")]
     public static partial void LostAtClose(ILogger logger, int count);
 
+    [LoggerMessage(2007, LogLevel.Information,
+        "Buffer {Path}: {Reason}; its readings are copied to a new file in the background")]
+    public static partial void TakingOver(ILogger logger, string path, string reason);
+
     [LoggerMessage(2008, LogLevel.Warning,
         "Buffer {Path}: finished replacing a damaged file; the previous start was interrupted while doing so")]
     public static partial void SalvageFinished(ILogger logger, string path);
@@ -37,8 +41,8 @@ internal static partial class BufferLog
     public static partial void CheckedWhole(ILogger logger, string path);
 
     [LoggerMessage(2011, LogLevel.Error,
-        "Buffer {Path} is damaged ({Reason}). New readings go to a new file; copying the old ones from {Kept} in the "
-        + "background")]
+        "Buffer {Path} is damaged ({Reason}). New readings are stored in a new file; copying the old ones from {Kept} "
+        + "in the background")]
     public static partial void SetAside(ILogger logger, string path, string reason, string kept);
 
     [LoggerMessage(2012, LogLevel.Warning,
@@ -46,8 +50,8 @@ internal static partial class BufferLog
     public static partial void SalvageDone(ILogger logger, string kept, long readings, long missing);
 
     [LoggerMessage(2013, LogLevel.Warning,
-        "The salvage of {Kept} has stopped for lack of space after {Readings} readings; retrying. Free space on the "
-        + "volume, or raise bufferMaxMegabytes")]
+        "The salvage of {Kept} waits for free space after {Readings} readings. Free space on the volume, or raise "
+        + "bufferMaxMegabytes")]
     public static partial void SalvageWaits(ILogger logger, string kept, long readings);
 
     [LoggerMessage(2014, LogLevel.Warning,
@@ -68,8 +72,8 @@ internal static partial class BufferLog
     public static partial void SalvageFailed(ILogger logger, string path, string reason, string error);
 
     [LoggerMessage(2018, LogLevel.Error,
-        "Copying the readings of the file {Kept} failed after {Readings} readings: {Error}. The file is kept. Retrying "
-        + "every {Seconds} s; check that the file is readable")]
+        "Copying the readings of {Kept} failed after {Readings} readings: {Error}. The file is kept. Retrying every "
+        + "{Seconds} s; check that the file is readable")]
     public static partial void SalvageStuck(ILogger logger, string kept, string error, long readings, double seconds);
 
     [LoggerMessage(2019, LogLevel.Error,
@@ -79,10 +83,6 @@ internal static partial class BufferLog
     [LoggerMessage(2020, LogLevel.Error,
         "Skipped {Count} records of {Kept} because of a bug in the salvage. The file is kept; please report this")]
     public static partial void SalvageSkipped(ILogger logger, string kept, int count);
-
-    [LoggerMessage(2007, LogLevel.Information,
-        "Buffer {Path}: {Reason}; its readings are copied to a new file in the background")]
-    public static partial void TakingOver(ILogger logger, string path, string reason);
 
     [LoggerMessage(2021, LogLevel.Error,
         "{What}: its readings are copied to a new file in {Directory}. Do not touch the buffer's files while the "

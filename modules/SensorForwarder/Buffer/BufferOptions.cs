@@ -22,8 +22,8 @@ internal sealed record BufferLimits
     /// <summary>The smallest <see cref="MaxBytes"/> that still leaves room for the tables and the WAL.</summary>
     public const long MinMaxBytes = 1L << 20;
 
-    /// <summary>How long a reading may wait until it is committed, so that several share one commit; a power cut loses
-    /// readings of this period. 0..60 s; 0 commits at once. Default 1 s.</summary>
+    /// <summary>How long a reading may wait for its commit, so that several share one; a power cut loses the readings
+    /// of this period. 0..60 s; 0 commits at once. Default 1 s.</summary>
     public TimeSpan CommitInterval { get; init; } = TimeSpan.FromSeconds(1);
 
     /// <summary>Limit of the buffer's files on the volume in bytes, WAL and reserve included. At least 1 MiB; a smaller
@@ -63,7 +63,7 @@ internal sealed record BufferOptions
     /// 1..1,000,000.</summary>
     public int RingReadings { get; init; } = 65_536;
 
-    /// <summary>Limit of their payload bytes.</summary>
+    /// <summary>Limit of the payload bytes of these readings.</summary>
     public long RingBytes { get; init; } = 16L << 20;
 
     /// <summary>Limit of dead letters; beyond it the oldest are deleted and counted as evicted.</summary>

@@ -31,7 +31,7 @@ internal enum StorageState
 /// <summary>Readings evicted for one reason since the file was created.</summary>
 /// <param name="Reason"><c>thinned</c>, <c>dropped</c>, <c>expired</c>, <c>rejected</c>, <c>overflow</c>,
 /// <c>damaged</c>, <c>undeliverable</c>.</param>
-/// <param name="BySensor">Their number by sensor name.</param>
+/// <param name="BySensor">The number of readings by sensor name.</param>
 internal sealed record EvictionTotal(string Reason, long Count, IReadOnlyDictionary<string, long> BySensor);
 
 /// <summary>The result of the salvage of a damaged file.</summary>
@@ -68,7 +68,8 @@ internal sealed record BufferStatus
     /// <summary>The recorded (uncorrected) time of the oldest waiting reading; null when none is waiting.</summary>
     public required DateTimeOffset? OldestRecordedAt { get; init; }
 
-    /// <summary>Its minimum age, see <see cref="ReadingClock.Age"/>; null when none is waiting.</summary>
+    /// <summary>The minimum age of that reading, see <see cref="ReadingClock.Age"/>; null when none is
+    /// waiting.</summary>
     public required TimeSpan? OldestAge { get; init; }
 
     /// <summary>Total length of the buffer's files, WAL and reserve included.</summary>
@@ -125,7 +126,7 @@ internal sealed record BufferStatus
     /// <summary>Failed attempts to write since the buffer was opened.</summary>
     public required long WriteFailures { get; init; }
 
-    public static string Describe(WhenFull givesUp) => givesUp switch
+    public static string Describe(WhenFull whenFull) => whenFull switch
     {
         WhenFull.Thin => "old readings are thinned",
         WhenFull.DropOldest => "the oldest readings are dropped",

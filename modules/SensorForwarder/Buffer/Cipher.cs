@@ -6,9 +6,9 @@ using System.Text;
 namespace SensorForwarder.Buffer;
 
 /// <summary>
-/// Encryption at rest: AES-256-GCM with a random nonce per item. The associated data is the place of the item: the ids
-/// of a segment, the reading's id of a dead letter and its answer, the name of a document. Format: nonce (12), tag
-/// (16), ciphertext; a document has a mark before that. In a file with a key, unsealed content is treated as damage.
+/// Encryption at rest: AES-256-GCM with a random nonce per item. The associated data binds an item to its place: a
+/// segment to its ids, a dead letter and its answer to the reading's id, a document to its name. Format: nonce (12),
+/// tag (16), ciphertext; a document begins with a mark. In a file with a key, unsealed content is treated as damage.
 /// Not thread-safe.
 /// </summary>
 internal sealed class Cipher(ReadOnlySpan<byte> key) : IDisposable
@@ -22,8 +22,10 @@ internal sealed class Cipher(ReadOnlySpan<byte> key) : IDisposable
 
     readonly AesGcm _aes = new(key, TagBytes);
 
-    /// <summary>Seals a known text, which detects a wrong key before anything is written or treated as
-    /// damaged.</summary>
+    public static Cipher? For(BufferKey? key) => key is null ? null : new(key.Bytes.Span);
+
+    /// <summary>Seals a known text, so that a wrong key is detected before anything is written or treated as
+    /// damage.</summary>
     public string MakeCheck() => Convert.ToBase64String(Seal(0, CheckText));
 
     /// <summary>Whether <see cref="MakeCheck"/> was made with this key.</summary>

@@ -17,7 +17,7 @@ internal sealed record OpenedStore(Store Store, OpenFiles Files) : IDisposable
 }
 
 /// <summary>
-/// Opens the database in whatever state it is: new, intact, left by a crash, damaged, foreign, of format 1, or in the
+/// Opens the database, whatever its state: new, intact, left by a crash, damaged, foreign, of format 1, or in the
 /// middle of a salvage. Never deletes a readable reading, and never fails twice because of the same damage. Keeps the
 /// list of old files whose readings are still to be copied. Used by the writer's thread, except where "Any thread" is
 /// stated.
@@ -29,24 +29,21 @@ internal sealed class DatabaseFile(
     public const long CheckedAtOnceBytes = 16L << 20;
 
     const int ApplicationIdOffset = 68;
-    const int HeaderBytes = 100;
     const int CorruptFileSystem = raw.SQLITE_IOERR | (33 << 8); // SQLITE_IOERR_CORRUPTFS
     const int Format1 = 1;
-    const int Format1PageBytes = 4_096;
     const int MaxFormatVersion = 1_000; // a higher user_version is damage, not a newer format
 
     // After this many failed reads, each within BadReadsWithin of the one before, a block counts as lost.
     const int MaxBadReads = 8;
     static readonly TimeSpan BadReadsWithin = TimeSpan.FromMinutes(10);
 
-    readonly FreshStart _freshStart = new(
-        files, options, timeProvider, () => options.Key is { } key ? new Cipher(key.Bytes.Span) : null);
+    readonly FreshStart _freshStart = new(files, options, timeProvider);
     readonly Lock _gate = new(); // guards _sources, _salvage, _badReads, _badReadAt
     readonly List<RecoverySource> _sources = [];
     SalvageReport? _salvage;
     int _badReads;
     long _badReadAt;
-    bool _isBeginReadable; // the last attempt to open got beyond the schema
+    bool _isBeginReadable; // the last attempt to open could read the schema
     volatile int _generation;
 
     public VolumeFiles Files => files;
@@ -117,7 +114,7 @@ internal sealed class DatabaseFile(
         _ = raw.sqlite3_db_config(lost.Store.Connection.Handle, raw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, out _);
         if (FileStatus.Of(files.Database) is { } now && lost.Files.IsDatabase(now))
         {
-            // Only the WAL was lost: checkpoint it into the database before that is opened again.
+            // Only the WAL was lost: checkpoint it into the database before the database is opened again.
             if (!lost.Store.Connection.Checkpoint(raw.SQLITE_CHECKPOINT_FULL, out _))
                 throw new SqliteException("a reader keeps the WAL in use", raw.SQLITE_BUSY, raw.SQLITE_BUSY);
             return;
@@ -165,8 +162,8 @@ internal sealed class DatabaseFile(
         files.Delete(files.In(source.Progress.File) + "-wal");
     }
 
-    /// <summary>Counts a failed read; true when reads failed so often that the block counts as lost, and the file must
-    /// be salvaged without it. Any thread.</summary>
+    /// <summary>Counts a failed read. True when reads failed so often that the block counts as lost: the file must be
+    /// salvaged without it. Any thread.</summary>
     public bool IsLastingBadBlock(SqliteException failure)
     {
         if (!IsBadBlock(failure))
@@ -182,7 +179,7 @@ internal sealed class DatabaseFile(
     }
 
     /// <summary>A cipher, one per thread; null without a key.</summary>
-    public Cipher? NewCipher() => options.Key is { } key ? new Cipher(key.Bytes.Span) : null;
+    public Cipher? NewCipher() => Cipher.For(options.Key);
 
     public static bool IsEncrypted(VolumeFiles files)
     {
@@ -195,7 +192,7 @@ internal sealed class DatabaseFile(
         }
         catch (SqliteException)
         {
-            // Damaged: decided when the buffer opens it.
+            // Damaged: opening the buffer decides what to do.
             return false;
         }
     }
@@ -206,7 +203,7 @@ internal sealed class DatabaseFile(
             + "file away"
         : cipher.Fits(check)
             ? null
-            : $"{path}: {key} is not the key it was encrypted with; restore that key, or move the database away";
+            : WrongKey(path, key);
 
     public SqliteConnection OpenReader()
     {
@@ -234,6 +231,10 @@ internal sealed class DatabaseFile(
         catch (SqliteException interrupted) when (cancellationToken.IsCancellationRequested)
         {
             throw new OperationCanceledException("the check was cancelled", interrupted, cancellationToken);
+        }
+        catch (SqliteException failure) when (failure.IsDamage())
+        {
+            return failure.Message;
         }
     }
 
@@ -281,28 +282,32 @@ internal sealed class DatabaseFile(
                 throw;
             // A bug: waiting, with the reason on the page, is better than a crash loop.
             throw new BufferUnavailableException(
-                $"{files.Database}: can't be used ({reason}) nor be set aside ({e.Message}); move the file away", e);
+                $"{files.Database}: can neither be used ({reason}) nor set aside ({e.Message}); move the file away", e);
         }
     }
 
-    // Finds damage that would make SQLite discard data: with an empty or foreign database it discards the WAL, and
-    // after an invalid frame the rest of the WAL.
+    // Finds damage that would make SQLite discard data: it discards the WAL of an empty or foreign database, and the
+    // rest of a WAL after an invalid frame.
     string? FindDamageBeforeOpening()
     {
         var walBytes = VolumeFiles.Length(files.Wal);
         var bytes = VolumeFiles.Length(files.Database);
         if (bytes == 0)
-            return walBytes > HeaderBytes + Schema.PageBytes ? "the database is empty, but its WAL is not" : null;
-        var header = new byte[HeaderBytes];
+        {
+            return walBytes > Schema.HeaderBytes + Schema.PageBytes
+                ? "the database is empty, but its WAL is not"
+                : null;
+        }
+        var header = new byte[Schema.HeaderBytes];
         using (var file = new FileStream(files.Database, FileMode.Open, FileAccess.Read, FileShare.ReadWrite))
-            file.ReadAtLeast(header, HeaderBytes, throwOnEndOfStream: false);
+            file.ReadAtLeast(header, header.Length, throwOnEndOfStream: false);
         if (!header.AsSpan().StartsWith("SQLite format 3\0"u8))
             return "not an SQLite database";
         var owner = BinaryPrimitives.ReadUInt32BigEndian(header.AsSpan(ApplicationIdOffset));
         if (owner is not 0 and not Schema.ApplicationId)
             return "the database of another application";
         var pageBytes = BinaryPrimitives.ReadUInt16BigEndian(header.AsSpan(16));
-        if (pageBytes is not Schema.PageBytes and not Format1PageBytes)
+        if (pageBytes is not Schema.PageBytes and not Schema.Format1PageBytes)
             return $"page size {pageBytes} instead of {Schema.PageBytes}";
         if (walBytes == 0)
             return null;
@@ -343,7 +348,7 @@ internal sealed class DatabaseFile(
                 _salvage = SalvageReport.Parse(store.Meta.Salvaged);
             }
             _freshStart.DeleteOldEvidence([.. salvaging.Select(progress => progress.File)]);
-            // Sync what is in the WAL, so that a power cut can affect only transactions written from now on.
+            // Sync the WAL as found, so that a power cut can affect only transactions written from now on.
             openFiles = new OpenFiles(files);
             if (VolumeFiles.Length(files.Wal) > 0)
                 openFiles.Sync();
@@ -379,13 +384,13 @@ internal sealed class DatabaseFile(
             return;
         }
         var version = connection.Number("PRAGMA user_version");
-        // With our schema, the number itself is damaged.
+        // A newer format has other tables. With the tables of this format, the number itself is damaged.
         if (owner == Schema.ApplicationId && version is > Schema.FormatVersion and <= MaxFormatVersion
             && !Schema.IsIntact(connection))
         {
             throw new BufferUnavailableException(
-                $"{files.Database}: format {version} was made by a newer version, this one knows "
-                + $"{Schema.FormatVersion}; start the newer version, or move the file away");
+                $"{files.Database}: has format {version}, written by a newer version of the module; this version reads "
+                + $"format {Schema.FormatVersion}. Start the newer version, or move the file away");
         }
         if (owner == Schema.ApplicationId && version == Format1)
             throw FromFormat1(connection);
@@ -421,7 +426,7 @@ internal sealed class DatabaseFile(
         using var segments = new Segments(connection, cipher);
         var some = segments.Find(1, Store.MaxId, 100);
         var opens = some.Exists(segment => Opens(segments, segment));
-        if (check is not null && (cipher is null || !cipher.Fits(check)) && !opens)
+        if (check is not null && (cipher is null || (!cipher.Fits(check) && !opens)))
             throw new BufferUnavailableException(FindKeyFault(files.Database, options.Key, cipher, check)!);
         if (check is not null && cipher!.Fits(check))
             return;
@@ -430,11 +435,7 @@ internal sealed class DatabaseFile(
             using var plain = new Segments(connection, null);
             // Neither plain nor sealed with this key: key_check was lost.
             if (!some.Exists(segment => Opens(plain, segment)))
-            {
-                throw new BufferUnavailableException(
-                    $"{files.Database}: {options.Key} is not the key it was encrypted with; restore that key, "
-                    + "or move the database away");
-            }
+                throw new BufferUnavailableException(WrongKey(files.Database, options.Key));
             throw ToBeEncrypted(connection);
         }
         if (check is null && IsUsed(connection))
@@ -442,6 +443,9 @@ internal sealed class DatabaseFile(
         // A new file, or key_check is damaged although the key opens the segments.
         meta.KeyCheck = cipher!.MakeCheck();
     }
+
+    static string WrongKey(string path, BufferKey? key) =>
+        $"{path}: {key} is not the key it was encrypted with; restore that key, or move the database away";
 
     static bool IsUsed(SqliteConnection connection) => new Meta(connection, null).State is not null
         || connection.Number("SELECT (SELECT count(*) FROM document) + (SELECT count(*) FROM dead_letter)") > 0;
@@ -451,7 +455,7 @@ internal sealed class DatabaseFile(
         using var plain = new Segments(connection, null);
         var lastId = Math.Max(new Meta(connection, null).State?.LastId ?? 0, Math.Max(
             plain.Newest()?.LastId ?? 0, new Records(connection, null).LastDeadLetterId()));
-        return new("it is not encrypted and a key is configured", lastId, isPlain: true);
+        return new("it is not encrypted, but a key is configured", lastId, isPlain: true);
     }
 
     static bool Opens(Segments segments, Segment segment)

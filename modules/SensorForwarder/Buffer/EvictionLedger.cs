@@ -29,7 +29,8 @@ internal sealed class EvictionLedger
 
     sealed record Row(string Sensor, long Count, long? FirstId, long? LastId);
 
-    /// <summary>Totals including counts not written yet: while the volume is not writable that may take long.</summary>
+    /// <summary>Totals, including counts that are not in the file yet: none can be written while the volume is not
+    /// writable.</summary>
     public IReadOnlyList<EvictionTotal> Totals
     {
         get
@@ -60,7 +61,7 @@ internal sealed class EvictionLedger
     }
 
     /// <summary>Counts evicted readings, in the running transaction.</summary>
-    /// <param name="isAnnounced">Do not announce them to the receiver.</param>
+    /// <param name="isAnnounced">Whether they count as announced, so that no <c>gap</c> entry reports them.</param>
     public static void Add(
         Store store, string reason, IReadOnlyDictionary<string, long> bySensor, long? firstId, long? lastId,
         bool isAnnounced = false)
@@ -112,8 +113,8 @@ internal sealed class EvictionLedger
         return _writing.Count > 0;
     }
 
-    /// <summary>To be called when the transaction of <see cref="WriteNoted"/> is committed; otherwise the counts are
-    /// written again.</summary>
+    /// <summary>Called when the transaction of <see cref="WriteNoted"/> is committed; otherwise the counts are written
+    /// again.</summary>
     public void NotedWritten()
     {
         lock (_gate)
@@ -155,7 +156,7 @@ internal sealed class EvictionLedger
             g.GroupBy(r => r.Sensor).ToDictionary(s => s.Key, s => Total(s.Select(r => r.Count))))),
     ];
 
-    // A damaged record can hold any count, so that the sum may overflow.
+    // A damaged record can hold any count, so the sum may overflow.
     static long Total(IEnumerable<long> counts) =>
         (long)decimal.Clamp(counts.Sum(count => (decimal)count), 0, long.MaxValue);
 

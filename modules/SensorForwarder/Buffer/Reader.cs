@@ -3,7 +3,7 @@ using SensorForwarder.Readings;
 
 namespace SensorForwarder.Buffer;
 
-/// <summary>What a reader needs of the queue's state, as of the last commit. Immutable.</summary>
+/// <summary>The part of the queue's state that a reader needs, as of the last commit. Immutable.</summary>
 /// <param name="Epoch">The epoch of ids for which <paramref name="Epochs"/> has none.</param>
 internal sealed record ReaderView(QueueState State, Epochs Epochs, string Epoch);
 
@@ -43,7 +43,7 @@ internal sealed class Reader : IDisposable
     public static BufferUnavailableException Unavailable(Exception failure) =>
         new($"the buffer can't be read now ({failure.Message}); try again later", failure);
 
-    /// <summary>The file was replaced: the next call opens the new one.</summary>
+    /// <summary>Closes the connection after the file was replaced; the next call opens the new file.</summary>
     public void Reconnect()
     {
         lock (_gate)
@@ -84,18 +84,19 @@ internal sealed class Reader : IDisposable
                     break;
             }
         }
-        // The next batch is likely as large, so it needs the next segment.
+        // The next batch is probably as large and then needs the next segment.
         if (isFull && left < readings.Count)
             ReadAhead(segments);
         return readings;
     });
 
-    /// <summary>Readings from an id on in any state, dead letters excepted. To be enumerated inside <see cref="Read"/>.
+    /// <summary>Readings from an id on in any state, except dead letters. To be enumerated inside <see cref="Read"/>.
     /// </summary>
     public IEnumerable<StoredReading> Any(long fromId)
     {
-        var letters = _records!.ReadDeadLetterIds(fromId);
-        return From(fromId, _view().State.LastId, letters);
+        var (letters, lastId) = (_records!.ReadDeadLetterIds(fromId), _view().State.LastId);
+        return SegmentsFrom(fromId, lastId, letters).SelectMany(Unpack)
+            .Where(reading => reading.Id >= fromId && reading.Id <= lastId && !letters.Contains(reading.Id));
     }
 
     public ReaderView View => _view();
@@ -162,10 +163,6 @@ internal sealed class Reader : IDisposable
         }
     }
 
-    IEnumerable<StoredReading> From(long id, long throughId, IdSet without) =>
-        SegmentsFrom(id, throughId, without).SelectMany(Unpack)
-            .Where(reading => reading.Id >= id && reading.Id <= throughId && !without.Contains(reading.Id));
-
     // The segments that overlap a range of ids, apart from those that begin with excluded ids only.
     IEnumerable<Segment> SegmentsFrom(long id, long throughId, IdSet without)
     {
@@ -225,7 +222,7 @@ internal sealed class Reader : IDisposable
         }
         catch (SqliteException)
         {
-            // The batch that needs the segment reports it.
+            // The batch that needs the segment reports the failure.
         }
     }
 

@@ -17,7 +17,7 @@ internal sealed class Records(SqliteConnection connection, Cipher? cipher)
 
     public long LastDeadLetterId() => connection.Number("SELECT max(id) FROM dead_letter") ?? 0;
 
-    /// <summary>The bytes of their payloads, as stored.</summary>
+    /// <summary>The summed size of the payloads of all dead letters, as stored.</summary>
     public long DeadLetterBytes() => connection.Number("SELECT sum(octet_length(payload)) FROM dead_letter") ?? 0;
 
     public void AddDeadLetter(StoredReading reading, string reason, string? answer, long refusedAtMs)
@@ -76,7 +76,7 @@ internal sealed class Records(SqliteConnection connection, Cipher? cipher)
         query.Bind(1, fromId);
         while (query.Step())
             ids.Add(query.Number(0));
-        return ids.Count == 0 ? IdSet.Empty : IdSet.Of(ids);
+        return IdSet.Of(ids);
     }
 
     /// <summary>Deletes the dead letters up to and including an id.</summary>

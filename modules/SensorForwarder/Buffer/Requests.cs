@@ -2,8 +2,8 @@ using SensorForwarder.Readings;
 
 namespace SensorForwarder.Buffer;
 
-/// <summary>A change that the writer executes in its next transaction, again if that fails, and completes when the
-/// transaction is synced.</summary>
+/// <summary>A change that the writer executes in its next transaction. It is executed again if the transaction fails,
+/// and completed when the transaction is synced.</summary>
 internal abstract class WriterCommand
 {
     public abstract void Run(Store store);
@@ -147,7 +147,7 @@ internal sealed class Requests(TimeProvider timeProvider)
     /// <summary>Readings delivered or handed over whose acknowledgement is not committed yet.</summary>
     public IdSet Leaving => _leaving;
 
-    /// <summary>The acknowledgements are committed.</summary>
+    /// <summary>Removes the ids of committed acknowledgements from <see cref="Leaving"/>.</summary>
     public void Done(IReadOnlyList<Acknowledgement> acknowledgements)
     {
         lock (_gate)

@@ -4,10 +4,14 @@ namespace SensorForwarder.Buffer;
 /// The bounded in-memory queue between producers and the writer. Producers never wait: when the bound is reached,
 /// because the volume is not writable, the oldest reading is dropped, so that the newest survive. Thread-safe.
 /// </summary>
-/// <param name="maxReadings">Readings that may wait, without those being written.</param>
-/// <param name="maxBytes">Their payload bytes.</param>
+/// <param name="maxReadings">Limit of the readings that wait, without those being written.</param>
+/// <param name="maxBytes">Limit of their payload bytes.</param>
 internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProvider)
 {
+    /// <summary>With this many bytes pending the writer commits at once: waiting for more readings no longer saves
+    /// writes.</summary>
+    public const int CommitAtBytes = 256 << 10;
+
     readonly Lock _gate = new();
     readonly LinkedList<RingGroup> _groups = new();
     Exception? _closed;
@@ -17,7 +21,7 @@ internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProv
     long? _dueAt;
     volatile int _maxGroupBytes = int.MaxValue;
 
-    /// <summary>Payload bytes per group from now on: the limit of one transaction.</summary>
+    /// <summary>Limit of the payload bytes of a group, so that each group fits into one transaction.</summary>
     public int MaxGroupBytes
     {
         set => _maxGroupBytes = value;
@@ -26,7 +30,8 @@ internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProv
     /// <summary>Called outside the lock with the payload of each dropped reading.</summary>
     public Action<byte[]>? Dropped { get; set; }
 
-    /// <summary>How soon a request wants to be committed; null: none waits. Negative when it is overdue.</summary>
+    /// <summary>The time until a waiting request or urgent reading is due; null: none waits; negative: overdue.
+    /// </summary>
     public TimeSpan? DueIn
     {
         get
@@ -47,12 +52,12 @@ internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProv
     }
 
     /// <summary>Adds a reading; the task completes with its id when it is committed.</summary>
-    /// <param name="wake">Whether to wake the writer: this is the first reading, or the bytes have reached
-    /// <paramref name="wakeAtBytes"/>.</param>
+    /// <param name="wake">Whether to wake the writer: the reading is urgent or the first, or the bytes have reached
+    /// <see cref="CommitAtBytes"/>.</param>
     /// <param name="document">Saved in the transaction of the reading; null: none.</param>
-    /// <param name="isUrgent">Whether it is committed at once.</param>
+    /// <param name="isUrgent">Whether the reading is committed at once.</param>
     public ValueTask<long> Add(
-        long recordedAtMs, int clockSegment, ReadOnlySpan<byte> payload, int wakeAtBytes, out bool wake,
+        long recordedAtMs, int clockSegment, ReadOnlySpan<byte> payload, out bool wake,
         (string Name, ReadOnlyMemory<byte> Content)? document = null, bool isUrgent = false)
     {
         List<byte[]>? dropped = null;
@@ -75,7 +80,7 @@ internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProv
             if (isUrgent)
                 _dueAt = Math.Min(_dueAt ?? long.MaxValue, group.StartedAt);
             wake = isUrgent || _readings == 0
-                || (_bytes < wakeAtBytes && _bytes + payload.Length >= wakeAtBytes);
+                || (_bytes < CommitAtBytes && _bytes + payload.Length >= CommitAtBytes);
             task = new ValueTask<long>(group, (short)group.Add(recordedAtMs, clockSegment, payload));
             _readings++;
             _bytes += payload.Length;
@@ -85,15 +90,15 @@ internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProv
         return task;
     }
 
-    /// <summary>Adds all readings of a request, in groups of their own, or none of them. Requests use at most half of
-    /// the ring; the other half is for sensors.</summary>
-    /// <param name="within">How soon they are to be committed.</param>
-    /// <param name="document">Saved in the transaction of the last of them; null: none.</param>
-    /// <param name="wake">As for <see cref="Add"/>; also when they are due before everything else.</param>
+    /// <summary>Adds all readings of a request, in separate groups, or none of them. Requests use at most half of the
+    /// ring; the other half is for sensors.</summary>
+    /// <param name="within">How soon the readings must be committed.</param>
+    /// <param name="document">Saved in the transaction of the last reading; null: none.</param>
+    /// <param name="wake">As for <see cref="Add"/>; also when the readings are due before everything else.</param>
     /// <returns>One task per group; null: there is no room now.</returns>
     public List<ValueTask<long>>? TryAddRequest(
         long recordedAtMs, int clockSegment, IReadOnlyList<ReadOnlyMemory<byte>> payloads, TimeSpan within,
-        (string Name, ReadOnlyMemory<byte> Content)? document, int wakeAtBytes, out bool wake)
+        (string Name, ReadOnlyMemory<byte> Content)? document, out bool wake)
     {
         var bytes = payloads.Sum(payload => (long)payload.Length);
         var tasks = new List<ValueTask<long>>();
@@ -112,7 +117,7 @@ internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProv
                 {
                     _groups.AddLast(group = new RingGroup(now) { IsRequest = true });
 
-                    // Readings are dropped from the front of a group, so its first one speaks for all.
+                    // Readings are dropped from the front of a group: if the first is committed, all are.
                     tasks.Add(new ValueTask<long>(group, 0));
                 }
                 group.Add(recordedAtMs, clockSegment, payload.Span);
@@ -121,7 +126,7 @@ internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProv
                 group?.Add(saved);
             var due = now + (long)(within.TotalSeconds * timeProvider.TimestampFrequency);
             wake = _readings == 0 || _dueAt is null || due < _dueAt
-                || (_bytes < wakeAtBytes && _bytes + bytes >= wakeAtBytes);
+                || (_bytes < CommitAtBytes && _bytes + bytes >= CommitAtBytes);
             _dueAt = Math.Min(_dueAt ?? long.MaxValue, due);
             _readings += payloads.Count;
             _bytes += bytes;
@@ -181,7 +186,7 @@ internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProv
         ReportDropped(dropped);
     }
 
-    /// <summary>The groups are committed, or refused.</summary>
+    /// <summary>The groups are no longer being written: they were committed or refused.</summary>
     public void Done(List<RingGroup> groups)
     {
         lock (_gate)

@@ -32,14 +32,14 @@ internal sealed class RingGroup(long startedAt) : IValueTaskSource<long>
     /// <summary>When the first reading was added (a timestamp of the time provider).</summary>
     public long StartedAt { get; } = startedAt;
 
-    /// <summary>Its readings are those of one request, whose sender waits for them and sends them again if they are not
-    /// stored: what becomes of them is not counted as a loss.</summary>
+    /// <summary>Whether these are the readings of one request. Its sender waits, and sends them again if they are not
+    /// stored, so a drop is not counted as a loss.</summary>
     public bool IsRequest { get; init; }
 
-    /// <summary>Its readings are committed at once: see <see cref="TelemetryBuffer.Urgent"/>.</summary>
+    /// <summary>Whether the readings are committed at once and sent before all others.</summary>
     public bool IsUrgent { get; init; }
 
-    /// <summary>Documents that are saved in the transaction of its readings, in this order; null: none.</summary>
+    /// <summary>Documents to save in the transaction of the readings, in this order; null: none.</summary>
     public List<(string Name, ReadOnlyMemory<byte> Content)>? Documents { get; private set; }
 
     public int Count { get; private set; }
@@ -54,7 +54,6 @@ internal sealed class RingGroup(long startedAt) : IValueTaskSource<long>
     public bool HasRoom(int payloadBytes, int maxBytes) =>
         Count < MaxReadings && (Count == 0 || _arenaLength + payloadBytes <= maxBytes);
 
-    /// <summary>Saves a document with the readings.</summary>
     public void Add((string Name, ReadOnlyMemory<byte> Content) document) => (Documents ??= []).Add(document);
 
     /// <returns>The reading's index.</returns>
@@ -190,7 +189,7 @@ internal sealed class RingGroup(long startedAt) : IValueTaskSource<long>
         return TaskScheduler.Current == TaskScheduler.Default ? null : TaskScheduler.Current;
     }
 
-    // Never runs continuations on this thread: it is the writer's, and a continuation may block.
+    // Never runs continuations on this thread: it is usually the writer's, and a continuation may block.
     static void Schedule(List<Waiter> waiters)
     {
         foreach (var waiter in waiters)
@@ -202,9 +201,8 @@ internal sealed class RingGroup(long startedAt) : IValueTaskSource<long>
                     break;
                 case TaskScheduler scheduler:
                     _ = Task.Factory.StartNew(
-                        static w =>
-                            Run((Waiter)w!), waiter, CancellationToken.None, TaskCreationOptions.DenyChildAttach,
-                        scheduler);
+                        static w => Run((Waiter)w!), waiter, CancellationToken.None,
+                        TaskCreationOptions.DenyChildAttach, scheduler);
                     break;
                 default:
                     ThreadPool.UnsafeQueueUserWorkItem(static w => Run(w), waiter, preferLocal: false);

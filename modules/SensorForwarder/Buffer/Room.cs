@@ -26,7 +26,7 @@ internal sealed class Room(
     // Readings that have waited this long are likely to wait much longer, and are worth merging.
     static readonly TimeSpan MergedAfter = TimeSpan.FromMinutes(2);
 
-    // Ids at past moments, and the highest id that is older than MergedAfter.
+    // The highest id at some past times, and the highest id that is older than MergedAfter.
     readonly Queue<(long At, long LastId)> _recent = new();
     long _mergeThroughId;
     long _checkedAt = timeProvider.GetTimestamp();
@@ -55,7 +55,7 @@ internal sealed class Room(
     public static BufferRejectedException Rejection() =>
         new("the buffer is full, and whenFull is rejectNew");
 
-    /// <summary>A file was opened: all of its readings may be merged.</summary>
+    /// <summary>Called when a file was opened: all of its readings may be merged.</summary>
     public void Opened(Store store)
     {
         _recent.Clear();
@@ -143,7 +143,7 @@ internal sealed class Room(
         }
         catch (SqliteException failure) when (!failure.IsDamage())
         {
-            // No room even for that: somebody has to free space on the volume.
+            // The WAL has no room for the deletion: a person has to free space on the volume.
         }
     }
 
@@ -219,13 +219,13 @@ internal sealed class Room(
         _givesUp = current.WhenFull;
         // The volume may be too full to use all of bufferMaxMegabytes.
         _bound = budget.DatabaseBytes < StorageBudget.Of(current).DatabaseBytes
-            ? $"the {current.KeepFreeBytes >> 20} MB that stay free on the volume (bufferKeepFreeMegabytes)"
-            : $"its {current.MaxBytes >> 20} MB";
+            ? $"the {current.KeepFreeBytes >> 20} MB to keep free on the volume (bufferKeepFreeMegabytes)"
+            : $"its limit of {current.MaxBytes >> 20} MB";
         BufferLog.BufferFull(logger, _bound, BufferStatus.Describe(current.WhenFull));
     }
 
-    // Eviction itself leaves this fill level; a clearly lower one shows that readings were delivered. After a change of
-    // MaxBytes the level is compared with a full buffer instead.
+    // Eviction leaves the fill level _fillAfterEviction; a clearly lower one shows that readings were delivered. After
+    // a change of MaxBytes the level is compared with a full buffer instead.
     void ReportRoom(Store store, StorageBudget budget)
     {
         if (_givesUp is null || _isRejecting)

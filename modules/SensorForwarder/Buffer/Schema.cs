@@ -15,6 +15,11 @@ internal static class Schema
     /// <summary>Small, because a commit writes whole pages and most commits have few readings.</summary>
     public const int PageBytes = 1024;
 
+    public const int Format1PageBytes = 4_096;
+
+    /// <summary>The header of a database file, at the beginning of page 1.</summary>
+    public const int HeaderBytes = 100;
+
     const string Tables = """
         CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
         CREATE TABLE segment(first_id INTEGER PRIMARY KEY, last_id INTEGER NOT NULL, readings INTEGER NOT NULL,

@@ -76,8 +76,7 @@ internal static class SegmentBody
     // Room for 512 readings of the largest payload; a body that decompresses to more is damaged.
     const int MaxTextBytes = 600 << 20;
 
-    // Memory is allocated in advance for a body that compressed at most this well: a damaged trailer can state any
-    // length.
+    // The memory for the text is allocated at once only up to this ratio: a damaged trailer can state any length.
     const int UsualRatioMax = 32;
 
     /// <summary>Decodes a body.</summary>

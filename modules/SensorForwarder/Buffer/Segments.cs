@@ -60,11 +60,10 @@ internal sealed class Segments(SqliteConnection connection, Cipher? cipher) : ID
         return body.Length;
     }
 
-    /// <summary>Deletes the segments that begin in a range of ids.</summary>
-    public void Delete(long firstId, long lastId)
+    public void Delete(long firstId)
     {
-        using var delete = connection.Prepare("DELETE FROM segment WHERE first_id BETWEEN ?1 AND ?2");
-        delete.Bind(1, firstId).Bind(2, lastId).Run();
+        using var delete = connection.Prepare("DELETE FROM segment WHERE first_id = ?1");
+        delete.Bind(1, firstId).Run();
     }
 
     /// <summary>The segments that overlap a range of ids, in order of ids.</summary>

@@ -16,9 +16,9 @@ internal sealed record StoreView(QueueState State, long FirstId, ReadingTime? Ol
     public long Delivered => State.Stored - State.Waiting - State.HandedOver.Count;
 }
 
-/// <summary>The database as the writer changes it, one transaction at a time, on the writer's thread.
-/// <see cref="View"/> includes the changes of the running transaction; <see cref="Rollback"/> reverts them. Members may
-/// throw <see cref="SqliteException"/> and <see cref="DamagedSegmentException"/>.</summary>
+/// <summary>Changes the database, one transaction at a time. Used by the writer's thread. <see cref="View"/> includes
+/// the changes of the running transaction; <see cref="Rollback"/> reverts them. Members may throw
+/// <see cref="SqliteException"/> and <see cref="DamagedSegmentException"/>.</summary>
 internal sealed class Store : IDisposable
 {
     /// <summary>Exclusive upper bound of ids: one reading per millisecond for 285,000 years.</summary>
@@ -27,10 +27,10 @@ internal sealed class Store : IDisposable
     // If the delivered set has more ranges than this, the segments that fragment it are rewritten.
     const int MaxRanges = 1_024;
 
-    // Ranges of urgent ids. Of more, the oldest are sent in the order of their ids, like all other readings.
+    // Limit of the ranges of urgent ids. Beyond it the oldest are no longer urgent.
     const int MaxUrgentRanges = 256;
 
-    // Text up to this size gets the better compression: that is cheap here and writes fewer pages.
+    // Text up to this size gets the better compression, which is cheap for little text and writes fewer pages.
     const int WellCompressedBytes = 16 << 10;
 
     readonly Cipher? _cipher;
@@ -108,7 +108,7 @@ internal sealed class Store : IDisposable
 
     public void Commit()
     {
-        // Once for all changes of the transaction: it may have to decode a segment.
+        // Only once per transaction, since it may have to decode a segment.
         if (_oldestIsStale)
             UpdateOldest();
         var isAppending = _appending is not null;
@@ -146,7 +146,7 @@ internal sealed class Store : IDisposable
         }
         catch (SqliteException)
         {
-            // After an I/O error SQLite has rolled back already; all that matters is that no transaction is open.
+            // After an I/O error SQLite has already rolled back.
         }
     }
 
@@ -352,7 +352,7 @@ internal sealed class Store : IDisposable
         }
         catch (DamagedSegmentException)
         {
-            // As reported.
+            // Damaged, as reported.
         }
         var readings = Segments.ReadDamaged(firstId);
         var before = View.State.Waiting;
@@ -392,7 +392,7 @@ internal sealed class Store : IDisposable
         return true;
     }
 
-    /// <summary>Adds what was never stored as a reading to the dead letters, under the next id.</summary>
+    /// <summary>Adds a payload that was never stored as a reading to the dead letters, under the next id.</summary>
     public void AddDeadLetter(
         long recordedAtMs, int clock, ReadOnlyMemory<byte> payload, string reason, string? answer, long refusedAtMs)
     {
@@ -417,7 +417,7 @@ internal sealed class Store : IDisposable
         var letters = Records.ReadDeadLetters(0, maxCount, maxBytes);
         if (letters.Count == 0)
         {
-            // Any that are left can't be unsealed.
+            // Dead letters that are left can't be unsealed.
             Records.RemoveDeadLetters(MaxId);
             DeadLettersChanged();
             return 0;
@@ -499,7 +499,7 @@ internal sealed class Store : IDisposable
 
     void DeleteRow(Segment segment)
     {
-        Segments.Delete(segment.FirstId, segment.FirstId);
+        Segments.Delete(segment.FirstId);
         _changed.Add(new(segment.FirstId, segment.LastId));
         _stateIsLost |= segment.FirstId == _stateRow;
     }
@@ -531,7 +531,7 @@ internal sealed class Store : IDisposable
             FirstId = first,
             State = state with
             {
-                // Everything below is deleted. A salvage that still finds its pages must not send it again.
+                // All readings below are deleted. A salvage that still finds their pages must not send them again.
                 Delivered = state.Delivered.Union(IdSet.Of(1, first - 1)),
                 HandedOver = state.HandedOver.Except(IdSet.Of(1, first - 1)),
             },
@@ -562,7 +562,7 @@ internal sealed class Store : IDisposable
             }
             catch (DamagedSegmentException)
             {
-                // The segment is repaired when a reader reports it.
+                // The writer repairs the segment when a reader reports it.
                 oldest = new(id, TimeRepair.Moment(segment.NewestAtMs), 0);
             }
             id = notWaiting.FirstMissingFrom(segment.LastId + 1);
@@ -571,7 +571,6 @@ internal sealed class Store : IDisposable
         _oldestIsStale = false;
     }
 
-    // The ids that are in the file.
     IdSet OnlyStored(IdSet ids)
     {
         var (first, state) = (View.FirstId, View.State);
@@ -620,7 +619,7 @@ internal sealed class Store : IDisposable
         _stateRow = state == fromMeta ? 0 : row;
         var isKnown = state is not null && state.LastId >= (newest?.LastId ?? 0);
         var lastId = Math.Max(newest is { } last && !isKnown ? LastGiven(last) : newest?.LastId ?? 0, refused);
-        // New readings would get ids beyond the limit, which no reader looks at.
+        // New readings would get ids beyond the limit, which are never read.
         if (lastId >= MaxId || state?.LastId >= MaxId)
             throw Sqlite.Damage($"id {Math.Max(lastId, state?.LastId ?? 0)} is beyond the limit of ids");
         state ??= QueueState.Empty;
@@ -664,7 +663,7 @@ internal sealed class Store : IDisposable
         return (null, 0);
     }
 
-    // Computes the counts again, when those of the state can't be right.
+    // Recomputes the counts, when those of the state can't be right.
     void Recount()
     {
         var state = View.State;
@@ -691,11 +690,10 @@ internal sealed class Store : IDisposable
             Stored = stored,
             Waiting = waiting,
             HandedOver = IdSet.Empty,
-            Delivered = state.Delivered,
         });
         if (state.HandedOver.IsEmpty)
             return;
-        // Whether they were delivered is unknown: send them again.
+        // Whether the handed-over readings were delivered is unknown: send them again.
         SetState(View.State with { Waiting = View.State.Waiting + CountStored(state.HandedOver) });
     }
 }

@@ -19,9 +19,6 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     // The part of the database that dead letters of other programs may use.
     const long PartForDeadLetters = 8;
 
-    // Pending bytes that wake the writer before the commit interval has passed; equals Writer.CommitAtBytes.
-    const int WakeAtBytes = 256 << 10;
-
     // Free space that SQLite needs to open the file: the WAL index and its first frames.
     const long RoomToOpen = 96 << 10;
 
@@ -73,8 +70,8 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     /// <summary>Raised on the writer's thread after each commit that added readings. Handlers only signal.</summary>
     public event Action? Committed;
 
-    /// <summary>Raised on any thread when readings became waiting at ids that a consumer may have passed: returned dead
-    /// letters, salvaged readings, or a replaced file. Handlers only signal.</summary>
+    /// <summary>Raised on any thread when readings began to wait at ids that the consumer may already have read past:
+    /// returned dead letters, salvaged readings, or a replaced file. Handlers only signal.</summary>
     public event Action? ReadingsReturned;
 
     /// <summary>Raised on the writer's thread with the duration of each commit. Handlers only count.</summary>
@@ -142,8 +139,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         if (payload.Length > ReadingEncoder.MaxPayloadBytes || _writer.IsRejecting)
             return ValueTask.FromException<long>(Refuse(payload));
         var task = _parts.Ring.Add(
-            reading.Time.ToUnixTimeMilliseconds(), _parts.Clock.Current().Id, payload, WakeAtBytes, out var wake,
-            document);
+            reading.Time.ToUnixTimeMilliseconds(), _parts.Clock.Current().Id, payload, out var wake, document);
         if (wake)
             _writer.Wake();
         return cancellationToken.CanBeCanceled && !task.IsCompleted
@@ -154,7 +150,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     /// <summary>Stores a reading that is committed at once and sent before all others, and saves a document in the same
     /// transaction: after a kill the file has both or neither.</summary>
     /// <param name="stored">Completes as in <see cref="EnqueueAsync"/>.</param>
-    /// <returns>False: the buffer takes no readings now, and has neither stored nor counted it.</returns>
+    /// <returns>False: the buffer accepts no readings now; this one was neither stored nor counted.</returns>
     public bool TryEnqueueUrgent(
         Reading reading, string documentName, ReadOnlyMemory<byte> document, out ValueTask<long> stored)
     {
@@ -163,7 +159,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             return false;
         stored = _parts.Ring.Add(
             reading.Time.ToUnixTimeMilliseconds(), _parts.Clock.Current().Id, ReadingEncoder.Encode(reading),
-            WakeAtBytes, out var wake, (documentName, document), isUrgent: true);
+            out var wake, (documentName, document), isUrgent: true);
         if (wake)
             _writer.Wake();
         return !stored.IsFaulted;
@@ -174,10 +170,10 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     /// <param name="payloads">Copied before this returns. Each is a JSON object that begins with the sensor's name and
     /// has its time where <see cref="ReadingEncoder"/> writes them.</param>
     /// <param name="arrivedAt">When they arrived, by the wall clock. The times in the payloads may be others.</param>
-    /// <param name="within">How soon they are to be committed, if the commit interval is longer.</param>
+    /// <param name="within">How soon they must be committed, if the commit interval is longer.</param>
     /// <param name="cancellationToken">Cancels only the wait; the readings are stored anyway.</param>
-    /// <exception cref="BufferRejectedException">They were not stored, or not all of them. They are not counted as
-    /// lost: the sender still has them and tries again later.</exception>
+    /// <exception cref="BufferRejectedException">Some or all were not stored. They are not counted as lost: the sender
+    /// still has them and retries later.</exception>
     /// <exception cref="BufferUnavailableException">The buffer was closed before they were stored.</exception>
     public Task EnqueueRequestAsync(
         IReadOnlyList<ReadOnlyMemory<byte>> payloads, DateTimeOffset arrivedAt, TimeSpan within,
@@ -194,8 +190,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     {
         ThrowIfRejecting();
         var tasks = _parts.Ring.TryAddRequest(
-            arrivedAt.ToUnixTimeMilliseconds(), _parts.Clock.Current().Id, payloads, within, document, WakeAtBytes,
-            out var wake)
+            arrivedAt.ToUnixTimeMilliseconds(), _parts.Clock.Current().Id, payloads, within, document, out var wake)
             ?? throw new BufferRejectedException("too many readings wait in memory to be stored");
         if (wake)
             _writer.Wake();
@@ -238,14 +233,12 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             store => store.MoveToDeadLetters(id, reason, answer, _timeProvider.GetUtcNow().ToUnixTimeMilliseconds())
                 ? Bounds.BoundDeadLetters(store, _options.MaxDeadLetters)
                 : (int?)null, cancellationToken);
-        if (deleted is not null)
-            Interlocked.Increment(ref _deadLettered);
-        if (deleted > 0 && Interlocked.Exchange(ref _loggedLetterLimit, 1) == 0)
-            BufferLog.DeadLettersFull(_logger, _options.MaxDeadLetters);
+        if (deleted is { } count)
+            CountDeadLetter(count);
     }
 
-    /// <summary>Adds something that another program sent, and that can't be a reading, to the dead letters. Completes
-    /// when that is committed and synced.</summary>
+    /// <summary>Adds a payload of another program that can't be a reading to the dead letters. Completes when it is
+    /// committed and synced.</summary>
     /// <param name="payload">A JSON object that begins with a sensor's name, as in <see cref="EnqueueRequestAsync"/>.
     /// Must not change.</param>
     /// <param name="arrivedAt">When it arrived, by the wall clock.</param>
@@ -259,17 +252,14 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         ThrowIfRejecting();
         var clock = _parts.Clock.Current().Id;
         var arrivedAtMs = arrivedAt.ToUnixTimeMilliseconds();
-        var deleted = await Submit(
+        CountDeadLetter(await Submit(
             store =>
             {
                 store.AddDeadLetter(arrivedAtMs, clock, payload, reason, answer, arrivedAtMs);
                 return Bounds.BoundDeadLetters(
                     store, _options.MaxDeadLetters,
                     StorageBudget.Of(_writer.Limits).DatabaseBytes / PartForDeadLetters);
-            }, cancellationToken);
-        Interlocked.Increment(ref _deadLettered);
-        if (deleted > 0 && Interlocked.Exchange(ref _loggedLetterLimit, 1) == 0)
-            BufferLog.DeadLettersFull(_logger, _options.MaxDeadLetters);
+            }, cancellationToken));
     }
 
     public IReadOnlyList<DeadLetter> ListDeadLetters(long afterId, int maxCount) =>
@@ -304,7 +294,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     /// <summary>The last saved content of a document; null when it does not exist.</summary>
     public ReadOnlyMemory<byte>? LoadDocument(string name) => _reader.LoadDocument(name);
 
-    /// <summary>The names of the documents whose names begin so.</summary>
+    /// <summary>The document names that begin with a prefix.</summary>
     /// <exception cref="BufferUnavailableException">The volume can't be read now.</exception>
     public IReadOnlyList<string> DocumentNames(string prefix) => _reader.DocumentNames(prefix);
 
@@ -327,8 +317,8 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             _writer.Wake();
     }
 
-    /// <summary>Sets the source of a short text that is part of the queue's state. Each transaction writes its current
-    /// value, never before acknowledgements requested earlier; it causes no transaction itself. Use
+    /// <summary>Sets the source of a short text that is part of the queue's state. Each transaction writes the current
+    /// text, never before acknowledgements requested earlier. A changed text alone causes no transaction; use
     /// <see cref="CommitAsync"/> to write it at once.</summary>
     /// <param name="note">Called on the writer's thread.</param>
     public void KeepNote(Func<string> note) => _parts.Requests.Note = note;
@@ -367,7 +357,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     {
         var (health, files, clock) = (_parts.Health, _parts.File.Files, _parts.Clock);
         var isRefusing = _writer.IsRejecting && health.State == StorageState.Ok;
-        // Leaving is read first: a reading acknowledged in between is in both, and is not counted as waiting.
+        // Leaving is read first: a reading acknowledged in between is in both, and not counted as waiting.
         var (leaving, snapshot) = (_parts.Requests.Leaving, _writer.Snapshot);
         var givesUp = isRefusing ? WhenFull.RejectNew : _writer.GivesUp;
         var (fileBytes, walBytes) = _parts.Upkeep.Measure();
@@ -495,25 +485,17 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         }
         catch (Exception failure) when (failure is SqliteException or OperationCanceledException)
         {
-            // The buffer was closed, or the volume is unavailable: this says nothing about the file.
+            // The buffer was closed, or the volume is unavailable: neither means damage.
         }
     }
 
     string? Check()
     {
         var generation = _parts.File.Generation;
-        try
-        {
-            var fault = _parts.File.Check(_closing.Token);
-            if (fault is not null)
-                _writer.ReportDamage(fault, generation);
-            return fault;
-        }
-        catch (SqliteException failure) when (failure.IsDamage())
-        {
-            _writer.ReportDamage(failure, generation);
-            return failure.Message;
-        }
+        var fault = _parts.File.Check(_closing.Token);
+        if (fault is not null)
+            _writer.ReportDamage(fault, generation);
+        return fault;
     }
 
     // Copies readings of old files while new readings are stored.
@@ -532,8 +514,11 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
 
     Reader NewReader() => new(
         _parts.Clock, _parts.File,
-        () => _writer.Snapshot is var now ? new(now.View.State, now.View.Epochs, now.Epoch) : null!,
-        _writer.ReportDamage);
+        () =>
+        {
+            var now = _writer.Snapshot;
+            return new(now.View.State, now.View.Epochs, now.Epoch);
+        }, _writer.ReportDamage);
 
     Task ChangeState(IdSet ids, StateChange change, CancellationToken cancellationToken)
     {
@@ -550,7 +535,14 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         if (_writer.IsRejecting)
             throw Room.Rejection();
         if (_parts.Health.State is not (StorageState.Ok or StorageState.Closed))
-            throw new BufferRejectedException($"the volume takes no readings: {_parts.Health.Reason}");
+            throw new BufferRejectedException($"the volume is not writable: {_parts.Health.Reason}");
+    }
+
+    void CountDeadLetter(int deleted)
+    {
+        Interlocked.Increment(ref _deadLettered);
+        if (deleted > 0 && Interlocked.Exchange(ref _loggedLetterLimit, 1) == 0)
+            BufferLog.DeadLettersFull(_logger, _options.MaxDeadLetters);
     }
 
     BufferRejectedException Refuse(ReadOnlySpan<byte> payload)
@@ -562,7 +554,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             : Room.Rejection();
     }
 
-    // Cancellation ends only the caller's wait, never the operation: it must not be left half done.
+    // Cancellation ends only the caller's wait: the operation must not be left half done.
     Task<int> InPieces(Func<Store, int> piece, CancellationToken cancellationToken, Action? afterwards = null)
     {
         return RunAsync().WaitAsync(cancellationToken);

@@ -36,8 +36,6 @@ internal static class Thinning
                 scores[best] = double.NegativeInfinity;
             }
         }
-        if (isKept.Length > 0)
-            isKept[0] = isKept[^1] = true;
         return isKept;
     }
 
@@ -62,9 +60,9 @@ internal static class Thinning
                 continue;
             // Relative to the value's overall range, so that noise on a flat line does not outweigh a peak. And by the
             // distance to the mean, so that a peak wins when only one place is left besides the first or last reading.
-            var middle = Middle(group, value);
-            scores[lowest] += (middle - group[lowest].Value(value)) / ranges[value];
-            scores[highest] += (group[highest].Value(value) - middle) / ranges[value];
+            var mean = Mean(group, value);
+            scores[lowest] += (mean - group[lowest].Value(value)) / ranges[value];
+            scores[highest] += (group[highest].Value(value) - mean) / ranges[value];
         }
         // A change of quality marks the beginning or end of a fault.
         for (var i = 0; i < group.Length; i++)
@@ -75,7 +73,7 @@ internal static class Thinning
         return scores;
     }
 
-    static double Middle(ReadOnlySpan<Sample> group, int value)
+    static double Mean(ReadOnlySpan<Sample> group, int value)
     {
         double sum = 0, count = 0;
         foreach (var sample in group)

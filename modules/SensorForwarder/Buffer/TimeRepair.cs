@@ -4,8 +4,8 @@ using SensorForwarder.Readings;
 
 namespace SensorForwarder.Buffer;
 
-/// <summary>Corrects the time in a payload when it is read, or marks it as unsynchronised. A time that is not that of
-/// its row comes from another program's clock and is left as it is. Pure; any thread.</summary>
+/// <summary>Corrects the time in a payload when it is read, or marks it as unsynchronised. A time that differs from the
+/// recorded one comes from another program's clock and is not changed. Pure; any thread.</summary>
 internal static class TimeRepair
 {
     /// <summary>By how much <see cref="Copy"/> can lengthen a payload.</summary>
@@ -23,7 +23,7 @@ internal static class TimeRepair
     public static DateTimeOffset Moment(long unixMs) =>
         DateTimeOffset.FromUnixTimeMilliseconds(Math.Clamp(unixMs, MinMs, MaxMs));
 
-    /// <summary>The time in a payload; null: it has none where <see cref="ReadingEncoder"/> writes it.</summary>
+    /// <summary>The time in a payload; null when there is none where <see cref="ReadingEncoder"/> writes it.</summary>
     public static DateTimeOffset? TimeIn(ReadOnlySpan<byte> payload)
     {
         var property = payload.IndexOf(TimeProperty);

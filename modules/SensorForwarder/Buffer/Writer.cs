@@ -25,13 +25,10 @@ internal sealed record WriterSnapshot(
 /// </summary>
 internal sealed class Writer : IDisposable
 {
-    // With this many bytes pending, waiting for more readings no longer saves writes.
-    const int CommitAtBytes = 256 << 10;
-
     // Minimum share of the database, even when bufferKeepFreeMegabytes leaves less.
     const long MinDatabaseBytes = 256 << 10;
 
-    // Commands run after the readings enqueued before them; this limits how long newer readings can delay them.
+    // A command runs after the readings enqueued before it; this limits how long newer readings can delay it.
     const int MaxPiecesBeforeCommands = 64;
 
     readonly Ring _ring;
@@ -67,7 +64,8 @@ internal sealed class Writer : IDisposable
 
         public long LastId { get; set; }
 
-        /// <summary>COMMIT succeeded: this file must not get the piece again, even if the sync fails.</summary>
+        /// <summary>COMMIT succeeded: the piece must not be written to this file again, even if the sync fails.
+        /// </summary>
         public bool IsCommitted { get; set; }
 
         public long Bytes => Groups.Sum(group => (long)group.LiveBytes);
@@ -267,13 +265,11 @@ internal sealed class Writer : IDisposable
         var interval = _limits.CommitInterval;
         if (_requests.IsUrgent(interval, out var due))
             return TimeSpan.Zero;
-        if (_ring.TryPeek(out var startedAt, out var bytes))
-        {
-            if (bytes >= CommitAtBytes)
-                return TimeSpan.Zero;
-            due = Earliest(due, interval - _timeProvider.GetElapsedTime(startedAt), _ring.DueIn);
-        }
-        return due is { } wait && wait < TimeSpan.Zero ? TimeSpan.Zero : due;
+        if (!_ring.TryPeek(out var startedAt, out var bytes))
+            return Earliest(due);
+        return bytes >= Ring.CommitAtBytes
+            ? TimeSpan.Zero
+            : Earliest(due, interval - _timeProvider.GetElapsedTime(startedAt), _ring.DueIn);
     }
 
     void CommitWaiting(Store store)
@@ -283,7 +279,7 @@ internal sealed class Writer : IDisposable
             AcknowledgeOnFullVolume(store, budget);
         for (var number = 1; ; number++)
         {
-            // Read before the acknowledgements are taken, so that it is never newer than they are.
+            // Read before the acknowledgements are taken, so that the note is never newer than they are.
             var note = _requests.Note?.Invoke();
             var groups = _ring.Take(budget.TransactionBytes);
             var isLast = number >= MaxPiecesBeforeCommands || !_ring.TryPeek(out _, out _);
@@ -447,7 +443,7 @@ internal sealed class Writer : IDisposable
         groups.Clear();
     }
 
-    // In a transaction without readings: acknowledgements need little room, and readings may not fit for a long time.
+    // Commits acknowledgements alone: they need little room, while readings may not fit for a long time.
     void AcknowledgeOnFullVolume(Store store, StorageBudget budget)
     {
         var (acknowledgements, _) = _requests.Take(withCommands: false);
@@ -472,7 +468,7 @@ internal sealed class Writer : IDisposable
         _upkeep.AfterCommit(store, budget);
     }
 
-    // After a failure, a small write that shows whether the volume is writable again, even if nothing is pending.
+    // A small write after a failure, which shows whether the volume is writable again even if nothing is pending.
     void Probe(Store store)
     {
         Transact(static store =>

@@ -18,7 +18,7 @@ internal sealed partial record FileStatus(
     const int CurrentDirectory = -100, EmptyPath = 0x1000, StatxBytes = 256;
     const uint BasicStats = 0x7FF;
     const ushort TypeMask = 0xF000, Regular = 0x8000, Socket = 0xC000;
-    const ushort OthersRead = 0b000_000_100, GroupReads = 0b000_100_000;
+    const ushort OthersRead = 0b000_000_100, GroupRead = 0b000_100_000;
 
     public bool IsRegularFile => (TypeAndMode & TypeMask) == Regular;
 
@@ -27,10 +27,10 @@ internal sealed partial record FileStatus(
     /// <summary>The permissions in octal, as for chmod.</summary>
     public string Mode => Convert.ToString(TypeAndMode & 0xFFF, 8).PadLeft(4, '0');
 
-    /// <summary>Whether more users than necessary may read the file. Group access is necessary if another user owns the
-    /// file: this process then reads it through the group.</summary>
+    /// <summary>Whether more users than necessary can read the file. Group access is necessary if another user owns the
+    /// file, because this process then reads it through the group.</summary>
     public bool IsReadByOthers =>
-        (TypeAndMode & OthersRead) != 0 || ((TypeAndMode & GroupReads) != 0 && User == OfProcess().User);
+        (TypeAndMode & OthersRead) != 0 || ((TypeAndMode & GroupRead) != 0 && User == OfProcess().User);
 
     /// <summary>The status of a path. Null when there is no such file, or when the container runtime forbids statx(2).
     /// Blocks as long as the file system does.</summary>

@@ -5,9 +5,9 @@ namespace SensorForwarder.Files;
 
 /// <summary>
 /// Signals that a file may have changed (inotify(7)): it was written and closed, created, deleted, or replaced by a
-/// rename, or something else in its directory changed, such as the symbolic link that Kubernetes swaps. Not signalled
-/// are changes that another machine makes on a network file system, and changes in directories behind a symbolic
-/// link, except to the file itself. Thread-safe.
+/// rename, or something else in its directory changed, such as the symbolic link that Kubernetes swaps. Does not signal
+/// changes that another machine makes on a network file system, nor changes in directories behind a symbolic link,
+/// except to the file itself. Thread-safe.
 /// </summary>
 internal sealed partial class FileWatch : IDisposable
 {
@@ -30,8 +30,8 @@ internal sealed partial class FileWatch : IDisposable
         _thread.Start();
     }
 
-    /// <param name="changed">Called on the watch's thread; only signals.</param>
-    /// <returns>Null: the kernel has no more inotify instances for this user.</returns>
+    /// <param name="changed">Called on the watch's thread; must only signal.</param>
+    /// <returns>Null when the kernel has no more inotify instances for this user.</returns>
     public static FileWatch? TryStart(Action changed)
     {
         var events = new SafeFileHandle(inotify_init1(CloseOnExec), ownsHandle: true);
@@ -43,7 +43,7 @@ internal sealed partial class FileWatch : IDisposable
     /// <returns>Whether the directory is watched. The file itself may be missing.</returns>
     public bool Follow(string path)
     {
-        // The file as well: one that is mounted alone is written through a directory that is not visible here.
+        // The file as well: a file mounted alone is written through a directory that is not visible here.
         _ = inotify_add_watch(_events, path, OfFile);
         return inotify_add_watch(_events, Path.GetDirectoryName(Path.GetFullPath(path)) ?? "/", OfDirectory) >= 0;
     }
@@ -53,7 +53,7 @@ internal sealed partial class FileWatch : IDisposable
         if (_isDisposed) return;
         _isDisposed = true;
 
-        // A watch that is removed is an event, which ends the thread's read.
+        // Removing a watch causes an event, which ends the thread's read.
         _ = inotify_rm_watch(_events, inotify_add_watch(_events, "/", Attributes));
         _thread.Join();
         _events.Dispose();

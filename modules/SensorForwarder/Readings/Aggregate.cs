@@ -2,11 +2,11 @@ using System.Text.Json;
 
 namespace SensorForwarder.Readings;
 
-/// <summary>What the readings of a window of time have in common; <see cref="Reading.Values"/> holds their means.
-/// Immutable.</summary>
-/// <param name="Seconds">The length of the window. It begins at a multiple of this, in UTC.</param>
-/// <param name="Readings">Readings with values in the window.</param>
-/// <param name="Values">What there was of each value.</param>
+/// <summary>Statistics of the readings in a window of time; <see cref="Reading.Values"/> holds the means. Immutable.
+/// </summary>
+/// <param name="Seconds">The length of the window, which begins at a multiple of it in UTC.</param>
+/// <param name="Readings">The number of readings with values.</param>
+/// <param name="Values">Count and range of each value.</param>
 internal sealed record Aggregate(
     int Seconds, long Readings, IReadOnlyList<KeyValuePair<string, ValueRange>> Values)
 {
@@ -21,17 +21,16 @@ internal sealed record Aggregate(
     static readonly JsonEncodedText MaxName = JsonEncodedText.Encode("max");
     static readonly JsonEncodedText LastName = JsonEncodedText.Encode("last");
 
-    /// <summary>Readings among them whose quality was uncertain.</summary>
+    /// <summary>The number of readings with values whose quality was uncertain.</summary>
     public long Uncertain { get; init; }
 
-    /// <summary>Readings in the window that had no values.</summary>
+    /// <summary>The number of readings without values.</summary>
     public long Bad { get; init; }
 
-    /// <summary>Whether readings of the window may be missing or be in another reading: the module or the sensor was
-    /// started or stopped in it, or the clock was set.</summary>
+    /// <summary>Whether readings of the window may be missing or counted in another window: the module or the sensor
+    /// was started or stopped during it, or the clock was set.</summary>
     public bool IsPartial { get; init; }
 
-    /// <summary>Writes this as an object.</summary>
     public void WriteTo(Utf8JsonWriter json)
     {
         json.WriteStartObject();
@@ -56,9 +55,6 @@ internal sealed record Aggregate(
     }
 }
 
-/// <summary>One value in a window.</summary>
-/// <param name="Count">Readings that had it.</param>
-/// <param name="Min">The smallest.</param>
-/// <param name="Max">The largest.</param>
-/// <param name="Last">The last one.</param>
+/// <summary>Count and range of one value in a window.</summary>
+/// <param name="Count">The number of readings with this value.</param>
 internal readonly record struct ValueRange(long Count, double Min, double Max, double Last);

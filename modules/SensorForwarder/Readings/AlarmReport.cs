@@ -3,42 +3,42 @@ using System.Text.Json;
 
 namespace SensorForwarder.Readings;
 
-/// <summary>The state of an alarm, as a reading of kind <see cref="Kind"/> reports a change of it. Immutable.</summary>
-/// <param name="Name">What it watches for, such as <c>temperature above 30 for 60 s</c>; unique for its sensor.</param>
+/// <summary>A change of an alarm's state, which a reading of kind <see cref="Kind"/> reports. Immutable.</summary>
+/// <param name="Name">The condition, such as <c>temperature above 30 for 60 s</c>; unique for its sensor.</param>
 /// <param name="State"><see cref="Raised"/>, <see cref="Cleared"/> or <see cref="Removed"/>.</param>
 /// <param name="Severity">From the settings.</param>
-/// <param name="Condition">The option that names its condition, such as <c>above</c>.</param>
-/// <param name="Since">When the condition began to hold; a report that it is over has the time of the one that it was
-/// raised.</param>
+/// <param name="Condition">The option that names the condition, such as <c>above</c>.</param>
+/// <param name="Since">When the condition began to hold. A report that the alarm is cleared or removed repeats the time
+/// of the report that it was raised.</param>
 internal sealed record AlarmReport(string Name, string State, string Severity, string Condition, DateTimeOffset Since)
 {
     /// <summary>The kind of the reading.</summary>
     public const string Kind = "alarm";
 
-    /// <summary>The property of the reading that has the report.</summary>
+    /// <summary>The property of the payload that contains the report.</summary>
     public const string Property = "alarm";
 
-    /// <summary>The states: its condition holds; no longer holds; is no longer in the settings.</summary>
+    /// <summary>The states: the condition holds, no longer holds, or is no longer in the settings.</summary>
     public const string Raised = "raised", Cleared = "cleared", Removed = "removed";
 
     const string TimeForm = "yyyy-MM-ddTHH:mm:ss.fffZ";
 
-    // What follows the name of the sensor at the beginning of a payload.
+    // The payload of a report begins with Start, the name of the sensor, and KindAfterName.
     static ReadOnlySpan<byte> Start => "{\"sensor\":\""u8;
 
     static ReadOnlySpan<byte> KindAfterName => "\",\"kind\":\"alarm\""u8;
 
-    /// <summary>The value that it watches; null: the sensor.</summary>
+    /// <summary>The name of the watched value; null: the alarm watches the sensor.</summary>
     public string? Value { get; init; }
 
-    /// <summary>The limit of the condition; null: it has none.</summary>
+    /// <summary>The limit in the condition; null: it has none.</summary>
     public double? Threshold { get; init; }
 
-    /// <summary>Why the sensor could not be read; null: it could.</summary>
+    /// <summary>Why the sensor could not be read; null: it was read.</summary>
     public string? Reason { get; init; }
 
-    /// <summary>Whether a payload, as <see cref="ReadingEncoder"/> writes it, is that of a report. A reading that
-    /// another program sent may be of the same kind, but has no report.</summary>
+    /// <summary>Whether a payload written by <see cref="ReadingEncoder"/> contains a report. A reading of another
+    /// program may have the same kind, but contains no report.</summary>
     public static bool IsIn(ReadOnlySpan<byte> payload) =>
         payload.StartsWith(Start) && payload[Start.Length..] is var name && name.IndexOf((byte)'"') is var end and >= 0
         && name[end..].StartsWith(KindAfterName) && HasReport(payload);
@@ -57,9 +57,9 @@ internal sealed record AlarmReport(string Name, string State, string Severity, s
         json.WriteEndObject();
     }
 
-    /// <summary>Reads what <see cref="Write"/> has written.</summary>
-    /// <exception cref="Exception">KeyNotFoundException, InvalidOperationException or FormatException: it is something
-    /// else.</exception>
+    /// <summary>Reads an object that <see cref="Write"/> wrote.</summary>
+    /// <exception cref="Exception">KeyNotFoundException, InvalidOperationException or FormatException: the JSON is not
+    /// such an object.</exception>
     public static AlarmReport Read(JsonElement json)
     {
         return new(Text("name")!, Text("state")!, Text("severity")!, Text("condition")!,
@@ -87,7 +87,7 @@ internal sealed record AlarmReport(string Name, string State, string Severity, s
         }
         catch (JsonException)
         {
-            // It is damaged.
+            // The payload is damaged.
         }
 
         return false;

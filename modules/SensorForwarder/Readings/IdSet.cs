@@ -171,7 +171,7 @@ internal sealed class IdSet : IEquatable<IdSet>, IEnumerable<IdRange>
         return text.ToString();
     }
 
-    /// <summary>Reads what <see cref="ToString"/> wrote.</summary>
+    /// <summary>Parses the form that <see cref="ToString"/> writes.</summary>
     /// <returns>Null when the text is not in that form.</returns>
     public static IdSet? TryParse(string text)
     {

@@ -47,9 +47,9 @@ internal sealed record Reading
     /// (degrees Celsius, percent, hPa, bytes...).</summary>
     public IReadOnlyList<KeyValuePair<string, double>> Values { get; init; } = [];
 
-    /// <summary>What the values are the means of; null: they were measured once.</summary>
+    /// <summary>The window of which the values are the means; null: the values were measured once.</summary>
     public Aggregate? Aggregate { get; init; }
 
-    /// <summary>What an alarm of the sensor reports; null: this is no report of an alarm.</summary>
+    /// <summary>The change of an alarm that this reading reports; null: it reports none.</summary>
     public AlarmReport? Alarm { get; init; }
 }

@@ -56,7 +56,7 @@ internal static class ReadingEncoder
         json.WriteStartObject(ValuesName);
         foreach (var (name, value) in reading.Values)
         {
-            // Sensors filter these; if one gets here, it must not cost the other values of the reading.
+            // Sensors filter out NaN and infinity. If one gets here, the other values must not be lost.
             if (double.IsFinite(value))
                 json.WriteNumber(name, value);
             else
@@ -88,7 +88,7 @@ internal static class ReadingEncoder
         return scratch.Written;
     }
 
-    /// <summary>A name as it stands in a payload, without quotes. Names are always written this way, so that the
+    /// <summary>A name as written in a payload, without quotes. Names are always written this way, so that the
     /// beginning of a payload identifies its sensor.</summary>
     public static JsonEncodedText EncodeName(string name) => JsonEncodedText.Encode(name, Encoder);
 
@@ -147,7 +147,7 @@ internal static class ReadingEncoder
 
         public Utf8JsonWriter Begin()
         {
-            // One exceptionally large reading must not make the thread keep a large buffer for ever.
+            // One exceptionally large reading must not make the thread keep a large buffer.
             if (_bytes.Capacity > KeptBytes)
             {
                 _bytes = new ArrayBufferWriter<byte>(512);

@@ -7,9 +7,9 @@ using SensorForwarder.Text;
 namespace SensorForwarder.Readings;
 
 /// <summary>
-/// What people say about a module or a sensor, such as its site or rack: a few short texts by name. A name can be a
-/// property of an IoT Hub message and, with <c>-</c> as <c>_</c>, a label of a metric. Immutable; equal if the names
-/// and texts are.
+/// Names and short texts with which people describe a module or a sensor, such as its site or rack. A name can be used
+/// as a property of an IoT Hub message and, with <c>_</c> for <c>-</c>, as a label of a metric. Immutable; equal if the
+/// names and texts are.
 /// </summary>
 internal sealed class Tags : IEquatable<Tags>
 {
@@ -20,7 +20,7 @@ internal sealed class Tags : IEquatable<Tags>
     /// <summary>A name as a regular expression, for the JSON Schema. The twin allows no dots and blanks.</summary>
     public const string NamePattern = "^[A-Za-z][A-Za-z0-9_-]{0,31}$";
 
-    // Properties of messages, and labels that metrics have or that Prometheus adds.
+    // Used already: properties of messages, and labels that metrics have or that Prometheus adds.
     static readonly string[] Taken =
     [
         "lane", "sensor", "value", "unit", "alarm", "severity", "iothub", "edge_device", "module", "instance_number",
@@ -42,25 +42,22 @@ internal sealed class Tags : IEquatable<Tags>
 
     public bool IsEmpty => _pairs.Length == 0;
 
-    /// <summary>Texts by name, in the order of the names.</summary>
-    public IReadOnlyList<KeyValuePair<string, string>> Pairs => _pairs;
-
-    /// <summary>The same as labels of a metric.</summary>
+    /// <summary>The tags as labels of a metric, in the order of their names.</summary>
     public IReadOnlyList<KeyValuePair<string, object?>> Labels { get; }
 
     /// <summary>The size of names and texts as properties of a message.</summary>
     public int Bytes { get; }
 
-    /// <summary>An option with tags.</summary>
+    /// <summary>An option whose value is an object of tags.</summary>
     public static Option<Tags> Option(string name, string text) => new(
         name, new OptionShape.Tags(MaxCount, NamePattern, MaxLength), text, None, TryRead, static tags => tags.ToJson())
     {
         Fault = Objection,
     };
 
-    /// <summary>The tags of a reading, which another program may have written: those that can be properties of a
-    /// message.</summary>
-    /// <param name="value">An object; anything else has none.</param>
+    /// <summary>The tags in a reading that can be properties of a message: another program may have written the
+    /// reading.</summary>
+    /// <param name="value">The object of tags; any other value has none.</param>
     public static Tags Usable(JsonElement value)
     {
         if (value.ValueKind != JsonValueKind.Object) return None;
@@ -73,7 +70,7 @@ internal sealed class Tags : IEquatable<Tags>
         ]);
     }
 
-    /// <summary>These, and of the others those whose names are not taken by one of these.</summary>
+    /// <summary>These tags, and those of <paramref name="others"/> with other names.</summary>
     public IEnumerable<KeyValuePair<string, string>> With(Tags others) => _pairs.Concat(others._pairs.ExceptBy(
         Labels.Select(label => label.Key), other => LabelOf(other.Key), StringComparer.OrdinalIgnoreCase));
 
@@ -86,7 +83,7 @@ internal sealed class Tags : IEquatable<Tags>
         json.WriteEndObject();
     }
 
-    /// <summary>Null: there are none.</summary>
+    /// <returns>Null when there are no tags.</returns>
     public JsonObject? ToJson() =>
         IsEmpty ? null : new(_pairs.Select(pair => KeyValuePair.Create(pair.Key, (JsonNode?)pair.Value)));
 
@@ -125,10 +122,10 @@ internal sealed class Tags : IEquatable<Tags>
     {
         var shown = LogText.Name(tag.Name);
         if (!IsName(tag.Name))
-            return $"{shown} is no name of a tag; a name has 1 to {MaxNameLength} letters, digits, - and _, and begins "
-                + "with a letter";
+            return $"{shown} is not a valid tag name; a name has 1 to {MaxNameLength} letters, digits, - and _, and "
+                + "begins with a letter";
 
-        // Routes compare names of properties without regard to case.
+        // Routes compare the names of properties without regard to case.
         var compared = LabelOf(tag.Name).ToLowerInvariant();
         if (Taken.Contains(compared) || compared.StartsWith(TakenPrefix, StringComparison.Ordinal))
             return $"{shown} is the name of a property of messages or of a label of /metrics; choose another name";

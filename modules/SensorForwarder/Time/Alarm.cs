@@ -1,8 +1,8 @@
 namespace SensorForwarder.Time;
 
 /// <summary>
-/// Lets one thread sleep until a time has come or another thread wakes it. With the system's clock the thread waits
-/// with a timeout, which costs one wake-up; a timer costs three: the timer thread, a pool thread and the sleeper.
+/// Lets one thread sleep until a timeout passes or another thread wakes it. With the system's clock the thread waits
+/// with that timeout, which costs one wake-up; a timer costs three: the timer thread, a pool thread and the sleeper.
 /// </summary>
 internal sealed class Alarm : IDisposable
 {
@@ -16,11 +16,11 @@ internal sealed class Alarm : IDisposable
             static alarm => ((Alarm)alarm!).Wake(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     }
 
-    /// <summary>Ends the sleep, or the next one if nobody sleeps now.</summary>
+    /// <summary>Ends the sleep, or the next one if no thread sleeps now. Any thread.</summary>
     public void Wake() => _wake.Set();
 
-    /// <summary>Sleeps until <see cref="Wake"/>, and no longer than the limit, rounded up to a millisecond; null: as
-    /// long as that takes.</summary>
+    /// <summary>Sleeps until <see cref="Wake"/> or the limit, which is rounded up to a millisecond; null: no limit.
+    /// </summary>
     public void Sleep(TimeSpan? limit)
     {
         var time = limit is { } wait && wait < TimeSpan.Zero ? TimeSpan.Zero : limit ?? Timeout.InfiniteTimeSpan;
@@ -34,6 +34,6 @@ internal sealed class Alarm : IDisposable
         _wake.WaitOne();
     }
 
-    // The event is left to the collector: somebody may still be about to set it.
+    // The garbage collector releases the event: another thread may still be about to set it.
     public void Dispose() => _timer?.Dispose();
 }

@@ -3,8 +3,8 @@ using System.Threading.Channels;
 namespace SensorForwarder.Time;
 
 /// <summary>
-/// Ticks at multiples of its period, so that all parts that poll do so at the same time and the process wakes up once
-/// for all of them. A tick that nobody waits for is kept, as by <see cref="PeriodicTimer"/>. One waiter.
+/// Ticks at multiples of its period, so that everything that polls does so at the same time and the process wakes up
+/// only once. A tick that comes while nobody waits is kept, as by <see cref="PeriodicTimer"/>. One waiter at a time.
 /// </summary>
 internal sealed class AlignedTimer : IDisposable
 {
@@ -19,7 +19,7 @@ internal sealed class AlignedTimer : IDisposable
     /// <summary>Time until the next multiple of a period.</summary>
     public static TimeSpan UntilNext(TimeSpan period, TimeProvider timeProvider)
     {
-        // The system's timers go by this count, which moves in steps of some milliseconds.
+        // The system's timers use this count, which advances in steps of some milliseconds.
         var now = timeProvider == TimeProvider.System
             ? TimeSpan.FromMilliseconds(Environment.TickCount64)
             : timeProvider.GetElapsedTime(0);
@@ -27,7 +27,7 @@ internal sealed class AlignedTimer : IDisposable
     }
 
     /// <returns>True.</returns>
-    /// <exception cref="OperationCanceledException">The waiting was cancelled.</exception>
+    /// <exception cref="OperationCanceledException">The wait was cancelled.</exception>
     public ValueTask<bool> WaitForNextTickAsync(CancellationToken cancellationToken) =>
         _ticks.Reader.ReadAsync(cancellationToken);
 

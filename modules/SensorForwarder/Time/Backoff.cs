@@ -31,9 +31,9 @@ internal static class Backoff
         return TimeSpan.FromSeconds(floor + ((bound - floor) * random));
     }
 
-    /// <summary>The delay before the next attempt during an outage: as <see cref="Next"/>, and at most
-    /// <see cref="OutageShare"/> of the outage so far, or 1 s. So when the outage ends, the next attempt follows within
-    /// that share of it.</summary>
+    /// <summary>The delay before the next attempt during an outage: as <see cref="Next"/>, but at most
+    /// <see cref="OutageShare"/> of the outage so far, or 1 s if that is longer. The end of an outage is therefore
+    /// noticed within that share of its length.</summary>
     /// <param name="attempt">Failures in a row so far, from 1.</param>
     /// <param name="outage">How long the other side has been unreachable.</param>
     /// <param name="baseDelay">Bound of the first delay.</param>

@@ -2,9 +2,9 @@ using System.Runtime.InteropServices;
 
 namespace SensorForwarder.Time;
 
-/// <summary>The kernel's clocks and states besides the wall clock, at one time.</summary>
+/// <summary>The kernel's uptime, boot id and clock synchronisation at one time.</summary>
 /// <param name="Uptime">Time since boot, suspends included; monotonic.</param>
-/// <param name="BootId">A different text after every boot.</param>
+/// <param name="BootId">Different after every boot.</param>
 /// <param name="Synchronized">Whether a time service synchronises the wall clock.</param>
 internal readonly record struct KernelTime(TimeSpan Uptime, string BootId, bool Synchronized)
 {

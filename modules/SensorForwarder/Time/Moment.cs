@@ -10,7 +10,7 @@ internal readonly record struct Moment(long Timestamp)
 
     public TimeSpan Age(TimeProvider timeProvider) => timeProvider.GetElapsedTime(Timestamp);
 
-    /// <summary>The wall-clock time, rounded to milliseconds, since the two clocks are read one after the other.
+    /// <summary>The wall-clock time, rounded to milliseconds because the two clocks are read one after the other.
     /// </summary>
     public DateTimeOffset Time(TimeProvider timeProvider)
     {

@@ -10,7 +10,7 @@ public sealed class BigSalvageTests : IDisposable
 {
     static readonly int Megabytes = Tier.Size("TEST_BUFFER_DAMAGED_MEGABYTES", quick: 1, full: 20, deep: 512);
 
-    // The most readings below one interior page: nine segments.
+    // The largest number of readings below one interior page: nine segments.
     const int MostOfOnePage = 9 * 512;
 
     readonly BufferFixture _fixture = new();
@@ -84,7 +84,7 @@ public sealed class BigSalvageTests : IDisposable
         var locked = new FileStream(kept, FileMode.Open, FileAccess.ReadWrite, FileShare.None);
         await using var buffer = await _fixture.OpenAsync(
             Large, time, logger: log.For<TelemetryBuffer>(), waits: false);
-        await log.Waits($"Copying the readings of the file {kept} failed");
+        await log.Waits($"Copying the readings of {kept} failed");
         Assert.False(buffer.GetStatus().Salvage!.IsComplete);
         await locked.DisposeAsync();
         await Until.True(() => buffer.GetStatus().Salvage!.IsComplete, time, TimeSpan.FromSeconds(10));

@@ -127,6 +127,8 @@ public sealed class EncryptionTests : IDisposable
                 """);
         }
 
+        var failure = await Assert.ThrowsAsync<BufferUnavailableException>(() => OpenAsync(null));
+        Assert.Contains("is encrypted and no key is given", failure.Message, StringComparison.Ordinal);
         await using var again = await OpenAsync(_keyFile);
         Assert.Null(again.LoadDocument("settings"));
         var rows = await ReadAsync(again);

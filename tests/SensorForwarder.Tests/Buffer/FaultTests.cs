@@ -5,10 +5,10 @@ using SQLitePCL;
 
 namespace SensorForwarder.Tests.Buffer;
 
-/// <summary>Each single file operation fails once, in everything that the buffer does.</summary>
+/// <summary>In each run one file operation fails once: no stored reading is lost, and the buffer continues.</summary>
 public sealed class FaultTests
 {
-    // Only a guard against hanging.
+    // Only so that a hang fails the test.
     static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
 
     public static TheoryData<string, int> Faults => new()
@@ -109,8 +109,8 @@ public sealed class FaultTests
     public async Task No_single_fault_costs_a_completed_reading_or_stops_the_buffer(string kind, int code)
     {
         var (small, retained, large) = (0, 0, 0);
-        // Every place of a short run, and of one that retains delivered readings; then, in growing steps, a run with
-        // thinning, which has many similar places.
+        // Every operation of a short run, and of one that retains delivered readings; then, in growing steps, a run with
+        // thinning, which has many similar operations.
         for (var at = 1; await RunAsync(Enum.Parse<FileOperationKind>(kind), code, at, groups: 1, size: 40); at = Next(at))
             small++;
         for (var at = 1; await RunAsync(Enum.Parse<FileOperationKind>(kind), code, at, groups: 1, size: 40, retainSeconds: 20); at = Next(at))
@@ -125,7 +125,7 @@ public sealed class FaultTests
         Assert.True(small > (kind == nameof(FileOperationKind.Delete) ? 0 : 2));
     }
 
-    /// <summary>The next place: every one, or after the first few in growing steps.</summary>
+    /// <summary>The number of the next operation to fail: the next one, or after the first few in growing steps.</summary>
     static int Next(int at, int each = 3, int fullPercent = 0) =>
         at + 1 + (Math.Max(0, at - each) * Tier.Size("TEST_BUFFER_FAULT_PERCENT", quick: 800, fullPercent, deep: 0) / 100);
 
@@ -151,7 +151,7 @@ public sealed class FaultTests
                     buffer.EnqueueAsync(BufferFixture.Reading(n), BufferFixture.Token).AsTask()).ToList();
                 await Settle(Task.WhenAll(group), time);
                 completed.UnionWith(group.Select(t => t.Result));
-                // Delivered before older ones.
+                // Delivered before older readings.
                 if (i == 0)
                     await Settle(buffer.AcknowledgeAsync(10, 19, BufferFixture.Token), time);
             }

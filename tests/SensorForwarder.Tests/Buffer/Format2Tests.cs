@@ -8,8 +8,8 @@ using SensorForwarder.Tests.Configuration;
 namespace SensorForwarder.Tests.Buffer;
 
 /// <summary>
-/// Files of format 2 as version 0.1 wrote them. Every later version has to take them over. They hold 60 readings in two epochs, of which
-/// the 7th is a dead letter and 1 to 5, 20 to 30 and 45 were delivered and are retained, a document, and the settings of a twin.
+/// Files of format 2 as version 0.1 wrote them. Every later version has to open or import them. They hold 60 readings in two epochs, a
+/// document, and the settings of a twin. The 7th reading is a dead letter; 1 to 5, 20 to 30 and 45 were delivered and are retained.
 /// With <c>WRITE_FILES=1</c> a missing file is written; an existing one is never replaced.
 /// </summary>
 public sealed class Format2Tests

@@ -48,7 +48,7 @@ public sealed class FullBufferTests : IDisposable
             Assert.True(refused > 0);
             var status = buffer.GetStatus();
             Assert.Equal("Refusing", status.Storage.ToString());
-            Assert.Equal("the buffer has reached its 1 MB: new readings are refused", status.StorageReason);
+            Assert.Equal("the buffer has reached its limit of 1 MB: new readings are refused", status.StorageReason);
             Assert.Equal(refused, Refused(buffer));
             refused += await FillAsync(buffer, 100);
             Assert.Equal(refused, Refused(buffer));
@@ -59,14 +59,14 @@ public sealed class FullBufferTests : IDisposable
             var commits = buffer.GetStatus().Commits;
             refused += await FillAsync(buffer, 100);
             Assert.Equal((refused, commits), (Refused(buffer), buffer.GetStatus().Commits));
-            Assert.Equal(1, Lines("<4>", "The buffer has reached its 1 MB: new readings are refused"));
+            Assert.Equal(1, Lines("<4>", "The buffer has reached its limit of 1 MB: new readings are refused"));
             Assert.Equal(0, Lines(RoomAgain));
         }
 
         // Closing writes the pending counts.
         await using var again = await OpenAsync(Limits(WhenFull.RejectNew));
         Assert.Equal(refused, Refused(again));
-        // The start may have made room for some.
+        // Opening may have made room for a few readings.
         refused += await FillAsync(again, 20_000);
         Assert.Equal("Refusing", again.GetStatus().Storage.ToString());
 
@@ -98,10 +98,10 @@ public sealed class FullBufferTests : IDisposable
             if (i > 3) await AcknowledgeAsync(buffer, 100);
         }
 
-        Assert.Equal(1, Lines("<4>", $"The buffer has reached its {megabytes} MB: {what}"));
+        Assert.Equal(1, Lines("<4>", $"The buffer has reached its limit of {megabytes} MB: {what}"));
         Assert.Equal(0, Lines(RoomAgain));
         var status = buffer.GetStatus();
-        Assert.Equal((StorageState.Ok, $"the buffer has reached its {megabytes} MB: {what}"), (status.Storage, status.StorageReason));
+        Assert.Equal((StorageState.Ok, $"the buffer has reached its limit of {megabytes} MB: {what}"), (status.Storage, status.StorageReason));
 
         await AcknowledgeAsync(buffer, buffer.GetStatus().Depth - 100);
         await Until.True(() => Lines(RoomAgain) == 1 && buffer.GetStatus().StorageReason is null);

@@ -146,7 +146,7 @@ public sealed class FullVolumeTests : IDisposable
             BufferFixture.AtOnce with { KeepFreeBytes = KeepFree, WhenFull = WhenFull.DropOldest }, _time);
         while (buffer.GetStatus().Evicted.Count == 0)
             await StoreAsync();
-        Assert.Contains("6 MB that stay free on the volume (bufferKeepFreeMegabytes)", buffer.GetStatus().StorageReason, StringComparison.Ordinal);
+        Assert.Contains("6 MB to keep free on the volume (bufferKeepFreeMegabytes)", buffer.GetStatus().StorageReason, StringComparison.Ordinal);
         Assert.InRange(Free(), KeepFree - (512 << 10), KeepFree + (2 << 20));
         var ballast = new byte[3 << 20];
         System.Security.Cryptography.RandomNumberGenerator.Fill(ballast);

@@ -28,7 +28,7 @@ public sealed class LimitTests : IDisposable
             clock.Advance(TimeSpan.FromSeconds(2));
         }
 
-        // The small readings come after the large ones, so once they are merged, the large ones have been considered.
+        // Once the small readings are merged, the large ones before them have been considered.
         var segments = Segments();
         Assert.InRange(segments.Count, 1, 2 * Count);
         Assert.All(segments, bytes => Assert.InRange(bytes, 1, (128 << 10) + PayloadBytes + 1_000));
@@ -77,7 +77,7 @@ public sealed class LimitTests : IDisposable
         Assert.InRange(CountSegments(), 1, segments - 1);
         Assert.Equal((Groups * GroupSize) - Delivered - 1, BufferFixture.ReadAll(buffer).Count);
 
-        // Those with readings that are not delivered.
+        // Counts the segments with readings that are not delivered.
         long CountSegments()
         {
             using var connection = new SqliteConnection($"Data Source={_fixture.DatabasePath};Mode=ReadOnly;Pooling=False");
@@ -203,14 +203,14 @@ public sealed class LimitTests : IDisposable
             for (; ; stored += 100)
                 await FillAsync(buffer, 100);
         });
-        // Others of the last hundred may not be committed yet.
+        // Some of the last hundred may not be committed yet.
         await buffer.CommitAsync(BufferFixture.Token);
         stored = (int)buffer.GetStatus().Depth;
         Assert.InRange(stored, 5_000, 20_000);
         await buffer.AcknowledgeAsync(1, stored / 2, BufferFixture.Token);
         // The refusal ends right after the commit of the acknowledgement, before the next commit.
         await buffer.CommitAsync(BufferFixture.Token);
-        // One id is that of the gap entry for the refused readings.
+        // The id in between is that of the gap entry for the refused readings.
         Assert.Equal(stored + 2, await buffer.EnqueueAsync(BufferFixture.Reading(1), BufferFixture.Token));
         Assert.True(buffer.GetStatus().Evicted.Single(e => e.Reason == "rejected").Count > 0);
         var entry = BufferFixture.Text(BufferFixture.ReadAll(buffer).Single(row => row.Id == stored + 1));

@@ -31,7 +31,7 @@ public sealed class LostFileTests : IDisposable
         Assert.Single(_log.All, line => line.Contains("was deleted, renamed or replaced while it was open", StringComparison.Ordinal));
         await buffer.DisposeAsync();
 
-        // And in the file that the next start opens.
+        // The file that the next start opens has the same readings.
         await using var again = await OpenAsync();
         Check(again, 101, 320);
     }

@@ -46,8 +46,8 @@ public sealed class MutationTests
                 Assert.Equal(rows.Select(r => r.Id).Order().Distinct(), rows.Select(r => r.Id));
                 await buffer.EnqueueAsync(BufferFixture.Reading(1), CancellationToken.None);
                 var ids = rows.Select(r => r.Id).ToHashSet();
-                // In the last transaction of a WAL, damage looks like a power cut. If the commit frame of the transaction
-                // before it is damaged, both look like one.
+                // Damage in the last transaction of a WAL looks like a power cut. If the commit frame of the transaction
+                // before it is damaged, the last two look like one.
                 var lost = (i % 3 != 0
                     ? Untouched(bodies, 300, (clean, database, 0, 1024))
                     : Untouched(crashedBodies, HasAllCommits(crashedWal, log) ? 280 : 0,

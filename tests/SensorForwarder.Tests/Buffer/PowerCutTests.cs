@@ -57,7 +57,7 @@ public sealed class PowerCutTests
                 continue;
             Assert.True(isSynced, $"behind {commits} transactions");
 
-            // The commit frame of a transaction holds the size of the database.
+            // Only the commit frame of a transaction contains the size of the database.
             isSynced = operation.Bytes.AsSpan(4, 4).IndexOfAnyExcept((byte)0) < 0;
             commits += isSynced ? 0 : 1;
         }

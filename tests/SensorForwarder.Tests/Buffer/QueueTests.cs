@@ -63,7 +63,7 @@ public sealed class QueueTests : IDisposable
                 await Task.WhenAll(Enumerable.Range(0, 1_000).Select(_ => buffer.EnqueueAsync(BufferFixture.Incompressible(number++), BufferFixture.Token).AsTask()));
         });
 
-        // Some may still find room.
+        // There may still be room for a few smaller readings.
         await Assert.ThrowsAsync<BufferRejectedException>(async () =>
         {
             for (; ; saved++) await StoreAsync(saved + 1);

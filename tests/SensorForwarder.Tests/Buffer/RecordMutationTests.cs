@@ -148,7 +148,7 @@ public sealed partial class RecordMutationTests
         var rows = await ReadAsync(buffer);
         var ids = rows.Select(r => r.Id).ToList();
         Assert.Equal(ids.Order().Distinct(), ids);
-        // Not the number of a dead letter: if the state is damaged, that one is waiting again.
+        // A number that no reading has, not even a dead letter: if the state is damaged, that one is waiting again.
         const int Added = 10 * Readings;
         await buffer.EnqueueAsync(BufferFixture.Reading(Added), CancellationToken.None);
         var added = $"\"number\":{Added}}}";

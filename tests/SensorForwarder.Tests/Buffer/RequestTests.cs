@@ -53,7 +53,7 @@ public sealed class RequestTests : IDisposable
         await within;
         await slow;
 
-        // What comes afterwards waits for its own time again.
+        // A later reading waits for the commit interval again.
         var next = buffer.EnqueueAsync(BufferFixture.Reading(1), Token).AsTask();
         time.Advance(TimeSpan.FromSeconds(30));
         turns = buffer.Turns;
@@ -102,7 +102,7 @@ public sealed class RequestTests : IDisposable
         await buffer.CommitAsync(Token);
         await Task.WhenAll(readings);
 
-        // The others of the request were stored: its sender sends all of them again.
+        // The other readings of the request were stored; the sender sends all of them again.
         Assert.Equal(10, buffer.LastCommittedId);
     }
 

@@ -114,7 +114,7 @@ public sealed class RetentionTests : IDisposable
         }
         await using (var file = new FileStream(_fixture.DatabasePath, FileMode.Open))
         {
-            // In the schema, not in a row.
+            // Damages the schema, not a row.
             file.Position = 100;
             file.Write(new byte[500]);
         }

@@ -69,7 +69,7 @@ public sealed class BatchEncoderTests
 
         encoder.Tags = Tags.None;
         Assert.Equal("""{"device":"pi","module":"m","epoch":"0197","batch":[{"id":1,"data":{}}]}""", Encoding.UTF8.GetString(encoder.Encode([reading], 1000).Body.Span));
-        Assert.Equal(2, batch.Tags.Pairs.Count);
+        Assert.Equal(2, batch.Tags.Labels.Count);
     }
 
     [Fact]

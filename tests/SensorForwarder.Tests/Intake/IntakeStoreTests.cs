@@ -224,7 +224,7 @@ public sealed class IntakeStoreTests
             Assert.Equal("it could not be written to the volume within 10 s", (await first).Reason);
             var next = await intake.SendAsync(Reading(3));
             Assert.Equal(IntakeOutcome.Wait, next.Outcome);
-            Assert.StartsWith("the volume takes no readings: ", next.Reason, StringComparison.Ordinal);
+            Assert.StartsWith("the volume is not writable: ", next.Reason, StringComparison.Ordinal);
             Assert.Equal(1, intake.Buffer.GetStatus().InMemory);
             command.CommandText = "ROLLBACK";
             command.ExecuteNonQuery();

@@ -49,7 +49,7 @@ public sealed class FullBufferReportTests
 
         // A large group may be refused while there is still room for one reading.
         if (isRefusing) await Until.True(RefusesOneAsync);
-        var reason = $"the buffer has reached its 1 MB: {what}";
+        var reason = $"the buffer has reached its limit of 1 MB: {what}";
         Assert.NotEqual(before, operations.Source.Capture().StateHash());
         var status = operations.ReadStatus();
         Assert.Equal((state, reason), ((string?)status["storage"], (string?)status["storageReason"]));

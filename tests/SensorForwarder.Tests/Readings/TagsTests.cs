@@ -6,7 +6,7 @@ namespace SensorForwarder.Tests.Readings;
 
 public sealed class TagsTests
 {
-    /// <summary>Tags as they stand in the settings.</summary>
+    /// <summary>Parses tags as in the settings.</summary>
     internal static Tags Of(string json) => Read(json) is (var tags, null) ? tags : throw new ArgumentException(json);
 
     static (Tags Tags, string? Problem) Read(string json)
@@ -38,10 +38,10 @@ public sealed class TagsTests
     [InlineData("""{"site":7}""", "site: 7 is not allowed; allowed is a text of 1 to 64 characters")]
     [InlineData("""{"site":""}""", "site: \"\" is not allowed; allowed is a text of 1 to 64 characters")]
     [InlineData("""{"site":"a\nb"}""", "is not allowed; allowed is a text of 1 to 64 characters")]
-    [InlineData("""{"7":"a"}""", "7 is no name of a tag; a name has 1 to 32 letters, digits, - and _, and begins with a letter")]
-    [InlineData("""{"a.b":"a"}""", "a.b is no name of a tag")]
-    [InlineData("""{"":"a"}""", "is no name of a tag")]
-    [InlineData("""{"$on":"a"}""", "is no name of a tag")]
+    [InlineData("""{"7":"a"}""", "7 is not a valid tag name; a name has 1 to 32 letters, digits, - and _, and begins with a letter")]
+    [InlineData("""{"a.b":"a"}""", "a.b is not a valid tag name")]
+    [InlineData("""{"":"a"}""", "is not a valid tag name")]
+    [InlineData("""{"$on":"a"}""", "is not a valid tag name")]
     [InlineData("""{"lane":"a"}""", "lane is the name of a property of messages or of a label of /metrics; choose another name")]
     [InlineData("""{"severity":"a"}""", "severity is the name of a property of messages or of a label of /metrics; choose another name")]
     [InlineData("""{"Edge-Device":"a"}""", "Edge-Device is the name of a property of messages or of a label of /metrics; choose another name")]
@@ -57,6 +57,6 @@ public sealed class TagsTests
         var node = new JsonObject();
         for (var i = 0; i < Tags.MaxCount; i++) node[$"{(char)('a' + i)}{new string('x', Tags.MaxNameLength - 1)}"] = new string('\u20ac', Tags.MaxLength);
         var tags = Of(node.ToJsonString());
-        Assert.True(tags.Pairs.Sum(tag => Uri.EscapeDataString($"{tag.Key}{tag.Value}").Length + 2) < 16_384 - 1_024);
+        Assert.True(tags.Labels.Sum(tag => Uri.EscapeDataString($"{tag.Key}{tag.Value}").Length + 2) < 16_384 - 1_024);
     }
 }

@@ -77,7 +77,7 @@ internal sealed class FakeHub : IEdgeHubClient
             return new HubAnswer(status, ReadOnlyMemory<byte>.Empty);
         }
 
-        // What was reported since is part of the twin too.
+        // The twin includes the properties reported since.
         var twin = Twin;
         try
         {
@@ -89,7 +89,7 @@ internal sealed class FakeHub : IEdgeHubClient
         }
         catch (System.Text.Json.JsonException)
         {
-            // the test wants nonsense
+            // The test returns invalid JSON on purpose.
         }
 
         return new HubAnswer(200, Encoding.UTF8.GetBytes(twin));

@@ -5,8 +5,8 @@ using Xunit.v3;
 
 namespace SensorForwarder.Tests.Support;
 
-/// <summary>Runs the test classes that start processes first. They take the longest, and a run is shortest if none of
-/// them is left to run alone at the end.</summary>
+/// <summary>Runs the test classes that start processes first: they take the longest, and none of them should run alone
+/// at the end.</summary>
 public sealed class LongestFirst : ITestCollectionOrderer
 {
     public IReadOnlyCollection<TTestCollection> OrderTestCollections<TTestCollection>(

@@ -6,7 +6,7 @@ namespace SensorForwarder.Tests.Support;
 /// <summary>The state of the readings in a buffer that another process has open.</summary>
 internal static class StoredState
 {
-    /// <param name="directory">That of the buffer.</param>
+    /// <param name="directory">The directory of the buffer.</param>
     public static QueueState Read(string directory)
     {
         using var database = new SqliteConnection($"Data Source={directory}/telemetry.db;Mode=ReadOnly;Pooling=False");

@@ -5,9 +5,6 @@ namespace SensorForwarder.Buffer;
 /// <summary>A database and its WAL, opened as plain files without SQLite. Not thread-safe.</summary>
 internal sealed class DamagedFile : IDisposable
 {
-    const int HeaderBytes = 100;
-    const int Format1PageBytes = 4_096;
-
     readonly Stream _database;
     readonly Stream _log;
 
@@ -35,26 +32,26 @@ internal sealed class DamagedFile : IDisposable
     // The page size is in the headers of database and WAL; if both are damaged, it is guessed from the pages.
     int FindPageBytes()
     {
-        var header = Read(_database, 0, HeaderBytes);
+        var header = Read(_database, 0, Schema.HeaderBytes);
         if (header.AsSpan().StartsWith("SQLite format 3\0"u8)
             && BinaryPrimitives.ReadUInt16BigEndian(header.AsSpan(16)) is var inDatabase && IsKnown(inDatabase))
         {
             return inDatabase;
         }
-        var log = Read(_log, 0, HeaderBytes);
+        var log = Read(_log, 0, Schema.HeaderBytes);
         if (BinaryPrimitives.ReadUInt32BigEndian(log.AsSpan(8)) is var inLog && IsKnown(inLog))
             return (int)inLog;
         var step = Schema.PageBytes;
         var leaves = 0;
-        for (var at = 0L; at < Math.Min(_database.Length, 64L * Format1PageBytes); at += step)
+        for (var at = 0L; at < Math.Min(_database.Length, 64L * Schema.Format1PageBytes); at += step)
         {
-            if (at % Format1PageBytes != 0 && LooksLikeLeaf(Read(_database, at, 8)))
+            if (at % Schema.Format1PageBytes != 0 && LooksLikeLeaf(Read(_database, at, 8)))
                 leaves++;
         }
-        return leaves > 0 || _database.Length < 2 * Format1PageBytes ? step : Format1PageBytes;
+        return leaves > 0 || _database.Length < 2 * Schema.Format1PageBytes ? step : Schema.Format1PageBytes;
     }
 
-    static bool IsKnown(long bytes) => bytes is Schema.PageBytes or Format1PageBytes;
+    static bool IsKnown(long bytes) => bytes is Schema.PageBytes or Schema.Format1PageBytes;
 
     static bool LooksLikeLeaf(byte[] page) => page[0] is 0x0D or 0x0A && page[7] < 60
         && BinaryPrimitives.ReadUInt16BigEndian(page.AsSpan(3)) is > 0 and < Schema.PageBytes / 4

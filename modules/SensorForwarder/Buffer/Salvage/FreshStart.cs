@@ -4,11 +4,10 @@ namespace SensorForwarder.Buffer;
 
 /// <summary>
 /// Replaces a database that can't be used as it is (damaged, of format 1, or not encrypted) by a new one. The old file
-/// is renamed, not changed; <see cref="Recovery"/> then copies its readings while new ones are stored. After an
-/// interruption at any step the next start can continue. Used by the writer's thread.
+/// is renamed, not changed; <see cref="Recovery"/> then copies its readings while new ones are stored. If it is
+/// interrupted at any step, the next start continues. Used by the writer's thread.
 /// </summary>
-internal sealed class FreshStart(
-    VolumeFiles files, BufferOptions options, TimeProvider timeProvider, Func<Cipher?> newCipher)
+internal sealed class FreshStart(VolumeFiles files, BufferOptions options, TimeProvider timeProvider)
 {
     const int MaxStraySealed = 3; // unreadable rows that may just look sealed because of damage
     const string Damaged = "telemetry.damaged-", Previous = "telemetry.previous-";
@@ -18,13 +17,13 @@ internal sealed class FreshStart(
 
     /// <summary>Creates the new file with the small tables and the state of the old one, in bounded time, and renames
     /// the old file.</summary>
-    /// <param name="reason">Why it is replaced.</param>
-    /// <param name="isWhole">It is not damaged.</param>
-    /// <param name="isPlain">It is not encrypted.</param>
+    /// <param name="reason">Why the old file is replaced.</param>
+    /// <param name="isWhole">Whether the old file is undamaged.</param>
+    /// <param name="isPlain">Whether the old file is unencrypted.</param>
     /// <param name="minLastId">The highest id known to have been assigned.</param>
     public SalvageProgress SetAside(string reason, bool isWhole, bool isPlain, long minLastId)
     {
-        using var cipher = newCipher();
+        using var cipher = Cipher.For(options.Key);
         var records = new OldRecords(cipher, isPlain);
         List<OldRecord> sketch;
         using (var damaged = DamagedFile.Open(files.Database))
@@ -41,7 +40,7 @@ internal sealed class FreshStart(
         files.CreatePrivate(files.Salvage);
         using (var connection = Sqlite.Open(files.Salvage, SqliteOpenMode.ReadWrite, options.Vfs))
         {
-            // An interrupted file is deleted and created again, so no journal; it is synced once, at the end.
+            // No journal: after an interruption the file is deleted and created again. It is synced once, at the end.
             connection.Execute($"PRAGMA page_size={Schema.PageBytes}; PRAGMA journal_mode=OFF; "
                 + "PRAGMA synchronous=FULL;");
             Schema.Create(connection, timeProvider.GetUtcNow());
@@ -64,7 +63,7 @@ internal sealed class FreshStart(
             DeleteLeftover();
             return false;
         }
-        // The old file is renamed only after the new one, which contains the name for it, was synced.
+        // The old file is renamed only after the new one, which records the name to give it, was synced.
         string? name;
         using (var connection = Sqlite.Open(files.Salvage, SqliteOpenMode.ReadOnly, options.Vfs))
             name = new Meta(connection, null).Salvaging.Select(SalvageProgress.Parse).FirstOrDefault()?.File;
@@ -115,7 +114,8 @@ internal sealed class FreshStart(
             meta.Salvaged = salvaged;
     }
 
-    // A few unreadable rows may look sealed because of damage; with more, the file waits for the right key, unchanged.
+    // A few unreadable rows may look sealed because of damage. With more of them the key is probably wrong: the file is
+    // left unchanged until the right key is given.
     void CheckKey(OldRecords records, Cipher? cipher, bool isPlain)
     {
         if (isPlain || records.Sealed > records.Unopened)

@@ -20,12 +20,10 @@ internal abstract record OldRecord
     public sealed record Document(string Name, byte[] Content) : OldRecord;
 
     public sealed record Evicted(object?[] Columns) : OldRecord;
-
-    public sealed record Meta(string Name, object? Value) : OldRecord;
 }
 
-/// <summary>Recognises the records of an old file of format 1 or 2 by their columns, trusting nothing, and collects
-/// what they say about the file as a whole. Not thread-safe.</summary>
+/// <summary>Recognises the records of an old file of format 1 or 2 by their columns alone, and collects what they say
+/// about the file as a whole. No record makes it throw. Not thread-safe.</summary>
 /// <param name="cipher">The cipher of the current key; null without one.</param>
 /// <param name="isPlain">Whether the file is known to be unencrypted.</param>
 internal sealed class OldRecords(Cipher? cipher, bool isPlain)
@@ -53,13 +51,13 @@ internal sealed class OldRecords(Cipher? cipher, bool isPlain)
     /// <summary>The highest clock segment that a record refers to.</summary>
     public int LastClock { get; private set; }
 
-    /// <summary>The number of records skipped because of an unexpected exception, that is a bug.</summary>
+    /// <summary>The number of records skipped because of an unexpected exception, which is a bug.</summary>
     public int Faults { get; private set; }
 
     // In an encrypted file, plain content may be forged.
     bool TakesPlain => cipher is null || isPlain;
 
-    /// <returns>Null when the record is not recognised.</returns>
+    /// <returns>Null when the record is not recognised or describes the file as a whole.</returns>
     public OldRecord? Read(ScannedRecord record)
     {
         try
@@ -121,7 +119,7 @@ internal sealed class OldRecords(Cipher? cipher, bool isPlain)
                 MetaValues[name] = columns[1];
                 if (name == "state" && TakesPlain)
                     NoteState(QueueState.TryParse(columns[1] as string));
-                return new OldRecord.Meta(name, columns[1]);
+                return null;
             case [string, string, >= 0L and < Store.MaxId, >= 0L and < Store.MaxId, long or null, long or null]:
                 return new OldRecord.Evicted(columns);
             default:
@@ -144,7 +142,7 @@ internal sealed class OldRecords(Cipher? cipher, bool isPlain)
         if (isGzip && TakesPlain)
         {
             Plain++;
-            readings = Segments.Unpack(segment, body, cipher: null);
+            readings = Segments.Decode(segment, body);
             // Perhaps only the other columns are damaged.
             if (readings.Length == 0 && SegmentBody.Read(body, out var isWhole) is var all && isWhole)
                 readings = all;
@@ -165,7 +163,8 @@ internal sealed class OldRecords(Cipher? cipher, bool isPlain)
             : null;
     }
 
-    // Format 1 has a row per reading. A delivered one that is kept, while older ones wait, has its id minus 2^53.
+    // Format 1 has a row per reading. The row of a delivered reading that is kept while older ones wait has the id of
+    // the reading minus 2^53.
     OldRecord.Readings? ReadRow(long id, long at, long clock, object stored)
     {
         var isDelivered = id < 0;

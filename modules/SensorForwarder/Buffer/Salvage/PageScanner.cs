@@ -16,7 +16,6 @@ internal readonly record struct ScannedRecord(long RowId, object?[] Columns, boo
 /// </summary>
 internal sealed class PageScanner(Stream database, WalFile? wal, int pageBytes)
 {
-    const int DatabaseHeaderBytes = 100;
     const byte TableLeaf = 0x0D;
     const byte IndexLeaf = 0x0A;
 
@@ -44,7 +43,7 @@ internal sealed class PageScanner(Stream database, WalFile? wal, int pageBytes)
     // Pages of the database including those that are only in the WAL.
     readonly uint _databasePages = CountPages(database, wal, pageBytes);
 
-    /// <summary>The number of records skipped because of an unexpected exception, that is a bug.</summary>
+    /// <summary>The number of records skipped because of an unexpected exception, which is a bug.</summary>
     public int Faults { get; private set; }
 
     /// <summary>The number of pages: those of database and WAL, followed by the page images in invalid WAL frames,
@@ -160,7 +159,7 @@ internal sealed class PageScanner(Stream database, WalFile? wal, int pageBytes)
     {
         var children = new List<uint>();
         var page = new byte[pageBytes];
-        var header = number == 1 ? DatabaseHeaderBytes : 0;
+        var header = number == 1 ? Schema.HeaderBytes : 0;
         if (!ReadPage(number, page) || page[header] is not TableInterior and not IndexInterior)
             return children;
         var cells = BinaryPrimitives.ReadUInt16BigEndian(page.AsSpan(header + 3));
@@ -215,7 +214,7 @@ internal sealed class PageScanner(Stream database, WalFile? wal, int pageBytes)
     List<ScannedRecord> Records(uint number, byte[] page)
     {
         var records = new List<ScannedRecord>();
-        var header = number == 1 ? DatabaseHeaderBytes : 0;
+        var header = number == 1 ? Schema.HeaderBytes : 0;
         var isTable = page[header] == TableLeaf;
         if (!isTable && page[header] != IndexLeaf)
             return records;
@@ -245,7 +244,7 @@ internal sealed class PageScanner(Stream database, WalFile? wal, int pageBytes)
 
     ScannedRecord? ReadCell(byte[] page, int at, bool isTable)
     {
-        var rest = page.AsSpan(at);
+        ReadOnlySpan<byte> rest = page.AsSpan(at);
         if (!TryVarint(ref rest, out var length) || length is < 2 or > MaxRecordBytes)
             return null;
         long rowId = 0;
@@ -354,14 +353,6 @@ internal sealed class PageScanner(Stream database, WalFile? wal, int pageBytes)
         foreach (var b in bytes[1..])
             value = (value << 8) | b;
         return value;
-    }
-
-    static bool TryVarint(ref Span<byte> bytes, out long value)
-    {
-        ReadOnlySpan<byte> rest = bytes;
-        var read = TryVarint(ref rest, out value);
-        bytes = bytes[(bytes.Length - rest.Length)..];
-        return read;
     }
 
     static bool TryVarint(ref ReadOnlySpan<byte> bytes, out long value)

@@ -49,7 +49,7 @@ internal sealed class Recovery(
             await RunAsync(source, cancellationToken);
     }
 
-    /// <summary>Stores a record of one of the small tables, unless it is of another kind.</summary>
+    /// <summary>Stores a record of a small table; ignores all other records.</summary>
     public static void PutSmall(OldRecord record, Records records, SqliteConnection connection)
     {
         switch (record)
@@ -215,7 +215,7 @@ internal sealed class Recovery(
         var waiting = store.Restore(known.FindAll(reading => !IsDelivered(reading)));
         if (keepsDelivered)
             store.Deliver(store.Restore(known.FindAll(IsDelivered)));
-        // Not known when the file was set aside: these ids belong to new readings by now, so assign new ones.
+        // Ids above the highest known when the file was set aside belong to new readings by now, so assign new ones.
         foreach (var reading in old.All.Skip(known.Count).Where(reading => !IsDelivered(reading)))
         {
             store.Append(reading.RecordedAtMs, reading.Clock, reading.Payload.Span);
@@ -227,7 +227,7 @@ internal sealed class Recovery(
     static bool HasLetter(Store store, long id) =>
         store.Records.ReadDeadLetters(id - 1, 1, long.MaxValue) is [var (letter, _, _, _)] && letter.Id == id;
 
-    // Leaves a nearly full volume to new readings. Evicts in a separate transaction.
+    // On a nearly full volume, leaves the room to new readings. A transaction that evicts readings copies none.
     Outcome MakeRoom(Store store)
     {
         var (whenFull, budget) = (limits().WhenFull, StorageBudget.Of(limits()));

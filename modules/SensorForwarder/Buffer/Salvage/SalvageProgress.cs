@@ -6,8 +6,8 @@ namespace SensorForwarder.Buffer;
 /// <summary>The progress of copying an old file. Stored in <c>meta</c> in the transactions that copy its readings, so
 /// that it resumes after a crash. Immutable.</summary>
 /// <param name="File">The name of the old file in the directory; empty when it was deleted or renamed.</param>
-/// <param name="IsWhole">The file is not damaged, and is deleted when it has been copied.</param>
-/// <param name="IsPlain">The file is not encrypted, and a key is configured now.</param>
+/// <param name="IsWhole">Whether the file is undamaged; it is then deleted when it has been copied.</param>
+/// <param name="IsPlain">Whether the file is unencrypted although a key is configured now.</param>
 /// <param name="LastOldId">The highest id of the old file; higher ones belong to new readings.</param>
 /// <param name="Expected">The number of undelivered readings; -1 when unknown.</param>
 /// <param name="NextPage">The first page that is not copied yet.</param>

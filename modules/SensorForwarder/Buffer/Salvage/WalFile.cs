@@ -21,9 +21,9 @@ internal sealed class WalFile
     readonly record struct Frame(uint Page, bool IsWhole, long Offset);
 
     /// <summary>
-    /// Whether synced frames are invalid, so that the WAL was damaged later. Each transaction is synced before the next
-    /// is written, so a power cut can leave only the last one invalid. A commit frame in the invalid part that is
-    /// followed by another frame of the same WAL therefore means damage.
+    /// Whether frames are invalid that had been synced, so that the WAL was damaged afterwards. Each transaction is
+    /// synced before the next is written, so a power cut can leave only the last one invalid. A commit frame in the
+    /// invalid part that is followed by another frame of the same WAL therefore means damage.
     /// </summary>
     public bool HasDamage { get; private set; }
 
@@ -92,7 +92,7 @@ internal sealed class WalFile
         {
             if (frameSalts != salts)
             {
-                // Left from before the WAL last restarted; but if frames of this WAL follow, it is damaged.
+                // Left from before the WAL last restarted. If frames of this WAL follow, the frame is damaged.
                 isValid = false;
                 others.Add(frame with { IsWhole = false });
                 continue;

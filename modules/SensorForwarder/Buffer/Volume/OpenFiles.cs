@@ -7,7 +7,7 @@ namespace SensorForwarder.Buffer;
 /// open file. Owned by the writer's thread.</summary>
 internal sealed class OpenFiles(VolumeFiles files) : IDisposable
 {
-    // The WAL is extended by this much at once. The zeros are extra writes, but save more writes of the journal.
+    // The WAL is extended by this much at once. The zeros are extra writes, but save more writes to the journal.
     const int PieceBytes = 64 << 10;
 
     readonly FileStatus? _database = FileStatus.Of(files.Database);
@@ -53,8 +53,8 @@ internal sealed class OpenFiles(VolumeFiles files) : IDisposable
         }
     }
 
-    /// <summary>Detects that the open files were deleted, renamed, replaced or unmounted: commits would go to files
-    /// that no later start finds.</summary>
+    /// <summary>Detects that the open files were deleted, renamed, replaced or unmounted: commits would be written to
+    /// files that no later start finds.</summary>
     /// <returns>A description; null when the paths refer to the open files.</returns>
     public string? FindLost() =>
         _database is not null && !IsSame(_database, files.Database)

@@ -27,7 +27,7 @@ internal sealed partial class ProcessLock : IDisposable
     public static async Task<ProcessLock> TakeAsync(
         VolumeFiles files, TimeProvider timeProvider, CancellationToken cancellationToken)
     {
-        // Not FileStream: it locks the file itself, and others could then not read who holds the lock.
+        // Not FileStream: it takes a lock itself, and another process could then not read who holds it.
         var file = new SafeFileHandle(open(files.Lock, ReadWrite | Create | CloseOnExec, OwnerOnly), ownsHandle: true);
         try
         {

@@ -68,7 +68,7 @@ internal sealed class StorageHealth(string databasePath, TimeProvider timeProvid
         SqliteException { SqliteErrorCode: raw.SQLITE_FULL } => new(
             StorageState.Full, $"{databasePath}: no room on the volume; free space or lower bufferMaxMegabytes"),
         SqliteException { SqliteErrorCode: raw.SQLITE_BUSY or raw.SQLITE_LOCKED } => new(
-            StorageState.Busy, $"{databasePath}: another process holds the write lock; close that process"),
+            StorageState.Busy, $"{databasePath}: another process holds the write lock; stop that process"),
         SqliteException { SqliteErrorCode: raw.SQLITE_READONLY or raw.SQLITE_CANTOPEN or raw.SQLITE_PERM } => new(
             StorageState.ReadOnly,
             $"{databasePath}: can't be written ({failure.Message}); "

@@ -48,18 +48,13 @@ internal sealed class Upkeep(VolumeFiles files, TimeProvider timeProvider)
         return left > TimeSpan.Zero ? left : TimeSpan.Zero;
     }
 
-    /// <summary>To be called after each transaction that changed the queue.</summary>
+    /// <summary>Called after each transaction that changed the queue. Checkpoints the WAL when it has reached half its
+    /// share.</summary>
     public void AfterCommit(Store store, StorageBudget budget)
     {
         _lastWriteAt = timeProvider.GetTimestamp();
         _hasCommitted = true;
         _idleDone = false;
-        Checkpoint(store, budget);
-    }
-
-    /// <summary>Checkpoints the WAL when it has reached half its share.</summary>
-    public void Checkpoint(Store store, StorageBudget budget)
-    {
         store.Connection.Checkpoint(CheckpointNoop, out var frames);
         LogBytes = frames * WalFrameBytes;
         var limit = (budget.WalBytes - StorageBudget.LargestTransactionBytes) / 2 / WalFrameBytes;
@@ -70,7 +65,7 @@ internal sealed class Upkeep(VolumeFiles files, TimeProvider timeProvider)
             return;
         store.Connection.Checkpoint(raw.SQLITE_CHECKPOINT_PASSIVE, out frames);
         _lastCheckpointFrames = frames;
-        // The WAL is too long because of a reader, who may be gone by now: truncate it.
+        // A reader made the WAL too long and may be closed by now: truncate it.
         if (VolumeFiles.Length(files.Wal) > budget.WalBytes)
             ForceTruncate(store);
         else if (frames < 2 * limit)
@@ -95,7 +90,7 @@ internal sealed class Upkeep(VolumeFiles files, TimeProvider timeProvider)
     public bool WhenIdle(Store store, StorageBudget budget)
     {
         _idleDone = true;
-        // A foreign reader, gone by now, may have made it too long.
+        // A reader in another process, closed by now, may have made it too long.
         if (VolumeFiles.Length(files.Wal) > budget.WalBytes)
             Truncate(store);
         return ShrinkFile(store, budget);
@@ -202,8 +197,7 @@ internal sealed class Upkeep(VolumeFiles files, TimeProvider timeProvider)
         raw.sqlite3_busy_timeout(store.Connection.Handle, (int)PatienceWithReaders.TotalMilliseconds);
         try
         {
-            if (store.Connection.Checkpoint(raw.SQLITE_CHECKPOINT_TRUNCATE, out _))
-                _lastCheckpointFrames = 0;
+            Truncate(store);
         }
         finally
         {

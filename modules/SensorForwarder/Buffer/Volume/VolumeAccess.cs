@@ -3,14 +3,13 @@ using SensorForwarder.Files;
 
 namespace SensorForwarder.Buffer;
 
-/// <summary>Explains why this process can't write to the buffer's directory, for error messages. Pure; any thread.
-/// </summary>
+/// <summary>Explains why this process can't write to the buffer's directory, for error messages. Any thread.</summary>
 internal static partial class VolumeAccess
 {
     const int Write = 2, Search = 1;
     const int ReadOnlyFileSystem = 30; // EROFS
 
-    /// <summary>What is wrong with the directory or its files and what to do; general advice when no cause is found.
+    /// <summary>What is wrong with the directory or its files, and what to do; general advice if no cause is found.
     /// </summary>
     public static string Explain(string directory)
     {

@@ -42,11 +42,11 @@ internal sealed partial class VolumeFiles(string directory, Action<VolumeOperati
     /// <summary>The new file while a damaged one is being replaced; found at start if that was interrupted.</summary>
     public string Salvage { get; } = Path.Combine(directory, "telemetry.salvage");
 
-    /// <summary>Locked by the process that owns the directory; contains its name.</summary>
+    /// <summary>Locked by the process that owns the directory; names that process.</summary>
     public string Lock { get; } = Path.Combine(directory, "telemetry.lock");
 
-    /// <summary>The path of a file by its stored name; a directory in it is ignored, as the volume may be mounted
-    /// elsewhere now.</summary>
+    /// <summary>The path of a file from its stored name. A directory in the name is ignored, since the volume may be
+    /// mounted elsewhere now.</summary>
     public string In(string name) => Path.Combine(Directory, Path.GetFileName(name));
 
     /// <summary>Ignores SIGXFSZ, so that a write beyond RLIMIT_FSIZE fails as on a full volume, instead of ending
@@ -142,7 +142,7 @@ internal sealed partial class VolumeFiles(string directory, Action<VolumeOperati
         Delete(Reserve);
         observer?.Invoke(new VolumeOperation(VolumeOperationKind.Write, Reserve));
         using var file = OpenPrivate(Reserve, FileMode.CreateNew);
-        // Random content, since a compressing file system would store zeros in no space.
+        // Random content: a compressing file system would store zeros without using any space.
         var block = new byte[65_536];
         new Random(bytes).NextBytes(block);
         for (var written = 0; written < bytes; written += block.Length)

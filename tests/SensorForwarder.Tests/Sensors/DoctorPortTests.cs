@@ -112,7 +112,7 @@ public sealed class DoctorPortTests : IDisposable
     public void Bytes_that_no_kind_sends_are_told_and_nothing_is_suggested()
     {
         var examination = Examine(Plug(), [.. Enumerable.Repeat((byte)'A', 4000)]);
-        Assert.EndsWith("bytes came that no kind sends", Assert.Single(examination.Ports).State, StringComparison.Ordinal);
+        Assert.EndsWith("bytes received that no kind sends", Assert.Single(examination.Ports).State, StringComparison.Ordinal);
         Assert.Empty(Prescription.Sensors(examination));
     }
 

@@ -63,7 +63,7 @@ internal static class MethodTable
         new("checkBuffer", "Checks the whole database for damage while the module works; damage is salvaged at once. "
             + "202 and `done` false: the check is still running; call again for the result.",
             """{"done":true,"whole":true,"seconds":0.4}""", Timeout),
-        new("doctor", "Lists buses, chips that answer, serial ports and what is heard on those that are free, kernel "
+        new("doctor", "Lists buses, chips that answer, serial ports and the devices that send on unused ones, kernel "
             + "channels, permissions, what edgeHub loses, and the `createOptions` and `sensors` that would work; "
             + "changes no setting. Takes up to 15 s if something unknown sends on a serial port.",
             """{"user":1654,"groups":[998],"nodes":[..],"chips":[..],"sources":[..],"ports":[..],"checked":[..]"""

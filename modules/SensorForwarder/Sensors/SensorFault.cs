@@ -68,7 +68,7 @@ internal static class FaultReason
     /// <summary>Some of the values could not be read.</summary>
     public const string Partial = "partial";
 
-    /// <summary>A fault of our own.</summary>
+    /// <summary>A fault in this module.</summary>
     public const string Error = "error";
 }
 

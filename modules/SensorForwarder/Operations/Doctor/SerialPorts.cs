@@ -25,7 +25,7 @@ internal sealed record FoundPort(SerialPortName Name, string State, HeardDevice?
 /// <summary>Finds serial ports, and listens to those that nobody uses.</summary>
 internal static class SerialPorts
 {
-    /// <summary>Devices that send unasked do so at least every 2.5 s.</summary>
+    /// <summary>Devices that send without a request do so at least every 2.5 s.</summary>
     public static readonly TimeSpan ListensFor = TimeSpan.FromSeconds(3);
 
     /// <summary>All ports, each under the name that survives a restart: one that a sensor uses, a link in

@@ -62,15 +62,15 @@ internal sealed record AlarmRule(AlarmCondition Condition, string? Value, double
             + "of the threshold.");
 
     static readonly Option<double> ForSeconds = Option.Number(
-        "forSeconds", 0, DaySeconds, 0, "Raised when the condition has held for this long. With `changesBy`: see "
-            + "there.");
+        "forSeconds", 0, DaySeconds, 0, "Raised when the condition has held for this long; for `changesBy`, see "
+            + "above.");
 
     static readonly Option<string> SeverityOption = Option.Choice(
         "severity", ["info", Warning, "critical"], Warning, "For receivers; the module treats all alike.");
 
     static readonly Option<AlarmOutput?> OutputOption = new(
         "output", new OptionShape.Fields(AlarmOutput.Options), "A GPIO line that is active while the alarm is raised, "
-            + "such as of a lamp.", null, AlarmOutput.TryRead, static _ => null)
+            + "such as the line of a lamp.", null, AlarmOutput.TryRead, static _ => null)
     {
         Fault = AlarmOutput.FindFault,
     };

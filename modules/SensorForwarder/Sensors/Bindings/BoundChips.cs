@@ -38,7 +38,7 @@ internal static class BoundChips
         "The type of the thermocouple.");
 
     static readonly Option<int> Wires = Option.Choice(
-        "wires", [("2", 2), ("3", 3), ("4", 4)], 2, "Number of the probe's wires; the board must be configured for it.");
+        "wires", [("2", 2), ("3", 3), ("4", 4)], 2, "Wires of the probe; the board must be configured for as many.");
 
     static readonly Option<int> Nominal = Option.Choice(
         "probe", [("pt100", 100), ("pt1000", 1000)], 100, "The probe.");

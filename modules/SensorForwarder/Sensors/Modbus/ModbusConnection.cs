@@ -100,7 +100,7 @@ internal sealed class ModbusConnection(ModbusPlace place, SensorWorld world) : I
             {
                 var frame = Receive(ModbusFrames.TcpHeader);
                 if (ModbusFrames.ReadTcpHeader(frame) is not { } header)
-                    throw new SensorFault(FaultReason.Invalid, $"{place.Name} answers with a protocol other than Modbus");
+                    throw new SensorFault(FaultReason.Invalid, $"the answer of {place.Name} is not Modbus");
                 var body = Receive(header.Length);
                 // Skips answers to earlier requests and of other units.
                 if (header.Transaction != _transaction || header.Unit != unit) continue;

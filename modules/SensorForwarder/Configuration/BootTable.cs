@@ -18,7 +18,7 @@ internal static class BootTable
         .From("`/data` in the image, `./data` elsewhere");
     public static readonly Option<string?> BufferKeyFile = Path(
         "Buffer__KeyFile", "File with a 32-byte key for encryption at rest.");
-    /// <summary>Secret, because somebody may set a key here by mistake.</summary>
+    /// <summary>Secret, since a key may be set here by mistake.</summary>
     public static readonly Option<string> BufferEncryption = Choice(
         "Buffer__Encryption", ["none", "workload"], "none", "`workload`: encrypts at rest with a key that the module "
             + "creates and IoT Edge's workload API wraps; it is stored as `telemetry.key` beside the database. To use "
@@ -133,7 +133,7 @@ internal static class BootTable
         .From("machine name");
     public static readonly Option<string> ModuleId = AnyText(
         "Module__Id", "SensorForwarder", "Module id in the body of batches when there is no edge identity.");
-    /// <summary>Takes the level names of IoT Edge and those of .NET.</summary>
+    /// <summary>Accepts the level names of IoT Edge and of .NET.</summary>
     public static readonly Option<LogLevel> RuntimeLogLevel = Choice(
         "RuntimeLogLevel",
         [

@@ -75,7 +75,7 @@ internal sealed record SensorKind(
     /// <summary>A kind whose readings are pushed.</summary>
     /// <param name="name">Its name in the settings.</param>
     /// <param name="text">What it reads, for people.</param>
-    /// <param name="options">Those of its own, besides <c>enabled</c>, <c>label</c> and <c>alarms</c>.</param>
+    /// <param name="options">Its options besides <c>enabled</c>, <c>label</c> and <c>alarms</c>.</param>
     /// <param name="check">Throws a <see cref="SensorSettingsException"/> if options contradict each other.</param>
     public static SensorKind Pushed(
         string name, string text, IReadOnlyList<Option> options, Action<SensorSettings> check)

@@ -184,11 +184,11 @@ internal sealed class Examination
     static bool IsDead(SensorWorld world, int bus, ref int timeouts)
     {
         const int Reserved = 0x7C;
-        using var nobody = TryOpen(world, bus, Reserved);
+        using var reserved = TryOpen(world, bus, Reserved);
         try
         {
-            nobody?.ReadByte();
-            return nobody is not null;
+            reserved?.ReadByte();
+            return reserved is not null;
         }
         catch (IOException exception)
         {

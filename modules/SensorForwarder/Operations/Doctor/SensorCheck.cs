@@ -27,7 +27,7 @@ internal static class SensorCheck
     public static CheckedSensor Running(SensorSettings sensor) =>
         new(sensor.Name, PlaceOf(sensor), null, "read by the running module");
 
-    /// <summary>Reads each sensor; those of different connections at the same time.</summary>
+    /// <summary>Reads each sensor once; sensors on different connections in parallel.</summary>
     public static IReadOnlyList<CheckedSensor> Check(SensorWorld world, IReadOnlyCollection<SensorSettings> sensors)
     {
         // Does not share its connections with running sensors.

@@ -22,7 +22,7 @@ internal sealed record FoundPort(SerialPortName Name, string State, HeardDevice?
     public bool IsSilent => Heard is { Kind: null, Bytes: 0 };
 }
 
-/// <summary>Finds serial ports, and listens to those that nobody uses.</summary>
+/// <summary>Finds serial ports, and listens to the unused ones.</summary>
 internal static class SerialPorts
 {
     /// <summary>Devices that send without a request do so at least every 2.5 s.</summary>

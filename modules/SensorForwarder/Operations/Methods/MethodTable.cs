@@ -48,7 +48,7 @@ internal static class MethodTable
         new("pause", "Pauses forwarding; sensing continues.", "{}"),
         new("resume", "Resumes forwarding.", "{}"),
         new("replay", "Sends forwarded readings that are still in the buffer (`retainForwardedHours`) again, for a "
-            + "receiver that lost them: with the same ids, beside new readings, and counted in the quota.",
+            + "receiver that lost them: with the same ids, in parallel with new readings, and counted in the quota.",
             """{"replayed":1200}""", From, To, Sensors),
         new("readNow", "Reads sensors now, and stores the readings. 404: there is no such sensor. 409: "
             + "its readings are pushed by a broker; the error says when the last message arrived.",

@@ -142,8 +142,8 @@ internal sealed class I2cPort(SensorWorld world, int bus, int address) : IDispos
         const int Reserved = 0x7C;
         try
         {
-            using var nobody = world.OpenI2c(bus, Reserved);
-            nobody.ReadByte();
+            using var reserved = world.OpenI2c(bus, Reserved);
+            reserved.ReadByte();
             return true;
         }
         catch (IOException)

@@ -79,7 +79,7 @@ internal sealed class NmeaSensor(SerialPort port) : ISensor
         var end = received.IndexOf((byte)'\n');
         if (end < 0)
         {
-            if (_length > LongestLine) _length = 0; // no text
+            if (_length > LongestLine) _length = 0; // not NMEA
             return null;
         }
 

@@ -345,7 +345,7 @@ function lost() {
   Object.keys(revisions).forEach((name) => { revisions[name] = -1; });
 }
 
-// A pulled cable, or a phone that left the network, causes no error. Events come each second, so silence means a lost connection.
+// A pulled cable, or a phone that left the network, causes no error. An event arrives each second, so silence means a lost connection.
 const patience = { first: 15e3, next: 5e3 };
 let stream = null;
 let dueAt = 0;

@@ -3,7 +3,7 @@ using SensorForwarder.Readings;
 namespace SensorForwarder.Sensors;
 
 /// <summary>Applies the settings to a measurement: median of several samples, then curve, scale and offset of each
-/// value.</summary>
+/// value. Immutable.</summary>
 internal sealed class Conditioning(SensorSettings settings)
 {
     // Hides binary rounding: 21.43 * 1.02 is 21.858600000000003.

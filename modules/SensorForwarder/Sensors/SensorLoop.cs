@@ -9,7 +9,8 @@ namespace SensorForwarder.Sensors;
 /// Reads one sensor on its schedule and hands every reading to the buffer. The schedule does not drift: times are
 /// multiples of the interval after the first, which is on a whole second of the monotonic clock, so that sensors are
 /// read together and the device sleeps in between. Events of a sensor between its turns are read when they occur. The
-/// loop never waits for storage or network, and no failure of the sensor ends it.
+/// loop never waits for storage or network, and no failure of the sensor ends it. Owned by
+/// <see cref="SensorScheduler"/>; <see cref="Health"/> and <see cref="ReadNowAsync"/> may be used on any thread.
 /// </summary>
 internal sealed class SensorLoop(
     SensorSettings settings,

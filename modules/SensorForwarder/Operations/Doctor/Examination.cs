@@ -30,7 +30,8 @@ internal sealed record FoundSource(string Kind, string Name, string Parent, IRea
 /// <summary>
 /// Finds the hardware for sensors (buses, chips, kernel devices, serial ports) and whether this process may use it.
 /// Changes nothing: it probes chips with commands that only read, only listens to serial ports, and leaves alone what
-/// is in use. It does not search a network.
+/// is in use. It does not search a network. Made for the option <c>--doctor</c> and the direct method <c>doctor</c>;
+/// immutable.
 /// </summary>
 internal sealed class Examination
 {

@@ -6,6 +6,7 @@ namespace SensorForwarder.Operations.Status;
 /// Measures the bytes written to flash since the start. If the volume is a file system that is mounted nowhere else,
 /// these are all bytes written to its device, with the file system's journal (<c>/sys/dev/block/M:N/stat</c>).
 /// Otherwise these are the bytes written by this process (<c>/proc/self/io</c>), without write amplification.
+/// Thread-safe.
 /// </summary>
 internal sealed class FlashWrites
 {

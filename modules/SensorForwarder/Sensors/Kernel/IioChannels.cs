@@ -56,10 +56,18 @@ internal static class IioChannels
             if (!channel.StartsWith(type, StringComparison.Ordinal)) continue;
             var rest = channel[type.Length..];
             // concentration_co2 is a separate type; temp_object, voltage0-voltage1 and accel_x are channels of a type.
-            if (rest.Length == 0 || !char.IsAsciiLetter(rest[0])) return (ChannelName.Join(name, rest), factor, unit);
+            if (rest.Length == 0 || !char.IsAsciiLetter(rest[0])) return (NameOf(name + rest), factor, unit);
         }
 
-        return (ChannelName.Join(channel, ""), 1, "");
+        return (NameOf(channel), 1, "");
+    }
+
+    /// <summary>The name in readings: <c>temperature_object</c> is <c>temperatureObject</c>,
+    /// <c>voltage0-voltage1</c> is <c>voltage0Voltage1</c>.</summary>
+    static string NameOf(string channel)
+    {
+        var words = channel.Split(['_', '-', ' ', '.', ':', '/'], StringSplitOptions.RemoveEmptyEntries);
+        return string.Concat(words.Select((word, i) => i == 0 ? word : char.ToUpperInvariant(word[0]) + word[1..]));
     }
 
     /// <summary>The processed value where there is one, else (raw + offset) * scale.</summary>

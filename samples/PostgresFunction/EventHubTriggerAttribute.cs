@@ -2,8 +2,9 @@ using Microsoft.Azure.Functions.Worker.Extensions.Abstractions;
 
 namespace Microsoft.Azure.Functions.Worker;
 
-/// <summary>Has what <see cref="PostgresFunction.StoreReadings"/> uses of the attribute in Microsoft.Azure.Functions.Worker.Extensions.EventHubs, so
-/// that the function compiles and its metadata is generated without that package. See the project file.</summary>
+/// <summary>A stand-in for the attribute in Microsoft.Azure.Functions.Worker.Extensions.EventHubs, with the members that
+/// <see cref="PostgresFunction.StoreReadings"/> uses: the function compiles and its metadata is generated without that package. See the project
+/// file.</summary>
 [AttributeUsage(AttributeTargets.Parameter)]
 [BindingCapabilities(KnownBindingCapabilities.FunctionLevelRetry)]
 public sealed class EventHubTriggerAttribute(string eventHubName) : TriggerBindingAttribute, ISupportCardinality

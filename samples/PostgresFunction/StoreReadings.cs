@@ -7,7 +7,7 @@ namespace PostgresFunction;
 /// <summary>Called by the Functions host with the events of one partition.</summary>
 public sealed partial class StoreReadings(EventReceiver receiver, ILogger<StoreReadings> log)
 {
-    // Without a retry policy the host would checkpoint events that were not stored. It has no end: events are kept until the database is back.
+    // Without a retry policy the host would checkpoint events that were not stored. Retries never end: the events wait until the database is back.
     [Function(nameof(StoreReadings))]
     [ExponentialBackoffRetry(-1, "00:00:05", "00:05:00")]
     public async Task RunAsync([EventHubTrigger("%EventHub%", Connection = "IoTHub")] byte[][] events, CancellationToken cancellationToken)

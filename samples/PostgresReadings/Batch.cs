@@ -2,7 +2,7 @@ using System.Text.Json;
 
 namespace PostgresReadings;
 
-/// <summary>A reading of a batch; <paramref name="Data"/> is its JSON. Gap entries and alarms are readings, too.</summary>
+/// <summary>A reading of a batch; <paramref name="Data"/> is its JSON. Gap entries and alarms are also readings.</summary>
 public sealed record Reading(long Id, DateTimeOffset? Time, string Data);
 
 /// <summary>A batch of SensorForwarder, as docs/schemas/batch.schema.json describes it.</summary>

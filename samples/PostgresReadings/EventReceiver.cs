@@ -26,7 +26,7 @@ public sealed class EventReceiver(ReadingTable table)
             }
             catch (Exception exception) when (exception is FormatException or InvalidDataException)
             {
-                // Trying again would not help, and the events behind it in the partition must not wait for it.
+                // A retry would not help, and the later events of the partition must not wait for this one.
                 await RefuseAsync(body, exception.Message, refused, cancellationToken);
             }
         }
@@ -34,7 +34,7 @@ public sealed class EventReceiver(ReadingTable table)
         return (stored, refused);
     }
 
-    /// <summary>Halves a batch that PostgreSQL can't hold, until only the readings that it can't hold are refused.</summary>
+    /// <summary>Halves a batch that PostgreSQL can't store, until only the readings that it can't store are refused.</summary>
     async Task<int> StoreAsync(Batch batch, List<string> refused, CancellationToken cancellationToken)
     {
         try
@@ -61,7 +61,7 @@ public sealed class EventReceiver(ReadingTable table)
         refused.Add(reason);
     }
 
-    /// <summary>gzip is recognized by its first bytes, which no JSON text has: contentEncoding does not have to be passed on.</summary>
+    /// <summary>Recognizes gzip by its first bytes, with which no JSON text begins, so the caller need not pass contentEncoding.</summary>
     static ReadOnlyMemory<byte> Unpack(byte[] body)
     {
         if (body is not [0x1f, 0x8b, ..]) return body;

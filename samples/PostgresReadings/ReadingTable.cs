@@ -2,12 +2,12 @@ using Npgsql;
 
 namespace PostgresReadings;
 
-/// <summary>Stores each reading exactly once, however often it arrives. Can be called by several threads at once.</summary>
+/// <summary>Stores each reading exactly once, however often it arrives. Thread-safe.</summary>
 public sealed class ReadingTable(NpgsqlDataSource database)
 {
     volatile bool _hasSchema;
 
-    /// <summary>Creates the tables that are missing. <see cref="StoreAsync"/> does it, too.</summary>
+    /// <summary>Creates the missing tables. <see cref="StoreAsync"/> also does this.</summary>
     public async Task CreateAsync(CancellationToken cancellationToken)
     {
         using var schema = new StreamReader(typeof(ReadingTable).Assembly.GetManifestResourceStream("schema.sql")!);
@@ -16,7 +16,7 @@ public sealed class ReadingTable(NpgsqlDataSource database)
         _hasSchema = true;
     }
 
-    /// <summary>Stores the readings that are not there yet, all of them or none, and returns how many that were.</summary>
+    /// <summary>Stores the new readings of a batch, all of them or none, and returns their number.</summary>
     /// <exception cref="NpgsqlException">None was stored. See <see cref="IsLasting"/>.</exception>
     public async Task<int> StoreAsync(Batch batch, CancellationToken cancellationToken)
     {
@@ -36,7 +36,7 @@ public sealed class ReadingTable(NpgsqlDataSource database)
         return await insert.ExecuteNonQueryAsync(cancellationToken);
     }
 
-    /// <summary>Keeps what can never be stored as a reading. The same bytes are kept once.</summary>
+    /// <summary>Stores an event that can never be stored as readings. Identical bytes are stored once.</summary>
     public async Task RefuseAsync(byte[] body, string reason, CancellationToken cancellationToken)
     {
         if (!_hasSchema) await CreateAsync(cancellationToken);
@@ -46,7 +46,7 @@ public sealed class ReadingTable(NpgsqlDataSource database)
         await insert.ExecuteNonQueryAsync(cancellationToken);
     }
 
-    /// <summary>PostgreSQL can't hold a value of the batch, now or later: a text with U+0000 (class 22), or a name that is too long for an index
+    /// <summary>Whether PostgreSQL can never store a value of the batch: a text with U+0000 (class 22), or a name that is too long for an index
     /// (class 54).</summary>
     public static bool IsLasting(NpgsqlException exception) =>
         exception.SqlState is { } state && (state.StartsWith("22", StringComparison.Ordinal) || state.StartsWith("54", StringComparison.Ordinal));

@@ -28,8 +28,8 @@ SELECT device, module, time, data #>> '{gap,epoch}' AS epoch, (data #>> '{gap,fi
 FROM reading
 WHERE kind = 'gap';
 
--- What is no reading or can't be stored as one: an event that is not a batch, a reading with U+0000 in a text. The same bytes once.
--- Only the Azure Function writes it: over HTTP the module itself keeps what is refused, as a dead letter.
+-- Events that can never be stored as readings: one that is not a batch, or a reading with U+0000 in a text. Identical bytes are stored once.
+-- Only the Azure Function writes this table: over HTTP the module itself keeps refused readings, as dead letters.
 CREATE TABLE IF NOT EXISTS refused (
     digest   bytea       GENERATED ALWAYS AS (sha256(body)) STORED PRIMARY KEY,
     body     bytea       NOT NULL,

@@ -1,6 +1,6 @@
 // A receiver for the http sink that stores each reading exactly once in PostgreSQL.
 //   ConnectionStrings__Readings   where the database is, as Npgsql reads it
-//   MaxAgeDays                    readings older than this are refused (422); 0, the default: none is too old
+//   MaxAgeDays                    readings older than this are refused (422); 0, the default: no limit
 //   ASPNETCORE_URLS               where it listens, such as http://0.0.0.0:8000
 using System.Globalization;
 using Npgsql;
@@ -43,7 +43,7 @@ async Task<IResult> StoreAsync(HttpRequest request, CancellationToken cancellati
         return Results.Json(new { error = exception.Message }, statusCode: 400);
     }
 
-    // A retry could not help: 422 makes dead letters of these readings, while the module would repeat them after a 5xx.
+    // A retry would not help: after 422 these readings become dead letters, while the module would retry them after a 5xx.
     var oldest = maxAge > TimeSpan.Zero ? TimeProvider.System.GetUtcNow() - maxAge : DateTimeOffset.MinValue;
     var tooOld = batch.Readings.Where(reading => reading.Time < oldest).ToList();
     if (tooOld.Count > 0)
@@ -59,7 +59,7 @@ async Task<IResult> StoreAsync(HttpRequest request, CancellationToken cancellati
     }
     catch (PostgresException exception) when (ReadingTable.IsLasting(exception))
     {
-        // A value that PostgreSQL can't hold, such as a text with U+0000. The module finds the reading by halving the batch.
+        // A value that PostgreSQL can't store, such as a text with U+0000. The module finds the reading by halving the batch.
         return Results.Json(new { error = exception.MessageText }, statusCode: 422);
     }
     catch (NpgsqlException exception)

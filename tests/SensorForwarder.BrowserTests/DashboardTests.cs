@@ -291,7 +291,7 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
             }
             """);
         Assert.Equal(
-            "wait here 7 handed over to edgeHub 12, the first 0 s ago delivered to the cloud 5,000 lost by edgeHub 3 messages; 60 readings sent again",
+            "waiting here 7 handed over to edgeHub 12, the first 0 s ago delivered to the cloud 5,000 lost by edgeHub 3 messages; 60 readings sent again",
             string.Join(' ', (await watched.TextAsync("#custody")).Split('\n', StringSplitOptions.RemoveEmptyEntries)));
     }
 

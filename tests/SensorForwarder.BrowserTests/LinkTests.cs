@@ -46,7 +46,7 @@ public sealed class LinkTests(Browser browser)
         await watched.UntilAsync("#banner-title", "edgeHub does not reach the cloud");
         await watched.UntilAsync("#link-held", "edgeHub has delivered nothing to the cloud for ");
         Assert.Matches(@"waiting in edgeHub\s+[1-9]", await watched.TextAsync("#link"));
-        Assert.Matches(@"wait here\s+\d[\s\S]*handed over to edgeHub\s+[1-9][\s\S]*delivered to the cloud\s+\d", await watched.TextAsync("#custody"));
+        Assert.Matches(@"waiting here\s+\d[\s\S]*handed over to edgeHub\s+[1-9][\s\S]*delivered to the cloud\s+\d", await watched.TextAsync("#custody"));
         await watched.KeepAsync("upstream-1280-light");
         await watched.CheckAsync(1280);
         await world.FaultAsync("upstreamOffline", false);

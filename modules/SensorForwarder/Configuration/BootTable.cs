@@ -18,7 +18,7 @@ internal static class BootTable
         .From("`/data` in the image, `./data` elsewhere");
     public static readonly Option<string?> BufferKeyFile = Path(
         "Buffer__KeyFile", "File with a 32-byte key for encryption at rest.");
-    /// <summary>Secret, because somebody may set a key here by mistake.</summary>
+    /// <summary>Secret, since a key may be set here by mistake.</summary>
     public static readonly Option<string> BufferEncryption = Choice(
         "Buffer__Encryption", ["none", "workload"], "none", "`workload`: encrypts at rest with a key that the module "
             + "creates and IoT Edge's workload API wraps; it is stored as `telemetry.key` beside the database. To use "
@@ -82,19 +82,19 @@ internal static class BootTable
     public static readonly Option<EndPoint?> IntakeHttp = Form(
         "Intake__Http", "an address with its port such as 127.0.0.1:8086, 0.0.0.0:8086 or [::1]:8086, or unix:/PATH",
         null, ReadPlace,
-        "Where readings of other programs are taken over HTTP: `127.0.0.1:8086`, `0.0.0.0:8086`, or a socket for the "
+        "Address for readings of other programs over HTTP: `127.0.0.1:8086`, `0.0.0.0:8086`, or a Unix socket for the "
             + "same user and group, `unix:/run/sensorforwarder/intake.sock`. Addresses other than loopback need "
             + "`Intake__TokenFile`.");
     public static readonly Option<string?> IntakeTokenFile = Path(
-        "Intake__TokenFile", "The token that such requests must have, as `Authorization: Token ..` (or `Bearer`, or as "
-            + "the password of `Basic`). Read again when the file changes.");
+        "Intake__TokenFile", "File with the token that these requests must have, as `Authorization: Token ..` (or "
+            + "`Bearer`, or the password of `Basic`). Read again when the file changes.");
     public static readonly Option<int> IntakeReadingsPerSecond = Integer(
         "Intake__ReadingsPerSecond", 0, 1_000_000, 1_000, "Maximum average rate of one source, in readings per second "
             + "over ten seconds. A request counts as its readings or its KiB, whichever is more. A source above the "
             + "limit must retry later (429). 0: no limit.");
     public static readonly Option<int> IntakeMaxSilenceSeconds = Integer(
-        "Intake__MaxSilenceSeconds", 0, 31_536_000, 0, "A source that has sent nothing for so long is shown as silent; "
-            + "0: none is.");
+        "Intake__MaxSilenceSeconds", 0, 31_536_000, 0, "A source that has sent nothing for this long is shown as "
+            + "silent; 0: never.");
 
     public static readonly Option<string?> MqttUserName = Form<string?>(
         "Mqtt__NAME__UserName", "a text", null, static given => given,
@@ -103,12 +103,12 @@ internal static class BootTable
         "Mqtt__NAME__Password", "a text", null, static given => given, "Password for that user; never logged.")
         .Secret();
     public static readonly Option<string?> MqttPasswordFile = Path(
-        "Mqtt__NAME__PasswordFile", "File of the password, in place of `Mqtt__NAME__Password`; read for each "
+        "Mqtt__NAME__PasswordFile", "File with the password, instead of `Mqtt__NAME__Password`; read for each "
             + "connection.");
     public static readonly Option<MqttBroker?> MqttSecretsFor = Form(
         "Mqtt__NAME__SecretsFor", MqttBroker.Form, null, MqttBroker.TryRead,
         "The only broker that gets user name, password and client certificate, such as `mqtts://broker.example:8883`; "
-            + "required with any of them. With another one in the settings the sensor fails.");
+            + "required if one of them is set. If the settings name another broker, the sensor fails.");
     public static readonly Option<string?> MqttCaFile = Path(
         "Mqtt__NAME__CaFile", "The only root certificates (PEM or DER) that are trusted for the broker (`mqtts://`).")
         .From("the system's roots");
@@ -133,7 +133,7 @@ internal static class BootTable
         .From("machine name");
     public static readonly Option<string> ModuleId = AnyText(
         "Module__Id", "SensorForwarder", "Module id in the body of batches when there is no edge identity.");
-    /// <summary>Takes the level names of IoT Edge and those of .NET.</summary>
+    /// <summary>Accepts the level names of IoT Edge and of .NET.</summary>
     public static readonly Option<LogLevel> RuntimeLogLevel = Choice(
         "RuntimeLogLevel",
         [
@@ -162,9 +162,7 @@ internal static class BootTable
     public static bool IsHeaderValue(string text) => text.All(c => c is '\t' or (>= ' ' and <= '~'));
 
     static Option<string?> HeaderValue(string name, string text) => Form(
-        name, "what a header can have: one line of ASCII", null, static given => IsHeaderValue(given) ? given : null,
-        text)
-        .Secret();
+        name, "one line of ASCII", null, static given => IsHeaderValue(given) ? given : null, text).Secret();
 
     static string? ReadOrigin(string text) =>
         TryUrl(text, out var url) && url.PathAndQuery == "/" && url.Fragment.Length == 0 ? UrlText.Origin(url) : null;

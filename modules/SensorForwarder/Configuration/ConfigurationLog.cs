@@ -39,7 +39,8 @@ internal static partial class ConfigurationLog
     public static partial void TwinFailed(ILogger logger, Exception exception);
 
     [LoggerMessage(4012, LogLevel.Information,
-        "Changed settings are on trial: rolled back if nothing can be forwarded for {Minutes} minutes ({Keys}).")]
+        "Changed settings are on trial ({Keys}). They are rolled back if nothing can be forwarded for {Minutes} "
+        + "minutes.")]
     public static partial void TrialBegun(ILogger logger, double minutes, string keys);
 
     [LoggerMessage(4013, LogLevel.Information, "Changed settings passed their trial and stay in force.")]

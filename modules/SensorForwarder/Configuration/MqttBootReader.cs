@@ -5,8 +5,8 @@ using SensorForwarder.Text;
 
 namespace SensorForwarder.Configuration;
 
-/// <summary>Reads the boot values <c>Mqtt__NAME__*</c>, where NAME is that of a sensor. Its messages show no secret.
-/// </summary>
+/// <summary>Reads the boot values <c>Mqtt__NAME__*</c>, where NAME is the name of a sensor. Its messages show no
+/// secret.</summary>
 internal static class MqttBootReader
 {
     const string Prefix = "Mqtt", Placeholder = "NAME";
@@ -26,7 +26,7 @@ internal static class MqttBootReader
         {
             if (text.Length > 0)
                 throw new BootValueException($"{Prefix}__{LogText.Clean(name)}: there is no such variable; there are "
-                    + $"{string.Join(", ", Options.Select(option => option.Name))}, where {Placeholder} is that of "
+                    + $"{string.Join(", ", Options.Select(option => option.Name))}, where {Placeholder} is the name of "
                     + "the sensor.");
             all[name] = Read(values, name);
         }
@@ -46,7 +46,7 @@ internal static class MqttBootReader
         var user = values.Get(Of(BootTable.MqttUserName));
         if (user is null && (password ?? file) is not null)
             throw new BootValueException(
-                $"{Of(BootTable.MqttUserName).Name} is missing: there is a password without it.");
+                $"{Of(BootTable.MqttUserName).Name} is missing, but a password is set.");
         var only = values.Get(Of(BootTable.MqttSecretsFor));
         if (only is null && (user ?? values.Get(Of(BootTable.MqttClientCertificateFile))) is not null)
             throw new BootValueException(

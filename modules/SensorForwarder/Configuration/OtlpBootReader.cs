@@ -39,7 +39,7 @@ internal static class OtlpBootReader
         "Timeout of a push, in milliseconds.");
     static readonly Option<string?> CaFile = Option.Path(
         "OTEL_EXPORTER_OTLP_CERTIFICATE", "The only root certificates (PEM) that are trusted for the collector.")
-        .From("those of the system");
+        .From("the system's roots");
     static readonly Option<string?> ClientCertificate = Option.Path(
         "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "Client certificate (PEM), presented to the collector.");
     static readonly Option<string?> ClientKey = Option.Path(

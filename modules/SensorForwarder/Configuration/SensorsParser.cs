@@ -79,7 +79,8 @@ internal sealed class SensorsParser(SensorKinds kinds, SensorWorld world)
         }
     }
 
-    /// <param name="owners">The sensors by what only one can use, such as an address; the new one is added.</param>
+    /// <param name="owners">The sensors by the exclusive resource that each uses, such as an address; the new sensor is
+    /// added.</param>
     SensorSettings ReadEntry(string name, JsonElement entry, TimeSpan pollInterval, Dictionary<string, string> owners)
     {
         if (!IsName(name))

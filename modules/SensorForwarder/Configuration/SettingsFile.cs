@@ -32,15 +32,15 @@ internal sealed class SettingsFile(
     bool _hasThread;
     volatile bool _isWatched; // set by that thread
 
-    FileWatch? _watch; // null: none could be had
+    FileWatch? _watch; // null: no file, or no inotify instance is left for this user
     volatile TaskCompletionSource _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     Task<byte[]>? _reading; // null once its result was taken
-    byte[]? _last; // the content last handled; null: handle it at the next look
+    byte[]? _last; // the content that was handled last; null: the next look handles it again
     string? _problemOfLast;
 
-    /// <summary>Puts settings into force before the host starts what follows: those of the file, or, if it can't be
-    /// read, those of the last run.</summary>
+    /// <summary>Applies settings before the host starts the services after this one: those of the file, or, if it can't
+    /// be read, those of the last run.</summary>
     public override async Task StartAsync(CancellationToken cancellationToken)
     {
         if (boot.SettingsFile is not null) _watch = FileWatch.TryStart(() => _changed.TrySetResult());
@@ -63,7 +63,7 @@ internal sealed class SettingsFile(
             {
                 await Task.Delay(Settles, timeProvider, stoppingToken);
 
-                // Before the file is read: what changes from now on is read next.
+                // Replaced before the file is read, so that a change during the read causes another one.
                 _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
             }
 

@@ -12,7 +12,7 @@ namespace SensorForwarder.Configuration;
 
 /// <summary>
 /// Owns the settings documents (the file, and the twin that overrides it) and the settings in force. Accepted settings
-/// are kept in the buffer's database, so that a restart without network continues with them. Nothing waits for the
+/// are kept in the buffer's database, so that a restart without network continues with them. No caller waits for the
 /// volume: documents are saved with the buffer's next commit, all in one transaction, so the next start finds them
 /// consistent. Thread-safe; documents are processed one at a time.
 /// </summary>
@@ -49,7 +49,7 @@ internal sealed class SettingsStore(
     volatile ChangeOnTrial? _trial;
     volatile ParsedSettings? _current;
 
-    /// <summary>The tags of the module in the settings that a buffer's database has.</summary>
+    /// <summary>The module's tags in the settings that are saved in a buffer's database.</summary>
     /// <param name="load">Loads a document of the database; null: there is none.</param>
     public static Tags SavedTags(Func<string, ReadOnlyMemory<byte>?> load)
     {

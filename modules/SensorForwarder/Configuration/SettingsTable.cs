@@ -66,8 +66,8 @@ internal static class SettingsTable
         Forwarding(ModuleTags, f => f.Tags, (f, v) => f with { Tags = v }),
         Forwarding(Choice("drainOrder",
             [("oldestFirst", DrainOrder.OldestFirst), ("liveFirst", DrainOrder.LiveFirst)], F.DrainOrder,
-            "`oldestFirst`: strictly in order. `liveFirst`: new readings never wait for the backlog, which is sent "
-            + "beside them."),
+            "`oldestFirst`: strictly in order. `liveFirst`: new readings never wait for the backlog, which is sent in "
+            + "parallel."),
             f => f.DrainOrder, (f, v) => f with { DrainOrder = v }),
         Forwarding(Integer("backfillBatchesPerMinute", 0, 6_000, F.BackfillBatchesPerMinute, "Maximum number of "
             + "backlog batches per minute, with `liveFirst`; 0: no limit."),
@@ -77,15 +77,15 @@ internal static class SettingsTable
             + "readings first; `iothub` only; 0: no limit."),
             f => f.DailyMessageLimit, (f, v) => f with { DailyMessageLimit = v }),
         Buffer(Integer("commitIntervalMs", 0, 60_000, (int)B.CommitInterval.TotalMilliseconds, "New readings are "
-            + "committed together this often. A power cut loses those of one interval; a longer one spares the flash. "
-            + "0: each reading alone."),
+            + "committed together this often. A power cut loses the readings of one interval; a longer interval causes "
+            + "less flash wear. 0: each reading is committed separately."),
             b => (int)b.CommitInterval.TotalMilliseconds,
             (b, v) => b with { CommitInterval = TimeSpan.FromMilliseconds(v) }),
         Buffer(Integer("bufferMaxMegabytes", 1, 1_048_576, (int)(B.MaxBytes >> 20), "Maximum size of the buffer on the "
             + "volume."),
             b => (int)(b.MaxBytes >> 20), (b, v) => b with { MaxBytes = (long)v << 20 }),
         Buffer(Integer("bufferKeepFreeMegabytes", 0, 1_048_576, (int)(B.KeepFreeBytes >> 20), "Space that the buffer "
-            + "leaves free on the volume. When less is free, it makes room as if it were full; 0: none."),
+            + "leaves free on the volume. When less is free, the buffer makes room as if it were full; 0: none."),
             b => (int)(b.KeepFreeBytes >> 20), (b, v) => b with { KeepFreeBytes = (long)v << 20 }),
         Buffer(Integer("bufferMaxAgeHours", 0, 1_000_000, (int)B.MaxAge.TotalHours, "Readings older than this are "
             + "dropped; 0: no limit."),
@@ -110,9 +110,9 @@ internal static class SettingsTable
         Of(Option.Time("statusIntervalSeconds", 10, 86_400, Second, S.StatusInterval, "The `status` section of the "
             + "reported properties is updated this often, and when a state changes."),
             s => s.StatusInterval, (s, v) => s with { StatusInterval = v }),
-        Of(Option.Time("settingsTrialMinutes", 0, 1_440, TimeSpan.FromMinutes(1), S.Trial, "A change of how "
-            + "readings are forwarded is rolled back if nothing could be forwarded for this long after it, but could "
-            + "before it, whatever the cause (also a network outage); 0: off."),
+        Of(Option.Time("settingsTrialMinutes", 0, 1_440, TimeSpan.FromMinutes(1), S.Trial, "A change of the forwarding "
+            + "settings is rolled back if forwarding worked before it and nothing could be forwarded for this long "
+            + "after it, whatever the cause (also a network outage); 0: off."),
             s => s.Trial, (s, v) => s with { Trial = v }),
     ];
 

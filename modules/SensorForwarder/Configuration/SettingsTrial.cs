@@ -11,8 +11,8 @@ namespace SensorForwarder.Configuration;
 
 /// <summary>
 /// Rolls back a change of settings after which nothing could be forwarded for <c>settingsTrialMinutes</c>, although
-/// forwarding worked before it. Checks every five seconds. Time in which nothing is waiting, or forwarding is paused,
-/// does not count against the change. A trial continues after a restart.
+/// forwarding worked before it. Checks every five seconds, in one loop. Time in which nothing is waiting, or forwarding
+/// is paused, does not count against the change. A trial continues after a restart.
 /// </summary>
 internal sealed class SettingsTrial(
     SettingsStore store,

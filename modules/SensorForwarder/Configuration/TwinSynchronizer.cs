@@ -113,7 +113,7 @@ internal sealed class TwinSynchronizer(
         }
         catch (OperationCanceledException)
         {
-            // The connection no longer waits for its first get.
+            // The connection stopped waiting for its first get.
             GetLater();
             throw;
         }
@@ -180,7 +180,7 @@ internal sealed class TwinSynchronizer(
         var patch = TwinReport.Patch(parsed, _reported);
         if (patch.Count == 0) return;
 
-        // It counts as reported from here on, however long that takes; the next get shows what arrived.
+        // Counts as reported from here on, however long the delivery takes; the next get shows what arrived.
         reportedProperties.Report(patch);
         MergePatch.Apply(_reported, patch);
     }

@@ -8,7 +8,8 @@ namespace SensorForwarder.Operations;
 
 /// <summary>
 /// Gets the buffer's key: the user's, from a file, or the module's own, wrapped by IoT Edge's workload API. The wrapped
-/// key is created at the first start and stored beside the database; only the same device can unwrap it.
+/// key is created at the first start and stored beside the database; only the same device can unwrap it. Used at the
+/// start of the module and by the command line.
 /// </summary>
 internal static class BufferKeys
 {

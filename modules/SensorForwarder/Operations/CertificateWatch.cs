@@ -11,6 +11,7 @@ namespace SensorForwarder.Operations;
 /// <summary>
 /// Checks the certificate and key files once a minute, since a connection that lasts for weeks does not read them. Logs
 /// when files become invalid or are renewed, when a certificate is about to expire, and when others can read a key.
+/// One loop; <see cref="TlsFiles.Changed"/> is raised on any thread.
 /// </summary>
 internal sealed class CertificateWatch : BackgroundService
 {

@@ -26,6 +26,6 @@ internal static class CrashLine
         if (text.Length > MaxLength) text = text[..MaxLength];
         return LogLineFormatter.Line(
             LogLevel.Critical, now, "SensorForwarder ends because of an unhandled exception. "
-            + $"No committed reading is lost; those of the last commit interval are. Please report this: {text}");
+            + $"Committed readings are safe; those of the last commit interval are lost. Please report this: {text}");
     }
 }

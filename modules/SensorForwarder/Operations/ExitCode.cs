@@ -15,7 +15,7 @@ internal static class ExitCode
     /// <summary>EX_SOFTWARE: an unhandled exception, or a part failed.</summary>
     public const int Crash = 70;
 
-    /// <summary>EX_TEMPFAIL: nothing was wrong with it; another attempt may do.</summary>
+    /// <summary>EX_TEMPFAIL: the request was valid; a later attempt may succeed.</summary>
     public const int TryLater = 75;
 
     /// <summary>EX_CONFIG: a boot value is malformed.</summary>

@@ -4,8 +4,9 @@ using SensorForwarder.Text;
 
 namespace SensorForwarder.Operations;
 
-/// <summary>A Unix socket in the buffer's directory that only its owner can connect to. If it can't be created (a file
-/// system without sockets, a path that is too long), it is retried.</summary>
+/// <summary>A Unix socket in the buffer's directory that only its owner can connect to, with the command line on the
+/// other side. If it can't be created (a file system without sockets, a path that is too long), it is retried.
+/// </summary>
 internal sealed class LocalSocket(string path, TimeProvider timeProvider, ILogger logger)
 {
     const int Backlog = 8;

@@ -8,7 +8,7 @@ namespace SensorForwarder.Operations;
 /// <summary>
 /// Formats log lines as IoT Edge's log tools parse them: <c>&lt;6&gt;2026-11-24 14:20:31.123 +00:00 text</c>, with the
 /// severities of syslog. An event is always one line: text from outside can neither start a line nor control a
-/// terminal. .NET's systemd formatter, which looks the same, replaces only line feeds.
+/// terminal. .NET's systemd formatter, which looks the same, replaces only line feeds. Thread-safe.
 /// </summary>
 internal sealed class LogLineFormatter(TimeProvider timeProvider) : ConsoleFormatter(FormatterName)
 {

@@ -11,7 +11,7 @@ internal sealed class RecentEvents(TimeProvider timeProvider) : ILoggerProvider
 {
     public const int MaxEvents = 100;
 
-    /// <summary>Of the text of an event. Generous, because a message ends with what to do.</summary>
+    /// <summary>Longest text of an event. A message ends with what to do, which should not be cut off.</summary>
     public const int MaxTextLength = 500;
 
     readonly Lock _gate = new();

@@ -9,15 +9,16 @@ namespace SensorForwarder.Operations;
 /// Collapses repeated log lines before any log provider gets them. Of a repeated warning the first line is written,
 /// then a count every <see cref="Period"/> and when its condition ends. Lines are the same if their event, strings and
 /// exceptions are equal; numbers may differ. A condition ends with the next information line of its category:
-/// "Connected" after "No connection". A condition that comes and goes is written <see cref="LinesInPeriod"/> times in a
-/// period, then counted; with many sensors, once for each. Memory is bounded. Thread-safe.
+/// "Connected" after "No connection". A condition that begins and ends repeatedly is written
+/// <see cref="LinesInPeriod"/> times in a period, then counted; with many sensors, once for each. Memory is bounded.
+/// Thread-safe.
 /// </summary>
 internal sealed class RepeatedLines : ILoggerFactory
 {
     public const int LinesInPeriod = 5;
 
-    /// <summary>Different lines of one event, and of one sensor, that are counted separately; further ones are counted
-    /// together. A receiver may name a reading in each answer, for instance.</summary>
+    /// <summary>Number of different lines of one event and one sensor that are counted separately; all others are
+    /// counted together. For example, a receiver may name a different reading in each answer.</summary>
     public const int KindsOfEvent = 20;
 
     // Enough for the maximum number of sensors with a line each for start, failure and recovery, and all other lines.
@@ -145,10 +146,10 @@ internal sealed class RepeatedLines : ILoggerFactory
     }
 
     /// <summary>Identifies lines that count as the same.</summary>
-    /// <param name="Category">Of the logger.</param>
-    /// <param name="Event">Of the line.</param>
-    /// <param name="Name">Of its sensor; empty: none. The settings bound the number of names.</param>
-    /// <param name="Texts">All its strings.</param>
+    /// <param name="Category">The category of the logger.</param>
+    /// <param name="Event">The event of the line.</param>
+    /// <param name="Name">The name of its sensor; empty: none. The settings bound the number of names.</param>
+    /// <param name="Texts">All strings of the line.</param>
     readonly record struct Kind(string Category, EventId Event, string Name, string Texts)
     {
         const string NameOfSensor = "Name";

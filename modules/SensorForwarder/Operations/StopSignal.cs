@@ -2,8 +2,8 @@ using System.Runtime.InteropServices;
 
 namespace SensorForwarder.Operations;
 
-/// <summary>Turns SIGTERM, SIGINT and SIGQUIT into a cancellation. Created first: until the host listens, the runtime
-/// would end the process with 143. There is one in a process.</summary>
+/// <summary>Turns SIGTERM, SIGINT and SIGQUIT into a cancellation. Created first: before the host handles signals, the
+/// runtime would end the process with exit code 143. One instance per process.</summary>
 /// <remarks>A stop must not need a new thread: at the thread limit of the container (PidsLimit) or of the user,
 /// creating one fails, and the runtime ends the process as a crash. The runtime's own handler starts a thread for each
 /// of these signals, so a thread that exists from the start takes them instead, and <see cref="PrepareThreads"/>

@@ -339,7 +339,7 @@ internal abstract record Option(string Name, OptionShape Shape, string Text)
         return result || value.ValueKind == JsonValueKind.False;
     }
 
-    /// <summary>Not empty, not too long, and nothing in it that moves a cursor.</summary>
+    /// <summary>Whether a text is not empty, not too long, and without control characters.</summary>
     public static bool IsText(string? text, int maxLength) =>
         text?.Length > 0 && text.Length <= maxLength && !text.Any(char.IsControl);
 }

@@ -81,7 +81,7 @@ internal sealed class AggregateWindow
         return ended;
     }
 
-    /// <summary>Opens the window of this moment, and ends the one before.</summary>
+    /// <summary>Opens the window of the current time if it is not open yet, and ends the previous one.</summary>
     Reading? Follow()
     {
         var (now, timestamp) = (_timeProvider.GetUtcNow(), _timeProvider.GetTimestamp());
@@ -94,7 +94,7 @@ internal sealed class AggregateWindow
         var closed = _isOpen ? Make(_isPartial || isStep) : null;
         Clear();
 
-        // A window whose first turn is missing is not complete; a later one that is missing shows in the count.
+        // A window without its first turn is partial. A later turn that is missing shows in the count of readings.
         var sinceBegin = now - DateTimeOffset.UnixEpoch - (number * _length);
         _isPartial = (isStep || !_hasBegun) && sinceBegin >= _interval;
         (_number, _isOpen, _hasBegun) = (number, true, true);

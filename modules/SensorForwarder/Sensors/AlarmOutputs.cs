@@ -4,8 +4,8 @@ using Microsoft.Extensions.Logging;
 namespace SensorForwarder.Sensors;
 
 /// <summary>
-/// Sets the GPIO lines that show alarms, in a task of its own: a line that fails or blocks delays nothing else. Without
-/// such lines there is no task. A line is released when no alarm names it any more, and when the module stops.
+/// Sets the GPIO lines that show alarms, in its own task, so that a line that fails or blocks delays nothing else. The
+/// task starts with the first such line. A line is released when no alarm uses it any more, and when the module stops.
 /// </summary>
 internal sealed class AlarmOutputs : IDisposable
 {
@@ -60,7 +60,7 @@ internal sealed class AlarmOutputs : IDisposable
         {
             while (_wake.Reader.TryRead(out _))
             {
-                // One turn for all of them.
+                // All pending signals cause one pass.
             }
 
             var watched = _watched;

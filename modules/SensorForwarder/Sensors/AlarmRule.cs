@@ -17,7 +17,7 @@ internal enum AlarmCondition
     /// <summary>A value changes by more than the threshold.</summary>
     ChangesBy,
 
-    /// <summary>The sensor delivers no values for so many seconds.</summary>
+    /// <summary>The sensor has delivered no values for this many seconds.</summary>
     SilentForSeconds,
 
     /// <summary>The sensor can't be read.</summary>
@@ -62,15 +62,15 @@ internal sealed record AlarmRule(AlarmCondition Condition, string? Value, double
             + "of the threshold.");
 
     static readonly Option<double> ForSeconds = Option.Number(
-        "forSeconds", 0, DaySeconds, 0, "Raised when the condition has held for this long. With `changesBy`: see "
-            + "there.");
+        "forSeconds", 0, DaySeconds, 0, "Raised when the condition has held for this long; for `changesBy`, see "
+            + "above.");
 
     static readonly Option<string> SeverityOption = Option.Choice(
         "severity", ["info", Warning, "critical"], Warning, "For receivers; the module treats all alike.");
 
     static readonly Option<AlarmOutput?> OutputOption = new(
         "output", new OptionShape.Fields(AlarmOutput.Options), "A GPIO line that is active while the alarm is raised, "
-            + "such as of a lamp.", null, AlarmOutput.TryRead, static _ => null)
+            + "such as the line of a lamp.", null, AlarmOutput.TryRead, static _ => null)
     {
         Fault = AlarmOutput.FindFault,
     };
@@ -108,8 +108,7 @@ internal sealed record AlarmRule(AlarmCondition Condition, string? Value, double
     /// <summary>The option that names the condition.</summary>
     public string ConditionName => Conditions[(int)Condition].Name;
 
-    /// <summary>What it watches for, in words. Identifies the alarm among those of its sensor, also after a restart.
-    /// </summary>
+    /// <summary>The condition in words. Identifies the alarm among those of its sensor, also after a restart.</summary>
     public string Name
     {
         get
@@ -134,7 +133,6 @@ internal sealed record AlarmRule(AlarmCondition Condition, string? Value, double
         return isValid;
     }
 
-    // Null for what is no list: the message about that is made from the shape.
     static string? FindFault(JsonElement value)
     {
         if (value.ValueKind != JsonValueKind.Array) return Refuse(value);

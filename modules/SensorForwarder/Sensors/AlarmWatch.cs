@@ -4,13 +4,13 @@ namespace SensorForwarder.Sensors;
 
 /// <summary>A change of an alarm's state.</summary>
 /// <param name="IsRaised">Raised or cleared.</param>
-/// <param name="Held">For how long the condition has held when it is raised; zero when it is cleared.</param>
+/// <param name="Held">For how long the condition had held when the alarm was raised; zero when it is cleared.</param>
 internal readonly record struct AlarmChange(bool IsRaised, TimeSpan Held);
 
 /// <summary>
-/// Decides from the readings of a sensor when an alarm is raised and cleared. Time is passed in, and so is the alarm's
-/// state, which somebody else keeps: a change that could not be stored is proposed again with the next reading. Used by
-/// one loop.
+/// Decides from the readings of a sensor when an alarm is raised and cleared. The caller passes the time and the
+/// alarm's state, and keeps the state, so a change that could not be stored is proposed again with the next reading.
+/// Used by one loop.
 /// </summary>
 /// <param name="rule">What it watches for.</param>
 /// <param name="start">The time now, by any monotonic clock; all later times are by the same clock.</param>
@@ -22,12 +22,12 @@ internal sealed class AlarmWatch(AlarmRule rule, TimeSpan start)
 
     public AlarmRule Rule => rule;
 
-    /// <summary>Takes note of a reading.</summary>
-    /// <param name="reading">Without values if the sensor could not be read, or has nothing new to say.</param>
-    /// <param name="now">The time of it.</param>
+    /// <summary>Processes a reading.</summary>
+    /// <param name="reading">Without values if the sensor could not be read, or has nothing new.</param>
+    /// <param name="now">The time of the reading.</param>
     /// <param name="isRaised">The state of the alarm.</param>
-    /// <param name="isOld">Whether nobody knows when the values were measured: they do not end a silence.</param>
-    /// <returns>The change of the state; null: it stays.</returns>
+    /// <param name="isOld">Whether it is unknown when the values were measured: they do not end a silence.</param>
+    /// <returns>The change of the state; null: unchanged.</returns>
     public AlarmChange? Observe(Reading reading, TimeSpan now, bool isRaised, bool isOld = false)
     {
         var (before, isSign) = (_seen, reading.Values.Count > 0 && !isOld);
@@ -39,7 +39,7 @@ internal sealed class AlarmWatch(AlarmRule rule, TimeSpan start)
             return isRaised ? new(false, TimeSpan.Zero) : null;
         }
 
-        // A change is noticed when it has happened, and a silence holds since the last values.
+        // A change has no duration, and a silence has lasted since the last values.
         var (since, patience) = rule.Condition switch
         {
             AlarmCondition.SilentForSeconds => (before, TimeSpan.Zero),
@@ -49,7 +49,7 @@ internal sealed class AlarmWatch(AlarmRule rule, TimeSpan start)
         return isRaised || now - since < patience ? null : new(true, now - since);
     }
 
-    /// <returns>Whether the condition holds; null: the reading does not tell.</returns>
+    /// <returns>Whether the condition holds; null: the reading does not show it.</returns>
     bool? Holds(Reading reading, TimeSpan now, bool isRaised, bool isSign) => rule.Condition switch
     {
         AlarmCondition.Bad => reading.Quality == ReadingQuality.Bad ? true : reading.Values.Count > 0 ? false : null,
@@ -65,7 +65,7 @@ internal sealed class AlarmWatch(AlarmRule rule, TimeSpan start)
         _ => HasChanged(_window!, value, now),
     };
 
-    // What it changed by is only known for the whole window, which begins anew with every start.
+    // Only a full window shows that the value has not changed. After a start the window is empty.
     bool? HasChanged(ChangeWindow window, double value, TimeSpan now)
     {
         window.Add(value, now);

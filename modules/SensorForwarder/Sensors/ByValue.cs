@@ -4,8 +4,8 @@ using SensorForwarder.Options;
 
 namespace SensorForwarder.Sensors;
 
-/// <summary>What a setting says about every value of a sensor, or about some of them, by name: a number, a band, a
-/// curve. Immutable.</summary>
+/// <summary>The value of an option that applies to all values of a sensor, or to some of them by name: a number, a band
+/// or a curve. Immutable.</summary>
 internal sealed class ByValue<T>
     where T : struct
 {
@@ -19,7 +19,7 @@ internal sealed class ByValue<T>
     /// <summary>Reads one item; false: it is not allowed.</summary>
     public delegate bool Parser(JsonElement value, out T result);
 
-    /// <summary>The values that are named; empty when one item holds for all.</summary>
+    /// <summary>The values that are named; empty if one item applies to all.</summary>
     public IReadOnlyCollection<string> Names => _byName.Keys;
 
     /// <summary>The item of a value; null: it has none.</summary>

@@ -1,8 +1,9 @@
 namespace SensorForwarder.Sensors;
 
-/// <summary>By how much a value changed within a time that slides. The memory is bounded: the time is divided into
-/// parts, of which only the lowest and the highest value are kept.</summary>
-/// <param name="length">The time, which is exceeded by at most one part; zero: from one value to the next.</param>
+/// <summary>Measures by how much a value changed within a sliding window of time. Memory is bounded: the window is
+/// divided into parts, and only the lowest and the highest value of each part are kept. Used by one loop.</summary>
+/// <param name="length">Length of the window, which may be exceeded by one part; zero: from one value to the next.
+/// </param>
 internal sealed class ChangeWindow(TimeSpan length)
 {
     const int Count = 16;
@@ -11,13 +12,13 @@ internal sealed class ChangeWindow(TimeSpan length)
     TimeSpan? _first;
     TimeSpan _now;
 
-    /// <param name="Number">Its time, in lengths of a part.</param>
+    /// <param name="Number">The time of the part, in lengths of a part.</param>
     readonly record struct Part(long Number, double Min, double Max);
 
     /// <summary>The difference between the lowest and the highest value; there is at least one.</summary>
     public double Change => _parts.Max(part => part.Max) - _parts.Min(part => part.Min);
 
-    /// <summary>Whether values were added for the whole time.</summary>
+    /// <summary>Whether the added values cover the whole window.</summary>
     public bool IsWhole => length == TimeSpan.Zero ? _parts.Count > 1 : _now - _first >= length;
 
     public void Add(double value, TimeSpan now)

@@ -3,7 +3,7 @@ using SensorForwarder.Readings;
 namespace SensorForwarder.Sensors;
 
 /// <summary>Applies the settings to a measurement: median of several samples, then curve, scale and offset of each
-/// value.</summary>
+/// value. Immutable.</summary>
 internal sealed class Conditioning(SensorSettings settings)
 {
     // Hides binary rounding: 21.43 * 1.02 is 21.858600000000003.
@@ -17,8 +17,8 @@ internal sealed class Conditioning(SensorSettings settings)
     public int Samples { get; } = settings.Get(CommonOptions.Samples);
 
     /// <param name="samples">At least one. Bad samples are ignored unless they are the majority.</param>
-    /// <returns>Finite values only: one that is not makes its sample bad, or the reading
-    /// after curve, scale and offset.</returns>
+    /// <returns>Finite values only. A value that is not finite makes its sample bad, or, after curve, scale and offset,
+    /// the whole reading.</returns>
     public Measurement Apply(IReadOnlyList<Measurement> samples)
     {
         if (samples is [var only])
@@ -47,7 +47,7 @@ internal sealed class Conditioning(SensorSettings settings)
 
     static Measurement Finite(Measurement sample) => sample.Values.All(value => double.IsFinite(value.Value))
         ? sample
-        : Measurement.Bad(FaultReason.Invalid, "a value is no finite number");
+        : Measurement.Bad(FaultReason.Invalid, "a value is not a finite number");
 
     static Measurement Median(List<Measurement> samples)
     {

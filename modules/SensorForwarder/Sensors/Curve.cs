@@ -6,10 +6,9 @@ using SensorForwarder.Text;
 namespace SensorForwarder.Sensors;
 
 /// <summary>
-/// A calibration curve: straight lines between points. Beyond the first and last point the outermost lines continue.
-/// A curve that ended there would turn an open thermistor or an overflowing tank into a value that looks measured;
-/// continued, a small excursion stays right, and a large one is implausible, which <c>min</c> and <c>max</c> report.
-/// Immutable.
+/// A calibration curve: straight lines between points, extended beyond the first and last point. Without the extension,
+/// an open thermistor or an overflowing tank would look like a normal value. With it, a value slightly beyond the
+/// points is right, and one far beyond them is implausible, which <c>min</c> and <c>max</c> report. Immutable.
 /// </summary>
 internal readonly struct Curve
 {
@@ -42,7 +41,7 @@ internal readonly struct Curve
         return true;
     }
 
-    /// <summary>Says which point of a list is wrong, for one curve or a map of them; null: no list, or none is.
+    /// <summary>Says which point of a list is wrong, for one curve or a map of curves; null: none, or not a list.
     /// </summary>
     public static string? Fault(JsonElement value, double huge)
     {
@@ -67,7 +66,7 @@ internal readonly struct Curve
             if (point.ValueKind != JsonValueKind.Array || point.GetArrayLength() != 2
                 || !Option.TryNumber(point[0], -huge, huge, out var raw)
                 || !Option.TryNumber(point[1], -huge, huge, out _))
-                return $"{LogText.Quote(point)} is no point; a point is [raw, value], two numbers";
+                return $"{LogText.Quote(point)} is not a point; a point is [raw, value], two numbers";
             if (!seen.Add(raw))
                 return FormattableString.Invariant(
                     $"two points have the raw value {raw}; each raw value has one value");

@@ -25,7 +25,7 @@ internal sealed class Deadband(SensorSettings settings, TimeProvider timeProvide
         return true;
     }
 
-    // Where none of the values has a band (a name that the device does not know), nothing is held back.
+    // If none of the values has a band (the settings name a value that the device lacks), every reading is stored.
     static bool HasMoved(ByValue<Band> bands, Reading last, Reading reading)
     {
         var hasBand = false;

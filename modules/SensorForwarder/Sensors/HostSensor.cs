@@ -44,7 +44,7 @@ internal sealed class HostSensor(SensorRoots roots) : ISensor
     {
     }
 
-    // One missing or odd file must not cost the other values.
+    // A missing or malformed file must not affect the other values.
     static void AddIfRead(List<KeyValuePair<string, double>> values, Action<List<KeyValuePair<string, double>>> add)
     {
         try

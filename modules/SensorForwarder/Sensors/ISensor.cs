@@ -13,14 +13,13 @@ internal interface ISensor : IDisposable
     /// with the reason <c>error</c>. May block if its kind names a <see cref="SensorKind.Bus"/>.</summary>
     ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken);
 
-    /// <summary>Completed when there is something to say before the next turn, such as an edge, and until all of that
-    /// was measured. Null: there never is. Any thread.</summary>
+    /// <summary>Completed while events, such as edges, wait to be measured before the next turn. Null: the sensor has
+    /// no events. Any thread.</summary>
     Task? News => null;
 }
 
 /// <summary>What a sensor measured: the part of a <see cref="Reading"/> that the driver knows.</summary>
-/// <param name="Values">Finite values by name; empty when the quality is bad. Good and empty:
-/// there is nothing new.</param>
+/// <param name="Values">Finite values by name; empty if the quality is bad. Good and empty: nothing new.</param>
 /// <param name="Quality">How far they can be trusted.</param>
 /// <param name="Reason">One of <see cref="FaultReason"/> when the quality is not good.</param>
 /// <param name="Detail">The reason for people: what is wrong, and what to do.</param>
@@ -33,11 +32,10 @@ internal readonly record struct Measurement(
     /// <summary>When it happened, by the wall clock; null: now.</summary>
     public DateTimeOffset? Time { get; init; }
 
-    /// <summary>The units of the values, by name, where the device decides which it has; null: those of the kind.
-    /// </summary>
+    /// <summary>The units of the values, by name, if they depend on the device; null: those of the kind.</summary>
     public IReadOnlyList<KeyValuePair<string, string>>? Units { get; init; }
 
-    /// <summary>The device has nothing new to say yet: no reading, and no failure.</summary>
+    /// <summary>The device has nothing new yet: no reading, and no failure.</summary>
     public static readonly Measurement Nothing = new([]);
 
     public static Measurement Bad(string reason, string? detail = null) => new([], ReadingQuality.Bad, reason, detail);

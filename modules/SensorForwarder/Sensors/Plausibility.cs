@@ -9,7 +9,7 @@ internal sealed record Pace(string Name, double AtOnce, double PerSecond);
 /// <summary>
 /// Detects implausible jumps of a value. Bit errors of a chip without a checksum go unnoticed otherwise, for instance
 /// when the Raspberry Pi's I2C controller (up to model 3 at least) cuts clock stretching short. A jump is accepted if
-/// the next reading confirms it.
+/// the next reading confirms it. Used by one thread at a time.
 /// </summary>
 /// <param name="timeProvider">The clock.</param>
 /// <param name="paceOf">The pace of a value, by name; null: it may change at any pace.</param>

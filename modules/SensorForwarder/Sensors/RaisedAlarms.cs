@@ -8,18 +8,18 @@ using SensorForwarder.Readings;
 namespace SensorForwarder.Sensors;
 
 /// <summary>
-/// The alarms that are raised, of all sensors. Stored as one document, in the transaction of the reading that reports
-/// the change: a kill loses both or neither, so that no change is reported twice or not at all. The key of an alarm is
-/// its entry in the settings, its sensor (named as the entry, unless readings are pushed) and its name. Thread-safe.
+/// The raised alarms of all sensors. Stored as one document, in the transaction of the reading that reports the change:
+/// a kill loses both or neither, so that no change is reported twice or not at all. The key of an alarm is its entry in
+/// the settings, its sensor (named as the entry, unless readings are pushed) and its name. Thread-safe.
 /// </summary>
-/// <param name="buffer">Null: they end with the process, and nothing is reported.</param>
+/// <param name="buffer">Null: the alarms are kept in memory, and nothing is reported.</param>
 internal sealed class RaisedAlarms(TelemetryBuffer? buffer)
 {
     const string Document = "alarms";
 
     const string SensorsPrefix = "alarms.sensors.";
 
-    // In the document, between an entry and a sensor with another name, and between names. No name has it.
+    // Separates an entry from a sensor with another name, and names from each other. Names do not contain it.
     const char Between = '\n';
 
     readonly Lock _gate = new();
@@ -29,11 +29,10 @@ internal sealed class RaisedAlarms(TelemetryBuffer? buffer)
 
     volatile ImmutableDictionary<AlarmKey, AlarmReport>? _raised; // changed under _gate
 
-    /// <summary>Whether the state of alarms is known: it can be read from the buffer. Nothing is reported before.
-    /// </summary>
+    /// <summary>Whether the state of alarms has been read from the buffer. Nothing is reported before.</summary>
     public bool IsKnown => _raised is not null || TryLoad();
 
-    /// <summary>The report that an alarm was raised; null: it is not.</summary>
+    /// <summary>The report of a raised alarm; null: the alarm is not raised.</summary>
     public AlarmReport? Find(string entry, string sensor, string alarm) =>
         _raised?.GetValueOrDefault(new(entry, sensor, alarm));
 
@@ -45,8 +44,8 @@ internal sealed class RaisedAlarms(TelemetryBuffer? buffer)
     public IEnumerable<string> SensorsOf(string entry) =>
         _raised?.Keys.Where(key => key.Entry == entry).Select(key => key.Sensor).Distinct() ?? [];
 
-    /// <summary>The saved names of the sensors of an entry whose readings are pushed; null: they can't be read now.
-    /// </summary>
+    /// <summary>The saved names of the sensors of an entry whose readings are pushed; null: the buffer can't be read
+    /// now.</summary>
     public IReadOnlyList<string>? LoadSensors(string entry)
     {
         try
@@ -67,7 +66,7 @@ internal sealed class RaisedAlarms(TelemetryBuffer? buffer)
 
     /// <summary>Stores the report that an alarm was raised, cleared or removed, and its new state. Call this when <see
     /// cref="IsKnown"/>.</summary>
-    /// <returns>False: the buffer takes nothing now, and the state is as before.</returns>
+    /// <returns>False: the buffer accepts nothing now, and the state is unchanged.</returns>
     public bool TryReport(string entry, Reading reading)
     {
         var report = reading.Alarm!;
@@ -86,8 +85,8 @@ internal sealed class RaisedAlarms(TelemetryBuffer? buffer)
         return true;
     }
 
-    /// <summary>Reports that alarms of sensors that are no longer read, or that have no such alarm any more, are
-    /// removed.</summary>
+    /// <summary>Reports as removed the raised alarms of sensors that are no longer read or no longer have the alarm.
+    /// </summary>
     public void RemoveOthers(IEnumerable<SensorSettings> sensors, DateTimeOffset now)
     {
         if (!IsKnown || _raised!.IsEmpty) return;
@@ -105,7 +104,7 @@ internal sealed class RaisedAlarms(TelemetryBuffer? buffer)
         }
     }
 
-    // The buffer refused what it had taken, since it became full: the change is reported with a later reading.
+    // The buffer became full and refused a reading that it had taken: the change is reported with a later reading.
     async Task RevertIfRefusedAsync(ValueTask<long> stored, AlarmKey key, AlarmReport? before)
     {
         try
@@ -119,7 +118,7 @@ internal sealed class RaisedAlarms(TelemetryBuffer? buffer)
         }
         catch (BufferUnavailableException)
         {
-            // It was closed.
+            // The buffer was closed.
         }
     }
 

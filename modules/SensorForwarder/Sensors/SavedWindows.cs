@@ -6,12 +6,12 @@ namespace SensorForwarder.Sensors;
 
 /// <summary>
 /// The open windows of <c>aggregateSeconds</c>, by sensor, as readings that would be stored if the process ended now.
-/// They are in the buffer's database, so that a kill or a power cut costs at most the last <see cref="SaveEvery"/> of
-/// a window. Thread-safe.
+/// They are saved in the buffer's database, so that a kill or a power cut loses at most the last
+/// <see cref="SaveEvery"/> of a window. Thread-safe.
 /// </summary>
 internal sealed class SavedWindows(TelemetryBuffer buffer, TimeProvider timeProvider, ILogger logger)
 {
-    /// <summary>How often an open window is saved, besides at its first reading: each time costs a commit.</summary>
+    /// <summary>How often an open window is saved after its first reading: each time costs a commit.</summary>
     public static readonly TimeSpan SaveEvery = TimeSpan.FromSeconds(30);
 
     const string Prefix = "window.";
@@ -24,11 +24,11 @@ internal sealed class SavedWindows(TelemetryBuffer buffer, TimeProvider timeProv
     readonly Dictionary<string, Task<bool>> _storing = new(StringComparer.Ordinal); // by sensor; guarded by _gate
     bool _areOthersRestored; // used by RestoreOthers only
 
-    /// <summary>Stores the window that the process before left open, if there is one.</summary>
-    /// <param name="next">The open window, which takes its place in the same transaction; null: none is open.</param>
-    /// <returns>When it is stored: whether it was. Null: there was none, and <paramref name="next"/> is not saved.
+    /// <summary>Stores the window that the previous process left open, if there is one.</summary>
+    /// <param name="next">The open window, which replaces it in the same transaction; null: none is open.</param>
+    /// <returns>Completes with whether it was stored. Null: there was none, and <paramref name="next"/> is not saved.
     /// </returns>
-    /// <exception cref="BufferUnavailableException">It can't be read now.</exception>
+    /// <exception cref="BufferUnavailableException">The buffer can't be read now.</exception>
     public Task<bool>? Restore(string sensor, Reading? next)
     {
         lock (_gate)
@@ -42,8 +42,8 @@ internal sealed class SavedWindows(TelemetryBuffer buffer, TimeProvider timeProv
         }
     }
 
-    /// <summary>A reading that was enqueued last with a <see cref="Document"/> of the sensor: completes when both are
-    /// stored, or neither will be. It is known here, since a change of settings replaces the sensor's loop.</summary>
+    /// <summary>The last enqueued reading with a <see cref="Document"/> of the sensor: completes when both are stored,
+    /// or neither will be. Kept here, since a change of settings replaces the sensor's loop.</summary>
     public Task<bool> Storing(string sensor)
     {
         lock (_gate) return _storing.GetValueOrDefault(sensor) ?? Task.FromResult(true);
@@ -55,9 +55,9 @@ internal sealed class SavedWindows(TelemetryBuffer buffer, TimeProvider timeProv
         lock (_gate) _storing[sensor] = storing;
     }
 
-    /// <summary>Stores the windows of sensors that were removed, or have no windows any more, since the process before
-    /// was killed. Does so once; not called concurrently.</summary>
-    /// <param name="sensors">Those that have windows; they restore their own.</param>
+    /// <summary>Stores the windows of sensors that were removed, or have no windows any more, since the previous
+    /// process was killed. Does so once; not called concurrently.</summary>
+    /// <param name="sensors">The sensors that have windows; they restore their own.</param>
     public void RestoreOthers(IReadOnlyCollection<string> sensors)
     {
         if (_areOthersRestored) return;
@@ -77,8 +77,8 @@ internal sealed class SavedWindows(TelemetryBuffer buffer, TimeProvider timeProv
     /// same sensor waits for its commit: the order of the two is not defined.</summary>
     public void Save(string sensor, Reading? window) => buffer.SaveDocumentsWithNextCommit(Document(sensor, window));
 
-    /// <summary>The document that a window is saved in, for the transaction of the reading of the window before: after
-    /// a kill each is there once.</summary>
+    /// <summary>The document that a window is saved in, for the transaction of the previous window's reading: a kill
+    /// neither loses nor duplicates a window.</summary>
     /// <param name="window">Null: no window is open.</param>
     public static (string Name, ReadOnlyMemory<byte> Content) Document(string sensor, Reading? window) =>
         (NameOf(sensor), window is null ? [] : ReadingEncoder.Encode(window).ToArray());
@@ -88,7 +88,7 @@ internal sealed class SavedWindows(TelemetryBuffer buffer, TimeProvider timeProv
     {
         try
         {
-            // Its time is that of a clock before this start, so the buffer must not correct it with this clock.
+            // Its time is from the clock of an earlier run, so the buffer must not correct it with this clock.
             await buffer.EnqueueRequestAsync(
                 [payload], timeProvider.GetUtcNow(), StoredWithin, next, CancellationToken.None);
             return true;

@@ -4,16 +4,16 @@ using SensorForwarder.Readings;
 
 namespace SensorForwarder.Sensors;
 
-/// <summary>An alarm at one moment, for status, metrics and pages. Immutable.</summary>
+/// <summary>The state of an alarm, for status, metrics and page. Immutable.</summary>
 /// <param name="Sensor">The sensor that it watches.</param>
 /// <param name="Rule">What it watches for.</param>
 /// <param name="Since">Since when it is raised; null: it is not.</param>
 internal sealed record AlarmStatus(string Sensor, AlarmRule Rule, DateTimeOffset? Since);
 
-/// <summary>What became of the alarms of a sensor with a reading.</summary>
+/// <summary>The effect of a reading on the alarms of its sensor.</summary>
 internal enum AlarmOutcome
 {
-    /// <summary>None has changed its state.</summary>
+    /// <summary>No alarm changed its state.</summary>
     Unchanged,
 
     /// <summary>A change was reported. It is on the medium after the next commit.</summary>
@@ -61,8 +61,8 @@ internal sealed class SensorAlarms
     public IReadOnlyList<AlarmStatus> Status =>
         [.. _watches.Select(watch => new AlarmStatus(_sensor, watch.Rule, Find(watch.Rule)?.Since))];
 
-    /// <summary>Takes note of a reading, and stores a report for each alarm that changes its state. A report that the
-    /// buffer does not take now is made with a later reading.</summary>
+    /// <summary>Processes a reading, and stores a report for each alarm that changes its state. A report that the
+    /// buffer does not accept now is made with a later reading.</summary>
     /// <param name="reading">As measured, whether or not it will be stored.</param>
     /// <param name="isOld">See <see cref="AlarmWatch.Observe"/>.</param>
     public AlarmOutcome Observe(Reading reading, bool isOld = false)

@@ -37,7 +37,7 @@ internal sealed class SensorClock : IDisposable
     }
 
     /// <summary>Waits until a timestamp.</summary>
-    /// <returns>False: the waiting was cancelled.</returns>
+    /// <returns>False: the wait was cancelled.</returns>
     public async ValueTask<bool> UntilAsync(long timestamp, CancellationToken cancellationToken)
     {
         if (cancellationToken.IsCancellationRequested) return false;

@@ -32,7 +32,7 @@ internal static class FaultReason
     /// <summary>The input is saturated.</summary>
     public const string OverRange = "overrange";
 
-    /// <summary>Edges came faster than they could be read.</summary>
+    /// <summary>Edges occurred faster than they could be read.</summary>
     public const string Overrun = "overrun";
 
     /// <summary>There is no such device.</summary>
@@ -68,7 +68,7 @@ internal static class FaultReason
     /// <summary>Some of the values could not be read.</summary>
     public const string Partial = "partial";
 
-    /// <summary>A fault of our own.</summary>
+    /// <summary>A fault in this module.</summary>
     public const string Error = "error";
 }
 

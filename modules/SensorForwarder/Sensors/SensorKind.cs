@@ -51,8 +51,8 @@ internal sealed record SensorKind(
     /// <summary>How the doctor recognises it on an I2C bus.</summary>
     public I2cProbe? Probe { get; init; }
 
-    /// <summary>Whether bytes that came on a serial port hold something that only a device of this kind sends unasked,
-    /// for the doctor; null: it sends nothing unasked.</summary>
+    /// <summary>Whether bytes received on a serial port contain something that only a device of this kind sends without
+    /// a request, for the doctor; null: it sends nothing without a request.</summary>
     public Func<byte[], bool>? IsHeardIn { get; init; }
 
     /// <summary>Whether several measurements can be made for one reading. False if a measurement consumes something,
@@ -75,8 +75,8 @@ internal sealed record SensorKind(
     /// <summary>A kind whose readings are pushed.</summary>
     /// <param name="name">Its name in the settings.</param>
     /// <param name="text">What it reads, for people.</param>
-    /// <param name="options">Those of its own, besides <c>enabled</c>, <c>label</c> and <c>alarms</c>.</param>
-    /// <param name="check">Throws a <see cref="SensorSettingsException"/> where options don't fit each other.</param>
+    /// <param name="options">Its options besides <c>enabled</c>, <c>label</c> and <c>alarms</c>.</param>
+    /// <param name="check">Throws a <see cref="SensorSettingsException"/> if options contradict each other.</param>
     public static SensorKind Pushed(
         string name, string text, IReadOnlyList<Option> options, Action<SensorSettings> check)
     {
@@ -145,7 +145,7 @@ internal sealed record SensorKind(
 
         public void Dispose()
         {
-            // It holds nothing.
+            // Nothing to release.
         }
     }
 }

@@ -9,7 +9,8 @@ namespace SensorForwarder.Sensors;
 /// Reads one sensor on its schedule and hands every reading to the buffer. The schedule does not drift: times are
 /// multiples of the interval after the first, which is on a whole second of the monotonic clock, so that sensors are
 /// read together and the device sleeps in between. Events of a sensor between its turns are read when they occur. The
-/// loop never waits for storage or network, and nothing that the sensor does ends it.
+/// loop never waits for storage or network, and no failure of the sensor ends it. Owned by
+/// <see cref="SensorScheduler"/>; <see cref="Health"/> and <see cref="ReadNowAsync"/> may be used on any thread.
 /// </summary>
 internal sealed class SensorLoop(
     SensorSettings settings,
@@ -41,7 +42,7 @@ internal sealed class SensorLoop(
     readonly string? _label = settings.Get(CommonOptions.Label);
     readonly Tags _tags = settings.Get(CommonOptions.Tags);
     readonly string? _unit = settings.Kind.Unit(settings);
-    readonly SemaphoreSlim _turn = new(1); // the schedule and "read now" take turns
+    readonly SemaphoreSlim _turn = new(1); // held by a scheduled reading or by ReadNowAsync
     string? _badReason;
     long _badSent;
     long _due = timeProvider.GetTimestamp(); // the next turn, as a timestamp
@@ -69,7 +70,7 @@ internal sealed class SensorLoop(
     /// <summary>No reading is taken after this returns; a hanging driver call is abandoned.</summary>
     public async ValueTask DisposeAsync()
     {
-        // Neither is disposed: a late call of ReadNowAsync or an abandoned driver call may still use them.
+        // _stop and _turn are not disposed: a late call of ReadNowAsync or an abandoned driver call may still use them.
         await _stop.CancelAsync();
         await _loop;
         await Task.Yield(); // the loop may have ended on the clock's thread, on which callers must not continue
@@ -257,8 +258,8 @@ internal sealed class SensorLoop(
         return true;
     }
 
-    // Nobody waits until it is committed: that would cost each reading a work item of the pool. What the buffer refuses
-    // it counts and reports; after it was closed, at the very end, nothing is counted any more.
+    // Does not wait for the commit: that would cost a work item of the thread pool per reading. The buffer counts and
+    // reports what it refuses, until it is closed at the end of a stop.
 #pragma warning disable CA2012 // The buffer does not pool what it returns.
     void Store(Reading reading) => _ = buffer.EnqueueAsync(reading, CancellationToken.None);
 #pragma warning restore CA2012

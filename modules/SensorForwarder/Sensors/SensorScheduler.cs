@@ -36,7 +36,7 @@ internal sealed class SensorScheduler(
     /// <summary>The settings of the running sensors.</summary>
     public IReadOnlyCollection<SensorSettings> Running => [.. _loops.Values.Select(loop => loop.Settings)];
 
-    /// <summary>Their surroundings.</summary>
+    /// <summary>The surroundings of the sensors.</summary>
     public SensorWorld World => world;
 
     /// <summary>Starts new sensors, stops removed ones, restarts changed ones, and leaves the others running. Reports
@@ -109,7 +109,7 @@ internal sealed class SensorScheduler(
         }
         finally
         {
-            // First of all, since the process may be killed while other parts wait for a receiver.
+            // Before other parts stop: the process may be killed while they wait for a receiver.
             _ = CommitAsync();
         }
     }

@@ -51,7 +51,7 @@ internal sealed class SensorSession(
 
     public void Dispose() => Close();
 
-    /// <summary>Closes the device until the backoff has elapsed.</summary>
+    /// <summary>Whether the device stays closed, until the backoff has elapsed.</summary>
     bool IsResting => _failedPolls >= PollsBeforeReopen
         && _timeProvider.GetElapsedTime(_closedAt) < Backoff.Next(
             _failedPolls - PollsBeforeReopen + 1, ReopenBase, ReopenMax, jitter);
@@ -120,7 +120,7 @@ internal sealed class SensorSession(
                     Quality = ReadingQuality.Uncertain,
                     Reason = FaultReason.Range,
                     Detail = FormattableString.Invariant(
-                        $"{name} {value} is beyond what it can measure, {known.Range}"),
+                        $"{name} {value} is outside the range that the sensor can measure, {known.Range}"),
                 };
             }
         }

@@ -19,8 +19,8 @@ internal sealed record SensorSettings(string Name, SensorKind Kind, TimeSpan Int
     /// <summary>The window of a sensor without its own; zero: none. Set by <see cref="WithStandardWindow"/>.</summary>
     public TimeSpan StandardWindow { get; init; }
 
-    /// <summary>The window in which its readings are aggregated; null: each one is stored. A sensor that is read no
-    /// more often is not aggregated: it would only be late.</summary>
+    /// <summary>The window in which its readings are aggregated; null: each one is stored. A sensor that is read at
+    /// most once per window is not aggregated: that would only delay its readings.</summary>
     public TimeSpan? Window
     {
         get
@@ -38,7 +38,7 @@ internal sealed record SensorSettings(string Name, SensorKind Kind, TimeSpan Int
             : this;
 
     /// <summary>The value of an option of the kind, or its default.</summary>
-    /// <exception cref="SensorSettingsException">It is there and not allowed.</exception>
+    /// <exception cref="SensorSettingsException">The value is not allowed.</exception>
     public T Get<T>(Option<T> option)
     {
         using var json = JsonDocument.Parse(OptionsJson);
@@ -46,7 +46,7 @@ internal sealed record SensorSettings(string Name, SensorKind Kind, TimeSpan Int
     }
 
     /// <summary>The value of an option in an entry, or its default.</summary>
-    /// <exception cref="SensorSettingsException">It is there and not allowed.</exception>
+    /// <exception cref="SensorSettingsException">The value is not allowed.</exception>
     public static T Get<T>(Option<T> option, JsonElement entry)
     {
         entry.TryGetProperty(option.Name, out var value);

@@ -4,9 +4,9 @@ using SensorForwarder.Readings;
 namespace SensorForwarder.Sensors;
 
 /// <summary>
-/// The units of one sensor's values. They stand in the first reading with values that is stored after a start, in the
-/// first one after a unit was added or changed, and once a day: a receiver needs no table of chips, and readings stay
-/// small. Used by one loop, but for <see cref="All"/> and <see cref="Forget"/>.
+/// The units of one sensor's values. They are included in the first reading with values that is stored after a start,
+/// in the first one after a unit was added or changed, and once a day: a receiver needs no table of chips, and readings
+/// stay small. Used by one loop, except <see cref="All"/> and <see cref="Forget"/>.
 /// </summary>
 internal sealed class SensorUnits(SensorSettings settings, TimeProvider timeProvider)
 {
@@ -59,8 +59,7 @@ internal sealed class SensorUnits(SensorSettings settings, TimeProvider timeProv
     /// thread.</summary>
     public void Forget() => _isForgotten = true;
 
-    /// <summary>Null: not known. What is scaled or read from a curve is no longer in the unit that the kind says.
-    /// </summary>
+    /// <summary>Null: not known. After a scale or a curve, a value no longer has the unit of its kind.</summary>
     string? UnitOf(string name, Measurement measurement)
     {
         if ((_given?.For(name) ?? _ofAll) is { } given) return given;

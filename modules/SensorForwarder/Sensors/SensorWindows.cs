@@ -4,7 +4,7 @@ using SensorForwarder.Readings;
 namespace SensorForwarder.Sensors;
 
 /// <summary>The windows of one sensor with <c>aggregateSeconds</c>: the open one, its copy in the buffer's database,
-/// and the one that the process before left open. Used by one loop.</summary>
+/// and the one that the previous process left open. Used by one loop.</summary>
 internal sealed class SensorWindows(
     SensorSettings settings, TimeSpan length, SavedWindows saved, TimeProvider timeProvider)
 {
@@ -12,7 +12,7 @@ internal sealed class SensorWindows(
     bool _isRestored;
     long? _savedWindow; // the window in the database; null: none
     long _savedAt;
-    Task<bool> _storing = saved.Storing(settings.Name); // a window, with the copy of the next one
+    Task<bool> _storing = saved.Storing(settings.Name); // of a window, with the copy of the next one
 
     /// <summary>Adds a reading.</summary>
     /// <returns>The reading of the window that ended before it; null: none did, or it had no values.</returns>
@@ -23,9 +23,9 @@ internal sealed class SensorWindows(
         return closed;
     }
 
-    /// <summary>Stores the reading of a window that <see cref="Add"/> or <see cref="End"/> returned. The copy of the
-    /// open window takes the place of its own in the same transaction.</summary>
-    /// <param name="store">Completes when reading and document are stored: whether they were.</param>
+    /// <summary>Stores the reading of a window that <see cref="Add"/> or <see cref="End"/> returned. In the same
+    /// transaction, the copy of the open window replaces the copy of this one.</summary>
+    /// <param name="store">Stores reading and document; completes with whether they were stored.</param>
     public void Store(Func<(string Name, ReadOnlyMemory<byte> Content), Task<bool>> store)
     {
         var open = _window.SoFar;
@@ -37,7 +37,7 @@ internal sealed class SensorWindows(
     /// <summary>Saves the open window if that is due. Called after <see cref="Store"/>.</summary>
     public void Save()
     {
-        // The window of the process before must not be overwritten, nor one that is not stored yet.
+        // The window of the previous process must not be overwritten, nor one that is not stored yet.
         if (!_isRestored || !_storing.IsCompleted) return;
         if (!_storing.Result)
         {

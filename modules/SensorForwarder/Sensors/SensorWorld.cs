@@ -4,8 +4,8 @@ using SensorForwarder.Net;
 
 namespace SensorForwarder.Sensors;
 
-/// <summary>The directories in which devices are found. They are boot values, so that tests can use a tree of their
-/// own.</summary>
+/// <summary>The directories in which devices are found. They are boot values, so that tests can use their own trees.
+/// </summary>
 /// <param name="Proc">Normally <c>/proc</c>.</param>
 /// <param name="Sysfs">Normally <c>/sys</c>.</param>
 /// <param name="DataDirectory">The volume whose free space the host sensor reports.</param>
@@ -14,8 +14,7 @@ internal sealed record SensorRoots(string Proc, string Sysfs, string DataDirecto
     public string Dev { get; init; } = "/dev";
 
     /// <summary>Directories whose files <c>file</c> sensors may read; absolute, without <c>..</c> or a slash at the
-    /// end.
-    /// </summary>
+    /// end.</summary>
     public IReadOnlyList<string> Files { get; init; } =
         [.. new[] { "/sys", Sysfs, "/proc", Proc, "/run/sensors", "/data/files" }.Distinct()];
 }

@@ -30,13 +30,14 @@ internal static partial class SensorsLog
     [LoggerMessage(1010, LogLevel.Information, "The output of an alarm works again: {Line}.")]
     public static partial void OutputRecovered(ILogger logger, string line);
 
-    [LoggerMessage(1004, LogLevel.Error, "Sensor {Name} threw.")]
+    [LoggerMessage(1004, LogLevel.Error, "Sensor {Name}: the driver failed with an unexpected exception.")]
     public static partial void SensorThrew(ILogger logger, string name, Exception exception);
 
     [LoggerMessage(1011, LogLevel.Warning,
         "Sensor {Name}: the window of aggregateSeconds that was open when the module ended is lost: {Reason}.")]
     public static partial void WindowLost(ILogger logger, string name, string reason);
 
-    [LoggerMessage(1005, LogLevel.Error, "The loop of sensor {Name} failed; it continues.")]
+    [LoggerMessage(1005, LogLevel.Error,
+        "Sensor {Name}: a reading failed unexpectedly. It is read again on its schedule.")]
     public static partial void SensorLoopFailed(ILogger logger, string name, Exception exception);
 }

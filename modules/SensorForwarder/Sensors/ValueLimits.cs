@@ -4,8 +4,8 @@ namespace SensorForwarder.Sensors;
 
 /// <summary>
 /// Downgrades a good measurement to uncertain when a value is outside <c>min</c> and <c>max</c>, or moved faster than
-/// <c>maxChangePerSecond</c>. The value stays in the reading: whoever receives it decides. A jump that the next reading
-/// confirms is believed. Used by one thread at a time.
+/// <c>maxChangePerSecond</c>. The value stays in the reading: the receiver decides. A jump is accepted if the next
+/// reading confirms it. Used by one thread at a time.
 /// </summary>
 internal sealed class ValueLimits
 {
@@ -18,7 +18,7 @@ internal sealed class ValueLimits
         (_min, _max) = (settings.Get(CommonOptions.Min), settings.Get(CommonOptions.Max));
         if (settings.Get(CommonOptions.MaxChange) is not { } change) return;
 
-        // A reading that was asked for may follow another at once: noise would look like a fast change.
+        // A requested reading may follow another at once: noise would look like a fast change.
         _pace = new Plausibility(
             timeProvider, name => change.For(name) is { } perSecond ? new Pace(name, 0, perSecond) : null)
         {

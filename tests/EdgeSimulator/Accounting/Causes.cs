@@ -9,7 +9,7 @@ internal static class Causes
     public const string Blackout = "a blackout cut the connection";
     public const string MqttPortBlocked = "port 8883 was blocked on command";
     public const string Killed = "the module was killed";
-    public const string Exited = "the module exited by itself";
+    public const string Exited = "the module exited unexpectedly";
     public const string Stopped = "the module stopped";
     public const string CutOnCommand = "the connection was cut on command";
     public const string HalfOpen = "the connection was half-open";

@@ -29,7 +29,7 @@ internal sealed class MessageCheck(RunLog log)
     }
 
     /// <param name="body">The decompressed body.</param>
-    /// <param name="origin">Where it came from, for the text.</param>
+    /// <param name="origin">The origin of the message, for the log.</param>
     public void Check(ReadOnlyMemory<byte> body, string origin)
     {
         if (_schemas.Objection(body) is not { } objection)

@@ -48,7 +48,7 @@ internal sealed class MessageSchemas
     /// <summary>Validates a value against one of the files.</summary>
     public string? Objection(string schema, JsonElement value)
     {
-        // The list of what is wrong is much slower than the check.
+        // Listing the errors is much slower than the check alone.
         if (_schemas[schema].Evaluate(value).IsValid)
         {
             return null;

@@ -3,7 +3,7 @@ using System.Threading.Channels;
 namespace EdgeSimulator.Faults;
 
 /// <summary>
-/// The TCP stream below TLS with faults: delays writes, limits the rate of reads, and stays silent for good once the
+/// The TCP stream below TLS with faults: delays writes, limits the rate of reads, and stays silent permanently once the
 /// connection was half-open. One reader and one writer at a time, as SslStream uses it.
 /// </summary>
 internal sealed class FaultStream(Stream inner, FaultSwitches faults, TimeProvider time) : Stream

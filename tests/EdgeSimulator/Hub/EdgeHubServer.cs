@@ -12,8 +12,9 @@ using MQTTnet.Server;
 namespace EdgeSimulator.Hub;
 
 /// <summary>
-/// edgeHub's MQTT endpoint for one module, and for another one that only sends messages to its inputs. MQTTnet manages connections and packets; each message is processed here
-/// before its PUBACK is sent. MQTTnet's own routing between clients is not used. Handlers run on MQTTnet's threads.
+/// edgeHub's MQTT endpoint for one module, and for a second one that only sends messages to the first one's inputs.
+/// MQTTnet manages connections and packets; each message is processed here before its PUBACK is sent. MQTTnet's own
+/// routing between clients is not used. Handlers run on MQTTnet's threads.
 /// </summary>
 internal sealed class EdgeHubServer : IDisposable
 {
@@ -284,7 +285,7 @@ internal sealed class EdgeHubServer : IDisposable
         Inputs.Disconnected();
         if (e.DisconnectType == MqttClientDisconnectType.Clean)
         {
-            // Such as to renew its token: what was not acknowledged by then comes again.
+            // For example to renew its token. The module sends unacknowledged messages again.
             Ledger.Interrupted(Causes.Disconnected);
             _log.Write("module disconnected");
             return Task.CompletedTask;

@@ -16,8 +16,8 @@ using MQTTnet.Server;
 namespace EdgeSimulator.Hub;
 
 /// <summary>Accepts connections for the MQTT server and applies the faults of TCP and TLS. Serves MQTT on port 8883,
-/// and MQTT over WebSocket on port 443 if the process may open it. Tells clients on port 5671 that there is no AMQP, the
-/// default of Microsoft's device SDK, which would otherwise try for minutes.</summary>
+/// and MQTT over WebSocket on port 443 if the process may open it. Closes connections to port 5671 at once: AMQP, the
+/// default of Microsoft's device SDK, is not served, and the SDK would otherwise retry for minutes.</summary>
 internal sealed class GatewayListener : IMqttServerAdapter
 {
     static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(30);

@@ -5,9 +5,9 @@ using MQTTnet.Protocol;
 namespace EdgeSimulator.Hub;
 
 /// <summary>
-/// Sends messages to the module's inputs, as edgeHub does (DeviceMessageHandler.cs): one at a time, the next only after
-/// the PUBACK, the same one again without a PUBACK or after the connection was lost. Messages wait in a queue until the
-/// module subscribes. Thread-safe.
+/// Sends messages to the module's inputs, as edgeHub does (DeviceMessageHandler.cs): one at a time, the next one only
+/// after the PUBACK, and the same one again if no PUBACK arrives or the connection is lost. Messages wait in a queue
+/// until the module subscribes. Thread-safe.
 /// </summary>
 internal sealed class InputEndpoint(
     ModuleIdentity identity, Subscriptions subscriptions, TimeProvider time, RunLog log, SendToModule send)
@@ -42,8 +42,8 @@ internal sealed class InputEndpoint(
     /// <summary>Called with the topic and body of each message that the module has acknowledged.</summary>
     public Action<string, byte[]>? Delivered { get; set; }
 
-    /// <summary>Enqueues a message of another module for the inputs that its routes name, when there is room. Returns
-    /// false if they name none.</summary>
+    /// <summary>Enqueues a message of another module for the inputs that its routes name; waits while the queue is full.
+    /// Returns false if they name none.</summary>
     public async Task<bool> RouteAsync(IReadOnlyList<string> paths, RoutedMessage message, CancellationToken cancellationToken)
     {
         var isRouted = false;

@@ -11,7 +11,7 @@ internal sealed class RoutingTable(IReadOnlyList<Route> routes, long? storeMaxBy
     /// <summary>Routes all messages to the cloud. Used without a manifest.</summary>
     public static RoutingTable EverythingUpstream { get; } = new([new Route("everything", "/", null, null, Route.LowestPriority, null)]);
 
-    /// <summary>The same, and messages of another module to the module's input of that name.</summary>
+    /// <summary>Routes all messages to the cloud, and those of another module also to the input named after it.</summary>
     public static RoutingTable WithInput(string senderId, string moduleId) => new(
     [
         .. EverythingUpstream.Routes,

@@ -68,8 +68,8 @@ internal sealed class TelemetryIntake(
         return receipt;
     }
 
-    /// <summary>Processes a message of another module before it is acknowledged: it reaches the inputs that its routes
-    /// name. What it sends to the cloud is not followed.</summary>
+    /// <summary>Processes a message of another module before it is acknowledged: enqueues it for the inputs that its
+    /// routes name. Its routes to the cloud are ignored.</summary>
     public async Task TakeFromOtherAsync(HubTopic.Telemetry topic, byte[] payload, CancellationToken cancellationToken)
     {
         if (!PropertyBag.TryParse(topic.Bag, out var properties, out var error))
@@ -82,7 +82,7 @@ internal sealed class TelemetryIntake(
         var (_, paths) = upstream.Routes.Find(message);
         if (!await inputs.RouteAsync(paths, message, cancellationToken).ConfigureAwait(false) && _unrouted.Add($"{topic.ModuleId}/{message.Output}"))
         {
-            log.Write($"acknowledged and dropped: no route leads output '{message.Output}' of module '{topic.ModuleId}' to an input of the module");
+            log.Write($"acknowledged and dropped: no route from output '{message.Output}' of module '{topic.ModuleId}' to an input of the module");
         }
     }
 

@@ -14,8 +14,8 @@ internal enum IdentitySource
     ConnectionString,
 }
 
-/// <summary>Builds the module's environment: its identity, and a directory and ports of its own so that several
-/// simulators can run on one machine.</summary>
+/// <summary>Builds the module's environment: its identity, and its own directory and ports, so that several simulators
+/// can run on one machine.</summary>
 internal static class ModuleEnvironment
 {
     const string LogLevel = "RuntimeLogLevel";
@@ -36,7 +36,7 @@ internal static class ModuleEnvironment
         new("Web__Port", webPort.ToString(CultureInfo.InvariantCulture)),
     ];
 
-    /// <summary>Adds the manifest's variables. The simulator's own take precedence, except for the log level, as in
+    /// <summary>Adds the manifest's variables. The simulator's variables take precedence, except for the log level, as in
     /// edgeAgent.</summary>
     public static IReadOnlyList<KeyValuePair<string, string>> With(
         IReadOnlyList<KeyValuePair<string, string>> own, IReadOnlyList<KeyValuePair<string, string>> manifest)

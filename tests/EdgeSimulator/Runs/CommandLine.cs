@@ -114,7 +114,7 @@ internal static class CommandLine
 
     static readonly Option<string?> Sender = Text(
         "--sender", "ID", "another module that may connect and send, with the environment that is printed; without "
-            + "--manifest its messages are routed to the input of that name");
+            + "--manifest its messages are routed to the input with the same name");
 
     public static RootCommand Create(Func<RunOptions, Task<int>> run)
     {

@@ -16,7 +16,7 @@ internal sealed record RunOptions
 
     public IReadOnlyList<BlackoutWindow> Blackouts { get; init; } = [];
 
-    /// <summary>Times at which edgeHub is killed and restarted.</summary>
+    /// <summary>Times at which edgeHub restarts.</summary>
     public IReadOnlyList<TimeSpan> HubRestarts { get; init; } = [];
 
     /// <summary>Times at which edgeHub loses an acknowledged message.</summary>

@@ -21,7 +21,7 @@ internal sealed class ServerCertificates : IDisposable
         Valid = MakeServer(_authority, address, ["localhost"], now.AddHours(-1), now.AddDays(7));
         Expired = MakeServer(_authority, address, ["localhost"], now.AddHours(-20), now.AddHours(-1));
         OtherHost = MakeServer(_authority, null, ["other.example"], now.AddHours(-1), now.AddDays(7));
-        using var stranger = MakeAuthority("CA of somebody else", now);
+        using var stranger = MakeAuthority("Unknown CA", now);
         Untrusted = MakeServer(stranger, address, ["localhost"], now.AddHours(-1), now.AddDays(7));
     }
 

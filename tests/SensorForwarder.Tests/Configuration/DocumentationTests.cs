@@ -81,7 +81,7 @@ public sealed partial class DocumentationTests
     [GeneratedRegex("""(?:sensors? `|"state":"|"sensorStates":\{")([A-Z][A-Za-z]+)""")]
     private static partial Regex SensorStates();
 
-    static string Default(SettingDefinition setting) => setting.Option.DefaultSource ?? $"`{setting.Option.Default}`";
+    static string Default(SettingDefinition setting) => setting.Option.DefaultSource ?? (setting.Option.Default is { } value ? $"`{value}`" : "none");
 
     /// <summary>The values of a setting in a table.</summary>
     internal static string Allowed(OptionShape shape) => shape switch

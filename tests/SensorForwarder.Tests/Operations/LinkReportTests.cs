@@ -259,7 +259,7 @@ public sealed class LinkReportTests
         await fixture.StoreAsync(30);
         await fixture.RunAsync();
         await Until.True(() => watched.Look()["upstream"] is not null, fixture.Clock, TimeSpan.FromSeconds(1));
-        Assert.Contains("edgeHub         delivers nothing to the cloud since 2026-11-24T12:", watched.Text(), StringComparison.Ordinal);
+        Assert.Contains("edgeHub         nothing delivered to the cloud since 2026-11-24T12:", watched.Text(), StringComparison.Ordinal);
         hub.IsHeld = false;
         await Until.True(() => watched.Look()["upstream"] is null, fixture.Clock, TimeSpan.FromSeconds(1));
         Assert.DoesNotContain("edgeHub", watched.Text(), StringComparison.Ordinal);

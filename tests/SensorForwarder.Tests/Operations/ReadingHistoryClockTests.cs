@@ -67,7 +67,7 @@ public sealed class ReadingHistoryClockTests : IDisposable
 
         using var history = new ReadingHistory(buffer);
         await AskAsync(history, new("attic", Time(-1_000_000), Time(1000), 100));
-        Assert.InRange(history.RowsOfLastQuestion, 1, ReadingHistory.MaxStretches * 60);
+        Assert.InRange(history.RowsOfLastQuery, 1, ReadingHistory.MaxStretches * 60);
     }
 
     async Task<TelemetryBuffer> StoreAsync(IEnumerable<Boot> boots)

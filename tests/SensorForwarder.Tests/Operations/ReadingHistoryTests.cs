@@ -121,7 +121,7 @@ public sealed class ReadingHistoryTests : IDisposable
         Assert.InRange(fast["points"]!.AsArray().Count(point => point!["unreadBefore"] is null), 1, 800);
         using var history = new ReadingHistory(buffer) { MaxRows = 2_000 };
         await history.WriteAsync(new("early", BufferFixture.Noon, BufferFixture.Noon.AddSeconds(4_000), 200), Token);
-        Assert.InRange(history.RowsOfLastQuestion, 2_000, 2_300);
+        Assert.InRange(history.RowsOfLastQuery, 2_000, 2_300);
     }
 
     static async Task StoreAsync(TelemetryBuffer buffer, int count, Func<int, string> sensorOf)

@@ -9,18 +9,18 @@ namespace SensorForwarder.Tests.Sensors;
 
 /// <summary>
 /// A reset, a bit error and a stuck line at every byte of a chip's conversation, in the first reading and in the next:
-/// each reading is bad, or uncertain, or it has the values that it has without the fault. What no driver can notice is
-/// named here, and in the table of Sensors/README.md.
+/// each reading is bad, or uncertain, or it has the values that it has without the fault. Faults that no driver can
+/// detect are listed here, and in the table of Sensors/README.md.
 /// </summary>
 public sealed class ConversationSweepTests
 {
     const int Readings = 3;
 
-    // What a chip does not show to anybody.
+    // Faults that the chip's answers do not show.
     static readonly Dictionary<(string Kind, WireFault Fault), string> Undetectable = new()
     {
         [("bh1750", WireFault.BitInCommand)] = "may be wrong: the chip's commands can't be read back",
-        [("mcp3008", WireFault.StuckLow)] = "0 V is no answer that could be told from a line that is low",
+        [("mcp3008", WireFault.StuckLow)] = "may be wrong: 0 V looks like a line that is low",
     };
 
     static readonly ConcurrentDictionary<string, Task<Dictionary<WireFault, List<string>>>> Swept = [];

@@ -112,7 +112,7 @@ public sealed class DoctorPortTests : IDisposable
     public void Bytes_that_no_kind_sends_are_told_and_nothing_is_suggested()
     {
         var examination = Examine(Plug(), [.. Enumerable.Repeat((byte)'A', 4000)]);
-        Assert.EndsWith("bytes came that no kind sends", Assert.Single(examination.Ports).State, StringComparison.Ordinal);
+        Assert.EndsWith("bytes received that no kind sends", Assert.Single(examination.Ports).State, StringComparison.Ordinal);
         Assert.Empty(Prescription.Sensors(examination));
     }
 
@@ -139,9 +139,9 @@ public sealed class DoctorPortTests : IDisposable
             var examination = Examine(running: [sensor]);
             Assert.Equal("used by sensor dust", Assert.Single(examination.Ports).State);
             Assert.Equal([Path.Combine(_world.Root, "dev/ttyUSB0")], Devices(examination));
-            var status = JsonNode.Parse("""{"sensors":{"dust":{"state":"Failing","reason":"timeout","detail":"nothing came for 3 s"}}}""")!.AsObject();
+            var status = JsonNode.Parse("""{"sensors":{"dust":{"state":"Failing","reason":"timeout","detail":"nothing received for 3 s"}}}""")!.AsObject();
             Assert.Contains(
-                "dust: /dev/ttyUSB0 read by the running module, Failing: timeout: nothing came for 3 s\n", Prescription.ToText(examination, status), StringComparison.Ordinal);
+                "dust: /dev/ttyUSB0 read by the running module, Failing: timeout: nothing received for 3 s\n", Prescription.ToText(examination, status), StringComparison.Ordinal);
         });
     }
 

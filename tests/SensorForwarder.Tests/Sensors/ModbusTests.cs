@@ -315,7 +315,7 @@ public sealed class ModbusTests : IDisposable
         var other = Measure(Session(Settings("/dev/ttyUSB0", Three, ",\"baud\":19200", "other")));
         Assert.Equal((ReadingQuality.Bad, FaultReason.Ambiguous), (other.Quality, other.Reason));
         Assert.Equal(
-            "/dev/ttyUSB0 is used with 9600 baud, parity none, 1 stop bits by another sensor: all sensors on a line need the same",
+            "/dev/ttyUSB0 is used with 9600 baud, parity none, 1 stop bits by another sensor: all sensors on a line need the same format",
             other.Detail);
     }
 

@@ -77,7 +77,7 @@ public sealed class SensorKindTests
     [InlineData("""{"kind":"simulated","deadband":"101%"}""", "attic: deadband: \"101%\" is not allowed")]
     [InlineData("""{"kind":"simulated","deadband":"-2%"}""", "attic: deadband: \"-2%\" is not allowed")]
     [InlineData("""{"kind":"simulated","curve":[[1,2]]}""", "attic: curve: it has 1 points; allowed are 2 to 64")]
-    [InlineData("""{"kind":"simulated","curve":[[1,2],[2]]}""", "attic: curve: [2] is no point; a point is [raw, value], two numbers")]
+    [InlineData("""{"kind":"simulated","curve":[[1,2],[2]]}""", "attic: curve: [2] is not a point; a point is [raw, value], two numbers")]
     [InlineData("""{"kind":"simulated","curve":{"humidity":[[1,2],[3,4],[1,5]]}}""", "attic: curve: humidity: two points have the raw value 1; each raw value has one value")]
     [InlineData("""{"kind":"simulated","curve":{"humidty":[[1,2],[3,4]]}}""", "attic: curve: simulated has no value 'humidty' (did you mean humidity?)")]
     [InlineData("""{"kind":"simulated","curve":7}""", "attic: curve: 7 is not allowed; allowed is a list of 2 to 64 points [raw, value] with different raw values, or a map of value to such a list")]

@@ -272,14 +272,14 @@ public sealed class SerialSensorTests : IDisposable
             Settings("mhz19"), _world.WorldOn(TimeProvider.System), null, 0.5, NullLogger.Instance);
         var nothing = silent.Measure(CancellationToken.None);
         Assert.Equal(FaultReason.Timeout, nothing.Reason);
-        Assert.Equal("nothing came for 1 s: is it wired to this port?", nothing.Detail);
+        Assert.Equal("nothing received for 1 s: is it wired to this port?", nothing.Detail);
 
         Plug(request => [1, 2, 3]);
         using var other = new SensorSession(
             Settings("mhz19", ",\"baud\":4800"), _world.WorldOn(TimeProvider.System), null, 0.5, NullLogger.Instance);
         var garbage = other.Measure(CancellationToken.None);
         Assert.Equal(FaultReason.Crc, garbage.Reason);
-        Assert.StartsWith("3 bytes came and no intact frame was among them: is 4800 baud right", garbage.Detail, StringComparison.Ordinal);
+        Assert.StartsWith("3 bytes received without an intact frame: is 4800 baud right", garbage.Detail, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -287,7 +287,7 @@ public sealed class SerialSensorTests : IDisposable
     {
         _world.Write("dev/ttyUSB0", "");
         var file = _world.Measure("mhz19", "\"port\":\"/dev/ttyUSB0\"");
-        Assert.Equal((FaultReason.Absent, "/dev/ttyUSB0 is no serial port"), (file.Reason, file.Detail));
+        Assert.Equal((FaultReason.Absent, "/dev/ttyUSB0 is not a serial port"), (file.Reason, file.Detail));
     }
 
     [Theory]

@@ -24,7 +24,7 @@ internal static class Enqueue
         {
             if (!isEnd && length < bytes.Length)
             {
-                // Whoever ends it does not wait for the next line.
+                // Read can't be cancelled: a signal must end the command without waiting for the next line.
                 var at = length;
                 var read = await Task.Run(() => input.Read(bytes, at, bytes.Length - at), CancellationToken.None)
                     .WaitAsync(cancellationToken);
@@ -47,8 +47,8 @@ internal static class Enqueue
         return ExitCode.Ok;
     }
 
-    /// <summary>Whole lines from the beginning that one request can have.</summary>
-    /// <returns>Their bytes.</returns>
+    /// <summary>Finds the whole lines at the beginning that fit into one request.</summary>
+    /// <returns>Their length in bytes.</returns>
     static int Cut(ReadOnlySpan<byte> text, bool isEnd, out int lines)
     {
         lines = 0;
@@ -68,7 +68,7 @@ internal static class Enqueue
         return taken;
     }
 
-    /// <returns>The exit code when they were not stored.</returns>
+    /// <returns>The exit code if the lines were not stored; null: they were.</returns>
     static async Task<int?> SendAsync(
         BootOptions boot, ReadOnlyMemory<byte> lines, long before, TimeProvider timeProvider,
         CancellationToken cancellationToken)

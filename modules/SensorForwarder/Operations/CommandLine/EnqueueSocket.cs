@@ -9,24 +9,24 @@ using SensorForwarder.Intake;
 
 namespace SensorForwarder.Operations.CommandLine;
 
-/// <summary>Takes readings from <c>--enqueue</c> over a Unix socket in the buffer's directory: JSON, a value a line,
-/// until the client shuts down its side; the answer says what became of all of it. Without an answer nothing is
-/// acknowledged.</summary>
+/// <summary>Accepts readings from <c>--enqueue</c> on a Unix socket in the buffer's directory. A request is JSON, one
+/// value per line, until the client shuts down its side of the connection. The answer has the outcome of the whole
+/// request; without an answer nothing is acknowledged.</summary>
 internal sealed class EnqueueSocket(
     BootOptions boot, IntakeStore store, TimeProvider timeProvider, ILogger<EnqueueSocket> logger)
     : BackgroundService
 {
     const string Kind = "enqueue";
 
-    // Each waits for its commit.
+    // Each client waits for the commit of its readings.
     const int ClientsAtOnce = 8;
 
     static readonly TimeSpan AskTimeout = TimeSpan.FromSeconds(30);
     static readonly TimeSpan RequestTimeout = TimeSpan.FromSeconds(10);
 
-    /// <summary>Gives lines to the module that runs on this buffer.</summary>
-    /// <returns>What became of them, with an empty reason where the module ended before it said so; null: no module
-    /// runs.</returns>
+    /// <summary>Sends lines to the module that runs on this buffer.</summary>
+    /// <returns>The outcome, with an empty reason if the module ended before it answered; null: no module runs.
+    /// </returns>
     public static async Task<IntakeAnswer?> AskAsync(
         BootOptions boot, ReadOnlyMemory<byte> lines, TimeProvider timeProvider, CancellationToken cancellationToken)
     {
@@ -60,7 +60,7 @@ internal sealed class EnqueueSocket(
         }
         catch (OperationCanceledException) when (!stoppingToken.IsCancellationRequested)
         {
-            return; // it does not come to an end
+            return; // the client did not end its request in time
         }
 
         var answer = await store.StoreAsync(

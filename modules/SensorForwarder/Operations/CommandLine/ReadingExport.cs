@@ -77,7 +77,7 @@ internal static class ReadingExport
         return BufferFile.Open(new BufferOptions { Directory = boot.BufferDirectory, Key = key }, timeProvider);
     }
 
-    // True for a dangling link, too.
+    // Also true for a dangling link.
     static bool IsTaken(string path) => Path.Exists(path) || new FileInfo(path).LinkTarget is not null;
 
     static string Taken(string path) => $"{path}: exists already; add {Force} to replace it, or choose another name";

@@ -93,7 +93,7 @@ internal static class StatusPage
             Line(page, "custody", "edgeHub: it has no metrics page, so nothing shows what has reached the cloud");
         if (upstream["handedOver"] is { Exists: true } handedOver)
             Line(page, "custody", upstream["handedOverSince"] is { Exists: true } accepted
-                ? $"cloud: {handedOver} readings that edgeHub has are not known to be there, since {accepted}"
+                ? $"cloud: {handedOver} readings handed over to edgeHub are not confirmed, the first since {accepted}"
                 : "cloud: it has everything that edgeHub has accepted");
         if (upstream["lostMessages"].Number > 0)
             Line(page, "", $"edgeHub lost {upstream["lostMessages"]} messages; {upstream["returnedReadings"]} readings "
@@ -101,7 +101,7 @@ internal static class StatusPage
         var messages = upstream["messages"];
         var waiting = messages.Exists ? $"{messages} messages queued in it" : "";
         if (upstream["heldSince"] is { Exists: true } since)
-            waiting = $"delivers nothing to the cloud since {since}; readings are held back, one batch a minute is sent"
+            waiting = $"nothing delivered to the cloud since {since}; readings are held back, one batch sent a minute"
                 + (messages.Exists ? $"; {waiting}" : "");
         if (waiting.Length > 0) Line(page, "edgeHub", waiting);
     }

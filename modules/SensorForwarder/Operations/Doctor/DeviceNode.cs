@@ -24,8 +24,8 @@ internal sealed partial record DeviceNode(string Path, string About, NodeAccess 
 
     /// <param name="path">The node, or a link to it.</param>
     /// <param name="about">Its device.</param>
-    /// <param name="isSerial">It is a serial port: only its mode is looked at, since a port does something when it is
-    /// opened.</param>
+    /// <param name="isSerial">It is a serial port: only its permissions are checked, since opening a port changes its
+    /// control lines.</param>
     public static DeviceNode Examine(string path, string about, bool isSerial = false)
     {
         if (!File.Exists(path)) return new(path, about, NodeAccess.Missing, null, false) { IsSerial = isSerial };

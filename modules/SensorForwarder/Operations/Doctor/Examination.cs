@@ -29,8 +29,9 @@ internal sealed record FoundSource(string Kind, string Name, string Parent, IRea
 
 /// <summary>
 /// Finds the hardware for sensors (buses, chips, kernel devices, serial ports) and whether this process may use it.
-/// Changes nothing: chips are probed by commands that only read, serial ports are only listened to, and neither if
-/// something else uses them. Nothing is searched for on a network.
+/// Changes nothing: it probes chips with commands that only read, only listens to serial ports, and leaves alone what
+/// is in use. It does not search a network. Made for the option <c>--doctor</c> and the direct method <c>doctor</c>;
+/// immutable.
 /// </summary>
 internal sealed class Examination
 {
@@ -56,7 +57,7 @@ internal sealed class Examination
     /// <summary>The nodes of <see cref="Nodes"/> that sensors of the settings use.</summary>
     public required IReadOnlySet<string> InUse { get; init; }
 
-    /// <summary>The bus that a multiplexer puts another bus on, by number.</summary>
+    /// <summary>The bus that a multiplexer is on, for each bus behind it; by number.</summary>
     public required IReadOnlyDictionary<int, int> Parents { get; init; }
 
     /// <summary>The directories that the kind <c>file</c> may read.</summary>
@@ -65,7 +66,7 @@ internal sealed class Examination
     /// <param name="kinds">The kinds to recognise.</param>
     /// <param name="world">Where to look.</param>
     /// <param name="running">The running sensors; their devices are not touched.</param>
-    /// <param name="configured">Sensors of the settings that nobody reads.</param>
+    /// <param name="configured">Sensors of the settings, if no module runs; they are read once.</param>
     /// <param name="listensFor">How long to listen to a serial port at each rate.</param>
     public static Examination Make(
         SensorKinds kinds, SensorWorld world, IReadOnlyCollection<SensorSettings> running,
@@ -157,8 +158,8 @@ internal sealed class Examination
     static int? BusOf(string path) => Path.GetFileName(path).Split('-') is ["i2c", var number]
         && int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out var bus) ? bus : null;
 
-    /// <summary>The bus that the multiplexer of a bus is on: the kernel puts the directory of the one into that of the
-    /// other.</summary>
+    /// <summary>The bus that the multiplexer of a bus is on; null: the bus is not behind one. In sysfs, the directory
+    /// of such a bus is inside that of its parent.</summary>
     static int? ParentOf(SensorRoots roots, int bus)
     {
         var place = new DirectoryInfo(Path.Combine(roots.Sysfs, $"bus/i2c/devices/i2c-{bus}")).LinkTarget;
@@ -179,16 +180,16 @@ internal sealed class Examination
         };
     }
 
-    /// <summary>The data line is held low, which looks like an answer at every address; nobody has a reserved one.
-    /// </summary>
+    /// <summary>Whether the data line is held low: this looks like an answer at every address, even at a reserved one
+    /// that no chip has.</summary>
     static bool IsDead(SensorWorld world, int bus, ref int timeouts)
     {
         const int Reserved = 0x7C;
-        using var nobody = TryOpen(world, bus, Reserved);
+        using var reserved = TryOpen(world, bus, Reserved);
         try
         {
-            nobody?.ReadByte();
-            return nobody is not null;
+            reserved?.ReadByte();
+            return reserved is not null;
         }
         catch (IOException exception)
         {
@@ -219,7 +220,7 @@ internal sealed class Examination
                     chip.Read(answer);
                 }
 
-                // Only ones: nobody drives the line.
+                // All bits are 1: no chip drives the line.
                 if (answer.All(value => value == 0xFF) || !probe.Recognises(answer)) continue;
                 if (!probe.IsGuess) return [kind.Name];
                 guesses.Add(kind.Name);

@@ -11,7 +11,7 @@ namespace SensorForwarder.Operations.Doctor;
 /// <summary>The sensors that the command line knows of.</summary>
 /// <param name="Running">Those that a running module reads.</param>
 /// <param name="Configured">Those of the settings file when no module runs.</param>
-/// <param name="Problems">What is wrong with others of the same settings, so that they are in neither.</param>
+/// <param name="Problems">What is wrong with the other sensors of the same settings.</param>
 internal sealed record KnownSensors(
     IReadOnlyCollection<SensorSettings> Running, IReadOnlyCollection<SensorSettings> Configured,
     IReadOnlyList<string> Problems)

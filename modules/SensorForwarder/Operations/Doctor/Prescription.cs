@@ -64,8 +64,9 @@ internal static partial class Prescription
         return sensors;
     }
 
-    /// <summary>The chips that are free and known for what they are. One that is on the bus of a multiplexer answers on
-    /// each of the multiplexer's buses as well; and one behind it may answer on its bus, if it was used last.</summary>
+    /// <summary>The unused chips whose kind is certain, each once. A chip on the same bus as a multiplexer also answers
+    /// on each bus behind it; a chip behind a multiplexer also answers on the multiplexer's own bus if its channel was
+    /// used last.</summary>
     static IEnumerable<FoundChip> Chips(Examination examination)
     {
         return examination.Chips.Where(chip => chip is { Owner: null, Kinds.Count: 1 } && !IsElsewhere(chip));

@@ -13,12 +13,12 @@ namespace SensorForwarder.Operations.Doctor;
 internal sealed record CheckedSensor(string Name, string Place, bool? IsAnswering, string Outcome);
 
 /// <summary>
-/// Reads sensors of the settings once. Only sensors on serial ports and Modbus connections, and only while no module
-/// reads them: their devices are where the settings say and nowhere else, so that a scan would not find them.
+/// Reads sensors on serial ports and Modbus connections once, as the settings describe them, while no module reads
+/// them. A scan would not find their devices: only the settings say where they are.
 /// </summary>
 internal static class SensorCheck
 {
-    // Less than a hub waits for the answer of a direct method.
+    // Less than the time that a hub waits for the answer of a direct method.
     static readonly TimeSpan Limit = TimeSpan.FromSeconds(15);
 
     public static bool IsFor(SensorSettings sensor) => sensor.Kind.Connection is "serial" or "Modbus";
@@ -27,10 +27,10 @@ internal static class SensorCheck
     public static CheckedSensor Running(SensorSettings sensor) =>
         new(sensor.Name, PlaceOf(sensor), null, "read by the running module");
 
-    /// <summary>Reads each sensor; those of different connections at the same time.</summary>
+    /// <summary>Reads each sensor once; sensors on different connections in parallel.</summary>
     public static IReadOnlyList<CheckedSensor> Check(SensorWorld world, IReadOnlyCollection<SensorSettings> sensors)
     {
-        // Its connections are its own.
+        // Does not share its connections with running sensors.
         var own = new SensorWorld(world.Roots, world.TimeProvider) { Dialer = world.Dialer };
         using var limit = new CancellationTokenSource(Limit, world.TimeProvider);
         return
@@ -63,7 +63,7 @@ internal static class SensorCheck
             }
             catch (SensorFault fault)
             {
-                // An exception code of Modbus is an answer, too.
+                // A Modbus exception is also an answer.
                 var isAnswer = fault.Reason is FaultReason.Refused or FaultReason.Invalid;
                 found.Add(new(sensor.Name, place, isAnswer, $"{fault.Reason}: {fault.Message}"));
                 if (fault.Reason is FaultReason.BusTimeout or FaultReason.Absent or FaultReason.Denied)

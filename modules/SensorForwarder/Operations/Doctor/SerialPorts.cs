@@ -18,20 +18,20 @@ internal sealed record SerialPortName(string Path, string Port, string Node, str
 /// <param name="Heard">The kind of the device that sends on it; null: none was recognised.</param>
 internal sealed record FoundPort(SerialPortName Name, string State, HeardDevice? Heard)
 {
-    /// <summary>Nothing came: a device that has to be asked may be connected.</summary>
+    /// <summary>Nothing was received: a device that only answers requests may be connected.</summary>
     public bool IsSilent => Heard is { Kind: null, Bytes: 0 };
 }
 
-/// <summary>Finds serial ports, and listens to those that nobody uses.</summary>
+/// <summary>Finds serial ports, and listens to the unused ones.</summary>
 internal static class SerialPorts
 {
-    /// <summary>Devices that send unasked do so at least every 2.5 s.</summary>
+    /// <summary>Devices that send without a request do so at least every 2.5 s.</summary>
     public static readonly TimeSpan ListensFor = TimeSpan.FromSeconds(3);
 
     /// <summary>All ports, each under the name that survives a restart: one that a sensor uses, a link in
     /// /dev/serial/by-id, or /dev/serial0.</summary>
     /// <param name="roots">Where to look.</param>
-    /// <param name="used">What sensors call their ports.</param>
+    /// <param name="used">The ports that sensors use, as in their option <c>port</c>.</param>
     public static IReadOnlyList<SerialPortName> Find(SensorRoots roots, IReadOnlyCollection<string> used)
     {
         var classes = Path.Combine(roots.Sysfs, "class/tty");
@@ -83,8 +83,8 @@ internal static class SerialPorts
             return new(name, heard switch
             {
                 { Kind: { } kind } => $"{kind.Name} at {heard.Baud} baud",
-                { Bytes: 0 } => "silent: there may be a device that only answers, of kind mhz19 or modbus",
-                _ => $"{heard.Bytes} bytes came that no kind sends",
+                { Bytes: 0 } => "silent: a device that only answers requests may be connected, kind mhz19 or modbus",
+                _ => $"{heard.Bytes} bytes received that no kind sends",
             }, heard);
         }
         catch (SensorFault fault)
@@ -93,7 +93,8 @@ internal static class SerialPorts
         }
     }
 
-    /// <summary>The kernel lists ports of a PC that the machine does not have.</summary>
+    /// <summary>Whether the machine has the port: the kernel lists the usual ports of a PC even if they are missing.
+    /// </summary>
     static bool IsThere(string port) => KernelFile.TryRead(Path.Combine(port, "type")) is not (null or "0");
 
     static string InDev(SensorRoots roots, string port) => Path.Combine(roots.Dev, port["/dev/".Length..]);
@@ -110,7 +111,7 @@ internal static class SerialPorts
         }
     }
 
-    /// <summary>A USB adapter says its manufacturer and product some directories above the port's own.</summary>
+    /// <summary>Manufacturer and product of a USB adapter, from a directory some levels above the port's.</summary>
     static string About(string classes, string node)
     {
         const int MostAbove = 3;

@@ -44,7 +44,7 @@ internal static class TerminalUsers
         }
     }
 
-    /// <summary>Field tty_nr of /proc/PID/stat, which is the fifth behind the name in brackets; -1: none.</summary>
+    /// <summary>Field tty_nr of /proc/PID/stat, the fifth after the name in parentheses; -1: none.</summary>
     static int TerminalOf(string process)
     {
         const int Fifth = 5;
@@ -53,7 +53,7 @@ internal static class TerminalUsers
             && int.TryParse(fields[Fifth], CultureInfo.InvariantCulture, out var number) && number > 0 ? number : -1;
     }
 
-    /// <summary>A device number such as 4:65 as the kernel writes it into one number; -2: none.</summary>
+    /// <summary>A device number such as 4:65, encoded as in tty_nr; -2: none.</summary>
     static int Number(string path)
     {
         const int MinorBits = 8, HighMinor = 12;

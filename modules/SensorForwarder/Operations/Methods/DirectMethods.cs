@@ -274,7 +274,7 @@ internal sealed class DirectMethods(
         {
             var stored = buffer.GetStatus();
             var why = $"{stored.Storage}: {stored.StorageReason ?? "the volume is slow"}";
-            return Error(503, LogText.Clean($"not done yet; it is done as soon as possible: {why}"));
+            return Error(503, LogText.Clean($"not done yet; the module keeps trying: {why}"));
         }
     }
 

@@ -48,7 +48,7 @@ internal static class MethodTable
         new("pause", "Pauses forwarding; sensing continues.", "{}"),
         new("resume", "Resumes forwarding.", "{}"),
         new("replay", "Sends forwarded readings that are still in the buffer (`retainForwardedHours`) again, for a "
-            + "receiver that lost them: with the same ids, beside new readings, and counted in the quota.",
+            + "receiver that lost them: with the same ids, in parallel with new readings, and counted in the quota.",
             """{"replayed":1200}""", From, To, Sensors),
         new("readNow", "Reads sensors now, and stores the readings. 404: there is no such sensor. 409: "
             + "its readings are pushed by a broker; the error says when the last message arrived.",
@@ -63,7 +63,7 @@ internal static class MethodTable
         new("checkBuffer", "Checks the whole database for damage while the module works; damage is salvaged at once. "
             + "202 and `done` false: the check is still running; call again for the result.",
             """{"done":true,"whole":true,"seconds":0.4}""", Timeout),
-        new("doctor", "Lists buses, chips that answer, serial ports and what is heard on those that are free, kernel "
+        new("doctor", "Lists buses, chips that answer, serial ports and the devices that send on unused ones, kernel "
             + "channels, permissions, what edgeHub loses, and the `createOptions` and `sensors` that would work; "
             + "changes no setting. Takes up to 15 s if something unknown sends on a serial port.",
             """{"user":1654,"groups":[998],"nodes":[..],"chips":[..],"sources":[..],"ports":[..],"checked":[..]"""

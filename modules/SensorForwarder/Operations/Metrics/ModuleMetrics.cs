@@ -14,7 +14,7 @@ namespace SensorForwarder.Operations.Metrics;
 /// <summary>
 /// Owns the instruments of the module. Nearly all are observable: each part keeps its own counters, and a scrape reads
 /// them from a <see cref="ModuleStatus"/>, so that the path of a reading contains no metrics code. The number of series
-/// is bounded.
+/// is bounded. Thread-safe.
 /// </summary>
 internal sealed class ModuleMetrics : IDisposable
 {

@@ -4,8 +4,9 @@ namespace SensorForwarder.Operations.Status;
 
 /// <summary>
 /// Measures the bytes written to flash since the start. If the volume is a file system that is mounted nowhere else,
-/// they are all bytes written to its device, with the file system's journal (<c>/sys/dev/block/M:N/stat</c>). Otherwise
-/// they are the bytes written by this process (<c>/proc/self/io</c>), which the device multiplies.
+/// these are all bytes written to its device, with the file system's journal (<c>/sys/dev/block/M:N/stat</c>).
+/// Otherwise these are the bytes written by this process (<c>/proc/self/io</c>), without write amplification.
+/// Thread-safe.
 /// </summary>
 internal sealed class FlashWrites
 {

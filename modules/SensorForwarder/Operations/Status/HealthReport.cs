@@ -5,7 +5,7 @@ namespace SensorForwarder.Operations.Status;
 /// <summary>The result of one check.</summary>
 /// <param name="Name">The name of the check.</param>
 /// <param name="Fault">What is wrong; null: nothing.</param>
-/// <param name="IsMinor">The module does its work in spite of the fault.</param>
+/// <param name="IsMinor">The module works despite the fault.</param>
 internal sealed record HealthCheck(string Name, string? Fault, bool IsMinor = false);
 
 /// <summary>The answer of <c>/healthz</c> and <c>/readyz</c>:

@@ -66,7 +66,7 @@ internal sealed record QuotaDocument(
         var forwarding = status.Forwarding;
         if (forwarding.DailyMessageLimit == 0) return null;
 
-        // A time in the past holds nothing back: the forwarder just has not run since.
+        // A time in the past holds nothing back: the forwarder has not run since then.
         var until = forwarding.HeldBackUntil > status.Clock.GetUtcNow() ? forwarding.HeldBackUntil : null;
         return new(
             forwarding.MessagesToday, forwarding.DailyMessageLimit, until?.UtcDateTime,

@@ -67,7 +67,7 @@ internal sealed record ModuleStatus
     /// <summary>Other programs that have sent readings, by name.</summary>
     public required IReadOnlyList<IntakeSourceStatus> Sources { get; init; }
 
-    /// <summary>Names of the sensors of those readings; not of all when there are many.</summary>
+    /// <summary>Names of the sensors of other programs' readings; a limited number of them.</summary>
     public required IReadOnlyCollection<string> PushedSensors { get; init; }
 
     /// <summary>Changes when a part changes its state, but not when only a counter increases.</summary>

@@ -6,16 +6,16 @@ namespace SensorForwarder.Operations.Status;
 /// <summary>Shortens JSON that exceeds a limit of the hub. Stateless; any thread.</summary>
 internal static class SizeLimit
 {
-    /// <summary>Of the answer of a direct method. IoT Hub's limit is 128 KB, with what it adds.</summary>
+    /// <summary>Maximum size of a direct method's answer. IoT Hub's limit is 128 KB, including what it adds.</summary>
     public const int MaxAnswerBytes = 96 << 10;
 
-    /// <summary>Of the <c>status</c> section. The hub's limit is 32 KB for all reported properties; the rest is for the
-    /// acknowledgements.</summary>
+    /// <summary>Maximum size of the <c>status</c> section. The hub's limit is 32 KB for all reported properties; the
+    /// rest is for the acknowledgements.</summary>
     public const int MaxReportedBytes = 7 << 10;
 
     /// <summary>Removes entries from the end of the largest list or map until the JSON fits.</summary>
     /// <param name="json">An object.</param>
-    /// <param name="maxBytes">Of the result; at least 4 KB.</param>
+    /// <param name="maxBytes">Maximum size of the result; at least 4 KB.</param>
     /// <param name="note">Adds to the shortened JSON how many entries were removed; it gets the numbers by list name.
     /// Not called for JSON that fits.</param>
     public static ReadOnlyMemory<byte> Apply(

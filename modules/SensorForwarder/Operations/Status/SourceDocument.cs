@@ -5,9 +5,9 @@ namespace SensorForwarder.Operations.Status;
 
 /// <summary>Another program that sends readings, in the status and on the page.</summary>
 /// <param name="LastSeen">Null: it has not sent anything yet.</param>
-/// <param name="Refused">Requests that were not stored, by why.</param>
-/// <param name="LastReason">What the last of those was told.</param>
-/// <param name="Silent">True: it has sent nothing for longer than it may.</param>
+/// <param name="Refused">Number of requests that were not stored, by reason.</param>
+/// <param name="LastReason">The reason in the answer to the last of these requests.</param>
+/// <param name="Silent">True: it has sent nothing for longer than allowed.</param>
 internal sealed record SourceDocument(
     DateTime? LastSeen, long Accepted, Dictionary<string, long>? Refused, string? LastReason, bool? Silent)
 {
@@ -28,7 +28,7 @@ internal sealed record SourceDocument(
         source.Reason is { } reason ? LogText.CleanSentences(reason, MaxReasonLength) : null,
         source.IsSilent ? true : null);
 
-    /// <summary>Why something was not stored, in a word.</summary>
+    /// <summary>Why a request was not stored, in one word.</summary>
     public static string NameOf(IntakeOutcome outcome)
     {
         var name = outcome.ToString();

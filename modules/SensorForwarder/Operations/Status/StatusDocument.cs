@@ -50,12 +50,12 @@ internal sealed class StatusDocument
     public Dictionary<string, int> SensorStates => _status.Sensors.CountBy(sensor => sensor.State)
         .OrderBy(state => state.Key).ToDictionary(state => state.Key.ToString(), state => state.Value);
 
-    /// <summary>The alarms that are raised, the longest first; null: none is.</summary>
+    /// <summary>The raised alarms, oldest first; null: none.</summary>
     public IReadOnlyList<AlarmDocument>? Alarms => AlarmDocument.Of(_status.Sensors) is { Count: > 0 } raised
         ? raised
         : null;
 
-    /// <summary>Those that were seen last come first; null: no other program has sent anything.</summary>
+    /// <summary>Other programs, most recently seen first; null: none has sent anything.</summary>
     public OrderedDictionary<string, SourceDocument>? Intake => SourceDocument.Of(
         _status, _status.Sources.OrderByDescending(source => source.LastSeen?.Timestamp));
 

@@ -8,7 +8,8 @@ using SensorForwarder.Time;
 namespace SensorForwarder.Operations.Status;
 
 /// <summary>Reports the <c>status</c> section of the reported properties: after each connection, when a state changes,
-/// and otherwise only every <c>statusIntervalSeconds</c>, since each update costs bandwidth and hub quota.</summary>
+/// and otherwise only every <c>statusIntervalSeconds</c>, since each update costs bandwidth and hub quota. One loop;
+/// <see cref="ReportSoon"/> may be called on any thread.</summary>
 internal sealed class StatusReporter(
     IEdgeHubClient client,
     ReportedProperties reported,

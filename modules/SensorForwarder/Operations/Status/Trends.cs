@@ -23,7 +23,7 @@ internal enum LinkState
     /// <summary>The receiver answers, but accepts nothing from this module until a person acts.</summary>
     Refusing,
 
-    /// <summary>The receiver answers with an error of its own, which may pass.</summary>
+    /// <summary>The receiver answers with an error that may be temporary.</summary>
     Failing,
 
     /// <summary>Paused by a person.</summary>
@@ -31,8 +31,8 @@ internal enum LinkState
 }
 
 /// <summary>
-/// Keeps what changes over time and no other part keeps: the rates of the queue, the link's state and since when, and
-/// the last hour of each sensor. Samples every <see cref="LookEvery"/>, and once a second while somebody asks. Memory
+/// Keeps the history that no other part has: the rates of the queue, the link's state and since when, and the last hour
+/// of each sensor. Samples every <see cref="LookEvery"/>, and once a second while a client requests the status. Memory
 /// is bounded. Thread-safe.
 /// </summary>
 internal sealed class Trends(
@@ -40,13 +40,13 @@ internal sealed class Trends(
     IEdgeHubClient? hub = null)
     : BackgroundService
 {
-    /// <summary>Values of sensors whose last hour is kept; each takes half a kilobyte.</summary>
+    /// <summary>Number of values whose last hour is kept; each takes half a kilobyte.</summary>
     public const int MaxSeries = 400;
 
-    // Of one sensor.
+    // Number of values kept of one sensor.
     const int MaxValues = 16;
 
-    /// <summary>Of a series: one each half minute of the last hour.</summary>
+    /// <summary>Number of points of a series: one per half minute of the last hour.</summary>
     public const int Points = 120;
 
     static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(5);
@@ -54,7 +54,7 @@ internal sealed class Trends(
     static readonly TimeSpan PointEvery = TimeSpan.FromSeconds(30);
     static readonly TimeSpan RatesSpan = TimeSpan.FromSeconds(60);
 
-    // Over less there is no trend yet.
+    // Over a shorter time there is no trend yet.
     static readonly TimeSpan RatesSpanMin = TimeSpan.FromSeconds(4);
 
     readonly Lock _gate = new();

@@ -39,7 +39,7 @@ internal sealed class Dashboard(
         ["/icon.svg"] = Load("icon.svg", "image/svg+xml"),
     };
 
-    /// <summary>What changes each second. Written about once a second, however many clients ask.</summary>
+    /// <summary>The data that change each second. Serialized about once a second, however many clients ask.</summary>
     public byte[] WriteNow()
     {
         lock (_gate)

@@ -23,7 +23,8 @@ internal sealed class Endpoints(
 {
     readonly StatusStream _stream = new(dashboard, timeProvider);
 
-    /// <summary>Ends the streams, since a server that stops waits for open requests.</summary>
+    /// <summary>Cancelled when the module stops. Ends the streams: the server would wait for these open requests.
+    /// </summary>
     public CancellationToken Stopping { get; set; }
 
     protected override Task AnswerAsync(HttpContext context) => context.Request.Path.Value switch

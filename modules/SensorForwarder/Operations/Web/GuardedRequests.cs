@@ -15,7 +15,7 @@ internal abstract class GuardedRequests(RequestGuard guard, ILogger logger) : IH
 {
     protected const string Json = "application/json";
 
-    // Compression gains nothing for what fits into a packet.
+    // Compression gains nothing if the body fits into one packet.
     const int CompressedFromBytes = 1_400;
 
     public HttpContext CreateContext(IFeatureCollection contextFeatures) => new DefaultHttpContext(contextFeatures);

@@ -6,9 +6,9 @@ namespace SensorForwarder.Operations.Web;
 
 /// <summary>A query for the readings of a sensor.</summary>
 /// <param name="Sensor">The sensor's name.</param>
-/// <param name="From">Start of the time; null: that of the oldest reading in the buffer.</param>
-/// <param name="To">End of the time.</param>
-/// <param name="Points">Number of equal intervals of the time, each of which gives at most one point;
+/// <param name="From">Start of the time range; null: the time of the oldest reading in the buffer.</param>
+/// <param name="To">End of the time range.</param>
+/// <param name="Points">Number of equal intervals of the time range, each of which gives at most one point;
 /// 1..<see cref="ReadingHistory.MaxPoints"/>.</param>
 /// <param name="Value">Only the values of this name; null: all.</param>
 internal sealed record HistoryQuery(
@@ -20,17 +20,17 @@ internal sealed record HistoryQuery(
 
 /// <summary>
 /// Queries the readings of one sensor in the buffer, waiting or forwarded, reduced to points with the minimum, maximum
-/// and last value. <see cref="TimeStretches"/> finds them by time. The work is bounded: of a long time only the
+/// and last value. <see cref="TimeStretches"/> finds them by time. The work is bounded: of a long time range only the
 /// beginning of each piece is read. Uses its own connection; queries run one at a time.
 /// </summary>
 internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
 {
     public const int MaxPoints = 1000;
 
-    /// <summary>How many of the newest clock changes are kept apart.</summary>
+    /// <summary>Number of stretches that are searched separately; all older readings are searched as one.</summary>
     public const int MaxStretches = 100;
 
-    // A slow sensor among fast ones takes many rows to find, and with few pieces long times would remain unread.
+    // A slow sensor among fast ones takes many rows to find; with few pieces, long times would remain unread.
     const int LeastPieces = 200;
     const int PageRows = 5_000;
     const int LeastPageRows = 100;
@@ -45,7 +45,7 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
     public int MaxReadings { get; init; } = 50_000;
 
     /// <summary>Number of readings that the last query looked at.</summary>
-    public long RowsOfLastQuestion { get; private set; }
+    public long RowsOfLastQuery { get; private set; }
 
     /// <returns>A <see cref="HistoryDocument"/>.</returns>
     public async Task<byte[]> WriteAsync(HistoryQuery query, CancellationToken cancellationToken)
@@ -65,7 +65,7 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
         var from = query.From ?? Oldest(stretches, to);
         var ranges = stretches.Select(stretch => times.Within(stretch, from, to)).OfType<(long First, long Last)>()
             .ToList();
-        RowsOfLastQuestion = times.Looks;
+        RowsOfLastQuery = times.Looks;
 
         var points = new SortedDictionary<long, HistoryPoint>();
         var readings = 0L;
@@ -126,7 +126,7 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
             var page =
                 Math.Min(piece.Last - after, Math.Min(rowsLeft, Math.Clamp(readingsLeft, LeastPageRows, PageRows)));
             var found = history.PeekSensor(sensor, after, (int)page, PageBytes);
-            RowsOfLastQuestion += found.Looks;
+            RowsOfLastQuery += found.Looks;
             if (found.Last is not { } last) yield break;
             foreach (var reading in found.Readings)
             {

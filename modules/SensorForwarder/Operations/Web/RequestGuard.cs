@@ -5,9 +5,9 @@ namespace SensorForwarder.Operations.Web;
 
 /// <summary>
 /// Checks requests before they are processed, and sets the headers of every answer. The pages need no password, so
-/// other web sites must not reach them through the browser of somebody on site. A public host name, whose owner could
-/// point it at this device (DNS rebinding), is refused; addresses and names of the local network are served.
-/// Thread-safe.
+/// other web sites must not reach them through the browser of a user in the local network. A public host name, whose
+/// owner could point it at this device (DNS rebinding), is refused; addresses and names of the local network are
+/// served. Thread-safe.
 /// </summary>
 internal sealed class RequestGuard(params IReadOnlyCollection<string> ownNames)
 {

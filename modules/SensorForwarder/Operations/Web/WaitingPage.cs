@@ -18,9 +18,9 @@ internal sealed class WaitingPage(BootOptions boot, RequestGuard guard, TimeProv
     KestrelServer? _server;
     volatile string _reason = "";
 
-    /// <summary>Answers with this reason from now on.</summary>
+    /// <summary>Answers with this reason from now on. Called after each failed attempt to open the volume.</summary>
     /// <param name="reason">Why the module waits.</param>
-    /// <param name="tryAgain">Time until the next call, which tries the port again if it is taken.</param>
+    /// <param name="tryAgain">Time until the next call, which retries a port that is taken.</param>
     public async Task ShowAsync(string reason, TimeSpan tryAgain, CancellationToken cancellationToken)
     {
         _reason = reason;
@@ -71,7 +71,7 @@ internal sealed class WaitingPage(BootOptions boot, RequestGuard guard, TimeProv
         <body>
         <h1>SensorForwarder waits for its volume</h1>
         <p>{WebUtility.HtmlEncode(_reason)}</p>
-        <p>Until then no sensor is read and nothing is sent. It is retried every few seconds.
+        <p>Until the volume is available, no sensor is read and nothing is sent. The module retries every few seconds.
         Device {WebUtility.HtmlEncode(boot.DeviceId)}, module {WebUtility.HtmlEncode(boot.ModuleId)}.</p>
         </body>
         </html>

@@ -7,7 +7,7 @@ namespace SensorForwarder.Sensors.Bindings;
 /// <summary>
 /// A chip driven by Iot.Device.Bindings. The binding converts registers to values. Bus access, deadline, fault reasons
 /// and validation are ours: each measurement reads the configuration registers back, reinitializes a chip that has lost
-/// them, and turns any exception of the binding into a bad measurement.
+/// them, and turns any exception of the binding into a bad measurement. Used by the bus's thread only.
 /// </summary>
 internal sealed class BoundChip(
     BoundConversation conversation, Func<Func<CancellationToken, Measurement>> open, IDisposable port) : ISensor

@@ -38,13 +38,13 @@ internal static class BoundChips
         "The type of the thermocouple.");
 
     static readonly Option<int> Wires = Option.Choice(
-        "wires", [("2", 2), ("3", 3), ("4", 4)], 2, "Wires of the probe; the board has to be set up for as many.");
+        "wires", [("2", 2), ("3", 3), ("4", 4)], 2, "Wires of the probe; the board must be configured for as many.");
 
     static readonly Option<int> Nominal = Option.Choice(
         "probe", [("pt100", 100), ("pt1000", 1000)], 100, "The probe.");
 
     static readonly Option<double> Reference = Option.Number(
-        "referenceOhms", 100, 10_000, 430, "The board's reference resistor; 430 with a PT100, mostly, 4300 with a "
+        "referenceOhms", 100, 10_000, 430, "The board's reference resistor; usually 430 with a PT100 and 4300 with a "
             + "PT1000.");
 
     static readonly Option<int> Mains = Option.Choice(
@@ -52,7 +52,7 @@ internal static class BoundChips
 
     public static IReadOnlyList<SensorKind> All { get; } =
     [
-        // The binding takes the error flag (bit 15) for a sign bit. A raw value of 0 is invalid as well.
+        // The binding treats the error flag (bit 15) as a sign bit. A raw value of 0 is invalid as well.
         BoundChip.Kind(
             "mlx90614", "Melexis MLX90614: temperature of a surface, by infrared", [0x5A, 0x5B, 0x5C, 0x5D],
             [

@@ -55,9 +55,9 @@ internal sealed class Ads1115(I2cPort port, SensorSettings settings) : ISensor
         port.WriteWord(ConfigRegister, Begin | config);
         var begun = port.ReadWord(ConfigRegister);
         CheckConfig(begun);
-        if ((begun & Ready) != 0) // it has missed the bit, and would give the value of the conversion before
-            throw new SensorFault(FaultReason.Invalid, "the chip does not begin a conversion");
-        port.Pause(9, cancellationToken); // 7.8 ms and a tenth: its oscillator is that exact
+        if ((begun & Ready) != 0) // the chip missed the start bit and would return the previous value
+            throw new SensorFault(FaultReason.Invalid, "the chip does not start a conversion");
+        port.Pause(9, cancellationToken); // 7.8 ms, and 10 % for the tolerance of its oscillator
         for (var i = 0; i < Tries; i++)
         {
             var state = port.ReadWord(ConfigRegister);
@@ -65,7 +65,7 @@ internal sealed class Ads1115(I2cPort port, SensorSettings settings) : ISensor
             if ((state & Ready) != 0)
             {
                 var raw = port.ReadWord(ConversionRegister);
-                CheckConfig(port.ReadWord(ConfigRegister)); // a reset before the value was read leaves 0 there
+                CheckConfig(port.ReadWord(ConfigRegister)); // after a reset, the value that was read is 0
                 return raw;
             }
 

@@ -36,7 +36,7 @@ internal sealed class Aht20(I2cPort port) : ISensor
 
     void Start(CancellationToken cancellationToken)
     {
-        port.Pause(40, cancellationToken); // it may have got its power just now
+        port.Pause(40, cancellationToken); // the chip may have been powered on just now
         if ((port.WriteRead([0x71], 1)[0] & Calibrated) != Calibrated)
         {
             port.Write(0xBE, 0x08, 0x00);

@@ -30,7 +30,7 @@ internal sealed class Bh1750(I2cPort port) : ISensor
         port.Write(PowerOn);
         port.Write(OneShot);
         port.Pause(180, cancellationToken); // at most
-        var answer = port.ReadTwice([], 2); // it sleeps after one shot, and keeps the value
+        var answer = port.ReadTwice([], 2); // the chip sleeps after one shot and keeps the value
         return (answer[0] << 8) | answer[1];
     }
 }

@@ -1,6 +1,7 @@
 namespace SensorForwarder.Sensors.Drivers;
 
-/// <summary>Detects a noisy chip that no longer measures: its raw data stay identical for too long.</summary>
+/// <summary>Detects a noisy chip that no longer measures: its raw data stay identical for too long. Used by the bus's
+/// thread only.</summary>
 internal sealed class Flatline
 {
     public const int Polls = 20;

@@ -27,8 +27,8 @@ internal sealed class I2cPort(SensorWorld world, int bus, int address) : IDispos
     /// <param name="text">What it is.</param>
     /// <param name="addresses">Where the chip can be; the first is the default.</param>
     /// <param name="values">What it publishes.</param>
-    /// <param name="make">Makes its driver; no transfer yet.</param>
-    /// <param name="options">Those of its own.</param>
+    /// <param name="make">Creates its driver without a transfer.</param>
+    /// <param name="options">The options of this kind.</param>
     public static SensorKind Kind(
         string name, string text, int[] addresses, SensorValue[] values,
         Func<I2cPort, SensorSettings, ISensor> make, params Option[] options)
@@ -128,7 +128,7 @@ internal sealed class I2cPort(SensorWorld world, int bus, int address) : IDispos
         _device = null;
     }
 
-    /// <summary>The driver in the kernel that has the chip; null: none.</summary>
+    /// <summary>The kernel driver that is bound to a chip; null: none.</summary>
     public static string? KernelDriver(SensorRoots roots, int bus, int address)
     {
         var link = new DirectoryInfo(Path.Combine(roots.Sysfs, $"bus/i2c/devices/{bus}-{address:x4}/driver"));
@@ -142,8 +142,8 @@ internal sealed class I2cPort(SensorWorld world, int bus, int address) : IDispos
         const int Reserved = 0x7C;
         try
         {
-            using var nobody = world.OpenI2c(bus, Reserved);
-            nobody.ReadByte();
+            using var reserved = world.OpenI2c(bus, Reserved);
+            reserved.ReadByte();
             return true;
         }
         catch (IOException)

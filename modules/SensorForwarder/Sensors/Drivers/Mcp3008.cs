@@ -47,7 +47,7 @@ internal sealed class Mcp3008(SpiPort port, SensorSettings settings) : ISensor
     int Convert(int channel)
     {
         var answer = port.Transfer(0x01, (byte)((8 | channel) << 4), 0);
-        // A null bit stands before the value; without a chip the line floats, mostly up.
+        // A null bit precedes the value; without a chip the line floats, usually high.
         return (answer[1] & 0x04) == 0
             ? ((answer[1] & 3) << 8) | answer[2]
             : throw new SensorFault(FaultReason.Invalid, "no null bit before the value: no chip at this chip select?");

@@ -2,6 +2,7 @@ using SensorForwarder.Readings;
 
 namespace SensorForwarder.Sensors.Drivers;
 
+/// <summary>Creates the measurements of drivers.</summary>
 internal static class Measured
 {
     public static Measurement Good(params KeyValuePair<string, double>[] values) => new(values);

@@ -3,9 +3,9 @@ using SensorForwarder.Options;
 namespace SensorForwarder.Sensors.Drivers;
 
 /// <summary>
-/// Kinds <c>ina219</c> and <c>ina226</c>: TI's current and power monitors, one measurement a reading, whose
-/// registers hold still until the next. Registers and formulas: data sheets SBOS448 section 8.5 and SBOS547 section
-/// 7.5.
+/// Kinds <c>ina219</c> and <c>ina226</c>: TI's current and power monitors. Each reading starts one measurement, so the
+/// registers do not change while they are read. Registers and formulas: data sheets SBOS448 section 8.5 and SBOS547
+/// section 7.5.
 /// </summary>
 internal sealed class PowerMonitor : ISensor
 {
@@ -37,13 +37,13 @@ internal sealed class PowerMonitor : ISensor
 
     /// <summary>What differs from chip to chip.</summary>
     /// <param name="CalibrationScale">The constant in the formula of the calibration register.</param>
-    /// <param name="CalibrationMax">What that register takes.</param>
-    /// <param name="PowerSteps">The power's step in steps of the current.</param>
-    /// <param name="Config">Both measured once, without an average. After a reset the chip measures all the time.
-    /// </param>
-    /// <param name="ConfigMask">Its bits that have a meaning.</param>
-    /// <param name="ShuntMax">The shunt register at its end.</param>
-    /// <param name="BusMax">The bus register at its end, in steps.</param>
+    /// <param name="CalibrationMax">The largest value of that register.</param>
+    /// <param name="PowerSteps">The step of the power, in steps of the current.</param>
+    /// <param name="Config">Measures shunt and bus once, without averaging. After a reset the chip measures
+    /// continuously.</param>
+    /// <param name="ConfigMask">The bits of the configuration that have a meaning.</param>
+    /// <param name="ShuntMax">The largest value of the shunt register.</param>
+    /// <param name="BusMax">The largest value of the bus register, in steps.</param>
     sealed record Chip(
         double CalibrationScale, int CalibrationMax, double PowerSteps, int Config, int ConfigMask,
         double ConversionMilliseconds, double ShuntStepVolts, int ShuntMax, double BusStepVolts, int BusMax)
@@ -95,7 +95,7 @@ internal sealed class PowerMonitor : ISensor
         var bus = _port.ReadWord(BusRegister);
         var shunt = (short)_port.ReadWord(ShuntRegister);
         var current = (short)_port.ReadWord(CurrentRegister);
-        // Reading the one or the other clears the flag that says that the measurement has ended.
+        // Reading the mask (INA226) or the power (INA219) clears the flag that the measurement has ended.
         var mask = is219 ? 0 : _port.ReadRegisters(MaskRegister, 2)[1];
         var power = _port.ReadWord(PowerRegister);
         if (!IsSetUp()) throw new SensorFault(FaultReason.Invalid, "the chip was reset while it was read");

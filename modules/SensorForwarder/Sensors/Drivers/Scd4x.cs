@@ -28,7 +28,7 @@ internal sealed class Scd4x(I2cPort port) : ISensor
         {
             return ValueTask.FromResult(port.TimeProvider.GetElapsedTime(_lastNews.Value) < LongestSilence
                 ? Measurement.Nothing
-                : Measurement.Bad(FaultReason.Invalid, "the chip has stopped measuring; it is started anew"));
+                : Measurement.Bad(FaultReason.Invalid, "the chip has stopped measuring; it is restarted"));
         }
 
         var (words, raw) = Command(0xEC, 0x05, 9, cancellationToken);
@@ -47,7 +47,7 @@ internal sealed class Scd4x(I2cPort port) : ISensor
 
     long Start(CancellationToken cancellationToken)
     {
-        port.Write(0x3F, 0x86); // it may be measuring since before a restart, and would not take the start
+        port.Write(0x3F, 0x86); // stop: a chip that still measures from before a restart ignores the start
         port.Pause(500, cancellationToken);
         port.Write(0x21, 0xB1);
         return port.TimeProvider.GetTimestamp();

@@ -17,7 +17,7 @@ internal sealed class Sht3x(I2cPort port) : ISensor
     {
         if (!_isStarted) Start(cancellationToken);
         port.Write(0x24, 0x00);
-        port.Pause(16, cancellationToken); // 15.5 ms at most; it does not acknowledge before
+        port.Pause(16, cancellationToken); // 15.5 ms at most; until then the chip does not acknowledge
         var words = Sensirion.Words(port.Read(6));
         return ValueTask.FromResult(Measured.Good(
             Sensirion.Temperature(words[0]), Measured.Value("humidity", 100.0 * words[1] / 65_535, 2)));
@@ -27,7 +27,7 @@ internal sealed class Sht3x(I2cPort port) : ISensor
 
     void Start(CancellationToken cancellationToken)
     {
-        port.Write(0x30, 0x93); // ends periodic measurement, in which it would not take the reset
+        port.Write(0x30, 0x93); // ends periodic measurement, in which the chip ignores a reset
         port.Pause(1, cancellationToken);
         port.Write(0x30, 0xA2);
         port.Pause(2, cancellationToken);

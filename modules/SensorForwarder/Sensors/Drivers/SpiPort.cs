@@ -44,7 +44,7 @@ internal sealed class SpiPort(SensorWorld world, int bus, int chipSelect, int cl
         for (var i = 0; i < Tries; i++)
         {
             var answer = Transfer(bytes);
-            answer[0] = 0; // nobody drives the line while the command is sent
+            answer[0] = 0; // not driven by the chip while the command is sent
             if (answer.AsSpan().SequenceEqual(last)) return answer;
             last = answer;
         }

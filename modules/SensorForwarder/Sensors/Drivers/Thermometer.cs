@@ -27,7 +27,7 @@ internal sealed class Thermometer(I2cPort port, bool isMcp9808) : ISensor
         with
     { Probe = new([Register], 2, _ => true) { IsGuess = true } };
 
-    // In air or water; faster is a wire that is loose.
+    // For air and water; a faster change is a loose wire.
     readonly Plausibility _plausibility = new(port.TimeProvider, new Pace("temperature", 10, 2));
 
     bool _isChecked = !isMcp9808;
@@ -39,7 +39,7 @@ internal sealed class Thermometer(I2cPort port, bool isMcp9808) : ISensor
         var word = port.ReadWord(isMcp9808 ? McpRegister : Register);
         if (word == 0)
         {
-            // Freezing, or what the register holds after power-on until the first conversion ends, in 300 ms at most.
+            // 0 degrees, or the value after power-on until the first conversion ends, within 300 ms.
             port.Pause(300, cancellationToken);
             word = port.ReadWord(isMcp9808 ? McpRegister : Register);
         }

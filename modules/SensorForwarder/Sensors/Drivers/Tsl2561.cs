@@ -23,7 +23,7 @@ internal sealed class Tsl2561(I2cPort port) : ISensor
         port.Write(Command | Control, Off); // the measurement begins when it is switched on
         port.Write(Command | Timing, Slow);
         port.Write(Command | Control, On);
-        port.Pause(450, cancellationToken); // 402 ms, and a tenth: its oscillator is that exact
+        port.Pause(450, cancellationToken); // 402 ms, and 10 % for the tolerance of its oscillator
         var both = ReadWord(Both);
         var infrared = ReadWord(Infrared);
         if ((Read(Control) & On) != On || Read(Timing) != Slow)

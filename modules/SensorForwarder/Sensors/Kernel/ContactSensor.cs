@@ -44,7 +44,7 @@ internal sealed class ContactSensor : ISensor
     TaskCompletionSource _news = NewSource();
 
     /// <param name="settings">The sensor's.</param>
-    /// <param name="world">What it is made of.</param>
+    /// <param name="world">The surroundings of sensors.</param>
     /// <param name="open">Takes a line; null: the kernel's.</param>
     public ContactSensor(
         SensorSettings settings, SensorWorld world, Func<GpioPlace, GpioRequest, GpioLine>? open = null)
@@ -127,7 +127,7 @@ internal sealed class ContactSensor : ISensor
             {
                 _hasLost |= edge.LineSequence != _sequence + 1 || _edges.Count == MaxEdges;
                 _sequence = edge.LineSequence;
-                if (_edges.Count == MaxEdges) _edges.Dequeue(); // the newest count
+                if (_edges.Count == MaxEdges) _edges.Dequeue(); // drops the oldest
                 _edges.Enqueue(edge);
             }
 

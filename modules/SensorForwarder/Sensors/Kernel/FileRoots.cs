@@ -26,8 +26,8 @@ internal sealed partial class FileRoots(SensorRoots roots)
     {
         if (!IsBelow(path, roots.Files) || IsOfProcess(path)) throw Outside(path);
 
-        // A handle that names a file without opening it, which a FIFO or a device would notice. What is checked by the
-        // handle is what is opened then, even if links change meanwhile.
+        // O_PATH refers to the file without opening it, since opening has effects on a FIFO or a device. The file that
+        // is checked is then the file that is opened, even if links change meanwhile.
         using var place = Open(path, PathOnly, out var error);
         if (place.IsInvalid) throw LeadsOutside(path) ? Outside(path) : FaultOf(error, path);
         if (!IsInside(place)) throw Outside(path);
@@ -52,9 +52,9 @@ internal sealed partial class FileRoots(SensorRoots roots)
     SensorFault Outside(string path) => new(
         FaultReason.Denied,
         $"the boot value Sensors__FileRoots does not allow {path}: file sensors read only below "
-        + $"{string.Join(", ", roots.Files)}, no process in /proc, and links count where they lead");
+        + $"{string.Join(", ", roots.Files)}, after links are resolved, and nothing of a process in /proc");
 
-    /// <summary>Of a path that can't be opened: what is missing of it is missing somewhere else.</summary>
+    /// <summary>Whether a path that can't be opened leads outside through a link.</summary>
     bool LeadsOutside(string path)
     {
         for (var missing = path; !roots.Files.Contains(missing);)
@@ -72,8 +72,8 @@ internal sealed partial class FileRoots(SensorRoots roots)
     bool IsInside(SafeFileHandle place) => RealPath(place) is { } path
         && IsBelow(path, roots.Files.Select(RealPath).OfType<string>()) && !IsOfProcess(path);
 
-    /// <summary>What a process has: its environment has our secrets. And the kernel's log, which reading takes away.
-    /// </summary>
+    /// <summary>Whether a file belongs to a process, since an environment may contain our secrets, or is the kernel's
+    /// log, which reading consumes.</summary>
     bool IsOfProcess(string path) => OfProcess().IsMatch(path)
         || ((string[])[roots.Proc, RealPath(roots.Proc) ?? roots.Proc]).Any(proc =>
             path.StartsWith($"{proc}/", StringComparison.Ordinal)
@@ -101,7 +101,7 @@ internal sealed partial class FileRoots(SensorRoots roots)
     }
 
     static SensorFault FaultOf(int error, string path) => error == AccessDenied
-        ? new(FaultReason.Denied, $"{path}: this process may not read it; its mode and group decide that")
+        ? new(FaultReason.Denied, $"{path}: this process may not read it; check its mode and group")
         : SensorFault.From(new IOException(new Win32Exception(error).Message, error), path);
 
     [GeneratedRegex("/proc/([0-9]+|self|thread-self|kmsg)(/|$)", RegexOptions.CultureInvariant)]

@@ -81,9 +81,9 @@ internal sealed partial class FileSensor(SensorSettings settings, SensorWorld wo
         if (!Path.IsPathRooted(path))
             throw new SensorSettingsException($"path: '{LogText.Clean(path)}' is not absolute");
 
-        // After a link they lead elsewhere than they seem to.
+        // After a link, '..' is another directory than it seems.
         if (path.Split('/').Contains(".."))
-            throw new SensorSettingsException($"path: '{LogText.Clean(path)}' is not allowed to have '..'");
+            throw new SensorSettingsException($"path: '{LogText.Clean(path)}' must not contain '..'");
         return Path.GetFullPath(path);
     }
 
@@ -105,7 +105,7 @@ internal sealed partial class FileSensor(SensorSettings settings, SensorWorld wo
             : PrefixedNumber().Match(text) is { Success: true } prefixed ? prefixed
             : HexadecimalNumber().Match(text);
         var whole = match.Groups["whole"];
-        // The rest of a number that ends where reading ended is not known.
+        // A number at the end of the part that was read may continue after it.
         if (!whole.Success || (isCut && match.Index + match.Length == text.Length)) return false;
         if (!_isHexadecimal)
         {
@@ -119,8 +119,8 @@ internal sealed partial class FileSensor(SensorSettings settings, SensorWorld wo
         return isOne;
     }
 
-    // The first alternative is a number that nothing follows which would belong to it; the second is where something
-    // begins that should have been one. U+2212 is the minus sign of typesetters.
+    // The first alternative matches a complete number, the others what begins like a number but is none. U+2212 is the
+    // typographic minus sign.
     [GeneratedRegex(
         @"(?<![\w.,+\-\u2212])(?:(?<whole>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?!\w|[.,:'/-]\d)"
             + @"|[-+\u2212]+\s*\.?\d|\.?\d|[-+]?(?:nan|inf|infinity)(?!\w))",

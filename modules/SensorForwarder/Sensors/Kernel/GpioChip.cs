@@ -35,7 +35,7 @@ internal sealed partial class GpioChip : IDisposable
     GpioChip(SafeFileHandle handle, string node, string label, int lines) =>
         (_handle, Node, Label, Lines) = (handle, node, label, lines);
 
-    /// <summary>Such as gpiochip0. May be another one after the next start.</summary>
+    /// <summary>Such as gpiochip0. May differ after the next start.</summary>
     public string Node { get; }
 
     /// <summary>What its driver calls it, such as pinctrl-bcm2711.</summary>
@@ -44,7 +44,7 @@ internal sealed partial class GpioChip : IDisposable
     /// <summary>How many lines it has.</summary>
     public int Lines { get; }
 
-    /// <summary>Names of the nodes that there are, by number.</summary>
+    /// <summary>Names of the existing nodes, in the order of their numbers.</summary>
     public static IReadOnlyList<string> Nodes(SensorRoots roots)
     {
         try
@@ -123,11 +123,11 @@ internal sealed partial class GpioChip : IDisposable
             throw error switch
             {
                 Busy => new SensorFault(FaultReason.Busy,
-                $"{what} is used by {InfoOf(line.Offset).User ?? "somebody who let go of it just now"}"),
+                $"{what} is used by {InfoOf(line.Offset).User ?? "a program that has released it just now"}"),
                 NotPossible or InvalidArgument or NotSupported or NotSupportedInKernel =>
                     new SensorFault(FaultReason.Error, isOutput
                     ? $"{what} can't be an output ({Describe(error)})"
-                    : $"{what} can't be an input with what is set for edges, bias and debounce: the chip has no {(
+                    : $"{what} can't be an input with these settings of edges, bias and debounce: the chip has no {(
                         wanted.HasEdges ? "interrupt or no " : "")}such bias ({Describe(error)})"),
                 _ => FaultOf(error, what),
             };

@@ -48,7 +48,7 @@ internal sealed partial class GpioWatch : IDisposable
         while (true)
         {
             if (poll(ref entries[0], 2, -1) < 0 && Marshal.GetLastPInvokeError() == Interrupted) continue;
-            // Edges that are queued already are read first; a bound lets a line that never rests end, too.
+            // Queued edges are read before the end, up to a limit: a line may change continuously.
             var hasEdges = (entries[1].Given & Input) != 0;
             if (entries[0].Given != 0 && (!hasEdges || readsAfterStop-- == 0)) return;
             if (!hasEdges) break;

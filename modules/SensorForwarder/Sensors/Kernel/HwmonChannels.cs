@@ -8,23 +8,22 @@ internal static class HwmonChannels
 {
     const string Input = "_input";
 
-    // What files begin with, what the value is called in readings, its factor, the number that goes without saying, and
-    // the unit.
+    // Prefix of the files, name in readings, factor, the number that the name omits, and unit in readings.
     static readonly (string Prefix, string Name, double Factor, string First, string Unit)[] Types =
     [
         ("temp", "temperature", 1e-3, "1", "degrees Celsius"),   // thousandths of a degree Celsius
         ("humidity", "humidity", 1e-3, "1", "percent"),  // thousandths of a percent
-        ("in", "voltage", 1e-3, "", "V"),          // mV -> V; numbers begin with 0, and each means another thing
+        ("in", "voltage", 1e-3, "", "V"),          // mV -> V; numbers start at 0, and each is a different voltage
         ("curr", "current", 1e-3, "1", "A"),       // mA -> A
         ("power", "power", 1e-6, "1", "W"),        // uW -> W
         ("energy", "energy", 1e-6, "1", "J"),      // uJ -> J
-        ("fan", "fan", 1, "1", "revolutions a minute"),               // revolutions a minute
+        ("fan", "fan", 1, "1", "revolutions a minute"),
     ];
 
-    // The Raspberry Pi's rpi_volt has this alone: 1 while the supply is too low.
+    // The only channel of a Raspberry Pi's rpi_volt: 1 while the supply voltage is too low.
     const string UnderVoltage = "in0_lcrit_alarm";
 
-    // The twin in hwmon of a 1-wire thermometer. Its number does not say whether it was measured.
+    // The hwmon device of a 1-wire thermometer, which does not show whether its value was measured.
     const string OneWire = "w1_slave_temp";
     const double OneWirePowerOn = 85_000;
 
@@ -61,7 +60,7 @@ internal static class HwmonChannels
         var number = KernelFile.ReadNumber(Path.Combine(device.Directory, channel + Input));
         return device.Name == OneWire && number == OneWirePowerOn
             ? throw new SensorFault(
-                FaultReason.PowerOn, $"{device}: 85 degrees may be what it holds after power-on; kind w1 can tell")
+                FaultReason.PowerOn, $"{device}: 85 degrees may be the power-on value; kind w1 can distinguish them")
             : number;
     }
 }

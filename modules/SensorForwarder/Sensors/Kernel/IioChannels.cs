@@ -6,27 +6,26 @@ namespace SensorForwarder.Sensors.Kernel;
 /// </summary>
 internal static class IioChannels
 {
-    // Type, what it is called in readings, what its unit is multiplied with to give the one that is published, and
-    // that one.
+    // Type, name in readings, factor from the kernel's unit to the unit in readings, and that unit.
     static readonly (string Type, string Name, double Factor, string Unit)[] Types =
     [
         ("temp", "temperature", 1e-3, "degrees Celsius"),               // thousandths of a degree Celsius
         ("humidityrelative", "humidity", 1e-3, "percent"),      // thousandths of a percent
         ("pressure", "pressure", 10, "hPa"),                // kPa -> hPa
-        ("illuminance", "illuminance", 1, "lx"),           // lx
+        ("illuminance", "illuminance", 1, "lx"),
         ("voltage", "voltage", 1e-3, "V"),                // mV -> V
         ("current", "current", 1e-3, "A"),                // mA -> A
         ("power", "power", 1e-3, "W"),                    // mW -> W
-        ("distance", "distance", 1, "m"),                 // m
+        ("distance", "distance", 1, "m"),
         ("concentration_co2", "co2", 1e4, "ppm"),           // percent -> ppm
         ("concentration_voc", "voc", 1e4, "ppm"),           // percent -> ppm
         ("concentration", "concentration", 1e4, "ppm"),     // percent -> ppm
-        ("massconcentration_pm1", "pm1", 1, "ug/m3"),         // micrograms per cubic metre
+        ("massconcentration_pm1", "pm1", 1, "ug/m3"),
         ("massconcentration_pm2p5", "pm2p5", 1, "ug/m3"),
         ("massconcentration_pm4", "pm4", 1, "ug/m3"),
         ("massconcentration_pm10", "pm10", 1, "ug/m3"),
-        ("accel", "accel", 1, "m/s2"),                       // m/s^2
-        ("anglvel", "anglvel", 1, "rad/s"),                   // rad/s
+        ("accel", "accel", 1, "m/s2"),
+        ("anglvel", "anglvel", 1, "rad/s"),
     ];
 
     public static SensorKind Kind { get; } = KernelSensor.MakeKind(
@@ -56,11 +55,19 @@ internal static class IioChannels
         {
             if (!channel.StartsWith(type, StringComparison.Ordinal)) continue;
             var rest = channel[type.Length..];
-            // concentration_co2 is a type of its own; temp_object, voltage0-voltage1 and accel_x are channels of one.
-            if (rest.Length == 0 || !char.IsAsciiLetter(rest[0])) return (ChannelName.Join(name, rest), factor, unit);
+            // concentration_co2 is a separate type; temp_object, voltage0-voltage1 and accel_x are channels of a type.
+            if (rest.Length == 0 || !char.IsAsciiLetter(rest[0])) return (NameOf(name + rest), factor, unit);
         }
 
-        return (ChannelName.Join(channel, ""), 1, "");
+        return (NameOf(channel), 1, "");
+    }
+
+    /// <summary>The name in readings: <c>temperature_object</c> is <c>temperatureObject</c>,
+    /// <c>voltage0-voltage1</c> is <c>voltage0Voltage1</c>.</summary>
+    static string NameOf(string channel)
+    {
+        var words = channel.Split(['_', '-', ' ', '.', ':', '/'], StringSplitOptions.RemoveEmptyEntries);
+        return string.Concat(words.Select((word, i) => i == 0 ? word : char.ToUpperInvariant(word[0]) + word[1..]));
     }
 
     /// <summary>The processed value where there is one, else (raw + offset) * scale.</summary>

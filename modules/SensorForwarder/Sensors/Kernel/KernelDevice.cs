@@ -24,7 +24,7 @@ internal sealed class KernelClass(string directory, string prefix, string nameFi
     public static KernelClass Thermal(SensorRoots roots) =>
         new(Path.Combine(roots.Sysfs, "class/thermal"), "thermal_zone", "type");
 
-    /// <summary>All that there are now, by number.</summary>
+    /// <summary>The existing devices, in the order of their numbers.</summary>
     public IReadOnlyList<KernelDevice> List()
     {
         try
@@ -63,8 +63,8 @@ internal sealed class KernelClass(string directory, string prefix, string nameFi
                 all.Count > 0 ? string.Join(", ", all) : "nothing")}");
     }
 
-    /// <summary>Whether a directory still belongs to the same device; numbers change when devices come and
-    /// go.</summary>
+    /// <summary>Whether a directory still belongs to the same device; numbers change when devices are added or removed.
+    /// </summary>
     public bool IsStill(KernelDevice device) => TryOpen(device.Directory) == device;
 
     KernelDevice? TryOpen(string path) =>

@@ -9,9 +9,8 @@ internal static class KernelFile
     const int MaxBytes = 4096;
 
     /// <summary>The text of a file, trimmed.</summary>
-    /// <exception cref="SensorFault">It can't be read, or it is empty, which is how some drivers say that reading
-    /// failed.
-    /// </exception>
+    /// <exception cref="SensorFault">It can't be read, or it is empty, which is how some drivers report that the read
+    /// failed.</exception>
     public static string Read(string path)
     {
         try
@@ -54,7 +53,7 @@ internal static class KernelFile
         }
     }
 
-    /// <exception cref="SensorFault">It can't be read, or is no number.</exception>
+    /// <exception cref="SensorFault">It can't be read, or is not a number.</exception>
     public static double ReadNumber(string path) => TryParse(Read(path), out var number)
         ? number
         : throw new SensorFault(FaultReason.Invalid, $"{path} holds no number");

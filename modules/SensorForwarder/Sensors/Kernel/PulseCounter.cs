@@ -39,7 +39,7 @@ internal sealed class PulseCounter : ISensor
     long _lastTime;
 
     /// <param name="settings">The sensor's.</param>
-    /// <param name="world">What it is made of.</param>
+    /// <param name="world">The surroundings of sensors.</param>
     /// <param name="open">Takes a line; null: the kernel's.</param>
     public PulseCounter(
         SensorSettings settings, SensorWorld world, Func<GpioPlace, GpioRequest, GpioLine>? open = null)
@@ -73,8 +73,8 @@ internal sealed class PulseCounter : ISensor
         _hasLost = false;
         return ValueTask.FromResult(hasLost
             ? new Measurement(values, ReadingQuality.Uncertain, FaultReason.Overrun,
-                $"pulses on {_place} came faster than they could be read; they are counted by the kernel's numbers. "
-                + "Noise? Set debounceMilliseconds")
+                $"pulses on {_place} arrived faster than they could be read; the kernel's sequence numbers count them. "
+                + "If this is noise, set debounceMilliseconds")
             : new Measurement(values));
     }
 

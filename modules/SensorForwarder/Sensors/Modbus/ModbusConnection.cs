@@ -82,8 +82,8 @@ internal sealed class ModbusConnection(ModbusPlace place, SensorWorld world) : I
             _mayAnswerLate = true;
             throw length == 0
                 ? NoAnswer(unit)
-                : new SensorFault(FaultReason.Crc, $"{length} bytes came on {place.Name} and no intact answer of unit "
-                    + $"{unit} was among them: are {port.Format} right?");
+                : new SensorFault(FaultReason.Crc, $"{length} bytes received on {place.Name} without an intact answer "
+                    + $"of unit {unit}: are {port.Format} right?");
         }
     }
 
@@ -100,12 +100,12 @@ internal sealed class ModbusConnection(ModbusPlace place, SensorWorld world) : I
             {
                 var frame = Receive(ModbusFrames.TcpHeader);
                 if (ModbusFrames.ReadTcpHeader(frame) is not { } header)
-                    throw new SensorFault(FaultReason.Invalid, $"{place.Name} answers something that is no Modbus");
+                    throw new SensorFault(FaultReason.Invalid, $"the answer of {place.Name} is not Modbus");
                 var body = Receive(header.Length);
                 // Skips answers to earlier requests and of other units.
                 if (header.Transaction != _transaction || header.Unit != unit) continue;
                 var answer = request.Read(body) ?? throw new SensorFault(
-                    FaultReason.Invalid, $"unit {unit} at {place.Name} answers another question than it was asked");
+                    FaultReason.Invalid, $"unit {unit} at {place.Name} answers a different request");
                 isAnswered = true;
                 return answer;
             }

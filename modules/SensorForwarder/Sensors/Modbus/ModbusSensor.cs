@@ -14,7 +14,7 @@ internal sealed class ModbusSensor(SensorSettings settings, SensorWorld world) :
     const byte IllegalAddress = 2, IllegalValue = 3, Acknowledge = 5, Busy = 6, NoPath = 10, NoTarget = 11;
 
     static readonly Option<int> Unit = Option.Integer(
-        "unit", 0, 255, 1, "The device's unit, also called slave id. It counts over TCP too, behind a gateway.");
+        "unit", 0, 255, 1, "The device's unit, also called slave id; over TCP, gateways use it too.");
 
     public static SensorKind Kind { get; } = new(
         "modbus", "registers and bits of a Modbus device: TCP, or RTU on a serial port",
@@ -41,7 +41,7 @@ internal sealed class ModbusSensor(SensorSettings settings, SensorWorld world) :
         var connection = _connection ??= world.Shared.Take(_place.Name, () => new ModbusConnection(_place, world));
         if (connection.Place.Format != _place.Format)
             throw new SensorFault(FaultReason.Ambiguous, $"{_place.Name} is used with {connection.Place.Format} by "
-                + "another sensor: all sensors on a line need the same");
+                + "another sensor: all sensors on a line need the same format");
 
         var numbers = new Dictionary<string, double>(StringComparer.Ordinal);
         var faults = new List<(ModbusValue Value, SensorFault Fault)>();

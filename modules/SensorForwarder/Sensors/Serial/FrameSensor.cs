@@ -4,25 +4,25 @@ using SensorForwarder.Readings;
 namespace SensorForwarder.Sensors.Serial;
 
 /// <summary>
-/// A device that sends frames on a serial port, unasked or on request. A measurement is the first intact frame received
-/// after it began; bytes received before are discarded, since their age is unknown.
+/// A device that sends frames on a serial port, continuously or on request. A measurement is the first intact frame
+/// received after it began; bytes received before are discarded, since their age is unknown.
 /// </summary>
 /// <param name="port">Its port.</param>
 /// <param name="form">Its frame format.</param>
-/// <param name="request">The request for a frame; empty: it sends unasked.</param>
+/// <param name="request">The request for a frame; empty: the device sends continuously.</param>
 /// <param name="read">Decodes an intact frame.</param>
 /// <param name="warmUp">How long its values are unreliable after power-on.</param>
 internal sealed class FrameSensor(
     SerialPort port, FrameForm form, byte[] request, Func<byte[], Measurement> read, TimeSpan warmUp) : ISensor
 {
-    // Devices that send unasked do so about every second.
+    // Devices that send continuously do so about every second.
     static readonly TimeSpan SentBy = TimeSpan.FromSeconds(3);
     static readonly TimeSpan AnsweredBy = TimeSpan.FromSeconds(1);
 
     /// <summary>The option for how long values are unreliable after power-on.</summary>
     public static Option<double> WarmUpOption(double standard) => Option.Number(
-        "warmUpSeconds", 0, 3600, standard, "So long after the port was opened readings are `uncertain`, `power-on`: "
-            + "the device may have got power just then.");
+        "warmUpSeconds", 0, 3600, standard, "For this long after the port was opened, readings are `uncertain`, "
+            + "`power-on`: the device may have been powered on just then.");
 
     public ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken)
     {
@@ -35,7 +35,7 @@ internal sealed class FrameSensor(
             {
                 Quality = ReadingQuality.Uncertain,
                 Reason = FaultReason.PowerOn,
-                Detail = $"it warms up: its port was opened less than {warmUp.TotalSeconds:0} s ago",
+                Detail = $"warming up: the port was opened less than {warmUp.TotalSeconds:0} s ago",
             }
             : measurement);
     }
@@ -63,7 +63,7 @@ internal sealed class FrameSensor(
     }
 
     SensorFault Missing(int received, TimeSpan patience) => received == 0
-        ? new(FaultReason.Timeout, $"nothing came for {patience.TotalSeconds:0} s: is it wired to this port?")
-        : new(FaultReason.Crc, $"{received} bytes came and no intact frame was among them: is {port.Format.Baud} baud "
-            + "right, and is it this kind of device?");
+        ? new(FaultReason.Timeout, $"nothing received for {patience.TotalSeconds:0} s: is it wired to this port?")
+        : new(FaultReason.Crc, $"{received} bytes received without an intact frame: is {port.Format.Baud} baud right, "
+            + "and is it this kind of device?");
 }

@@ -75,16 +75,16 @@ internal sealed class NmeaSensor(SerialPort port) : ISensor
     /// none.</summary>
     byte[]? TakeLine()
     {
-        var come = _bytes.AsSpan(0, _length);
-        var end = come.IndexOf((byte)'\n');
+        var received = _bytes.AsSpan(0, _length);
+        var end = received.IndexOf((byte)'\n');
         if (end < 0)
         {
-            if (_length > LongestLine) _length = 0; // no text
+            if (_length > LongestLine) _length = 0; // not NMEA
             return null;
         }
 
-        var line = come[..end].ToArray();
-        come[(end + 1)..].CopyTo(_bytes);
+        var line = received[..end].ToArray();
+        received[(end + 1)..].CopyTo(_bytes);
         _length -= end + 1;
         return line;
     }
@@ -116,12 +116,12 @@ internal sealed class NmeaSensor(SerialPort port) : ISensor
     SensorFault Missing(int received, NmeaSentence? rmc, NmeaSentence? gga) => (rmc, gga) switch
     {
         (null, null) when received == 0 => new(
-            FaultReason.Timeout, $"nothing came for {SentBy.TotalSeconds:0} s: is it wired to this port?"),
+            FaultReason.Timeout, $"nothing received for {SentBy.TotalSeconds:0} s: is it wired to this port?"),
         (null, null) => new(
-            FaultReason.Crc, $"{received} bytes came and no intact sentence RMC or GGA was among them: is "
-                + $"{port.Format.Baud} baud right?"),
+            FaultReason.Crc, $"{received} bytes received without an intact sentence RMC or GGA: is {port.Format.Baud} "
+                + "baud right?"),
         _ => new(
-            FaultReason.Timeout, $"the receiver sent {(rmc is null ? "GGA" : gga is null ? "RMC" : "RMC and GGA")} and "
-                + $"not both of the same second within {SentBy.TotalSeconds:0} s: let it send both"),
+            FaultReason.Timeout, $"the receiver sent {(rmc is null ? "GGA" : gga is null ? "RMC" : "RMC and GGA")}, "
+                + $"but not both for the same second within {SentBy.TotalSeconds:0} s: enable both"),
     };
 }

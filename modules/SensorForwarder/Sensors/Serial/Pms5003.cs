@@ -28,7 +28,7 @@ internal static class Pms5003
     static Measurement Read(byte[] frame)
     {
         if (frame[ErrorCode] != 0)
-            return Measurement.Bad(FaultReason.Invalid, $"it reports error 0x{frame[ErrorCode]:x2} of its own");
+            return Measurement.Bad(FaultReason.Invalid, $"the device reports error 0x{frame[ErrorCode]:x2}");
         return Measured.Good([.. ((string[])["pm1", "pm2p5", "pm10"]).Select((name, i) => Measured.Value(
             name, BinaryPrimitives.ReadUInt16BigEndian(frame.AsSpan(FirstAtmospheric + (2 * i))), 0))]);
     }

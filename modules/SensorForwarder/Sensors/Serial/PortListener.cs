@@ -1,21 +1,21 @@
 namespace SensorForwarder.Sensors.Serial;
 
-/// <summary>What was heard on a serial port.</summary>
+/// <summary>What was received on a serial port.</summary>
 /// <param name="Kind">The kind that sends such bytes; null: none does.</param>
 /// <param name="Baud">The rate at which it was recognised.</param>
-/// <param name="Bytes">How many bytes came at all rates.</param>
+/// <param name="Bytes">Number of bytes received at all rates.</param>
 internal sealed record HeardDevice(SensorKind? Kind, int Baud, int Bytes);
 
-/// <summary>Recognises devices that send unasked, for the doctor. Sends nothing: an unknown device could take a request
-/// for something else.</summary>
+/// <summary>Recognises devices that send without a request, for the doctor. Sends nothing: an unknown device could
+/// misinterpret a request.</summary>
 internal static class PortListener
 {
     const int MaxBytesAtOneRate = 2048;
 
-    /// <summary>The default of all kinds that send unasked.</summary>
+    /// <summary>The default rate of all kinds that send without a request.</summary>
     public const int UsualBaud = 9600;
 
-    // Then those of satellite receivers.
+    // After the usual rate, the other rates of satellite receivers.
     static readonly int[] Rates = [UsualBaud, 38_400, 115_200, 4800];
 
     /// <summary>Listens at the usual rates, one after the other, until something is recognised. A port that is silent

@@ -108,7 +108,7 @@ internal sealed partial class SerialPort(
             if (written > 0) bytes = bytes[(int)written..];
             else if (!MayGoOn(written)) throw Fail(Marshal.GetLastPInvokeError());
             else if (!Wait(handle, forOutput: true, WriteTimeout, cancellationToken))
-                throw new SensorFault(FaultReason.Timeout, $"{path} takes no bytes");
+                throw new SensorFault(FaultReason.Timeout, $"{path} accepts no bytes");
         }
     }
 
@@ -214,7 +214,7 @@ internal sealed partial class SerialPort(
             cancellationToken.ThrowIfCancellationRequested();
             var now = patience < LookEvery ? patience : LookEvery;
             var ready = poll(ref entry, 1, (int)Math.Ceiling(Math.Max(0, now.TotalMilliseconds)));
-            if (ready > 0) return true; // reading or writing says what is wrong, if something is
+            if (ready > 0) return true; // an error shows in the read or write that follows
             if (ready < 0 && Marshal.GetLastPInvokeError() != Interrupted) throw Fail(Marshal.GetLastPInvokeError());
             patience -= now;
             if (patience <= TimeSpan.Zero) return false;
@@ -230,7 +230,7 @@ internal sealed partial class SerialPort(
             path);
         return (error, fault.Reason) switch
         {
-            (NoTerminal, _) => new(FaultReason.Absent, $"{path} is no serial port"),
+            (NoTerminal, _) => new(FaultReason.Absent, $"{path} is not a serial port"),
             (_, FaultReason.Absent) => new(FaultReason.Absent,
                 $"{path} is not there: plug it in; the node must be in createOptions' Devices"),
             (_, FaultReason.Busy) => new(FaultReason.Busy, $"{path} is used by another program"),

@@ -27,8 +27,8 @@ function offer(select, pairs) {
   if (pairs.some(([value]) => value === wanted)) select.value = wanted;
 }
 
-// Those of other programs have no card, and their values are known when they have been asked for.
-// The readings of an MQTT sensor have names of their own, not that of the sensor.
+// Sensors of other programs have no card; the names of their values are known only after a query.
+// The readings of an MQTT sensor have their own sensor names.
 const isPushed = (sensor) => sensor.kind === 'mqtt';
 const withHistory = (now) => {
   const own = now.sensors.filter((s) => !isPushed(s));
@@ -55,7 +55,7 @@ function showHistory(now) {
   loadHistory(sensor, key !== view.key && view.key !== '');
 }
 
-// Called when the choice changes: the chart never shows something else.
+// Called when the choice changes, so that the chart never shows the previous choice.
 function clearHistory() {
   [view.series, view.place] = [null, null];
   byId('chart').replaceChildren();

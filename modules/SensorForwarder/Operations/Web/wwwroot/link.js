@@ -32,7 +32,7 @@ const holders = { receiver: 'the receiver', edgeHub: 'edgeHub', cloud: 'the clou
 function showCustody({ custody, delivered, upstream }, waiting) {
   const { handedOver, handedOverSince, lostMessages, returnedReadings } = upstream || {};
   list(byId('custody'), [
-    ['wait here', whole.format(waiting)],
+    ['waiting here', whole.format(waiting)],
     handedOver === undefined ? null : ['handed over to edgeHub', `${whole.format(handedOver)}${handedOverSince ? `, the first ${duration(ago(handedOverSince))} ago` : ''}`],
     [`delivered to ${holders[custody]}`, whole.format(delivered)],
     lostMessages ? ['lost by edgeHub', `${whole.format(lostMessages)} messages; ${whole.format(returnedReadings)} readings sent again`] : null,

@@ -243,7 +243,7 @@ function showSensors(now) {
     `${now.sensors.length + now.sensorsLeftOut} sensors${failing ? `, ${failing} failing` : ''}${now.sensorsLeftOut ? `, the first ${now.sensors.length} are shown` : ''}; the lines show the last hour`);
 }
 
-const refusals = { malformed: 'with a mistake', tooLarge: 'too large', tooMuch: 'too many', wait: 'told to wait', unauthorized: 'without the token' };
+const refusals = { malformed: 'malformed', tooLarge: 'too large', tooMuch: 'above the rate limit', wait: 'asked to retry later', unauthorized: 'without the token' };
 function showIntake(now) {
   const sources = Object.entries(now.intake || {});
   byId('intake').hidden = !sources.length;
@@ -345,7 +345,7 @@ function lost() {
   Object.keys(revisions).forEach((name) => { revisions[name] = -1; });
 }
 
-// A pulled cable, or a phone that left the network, causes no error. Events come each second, so silence means a lost connection.
+// A pulled cable, or a phone that left the network, causes no error. An event arrives each second, so silence means a lost connection.
 const patience = { first: 15e3, next: 5e3 };
 let stream = null;
 let dueAt = 0;
@@ -397,5 +397,5 @@ async function ask() {
 startHistory();
 listen();
 setInterval(look, 2000);
-// In a hidden page timers seldom run.
+// Browsers delay the timers of a hidden page.
 document.addEventListener('visibilitychange', look);

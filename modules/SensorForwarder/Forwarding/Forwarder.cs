@@ -159,9 +159,8 @@ internal sealed class Forwarder : BackgroundService
     public async Task<int> ReplayAsync(
         DateTimeOffset from, DateTimeOffset to, IReadOnlyList<string>? sensors, CancellationToken cancellationToken)
     {
-        var ids = await Task.Run(() => Replay.Find(_buffer, from, to, sensors, cancellationToken), cancellationToken);
+        var ids = await Task.Run(() => _waiting.Replay(from, to, sensors, cancellationToken), cancellationToken);
         if (ids.IsEmpty) return 0;
-        _waiting.Replay(ids);
         var returning = _buffer.GiveBackAsync(ids, CancellationToken.None);
         await _buffer.CommitAsync(CancellationToken.None);
         await returning;

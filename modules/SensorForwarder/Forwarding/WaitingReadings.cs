@@ -1,3 +1,4 @@
+using System.Text;
 using SensorForwarder.Buffer;
 using SensorForwarder.Readings;
 
@@ -46,10 +47,29 @@ internal sealed class WaitingReadings(
     /// <summary>Delivered readings to replay on request.</summary>
     public IdSet Replayed => _replayed;
 
-    /// <summary>Adds delivered readings to <see cref="Replayed"/>. Any thread.</summary>
-    public void Replay(IdSet ids)
+    /// <summary>Finds delivered readings that are still in the buffer, and adds them to <see cref="Replayed"/>. Any
+    /// thread.</summary>
+    /// <param name="from">The earliest time at which a reading was recorded.</param>
+    /// <param name="sensors">Null: all sensors.</param>
+    public IdSet Replay(
+        DateTimeOffset from, DateTimeOffset to, IReadOnlyList<string>? sensors, CancellationToken cancellationToken)
     {
+        const int RowsAtOnce = 10_000;
+        var beginnings = sensors?.Select(ReadingEncoder.BeginningOf).Select(Encoding.UTF8.GetBytes).ToList();
+        bool IsWanted(DateTimeOffset time, ReadOnlyMemory<byte> payload) => time >= from && time <= to
+            && (beginnings is null || beginnings.Exists(beginning => payload.Span.StartsWith(beginning)));
+
+        using var history = buffer.OpenHistory();
+        var ids = IdSet.Empty;
+        for (long? after = 0; after is not null;)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            (var found, after) = history.FindDelivered(after.Value, RowsAtOnce, IsWanted);
+            ids = ids.Union(found);
+        }
+
         lock (_gate) _replayed = _replayed.Union(ids);
+        return ids;
     }
 
     /// <summary>Asks the buffer which readings wait now. Called in every turn, even while nothing can be sent, because

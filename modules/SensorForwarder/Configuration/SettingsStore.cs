@@ -88,7 +88,7 @@ internal sealed class SettingsStore(
         set => _fileProblem = value;
     }
 
-    /// <summary>Puts into force what the last run accepted, with the file as it is now.</summary>
+    /// <summary>Applies the settings that the last run accepted, with the file as it is now.</summary>
     /// <param name="file">The settings file; empty: there is none; null: it can't be read, and the last good one is
     /// used.</param>
     /// <param name="cancellationToken">Cancels the wait.</param>
@@ -220,8 +220,8 @@ internal sealed class SettingsStore(
         foreach (var message in parsed.UnknownKeys) ConfigurationLog.SettingUnknown(logger, message);
     }
 
-    /// <summary>Loads what the last run saved, before the first document is taken. If it can't be read, each document
-    /// tries again, and nothing is saved until it succeeds.</summary>
+    /// <summary>Loads the documents that the last run saved, before the first document of this run is taken. If they
+    /// can't be read, each document tries again, and nothing is saved until that succeeds.</summary>
     async Task LoadAsync(CancellationToken cancellationToken)
     {
         for (var attempt = 1; !_isLoaded; attempt++)

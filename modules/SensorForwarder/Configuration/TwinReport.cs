@@ -94,8 +94,7 @@ internal static class TwinReport
         return map;
     }
 
-    /// <summary>Whether the hub accepts the reported value; it rejects the whole patch for one that it does not.
-    /// </summary>
+    /// <summary>Whether the hub accepts a reported value. For one invalid value it rejects the whole patch.</summary>
     static bool HubTakes(JsonNode? node, int depth) => node switch
     {
         null => false,

@@ -55,7 +55,7 @@ internal sealed class SensorUnits(SensorSettings settings, TimeProvider timeProv
         return units;
     }
 
-    /// <summary>Sends the units again with the next reading, since the one with them was not stored. Any
+    /// <summary>Sends the units again with the next reading, since the reading with them was not stored. Any
     /// thread.</summary>
     public void Forget() => _isForgotten = true;
 

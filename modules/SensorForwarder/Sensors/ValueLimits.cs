@@ -31,7 +31,7 @@ internal sealed class ValueLimits
         if (_min is null && _max is null && _pace is null) return measured;
         if (measured.Quality == ReadingQuality.Bad) return measured;
 
-        // Each value is compared with the one before, whatever the quality.
+        // Each value is compared with the previous one, whatever the quality.
         var jump = _pace?.FindJump(measured.Values);
         if (measured.Quality != ReadingQuality.Good) return measured;
         if (FindBeyond(measured) is { } beyond) return Doubted(FaultReason.Limit, beyond);

@@ -47,8 +47,8 @@ internal static class Commands
         "--help",
     ];
 
-    /// <summary>Answers what needs no boot values.</summary>
-    /// <returns>The exit code; null: not answered yet.</returns>
+    /// <summary>Carries out the options that need no boot values, and refuses a wrong command line.</summary>
+    /// <returns>The exit code; null: continue with the boot values.</returns>
     public static int? AnswerAtOnce(string[] args)
     {
         switch (args)
@@ -74,7 +74,7 @@ internal static class Commands
         }
     }
 
-    /// <summary>Carries out an option that <see cref="AnswerAtOnce"/> did not answer.</summary>
+    /// <summary>Carries out an option that needs boot values. Called after <see cref="AnswerAtOnce"/>.</summary>
     /// <returns>The exit code.</returns>
     public static async Task<int> RunAsync(
         string[] args, BootOptions boot, SensorKinds kinds, TimeProvider timeProvider, CancellationToken stop)

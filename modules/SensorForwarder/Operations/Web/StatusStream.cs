@@ -2,10 +2,10 @@ using Microsoft.AspNetCore.Http;
 
 namespace SensorForwarder.Operations.Web;
 
-/// <summary>Sends what changes each second as server-sent events, to a bounded number of pages. A client that stops
-/// reading is disconnected: each event must be sent within <see cref="Patience"/>, and sent data must be acknowledged
-/// in time (see <see cref="WebServer"/>). Kestrel's minimum data rate would not do: each write extends its deadline.
-/// Thread-safe.</summary>
+/// <summary>Sends the data that change each second as server-sent events, to a bounded number of pages. A client that
+/// stops reading is disconnected: each event must be sent within <see cref="Patience"/>, and sent data must be
+/// acknowledged in time (see <see cref="WebServer"/>). Kestrel's minimum data rate does not ensure that, since each
+/// write extends its deadline. Thread-safe.</summary>
 internal sealed class StatusStream(Dashboard dashboard, TimeProvider timeProvider)
 {
     public const int MaxStreams = 8;

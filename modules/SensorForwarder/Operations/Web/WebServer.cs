@@ -37,8 +37,9 @@ internal sealed class WebServer(
     static readonly TimeSpan HeaderTimeout = TimeSpan.FromSeconds(5);
     static readonly TimeSpan KeepAliveTimeout = TimeSpan.FromSeconds(30);
 
-    // A connection ends when its client has not acknowledged data, or had no room for it, for this long. TCP itself
-    // takes a quarter of an hour after a phone left the network, and never ends one that acknowledges without reading.
+    // A connection ends when its client has not acknowledged data, or had no room for it, for this long. TCP alone
+    // needs a quarter of an hour to detect that a phone left the network, and never ends the connection of a client
+    // that acknowledges without reading.
     static readonly TimeSpan ArrivalTimeout = TimeSpan.FromSeconds(20);
 
     /// <summary>A server with these limits.</summary>

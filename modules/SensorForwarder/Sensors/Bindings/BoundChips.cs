@@ -20,7 +20,7 @@ namespace SensorForwarder.Sensors.Bindings;
 
 /// <summary>
 /// The chips driven by Iot.Device.Bindings 4.2, with the ranges of their data sheets. Code beyond calling a binding
-/// makes up for something that the binding omits or gets wrong; a comment says what.
+/// corrects an omission or error of the binding, which a comment names.
 /// </summary>
 internal static class BoundChips
 {
@@ -294,7 +294,7 @@ internal static class BoundChips
                 port.Expect(0x0087, 0x40);
                 return cancellationToken =>
                 {
-                    chip.ClearInterrupt(); // what was measured before is old
+                    chip.ClearInterrupt(); // discards the previous measurement
                     for (var i = 0; i < Tries && (port.Register(0x0031) & 1) == 0; i++)
                         port.Pause(10, cancellationToken);
                     if ((port.Register(0x0031) & 1) == 0)

@@ -119,8 +119,8 @@ internal sealed partial class FileSensor(SensorSettings settings, SensorWorld wo
         return isOne;
     }
 
-    // The first alternative matches a complete number, the others what begins like a number but is none. U+2212 is the
-    // typographic minus sign.
+    // The first alternative matches a complete number, the others match text that begins like a number but is not one.
+    // U+2212 is the typographic minus sign.
     [GeneratedRegex(
         @"(?<![\w.,+\-\u2212])(?:(?<whole>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?!\w|[.,:'/-]\d)"
             + @"|[-+\u2212]+\s*\.?\d|\.?\d|[-+]?(?:nan|inf|infinity)(?!\w))",

@@ -23,7 +23,7 @@ internal sealed class GpioPlace
     readonly string? _chip;
     readonly string _line;
 
-    /// <param name="chip">Null: the only one that has the line.</param>
+    /// <param name="chip">Null: the only chip that has the line.</param>
     /// <param name="line">Its name or offset.</param>
     GpioPlace(string? chip, string line) => (_chip, _line) = (chip, line);
 

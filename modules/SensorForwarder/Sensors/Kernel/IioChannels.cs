@@ -79,7 +79,7 @@ internal static class IioChannels
         return (raw + (Shared(directory, channel, "offset") ?? 0)) * (Shared(directory, channel, "scale") ?? 1);
     }
 
-    /// <summary>An attribute of a channel, or the one that it shares with all of its type: in_voltage0_scale, or
+    /// <summary>An attribute of a channel, or else the one shared by all channels of its type: in_voltage0_scale, or
     /// in_voltage_scale; in_accel_x_scale, or in_accel_scale; in_voltage-voltage_scale for differences.</summary>
     static double? Shared(string directory, string channel, string attribute)
     {

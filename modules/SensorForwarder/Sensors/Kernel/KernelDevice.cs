@@ -12,7 +12,7 @@ internal sealed record KernelDevice(string Directory, string Name, string Parent
 /// <summary>The devices of one class in sysfs, found by name and parent.</summary>
 /// <param name="directory">Such as /sys/bus/iio/devices.</param>
 /// <param name="prefix">What the names of its directories begin with.</param>
-/// <param name="nameFile">The file that says what a device is.</param>
+/// <param name="nameFile">The file with the name or type of a device.</param>
 internal sealed class KernelClass(string directory, string prefix, string nameFile)
 {
     public static KernelClass Iio(SensorRoots roots) =>

@@ -108,8 +108,8 @@ internal sealed class OneWireSensor(SensorSettings settings, SensorWorld world) 
                 $"device: '{LogText.Clean(device)}' is not a name such as 28-0316a2795e1f");
 
     /// <summary>Rejects the register's power-on value, 85 degrees, and 127.94 degrees, its value after the supply broke
-    /// down during a conversion. After a conversion, byte 6 is 0x10 minus the low four bits, which tells a measured 85
-    /// apart. Not on a DS18S20, which has half degrees: its 85.0 is always rejected.</summary>
+    /// down during a conversion. After a conversion, byte 6 is 0x10 minus the low four bits, which identifies a
+    /// measured 85. Not on a DS18S20, which has half degrees: its 85.0 is always rejected.</summary>
     static void CheckConverted(string device, byte[] scratchpad)
     {
         const byte NotConverted = 0x0C;

@@ -4,6 +4,7 @@ using Microsoft.Azure.Devices.Client.Exceptions;
 using Microsoft.Azure.Devices.Shared;
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Text;
+using SensorForwarder.Time;
 
 namespace SensorForwarder.EdgeHub.DeviceSdk;
 

@@ -74,10 +74,17 @@ public sealed class UpstreamRunTests : IDisposable
 
     static async Task<JsonObject> CallAsync(HttpClient http, string method)
     {
-        using var called = await http.PostAsJsonAsync(
-            "/twins/pi-sim/modules/SensorForwarder/methods",
-            // It subscribes after it has connected.
-            new { methodName = method, payload = new { }, connectTimeoutInSeconds = 60 }, Token);
-        return (await called.Content.ReadFromJsonAsync<JsonObject>(Token))!["payload"]!.AsObject();
+        while (true)
+        {
+            using var called = await http.PostAsJsonAsync(
+                "/twins/pi-sim/modules/SensorForwarder/methods",
+                // It subscribes after it has connected.
+                new { methodName = method, payload = new { }, connectTimeoutInSeconds = 60, responseTimeoutInSeconds = 10 }, Token);
+#if DEVICE_SDK
+            // Microsoft's SDK does not answer some of the calls in quick succession (docs/decisions/0004-device-sdk.md).
+            if (called.StatusCode == System.Net.HttpStatusCode.GatewayTimeout) continue;
+#endif
+            return (await called.Content.ReadFromJsonAsync<JsonObject>(Token))!["payload"]!.AsObject();
+        }
     }
 }

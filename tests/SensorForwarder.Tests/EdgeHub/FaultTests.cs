@@ -295,7 +295,7 @@ public abstract class FaultTests
         await world.StartAsync();
         await world.Connection.WaitUntilConnectedAsync(Token);
         await rival.StartAsync(Token);
-        await Until.True(() => world.Log.Has("something else connects as pi1/telemetry"), clock, TimeSpan.FromSeconds(1));
+        await Until.True(() => world.Log.Has("another client connects as pi1/telemetry"), clock, TimeSpan.FromSeconds(1));
 
         // Without the rival the connection recovers.
         await rival.StopAsync(Token);

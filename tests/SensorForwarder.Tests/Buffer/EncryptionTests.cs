@@ -127,8 +127,6 @@ public sealed class EncryptionTests : IDisposable
                 """);
         }
 
-        var failure = await Assert.ThrowsAsync<BufferUnavailableException>(() => OpenAsync(null));
-        Assert.Contains("is encrypted and no key is given", failure.Message, StringComparison.Ordinal);
         await using var again = await OpenAsync(_keyFile);
         Assert.Null(again.LoadDocument("settings"));
         var rows = await ReadAsync(again);
@@ -149,6 +147,17 @@ public sealed class EncryptionTests : IDisposable
         Assert.Equal(before, await File.ReadAllBytesAsync(_fixture.DatabasePath, BufferFixture.Token));
         await using var again = await OpenAsync(_keyFile);
         Assert.Equal(30, BufferFixture.ReadAll(again).Count);
+    }
+
+    [Fact]
+    public async Task A_plain_file_with_the_check_of_a_key_is_refused_without_a_key()
+    {
+        await using (var buffer = await OpenAsync(null))
+            await FillAsync(buffer, 30);
+        using (var file = Sqlite.Open(_fixture.DatabasePath, SqliteOpenMode.ReadWrite, vfs: null))
+            file.Execute("INSERT INTO meta(name, value) VALUES('key_check', 'abcd')");
+        var failure = await Assert.ThrowsAsync<BufferUnavailableException>(() => OpenAsync(null));
+        Assert.Contains("is encrypted and no key is given", failure.Message, StringComparison.Ordinal);
     }
 
     [Fact]

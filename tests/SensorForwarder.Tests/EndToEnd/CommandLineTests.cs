@@ -342,7 +342,7 @@ public sealed class CommandLineTests : IDisposable
         var line = Assert.Single(victim.Lines);
         LogLine.Check([line]);
         Assert.StartsWith("<2>", line, StringComparison.Ordinal);
-        Assert.Contains("No committed reading is lost", line, StringComparison.Ordinal);
+        Assert.Contains("Committed readings are safe", line, StringComparison.Ordinal);
         Assert.Contains("InvalidOperationException: made to fail <1>with a line of its own", line, StringComparison.Ordinal);
     }
 }

@@ -10,8 +10,8 @@ namespace SensorForwarder.EdgeHub.DeviceSdk;
 
 /// <summary>
 /// Microsoft's device SDK (Microsoft.Azure.Devices.Client) under <see cref="EdgeHubConnection"/>, compiled with
-/// <c>-p:HubClient=DeviceSdk</c>. The SDK brings MQTT; identity, token, trust, order and back-off are ours. Each session
-/// uses a new <see cref="ModuleClient"/>. Thread-safe, except that sessions are opened by one loop.
+/// <c>-p:HubClient=DeviceSdk</c>. The SDK only speaks MQTT; identity, token, trust, order and back-off are ours. Each
+/// session uses a new <see cref="ModuleClient"/>. Thread-safe, except that one loop opens the sessions.
 /// </summary>
 internal sealed class SdkProtocol : IHubProtocol
 {

@@ -8,7 +8,7 @@ public sealed class MonthTests(ITestOutputHelper output)
     const int FirstSeed = 1;
 
     [Fact]
-    public async Task Nothing_is_lost_disordered_flooded_or_billed_beyond_its_limit_in_months_of_trouble()
+    public async Task In_simulated_months_of_faults_no_reading_is_lost_or_out_of_order_and_no_limit_is_exceeded()
     {
         var count = Tier.Size("TEST_MONTHS", quick: 1, full: 100, deep: 1_000);
         var seeds = Tier.Seed is { } given ? [given] : Enumerable.Range(FirstSeed, count);

@@ -8,7 +8,7 @@ namespace SensorForwarder.Tests.Buffer;
 public sealed class MutationTests
 {
     [Fact]
-    public async Task Random_mutations_open_without_an_exception_and_keep_every_page_that_was_not_hit()
+    public async Task A_randomly_mutated_file_opens_without_an_exception_and_keeps_every_undamaged_page()
     {
         var count = Tier.Size("TEST_BUFFER_MUTATIONS", quick: 45, full: 1_000, deep: 2_000);
         var seed = Tier.Seed ?? Environment.TickCount;

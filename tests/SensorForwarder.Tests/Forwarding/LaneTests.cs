@@ -50,7 +50,7 @@ public sealed class LaneTests
 
     /// <summary>The clock may go on between two lines of the loop, also over the end of a wait.</summary>
     [Fact]
-    public async Task A_backlog_is_never_sent_in_the_live_lane_when_the_clock_advances_at_each_reading()
+    public async Task A_backlog_is_never_sent_in_the_live_lane_even_if_the_clock_advances_at_each_reading()
     {
         for (var seed = 0; seed < 40; seed++)
         {

@@ -42,7 +42,7 @@ public sealed class StuckBatchTests
     /// <summary>Whether a batch is resting depends on the time, which advances at each reading of the clock
     /// here.</summary>
     [Fact]
-    public async Task A_stuck_batch_is_retried_without_end_when_the_clock_advances_at_each_reading()
+    public async Task A_stuck_batch_is_retried_indefinitely_even_if_the_clock_advances_at_each_reading()
     {
         var attempts = 0;
         var sink = new FakeSink

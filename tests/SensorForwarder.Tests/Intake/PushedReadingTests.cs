@@ -24,7 +24,7 @@ public sealed class PushedReadingTests
         $$"""{"sensor":"{{sensor}}","values":{"number":{{number}},"text":"x"}{{more}}}""";
 
     [Fact]
-    public async Task A_chart_has_their_numbers_at_the_times_that_they_were_measured()
+    public async Task A_chart_shows_pushed_values_at_the_times_at_which_they_were_measured()
     {
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
         await using var intake = await IntakeFixture.OpenAsync(new() { ReadingsPerSecond = 0 }, clock);
@@ -44,7 +44,7 @@ public sealed class PushedReadingTests
     }
 
     [Fact]
-    public async Task A_time_of_the_sender_stays_when_the_clock_of_the_device_is_set_and_a_time_of_arrival_is_repaired()
+    public async Task When_the_clock_is_set_times_of_arrival_are_corrected_and_times_set_by_the_sender_are_not()
     {
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
         var kernel = new KernelTime(TimeSpan.FromMinutes(1), "boot", Synchronized: false);
@@ -70,7 +70,7 @@ public sealed class PushedReadingTests
     }
 
     [Fact]
-    public async Task They_are_exported()
+    public async Task Pushed_readings_are_exported()
     {
         await using var intake = await IntakeFixture.AtNoonAsync();
         await intake.SendAsync($"[{Reading(7)},{{\"event\":\"opened\"}}]");
@@ -87,7 +87,7 @@ public sealed class PushedReadingTests
     }
 
     [Fact]
-    public async Task They_are_thinned_by_sensor_and_a_gap_entry_names_them()
+    public async Task Pushed_readings_are_thinned_by_sensor_and_reported_in_a_gap_entry()
     {
         await using var intake = await IntakeFixture.OpenAsync(limits: BufferFixture.AtOnce with { MaxBytes = 1 << 20 });
         var random = new Random(1);
@@ -122,7 +122,7 @@ public sealed class PushedReadingTests
     }
 
     [Fact]
-    public async Task They_are_forwarded_replayed_and_kept_as_dead_letters_like_any()
+    public async Task Pushed_readings_are_forwarded_replayed_and_dead_lettered_like_any_other()
     {
         var sink = new FakeSink
         {

@@ -5,7 +5,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Buffer;
 
-/// <summary>A large damaged file: new readings are stored at once, and the old ones are copied in the background.</summary>
+/// <summary>A large damaged file: new readings are stored immediately, and the old ones are copied in the background.</summary>
 public sealed class BigSalvageTests : IDisposable
 {
     static readonly int Megabytes = Tier.Size("TEST_BUFFER_DAMAGED_MEGABYTES", quick: 1, full: 20, deep: 512);
@@ -163,7 +163,7 @@ public sealed class BigSalvageTests : IDisposable
         var guard = Task.Delay(TimeSpan.FromMinutes(20), TimeProvider.System, BufferFixture.Token);
         while (!condition())
         {
-            Assert.False(guard.IsCompleted, "does not come to an end");
+            Assert.False(guard.IsCompleted, "the condition was not met within 20 minutes");
             await Task.Delay(TimeSpan.FromMilliseconds(1), TimeProvider.System, BufferFixture.Token);
         }
     }

@@ -218,7 +218,7 @@ public sealed class FaultTests
         var guard = Task.Delay(Patience, TimeProvider.System, BufferFixture.Token);
         while (!task.IsCompleted)
         {
-            Assert.False(guard.IsCompleted, "hangs");
+            Assert.False(guard.IsCompleted, "not complete within 60 s");
             await Task.WhenAny(task, Task.Delay(TimeSpan.FromMilliseconds(5), TimeProvider.System, BufferFixture.Token));
             if (!task.IsCompleted)
                 time.Advance(TimeSpan.FromSeconds(1));

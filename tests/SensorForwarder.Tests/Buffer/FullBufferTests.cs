@@ -25,7 +25,7 @@ public sealed class FullBufferTests : IDisposable
     {
         await using var buffer = await OpenAsync(Limits(WhenFull.RejectNew) with { CommitInterval = TimeSpan.FromHours(1) });
         var bursts = 0;
-        while (!await IsRefusedAsync()) Assert.True(++bursts < 1_000, "it never gets full");
+        while (!await IsRefusedAsync()) Assert.True(++bursts < 1_000, "the buffer did not become full");
         Assert.Equal("Refusing", buffer.GetStatus().Storage.ToString());
         Assert.Equal(0, Lines(RoomAgain));
 

@@ -55,7 +55,7 @@ public sealed class PowerCutTests
                 isSynced = true;
             if (operation.Kind != FileOperationKind.Write || operation.Bytes!.Length != FrameHeaderBytes)
                 continue;
-            Assert.True(isSynced, $"behind {commits} transactions");
+            Assert.True(isSynced, $"transaction {commits} was not synced before the next one was written");
 
             // Only the commit frame of a transaction contains the size of the database.
             isSynced = operation.Bytes.AsSpan(4, 4).IndexOfAnyExcept((byte)0) < 0;

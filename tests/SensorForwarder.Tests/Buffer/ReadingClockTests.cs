@@ -78,7 +78,7 @@ public sealed class ReadingClockTests
         Assert.Equal(TimeSpan.Zero, clock.Age(HourMs * 2, 3));
         Assert.Equal(Hour * 5, clock.Age(NoonMs - (5 * HourMs), 1));
         Assert.Equal(TimeSpan.Zero, clock.Age(NoonMs + HourMs, 1));
-        // It is only known that the device has run for an hour since.
+        // All that is known is that the device has been up for an hour since.
         Assert.Equal(Hour, clock.Age(NoonMs - (5 * HourMs), 2));
         Assert.Equal(TimeSpan.Zero, clock.Age(0, 99));
         _kernel = _kernel with { Synchronized = false };

@@ -5,7 +5,7 @@ using SensorForwarder.Buffer;
 
 namespace SensorForwarder.Tests.Buffer;
 
-/// <summary>The body of a segment: what is written is read again, and damage never yields other readings.</summary>
+/// <summary>The body of a segment: it reads back unchanged, and damage never yields other readings.</summary>
 public sealed class SegmentBodyTests
 {
     static readonly StoredReading[] Three =
@@ -106,7 +106,7 @@ public sealed class SegmentBodyTests
     [Theory]
     [InlineData("", 0)]
     [InlineData("\n", 0)]
-    [InlineData("1\t2\t3\t{}", 0)] // without the end of the line
+    [InlineData("1\t2\t3\t{}", 0)] // without a line end
     [InlineData("1\t2\t3\n", 0)] // without a payload
     [InlineData("1\t2\t3", 0)]
     [InlineData("x\t2\t3\t{}\n", 0)]

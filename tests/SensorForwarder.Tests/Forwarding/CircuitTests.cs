@@ -149,7 +149,7 @@ public sealed class CircuitTests
         _circuit.Observe(isReady: true, isHeld: true);
         _clock.Advance(Seconds(40));
         _circuit.Observe(isReady: true, isHeld: true);
-        Assert.Equal(TimeSpan.Zero, _circuit.UntilNext); // it is not over
+        Assert.Equal(TimeSpan.Zero, _circuit.UntilNext); // the outage has not ended
         _circuit.Observe(isReady: false, isHeld: true); // edgeHub restarts, and its connection is unknown meanwhile
         _clock.Advance(Seconds(4));
         _circuit.Observe(isReady: true, isHeld: false);

@@ -151,7 +151,7 @@ public sealed class HandoverTests
         var stored = 0;
         for (var rounds = 0; stored == 0 || fixture.Buffer.Waiting.Ids.Contains(1) || fixture.Buffer.HandedOver.Contains(1); rounds++)
         {
-            Assert.True(rounds < 1_000, "nothing is delivered");
+            Assert.True(rounds < 1_000, "the first reading was not delivered");
             await fixture.StoreAsync(2, from: stored + 1);
             stored += 2;
             await fixture.PassAsync(TimeSpan.FromSeconds(2));
@@ -173,7 +173,7 @@ public sealed class HandoverTests
         var before = hub.Sink.Sends;
         await StoreAsync(fixture, 40, from: 3);
         await Until.True(() => hub.Sink.Sends >= before + 3, fixture.Clock, TimeSpan.FromSeconds(2));
-        Assert.True(fixture.Clock.GetUtcNow() - began >= TimeSpan.FromMinutes(2), "two waits of a minute");
+        Assert.True(fixture.Clock.GetUtcNow() - began >= TimeSpan.FromMinutes(2), "three batches in less than two minutes");
         Assert.Equal(["live"], fixture.Forwarder.Status.Custody.Unrouted);
 
         hub.HasRoute = true;
@@ -193,7 +193,7 @@ public sealed class HandoverTests
         return fixture;
     }
 
-    /// <summary>Stores readings so that they are sent in full batches, however many commits they take.</summary>
+    /// <summary>Stores readings so that they are sent in full batches, whatever the number of commits.</summary>
     static async Task StoreAsync(ForwarderFixture fixture, int count, int from = 1)
     {
         fixture.Forwarder.Pause();

@@ -173,7 +173,7 @@ public sealed class HttpConflictTests
         await PassUntilAsync(() => stopping.IsCompleted);
         await buffer.CommitAsync(Token);
 
-        // The clock stands still during a send: on a busy machine, a late answer would become a timeout.
+        // The clock does not advance during a send: on a busy machine, a late answer would become a timeout.
         Task PassUntilAsync(Func<bool> condition) => Until.True(() =>
         {
             if (condition()) return true;

@@ -114,7 +114,7 @@ public sealed class HttpPageTests
         await using var receiver = new RawReceiver(_ => Answer(Html, "ok") with { Takes = true });
         await using var http = await HttpFixture.RunAsync(receiver.Url, readings: 10);
         var fixture = http.Forwarding;
-        // The clock stands still, so there is no second attempt.
+        // The clock does not advance, so there is no second attempt.
         await Until.True(() => fixture.Forwarder.Status.Failures == 1);
         fixture.Forwarder.Apply(
             new() { HttpEndpoint = receiver.Url, UploadInterval = TimeSpan.Zero, AcceptHtml = true });

@@ -14,7 +14,7 @@ using SensorForwarder.Text;
 
 namespace SensorForwarder.Tests.Forwarding;
 
-/// <summary>What a receiver can do besides answering with a status: partial answers, redirects, TLS, slow or incomplete
+/// <summary>Behaviour of a receiver besides its status codes: partial answers, redirects, TLS, slow or incomplete
 /// answers.</summary>
 public sealed class HttpReceiverTests
 {

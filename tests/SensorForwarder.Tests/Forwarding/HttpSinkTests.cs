@@ -99,7 +99,7 @@ public sealed class HttpSinkTests
     [InlineData("soon", null, null)]
     [InlineData("+90", null, 90)]
     [InlineData("-90", null, null)]
-    [InlineData("+90", 31_536_000, 90)] // its clock is a year ahead of ours, or ours behind
+    [InlineData("+90", 31_536_000, 90)] // the clock of the receiver is a year ahead, or ours a year behind
     [InlineData("+90", -31_536_000, 90)]
     [InlineData("-90", 31_536_000, null)]
     public async Task Retry_After_is_read_as_seconds_or_as_a_date_by_the_clock_of_the_receiver(string header, int? ahead, int? seconds)

@@ -12,7 +12,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Forwarding;
 
-/// <summary>Whatever a receiver does for a while, nothing is lost and nothing gets stuck. Real forwarder, HTTP sink and
+/// <summary>After any temporary fault of a receiver every reading is delivered. Real forwarder, HTTP sink and
 /// network; fake clock.</summary>
 public sealed class HttpTroubleTests
 {
@@ -24,7 +24,7 @@ public sealed class HttpTroubleTests
 
     static readonly IReadOnlyDictionary<string, RawAnswer> Troubles = Statuses().Concat(Broken()).ToDictionary();
 
-    // The quick tier tests every fourth trouble alone; the random sequences contain all of them.
+    // The quick tier tests every fourth fault alone; the random sequences contain all of them.
     public static TheoryData<string> Names => [.. Troubles.Keys.Where((_, n) => !Tier.IsQuick || n % 4 == 0)];
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -108,7 +108,7 @@ public sealed class HttpTroubleTests
                 lock (ids) ids.UnionWith(batch);
             },
             certificate);
-        // The clock stands still during a send: on a busy machine, a late answer would be one more failure.
+        // The clock does not advance during a send: on a busy machine, a late answer would be one more failure.
         var options = Secret with { Tls = roots.Files() };
         await using var fixture = await DrainAsync(receiver.Url, options, secondsDuringSend: 0);
         Assert.Equal("HTTP/2", Assert.Single(protocols));
@@ -175,7 +175,7 @@ public sealed class HttpTroubleTests
             },
             listen => listen.UseHttps(https => https.ServerCertificateSelector =
                 (_, _) => Interlocked.Increment(ref connections) <= TroublesInARow ? bad : good));
-        // The clock stands still during a send: on a busy machine, a late answer would be one more failure.
+        // The clock does not advance during a send: on a busy machine, a late answer would be one more failure.
         var options = Secret with { Tls = roots.Files() };
         await using var fixture = await DrainAsync(receiver.Url, options, secondsDuringSend: 0);
         Assert.Equal(Enumerable.Range(1, Readings).Select(n => (long)n), ids.Order());
@@ -210,7 +210,7 @@ public sealed class HttpTroubleTests
         Assert.Equal(1, fixture.Forwarder.Status.Failures);
     }
 
-    /// <summary>Whether only a timeout ends the exchange. With any other trouble the clock stands still during a send:
+    /// <summary>Whether only a timeout ends the exchange. With any other fault the clock does not advance during a send:
     /// on a busy machine, a late answer would be one more failure.</summary>
     static bool KeepsWaiting(string trouble) =>
         trouble is "nothing at all" or "continue, and nothing" || trouble.EndsWith("silence", StringComparison.Ordinal)

@@ -105,10 +105,10 @@ public sealed class HttpWordsTests : IAsyncLifetime
     [InlineData("""{"accepted":[7],"accepted":[8]}""", "OOO")]
     [InlineData("""{"accepted":[7],"ACCEPTED":[8]}""", "OOO")]
     [InlineData("""{"accepted":[7,8],"rejected":[8]}""", "OOO")]
-    [InlineData("""{"accepted":[0,1]}""", "OOO")] // places in the batch, perhaps
+    [InlineData("""{"accepted":[0,1]}""", "OOO")] // perhaps indexes into the batch
     [InlineData("""{"accepted":[7,99]}""", "OOO")]
-    [InlineData("""{"accepted":[100,101,102]}""", "AAA")] // numbers of its own, for each reading one
-    [InlineData("""{"accepted":[1,2,3,4,5,6,7,8,9]}""", "AAA")] // everything that it ever took
+    [InlineData("""{"accepted":[100,101,102]}""", "AAA")] // the receiver's own ids, one for each reading
+    [InlineData("""{"accepted":[1,2,3,4,5,6,7,8,9]}""", "AAA")] // all that it has ever accepted
     [InlineData("""{"rejected":0}""", "AAA")]
     [InlineData("""{"rejected":[]}""", "AAA")]
     [InlineData("""{"rejected":null}""", "AAA")]

@@ -48,7 +48,7 @@ public sealed class LaneTests
         Assert.True(took >= TimeSpan.FromMinutes(backlog.Count - 1), $"{backlog.Count} batches in {took}");
     }
 
-    /// <summary>The clock may go on between two lines of the loop, also over the end of a wait.</summary>
+    /// <summary>The clock may advance between two statements of the loop, even past the end of a wait.</summary>
     [Fact]
     public async Task A_backlog_is_never_sent_in_the_live_lane_even_if_the_clock_advances_at_each_reading()
     {
@@ -116,7 +116,7 @@ public sealed class LaneTests
         {
             var attempt = await fixture.NextAfterBackoffAsync(sink);
             if (attempt.Batch.Lane == Lane.Backfill) backlog++;
-            await fixture.StoreAsync(10, from: n); // when the line is free, something new is always there
+            await fixture.StoreAsync(10, from: n); // whenever the window is free, new readings are waiting
             attempt.Accept();
         }
 
@@ -142,7 +142,7 @@ public sealed class LaneTests
         await Until.True(() => sink.Count(Lane.Backfill) > 0, fixture.Clock, TimeSpan.FromMilliseconds(100));
         await fixture.StoreAsync(5, from: 61);
         await Until.True(() => sink.Ids(Lane.Live).Contains(65));
-        Assert.True(fixture.Buffer.GetStatus().Depth > 0, "the backlog is still there");
+        Assert.True(fixture.Buffer.GetStatus().Depth > 0, "the backlog has already drained");
 
         await Until.True(() => fixture.Buffer.GetStatus().Depth == 0, fixture.Clock, TimeSpan.FromSeconds(1));
         Assert.Equal(Range(1, 65), sink.Seen.SelectMany(Ids).Distinct().Order());
@@ -233,7 +233,7 @@ public sealed class LaneTests
         });
     }
 
-    /// <summary>A clock that goes on by a second whenever a duration is measured.</summary>
+    /// <summary>A clock that advances by a second whenever a duration is measured.</summary>
     sealed class RestlessClock() : FakeTimeProvider(BufferFixture.Noon)
     {
         public bool IsRestless { get; set; }

@@ -2,7 +2,7 @@ using SensorForwarder.Forwarding;
 
 namespace SensorForwarder.Tests.Forwarding;
 
-/// <summary>The failure table: what the answer to a batch means.</summary>
+/// <summary>The failure table: the outcome of each answer to a batch.</summary>
 public sealed class OutcomeTests
 {
     static readonly Batch Four = PlanTests.Batch(1, 4);

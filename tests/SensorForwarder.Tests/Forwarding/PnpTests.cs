@@ -100,7 +100,7 @@ public sealed partial class PnpTests
             [new("lane", "live"), new("asset-id", "T-1204"), new("site", "north"), new("rack", "7")],
             Assert.Single(hub.Sent).Properties.Where(property => property.Key[0] != '$'));
 
-        // A batch has them in its body, one reading beside the other.
+        // In the batch format, the tags of a reading are only in the body.
         Assert.Equal(SendResult.Accepted, await new IotHubSink(hub).SendAsync(batch, Pnp with { MessageFormat = MessageFormat.Batch }, Token));
         Assert.DoesNotContain(hub.Sent[^1].Properties, property => property.Key == "rack");
     }

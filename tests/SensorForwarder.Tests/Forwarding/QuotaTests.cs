@@ -107,7 +107,7 @@ public sealed class QuotaTests
 
     [Theory]
     [InlineData(0, 1)]
-    [InlineData(3_840, 1)] // 256 bytes are for the properties
+    [InlineData(3_840, 1)] // 256 bytes are reserved for the properties
     [InlineData(3_841, 2)]
     [InlineData(7_936, 2)]
     [InlineData(7_937, 3)]
@@ -180,8 +180,8 @@ public sealed class QuotaTests
     }
 
     [Theory]
-    [InlineData(5, 0)] // NTP corrects that much
-    [InlineData(5.1, 9)] // somebody set the clock: they may have been sent on the new day
+    [InlineData(5, 0)] // a correction that NTP makes
+    [InlineData(5.1, 9)] // the clock was set: the chunks may have been sent on the new day
     public async Task A_small_clock_correction_across_midnight_starts_a_new_day(double minutes, long used)
     {
         using var files = new BufferFixture(inMemory: true);

@@ -75,7 +75,7 @@ public sealed class ReplayTests
         Assert.Equal(41, await fixture.Forwarder.ReplayAsync(DateTimeOffset.MinValue, DateTimeOffset.MaxValue, null, Token));
         await fixture.StoreAsync(5, from: 42);
         await Until.True(() => sink.Ids(Lane.Live).Contains(46));
-        Assert.True(fixture.Buffer.GetStatus().Depth > 0, "the replay is not over");
+        Assert.True(fixture.Buffer.GetStatus().Depth > 0, "the replay is already complete");
         await Until.True(() => fixture.Buffer.GetStatus().Depth == 0, fixture.Clock, TimeSpan.FromSeconds(1));
     }
 

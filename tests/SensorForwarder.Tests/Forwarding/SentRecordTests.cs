@@ -61,7 +61,7 @@ public sealed class SentRecordTests
         var probe = await run.Sink.NextAsync();
         probe.Accept();
         FakeSink.Attempt[] window = [await run.Sink.NextAsync(), await run.Sink.NextAsync(), await run.Sink.NextAsync()];
-        window[1].Accept(); // 21..30, and 41..50 begins
+        window[1].Accept(); // 21..30; the send of 41..50 starts
         await run.Sink.NextAsync();
         await Until.True(() => buffer.GetStatus().Depth == 30);
         await buffer.CommitAsync(Token); // the note may not be written yet

@@ -36,7 +36,7 @@ public sealed class UpstreamTests
         await fixture.StoreAsync(200, from: 11);
         var began = fixture.Clock.GetUtcNow();
         await Until.True(() => hub.Seen.Count == 4, fixture.Clock, TimeSpan.FromSeconds(1));
-        Assert.True(fixture.Clock.GetUtcNow() - began >= TimeSpan.FromMinutes(2), "three batches");
+        Assert.True(fixture.Clock.GetUtcNow() - began >= TimeSpan.FromMinutes(2), "three batches in less than two minutes");
         Assert.NotNull(fixture.Forwarder.Status.UpstreamHeldSince);
         Assert.True(fixture.Buffer.GetStatus().Depth >= 170);
         Assert.True(await fixture.Forwarder.FlushAsync(TimeSpan.FromMinutes(1), Token));

@@ -9,7 +9,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Intake;
 
-/// <summary>How requests are stored or refused, whatever entry they use.</summary>
+/// <summary>How requests are stored or refused, whichever intake they use.</summary>
 public sealed class IntakeStoreTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;

@@ -150,7 +150,7 @@ public sealed class ModuleInputsTests
         InputMessage[] messages =
         [
             Message("1", "a"), Message("2", "b"), Message("1", "a"), // again
-            Message("3", "a"), // the sender counts from 1 again
+            Message("3", "a"), // another message with a reused id
             Message("1", "a", module: "Other"), Message("1", "a", module: null), Message("4"), Message("4"), // without an id
         ];
         foreach (var message in messages) Assert.True(await inputs.TakeAsync(message, Token));

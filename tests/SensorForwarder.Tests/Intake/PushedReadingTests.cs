@@ -30,7 +30,7 @@ public sealed class PushedReadingTests
         await using var intake = await IntakeFixture.OpenAsync(new() { ReadingsPerSecond = 0 }, clock);
         using var history = new ReadingHistory(intake.Buffer);
 
-        // All arrive at noon; they were measured in the hour before, one in each minute.
+        // All arrive at noon; they were measured in the hour before, one a minute.
         var body = string.Join('\n', Enumerable.Range(0, 60).Select(i =>
             Reading(i, "k\\u00fcche", $",\"time\":\"{IntakeFixture.Noon.AddMinutes(i - 60):yyyy-MM-ddTHH:mm:ssZ}\"")));
         Assert.Equal(IntakeAnswer.Stored, await intake.SendAsync(body));
@@ -95,7 +95,7 @@ public sealed class PushedReadingTests
         var sent = 0;
         while (intake.Buffer.GetStatus().Evicted.Count == 0)
         {
-            Assert.True(sent < 100_000, "it never gets full");
+            Assert.True(sent < 100_000, "the buffer did not become full");
             var body = new StringBuilder();
             for (var i = 0; i < 100; i++)
             {

@@ -109,7 +109,7 @@ public sealed class HttpPageTests
     }
 
     [Fact]
-    public async Task AcceptHtml_ends_the_back_off_at_once()
+    public async Task AcceptHtml_ends_the_back_off_immediately()
     {
         await using var receiver = new RawReceiver(_ => Answer(Html, "ok") with { Takes = true });
         await using var http = await HttpFixture.RunAsync(receiver.Url, readings: 10);

@@ -74,7 +74,7 @@ internal static class BufferBenchmarks
         var size = new FileInfo(database).Length;
         yield return new("open.12M.seconds", SecondsToFirstEnqueue(directory).First(), "s", $"<= 2, {size / 1e9:F1} GB");
 
-        // Damages a root page and a page of readings: new readings are accepted at once while the old ones are
+        // Damages a root page and a page of readings: new readings are accepted immediately while the old ones are
         // salvaged.
         using (var file = File.OpenHandle(database, FileMode.Open, FileAccess.Write))
         {

@@ -156,7 +156,7 @@ internal sealed class PubackServer : IDisposable
         }
     }
 
-    /// <summary>Answers the first packet. Returns false if it is not complete.</summary>
+    /// <summary>Answers the first packet. Returns false if the packet is incomplete.</summary>
     bool TryAnswer(ReadOnlySpan<byte> input, Span<byte> output, out int length, out int answer)
     {
         (length, answer) = (0, 0);
@@ -196,7 +196,7 @@ internal sealed class PubackServer : IDisposable
 
     byte[] FirstInput(ReadOnlySpan<byte> subscribe) => subscribe.IndexOf("/inputs/#"u8) < 0 || InputMessages == 0 ? [] : WriteInput(0);
 
-    // Like edgeHub: the next one after the acknowledgement, always under the packet id 1.
+    // Like edgeHub: the next one after the acknowledgement, always with packet id 1.
     byte[] NextInput()
     {
         var acknowledged = Interlocked.Increment(ref _inputsAcknowledged);

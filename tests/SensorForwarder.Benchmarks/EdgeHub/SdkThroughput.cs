@@ -33,7 +33,7 @@ internal static class SdkThroughput
         await client.StartAsync(CancellationToken.None);
         await client.WaitUntilConnectedAsync(CancellationToken.None);
         var inFlight = int.Parse(window, CultureInfo.InvariantCulture);
-        await MqttThroughput.MeasureAsync(() => MqttThroughput.SendAsync(client), inFlight); // to be compiled
+        await MqttThroughput.MeasureAsync(() => MqttThroughput.SendAsync(client), inFlight); // warm-up, so that the code is compiled
         var measure = await MqttThroughput.MeasureAsync(() => MqttThroughput.SendAsync(client), inFlight);
         await client.StopAsync(CancellationToken.None);
         using var self = Process.GetCurrentProcess();
@@ -67,7 +67,7 @@ internal static class SdkThroughput
             }
 
             rows.Add(new("sdk.cpuSecondsPer100k", Of(sdk, 1), "s", string.Create(CultureInfo.InvariantCulture, $"own: {Of(own, 1):0.00}; {Windows[^1]} in flight, TLS included")));
-            rows.Add(new("sdk.peakMegabytes", Of(sdk, 2), "MB", string.Create(CultureInfo.InvariantCulture, $"own: {Of(own, 2):0}; a process with nothing but the client")));
+            rows.Add(new("sdk.peakMegabytes", Of(sdk, 2), "MB", string.Create(CultureInfo.InvariantCulture, $"own: {Of(own, 2):0}; a process that runs only the client")));
             return rows;
         }
         finally

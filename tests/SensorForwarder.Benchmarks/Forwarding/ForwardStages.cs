@@ -6,7 +6,7 @@ using SensorForwarder.Forwarding;
 namespace SensorForwarder.Benchmarks.Forwarding;
 
 /// <summary>CPU time and allocations per reading of the stages of a drain, in this process: reading the buffer,
-/// encoding batches, and the forwarder's loop with a sink that accepts everything at once. Unlike throughput, these
+/// encoding batches, and the forwarder's loop with a sink that accepts everything immediately. Unlike throughput, these
 /// numbers hardly depend on other load on the machine.</summary>
 internal static class ForwardStages
 {

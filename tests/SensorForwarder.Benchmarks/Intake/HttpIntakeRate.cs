@@ -9,8 +9,8 @@ using static SensorForwarder.Benchmarks.Surroundings;
 
 namespace SensorForwarder.Benchmarks.Intake;
 
-/// <summary>How many readings a second the HTTP intake takes in requests of 1,000, beside what the buffer itself takes of
-/// the same readings from as many producers in this process.</summary>
+/// <summary>Readings per second that the HTTP intake stores from requests of 1,000, compared with the buffer alone for
+/// the same readings from the same number of producers in this process.</summary>
 internal static class HttpIntakeRate
 {
     const int Senders = 8;
@@ -20,7 +20,7 @@ internal static class HttpIntakeRate
     public static Benchmark Benchmark { get; } = new(
         ["intake.http.readingsPerSecond", "intake.http.vsEnqueue"], token => Task.Run(() => RunAsync(token), token));
 
-    // In turns, so that what else the machine does falls on both; the first turn warms up.
+    // In alternating turns, so that other load on the machine affects both; the first turn is a warm-up.
     static async Task<IReadOnlyList<BenchmarkRow>> RunAsync(CancellationToken cancellationToken)
     {
         using var place = new Place();
@@ -35,7 +35,7 @@ internal static class HttpIntakeRate
         return
         [
             new("intake.http.readingsPerSecond", Median(turns.Select(turn => turn.Http)), "1/s",
-                $"the buffer's own rate {Median(turns.Select(turn => turn.Enqueue)):F0}/s; requests of {ReadingsPerRequest}"),
+                $"the buffer alone {Median(turns.Select(turn => turn.Enqueue)):F0}/s; requests of {ReadingsPerRequest}"),
             new("intake.http.vsEnqueue", Median(turns.Select(turn => turn.Http / turn.Enqueue)), "x", ">= 0.5"),
         ];
     }
@@ -94,7 +94,7 @@ internal static class HttpIntakeRate
         }
     }
 
-    // A client that costs next to nothing: what is measured is the other side.
+    // A client that uses little CPU, so that the benchmark measures the intake.
     static async Task SendAsync(Socket client, ReadOnlyMemory<byte> request, CancellationToken cancellationToken)
     {
         var answer = new byte[4_096];
@@ -110,7 +110,7 @@ internal static class HttpIntakeRate
         }
     }
 
-    // The readings of the buffer's own benchmark, as a program would send them.
+    // The readings of the buffer's benchmark, as another program would send them.
     static byte[] Request()
     {
         var body = string.Join('\n', Enumerable.Range(0, ReadingsPerRequest).Select(i => FormattableString.Invariant(

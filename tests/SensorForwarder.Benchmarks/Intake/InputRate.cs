@@ -9,8 +9,8 @@ using static SensorForwarder.Benchmarks.Surroundings;
 
 namespace SensorForwarder.Benchmarks.Intake;
 
-/// <summary>How many messages a second the module's input takes over TLS on loopback. The server sends each after the
-/// acknowledgement of the one before it, as edgeHub does, so each one is a commit of its own.</summary>
+/// <summary>Messages per second at the module's input over TLS on loopback. The server sends each message after the
+/// acknowledgement of the previous one, as edgeHub does, so each message is a separate commit.</summary>
 internal static class InputRate
 {
     const int Messages = 1_000;

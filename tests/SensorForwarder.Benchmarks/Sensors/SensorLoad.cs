@@ -142,7 +142,7 @@ internal static class SensorLoad
     /// <param name="CpuPercent">CPU time in percent of one core.</param>
     /// <param name="WakeUpsPerSecond">Wake-ups of all threads.</param>
     /// <param name="ReadingsPerSecond">Readings per second according to the schedules.</param>
-    /// <param name="Missed">Scheduled readings that were not taken.</param>
+    /// <param name="Missed">Scheduled readings that were missed.</param>
     /// <param name="ScheduleError">99th percentile of the deviation from the schedule in milliseconds.</param>
     sealed record Cost(
         double Megabytes, double PeakMegabytes, double CpuPercent, double WakeUpsPerSecond, double ReadingsPerSecond,

@@ -5,7 +5,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Buffer;
 
-/// <summary>A large damaged file: new readings are stored at once, and the old ones are copied in the background.</summary>
+/// <summary>A large damaged file: new readings are stored immediately, and the old ones are copied in the background.</summary>
 public sealed class BigSalvageTests : IDisposable
 {
     static readonly int Megabytes = Tier.Size("TEST_BUFFER_DAMAGED_MEGABYTES", quick: 1, full: 20, deep: 512);
@@ -16,7 +16,7 @@ public sealed class BigSalvageTests : IDisposable
     readonly BufferFixture _fixture = new();
 
     [Fact]
-    public async Task New_readings_are_stored_before_the_old_ones_are_read_and_then_all_are_there()
+    public async Task New_readings_are_stored_before_a_salvage_is_complete_and_every_undamaged_old_reading_is_copied()
     {
         var readings = Megabytes * 7_000;
         var epoch = await MakeAsync(readings, acknowledgeThrough: 1_000, isNoisy: false);
@@ -51,7 +51,7 @@ public sealed class BigSalvageTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task A_salvage_that_is_stopped_and_started_again_and_again_takes_each_reading_over_once()
+    public async Task A_salvage_that_is_interrupted_repeatedly_copies_each_reading_once()
     {
         await MakeAsync(20_000, acknowledgeThrough: 0);
         Spoil(page: 1);
@@ -73,7 +73,7 @@ public sealed class BigSalvageTests : IDisposable
     }
 
     [Fact]
-    public async Task A_damaged_file_that_can_not_be_read_is_named_and_tried_again()
+    public async Task A_damaged_file_that_cannot_be_read_is_logged_and_retried()
     {
         await MakeAsync(20_000, acknowledgeThrough: 0);
         Spoil(page: 1);
@@ -93,7 +93,7 @@ public sealed class BigSalvageTests : IDisposable
     }
 
     [Fact]
-    public async Task A_damaged_file_that_is_gone_before_it_was_copied_ends_the_salvage_and_is_named()
+    public async Task A_damaged_file_that_is_deleted_before_its_salvage_is_complete_ends_it_and_is_logged()
     {
         await MakeAsync(20_000, acknowledgeThrough: 0);
         Spoil(page: 1);
@@ -111,7 +111,7 @@ public sealed class BigSalvageTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task Damage_of_the_new_file_before_the_old_one_is_done_costs_neither()
+    public async Task Damage_to_the_new_file_during_a_salvage_loses_no_readable_reading_of_either_file()
     {
         await MakeAsync(80_000, acknowledgeThrough: 0);
         Spoil(page: 1);
@@ -132,7 +132,7 @@ public sealed class BigSalvageTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task Readings_that_no_longer_fit_are_thinned_as_they_come_in_and_counted()
+    public async Task Salvaged_readings_that_exceed_the_size_limit_are_thinned_and_counted()
     {
         await MakeAsync(30_000, acknowledgeThrough: 0);
         Spoil(page: 1);
@@ -163,7 +163,7 @@ public sealed class BigSalvageTests : IDisposable
         var guard = Task.Delay(TimeSpan.FromMinutes(20), TimeProvider.System, BufferFixture.Token);
         while (!condition())
         {
-            Assert.False(guard.IsCompleted, "does not come to an end");
+            Assert.False(guard.IsCompleted, "the condition was not met within 20 minutes");
             await Task.Delay(TimeSpan.FromMilliseconds(1), TimeProvider.System, BufferFixture.Token);
         }
     }

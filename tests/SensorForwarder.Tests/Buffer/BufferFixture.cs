@@ -22,7 +22,7 @@ internal sealed class BufferFixture(bool inMemory = false) : IDisposable
 {
     public static readonly DateTimeOffset Noon = new(2026, 11, 24, 12, 0, 0, TimeSpan.Zero);
 
-    /// <summary>Commits at once, without a commit interval.</summary>
+    /// <summary>Commits immediately, without a commit interval.</summary>
     public static readonly BufferLimits AtOnce = new() { CommitInterval = TimeSpan.Zero };
 
     // In memory; tests/run checks there for files left behind.

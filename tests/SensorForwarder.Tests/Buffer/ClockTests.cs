@@ -14,7 +14,7 @@ public sealed class ClockTests : IDisposable
     KernelTime _kernel = new(TimeSpan.FromMinutes(1), "first boot", Synchronized: false);
 
     [Fact]
-    public async Task A_reading_from_before_the_clock_was_set_gets_its_true_time_in_the_same_boot()
+    public async Task A_reading_taken_before_the_clock_was_set_gets_its_correct_time_in_the_same_boot()
     {
         await using var buffer = await OpenAsync();
         await EnqueueAsync(buffer);
@@ -32,7 +32,7 @@ public sealed class ClockTests : IDisposable
     }
 
     [Fact]
-    public async Task The_repair_outlives_a_restart_of_the_process()
+    public async Task Times_are_corrected_after_a_restart_of_the_process()
     {
         await using (var buffer = await OpenAsync())
         {
@@ -45,7 +45,7 @@ public sealed class ClockTests : IDisposable
     }
 
     [Fact]
-    public async Task A_reading_of_an_earlier_boot_that_never_had_the_time_says_so()
+    public async Task A_reading_of_an_earlier_boot_whose_clock_was_never_set_is_marked_unsynchronized()
     {
         await using (var buffer = await OpenAsync())
         {
@@ -61,7 +61,7 @@ public sealed class ClockTests : IDisposable
     }
 
     [Fact]
-    public async Task A_time_that_another_program_stated_is_left_as_it_is_and_only_the_arrival_is_corrected()
+    public async Task A_time_set_by_another_program_is_not_changed_and_only_the_time_of_arrival_is_corrected()
     {
         await using var buffer = await OpenAsync();
         ReadOnlyMemory<byte> payload = ReadingEncoder.Encode(
@@ -87,7 +87,7 @@ public sealed class ClockTests : IDisposable
     }
 
     [Fact]
-    public async Task A_step_of_the_wall_clock_ages_and_evicts_nothing()
+    public async Task A_step_of_the_wall_clock_ages_and_evicts_no_reading()
     {
         _kernel = _kernel with { Synchronized = true };
         await using var buffer = await OpenAsync(BufferFixture.AtOnce with { MaxAge = TimeSpan.FromHours(1) });
@@ -109,7 +109,7 @@ public sealed class ClockTests : IDisposable
     }
 
     [Fact]
-    public void Drift_is_no_step_and_a_clock_that_flaps_does_not_fill_the_list()
+    public void Drift_begins_no_segment_and_a_flapping_synchronization_state_does_not_add_segments_without_limit()
     {
         var clock = new ReadingClock(_time, () => _kernel, []);
         var first = clock.Current();
@@ -124,7 +124,7 @@ public sealed class ClockTests : IDisposable
     }
 
     [Fact]
-    public void The_kernel_tells_its_clocks()
+    public void The_uptime_and_the_boot_id_of_the_kernel_are_read()
     {
         Assert.SkipUnless(OperatingSystem.IsLinux(), "Linux only");
         var (first, second) = (LinuxClocks.Read(), LinuxClocks.Read());

@@ -20,7 +20,7 @@ public sealed class DamageTests : IDisposable
     string Wal => Database + "-wal";
 
     [Fact]
-    public async Task Readings_of_a_cleanly_closed_file_keep_their_epoch_and_it_is_not_salvaged()
+    public async Task A_cleanly_closed_file_is_not_salvaged_and_its_readings_keep_their_epoch()
     {
         var epoch = await MakeAsync();
         await using var buffer = await _fixture.OpenAsync();
@@ -31,7 +31,7 @@ public sealed class DamageTests : IDisposable
     }
 
     [Fact]
-    public async Task A_truncated_file_gives_what_is_left()
+    public async Task The_readings_left_in_a_truncated_file_are_salvaged()
     {
         var epoch = await MakeAsync();
         Change(Database, bytes => bytes[..(bytes.Length / 2)]);
@@ -45,7 +45,7 @@ public sealed class DamageTests : IDisposable
     }
 
     [Fact]
-    public async Task A_zeroed_page_costs_its_own_rows_and_the_gap_is_announced()
+    public async Task A_zeroed_page_loses_only_its_own_readings_and_a_gap_entry_reports_them()
     {
         await MakeAsync();
         Change(Database, bytes =>
@@ -67,7 +67,7 @@ public sealed class DamageTests : IDisposable
     [InlineData(0)]
     [InlineData(16)]
     [InlineData(100)]
-    public async Task A_spoiled_first_page_costs_no_reading(int from)
+    public async Task A_damaged_first_page_loses_no_reading(int from)
     {
         await MakeAsync();
         Change(Database, bytes =>
@@ -81,7 +81,7 @@ public sealed class DamageTests : IDisposable
     }
 
     [Fact]
-    public async Task A_foreign_database_is_put_aside_untouched()
+    public async Task A_file_that_is_not_a_database_is_moved_aside_unchanged()
     {
         await File.WriteAllTextAsync(Database, new string('x', 10_000), BufferFixture.Token);
         await using var buffer = await _fixture.OpenAsync();
@@ -91,7 +91,7 @@ public sealed class DamageTests : IDisposable
     }
 
     [Fact]
-    public async Task The_database_of_another_application_is_put_aside()
+    public async Task The_database_of_another_application_is_moved_aside()
     {
         using (var foreign = Sqlite.Open(Database, SqliteOpenMode.ReadWriteCreate, vfs: null))
             foreign.Execute("CREATE TABLE queue(id INTEGER PRIMARY KEY, other TEXT); INSERT INTO queue VALUES(1, 'x')");
@@ -101,7 +101,7 @@ public sealed class DamageTests : IDisposable
     }
 
     [Fact]
-    public async Task A_newer_format_is_left_alone()
+    public async Task A_file_of_a_newer_format_is_refused_and_not_changed()
     {
         await MakeAsync();
         using (var newer = Sqlite.Open(Database, SqliteOpenMode.ReadWrite, vfs: null))
@@ -117,7 +117,7 @@ public sealed class DamageTests : IDisposable
     [InlineData(3)]
     [InlineData(258)]
     [InlineData(int.MaxValue)]
-    public async Task A_damaged_format_number_costs_nothing(int number)
+    public async Task A_damaged_format_number_loses_no_reading(int number)
     {
         await MakeAsync();
         using (var damaged = Sqlite.Open(Database, SqliteOpenMode.ReadWrite, vfs: null))
@@ -127,7 +127,7 @@ public sealed class DamageTests : IDisposable
     }
 
     [Fact]
-    public async Task A_hole_in_a_crashed_log_does_not_cost_what_stands_behind_it()
+    public async Task A_damaged_frame_in_the_WAL_of_a_crash_does_not_lose_the_readings_behind_it()
     {
         await MakeCrashedAsync();
         Change(Wal, bytes =>
@@ -143,7 +143,7 @@ public sealed class DamageTests : IDisposable
     }
 
     [Fact]
-    public async Task A_transaction_that_a_power_cut_tore_is_no_damage_where_an_older_frame_shows_through()
+    public async Task A_transaction_torn_by_a_power_cut_is_not_damage_even_if_it_exposes_an_older_frame()
     {
         // A sector boundary (512 bytes) lies after the first 8 bytes of this frame's header.
         const int Torn = 32 + (41 * 1048);
@@ -187,7 +187,7 @@ public sealed class DamageTests : IDisposable
     [InlineData(2, 60, 0x00)]
     [InlineData(0, 4500, 0x00)]
     [InlineData(0, 4500, 0xff)]
-    public async Task A_log_whose_begin_is_erased_keeps_what_stands_behind(int at, int length, byte by)
+    public async Task A_WAL_whose_beginning_is_erased_keeps_the_readings_behind_it(int at, int length, byte by)
     {
         await MakeCrashedAsync();
         Change(Wal, bytes =>
@@ -201,7 +201,7 @@ public sealed class DamageTests : IDisposable
     }
 
     [Fact]
-    public async Task A_lost_database_is_rebuilt_from_its_log()
+    public async Task A_deleted_database_is_rebuilt_from_its_WAL()
     {
         await MakeCrashedAsync();
         File.Delete(Database);
@@ -210,7 +210,7 @@ public sealed class DamageTests : IDisposable
     }
 
     [Fact]
-    public async Task A_missing_log_leaves_what_was_copied_back()
+    public async Task Without_the_WAL_of_a_crash_the_buffer_opens_with_the_checkpointed_readings()
     {
         await MakeCrashedAsync();
         File.Delete(Wal);
@@ -220,7 +220,7 @@ public sealed class DamageTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task An_interrupted_salvage_is_begun_again_or_ended_at_every_step()
+    public async Task A_salvage_interrupted_at_any_step_is_completed_at_the_next_start()
     {
         for (var steps = 1; ; steps++)
         {
@@ -252,7 +252,7 @@ public sealed class DamageTests : IDisposable
     }
 
     [Fact]
-    public async Task A_salvage_that_fails_is_logged_and_leaves_the_damaged_file_as_it_is()
+    public async Task A_failed_salvage_is_logged_and_does_not_change_the_damaged_file()
     {
         await MakeAsync();
         Change(Database, bytes => bytes[..(bytes.Length / 2)]);
@@ -279,7 +279,7 @@ public sealed class DamageTests : IDisposable
 
     [Fact]
     [SupportedOSPlatform("linux")]
-    public async Task Links_in_the_place_of_its_files_are_replaced_and_not_followed()
+    public async Task Symbolic_links_in_place_of_the_files_of_the_buffer_are_replaced_and_not_followed()
     {
         await MakeAsync();
         string In(string name) => Path.Combine(_fixture.Directory, name);
@@ -304,7 +304,7 @@ public sealed class DamageTests : IDisposable
     }
 
     [Fact]
-    public async Task Three_damaged_files_are_kept_at_most()
+    public async Task At_most_three_damaged_files_are_kept()
     {
         for (var i = 0; i < 6; i++)
         {
@@ -317,7 +317,7 @@ public sealed class DamageTests : IDisposable
     }
 
     [Fact]
-    public async Task Damage_that_shows_while_the_buffer_is_open_is_salvaged_without_losing_what_waits()
+    public async Task Damage_detected_while_the_buffer_is_open_is_salvaged_without_losing_undamaged_readings()
     {
         await MakeAsync();
         var time = new FakeTimeProvider(BufferFixture.Noon);
@@ -354,7 +354,7 @@ public sealed class DamageTests : IDisposable
     }
 
     [Fact]
-    public async Task A_bit_that_flips_inside_a_value_costs_its_segment_and_the_rest_stays_in_use()
+    public async Task A_flipped_bit_in_a_value_loses_only_its_segment_and_the_file_stays_in_use()
     {
         await MakeAsync();
         FlipBit();
@@ -373,7 +373,7 @@ public sealed class DamageTests : IDisposable
     }
 
     [Fact]
-    public async Task The_readings_before_a_damaged_segment_are_read_although_it_is_decoded_ahead_of_them()
+    public async Task The_readings_before_a_damaged_segment_are_still_returned_when_it_is_decoded_in_advance()
     {
         await MakeAsync();
         FlipBit();
@@ -393,7 +393,7 @@ public sealed class DamageTests : IDisposable
     [InlineData("last_id = first_id - 1, state = NULL")]
     [InlineData("last_id = first_id, state = NULL")]
     [InlineData("last_id = last_id - 1, state = NULL")]
-    public async Task The_newest_segment_that_does_not_say_what_it_holds_costs_no_reading_and_gives_no_id_twice(string change)
+    public async Task A_newest_segment_with_damaged_columns_loses_no_reading_and_causes_no_id_to_be_reused(string change)
     {
         await MakeAsync();
         using (var file = Sqlite.Open(Database, SqliteOpenMode.ReadWrite, vfs: null))
@@ -416,7 +416,7 @@ public sealed class DamageTests : IDisposable
     [Theory]
     [InlineData("DROP TABLE document; CREATE VIEW document AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS name, i AS content FROM n")]
     [InlineData("CREATE TRIGGER t AFTER INSERT ON segment BEGIN DELETE FROM segment; END")]
-    public async Task Tables_that_are_not_ours_are_damage_and_run_nothing(string sql)
+    public async Task Foreign_views_and_triggers_are_treated_as_damage_and_not_executed(string sql)
     {
         await MakeAsync();
         using (var file = Sqlite.Open(Database, SqliteOpenMode.ReadWrite, vfs: null))
@@ -430,7 +430,7 @@ public sealed class DamageTests : IDisposable
     public void Dispose() => _fixture.Dispose();
 
     [Fact]
-    public async Task After_the_oldest_segment_was_damaged_the_next_reading_is_the_oldest()
+    public async Task After_damage_to_the_oldest_segment_the_next_reading_is_reported_as_the_oldest()
     {
         await MakeAsync();
         FlipBit();

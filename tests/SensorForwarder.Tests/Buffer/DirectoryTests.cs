@@ -9,7 +9,7 @@ public sealed class DirectoryTests
     const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
 
     [Fact]
-    public async Task Directories_that_are_made_are_for_the_owner_only_and_those_that_are_there_stay_as_they_are()
+    public async Task New_directories_are_accessible_by_the_owner_only_and_existing_ones_keep_their_mode()
     {
         using var files = new BufferFixture();
         var there = Path.Combine(files.Directory, "there");

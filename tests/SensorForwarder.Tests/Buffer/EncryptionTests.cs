@@ -17,7 +17,7 @@ public sealed class EncryptionTests : IDisposable
     }
 
     [Fact]
-    public async Task A_stolen_card_tells_nothing_and_the_key_tells_all()
+    public async Task The_files_contain_no_plain_text_and_with_the_key_everything_can_be_read()
     {
         await using (var buffer = await OpenAsync(_keyFile))
         {
@@ -41,7 +41,7 @@ public sealed class EncryptionTests : IDisposable
     }
 
     [Fact]
-    public async Task A_wrong_or_missing_key_is_said_clearly_and_costs_nothing()
+    public async Task A_wrong_or_missing_key_is_reported_and_does_not_change_the_file()
     {
         await using (var buffer = await OpenAsync(_keyFile))
         {
@@ -62,7 +62,7 @@ public sealed class EncryptionTests : IDisposable
     }
 
     [Fact]
-    public async Task A_plain_file_takes_a_key_and_keeps_its_readings()
+    public async Task An_unencrypted_file_that_is_opened_with_a_key_keeps_its_readings()
     {
         await using (var buffer = await OpenAsync(null))
         {
@@ -101,7 +101,7 @@ public sealed class EncryptionTests : IDisposable
     }
 
     [Fact]
-    public async Task What_somebody_without_the_key_writes_into_the_file_is_no_data()
+    public async Task Unencrypted_data_written_into_an_encrypted_file_is_ignored()
     {
         await using (var buffer = await OpenAsync(_keyFile))
         {
@@ -134,7 +134,7 @@ public sealed class EncryptionTests : IDisposable
     }
 
     [Fact]
-    public async Task Without_the_check_of_the_key_another_key_is_refused_and_the_right_one_opens()
+    public async Task Without_the_stored_key_check_a_wrong_key_is_still_refused_and_the_right_one_accepted()
     {
         await using (var buffer = await OpenAsync(_keyFile))
             await FillAsync(buffer, 30);
@@ -150,7 +150,7 @@ public sealed class EncryptionTests : IDisposable
     }
 
     [Fact]
-    public async Task A_plain_file_with_the_check_of_a_key_is_refused_without_a_key()
+    public async Task An_unencrypted_file_with_a_key_check_is_refused_without_a_key()
     {
         await using (var buffer = await OpenAsync(null))
             await FillAsync(buffer, 30);
@@ -161,7 +161,7 @@ public sealed class EncryptionTests : IDisposable
     }
 
     [Fact]
-    public async Task A_plain_file_that_gets_a_key_leaves_no_plain_reading_behind()
+    public async Task An_unencrypted_file_that_is_opened_with_a_key_leaves_no_unencrypted_reading_behind()
     {
         await using (var buffer = await OpenAsync(null))
         {

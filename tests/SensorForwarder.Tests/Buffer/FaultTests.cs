@@ -44,7 +44,7 @@ public sealed class FaultTests
     /// <summary>Everything that renames and deletes files: a salvage.</summary>
     [Theory]
     [MemberData(nameof(SalvageFaults))]
-    public async Task No_single_fault_in_a_salvage_costs_a_reading_or_stops_the_buffer(string kind, int code)
+    public async Task No_single_fault_during_a_salvage_loses_a_reading_or_stops_the_buffer(string kind, int code)
     {
         var places = 0;
         for (var at = 1; await SalvageAsync(Enum.Parse<FileOperationKind>(kind), code, at); at = Next(at, each: 1))
@@ -106,7 +106,7 @@ public sealed class FaultTests
 
     [Theory]
     [MemberData(nameof(Faults))]
-    public async Task No_single_fault_costs_a_completed_reading_or_stops_the_buffer(string kind, int code)
+    public async Task No_single_fault_loses_a_committed_reading_or_stops_the_buffer(string kind, int code)
     {
         var (small, retained, large) = (0, 0, 0);
         // Every operation of a short run, and of one that retains delivered readings; then, in growing steps, a run with
@@ -218,7 +218,7 @@ public sealed class FaultTests
         var guard = Task.Delay(Patience, TimeProvider.System, BufferFixture.Token);
         while (!task.IsCompleted)
         {
-            Assert.False(guard.IsCompleted, "hangs");
+            Assert.False(guard.IsCompleted, "not complete within 60 s");
             await Task.WhenAny(task, Task.Delay(TimeSpan.FromMilliseconds(5), TimeProvider.System, BufferFixture.Token));
             if (!task.IsCompleted)
                 time.Advance(TimeSpan.FromSeconds(1));

@@ -42,7 +42,7 @@ public sealed class Format2Tests
     }
 
     [Fact]
-    public async Task The_settings_that_were_accepted_are_in_force()
+    public async Task The_stored_settings_are_in_force_after_the_start()
     {
         using var fixture = new BufferFixture(inMemory: true);
         File.Copy(PathOf("plain"), fixture.DatabasePath);

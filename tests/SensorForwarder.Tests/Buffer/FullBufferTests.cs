@@ -21,11 +21,11 @@ public sealed class FullBufferTests : IDisposable
     [InlineData(112)]
     [InlineData(116)]
     [InlineData(120)]
-    public async Task While_a_burst_is_refused_the_buffer_does_not_say_that_it_has_room(int readings)
+    public async Task A_buffer_that_refuses_a_burst_does_not_report_that_it_has_room(int readings)
     {
         await using var buffer = await OpenAsync(Limits(WhenFull.RejectNew) with { CommitInterval = TimeSpan.FromHours(1) });
         var bursts = 0;
-        while (!await IsRefusedAsync()) Assert.True(++bursts < 1_000, "it never gets full");
+        while (!await IsRefusedAsync()) Assert.True(++bursts < 1_000, "the buffer did not become full");
         Assert.Equal("Refusing", buffer.GetStatus().Storage.ToString());
         Assert.Equal(0, Lines(RoomAgain));
 
@@ -39,7 +39,7 @@ public sealed class FullBufferTests : IDisposable
     }
 
     [Fact]
-    public async Task Refused_readings_are_told_and_counted_though_nothing_commits()
+    public async Task Refused_readings_are_reported_and_counted_when_nothing_is_committed()
     {
         long refused;
         await using (var buffer = await OpenAsync(Limits(WhenFull.RejectNew)))
@@ -82,7 +82,7 @@ public sealed class FullBufferTests : IDisposable
     [InlineData(nameof(WhenFull.Thin), 2, "old readings are thinned", Explicit = true)]
     [InlineData(nameof(WhenFull.DropOldest), 1, "the oldest readings are dropped")]
     [InlineData(nameof(WhenFull.DropOldest), 4, "the oldest readings are dropped", Explicit = true)]
-    public async Task A_buffer_that_stays_at_its_bound_writes_one_line_and_one_when_it_is_over(string whenFull, int megabytes, string what)
+    public async Task A_buffer_that_stays_at_its_limit_logs_one_line_and_another_when_it_has_room_again(string whenFull, int megabytes, string what)
     {
         // The fill level depends on the size of transactions: always a hundred readings here, also on a slow machine.
         var limits = Limits(Enum.Parse<WhenFull>(whenFull), megabytes) with { CommitInterval = TimeSpan.FromHours(1) };

@@ -16,7 +16,7 @@ public sealed class FullVolumeTests : IDisposable
     [InlineData(raw.SQLITE_FULL, nameof(StorageState.Full))]
     [InlineData(raw.SQLITE_IOERR_WRITE, nameof(StorageState.Failing))]
     [InlineData(raw.SQLITE_READONLY, nameof(StorageState.ReadOnly))]
-    public async Task While_nothing_can_be_written_the_newest_readings_wait_and_the_oldest_are_given_up(
+    public async Task While_the_volume_is_not_writable_the_newest_readings_wait_in_memory_and_the_oldest_are_dropped(
         int code, string state)
     {
         var recorder = new Recorder { FailCode = code, FailsOn = true };
@@ -57,7 +57,7 @@ public sealed class FullVolumeTests : IDisposable
     }
 
     [Fact]
-    public async Task The_reserve_is_given_up_when_the_volume_is_full_and_made_again_when_it_is_not()
+    public async Task The_reserve_file_is_deleted_when_the_volume_is_full_and_created_again_when_it_has_room()
     {
         var recorder = new Recorder { FailCode = raw.SQLITE_FULL, FailsOn = true };
         RecordingVfs.Attach(_fixture.Directory, recorder);
@@ -76,7 +76,7 @@ public sealed class FullVolumeTests : IDisposable
     }
 
     [Fact]
-    public async Task A_real_volume_that_fills_up_takes_acknowledgements_and_goes_on_when_it_is_freed()
+    public async Task On_a_full_volume_acknowledgements_are_stored_and_new_readings_too_once_it_has_room()
     {
         using var volume = TmpfsVolume.TryMount(_fixture.Directory, megabytes: 4, out var refusal);
         Assert.SkipWhen(volume is null, $"this user can't mount a tmpfs; run as root: {refusal}");
@@ -113,7 +113,7 @@ public sealed class FullVolumeTests : IDisposable
     [Theory]
     [InlineData(0)]
     [InlineData(1_000)]
-    public async Task Delivered_readings_make_room_on_a_volume_that_somebody_else_filled(int retainHours)
+    public async Task Delivered_readings_make_room_on_a_volume_filled_by_another_program(int retainHours)
     {
         using var volume = TmpfsVolume.TryMount(_fixture.Directory, megabytes: 8, out var refusal);
         Assert.SkipWhen(volume is null, $"this user can't mount a tmpfs; run as root: {refusal}");
@@ -137,7 +137,7 @@ public sealed class FullVolumeTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task What_is_to_stay_free_on_the_volume_stays_free_and_what_others_take_of_it_is_not_taken_too()
+    public async Task The_space_to_keep_free_stays_free_and_the_buffer_shrinks_when_other_programs_use_it()
     {
         using var volume = TmpfsVolume.TryMount(_fixture.Directory, megabytes: 16, out var refusal);
         Assert.SkipWhen(volume is null, $"this user can't mount a tmpfs; run as root: {refusal}");
@@ -165,7 +165,7 @@ public sealed class FullVolumeTests : IDisposable
     }
 
     [Fact]
-    public async Task However_long_a_volume_stays_full_acknowledgements_are_taken_and_make_room()
+    public async Task However_long_a_volume_stays_full_acknowledgements_are_stored_and_make_room()
     {
         using var volume = TmpfsVolume.TryMount(_fixture.Directory, megabytes: 8, out var refusal);
         Assert.SkipWhen(volume is null, $"this user can't mount a tmpfs; run as root: {refusal}");
@@ -208,7 +208,7 @@ public sealed class FullVolumeTests : IDisposable
     }
 
     [Fact]
-    public async Task A_volume_that_our_own_readings_filled_takes_new_ones_when_the_old_are_delivered()
+    public async Task A_volume_filled_by_the_buffer_has_room_for_new_readings_when_the_old_ones_are_delivered()
     {
         using var volume = TmpfsVolume.TryMount(_fixture.Directory, megabytes: 4, out var refusal);
         Assert.SkipWhen(volume is null, $"this user can't mount a tmpfs; run as root: {refusal}");
@@ -230,7 +230,7 @@ public sealed class FullVolumeTests : IDisposable
     }
 
     [Fact]
-    public async Task A_slow_reader_does_not_hold_the_writer_up_and_the_log_shrinks_when_it_is_done()
+    public async Task A_slow_reader_does_not_block_the_writer_and_the_WAL_shrinks_when_it_is_done()
     {
         await using var buffer = await _fixture.OpenAsync(
             BufferFixture.AtOnce with { MaxBytes = 16 << 20 }, _time);
@@ -252,7 +252,7 @@ public sealed class FullVolumeTests : IDisposable
     }
 
     [Fact]
-    public async Task The_log_stays_within_its_share_while_readings_come_and_go()
+    public async Task The_WAL_stays_within_its_limit_while_readings_are_stored_and_delivered()
     {
         await using var buffer = await _fixture.OpenAsync(
             BufferFixture.AtOnce with { MaxBytes = 4 << 20 }, _time);

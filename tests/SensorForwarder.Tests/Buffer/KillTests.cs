@@ -14,7 +14,7 @@ public sealed class KillTests
     const int Lanes = 4;
 
     [Fact]
-    public async Task Every_reading_that_was_reported_is_there_once_and_in_order_after_each_kill()
+    public async Task Every_reading_reported_as_committed_is_stored_once_and_in_order_after_each_kill()
     {
         var kills = Tier.Size("TEST_BUFFER_KILLS", quick: 4, full: 60, deep: 200);
         var seed = Tier.Seed ?? Environment.TickCount;

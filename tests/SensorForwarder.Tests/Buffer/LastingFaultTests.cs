@@ -28,7 +28,7 @@ public sealed class LastingFaultTests : IDisposable
     [InlineData(nameof(FileOperationKind.Read), raw.SQLITE_IOERR_READ)]
     [InlineData(nameof(FileOperationKind.Open), raw.SQLITE_IOERR)]
     [InlineData(nameof(FileOperationKind.Open), raw.SQLITE_CANTOPEN)]
-    public async Task A_start_is_refused_with_the_reason_each_time_and_nothing_is_changed(string kind, int code)
+    public async Task While_the_fault_lasts_each_start_fails_with_the_reason_and_the_file_is_not_changed(string kind, int code)
     {
         await FillAsync();
         var before = await File.ReadAllBytesAsync(_fixture.DatabasePath, BufferFixture.Token);
@@ -49,7 +49,7 @@ public sealed class LastingFaultTests : IDisposable
     [Theory]
     [InlineData(nameof(FileOperationKind.Read), raw.SQLITE_IOERR_READ)]
     [InlineData(nameof(FileOperationKind.Open), raw.SQLITE_IOERR)]
-    public async Task While_it_lasts_readers_are_told_and_afterwards_every_reading_is_there(string kind, int code)
+    public async Task While_the_fault_lasts_reads_fail_and_afterwards_every_reading_is_there(string kind, int code)
     {
         await FillAsync();
         await using var buffer = await OpenAsync();
@@ -81,7 +81,7 @@ public sealed class LastingFaultTests : IDisposable
     }
 
     [Fact]
-    public async Task A_block_that_can_not_be_read_costs_nothing_of_what_stands_elsewhere()
+    public async Task A_block_that_cannot_be_read_does_not_affect_readings_elsewhere()
     {
         await FillAsync();
         await using (var buffer = await OpenAsync())
@@ -129,7 +129,7 @@ public sealed class LastingFaultTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task A_block_that_the_writer_can_not_read_does_not_hold_new_readings_up_for_ever()
+    public async Task A_block_that_the_writer_cannot_read_does_not_block_new_readings_indefinitely()
     {
         // In a file too large to be checked when it is opened.
         const int Many = 160_000, BadAt = 8 << 20;

@@ -89,7 +89,7 @@ public sealed class LimitTests : IDisposable
     }
 
     [Fact]
-    public async Task Thinning_keeps_the_whole_time_span_and_every_peak_within_the_bytes()
+    public async Task Thinning_keeps_the_whole_time_span_and_every_peak_within_the_size_limit()
     {
         // A year at regular intervals; 64 MB is the size that the documentation states.
         var megabytes = Tier.Size("TEST_BUFFER_YEAR_MEGABYTES", quick: 1, full: 4, deep: 64);
@@ -132,7 +132,7 @@ public sealed class LimitTests : IDisposable
     }
 
     [Fact]
-    public void A_peak_stays_wherever_it_lies_also_beside_the_first_and_the_last_reading()
+    public void A_peak_is_kept_wherever_it_is_even_next_to_the_first_or_last_reading()
     {
         for (var count = 5; count <= 24; count++)
         {
@@ -154,7 +154,7 @@ public sealed class LimitTests : IDisposable
     }
 
     [Fact]
-    public async Task What_was_thinned_is_announced_so_that_no_missing_id_is_unexplained()
+    public async Task Thinned_readings_are_announced_in_a_gap_entry_that_covers_every_missing_id()
     {
         await using var buffer = await _fixture.OpenAsync(Small);
         await FillAsync(buffer, 20_000);
@@ -194,7 +194,7 @@ public sealed class LimitTests : IDisposable
     }
 
     [Fact]
-    public async Task Refusing_new_readings_keeps_the_old_ones_until_there_is_room()
+    public async Task With_rejectNew_new_readings_are_refused_until_old_ones_are_delivered()
     {
         await using var buffer = await _fixture.OpenAsync(Small with { WhenFull = WhenFull.RejectNew });
         var stored = 0;
@@ -219,7 +219,7 @@ public sealed class LimitTests : IDisposable
     }
 
     [Fact]
-    public async Task A_lower_bound_takes_effect_and_gives_the_space_back()
+    public async Task A_lower_size_limit_takes_effect_and_shrinks_the_file()
     {
         var time = new FakeTimeProvider(BufferFixture.Noon);
         await using var buffer = await _fixture.OpenAsync(Small with { MaxBytes = 8 << 20 }, time);
@@ -237,7 +237,7 @@ public sealed class LimitTests : IDisposable
     }
 
     [Fact]
-    public async Task Space_goes_back_to_the_volume_after_a_backlog_has_drained()
+    public async Task The_file_shrinks_after_a_backlog_has_drained()
     {
         var time = new FakeTimeProvider(BufferFixture.Noon);
         await using var buffer = await _fixture.OpenAsync(timeProvider: time);

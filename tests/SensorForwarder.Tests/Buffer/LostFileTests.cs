@@ -18,7 +18,7 @@ public sealed class LostFileTests : IDisposable
     [InlineData("all deleted")]
     [InlineData("directory renamed")]
     [InlineData("directory deleted")]
-    public async Task Every_reading_that_waited_is_in_the_new_file(string what)
+    public async Task Every_waiting_reading_is_in_the_new_file_after_the_files_were_deleted_or_renamed(string what)
     {
         await using var buffer = await OpenAsync();
         await StoreAsync(buffer, 1, 300);
@@ -37,7 +37,7 @@ public sealed class LostFileTests : IDisposable
     }
 
     [Fact]
-    public async Task An_older_copy_in_their_place_keeps_its_readings_and_gets_those_that_it_lacks()
+    public async Task An_older_copy_in_place_of_the_file_keeps_its_readings_and_gets_the_missing_ones()
     {
         await using (var buffer = await OpenAsync())
             await StoreAsync(buffer, 1, 50);

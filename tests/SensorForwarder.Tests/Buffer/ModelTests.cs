@@ -55,7 +55,7 @@ public sealed class ModelTests
     [Theory]
     [InlineData(0)]
     [InlineData(5)]
-    public Task The_buffer_does_what_a_list_in_memory_does(int retainMinutes) => AnyStep.Array[1, 40].SampleAsync(
+    public Task The_buffer_behaves_like_a_list_in_memory(int retainMinutes) => AnyStep.Array[1, 40].SampleAsync(
         async steps =>
         {
             await using var model = await Model.CreateAsync(TimeSpan.FromMinutes(retainMinutes));

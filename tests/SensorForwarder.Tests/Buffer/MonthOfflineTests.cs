@@ -15,7 +15,7 @@ public sealed class MonthOfflineTests(ITestOutputHelper output) : IDisposable
     public void Dispose() => _fixture.Dispose();
 
     [Fact]
-    public async Task It_is_kept_at_full_resolution()
+    public async Task A_month_of_readings_without_network_is_kept_at_full_resolution()
     {
         // Scaled down: a part of the month, in the same part of the database's share.
         var megabytes = Tier.Size("TEST_BUFFER_MONTH_MEGABYTES", quick: 1, full: 8, deep: DefaultMegabytes);

@@ -8,7 +8,7 @@ namespace SensorForwarder.Tests.Buffer;
 public sealed class MutationTests
 {
     [Fact]
-    public async Task Random_mutations_open_without_an_exception_and_keep_every_page_that_was_not_hit()
+    public async Task A_randomly_mutated_file_opens_without_an_exception_and_keeps_every_undamaged_page()
     {
         var count = Tier.Size("TEST_BUFFER_MUTATIONS", quick: 45, full: 1_000, deep: 2_000);
         var seed = Tier.Seed ?? Environment.TickCount;
@@ -53,7 +53,7 @@ public sealed class MutationTests
                     : Untouched(crashedBodies, HasAllCommits(crashedWal, log) ? 280 : 0,
                         (crashedDatabase, database, 0, 1024), (crashedWal, log, 32, 24 + 1024)))
                     .Where(id => !ids.Contains(id)).ToList();
-                Assert.True(lost.Count == 0, $"{lost.Count} readings that were not hit are lost, {lost.FirstOrDefault()} first; "
+                Assert.True(lost.Count == 0, $"{lost.Count} undamaged readings are lost, {lost.FirstOrDefault()} first; "
                     + $"{buffer.GetStatus().Salvage}");
                 if (i % 3 != 0)
                     InterlockedMin(ref fewest, rows.Count);
@@ -164,10 +164,10 @@ public sealed class MutationTests
         return true;
     }
 
-    // Where a mutation begins, for the message.
+    // The first changed byte, for the message.
     static string First(byte[] before, byte[] after) => before.AsSpan().CommonPrefixLength(after) is var at && at == before.Length
-        ? "as it was"
-        : $"hit from {at}, {after.Length} of {before.Length} bytes";
+        ? "unchanged"
+        : $"changed from byte {at}, {after.Length} of {before.Length} bytes";
 
     static void InterlockedMin(ref int target, int value)
     {

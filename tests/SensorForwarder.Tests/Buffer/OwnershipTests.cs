@@ -11,7 +11,7 @@ public sealed class OwnershipTests : IDisposable
     static CancellationToken Token => BufferFixture.Token;
 
     [Fact]
-    public async Task A_second_one_is_told_who_has_the_directory_and_gets_it_afterwards()
+    public async Task A_second_buffer_is_refused_with_the_owner_of_the_directory_and_can_open_it_afterwards()
     {
         await using (var buffer = await _fixture.OpenAsync())
         {
@@ -28,7 +28,7 @@ public sealed class OwnershipTests : IDisposable
     }
 
     [Fact]
-    public async Task A_copy_that_is_put_back_gives_no_id_a_second_meaning()
+    public async Task Restoring_a_copy_of_the_files_does_not_reuse_an_epoch_and_id()
     {
         var seen = new Dictionary<(string, long), string>();
         await RunAsync(1, seen);
@@ -44,7 +44,7 @@ public sealed class OwnershipTests : IDisposable
     }
 
     [Fact]
-    public async Task A_batch_has_readings_of_one_run_only()
+    public async Task A_batch_contains_only_readings_of_one_run()
     {
         for (var run = 0; run < 3; run++) await RunAsync(10 * run, []);
         await using var buffer = await _fixture.OpenAsync();
@@ -59,7 +59,7 @@ public sealed class OwnershipTests : IDisposable
     }
 
     [Fact]
-    public async Task A_check_that_is_under_way_ends_with_the_buffer()
+    public async Task A_running_check_ends_when_the_buffer_is_closed()
     {
         for (var i = 0; i < 20; i++)
         {
@@ -84,7 +84,7 @@ public sealed class OwnershipTests : IDisposable
     }
 
     [Fact]
-    public async Task After_a_clean_stop_the_log_is_gone()
+    public async Task After_a_clean_stop_there_is_no_WAL()
     {
         await RunAsync(1, []);
         Assert.Equal(

@@ -18,7 +18,7 @@ public sealed class PowerCutTests
     sealed record Outcome(int Images, int Readings, int Lost, int Salvages);
 
     [Fact]
-    public async Task No_power_cut_costs_a_reading_that_was_reported_as_committed()
+    public async Task No_power_cut_loses_a_reading_that_was_reported_as_committed()
     {
         var perFault = Tier.Size("TEST_BUFFER_CUTS", quick: 2, full: 50, deep: 1_000);
         var seed = Tier.Seed ?? Environment.TickCount;
@@ -55,7 +55,7 @@ public sealed class PowerCutTests
                 isSynced = true;
             if (operation.Kind != FileOperationKind.Write || operation.Bytes!.Length != FrameHeaderBytes)
                 continue;
-            Assert.True(isSynced, $"behind {commits} transactions");
+            Assert.True(isSynced, $"transaction {commits} was not synced before the next one was written");
 
             // Only the commit frame of a transaction contains the size of the database.
             isSynced = operation.Bytes.AsSpan(4, 4).IndexOfAnyExcept((byte)0) < 0;
@@ -65,7 +65,7 @@ public sealed class PowerCutTests
     }
 
     [Fact]
-    public async Task A_disk_that_lies_about_syncing_does_lose_readings_so_the_test_can_fail()
+    public async Task The_power_cut_test_finds_lost_readings_on_a_disk_that_ignores_syncs()
     {
         using var fixture = new BufferFixture();
         var log = await RecordAsync(fixture, Settings[0], seed: 1);

@@ -11,7 +11,7 @@ public sealed class QueueTests : IDisposable
     readonly BufferFixture _fixture = new();
 
     [Fact]
-    public async Task What_was_acknowledged_is_not_counted_again_while_that_is_written()
+    public async Task Acknowledged_readings_are_not_counted_as_waiting_while_the_acknowledgement_is_committed()
     {
         await using var buffer = await _fixture.OpenAsync();
         for (var id = 1; id <= 200; id++)
@@ -24,7 +24,7 @@ public sealed class QueueTests : IDisposable
     }
 
     [Fact]
-    public async Task A_reading_is_stored_as_the_json_that_is_sent()
+    public async Task A_reading_is_stored_as_the_JSON_that_is_sent()
     {
         await using var buffer = await _fixture.OpenAsync();
         var id = await buffer.EnqueueAsync(
@@ -76,7 +76,7 @@ public sealed class QueueTests : IDisposable
     }
 
     [Fact]
-    public async Task Ids_go_on_after_everything_was_deleted_and_the_buffer_was_opened_again()
+    public async Task Ids_continue_after_all_readings_were_delivered_and_the_buffer_was_reopened()
     {
         string epoch;
         await using (var buffer = await _fixture.OpenAsync())
@@ -95,7 +95,7 @@ public sealed class QueueTests : IDisposable
     }
 
     [Fact]
-    public async Task Many_producers_get_consecutive_ids_and_every_reading_is_there_once()
+    public async Task Many_producers_get_consecutive_ids_and_every_reading_is_stored_once()
     {
         await using var buffer = await _fixture.OpenAsync();
         var producers = Enumerable.Range(0, 8).Select(p => Task.Run(async () =>
@@ -119,7 +119,7 @@ public sealed class QueueTests : IDisposable
     }
 
     [Fact]
-    public async Task A_batch_is_bounded_by_count_and_bytes_but_never_empty_while_readings_wait()
+    public async Task A_batch_is_limited_by_count_and_bytes_but_never_empty_while_readings_wait()
     {
         await using var buffer = await _fixture.OpenAsync();
         for (var i = 1; i <= 20; i++)
@@ -133,7 +133,7 @@ public sealed class QueueTests : IDisposable
     }
 
     [Fact]
-    public async Task Readings_wait_for_company_until_the_commit_interval_has_passed()
+    public async Task Readings_are_committed_together_when_the_commit_interval_has_passed()
     {
         var time = new FakeTimeProvider(BufferFixture.Noon);
         await using var buffer = await _fixture.OpenAsync(
@@ -155,7 +155,7 @@ public sealed class QueueTests : IDisposable
     }
 
     [Fact]
-    public async Task Committing_at_once_does_not_wait_for_the_interval()
+    public async Task An_explicit_commit_does_not_wait_for_the_commit_interval()
     {
         var time = new FakeTimeProvider(BufferFixture.Noon);
         await using var buffer = await _fixture.OpenAsync(
@@ -167,7 +167,7 @@ public sealed class QueueTests : IDisposable
     }
 
     [Fact]
-    public async Task Closing_commits_what_waits()
+    public async Task Closing_commits_uncommitted_readings()
     {
         var buffer = await _fixture.OpenAsync(
             new BufferLimits { CommitInterval = TimeSpan.FromSeconds(60) },
@@ -182,7 +182,7 @@ public sealed class QueueTests : IDisposable
     }
 
     [Fact]
-    public async Task Dead_letters_leave_the_queue_and_come_back_under_their_ids()
+    public async Task Dead_letters_leave_the_queue_and_keep_their_ids_when_they_are_retried()
     {
         await using var buffer = await _fixture.OpenAsync();
         var returned = 0;
@@ -208,7 +208,7 @@ public sealed class QueueTests : IDisposable
     }
 
     [Fact]
-    public async Task Dead_letters_come_back_and_the_reader_hears_of_it_though_nobody_waits_any_longer()
+    public async Task A_retry_of_dead_letters_completes_and_notifies_the_reader_after_its_caller_was_cancelled()
     {
         await using var buffer = await _fixture.OpenAsync();
         var returned = 0;
@@ -229,7 +229,7 @@ public sealed class QueueTests : IDisposable
     }
 
     [Fact]
-    public async Task Dead_letters_beyond_their_bound_push_out_the_oldest_which_is_counted_and_told_once()
+    public async Task Dead_letters_above_the_limit_evict_the_oldest_which_are_counted_and_logged_once()
     {
         var log = new LogLines();
         await using (var buffer = await _fixture.OpenAsync(with: o => o with { MaxDeadLetters = 2 }, logger: log.For<TelemetryBuffer>()))
@@ -269,7 +269,7 @@ public sealed class QueueTests : IDisposable
     }
 
     [Fact]
-    public async Task An_oversized_reading_is_refused_and_nothing_else()
+    public async Task Only_the_oversized_reading_is_refused()
     {
         await using var buffer = await _fixture.OpenAsync();
         var huge = BufferFixture.Reading(1) with { Kind = new string('x', ReadingEncoder.MaxPayloadBytes) };
@@ -279,7 +279,7 @@ public sealed class QueueTests : IDisposable
     }
 
     [Fact]
-    public async Task A_directory_that_can_not_be_is_named_with_the_remedy()
+    public async Task A_directory_path_that_is_a_file_is_reported_in_one_line()
     {
         var file = Path.Combine(_fixture.Directory, "file");
         await File.WriteAllTextAsync(file, "", BufferFixture.Token);
@@ -291,7 +291,7 @@ public sealed class QueueTests : IDisposable
 
     [Fact]
     [SupportedOSPlatform("linux")]
-    public async Task Files_belong_to_their_owner_alone()
+    public async Task Files_are_accessible_by_their_owner_only()
     {
         await using var buffer = await _fixture.OpenAsync();
         await buffer.EnqueueAsync(BufferFixture.Reading(1), BufferFixture.Token);
@@ -300,7 +300,7 @@ public sealed class QueueTests : IDisposable
     }
 
     [Fact]
-    public void An_old_sqlite_is_refused()
+    public void An_old_version_of_SQLite_is_refused()
     {
         var failure = Assert.Throws<NotSupportedException>(() => Sqlite.CheckVersion(3_051_002, "3.51.2"));
         Assert.Contains("3.51.3", failure.Message, StringComparison.Ordinal);

@@ -58,7 +58,7 @@ public sealed class ReadingClockTests
     }
 
     [Fact]
-    public void Time_goes_on_from_segment_to_segment_where_it_is_known()
+    public void Segments_whose_times_are_comparable_form_one_stretch()
     {
         var clock = Clock(
             new(1, "a", 0, false), new(2, "a", 0, true), new(3, "b", 0, false), new(4, "c", 0, false),
@@ -69,7 +69,7 @@ public sealed class ReadingClockTests
     }
 
     [Fact]
-    public void An_age_counts_by_the_uptime_within_a_boot_and_by_set_clocks_across_boots()
+    public void An_age_is_measured_by_uptime_within_a_boot_and_by_synchronized_clocks_across_boots()
     {
         var clock = Clock(
             new(1, "before", NoonMs - (9 * HourMs), true), new(2, "unset", 0, false), new(3, "now", 0, false));
@@ -78,7 +78,7 @@ public sealed class ReadingClockTests
         Assert.Equal(TimeSpan.Zero, clock.Age(HourMs * 2, 3));
         Assert.Equal(Hour * 5, clock.Age(NoonMs - (5 * HourMs), 1));
         Assert.Equal(TimeSpan.Zero, clock.Age(NoonMs + HourMs, 1));
-        // It is only known that the device has run for an hour since.
+        // All that is known is that the device has been up for an hour since.
         Assert.Equal(Hour, clock.Age(NoonMs - (5 * HourMs), 2));
         Assert.Equal(TimeSpan.Zero, clock.Age(0, 99));
         _kernel = _kernel with { Synchronized = false };
@@ -94,7 +94,7 @@ public sealed class ReadingClockTests
     }
 
     [Fact]
-    public void While_the_clock_was_never_set_the_uptime_is_the_least_age_of_earlier_boots()
+    public void Without_a_synchronized_clock_readings_of_earlier_boots_are_at_least_as_old_as_the_uptime()
     {
         _kernel = _kernel with { Synchronized = false };
         var clock = Clock(new ClockSegment(1, "before", NoonMs - (9 * HourMs), true));
@@ -104,7 +104,7 @@ public sealed class ReadingClockTests
     [Theory]
     [InlineData(long.MinValue)]
     [InlineData(long.MaxValue)]
-    public void A_time_that_damage_made_impossible_has_an_age(long recordedAtMs)
+    public void A_time_outside_the_valid_range_after_damage_has_an_age(long recordedAtMs)
     {
         var clock = Clock(new ClockSegment(1, "now", 0, false), new ClockSegment(2, "before", 0, true));
         Assert.True(clock.Age(recordedAtMs, 1) >= TimeSpan.Zero);
@@ -112,7 +112,7 @@ public sealed class ReadingClockTests
     }
 
     [Fact]
-    public void A_clock_of_a_test_counts_from_its_start()
+    public void The_uptime_of_a_fake_clock_counts_from_its_start()
     {
         var kernel = KernelTime.For(_time);
         _time.Advance(Hour);

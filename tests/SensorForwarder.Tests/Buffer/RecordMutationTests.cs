@@ -26,7 +26,7 @@ public sealed partial class RecordMutationTests
     ];
 
     [Fact]
-    public async Task Any_number_in_any_place_of_the_file_costs_only_what_was_hit()
+    public async Task Any_number_anywhere_in_the_file_loses_only_the_readings_it_damages()
     {
         var count = Tier.Size("TEST_BUFFER_RECORD_MUTATIONS", quick: 60, full: 1_000, deep: 20_000);
         var seed = Tier.Seed ?? Environment.TickCount;
@@ -63,7 +63,7 @@ public sealed partial class RecordMutationTests
     [Theory]
     [InlineData(3)]
     [InlineData(20_000)]
-    public async Task A_header_length_that_ends_before_its_own_varint_costs_its_own_record_only(int more)
+    public async Task A_header_length_that_ends_before_its_own_varint_loses_only_its_own_record(int more)
     {
         // In the larger file only the background salvage reaches the page of the record. Two ids are dead letters.
         using var fixture = new BufferFixture(inMemory: true);

@@ -23,7 +23,7 @@ public sealed class RequestTests : IDisposable
         buffer.EnqueueRequestAsync(payloads, BufferFixture.Noon, within, Token);
 
     [Fact]
-    public async Task They_are_on_the_medium_in_order_in_one_transaction_when_the_task_completes()
+    public async Task The_readings_of_a_request_are_committed_in_order_in_one_transaction()
     {
         var time = new FakeTimeProvider(BufferFixture.Noon);
         await using var buffer = await _fixture.OpenAsync(Slow, time);
@@ -38,7 +38,7 @@ public sealed class RequestTests : IDisposable
     }
 
     [Fact]
-    public async Task They_are_committed_as_soon_as_they_ask_for_and_no_sooner()
+    public async Task The_readings_of_a_request_are_committed_within_the_requested_time_and_not_earlier()
     {
         var time = new FakeTimeProvider(BufferFixture.Noon);
         await using var buffer = await _fixture.OpenAsync(Slow, time);
@@ -68,7 +68,7 @@ public sealed class RequestTests : IDisposable
     }
 
     [Fact]
-    public async Task More_than_one_transaction_takes_is_stored_in_several()
+    public async Task A_request_too_large_for_one_transaction_is_stored_in_several()
     {
         await using var buffer = await _fixture.OpenAsync(BufferFixture.AtOnce with { MaxBytes = 1 << 20, WhenFull = WhenFull.DropOldest });
         await StoreAsync(buffer, Payloads(500, bytes: 1_000));
@@ -76,7 +76,7 @@ public sealed class RequestTests : IDisposable
     }
 
     [Fact]
-    public async Task Half_of_the_memory_is_left_to_sensors_and_what_is_not_taken_is_not_counted()
+    public async Task Half_of_the_memory_is_reserved_for_sensors_and_refused_requests_are_not_counted_as_evicted()
     {
         var time = new FakeTimeProvider(BufferFixture.Noon);
         await using var buffer = await _fixture.OpenAsync(Slow, time, options => options with { RingReadings = 100 });
@@ -91,7 +91,7 @@ public sealed class RequestTests : IDisposable
     }
 
     [Fact]
-    public async Task Sensors_push_them_out_of_a_full_ring_and_their_sender_is_told()
+    public async Task Readings_of_sensors_evict_those_of_a_request_from_full_memory_and_the_request_fails()
     {
         var time = new FakeTimeProvider(BufferFixture.Noon);
         await using var buffer = await _fixture.OpenAsync(Slow, time, options => options with { RingReadings = 10 });
@@ -107,7 +107,7 @@ public sealed class RequestTests : IDisposable
     }
 
     [Fact]
-    public async Task A_buffer_that_is_closed_says_so()
+    public async Task A_request_to_a_closed_buffer_fails()
     {
         var time = new FakeTimeProvider(BufferFixture.Noon);
         var buffer = await _fixture.OpenAsync(Slow, time);
@@ -118,7 +118,7 @@ public sealed class RequestTests : IDisposable
     }
 
     [Fact]
-    public async Task What_can_not_be_a_reading_is_a_dead_letter_under_an_id_of_its_own_and_can_be_retried()
+    public async Task An_invalid_payload_becomes_a_dead_letter_with_its_own_id_and_can_be_retried()
     {
         await using (var buffer = await _fixture.OpenAsync())
         {
@@ -144,7 +144,7 @@ public sealed class RequestTests : IDisposable
     }
 
     [Fact]
-    public async Task Dead_letters_of_other_programs_leave_the_room_to_readings()
+    public async Task Dead_letters_of_other_programs_are_evicted_before_they_displace_readings()
     {
         await using var buffer = await _fixture.OpenAsync(BufferFixture.AtOnce with { MaxBytes = 1 << 20 });
         var id = await buffer.EnqueueAsync(BufferFixture.Reading(1), Token);

@@ -17,7 +17,7 @@ public sealed class RetentionTests : IDisposable
     [Theory]
     [InlineData(false, Explicit = true)]
     [InlineData(true, Explicit = true)]
-    public async Task Forwarded_readings_stay_for_their_time_and_then_go(bool isEncrypted)
+    public async Task Delivered_readings_are_retained_for_the_configured_time_and_then_deleted(bool isEncrypted)
     {
         await using var buffer = await OpenAsync(OneHour, isEncrypted);
         var ages = new Dictionary<long, DateTimeOffset>();
@@ -40,7 +40,7 @@ public sealed class RetentionTests : IDisposable
     }
 
     [Fact]
-    public async Task They_go_before_any_reading_that_waits_when_the_buffer_is_full()
+    public async Task In_a_full_buffer_delivered_readings_are_deleted_before_any_waiting_reading()
     {
         var limits = OneHour with { MaxBytes = 2 << 20 };
         await using var buffer = await OpenAsync(limits, isEncrypted: false);
@@ -65,7 +65,7 @@ public sealed class RetentionTests : IDisposable
     }
 
     [Fact]
-    public async Task Switched_off_they_go_and_the_file_shrinks()
+    public async Task When_retention_is_switched_off_delivered_readings_are_deleted_and_the_file_shrinks()
     {
         await using var buffer = await OpenAsync(OneHour, isEncrypted: false);
         for (var i = 0; i < 200; i++)
@@ -87,7 +87,7 @@ public sealed class RetentionTests : IDisposable
     }
 
     [Fact]
-    public async Task After_a_restart_they_are_there_and_are_not_sent_again()
+    public async Task Retained_readings_survive_a_restart_and_are_not_sent_again()
     {
         await using (var buffer = await OpenAsync(OneHour, isEncrypted: false))
         {
@@ -103,7 +103,7 @@ public sealed class RetentionTests : IDisposable
     }
 
     [Fact]
-    public async Task A_salvage_does_not_make_them_wait_again()
+    public async Task A_salvage_does_not_return_delivered_readings_to_the_queue()
     {
         await using (var buffer = await OpenAsync(OneHour, isEncrypted: false))
         {

@@ -5,7 +5,7 @@ using SensorForwarder.Buffer;
 
 namespace SensorForwarder.Tests.Buffer;
 
-/// <summary>The body of a segment: what is written is read again, and damage never yields other readings.</summary>
+/// <summary>The body of a segment: it reads back unchanged, and damage never yields other readings.</summary>
 public sealed class SegmentBodyTests
 {
     static readonly StoredReading[] Three =
@@ -16,7 +16,7 @@ public sealed class SegmentBodyTests
     ];
 
     [Fact]
-    public void What_is_written_is_read_again()
+    public void A_written_segment_body_reads_back_unchanged()
     {
         var random = new Random(1);
         for (var round = 0; round < 100; round++)
@@ -46,7 +46,7 @@ public sealed class SegmentBodyTests
     }
 
     [Fact]
-    public void It_is_full_at_the_limit_of_readings_and_at_the_limit_of_bytes()
+    public void A_segment_is_full_at_the_limit_of_readings_or_of_bytes()
     {
         var few = new SegmentText();
         for (var id = 1; id < Segments.MaxReadings; id++)
@@ -63,7 +63,7 @@ public sealed class SegmentBodyTests
     }
 
     [Fact]
-    public void A_body_that_ends_early_yields_its_beginning_only_when_asked()
+    public void A_truncated_body_yields_its_beginning_only_on_request()
     {
         var body = TextOf(Three).Compress(CompressionLevel.Optimal);
         for (var length = 0; length < body.Length; length++)
@@ -77,7 +77,7 @@ public sealed class SegmentBodyTests
     }
 
     [Fact]
-    public void A_flipped_bit_yields_the_readings_or_none()
+    public void A_body_with_a_flipped_bit_yields_the_original_readings_or_none()
     {
         var body = TextOf(Three).Compress(CompressionLevel.Optimal);
         for (var bit = 0; bit < body.Length * 8; bit++)
@@ -95,7 +95,7 @@ public sealed class SegmentBodyTests
     [InlineData(0)]
     [InlineData(1)]
     [InlineData(uint.MaxValue)]
-    public void A_trailer_that_states_another_length_is_damage(uint length)
+    public void A_trailer_with_a_wrong_length_is_damage(uint length)
     {
         var body = TextOf(Three).Compress(CompressionLevel.Optimal);
         BinaryPrimitives.WriteUInt32LittleEndian(body.AsSpan(body.Length - 4), length);
@@ -106,7 +106,7 @@ public sealed class SegmentBodyTests
     [Theory]
     [InlineData("", 0)]
     [InlineData("\n", 0)]
-    [InlineData("1\t2\t3\t{}", 0)] // without the end of the line
+    [InlineData("1\t2\t3\t{}", 0)] // without a line end
     [InlineData("1\t2\t3\n", 0)] // without a payload
     [InlineData("1\t2\t3", 0)]
     [InlineData("x\t2\t3\t{}\n", 0)]
@@ -119,7 +119,7 @@ public sealed class SegmentBodyTests
     [InlineData("5\t2\t3\t{}\n4\t2\t3\t{}\n6\t2\t3\t{}\n", 1)]
     [InlineData("5\t2\t3\t{}\nrubbish\n6\t2\t3\t{}\n", 1)]
     [InlineData("5\t2\t3\t{}\n6\t2\t3\t{}\nrubbish", 2)]
-    public void A_text_is_read_up_to_the_first_wrong_line(string text, int readings)
+    public void A_damaged_text_is_read_up_to_the_first_invalid_line(string text, int readings)
     {
         using var body = new MemoryStream();
         using (var gzip = new GZipStream(body, CompressionLevel.Optimal, leaveOpen: true))
@@ -130,7 +130,7 @@ public sealed class SegmentBodyTests
     }
 
     [Fact]
-    public void An_epoch_holds_from_its_first_id_to_the_next_one()
+    public void An_epoch_applies_from_its_first_id_to_the_first_id_of_the_next_one()
     {
         var epochs = new Epochs([(50, "second"), (10, "first")]);
         Assert.Equal(["none", "first", "first", "second", "second"],

@@ -11,7 +11,7 @@ public sealed class StateTests : IDisposable
     static CancellationToken Token => BufferFixture.Token;
 
     [Fact]
-    public async Task What_was_handed_over_is_kept_and_not_sent_and_comes_back_when_it_is_given_back()
+    public async Task Handed_over_readings_are_kept_but_not_sent_and_wait_again_when_they_are_returned()
     {
         await using (var buffer = await _fixture.OpenAsync())
         {
@@ -33,7 +33,7 @@ public sealed class StateTests : IDisposable
     }
 
     [Fact]
-    public async Task Delivered_readings_that_are_kept_can_be_sent_again()
+    public async Task Retained_delivered_readings_can_be_sent_again()
     {
         await using var buffer = await _fixture.OpenAsync(BufferFixture.AtOnce with { RetainForwarded = TimeSpan.FromDays(10_000) });
         await StoreAsync(buffer, 10);
@@ -44,7 +44,7 @@ public sealed class StateTests : IDisposable
     }
 
     [Fact]
-    public async Task Each_second_of_many_may_be_delivered_and_the_state_stays_small()
+    public async Task With_every_other_reading_delivered_the_stored_state_stays_small()
     {
         await using (var buffer = await _fixture.OpenAsync())
         {
@@ -60,7 +60,7 @@ public sealed class StateTests : IDisposable
     }
 
     [Fact]
-    public async Task A_reading_of_any_time_is_stored_and_read()
+    public async Task A_reading_with_any_time_is_stored_and_read_back()
     {
         DateTimeOffset[] times = [DateTimeOffset.MinValue, DateTimeOffset.UnixEpoch, DateTimeOffset.MaxValue];
         await using (var buffer = await _fixture.OpenAsync(BufferFixture.AtOnce with { MaxAge = TimeSpan.FromDays(100_000) }))

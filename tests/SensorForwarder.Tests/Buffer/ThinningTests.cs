@@ -24,25 +24,25 @@ public sealed class ThinningTests
     [InlineData(5, "##..#")]
     [InlineData(8, "##..#..#")]
     [InlineData(12, "##..##..#..#")]
-    public void Of_a_flat_line_the_ends_and_the_first_two_of_each_group_stay(int count, string stays) =>
+    public void Of_constant_values_the_ends_and_the_first_two_of_each_group_are_kept(int count, string stays) =>
         Assert.Equal(stays, Choose([.. Enumerable.Repeat(20.0, count)]));
 
     [Fact]
-    public void The_lowest_and_the_highest_of_a_group_stay()
+    public void The_lowest_and_the_highest_value_of_a_group_are_kept()
     {
         Assert.Equal("#.#..##.#..#", Choose(5, 5, 9, 5, 5, 1, 9, 5, 5, 5, 5, 5));
         Assert.Equal("##...#.##..#", Choose(5, 0, 5, 5, 5, 6, 5, 4, 5, 5, 5, 5));
     }
 
     [Fact]
-    public void Where_an_end_takes_a_place_the_value_that_is_furthest_from_the_others_stays()
+    public void In_a_group_with_the_first_or_last_reading_the_value_furthest_from_the_others_is_kept()
     {
         Assert.Equal("#..##..#", Choose(5, 5.2, 5, 9, 5, 5, 5, 5));
         Assert.Equal("#.#.#..#", Choose(5, 5.2, 1, 5, 5, 5, 5, 5));
     }
 
     [Fact]
-    public void A_peak_is_not_outvoted_by_the_noise_of_another_value()
+    public void A_peak_is_kept_despite_the_noise_of_another_value()
     {
         // "b" has a range of 1, so noise of 0.1 is small; "a" changes only at its peak.
         byte[] At(double a, double b) => Payload(FormattableString.Invariant($"\"a\":{a},\"b\":{b}"));
@@ -53,7 +53,7 @@ public sealed class ThinningTests
     }
 
     [Fact]
-    public void Where_the_quality_changes_a_reading_stays()
+    public void A_reading_at_a_change_of_quality_is_kept()
     {
         var (good, bad) = (Payload("\"t\":1"), Payload("\"t\":1", "uncertain"));
         Assert.Equal("##...##.#..#", Choose(good, good, good, good, good, bad, good, good, good, good, good, good));
@@ -64,7 +64,7 @@ public sealed class ThinningTests
     }
 
     [Fact]
-    public void What_has_no_number_says_nothing()
+    public void Values_that_are_not_numbers_are_ignored_by_thinning()
     {
         var missing = Payload("\"t\":null,\"u\":{\"x\":[1]},\"v\":\"9\"");
         Assert.Equal("##..#.#.#..#", Choose(
@@ -74,7 +74,7 @@ public sealed class ThinningTests
     }
 
     [Fact]
-    public void Of_payloads_that_are_not_our_readings_each_second_one_stays()
+    public void Of_payloads_in_another_format_every_other_one_is_kept()
     {
         var pushed = (byte[][])[.. Enumerable.Range(0, 11).Select(n => Encoding.UTF8.GetBytes($"{{\"rpm\":{n}}}"))];
         Assert.Equal("#.#.#.#.#.#", Choose(pushed));

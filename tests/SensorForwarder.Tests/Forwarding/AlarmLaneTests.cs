@@ -38,7 +38,7 @@ public sealed class AlarmLaneTests
 
     [Theory]
     [MemberData(nameof(BothOrders))]
-    public async Task An_alarm_goes_before_the_backlog_in_a_batch_of_its_own(bool isLiveFirst)
+    public async Task An_alarm_is_sent_before_the_backlog_in_its_own_batch(bool isLiveFirst)
     {
         var sink = new FakeSink { Rule = _ => SendResult.Accepted };
         await using var fixture = await ForwarderFixture.StartAsync(http: sink, settings: Orders[isLiveFirst ? 1 : 0]);
@@ -86,7 +86,7 @@ public sealed class AlarmLaneTests
     }
 
     [Fact]
-    public async Task An_alarm_that_is_refused_for_now_is_sent_again_before_everything_else()
+    public async Task An_alarm_that_could_not_be_sent_is_retried_before_all_other_readings()
     {
         var sink = new FakeSink();
         await using var fixture = await ForwarderFixture.StartAsync(http: sink);
@@ -105,7 +105,7 @@ public sealed class AlarmLaneTests
     }
 
     [Fact]
-    public void Where_the_receiver_refuses_one_reading_after_the_other_alarms_do_not_keep_the_others_from_being_tried()
+    public void When_the_receiver_rejects_reading_after_reading_the_sample_is_not_taken_from_the_waiting_alarms()
     {
         var now = new Situation { Settings = new(), Fresh = IdSet.Of(1, 20), Urgent = IdSet.Of(20, 20), LastId = 20, SinceLastSend = TimeSpan.FromHours(1) };
         Assert.Equal(Lane.Alarm, Plan.Next(now).Lane);
@@ -114,7 +114,7 @@ public sealed class AlarmLaneTests
     }
 
     [Fact]
-    public void Alarms_do_not_change_whose_turn_it_is()
+    public void Alarms_do_not_affect_how_the_live_and_backfill_lanes_alternate()
     {
         var now = new Situation
         {
@@ -138,7 +138,7 @@ public sealed class AlarmLaneTests
     }
 
     [Fact]
-    public async Task After_a_restart_a_waiting_alarm_is_known_without_a_look_at_the_backlog()
+    public async Task A_waiting_alarm_is_still_known_as_an_alarm_after_a_restart()
     {
         using var files = new BufferFixture(inMemory: true);
         await using (var buffer = await files.OpenAsync())
@@ -155,7 +155,7 @@ public sealed class AlarmLaneTests
     }
 
     [Fact]
-    public async Task An_alarm_is_handed_over_and_returned_as_an_alarm_and_no_longer_one_when_it_is_delivered()
+    public async Task An_alarm_stays_an_alarm_when_it_is_handed_over_and_returned_until_it_is_delivered()
     {
         using var files = new BufferFixture(inMemory: true);
         await using var buffer = await files.OpenAsync();
@@ -171,7 +171,7 @@ public sealed class AlarmLaneTests
     }
 
     [Fact]
-    public async Task A_dead_alarm_that_is_retried_is_an_alarm_again()
+    public async Task A_dead_lettered_alarm_that_is_retried_is_an_alarm_again()
     {
         using var files = new BufferFixture(inMemory: true);
         await using var buffer = await files.OpenAsync();
@@ -201,7 +201,7 @@ public sealed class AlarmLaneTests
     }
 
     [Fact]
-    public async Task The_number_of_ranges_is_bounded_and_the_newest_are_kept()
+    public async Task The_number_of_id_ranges_of_alarms_is_limited_and_the_newest_are_kept()
     {
         using var files = new BufferFixture(inMemory: true);
         await using var buffer = await files.OpenAsync();

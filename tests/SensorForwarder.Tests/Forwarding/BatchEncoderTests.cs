@@ -20,7 +20,7 @@ public sealed class BatchEncoderTests
         }).ToArray();
 
     [Fact]
-    public void The_body_holds_the_stored_bytes_in_order_and_keeps_to_its_size()
+    public void The_body_holds_the_stored_bytes_in_order_and_does_not_exceed_the_maximum_size()
     {
         Gen.Select(Readings, Gen.Int[1, 5000], Gen.String[1, 20]).Sample((readings, maxBytes, name) =>
         {
@@ -46,7 +46,7 @@ public sealed class BatchEncoderTests
     }
 
     [Fact]
-    public void A_batch_names_the_epoch_of_its_readings()
+    public void A_batch_id_and_body_contain_the_epoch_of_the_readings()
     {
         var encoder = new BatchEncoder("d", "m");
         var reading = new BufferedReading(1, DateTimeOffset.UnixEpoch, "{}"u8.ToArray());
@@ -57,7 +57,7 @@ public sealed class BatchEncoderTests
     }
 
     [Fact]
-    public void Tags_of_the_module_stand_once_in_a_batch()
+    public void The_tags_of_the_module_appear_once_in_a_batch()
     {
         var reading = new BufferedReading(1, DateTimeOffset.UnixEpoch, "{}"u8.ToArray()) { Epoch = "0197" };
         var encoder = new BatchEncoder("pi", "m") { Tags = TagsTests.Of("""{"site":"north","rack":"7"}""") };
@@ -73,7 +73,7 @@ public sealed class BatchEncoderTests
     }
 
     [Fact]
-    public void The_body_is_the_contract_to_the_letter()
+    public void The_body_has_exactly_the_documented_format()
     {
         var reading = new BufferedReading(1, DateTimeOffset.UnixEpoch, "{\"sensor\":\"attic\"}"u8.ToArray()) { Epoch = "0197" };
         var batch = new BatchEncoder("pi-7", "SensorForwarder").Encode([reading, reading with { Id = 2 }], 1000);

@@ -25,7 +25,7 @@ public sealed class CircuitTests
     }
 
     [Fact]
-    public void The_first_attempt_is_made_at_once_and_is_a_probe()
+    public void The_first_attempt_is_immediate_and_is_a_probe()
     {
         Assert.Equal((true, 0, TimeSpan.Zero), (_circuit.IsProbing, _circuit.Failures, _circuit.UntilNext));
         _circuit.Succeeded();
@@ -60,7 +60,7 @@ public sealed class CircuitTests
     }
 
     [Fact]
-    public void A_refusal_does_not_wait_for_the_attempts_before_it_that_did_not_arrive()
+    public void Attempts_that_did_not_reach_the_receiver_do_not_lengthen_the_delay_after_a_refusal()
     {
         for (var attempt = 0; attempt < 9; attempt++) _circuit.Failed(Unreachable);
         _clock.Advance(TimeSpan.FromDays(1));
@@ -69,7 +69,7 @@ public sealed class CircuitTests
     }
 
     [Fact]
-    public void After_an_acceptance_the_next_failure_is_the_first()
+    public void After_an_accepted_batch_the_count_of_failures_starts_again()
     {
         _circuit.Failed(Refused);
         _clock.Advance(TimeSpan.FromDays(1));
@@ -98,7 +98,7 @@ public sealed class CircuitTests
     }
 
     [Fact]
-    public void Changed_settings_end_a_delay_unless_the_receiver_asked_for_it()
+    public void Changed_settings_end_a_delay_unless_the_same_receiver_requested_it()
     {
         _circuit.Failed(Refused);
         _circuit.SettingsChanged(isAnotherReceiver: false);
@@ -119,7 +119,7 @@ public sealed class CircuitTests
     [InlineData(400, 100)]
     [InlineData(480, 120)]
     [InlineData(86_400, 120)]
-    public void After_an_outage_a_device_waits_a_random_part_of_a_quarter_of_it_and_probes(double outage, double expected)
+    public void After_an_outage_a_device_waits_a_random_part_of_a_quarter_of_its_duration_and_then_probes(double outage, double expected)
     {
         _circuit.Succeeded();
         Outage(Seconds(outage));
@@ -135,7 +135,7 @@ public sealed class CircuitTests
     }
 
     [Fact]
-    public void An_outage_ends_the_count_of_failures()
+    public void An_outage_resets_the_count_of_failures()
     {
         for (var attempt = 0; attempt < 5; attempt++) _circuit.Failed(Refused);
         Outage(Seconds(4));
@@ -144,12 +144,12 @@ public sealed class CircuitTests
     }
 
     [Fact]
-    public void An_edgeHub_without_the_cloud_is_an_outage_too_and_the_longest_one_counts()
+    public void An_edgeHub_without_the_cloud_is_an_outage_and_of_overlapping_outages_the_longest_counts()
     {
         _circuit.Observe(isReady: true, isHeld: true);
         _clock.Advance(Seconds(40));
         _circuit.Observe(isReady: true, isHeld: true);
-        Assert.Equal(TimeSpan.Zero, _circuit.UntilNext); // it is not over
+        Assert.Equal(TimeSpan.Zero, _circuit.UntilNext); // the outage has not ended
         _circuit.Observe(isReady: false, isHeld: true); // edgeHub restarts, and its connection is unknown meanwhile
         _clock.Advance(Seconds(4));
         _circuit.Observe(isReady: true, isHeld: false);
@@ -160,7 +160,7 @@ public sealed class CircuitTests
     }
 
     [Fact]
-    public void Another_sink_was_absent_for_as_long_as_nothing_was_sent_to_it()
+    public void After_a_change_of_sink_the_outage_counts_from_the_last_send_to_the_new_sink()
     {
         _circuit.Succeeded();
         _circuit.Enter(Seconds(60));

@@ -30,7 +30,7 @@ internal sealed class ForwarderFixture : IAsyncDisposable
 
     public static CancellationToken Token => TestContext.Current.CancellationToken;
 
-    /// <summary>Creates a forwarder that sends everything at once, in batches of 10.</summary>
+    /// <summary>Creates a forwarder that sends everything immediately, in batches of 10.</summary>
     public static async Task<ForwarderFixture> StartAsync(
         FakeSink? http = null, FakeSink? hub = null, ForwardingSettings? settings = null, LogLines? log = null,
         Random? random = null, FakeTimeProvider? clock = null)

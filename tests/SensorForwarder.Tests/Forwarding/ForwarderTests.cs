@@ -13,7 +13,7 @@ public sealed class ForwarderTests
     static IEnumerable<long> Range(int first, int last) => Enumerable.Range(first, last - first + 1).Select(n => (long)n);
 
     [Fact]
-    public async Task Full_batches_leave_at_once_and_the_rest_when_it_is_old_enough()
+    public async Task Full_batches_are_sent_immediately_and_a_partial_batch_when_its_oldest_reading_is_old_enough()
     {
         await using var fixture = await ForwarderFixture.StartAsync(settings: TenEveryMinute);
         await fixture.StoreAsync(25);
@@ -37,7 +37,7 @@ public sealed class ForwarderTests
     }
 
     [Fact]
-    public async Task A_backlog_drains_to_its_end_though_nothing_but_the_ends_of_sends_wakes_the_loop()
+    public async Task A_backlog_drains_completely_when_only_completed_sends_wake_the_loop()
     {
         // One wake-up that is too early shows the race; it happened once in some thousand sends.
         await using var fixture = await ForwarderFixture.StartAsync(
@@ -56,7 +56,7 @@ public sealed class ForwarderTests
     }
 
     [Fact]
-    public async Task Rows_stay_until_the_receiver_has_them()
+    public async Task Readings_stay_in_the_buffer_until_the_receiver_accepts_them()
     {
         await using var fixture = await ForwarderFixture.StartAsync();
         await fixture.StoreAsync(10);
@@ -69,7 +69,7 @@ public sealed class ForwarderTests
     }
 
     [Fact]
-    public async Task While_nobody_is_reached_no_wait_is_longer_than_a_quarter_of_the_outage_and_a_refusal_waits_as_ever()
+    public async Task Delays_are_at_most_a_quarter_of_the_outage_while_the_receiver_is_unreachable_and_double_after_refusals()
     {
         var log = new LogLines();
         await using var fixture = await ForwarderFixture.StartAsync(log: log, random: new Highest());
@@ -90,7 +90,7 @@ public sealed class ForwarderTests
     [Theory]
     [InlineData(nameof(SendOutcome.Retry))]
     [InlineData(nameof(SendOutcome.Denied))]
-    public async Task A_batch_that_fails_comes_again_with_the_same_id_and_body(string outcome)
+    public async Task A_failed_batch_is_retried_with_the_same_id_and_body(string outcome)
     {
         await using var fixture = await ForwarderFixture.StartAsync();
         await fixture.StoreAsync(7);
@@ -110,7 +110,7 @@ public sealed class ForwarderTests
     [Theory]
     [InlineData(10, 10)]
     [InlineData(100_000, 60)]
-    public async Task Retry_After_is_waited_for_an_hour_at_most(int askedMinutes, int minutes)
+    public async Task Retry_After_is_honoured_up_to_an_hour(int askedMinutes, int minutes)
     {
         await using var fixture = await ForwarderFixture.StartAsync();
         await fixture.StoreAsync(1);
@@ -150,7 +150,7 @@ public sealed class ForwarderTests
 
     [Theory]
     [MemberData(nameof(Changes))]
-    public async Task Other_settings_cut_a_back_off_short_only_where_they_can_mend_what_failed(string change)
+    public async Task Changed_settings_end_a_back_off_only_if_they_can_remove_the_cause_of_the_failure(string change)
     {
         var (after, cutsBackoff, cutsRetryAfter) = Settings[change];
         foreach (var retryAfter in (TimeSpan?[])[null, TimeSpan.FromMinutes(10)])
@@ -178,7 +178,7 @@ public sealed class ForwarderTests
     }
 
     [Fact]
-    public async Task The_turn_that_takes_a_nudge_is_counted_after_it()
+    public async Task A_turn_is_counted_after_the_wake_up_that_it_consumes()
     {
         using var files = new BufferFixture(inMemory: true);
         await using var buffer = await files.OpenAsync();
@@ -193,7 +193,7 @@ public sealed class ForwarderTests
     }
 
     [Fact]
-    public async Task What_the_receiver_asked_for_holds_when_settings_come_that_mend_nothing()
+    public async Task Retry_After_stays_in_force_when_unrelated_settings_change()
     {
         var sink = new FakeSink { Rule = _ => new(SendOutcome.Retry, "busy", TimeSpan.FromMinutes(10)) };
         await using var fixture = await ForwarderFixture.StartAsync(http: sink, settings: InTens);
@@ -215,7 +215,7 @@ public sealed class ForwarderTests
     }
 
     [Fact]
-    public async Task Several_batches_are_under_way_and_a_failed_one_comes_again_before_anything_new()
+    public async Task Several_batches_are_in_flight_and_failed_ones_are_retried_before_new_readings_are_sent()
     {
         await using var fixture = await ForwarderFixture.StartAsync(http: new FakeSink { Window = 3 });
         await fixture.StoreAsync(60);
@@ -259,7 +259,7 @@ public sealed class ForwarderTests
     [InlineData(1)]
     [InlineData(4)]
     [InlineData(64)]
-    public async Task One_bad_reading_ends_alone_in_the_dead_letters(int bad)
+    public async Task One_rejected_reading_is_isolated_and_dead_lettered_alone(int bad)
     {
         await using var fixture = await ForwarderFixture.StartAsync(
             http: new FakeSink
@@ -283,7 +283,7 @@ public sealed class ForwarderTests
     }
 
     [Fact]
-    public async Task A_receiver_that_rejects_everything_does_not_get_the_whole_queue_into_the_dead_letters()
+    public async Task A_receiver_that_rejects_everything_does_not_cause_the_whole_queue_to_be_dead_lettered()
     {
         await using var fixture = await ForwarderFixture.StartAsync(http: new FakeSink
         {
@@ -304,7 +304,7 @@ public sealed class ForwarderTests
     }
 
     [Fact]
-    public async Task What_comes_back_does_not_wait_until_what_was_accepted_meanwhile_is_committed()
+    public async Task Retried_dead_letters_are_sent_before_the_acknowledgement_of_a_later_batch_is_committed()
     {
         var sink = new FakeSink();
         await using var fixture = await ForwarderFixture.StartAsync(
@@ -323,7 +323,7 @@ public sealed class ForwarderTests
     }
 
     [Fact]
-    public async Task A_reading_larger_than_the_sink_takes_goes_to_the_dead_letters_and_the_others_go_on()
+    public async Task A_reading_larger_than_the_limit_of_the_sink_is_dead_lettered_and_the_others_are_delivered()
     {
         await using var fixture = await ForwarderFixture.StartAsync(http: new FakeSink
         {
@@ -356,7 +356,7 @@ public sealed class ForwarderTests
     }
 
     [Fact]
-    public async Task Flush_sends_what_would_have_waited_and_says_when_all_of_it_has_arrived()
+    public async Task Flush_sends_waiting_readings_immediately_and_completes_when_all_are_delivered()
     {
         await using var fixture = await ForwarderFixture.StartAsync(settings: TenEveryMinute);
         fixture.Clock.SetUtcNow(BufferFixture.Noon.AddSeconds(3));
@@ -372,7 +372,7 @@ public sealed class ForwarderTests
     }
 
     [Fact]
-    public async Task Flush_says_when_time_is_over()
+    public async Task Flush_reports_failure_when_its_timeout_expires()
     {
         await using var fixture = await ForwarderFixture.StartAsync();
         await fixture.StoreAsync(3);
@@ -385,7 +385,7 @@ public sealed class ForwarderTests
     }
 
     [Fact]
-    public async Task Paused_nothing_leaves_and_resumed_everything_does()
+    public async Task Nothing_is_sent_while_paused_and_everything_is_sent_after_resume()
     {
         await using var fixture = await ForwarderFixture.StartAsync();
         fixture.Forwarder.Pause();
@@ -400,7 +400,7 @@ public sealed class ForwarderTests
     }
 
     [Fact]
-    public async Task Another_sink_takes_over_when_what_is_under_way_has_ended_and_nothing_goes_twice()
+    public async Task A_new_sink_takes_over_when_the_batches_in_flight_are_complete_and_nothing_is_sent_twice()
     {
         await using var fixture = await ForwarderFixture.StartAsync();
         await fixture.StoreAsync(20);
@@ -422,7 +422,7 @@ public sealed class ForwarderTests
     }
 
     [Fact]
-    public async Task What_is_under_way_at_the_end_is_still_acknowledged()
+    public async Task A_batch_in_flight_at_a_stop_is_still_acknowledged()
     {
         await using var fixture = await ForwarderFixture.StartAsync();
         await fixture.StoreAsync(10);
@@ -437,7 +437,7 @@ public sealed class ForwarderTests
     }
 
     [Fact]
-    public async Task A_refused_reading_that_is_put_aside_says_nothing_against_the_link()
+    public async Task A_rejected_reading_that_is_dead_lettered_does_not_set_the_last_error()
     {
         await using var fixture = await ForwarderFixture.StartAsync(http: new FakeSink
         {
@@ -453,7 +453,7 @@ public sealed class ForwarderTests
     }
 
     [Fact]
-    public async Task A_receiver_that_is_content_and_has_none_of_the_readings_counts_as_a_failure()
+    public async Task A_success_answer_that_accepts_none_of_the_readings_counts_as_a_failure()
     {
         await using var fixture = await ForwarderFixture.StartAsync();
         await fixture.StoreAsync(10);
@@ -471,7 +471,7 @@ public sealed class ForwarderTests
     }
 
     [Fact]
-    public async Task What_is_given_up_at_the_stop_is_no_failure_to_tell_of()
+    public async Task A_send_that_is_cancelled_by_a_stop_is_not_logged_as_a_failure()
     {
         var log = new LogLines();
         await using (var fixture = await ForwarderFixture.StartAsync(log: log))

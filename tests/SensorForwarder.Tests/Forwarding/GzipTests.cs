@@ -40,7 +40,7 @@ public sealed class GzipTests
     }
 
     [Fact]
-    public void Whatever_the_readings_are_a_batch_keeps_to_its_size_and_holds_them_in_order() =>
+    public void A_compressed_batch_does_not_exceed_its_maximum_size_and_holds_the_readings_in_order() =>
         Gen.Select(Gen.String[0, 2_000].Array[1, 200], Gen.Int[20, 20_000], Gen.Int[1, 3]).Sample((texts, maxBytes, times) =>
         {
             var encoder = new BatchEncoder("pi", "module");
@@ -63,7 +63,7 @@ public sealed class GzipTests
     [InlineData(3_840)]
     [InlineData(8_192)]
     [InlineData(40_000)]
-    public void All_but_one_part_in_64_is_filled_from_the_first_batch_on(int maxBytes)
+    public void Compressed_batches_are_filled_to_within_one_64th_of_the_limit_from_the_first_one_on(int maxBytes)
     {
         var encoder = new BatchEncoder("pi", "module");
         for (var first = 1; first < 20_000; first += 4_000)
@@ -75,7 +75,7 @@ public sealed class GzipTests
     }
 
     [Fact]
-    public async Task A_message_says_that_it_is_gzip_and_which_lane_it_is_of()
+    public async Task Message_properties_contain_the_content_encoding_and_the_lane()
     {
         var hub = new FakeHub();
         var batch = new BatchEncoder("pi", "module").Encode(Rooms(50), int.MaxValue);
@@ -110,7 +110,7 @@ public sealed class GzipTests
     }
 
     [Fact]
-    public async Task The_properties_of_a_message_take_no_more_than_is_reserved_for_them_in_its_chunks()
+    public async Task The_properties_of_a_message_do_not_exceed_the_bytes_reserved_for_them_in_its_chunks()
     {
         var hub = new FakeHub();
         var readings = Rooms(1).Concat(Rooms(1)).Select((reading, i) => reading with { Id = long.MaxValue - 1 + i }).ToArray();
@@ -120,7 +120,7 @@ public sealed class GzipTests
     }
 
     [Fact]
-    public async Task A_batch_that_is_too_large_only_uncompressed_arrives_as_one_message()
+    public async Task A_batch_that_fits_only_when_compressed_is_delivered_as_one_message()
     {
         await using var world = await HubWorld.ConnectAsync();
         using var files = new BufferFixture(inMemory: true);
@@ -144,7 +144,7 @@ public sealed class GzipTests
     }
 
     [Fact]
-    public async Task Whole_chunks_are_filled_and_counted_by_what_is_sent()
+    public async Task With_compression_whole_chunks_are_filled_and_counted_by_their_compressed_size()
     {
         var settings = Gzip with { BatchSize = 1_000, DailyMessageLimit = 1_000 };
         var hub = new FakeSink { Rule = _ => SendResult.Accepted, IsMetered = true };
@@ -165,7 +165,7 @@ public sealed class GzipTests
     }
 
     [Fact]
-    public async Task BatchMaxBytes_is_what_is_sent_at_most()
+    public async Task BatchMaxBytes_limits_the_compressed_size()
     {
         var settings = Gzip with { Sink = SinkKind.Http, BatchMaxBytes = 8_192 };
         var http = new FakeSink { Rule = _ => SendResult.Accepted };
@@ -178,7 +178,7 @@ public sealed class GzipTests
     }
 
     [Fact]
-    public async Task A_batch_that_failed_comes_again_under_its_id_in_the_form_of_the_new_setting()
+    public async Task A_failed_batch_is_retried_with_the_same_id_and_the_new_compression_setting()
     {
         var hub = new FakeHub();
         var isAway = true;

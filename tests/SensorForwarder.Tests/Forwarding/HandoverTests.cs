@@ -37,7 +37,7 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task A_queue_that_drops_to_0_without_anything_sent_stays_held_and_its_64_messages_are_sent_again_as_they_were()
+    public async Task When_the_queue_of_edgeHub_drops_to_0_without_sends_its_64_messages_are_sent_again_unchanged()
     {
         var (hub, log) = (new Hub(), new LogLines());
         await using var fixture = await StartAsync(hub, log);
@@ -67,7 +67,7 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task Without_a_page_what_edgeHub_accepts_is_delivered_and_the_status_says_so()
+    public async Task Without_a_metrics_page_readings_that_edgeHub_accepts_count_as_delivered_and_the_status_says_so()
     {
         var (hub, log) = (new Hub { HasPage = false }, new LogLines());
         await using var fixture = await StartAsync(hub, log);
@@ -80,7 +80,7 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task Over_HTTP_what_is_accepted_is_delivered()
+    public async Task Over_HTTP_accepted_readings_count_as_delivered()
     {
         await using var fixture = await ForwarderFixture.StartAsync(http: new() { Rule = _ => SendResult.Accepted });
         await fixture.RunAsync();
@@ -95,7 +95,7 @@ public sealed class HandoverTests
     [InlineData("stopped", 0)]
     [InlineData("killed", 0)]
     [InlineData("without its books", 5)]
-    public async Task After_a_restart_of_the_module_its_books_tell_what_was_handed_over_and_the_rest_is_sent_again(string module, int again)
+    public async Task After_a_restart_readings_are_sent_again_only_if_the_stored_hand_over_records_are_missing(string module, int again)
     {
         var hub = new Hub();
         await using var fixture = await StartAsync(hub);
@@ -128,7 +128,7 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task What_edgeHub_has_is_followed_to_the_cloud_also_when_batches_go_elsewhere_now()
+    public async Task Readings_handed_over_to_edgeHub_are_tracked_until_delivered_after_the_sink_has_changed()
     {
         var hub = new Hub();
         await using var fixture = await StartAsync(hub);
@@ -143,7 +143,7 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task Where_messages_are_always_under_way_a_pause_shows_which_have_arrived()
+    public async Task When_edgeHub_always_has_messages_queued_a_pause_in_sending_shows_which_were_delivered()
     {
         var hub = new Hub();
         await using var fixture = await StartAsync(hub);
@@ -151,7 +151,7 @@ public sealed class HandoverTests
         var stored = 0;
         for (var rounds = 0; stored == 0 || fixture.Buffer.Waiting.Ids.Contains(1) || fixture.Buffer.HandedOver.Contains(1); rounds++)
         {
-            Assert.True(rounds < 1_000, "nothing is delivered");
+            Assert.True(rounds < 1_000, "the first reading was not delivered");
             await fixture.StoreAsync(2, from: stored + 1);
             stored += 2;
             await fixture.PassAsync(TimeSpan.FromSeconds(2));
@@ -162,7 +162,7 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task An_output_without_a_route_gets_a_batch_a_minute_until_it_has_one_and_then_everything()
+    public async Task An_output_without_a_route_gets_one_batch_a_minute_until_the_route_exists_and_then_every_reading()
     {
         var (hub, log) = (new Hub(), new LogLines());
         await using var fixture = await StartAsync(hub, log);
@@ -173,7 +173,7 @@ public sealed class HandoverTests
         var before = hub.Sink.Sends;
         await StoreAsync(fixture, 40, from: 3);
         await Until.True(() => hub.Sink.Sends >= before + 3, fixture.Clock, TimeSpan.FromSeconds(2));
-        Assert.True(fixture.Clock.GetUtcNow() - began >= TimeSpan.FromMinutes(2), "two waits of a minute");
+        Assert.True(fixture.Clock.GetUtcNow() - began >= TimeSpan.FromMinutes(2), "three batches in less than two minutes");
         Assert.Equal(["live"], fixture.Forwarder.Status.Custody.Unrouted);
 
         hub.HasRoute = true;
@@ -193,7 +193,7 @@ public sealed class HandoverTests
         return fixture;
     }
 
-    /// <summary>Stores readings so that they are sent in full batches, however many commits they take.</summary>
+    /// <summary>Stores readings so that they are sent in full batches, whatever the number of commits.</summary>
     static async Task StoreAsync(ForwarderFixture fixture, int count, int from = 1)
     {
         fixture.Forwarder.Pause();

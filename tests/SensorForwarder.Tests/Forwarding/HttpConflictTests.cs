@@ -24,7 +24,7 @@ public sealed class HttpConflictTests
     [InlineData("500")]
     [InlineData("503")]
     [InlineData("403 0")] // denied first, then the answer is lost
-    public async Task A_receiver_that_answers_409_to_what_it_has_gets_every_reading_once(string before)
+    public async Task A_receiver_that_answers_409_to_batches_it_has_stored_gets_every_reading_once(string before)
     {
         // The receiver stores the batch at the first attempt that it does not deny, but answers with an error.
         var answers = before.Split(' ').Select(answer => int.Parse(answer, CultureInfo.InvariantCulture)).ToArray();
@@ -60,7 +60,7 @@ public sealed class HttpConflictTests
     [InlineData("409")]
     [InlineData("409 0 409")] // an attempt without an answer in between changes nothing
     [InlineData("403 409")] // denied, and never stored
-    public async Task A_receiver_that_answers_409_to_what_it_cannot_have_loses_nothing(string script)
+    public async Task A_409_for_a_batch_that_the_receiver_cannot_have_stored_loses_no_reading(string script)
     {
         var answers = script.Split(' ').Select(answer => int.Parse(answer, CultureInfo.InvariantCulture)).ToArray();
         var requests = 0;
@@ -84,7 +84,7 @@ public sealed class HttpConflictTests
     [InlineData(503, 0)] // the receiver may have stored the batch
     [InlineData(0, 10)] // the receiver was not reached
     [InlineData(511, 10)] // the answer came from a captive portal
-    public async Task What_409_means_for_a_batch_is_known_after_a_restart(int status, int left)
+    public async Task The_meaning_of_409_for_a_batch_is_still_known_after_a_restart(int status, int left)
     {
         using var files = new BufferFixture();
         await using (var buffer = await files.OpenAsync())
@@ -101,7 +101,7 @@ public sealed class HttpConflictTests
     }
 
     [Fact]
-    public async Task Another_receiver_that_answers_409_does_not_have_what_was_sent_to_the_first()
+    public async Task A_409_from_a_new_receiver_does_not_mean_that_it_has_batches_sent_to_the_old_one()
     {
         await using var first = await Receiver.StartAsync(context =>
         {
@@ -125,7 +125,7 @@ public sealed class HttpConflictTests
     }
 
     [Fact]
-    public async Task With_Retry_After_it_is_still_at_it()
+    public async Task A_409_with_Retry_After_means_that_the_receiver_is_still_processing_the_batch()
     {
         await using var receiver = await Receiver.StartAsync(context =>
         {
@@ -173,7 +173,7 @@ public sealed class HttpConflictTests
         await PassUntilAsync(() => stopping.IsCompleted);
         await buffer.CommitAsync(Token);
 
-        // The clock stands still during a send: on a busy machine, a late answer would become a timeout.
+        // The clock does not advance during a send: on a busy machine, a late answer would become a timeout.
         Task PassUntilAsync(Func<bool> condition) => Until.True(() =>
         {
             if (condition()) return true;

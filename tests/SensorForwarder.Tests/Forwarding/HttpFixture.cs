@@ -17,7 +17,7 @@ internal sealed class HttpFixture : IAsyncDisposable
     /// <summary>The results of the sends so far, in order.</summary>
     public ConcurrentQueue<SendResult> Results { get; private init; } = [];
 
-    /// <summary>Stores readings and starts a forwarder that sends everything at once, in batches of 10.</summary>
+    /// <summary>Stores readings and starts a forwarder that sends everything immediately, in batches of 10.</summary>
     public static async Task<HttpFixture> RunAsync(
         Uri url, int readings, Func<ForwardingSettings, ForwardingSettings>? with = null, LogLines? log = null)
     {

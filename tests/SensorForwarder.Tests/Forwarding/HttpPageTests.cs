@@ -51,7 +51,7 @@ public sealed class HttpPageTests
     [InlineData("", "<script>location='http://portal.example/'</script>")]
     [InlineData("", "<body onload=\"go()\">")]
     [InlineData("Refresh: 0; url=http://portal.example/login\r\n", "")]
-    public async Task A_web_page_is_no_acceptance_unless_the_receiver_is_known_to_answer_so(string head, string body)
+    public async Task A_web_page_does_not_count_as_acceptance_unless_acceptHtml_is_set(string head, string body)
     {
         var result = await SendAsync(Answer(head, body));
         Assert.Equal((SendOutcome.Retry, false, false), (result.Outcome, result.IsReached, result.NotSent));
@@ -68,11 +68,11 @@ public sealed class HttpPageTests
     [InlineData("", "<")]
     [InlineData("Content-Type: application/json\r\n", "{\"page\":\"<html>\"}")]
     [InlineData("Content-Type: application/json\r\n", "[\"<html>\"]")]
-    public async Task What_is_no_web_page_is_an_acceptance(string head, string body) =>
+    public async Task A_200_answer_that_is_not_a_web_page_is_an_acceptance(string head, string body) =>
         Assert.Equal(SendResult.Accepted, await SendAsync(Answer(head, body)));
 
     [Fact]
-    public async Task No_content_is_an_acceptance_of_whatever_type() =>
+    public async Task A_204_answer_is_an_acceptance_even_with_an_HTML_content_type() =>
         Assert.Equal(SendResult.Accepted, await SendAsync(new($"HTTP/1.1 204 No Content\r\n{Html}\r\n")));
 
     [Theory]
@@ -80,7 +80,7 @@ public sealed class HttpPageTests
     [InlineData("303 See Other\r\nLocation: //portal.example/", nameof(SendOutcome.Denied))]
     [InlineData("307 Temporary\r\nLocation: https://portal.example/", nameof(SendOutcome.Denied))]
     [InlineData("511 Network Authentication Required", nameof(SendOutcome.Retry))]
-    public async Task A_redirect_to_another_host_and_a_demand_to_sign_in_are_named(string head, string outcome)
+    public async Task A_redirect_to_another_host_and_a_demand_to_sign_in_are_reported_as_a_captive_portal(string head, string outcome)
     {
         foreach (var acceptHtml in (bool[])[false, true])
         {
@@ -92,7 +92,7 @@ public sealed class HttpPageTests
     }
 
     [Fact]
-    public async Task Behind_a_captive_portal_nothing_is_dropped_and_after_the_sign_in_everything_arrives()
+    public async Task Behind_a_captive_portal_no_reading_is_dropped_and_after_the_sign_in_all_are_delivered()
     {
         var log = new LogLines();
         var isSignedIn = false;
@@ -109,12 +109,12 @@ public sealed class HttpPageTests
     }
 
     [Fact]
-    public async Task AcceptHtml_ends_the_back_off_at_once()
+    public async Task AcceptHtml_ends_the_back_off_immediately()
     {
         await using var receiver = new RawReceiver(_ => Answer(Html, "ok") with { Takes = true });
         await using var http = await HttpFixture.RunAsync(receiver.Url, readings: 10);
         var fixture = http.Forwarding;
-        // The clock stands still, so there is no second attempt.
+        // The clock does not advance, so there is no second attempt.
         await Until.True(() => fixture.Forwarder.Status.Failures == 1);
         fixture.Forwarder.Apply(
             new() { HttpEndpoint = receiver.Url, UploadInterval = TimeSpan.Zero, AcceptHtml = true });
@@ -137,7 +137,7 @@ public sealed class HttpPageTests
     [InlineData("", "{\"accepted\":[1", "", false)]
     [InlineData("Content-Type: application/json\r\n", "", "", false)]
     [InlineData(Html, "<html>", "<p>", false)]
-    public async Task A_2xx_whose_body_never_ends_is_an_acceptance_unless_what_is_missing_of_it_may_be_about_readings(
+    public async Task A_2xx_whose_body_never_ends_is_an_acceptance_unless_the_missing_part_may_name_readings(
         string head, string start, string more, bool isAccepted)
     {
         foreach (var pieceLength in (int[])[1, 20_000])
@@ -176,7 +176,7 @@ public sealed class HttpPageTests
     [InlineData("", true)]
     [InlineData("{\"accepted\":[1,2,3],\"rejec", false)]
     [InlineData("{\"stat", false)]
-    public async Task What_a_closed_connection_cut_off_may_be_about_readings(string body, bool isAccepted)
+    public async Task A_2xx_that_is_cut_off_is_an_acceptance_unless_the_missing_part_may_name_readings(string body, bool isAccepted)
     {
         var head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n";
         var result = await SendAsync(new(head + body, Afterwards.Closes));

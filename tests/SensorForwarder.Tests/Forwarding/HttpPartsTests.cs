@@ -36,7 +36,7 @@ public sealed class HttpPartsTests
     [InlineData(422, $$"""{"rejected":[{"id":3,"reason":"caf{{Latin1}}"}]}""", "3=reason is not readable")]
     [InlineData(200, $$"""{"rejected":[{"id":2},{"id":3,"reason":"odd"}],"rejecte{{LoneSurrogate}}":1,"{{LoneSurrogate}}":1}""", "2=no reason given,3=odd")]
     [InlineData(400, $$"""{"{{Latin1}}":1,"rejected":[{"id":3,"i{{LoneSurrogate}}":5,"reaso{{LoneSurrogate}}":1,"reason":"odd"}]}""", "3=odd")]
-    public async Task What_is_no_text_costs_no_more_than_that_text(int status, string body, string rejected)
+    public async Task Invalid_text_in_an_answer_does_not_affect_the_rest_of_the_answer(int status, string body, string rejected)
     {
         await using var receiver = await JsonAsync(() => (status, Encoding.Latin1.GetBytes(body)));
         using var sink = new HttpSink(Plain, TimeProvider.System);
@@ -45,7 +45,7 @@ public sealed class HttpPartsTests
     }
 
     [Fact]
-    public async Task No_answer_is_so_odd_that_it_throws()
+    public async Task No_malformed_answer_causes_an_exception()
     {
         const int Answers = 1_000, ChangesMax = 4;
         string[] parts =
@@ -75,7 +75,7 @@ public sealed class HttpPartsTests
     [Theory]
     [InlineData("""{"accepted":[100,101,102]}""")]
     [InlineData("""{"accepted":[-1,0,"4"]}""")]
-    public async Task A_list_of_as_many_other_ids_is_an_acceptance_of_all_readings(string body)
+    public async Task An_accepted_list_with_as_many_unknown_ids_as_readings_accepts_the_whole_batch(string body)
     {
         await using var receiver = await JsonAsync(() => (200, Encoding.UTF8.GetBytes(body)));
         using var sink = new HttpSink(Plain, TimeProvider.System);
@@ -85,7 +85,7 @@ public sealed class HttpPartsTests
     [Theory]
     [InlineData(200)] // accepts the readings between the first and the last
     [InlineData(422)] // accepts nothing, and rejects the fourth
-    public async Task A_receiver_that_knows_batches_by_their_key_misses_nothing_when_it_took_a_part(int status)
+    public async Task A_receiver_that_deduplicates_by_batch_key_misses_no_reading_after_a_partial_acceptance(int status)
     {
         var contents = new ConcurrentDictionary<string, string>();
         var taken = new ConcurrentDictionary<long, bool>();

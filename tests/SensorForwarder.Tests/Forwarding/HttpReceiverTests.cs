@@ -14,7 +14,7 @@ using SensorForwarder.Text;
 
 namespace SensorForwarder.Tests.Forwarding;
 
-/// <summary>What a receiver can do besides answering with a status: partial answers, redirects, TLS, slow or incomplete
+/// <summary>Behaviour of a receiver besides its status codes: partial answers, redirects, TLS, slow or incomplete
 /// answers.</summary>
 public sealed class HttpReceiverTests
 {
@@ -44,7 +44,7 @@ public sealed class HttpReceiverTests
     [InlineData(202, """{"accepted":[]}""", "", "")]
     [InlineData(200, """{"rejected":[{"id":2,"reason":"odd"}]}""", null, "2=odd")]
     [InlineData(422, """{"rejected":[{"id":2},{"id":99,"reason":"not ours"}],"accepted":[1]}""", null, "2=no reason given")]
-    public async Task Parts_are_understood(int status, string body, string? accepted, string rejected)
+    public async Task Lists_of_accepted_and_rejected_ids_are_understood(int status, string body, string? accepted, string rejected)
     {
         await using var receiver = await JsonAsync(status, body);
         var partial = (await SendAsync(receiver.Url)).Partial!;
@@ -60,14 +60,14 @@ public sealed class HttpReceiverTests
     [InlineData("""[1,2,3]""")]
     [InlineData("""{"accep""")]
     [InlineData("")]
-    public async Task Words_that_only_look_like_parts_are_none(string body)
+    public async Task A_success_without_lists_of_ids_accepts_the_whole_batch(string body)
     {
         await using var receiver = await JsonAsync(200, body);
         Assert.Equal(SendResult.Accepted, await SendAsync(receiver.Url));
     }
 
     [Fact]
-    public async Task What_is_accepted_leaves_what_is_rejected_is_put_aside_and_the_rest_comes_again()
+    public async Task After_a_partial_answer_rejected_readings_are_dead_lettered_and_unnamed_ones_are_retried()
     {
         var requests = new ConcurrentQueue<long[]>();
         await using var receiver = await Receiver.StartAsync(async context =>
@@ -99,7 +99,7 @@ public sealed class HttpReceiverTests
     [InlineData(11, 400)]
     [InlineData(40, 422)]
     [InlineData(74, 400)]
-    public async Task One_bad_reading_of_64_is_found_in_seven_requests(long bad, int status)
+    public async Task One_rejected_reading_of_64_is_found_in_seven_requests(long bad, int status)
     {
         // The first ten are the probe; the next batch has 64 readings, and log2(64) + 1 is 7.
         const int Readings = 74, RequestsMax = 7;
@@ -147,7 +147,7 @@ public sealed class HttpReceiverTests
     }
 
     [Fact]
-    public async Task Secrets_do_not_follow_a_redirect_to_another_server()
+    public async Task A_redirect_to_another_server_is_not_followed_so_it_gets_no_secrets()
     {
         var asked = 0;
         await using var other = await Receiver.StartAsync(_ =>
@@ -167,7 +167,7 @@ public sealed class HttpReceiverTests
     }
 
     [Fact]
-    public async Task A_redirect_in_a_circle_ends()
+    public async Task A_redirect_loop_ends()
     {
         var asked = 0;
         await using var receiver = await Receiver.StartAsync(context =>
@@ -182,7 +182,7 @@ public sealed class HttpReceiverTests
     }
 
     [Fact]
-    public async Task Only_the_given_roots_are_trusted()
+    public async Task Only_the_configured_root_certificates_are_trusted()
     {
         using var ours = new Certificates();
         using var theirs = new Certificates("other root");
@@ -198,7 +198,7 @@ public sealed class HttpReceiverTests
     }
 
     [Fact]
-    public async Task A_certificate_for_another_name_is_not_taken()
+    public async Task A_certificate_for_another_host_name_is_refused()
     {
         using var roots = new Certificates();
         using var certificate = roots.Issue("example.com");
@@ -208,7 +208,7 @@ public sealed class HttpReceiverTests
     }
 
     [Fact]
-    public async Task The_client_certificate_is_shown_to_who_asks_for_it()
+    public async Task The_client_certificate_is_presented_to_a_server_that_requests_it()
     {
         using var roots = new Certificates();
         using var certificate = roots.Issue();
@@ -239,7 +239,7 @@ public sealed class HttpReceiverTests
     [InlineData(429, "text/plain", nameof(SendOutcome.Retry))]
     [InlineData(500, "text/plain", nameof(SendOutcome.Retry))]
     [InlineData(503, "application/json", nameof(SendOutcome.Retry))]
-    public async Task An_answer_that_never_ends_costs_no_memory_and_does_not_hold_up(
+    public async Task An_answer_that_never_ends_does_not_block_the_send_or_fill_the_memory(
         int status, string contentType, string outcome)
     {
         var (written, piece) = (0L, new string(contentType == "text/plain" ? 'x' : ' ', 10_000));
@@ -264,7 +264,7 @@ public sealed class HttpReceiverTests
     [InlineData("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", true)]
     [InlineData("HTTP/1.1 503 Busy\r\nContent-Length: 100\r\n\r\nhalf", false)]
     [InlineData("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\nzz\r\n", false)]
-    public async Task Half_an_answer_is_taken_for_what_is_certain_in_it(string bytes, bool accepted)
+    public async Task A_truncated_answer_is_an_acceptance_only_if_the_missing_part_cannot_change_that(string bytes, bool accepted)
     {
         using var listener = new TcpListener(IPAddress.Loopback, 0);
         listener.Start();
@@ -280,7 +280,7 @@ public sealed class HttpReceiverTests
     }
 
     [Fact]
-    public async Task A_line_that_takes_nothing_is_given_up_and_one_that_is_slow_is_not()
+    public async Task A_send_is_abandoned_when_the_receiver_reads_nothing_and_not_when_it_reads_slowly()
     {
         var clock = new FakeTimeProvider(BufferFixture.Noon);
         // A piece is larger than the socket buffers (tcp_wmem is 4 MiB), so that each needs several writes; the rest

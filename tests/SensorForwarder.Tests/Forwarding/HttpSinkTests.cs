@@ -45,7 +45,7 @@ public sealed class HttpSinkTests
     [InlineData(429, nameof(SendOutcome.Retry))]
     [InlineData(500, nameof(SendOutcome.Retry))]
     [InlineData(503, nameof(SendOutcome.Retry))]
-    public async Task Each_status_has_its_meaning(int status, string outcome)
+    public async Task Each_HTTP_status_has_its_documented_outcome(int status, string outcome)
     {
         await using var receiver = await Receiver.StartAsync(context =>
         {
@@ -58,7 +58,7 @@ public sealed class HttpSinkTests
     }
 
     [Fact]
-    public async Task The_request_is_what_receivers_are_told()
+    public async Task A_request_has_the_documented_body_and_headers()
     {
         string? body = null;
         IHeaderDictionary? headers = null;
@@ -79,7 +79,7 @@ public sealed class HttpSinkTests
     }
 
     [Fact]
-    public async Task Gzip_is_unpacked_to_the_same_body()
+    public async Task A_gzip_request_decompresses_to_the_same_body()
     {
         byte[]? body = null;
         await using var receiver = await Receiver.StartAsync(async context =>
@@ -99,10 +99,10 @@ public sealed class HttpSinkTests
     [InlineData("soon", null, null)]
     [InlineData("+90", null, 90)]
     [InlineData("-90", null, null)]
-    [InlineData("+90", 31_536_000, 90)] // its clock is a year ahead of ours, or ours behind
+    [InlineData("+90", 31_536_000, 90)] // the clock of the receiver is a year ahead, or ours a year behind
     [InlineData("+90", -31_536_000, 90)]
     [InlineData("-90", 31_536_000, null)]
-    public async Task Retry_After_is_read_as_seconds_and_as_a_date_of_the_receivers_clock(string header, int? ahead, int? seconds)
+    public async Task Retry_After_is_read_as_seconds_or_as_a_date_by_the_clock_of_the_receiver(string header, int? ahead, int? seconds)
     {
         var now = BufferFixture.Noon.AddSeconds(ahead ?? 0);
         if (header[0] is '+' or '-') header = $"{now.AddSeconds(int.Parse(header, CultureInfo.InvariantCulture)):R}";
@@ -113,7 +113,7 @@ public sealed class HttpSinkTests
     }
 
     [Fact]
-    public async Task A_long_answer_is_shown_short_and_on_one_line()
+    public async Task A_long_answer_is_shortened_and_shown_on_one_line()
     {
         await using var receiver = await Receiver.StartAsync(async context =>
         {
@@ -129,7 +129,7 @@ public sealed class HttpSinkTests
     [InlineData("text/plain", "you sent Authorization: Bearer abcdef012345 and X-Key: 0123456789!")]
     [InlineData("text/plain", "{0}Bearer abcdef012345")]
     [InlineData("application/json", "{{\"rejected\":[{{\"id\":5,\"reason\":\"abcdef012345 may not\"}}]}}")]
-    public async Task What_a_receiver_shows_of_our_secrets_is_not_told(string type, string answer)
+    public async Task Secrets_that_a_receiver_repeats_in_its_answer_are_redacted(string type, string answer)
     {
         await using var receiver = await Receiver.StartAsync(async context =>
         {
@@ -146,7 +146,7 @@ public sealed class HttpSinkTests
     }
 
     [Fact]
-    public async Task What_a_receiver_shows_of_the_endpoints_query_is_not_told()
+    public async Task The_query_of_the_endpoint_is_redacted_when_a_receiver_repeats_it_in_its_answer()
     {
         const string Query = "?sig=abc%2Bdef0123&v=2&ghijklmnop";
         await using var receiver = await Receiver.StartAsync(async context =>
@@ -159,7 +159,7 @@ public sealed class HttpSinkTests
     }
 
     [Fact]
-    public async Task A_receiver_that_says_nothing_is_given_up_when_its_time_is_over()
+    public async Task A_receiver_that_does_not_answer_within_the_timeout_is_retried()
     {
         var clock = new FakeTimeProvider(BufferFixture.Noon);
         var asked = new TaskCompletionSource();
@@ -180,7 +180,7 @@ public sealed class HttpSinkTests
     [InlineData("SSH-2.0-OpenSSH_9.2\r\n")]
     [InlineData("HTTP/1.1 200 OK\r\nContent-Le")]
     [InlineData("HTTP/1.1 999999 ?\r\n\r\n")]
-    public async Task What_is_no_answer_is_tried_again(string bytes)
+    public async Task An_answer_that_is_not_valid_HTTP_is_retried(string bytes)
     {
         using var listener = new TcpListener(IPAddress.Loopback, 0);
         listener.Start();
@@ -198,7 +198,7 @@ public sealed class HttpSinkTests
     }
 
     [Fact]
-    public async Task Nobody_there_is_tried_again_and_said_in_plain_words()
+    public async Task A_refused_connection_is_retried_and_reported_in_plain_words()
     {
         using var listener = new TcpListener(IPAddress.Loopback, 0);
         listener.Start();
@@ -209,7 +209,7 @@ public sealed class HttpSinkTests
     }
 
     [Fact]
-    public void The_place_is_named_without_what_may_be_secret()
+    public void The_endpoint_is_described_without_user_name_password_and_query()
     {
         using var sink = new HttpSink(NoHeaders, TimeProvider.System);
         Assert.Equal(

@@ -50,7 +50,7 @@ public sealed class HttpTimeoutTests
     [InlineData(30, new[] { 30, 60, 120, 240, 480, 600, 600 })]
     [InlineData(1, new[] { 1, 2, 4, 8 })]
     [InlineData(600, new[] { 600, 600 })]
-    public async Task After_a_timeout_the_same_batch_gets_twice_the_time_up_to_the_maximum(int setting, int[] seconds)
+    public async Task After_a_timeout_the_same_batch_is_retried_with_twice_the_timeout_up_to_the_maximum(int setting, int[] seconds)
     {
         var held = 0;
         await using var receiver = await Receiver.StartAsync(context =>
@@ -72,7 +72,7 @@ public sealed class HttpTimeoutTests
     }
 
     [Fact]
-    public async Task The_next_batch_has_the_time_of_the_setting_again()
+    public async Task The_next_batch_has_the_configured_timeout_again()
     {
         var requests = 0;
         await using var receiver = await Receiver.StartAsync(context =>
@@ -89,7 +89,7 @@ public sealed class HttpTimeoutTests
     }
 
     [Fact]
-    public async Task The_time_begins_at_the_end_of_the_body_and_what_the_system_took_of_it_may_still_be_on_its_way()
+    public async Task The_timeout_starts_after_the_body_with_an_allowance_for_bytes_still_in_the_socket_buffers()
     {
         // 1 MB takes 250 s at 4,000 bytes per second.
         var clock = new ObservedClock(BufferFixture.Noon);

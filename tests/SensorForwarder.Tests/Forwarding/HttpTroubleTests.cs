@@ -12,7 +12,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Forwarding;
 
-/// <summary>Whatever a receiver does for a while, nothing is lost and nothing gets stuck. Real forwarder, HTTP sink and
+/// <summary>After any temporary fault of a receiver every reading is delivered. Real forwarder, HTTP sink and
 /// network; fake clock.</summary>
 public sealed class HttpTroubleTests
 {
@@ -24,14 +24,14 @@ public sealed class HttpTroubleTests
 
     static readonly IReadOnlyDictionary<string, RawAnswer> Troubles = Statuses().Concat(Broken()).ToDictionary();
 
-    // The quick tier tests every fourth trouble alone; the random sequences contain all of them.
+    // The quick tier tests every fourth fault alone; the random sequences contain all of them.
     public static TheoryData<string> Names => [.. Troubles.Keys.Where((_, n) => !Tier.IsQuick || n % 4 == 0)];
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Theory]
     [MemberData(nameof(Names))]
-    public async Task Whatever_it_answers_for_a_while_everything_arrives(string trouble)
+    public async Task After_any_faulty_answer_for_a_while_every_reading_is_delivered(string trouble)
     {
         await using var receiver = new RawReceiver(request => request <= TroublesInARow ? Troubles[trouble] : null);
         var secondsDuringSend = KeepsWaiting(trouble) ? SecondsWhileItWaits : 0;
@@ -45,7 +45,7 @@ public sealed class HttpTroubleTests
     [InlineData(1)]
     [InlineData(2)]
     [InlineData(3)]
-    public async Task All_of_it_in_a_wild_order_loses_nothing(int seed)
+    public async Task A_random_sequence_of_faulty_answers_loses_no_reading(int seed)
     {
         // A receiver that sometimes rejects what it accepts at other times may cause dead letters; each reading is then
         // one of them. 409 is excluded: for a batch that may have arrived it means that the receiver has it.
@@ -61,7 +61,7 @@ public sealed class HttpTroubleTests
     }
 
     [Fact]
-    public async Task A_413_before_the_body_is_read_and_a_reset_under_the_rest_of_it_make_batches_smaller()
+    public async Task Batches_become_smaller_when_a_receiver_answers_413_and_resets_the_connection_before_reading_the_body()
     {
         await using var receiver = new RawReceiver(static _ => null) { LargestBodyBytes = 1 << 20 };
         await using var fixture = await DrainAsync(receiver.Url, Secret, secondsDuringSend: 0, isLarge: true);
@@ -70,7 +70,7 @@ public sealed class HttpTroubleTests
     }
 
     [Fact]
-    public async Task A_receiver_that_refuses_to_be_asked_before_the_body_is_not_asked_again()
+    public async Task A_receiver_that_does_not_support_Expect_is_not_sent_that_header_again()
     {
         await using var receiver = new RawReceiver(static _ => null) { LargestBodyBytes = 1 << 20, KnowsExpect = false };
         using var sink = new HttpSink(Secret, TimeProvider.System);
@@ -94,7 +94,7 @@ public sealed class HttpTroubleTests
     [InlineData("goaway")]
     [InlineData("goaway and gone")]
     [InlineData("half")]
-    public async Task Over_HTTP_2_everything_arrives_whatever_becomes_of_streams_and_connections(string trouble)
+    public async Task Over_HTTP_2_every_reading_is_delivered_after_stream_resets_and_closed_connections(string trouble)
     {
         using var roots = new Certificates();
         using var certificate = roots.Issue();
@@ -108,7 +108,7 @@ public sealed class HttpTroubleTests
                 lock (ids) ids.UnionWith(batch);
             },
             certificate);
-        // The clock stands still during a send: on a busy machine, a late answer would be one more failure.
+        // The clock does not advance during a send: on a busy machine, a late answer would be one more failure.
         var options = Secret with { Tls = roots.Files() };
         await using var fixture = await DrainAsync(receiver.Url, options, secondsDuringSend: 0);
         Assert.Equal("HTTP/2", Assert.Single(protocols));
@@ -117,7 +117,7 @@ public sealed class HttpTroubleTests
     }
 
     [Fact]
-    public async Task A_connection_on_which_no_answer_came_in_time_is_not_used_again()
+    public async Task A_connection_on_which_a_request_timed_out_is_not_reused()
     {
         using var roots = new Certificates();
         using var certificate = roots.Issue();
@@ -154,7 +154,7 @@ public sealed class HttpTroubleTests
     [InlineData("of another name")]
     [InlineData("of another root")]
     [InlineData("self-signed")]
-    public async Task A_certificate_that_is_not_right_gets_no_reading_and_no_secret_and_the_right_one_gets_all(string wrong)
+    public async Task A_server_with_an_invalid_certificate_gets_no_reading_and_with_a_valid_one_gets_all(string wrong)
     {
         using var roots = new Certificates();
         using var others = new Certificates("other root");
@@ -175,7 +175,7 @@ public sealed class HttpTroubleTests
             },
             listen => listen.UseHttps(https => https.ServerCertificateSelector =
                 (_, _) => Interlocked.Increment(ref connections) <= TroublesInARow ? bad : good));
-        // The clock stands still during a send: on a busy machine, a late answer would be one more failure.
+        // The clock does not advance during a send: on a busy machine, a late answer would be one more failure.
         var options = Secret with { Tls = roots.Files() };
         await using var fixture = await DrainAsync(receiver.Url, options, secondsDuringSend: 0);
         Assert.Equal(Enumerable.Range(1, Readings).Select(n => (long)n), ids.Order());
@@ -187,7 +187,7 @@ public sealed class HttpTroubleTests
     [InlineData("reset")]
     [InlineData("plain text")]
     [InlineData("silence", Explicit = true)]
-    public async Task A_handshake_that_fails_is_tried_again(string trouble)
+    public async Task A_failed_TLS_handshake_is_retried(string trouble)
     {
         using var roots = new Certificates();
         using var certificate = roots.Issue();
@@ -210,7 +210,7 @@ public sealed class HttpTroubleTests
         Assert.Equal(1, fixture.Forwarder.Status.Failures);
     }
 
-    /// <summary>Whether only a timeout ends the exchange. With any other trouble the clock stands still during a send:
+    /// <summary>Whether only a timeout ends the exchange. With any other fault the clock does not advance during a send:
     /// on a busy machine, a late answer would be one more failure.</summary>
     static bool KeepsWaiting(string trouble) =>
         trouble is "nothing at all" or "continue, and nothing" || trouble.EndsWith("silence", StringComparison.Ordinal)

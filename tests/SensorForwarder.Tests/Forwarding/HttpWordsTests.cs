@@ -105,10 +105,10 @@ public sealed class HttpWordsTests : IAsyncLifetime
     [InlineData("""{"accepted":[7],"accepted":[8]}""", "OOO")]
     [InlineData("""{"accepted":[7],"ACCEPTED":[8]}""", "OOO")]
     [InlineData("""{"accepted":[7,8],"rejected":[8]}""", "OOO")]
-    [InlineData("""{"accepted":[0,1]}""", "OOO")] // places in the batch, perhaps
+    [InlineData("""{"accepted":[0,1]}""", "OOO")] // perhaps indexes into the batch
     [InlineData("""{"accepted":[7,99]}""", "OOO")]
-    [InlineData("""{"accepted":[100,101,102]}""", "AAA")] // numbers of its own, for each reading one
-    [InlineData("""{"accepted":[1,2,3,4,5,6,7,8,9]}""", "AAA")] // everything that it ever took
+    [InlineData("""{"accepted":[100,101,102]}""", "AAA")] // the receiver's own ids, one for each reading
+    [InlineData("""{"accepted":[1,2,3,4,5,6,7,8,9]}""", "AAA")] // all that it has ever accepted
     [InlineData("""{"rejected":0}""", "AAA")]
     [InlineData("""{"rejected":[]}""", "AAA")]
     [InlineData("""{"rejected":null}""", "AAA")]
@@ -121,7 +121,7 @@ public sealed class HttpWordsTests : IAsyncLifetime
     [InlineData("""{"accepted":[7,8,]}""", "OOO")]
     [InlineData("""{'accepted':[7]}""", "OOO")]
     [InlineData("""{accepted:[7]}""", "OOO")]
-    public async Task Each_form_is_understood_or_the_batch_comes_again(string answer, string fates)
+    public async Task Each_form_of_answer_is_understood_or_the_batch_is_sent_again(string answer, string fates)
     {
         Assert.Equal(fates, await FatesAsync(answer));
         Assert.Equal(fates, await FatesAsync(answer, status: 207));
@@ -134,7 +134,7 @@ public sealed class HttpWordsTests : IAsyncLifetime
     [InlineData("""{"rejected":["8"]}""", "ORO")]
     [InlineData("""{"rejected":[{"id":8.0},{"id":99},{"id":"x"}],"accepted":"x"}""", "ORO")]
     [InlineData("""{"rejected":2}""", "OOO")]
-    public async Task With_400_or_422_only_what_is_rejected_is_said(string answer, string fates)
+    public async Task With_400_or_422_only_the_rejected_ids_are_used(string answer, string fates)
     {
         foreach (var status in (int[])[400, 422])
         {
@@ -144,7 +144,7 @@ public sealed class HttpWordsTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_packed_answer_is_understood_too()
+    public async Task A_gzip_answer_is_understood()
     {
         var packed = new MemoryStream();
         await using (var gzip = new GZipStream(packed, CompressionMode.Compress))
@@ -160,7 +160,7 @@ public sealed class HttpWordsTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task What_is_not_understood_is_told_in_one_warning_and_nothing_is_dropped()
+    public async Task An_answer_that_is_not_understood_is_logged_with_one_text_and_no_reading_is_dropped()
     {
         var log = new LogLines();
         var requests = 0;
@@ -184,7 +184,7 @@ public sealed class HttpWordsTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Whatever_is_under_the_words_no_reading_is_taken_for_accepted_that_was_not_said_to_be()
+    public async Task Whatever_the_answer_contains_no_reading_counts_as_accepted_unless_the_answer_says_so()
     {
         var near = Gen.Int[FirstId - 1, FirstId + Readings];
         var id = Gen.OneOf(
@@ -212,7 +212,7 @@ public sealed class HttpWordsTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task However_a_receiver_writes_what_it_took_no_reading_is_lost()
+    public async Task However_a_receiver_writes_the_accepted_ids_no_reading_is_lost()
     {
         // The receiver has a definite result and writes it in one of many forms: no reading that it does not have may
         // count as accepted.

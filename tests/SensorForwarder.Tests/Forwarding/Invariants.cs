@@ -33,7 +33,7 @@ internal sealed class Invariants
     long _mayHold;
 
     /// <summary>The settings changed: the order may change, and a setting that may have removed the cause of a failure
-    /// allows an attempt at once, unless the receiver sent a Retry-After.</summary>
+    /// allows an immediate attempt, unless the receiver sent a Retry-After.</summary>
     public void OnChange(ForwardingSettings before, ForwardingSettings after)
     {
         (_changedAt, _notAfter, _activeAt) = (_now, TimeSpan.MaxValue, _now);

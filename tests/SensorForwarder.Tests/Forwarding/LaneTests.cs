@@ -29,7 +29,7 @@ public sealed class LaneTests
     }
 
     [Fact]
-    public async Task New_readings_go_while_the_backlog_waits_for_its_rate()
+    public async Task New_readings_are_sent_while_the_backlog_waits_for_its_rate()
     {
         var sink = new FakeSink { Rule = _ => SendResult.Accepted };
         await using var fixture = await AfterBlackoutAsync(sink, LiveFirst with { BackfillBatchesPerMinute = 1 });
@@ -48,9 +48,9 @@ public sealed class LaneTests
         Assert.True(took >= TimeSpan.FromMinutes(backlog.Count - 1), $"{backlog.Count} batches in {took}");
     }
 
-    /// <summary>The clock may go on between two lines of the loop, also over the end of a wait.</summary>
+    /// <summary>The clock may advance between two statements of the loop, even past the end of a wait.</summary>
     [Fact]
-    public async Task A_backlog_is_never_taken_for_new_readings_while_the_clock_goes_on_at_each_look()
+    public async Task A_backlog_is_never_sent_in_the_live_lane_even_if_the_clock_advances_at_each_reading()
     {
         for (var seed = 0; seed < 40; seed++)
         {
@@ -72,7 +72,7 @@ public sealed class LaneTests
     }
 
     [Fact]
-    public async Task A_flush_whose_time_is_over_leaves_the_backlog_to_its_rate()
+    public async Task After_a_flush_has_timed_out_the_backlog_is_sent_at_its_rate_again()
     {
         var sink = new FakeSink(ready: false) { Rule = _ => SendResult.Accepted };
         await using var fixture = await AfterBlackoutAsync(sink, LiveFirst with { BackfillBatchesPerMinute = 1 });
@@ -93,7 +93,7 @@ public sealed class LaneTests
     }
 
     [Fact]
-    public async Task A_place_in_the_window_stays_free_for_new_readings()
+    public async Task One_place_in_the_window_stays_free_for_new_readings()
     {
         var sink = new FakeSink { Window = 3 };
         await using var fixture = await AfterBlackoutAsync(sink, LiveFirst);
@@ -107,7 +107,7 @@ public sealed class LaneTests
     }
 
     [Fact]
-    public async Task New_readings_that_fill_the_line_do_not_starve_the_backlog()
+    public async Task New_readings_that_use_the_whole_window_do_not_starve_the_backlog()
     {
         var sink = new FakeSink();
         await using var fixture = await AfterBlackoutAsync(sink, LiveFirst with { UploadInterval = TimeSpan.Zero });
@@ -116,7 +116,7 @@ public sealed class LaneTests
         {
             var attempt = await fixture.NextAfterBackoffAsync(sink);
             if (attempt.Batch.Lane == Lane.Backfill) backlog++;
-            await fixture.StoreAsync(10, from: n); // when the line is free, something new is always there
+            await fixture.StoreAsync(10, from: n); // whenever the window is free, new readings are waiting
             attempt.Accept();
         }
 
@@ -124,7 +124,7 @@ public sealed class LaneTests
     }
 
     [Fact]
-    public async Task A_blackout_while_it_runs_leaves_a_backlog_and_what_is_new_goes_first()
+    public async Task After_an_outage_at_run_time_new_readings_are_sent_before_the_backlog()
     {
         var answer = SendResult.Accepted;
         var sink = new FakeSink { Rule = _ => answer };
@@ -142,14 +142,14 @@ public sealed class LaneTests
         await Until.True(() => sink.Count(Lane.Backfill) > 0, fixture.Clock, TimeSpan.FromMilliseconds(100));
         await fixture.StoreAsync(5, from: 61);
         await Until.True(() => sink.Ids(Lane.Live).Contains(65));
-        Assert.True(fixture.Buffer.GetStatus().Depth > 0, "the backlog is still there");
+        Assert.True(fixture.Buffer.GetStatus().Depth > 0, "the backlog has already drained");
 
         await Until.True(() => fixture.Buffer.GetStatus().Depth == 0, fixture.Clock, TimeSpan.FromSeconds(1));
         Assert.Equal(Range(1, 65), sink.Seen.SelectMany(Ids).Distinct().Order());
     }
 
     [Fact]
-    public async Task Back_to_strict_order_in_the_middle_of_a_backlog_loses_and_repeats_nothing()
+    public async Task Switching_to_oldestFirst_during_a_backlog_loses_and_repeats_no_reading()
     {
         var sink = new FakeSink { Rule = _ => SendResult.Accepted };
         await using var fixture = await AfterBlackoutAsync(sink, LiveFirst with { BackfillBatchesPerMinute = 1 });
@@ -167,7 +167,7 @@ public sealed class LaneTests
     }
 
     [Fact]
-    public async Task Dead_letters_that_come_back_are_sent_though_the_lanes_are_past_them()
+    public async Task Retried_dead_letters_are_sent_although_they_are_older_than_both_lanes()
     {
         var bad = true;
         var sink = new FakeSink { Rule = batch => bad && Ids(batch).Contains(7) ? new(SendOutcome.Rejected, "no") : SendResult.Accepted };
@@ -180,7 +180,7 @@ public sealed class LaneTests
     }
 
     [Fact]
-    public void A_rate_is_kept_in_every_minute()
+    public void The_backfill_rate_is_not_exceeded_in_any_minute()
     {
         Gen.Select(Gen.Int[1, 6000], Gen.Double[0.001, 5].Array[1, 300]).Sample((perMinute, pauses) =>
         {
@@ -204,7 +204,7 @@ public sealed class LaneTests
     }
 
     [Fact]
-    public void Ages_of_commits_are_never_overstated()
+    public void The_age_of_a_commit_is_never_overestimated()
     {
         Gen.Select(Gen.Int[1, 100].Array[1, 200], Gen.Int[1, 60]).Sample((pauses, spanSeconds) =>
         {
@@ -233,7 +233,7 @@ public sealed class LaneTests
         });
     }
 
-    /// <summary>A clock that goes on by a second whenever a duration is measured.</summary>
+    /// <summary>A clock that advances by a second whenever a duration is measured.</summary>
     sealed class RestlessClock() : FakeTimeProvider(BufferFixture.Noon)
     {
         public bool IsRestless { get; set; }

@@ -22,7 +22,7 @@ public sealed class ModuleTagsTests
     [InlineData(false, true)]
     [InlineData(false, false)]
     [InlineData(true, false)]
-    public async Task Routes_find_the_tags_in_the_properties_of_every_message(bool isPnp, bool isGzip)
+    public async Task The_tags_are_in_the_properties_of_every_message(bool isPnp, bool isGzip)
     {
         var hub = new FakeHub();
         await using var fixture = await (await ForwarderFixture.StartAsync(
@@ -41,7 +41,7 @@ public sealed class ModuleTagsTests
     }
 
     [Fact]
-    public async Task The_tags_in_the_body_are_those_in_force_when_the_batch_is_made()
+    public async Task The_tags_in_the_body_are_those_in_force_when_the_batch_is_created()
     {
         var hub = new FakeHub();
         await using var fixture = await (await ForwarderFixture.StartAsync(
@@ -61,7 +61,7 @@ public sealed class ModuleTagsTests
     }
 
     [Fact]
-    public void The_quota_counts_them_as_the_hub_bills_them()
+    public void The_quota_counts_the_bytes_of_the_tags_as_IoT_Hub_bills_them()
     {
         var reading = new BufferedReading(1, BufferFixture.Noon, new byte[Quota.ChunkBytes - Quota.PropertyBytes - 70]) { Epoch = "e" };
         var encoder = new BatchEncoder("pi", "m");

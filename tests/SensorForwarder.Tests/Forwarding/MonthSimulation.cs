@@ -101,7 +101,7 @@ internal sealed class MonthSimulation : IAsyncDisposable
         Counts.Sends++;
         if (EdgeHub.IsHolding && send.Sink == SinkKind.IotHub) Counts.WhileHeld++;
         _liveShare.OnSend(send.Batch);
-        if (_hasReturned) _invariants.OnReturn(Elapsed); // the turn that returned readings may send them at once
+        if (_hasReturned) _invariants.OnReturn(Elapsed); // the turn that returned readings may send them immediately
         try
         {
             _invariants.OnSend(send, settings, _underWay, DateOnly.FromDateTime(_clock.GetUtcNow().UtcDateTime), EdgeHub);

@@ -8,7 +8,7 @@ public sealed class MonthTests(ITestOutputHelper output)
     const int FirstSeed = 1;
 
     [Fact]
-    public async Task Nothing_is_lost_disordered_flooded_or_billed_beyond_its_limit_in_months_of_trouble()
+    public async Task In_simulated_months_of_faults_no_reading_is_lost_or_out_of_order_and_no_limit_is_exceeded()
     {
         var count = Tier.Size("TEST_MONTHS", quick: 1, full: 100, deep: 1_000);
         var seeds = Tier.Seed is { } given ? [given] : Enumerable.Range(FirstSeed, count);
@@ -31,6 +31,6 @@ public sealed class MonthTests(ITestOutputHelper output)
         output.WriteLine(
             $"{counts.Sends} sends, {counts.WhileHeld} of them to an edgeHub that was held; {counts.Timed} readings timed, {counts.TimedMetered} with a daily limit");
         Assert.True(failures.Count == 0, string.Join('\n', failures));
-        if (Tier.Seed is null && !Tier.IsQuick) Assert.All([counts.WhileHeld, counts.Timed, counts.TimedMetered], count => Assert.True(count > 0, "nothing of it came about"));
+        if (Tier.Seed is null && !Tier.IsQuick) Assert.All([counts.WhileHeld, counts.Timed, counts.TimedMetered], count => Assert.True(count > 0, "one of the checked situations did not occur"));
     }
 }

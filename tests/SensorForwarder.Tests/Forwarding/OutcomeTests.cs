@@ -2,7 +2,7 @@ using SensorForwarder.Forwarding;
 
 namespace SensorForwarder.Tests.Forwarding;
 
-/// <summary>The failure table: what the answer to a batch means.</summary>
+/// <summary>The failure table: the outcome of each answer to a batch.</summary>
 public sealed class OutcomeTests
 {
     static readonly Batch Four = PlanTests.Batch(1, 4);
@@ -24,13 +24,13 @@ public sealed class OutcomeTests
     [InlineData(nameof(SendOutcome.Denied), " |  |  | epoch:1-4")]
     [InlineData(nameof(SendOutcome.TooLarge), " |  | 1 2, 3 4 | ")]
     [InlineData(nameof(SendOutcome.Rejected), " |  | 1 2, 3 4 | ")]
-    public void An_answer_to_a_batch(string answer, string becomes) =>
+    public void An_answer_to_a_whole_batch_has_the_listed_outcome(string answer, string becomes) =>
         Assert.Equal(becomes, Text(Apply(Four, new(Enum.Parse<SendOutcome>(answer)))));
 
     [Theory]
     [InlineData(nameof(SendOutcome.TooLarge))]
     [InlineData(nameof(SendOutcome.Rejected))]
-    public void A_single_reading_that_is_refused_goes_to_the_dead_letters_if_there_is_room(string answer)
+    public void A_single_rejected_reading_is_dead_lettered_if_the_limit_of_rejections_in_a_row_allows(string answer)
     {
         var result = new SendResult(Enum.Parse<SendOutcome>(answer), "no");
         var outcome = Apply(One, result);
@@ -46,11 +46,11 @@ public sealed class OutcomeTests
     [InlineData("2", "3", "2 | 3 | 1, 4 | ")]
     [InlineData("1 2 3 4", "", "1 2 3 4 |  |  | ")]
     [InlineData("", "1 2 3 4", " | 1 2 3 4 |  | ")]
-    public void An_answer_about_single_readings(string accepted, string rejected, string becomes) =>
+    public void An_answer_about_single_readings_has_the_listed_outcome(string accepted, string rejected, string becomes) =>
         Assert.Equal(becomes, Text(Apply(Four, Partial(accepted, rejected))));
 
     [Fact]
-    public void A_receiver_that_refuses_every_reading_gets_no_more_into_the_dead_letters_than_there_is_room()
+    public void A_receiver_that_rejects_every_reading_causes_no_more_dead_letters_than_the_limit_allows()
     {
         var outcome = Apply(Four, Partial("", "1 2 3 4"), room: 2);
         Assert.Equal((" | 1 2 | 3 4 | ", 2), (Text(outcome), outcome.Rejected));
@@ -58,14 +58,14 @@ public sealed class OutcomeTests
     }
 
     [Fact]
-    public void A_receiver_that_is_content_and_has_nothing_has_failed()
+    public void A_success_that_accepts_no_reading_is_a_failure()
     {
         var outcome = Apply(Four, SendResult.Accepted with { Partial = new(new HashSet<long>(), new Dictionary<long, string>()) });
         Assert.Equal((" |  |  | epoch:1-4", SendOutcome.Denied), (Text(outcome), outcome.Result.Outcome));
     }
 
     [Fact]
-    public void What_may_have_arrived_is_known_and_what_a_409_will_mean()
+    public void A_batch_records_whether_it_may_have_arrived_and_what_a_later_409_means()
     {
         var notSent = Apply(Four, new SendResult(SendOutcome.Retry) { NotSent = true }).Again!;
         Assert.False(notSent.MayHaveArrived);

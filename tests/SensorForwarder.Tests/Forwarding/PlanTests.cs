@@ -36,22 +36,22 @@ public sealed class PlanTests
     static (Lane?, IdSet, bool) Cut(Plan plan) => (plan.Lane, plan.Ids, plan.CanGrow);
 
     [Fact]
-    public void One_lane_takes_the_oldest_and_new_readings_can_join() =>
+    public void With_one_lane_the_oldest_readings_are_next_and_new_readings_can_join_the_batch() =>
         Assert.Equal((Lane.Live, IdSet.Of(1, 50), true), Cut(Plan.Next(Fifty)));
 
     [Fact]
-    public void Nothing_joins_readings_that_others_are_taken_behind() =>
+    public void New_readings_do_not_join_a_batch_that_ends_at_a_gap_in_the_ids() =>
         Assert.False(Plan.Next(Fifty with { Fresh = IdSet.Of(1, 5).Union(IdSet.Of(9, 50)) }).CanGrow);
 
     [Fact]
-    public void Two_lanes_are_the_newest_readings_and_the_others()
+    public void With_two_lanes_the_newest_readings_are_live_and_the_others_are_backfill()
     {
         Assert.Equal((Lane.Live, IdSet.Of(41, 50), true), Cut(Plan.Next(TwoLanes with { LastLane = Lane.Backfill })));
         Assert.Equal((Lane.Backfill, IdSet.Of(1, 40), false), Cut(Plan.Next(TwoLanes with { Fresh = IdSet.Of(1, 40) })));
     }
 
     [Fact]
-    public void What_is_sent_again_comes_before_what_is_newer_in_its_lane()
+    public void A_returned_batch_is_sent_before_newer_readings_of_its_lane()
     {
         Batch old = Batch(1, 9), young = Batch(41, 49);
         Assert.Same(old, Plan.Next(Fifty with { Fresh = IdSet.Of(10, 50), Again = [old] }).Again);
@@ -60,7 +60,7 @@ public sealed class PlanTests
     }
 
     [Fact]
-    public void A_place_stays_free_for_new_readings_and_the_backlog_has_every_other_place_on_a_full_line()
+    public void One_place_stays_free_for_new_readings_and_the_lanes_alternate_when_the_window_is_full()
     {
         var backlog = TwoLanes with { Fresh = IdSet.Of(1, 40), LastLane = Lane.Backfill };
         Assert.Equal(Lane.Backfill, Plan.Next(backlog with { UnderWay = [Lane.Backfill] }).Lane);
@@ -70,7 +70,7 @@ public sealed class PlanTests
     }
 
     [Fact]
-    public void Nothing_begins_while_others_have_to_end_the_circuit_is_open_or_the_window_is_full()
+    public void No_send_starts_while_the_window_is_closed_or_full_the_circuit_is_open_or_a_probe_is_in_flight()
     {
         Assert.Null(Plan.Next(Fifty with { Window = 0 }).Lane);
         Assert.Equal((null, Second), (Plan.Next(Fifty with { UntilAttempt = Second }).Lane, Plan.Next(Fifty with { UntilAttempt = Second }).Wait));
@@ -80,7 +80,7 @@ public sealed class PlanTests
     }
 
     [Fact]
-    public void While_edgeHub_has_no_cloud_one_batch_a_minute_is_sent_and_a_flush_goes_through()
+    public void While_edgeHub_has_no_cloud_one_batch_a_minute_is_sent_and_a_flush_does_not_wait()
     {
         var held = Fifty with { IsHeld = true, SinceLastSend = Second };
         Assert.Equal(TimeSpan.FromSeconds(5), Plan.Next(held).Wait);
@@ -90,7 +90,7 @@ public sealed class PlanTests
     }
 
     [Fact]
-    public void A_backlog_waits_for_its_rate_and_no_flush_does()
+    public void A_backlog_waits_for_its_rate_unless_a_flush_is_running()
     {
         var slow = TwoLanes with { Fresh = IdSet.Of(1, 40), UntilBackfill = Second };
         Assert.Equal((null, Second), (Plan.Next(slow).Lane, Plan.Next(slow).Wait));
@@ -99,7 +99,7 @@ public sealed class PlanTests
     }
 
     [Fact]
-    public void A_lane_that_is_held_leaves_the_other_one_free_and_the_shorter_wait_counts()
+    public void A_held_lane_does_not_block_the_other_one_and_the_shorter_wait_counts()
     {
         var holds = new Dictionary<Lane, Hold> { [Lane.Backfill] = new(2 * Second, DateTimeOffset.UnixEpoch, true) };
         Assert.Equal(Lane.Live, Plan.Next(TwoLanes with { Holds = holds }).Lane);
@@ -109,7 +109,7 @@ public sealed class PlanTests
     }
 
     [Fact]
-    public void Replayed_readings_are_backlog_also_where_there_is_one_lane()
+    public void Replayed_readings_are_backfill_even_with_one_lane()
     {
         var replaying = Fifty with { Replayed = IdSet.Of(1, 10), LastLane = Lane.Backfill };
         Assert.Equal((Lane.Live, IdSet.Of(11, 50), true), Cut(Plan.Next(replaying)));
@@ -118,7 +118,7 @@ public sealed class PlanTests
     }
 
     [Fact]
-    public void After_refusals_in_a_row_any_reading_is_tried_and_with_two_lanes_any_of_the_backlog()
+    public void After_rejections_in_a_row_a_sample_of_all_readings_is_tried_and_with_two_lanes_of_the_backlog()
     {
         var probing = Fifty with { IsProbing = true, WantsSample = true, Again = [Batch(51, 55)] };
         Assert.Equal((true, IdSet.Of(1, 50)), (Plan.Next(probing).IsSample, Plan.Next(probing).Ids));

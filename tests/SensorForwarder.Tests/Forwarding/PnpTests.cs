@@ -25,37 +25,37 @@ public sealed partial class PnpTests
     }
 
     [Fact]
-    public void A_reading_is_one_object_of_telemetry_names() => Assert.Equal(
+    public void A_reading_is_encoded_as_one_object_of_telemetry_names() => Assert.Equal(
         ("""{"sensor":"Küche","time":"2026-11-24T14:20:31.123Z","quality":"good","temperature":21.43,"humidity":41}""", null),
         Encode("""{"sensor":"Küche","kind":"simulated","time":"2026-11-24T14:20:31.123Z","quality":"good","values":{"temperature":21.43,"humidity":41,"pressure":null}}"""));
 
     [Fact]
-    public void What_is_known_of_time_quality_and_unit_is_told() => Assert.Equal(
+    public void Time_quality_reason_and_unit_are_included() => Assert.Equal(
         ("""{"sensor":"tank","time":"2026-11-24T14:20:31.123Z","timeQuality":"unsynchronized","quality":"uncertain","reason":"range","unit":"m","level":2}""", null),
         Encode("""{"sensor":"tank","kind":"file","unit":"m","time":"2026-11-24T14:20:31.123Z","timeQuality":"unsynchronized","quality":"uncertain","reason":"range","values":{"level":2}}"""));
 
     [Fact]
-    public void What_the_machine_says_of_itself_belongs_to_a_component() => Assert.Equal(
+    public void Readings_of_the_host_belong_to_the_host_component() => Assert.Equal(
         ("""{"sensor":"box","quality":"bad","reason":"io"}""", "host"), Encode("""{"sensor":"box","kind":"host","quality":"bad","reason":"io","values":{}}"""));
 
     [Fact]
-    public void A_gap_says_which_ids_it_is_about() => Assert.Equal(
+    public void A_gap_entry_contains_the_range_of_ids_it_covers() => Assert.Equal(
         ("""{"sensor":"buffer","reason":"thinned","count":3,"firstId":7,"lastId":12}""", "buffer"),
         Encode("""{"sensor":"buffer","kind":"gap","reason":"thinned","values":{"count":3},"gap":{"epoch":"e","firstId":7,"lastId":12,"count":3,"sensors":{"a":3}}}"""));
 
     [Fact]
-    public void Any_name_of_a_value_becomes_one_that_the_model_language_allows() =>
+    public void Any_value_name_is_converted_to_a_valid_DTDL_name() =>
         Gen.String[0, 100].Sample(name => Assert.Matches(DtdlName, PnpEncoder.TelemetryName(name)));
 
     [Theory]
     [InlineData("temperature", "temperature")]
     [InlineData("2nd tank, level (m)", "v2nd_tank__level__m")]
     [InlineData("time", "timeValue")]
-    public void A_name_stays_as_near_to_itself_as_it_can(string name, string telemetry) =>
+    public void A_value_name_is_changed_only_where_DTDL_requires_it(string name, string telemetry) =>
         Assert.Equal(telemetry, PnpEncoder.TelemetryName(name));
 
     [Fact]
-    public async Task Every_reading_is_a_message_that_the_hub_can_tell_apart()
+    public async Task Every_reading_is_sent_as_a_message_with_a_unique_message_id()
     {
         var hub = new FakeHub();
         await using var fixture = await (await ForwarderFixture.StartAsync(
@@ -75,7 +75,7 @@ public sealed partial class PnpTests
     }
 
     [Fact]
-    public async Task A_batch_that_was_made_before_the_change_is_sent_as_it_was_made()
+    public async Task A_batch_created_before_the_change_to_Plug_and_Play_is_sent_unchanged()
     {
         var hub = new FakeHub();
         var readings = new BufferedReading[] { new(1, default, "{}"u8.ToArray()) { Epoch = "e" }, new(2, default, "{}"u8.ToArray()) { Epoch = "e" } };
@@ -85,7 +85,7 @@ public sealed partial class PnpTests
     }
 
     [Fact]
-    public async Task The_tags_of_a_reading_are_properties_of_its_message_unless_the_module_or_the_protocol_has_the_name()
+    public async Task The_tags_of_a_reading_become_message_properties_unless_the_name_is_reserved_or_a_module_tag()
     {
         var hub = new FakeHub();
         const string Reading = """
@@ -100,13 +100,13 @@ public sealed partial class PnpTests
             [new("lane", "live"), new("asset-id", "T-1204"), new("site", "north"), new("rack", "7")],
             Assert.Single(hub.Sent).Properties.Where(property => property.Key[0] != '$'));
 
-        // A batch has them in its body, one reading beside the other.
+        // In the batch format, the tags of a reading are only in the body.
         Assert.Equal(SendResult.Accepted, await new IotHubSink(hub).SendAsync(batch, Pnp with { MessageFormat = MessageFormat.Batch }, Token));
         Assert.DoesNotContain(hub.Sent[^1].Properties, property => property.Key == "rack");
     }
 
     [Fact]
-    public async Task What_the_buffer_itself_writes_is_understood()
+    public async Task A_reading_encoded_by_the_buffer_is_understood()
     {
         await using var fixture = await ForwarderFixture.StartAsync();
         await fixture.Buffer.EnqueueAsync(

@@ -17,7 +17,7 @@ public sealed class QuotaTests
     static async Task TakeAsync(Quota quota, int limit, int chunks) => await Until.True(() => quota.TryTake(limit, chunks, out _));
 
     [Fact]
-    public async Task The_backlog_leaves_to_the_rest_of_the_day_its_even_part()
+    public async Task The_backlog_leaves_an_even_share_of_the_quota_to_the_rest_of_the_day()
     {
         using var files = new BufferFixture();
         await using var buffer = await files.OpenAsync();
@@ -38,7 +38,7 @@ public sealed class QuotaTests
     }
 
     [Fact]
-    public void Until_is_when_it_may_go_and_not_a_moment_later()
+    public void Until_returns_the_earliest_time_at_which_the_quota_suffices()
     {
         Gen.Select(Gen.Int[1, 1_000_000], Gen.Int[0, 86_399], Gen.Int[1, 60], Gen.Bool).Sample((limit, second, chunks, isLive) =>
         {
@@ -62,7 +62,7 @@ public sealed class QuotaTests
     }
 
     [Fact]
-    public async Task What_was_reserved_counts_after_a_kill_and_what_was_sent_after_a_stop()
+    public async Task Reserved_chunks_count_after_a_kill_and_sent_chunks_after_a_stop()
     {
         using var files = new BufferFixture();
         await using var buffer = await files.OpenAsync();
@@ -86,7 +86,7 @@ public sealed class QuotaTests
     }
 
     [Fact]
-    public async Task What_went_while_the_clock_was_wrong_counts_for_the_right_day_too()
+    public async Task Chunks_sent_while_the_clock_was_wrong_also_count_for_the_correct_day()
     {
         using var files = new BufferFixture();
         await using var buffer = await files.OpenAsync();
@@ -107,7 +107,7 @@ public sealed class QuotaTests
 
     [Theory]
     [InlineData(0, 1)]
-    [InlineData(3_840, 1)] // 256 bytes are for the properties
+    [InlineData(3_840, 1)] // 256 bytes are reserved for the properties
     [InlineData(3_841, 2)]
     [InlineData(7_936, 2)]
     [InlineData(7_937, 3)]
@@ -121,7 +121,7 @@ public sealed class QuotaTests
     public void Whole_chunks_are_filled_to_the_last_byte(int bytes, int whole) => Assert.Equal(whole, Quota.WholeChunkBytes(bytes));
 
     [Fact]
-    public async Task The_last_chunk_of_the_day_may_be_used_today_and_one_more_tomorrow()
+    public async Task The_last_chunk_of_the_day_may_be_used_today_and_a_further_one_only_tomorrow()
     {
         using var files = new BufferFixture(inMemory: true);
         await using var buffer = await files.OpenAsync();
@@ -135,7 +135,7 @@ public sealed class QuotaTests
     }
 
     [Fact]
-    public async Task The_forwarder_is_woken_when_a_reservation_is_on_the_medium_or_failed()
+    public async Task The_forwarder_is_woken_when_a_reservation_is_committed_or_has_failed()
     {
         using var files = new BufferFixture(inMemory: true);
         await using var buffer = await files.OpenAsync();
@@ -159,7 +159,7 @@ public sealed class QuotaTests
     }
 
     [Fact]
-    public async Task Every_day_that_may_be_meant_is_kept_and_no_more()
+    public async Task The_counts_of_the_last_four_days_are_kept_and_older_ones_dropped()
     {
         using var files = new BufferFixture(inMemory: true);
         await using var buffer = await files.OpenAsync();
@@ -180,9 +180,9 @@ public sealed class QuotaTests
     }
 
     [Theory]
-    [InlineData(5, 0)] // NTP corrects that much
-    [InlineData(5.1, 9)] // somebody set the clock: they may have been sent on the new day
-    public async Task A_clock_that_is_set_a_little_over_midnight_begins_a_new_day(double minutes, long used)
+    [InlineData(5, 0)] // a correction that NTP makes
+    [InlineData(5.1, 9)] // the clock was set: the chunks may have been sent on the new day
+    public async Task A_small_clock_correction_across_midnight_starts_a_new_day(double minutes, long used)
     {
         using var files = new BufferFixture(inMemory: true);
         await using var buffer = await files.OpenAsync();
@@ -196,7 +196,7 @@ public sealed class QuotaTests
     }
 
     [Fact]
-    public async Task A_moment_that_has_passed_is_not_waited_for()
+    public async Task A_time_in_the_past_causes_no_wait()
     {
         using var files = new BufferFixture(inMemory: true);
         await using var buffer = await files.OpenAsync();
@@ -207,7 +207,7 @@ public sealed class QuotaTests
     }
 
     [Fact]
-    public async Task What_went_before_a_limit_was_set_counts_also_after_a_stop()
+    public async Task Chunks_sent_before_a_limit_was_set_count_even_after_a_stop()
     {
         using var files = new BufferFixture();
         await using var buffer = await files.OpenAsync();
@@ -224,7 +224,7 @@ public sealed class QuotaTests
     }
 
     [Fact]
-    public async Task A_limit_that_is_set_later_in_the_day_counts_what_went_before_and_is_not_told_once_it_holds_nothing_back()
+    public async Task A_limit_set_during_the_day_counts_earlier_messages_and_is_reported_only_while_it_holds_readings_back()
     {
         var hub = new FakeSink { Rule = _ => SendResult.Accepted, IsMetered = true };
         var settings = new ForwardingSettings { Sink = SinkKind.IotHub, BatchSize = 1, UploadInterval = TimeSpan.Zero };
@@ -244,7 +244,7 @@ public sealed class QuotaTests
     }
 
     [Fact]
-    public async Task A_system_that_slept_over_midnight_has_the_whole_new_day()
+    public async Task After_a_system_sleep_across_midnight_the_whole_quota_of_the_new_day_is_available()
     {
         using var files = new BufferFixture();
         await using var buffer = await files.OpenAsync();
@@ -258,7 +258,7 @@ public sealed class QuotaTests
     }
 
     [Fact]
-    public async Task Of_what_went_before_a_clock_was_set_over_midnight_only_the_end_counts_for_the_new_day()
+    public async Task When_the_clock_is_set_across_midnight_only_the_last_chunks_before_it_count_for_the_new_day()
     {
         using var files = new BufferFixture();
         await using var buffer = await files.OpenAsync();
@@ -272,7 +272,7 @@ public sealed class QuotaTests
     }
 
     [Fact]
-    public async Task A_document_that_does_not_read_is_as_good_as_none()
+    public async Task An_unreadable_quota_document_is_ignored()
     {
         foreach (var text in (string[])["", "x", "2026-13-01 5", "2026-11-24", "2026-11-24 -5", "2026-11-24 99999999999999999999"])
         {
@@ -284,7 +284,7 @@ public sealed class QuotaTests
     }
 
     [Fact]
-    public async Task Live_readings_go_while_the_backlog_is_held_back_and_the_status_says_until_when()
+    public async Task Live_readings_are_sent_while_the_quota_holds_the_backlog_and_the_status_says_until_when()
     {
         var hub = new FakeSink { Rule = _ => SendResult.Accepted, IsMetered = true };
         await using var fixture = await ForwarderFixture.StartAsync(hub: hub, settings: new()
@@ -313,7 +313,7 @@ public sealed class QuotaTests
     }
 
     [Fact]
-    public async Task A_reading_that_the_day_has_no_room_for_goes_to_the_dead_letters_and_http_is_not_metered()
+    public async Task A_reading_larger_than_the_quota_of_a_whole_day_is_dead_lettered_and_HTTP_is_not_metered()
     {
         var hub = new FakeSink { Rule = _ => SendResult.Accepted, IsMetered = true };
         await using var fixture = await ForwarderFixture.StartAsync(

@@ -81,7 +81,7 @@ public sealed class ReceiverTrustTests
     }
 
     [Fact]
-    public async Task The_client_certificate_is_shown_to_the_origins_that_are_listed_and_to_no_other()
+    public async Task The_client_certificate_is_presented_to_the_listed_origins_and_to_no_other()
     {
         using var roots = new Certificates();
         using var certificate = roots.Issue();
@@ -108,7 +108,7 @@ public sealed class ReceiverTrustTests
     [InlineData("http", "Bearer geheim geheim", "")]
     [InlineData("https", "", "Bearer geheim geheim")]
     [InlineData("both", "Bearer geheim geheim", "Bearer geheim geheim")]
-    public async Task A_redirect_to_TLS_is_another_origin(string listed, string toldToFirst, string toldToSecond)
+    public async Task A_redirect_to_https_is_another_origin_for_secrets(string listed, string toldToFirst, string toldToSecond)
     {
         using var roots = new Certificates();
         using var certificate = roots.Issue();
@@ -137,7 +137,7 @@ public sealed class ReceiverTrustTests
     [InlineData("https://gw.example/", "https://gw.example,https://b.example:8443/", "https://b.example:8443/in", true)]
     [InlineData(null, "http://[2001:db8::1]:8000", "http://[2001:db8:0::1]:8000/in", true)]
     [InlineData(null, null, "https://gw.example/", false)]
-    public void An_endpoint_that_does_not_get_the_secrets_is_acknowledged_with_a_note(string? endpoint, string? listed, string url, bool gets)
+    public void An_endpoint_that_is_not_sent_the_secrets_is_acknowledged_with_a_note(string? endpoint, string? listed, string url, bool gets)
     {
         var entry = Acknowledge(WithSecrets(("Http__Endpoint", endpoint), ("Http__SecretsFor", listed)), url);
         Assert.Equal(200, (int)entry["ac"]!);
@@ -150,7 +150,7 @@ public sealed class ReceiverTrustTests
     public void Without_secrets_there_is_no_note() => Assert.False(Acknowledge(Boot(("Http__Endpoint", "https://gw.example/")), "https://b.example/").ContainsKey("ad"));
 
     [Fact]
-    public async Task A_log_line_at_the_start_and_at_each_change_says_who_does_not_get_the_secrets()
+    public async Task A_log_line_at_the_start_and_at_each_change_names_the_origin_that_is_not_sent_the_secrets()
     {
         var log = new LogLines();
         await using var parts = await new SettingsFixture(inMemory: true).StartAsync("{}");
@@ -174,7 +174,7 @@ public sealed class ReceiverTrustTests
     [InlineData("Http__AllowedHosts", "gw.example:443")]
     [InlineData("Http__AllowedHosts", "*")]
     [InlineData("Http__AllowedHosts", "gw.example,geheim@b")]
-    public void A_malformed_list_is_named(string name, string value)
+    public void A_malformed_list_of_origins_or_hosts_is_reported_with_its_entry(string name, string value)
     {
         var message = Assert.Throws<BootValueException>(() => Boot((name, value))).Message;
         Assert.StartsWith($"{name}: entry {value.Split(',').Length} is not ", message, StringComparison.Ordinal);
@@ -192,7 +192,7 @@ public sealed class ReceiverTrustTests
     [InlineData("http://[::ffff:169.254.169.254]/")]
     [InlineData("http://[::169.254.169.254]/")]
     [InlineData("http://[64:ff9b::a9fe:a9fe]/")]
-    public void A_link_local_address_is_refused_unless_the_operator_has_named_it(string url)
+    public void A_link_local_address_is_refused_unless_the_operator_has_configured_it(string url)
     {
         var entry = Acknowledge(Boot(), url);
         Assert.Equal(400, (int)entry["ac"]!);
@@ -218,7 +218,7 @@ public sealed class ReceiverTrustTests
     [InlineData("http://10.0.0.9/", "gw.example, 10.0.0.8", false)]
     [InlineData("http://[2001:db8:0:0::1]/", "2001:db8::1", true)]
     [InlineData("http://boot.example/in", "gw.example", true)]
-    public void With_a_list_of_hosts_there_are_no_others(string url, string? listed, bool isAllowed)
+    public void With_a_list_of_hosts_only_these_are_allowed(string url, string? listed, bool isAllowed)
     {
         var entry = Acknowledge(Boot(("Http__Endpoint", "http://boot.example/"), ("Http__AllowedHosts", listed)), url);
         Assert.Equal(isAllowed ? 200 : 400, (int)entry["ac"]!);
@@ -228,7 +228,7 @@ public sealed class ReceiverTrustTests
     }
 
     [Fact]
-    public async Task A_link_local_address_is_not_connected_to()
+    public async Task The_sink_does_not_connect_to_a_link_local_address()
     {
         var result = await SendAsync(Boot(), new("http://169.254.169.254:1/"));
         Assert.Equal((SendOutcome.Retry, true), (result.Outcome, result.NotSent));
@@ -236,7 +236,7 @@ public sealed class ReceiverTrustTests
     }
 
     [Fact]
-    public async Task A_name_that_leads_to_a_link_local_address_is_not_connected_to()
+    public async Task The_sink_does_not_connect_to_a_name_that_resolves_to_a_link_local_address()
     {
         IPAddress[] addresses = [IPAddress.Parse("169.254.1.1"), IPAddress.Parse("::ffff:169.254.1.1")];
         var dialer = new Dialer(TimeProvider.System, (_, _) => Task.FromResult(addresses));
@@ -247,7 +247,7 @@ public sealed class ReceiverTrustTests
     }
 
     [Fact]
-    public async Task Of_an_answer_that_rejects_a_batch_80_characters_are_quoted()
+    public async Task Of_an_error_answer_80_characters_are_quoted()
     {
         await using var receiver = await Receiver.StartAsync(async context =>
         {

@@ -27,7 +27,7 @@ public sealed class RefusalTests : IAsyncDisposable
     [Theory]
     [InlineData(nameof(DrainOrder.OldestFirst))]
     [InlineData(nameof(DrainOrder.LiveFirst))]
-    public async Task A_receiver_that_rejects_everything_for_days_gets_one_more_an_hour_into_the_dead_letters_and_pushes_none_out(string order)
+    public async Task A_receiver_that_rejects_everything_for_days_causes_one_dead_letter_an_hour_and_evicts_none(string order)
     {
         const int Hours = 72;
         var settings = InTens with { DrainOrder = Enum.Parse<DrainOrder>(order) };
@@ -60,7 +60,7 @@ public sealed class RefusalTests : IAsyncDisposable
     [Theory]
     [InlineData(nameof(DrainOrder.OldestFirst))]
     [InlineData(nameof(DrainOrder.LiveFirst))]
-    public async Task A_long_run_of_bad_readings_does_not_keep_the_good_ones_behind_it_for_long(string order)
+    public async Task A_long_run_of_rejected_readings_does_not_delay_the_good_ones_behind_it_for_long(string order)
     {
         const int Bad = 300;
         await StartAsync(maxDeadLetters: 10_000);
@@ -75,7 +75,7 @@ public sealed class RefusalTests : IAsyncDisposable
     }
 
     [Fact]
-    public async Task A_bad_reading_that_finds_the_dead_letters_full_pushes_out_the_oldest_and_the_queue_goes_on()
+    public async Task A_rejected_reading_evicts_the_oldest_dead_letter_at_the_limit_and_the_queue_continues()
     {
         await StartAsync(maxDeadLetters: 3);
         _receiver.Rule = batch => batch.Readings.Any(IsBad) ? new(SendOutcome.Rejected, "answered 422") : SendResult.Accepted;

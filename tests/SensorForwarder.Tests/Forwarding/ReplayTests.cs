@@ -27,7 +27,7 @@ public sealed class ReplayTests
     [Theory]
     [InlineData(nameof(DrainOrder.OldestFirst))]
     [InlineData(nameof(DrainOrder.LiveFirst))]
-    public async Task Delivered_readings_of_a_span_of_time_are_sent_once_more_with_their_ids_in_the_backfill_lane(string order)
+    public async Task Delivered_readings_of_a_time_range_are_replayed_with_their_ids_in_the_backfill_lane(string order)
     {
         var sink = new FakeSink { Rule = _ => SendResult.Accepted };
         await using var fixture = await DeliveredAsync(sink, InTens with { DrainOrder = Enum.Parse<DrainOrder>(order) });
@@ -47,7 +47,7 @@ public sealed class ReplayTests
     }
 
     [Fact]
-    public async Task In_a_backlog_the_replayed_readings_have_batches_of_their_own_also_where_they_are_cut()
+    public async Task In_a_backlog_replayed_readings_have_their_own_batches_even_after_a_split()
     {
         var sink = new FakeSink { Rule = _ => SendResult.Accepted };
         await using var fixture = await DeliveredAsync(sink, InTens with { DrainOrder = DrainOrder.LiveFirst });
@@ -68,14 +68,14 @@ public sealed class ReplayTests
     }
 
     [Fact]
-    public async Task New_readings_do_not_wait_for_the_end_of_a_replay()
+    public async Task New_readings_are_sent_before_a_replay_is_complete()
     {
         var sink = new FakeSink { Rule = _ => SendResult.Accepted };
         await using var fixture = await DeliveredAsync(sink, InTens with { BackfillBatchesPerMinute = 1 });
         Assert.Equal(41, await fixture.Forwarder.ReplayAsync(DateTimeOffset.MinValue, DateTimeOffset.MaxValue, null, Token));
         await fixture.StoreAsync(5, from: 42);
         await Until.True(() => sink.Ids(Lane.Live).Contains(46));
-        Assert.True(fixture.Buffer.GetStatus().Depth > 0, "the replay is not over");
+        Assert.True(fixture.Buffer.GetStatus().Depth > 0, "the replay is already complete");
         await Until.True(() => fixture.Buffer.GetStatus().Depth == 0, fixture.Clock, TimeSpan.FromSeconds(1));
     }
 

@@ -29,7 +29,7 @@ public sealed class SentRecordTests
     }
 
     [Fact]
-    public async Task A_batch_that_failed_comes_again_with_its_id_after_a_kill()
+    public async Task A_failed_batch_is_retried_with_its_id_after_a_kill()
     {
         using var files = new BufferFixture();
         await using var buffer = await files.OpenAsync();
@@ -52,7 +52,7 @@ public sealed class SentRecordTests
     }
 
     [Fact]
-    public async Task What_was_under_way_is_written_with_the_acknowledgement_of_another_and_keeps_its_id_after_a_kill()
+    public async Task A_batch_in_flight_is_recorded_when_another_is_acknowledged_and_keeps_its_id_after_a_kill()
     {
         using var files = new BufferFixture();
         await using var buffer = await files.OpenAsync();
@@ -61,7 +61,7 @@ public sealed class SentRecordTests
         var probe = await run.Sink.NextAsync();
         probe.Accept();
         FakeSink.Attempt[] window = [await run.Sink.NextAsync(), await run.Sink.NextAsync(), await run.Sink.NextAsync()];
-        window[1].Accept(); // 21..30, and 41..50 begins
+        window[1].Accept(); // 21..30; the send of 41..50 starts
         await run.Sink.NextAsync();
         await Until.True(() => buffer.GetStatus().Depth == 30);
         await buffer.CommitAsync(Token); // the note may not be written yet
@@ -76,7 +76,7 @@ public sealed class SentRecordTests
     }
 
     [Fact]
-    public async Task What_is_under_way_at_a_stop_keeps_its_id_and_what_lies_between_is_not_lost()
+    public async Task A_batch_in_flight_at_a_stop_keeps_its_id_unless_a_reading_is_gone_and_no_other_is_lost()
     {
         using var files = new BufferFixture();
         string[] ids;
@@ -107,7 +107,7 @@ public sealed class SentRecordTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task What_may_have_arrived_keeps_its_id_though_a_later_attempt_finds_nobody(bool isKilled)
+    public async Task A_batch_that_may_have_arrived_keeps_its_id_after_an_attempt_that_reached_nobody(bool isKilled)
     {
         using var files = new BufferFixture();
         await using var buffer = await files.OpenAsync();
@@ -133,7 +133,7 @@ public sealed class SentRecordTests
     }
 
     [Fact]
-    public async Task A_send_by_itself_writes_nothing()
+    public async Task A_send_alone_causes_no_commit()
     {
         using var files = new BufferFixture();
         await using var buffer = await files.OpenAsync();
@@ -148,7 +148,7 @@ public sealed class SentRecordTests
     }
 
     [Fact]
-    public async Task A_record_that_does_not_read_costs_nothing_but_old_boundaries()
+    public async Task An_unreadable_record_costs_only_the_old_batch_boundaries()
     {
         foreach (var note in (string[])["", "x", "\n\n", "e 1 2 3", "e -1 2 2 0", "e 1 99999999999999999999 2 0", "e 1 2 2000000000 1", "EPOCH 1 2 2 9"])
         {

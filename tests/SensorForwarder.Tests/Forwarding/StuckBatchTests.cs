@@ -13,7 +13,7 @@ public sealed class StuckBatchTests
     [Theory]
     [InlineData(nameof(DrainOrder.LiveFirst), 0)]
     [InlineData(nameof(DrainOrder.OldestFirst), 200)]
-    public async Task It_is_named_and_kept_and_with_two_lanes_new_readings_continue(string order, int kept)
+    public async Task A_stuck_batch_is_reported_and_kept_and_with_liveFirst_new_readings_are_still_delivered(string order, int kept)
     {
         var (isBad, log) = (true, new LogLines());
         var sink = new FakeSink { Rule = batch => isBad && batch.Readings.Any(reading => reading.Id == 3) ? Error : SendResult.Accepted };
@@ -42,7 +42,7 @@ public sealed class StuckBatchTests
     /// <summary>Whether a batch is resting depends on the time, which advances at each reading of the clock
     /// here.</summary>
     [Fact]
-    public async Task It_is_tried_for_ever_though_nothing_else_happens_and_the_clock_goes_on_at_each_look()
+    public async Task A_stuck_batch_is_retried_indefinitely_even_if_the_clock_advances_at_each_reading()
     {
         var attempts = 0;
         var sink = new FakeSink

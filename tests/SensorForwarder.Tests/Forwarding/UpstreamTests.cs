@@ -23,7 +23,7 @@ public sealed class UpstreamTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task While_edgeHub_is_held_one_batch_a_minute_goes_and_a_flush_goes_through()
+    public async Task While_edgeHub_has_no_cloud_the_forwarder_sends_one_batch_a_minute_and_a_flush_does_not_wait()
     {
         var hub = new FakeSink { Rule = _ => SendResult.Accepted, Window = 4 };
         await using var fixture = await ForwarderFixture.StartAsync(
@@ -36,7 +36,7 @@ public sealed class UpstreamTests
         await fixture.StoreAsync(200, from: 11);
         var began = fixture.Clock.GetUtcNow();
         await Until.True(() => hub.Seen.Count == 4, fixture.Clock, TimeSpan.FromSeconds(1));
-        Assert.True(fixture.Clock.GetUtcNow() - began >= TimeSpan.FromMinutes(2), "three batches");
+        Assert.True(fixture.Clock.GetUtcNow() - began >= TimeSpan.FromMinutes(2), "three batches in less than two minutes");
         Assert.NotNull(fixture.Forwarder.Status.UpstreamHeldSince);
         Assert.True(fixture.Buffer.GetStatus().Depth >= 170);
         Assert.True(await fixture.Forwarder.FlushAsync(TimeSpan.FromMinutes(1), Token));
@@ -55,7 +55,7 @@ public sealed class UpstreamTests
     [InlineData("endless")]
     [InlineData("slow")]
     [InlineData("reset")]
-    public async Task A_page_that_is_wrong_slow_or_huge_is_no_page(string how)
+    public async Task A_metrics_page_that_is_invalid_slow_or_too_large_is_ignored(string how)
     {
         await using var page = await StartPageAsync(context => AnswerAsync(context, how));
         var clock = new FakeTimeProvider();
@@ -70,7 +70,7 @@ public sealed class UpstreamTests
     }
 
     [Fact]
-    public async Task A_stop_during_a_look_says_nothing_of_the_page()
+    public async Task A_stop_while_the_metrics_page_is_read_logs_nothing_about_the_page()
     {
         var asked = new TaskCompletionSource();
         await using var page = await StartPageAsync(async context =>

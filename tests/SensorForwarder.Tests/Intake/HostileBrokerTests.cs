@@ -37,7 +37,7 @@ public sealed class HostileBrokerTests
     [InlineData("C0 00", "")] // a ping, which only clients send
     [InlineData("48 54 54 50 2F 31 2E 31", "")]
     [InlineData("", "the connection was closed")]
-    public async Task Packets_that_are_none_end_the_connection_and_not_the_source(string packet, string problem)
+    public async Task An_invalid_packet_ends_the_connection_but_not_the_source(string packet, string problem)
     {
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
         await using var broker = new RawBroker(async connection =>
@@ -66,7 +66,7 @@ public sealed class HostileBrokerTests
     [InlineData("48 54 54 50 2F 31 2E 31 20 34 30 30 0D 0A")] // HTTP/1.1 400
     [InlineData("20 FF FF FF 7F")]
     [InlineData("")]
-    public async Task Something_that_is_no_broker_is_shown_as_such(string answer)
+    public async Task A_server_that_is_not_an_MQTT_broker_is_reported_as_failing(string answer)
     {
         await using var broker = new RawBroker(async connection =>
         {
@@ -82,7 +82,7 @@ public sealed class HostileBrokerTests
     [Theory]
     [InlineData(false, "CONNECT")]
     [InlineData(true, "SUBSCRIBE")]
-    public async Task A_broker_that_never_answers_is_not_waited_for_for_ever(bool connects, string step)
+    public async Task A_broker_that_never_answers_times_out(bool connects, string step)
     {
         await using var broker = new RawBroker(async connection =>
         {
@@ -97,7 +97,7 @@ public sealed class HostileBrokerTests
     }
 
     [Fact]
-    public async Task A_broker_that_does_not_wait_for_acknowledgements_is_disconnected_after_what_it_sent_first_is_stored()
+    public async Task A_broker_that_sends_too_many_unacknowledged_messages_is_disconnected_and_no_message_is_lost()
     {
         const int Messages = 5_000;
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
@@ -140,7 +140,7 @@ public sealed class HostileBrokerTests
     }
 
     [Fact]
-    public async Task Messages_that_are_far_too_large_are_refused_and_do_not_block_what_follows()
+    public async Task Messages_that_are_far_too_large_are_refused_and_do_not_block_later_ones()
     {
         // Together more than the memory limit.
         const int Messages = 10;
@@ -170,7 +170,7 @@ public sealed class HostileBrokerTests
     }
 
     [Fact]
-    public async Task What_comes_before_the_answer_to_SUBSCRIBE_takes_no_memory_for_ever()
+    public async Task Messages_sent_before_the_answer_to_SUBSCRIBE_do_not_occupy_memory_after_a_reconnect()
     {
         // Twice the memory limit.
         const int Each = 60;

@@ -57,7 +57,7 @@ public sealed partial class HttpClientTests
     }
 
     [Fact]
-    public async Task The_Python_client_writes_what_its_user_meant()
+    public async Task Readings_of_the_Python_client_are_stored_with_their_values_tags_and_times()
     {
         var (intake, port) = await ListenAsync();
         await using var _ = intake;
@@ -80,7 +80,7 @@ public sealed partial class HttpClientTests
     }
 
     [Fact]
-    public async Task The_Python_client_gives_the_token_as_its_password()
+    public async Task The_Python_client_sends_the_token_as_its_password()
     {
         var file = Path.GetTempFileName();
         try

@@ -51,7 +51,7 @@ public sealed class HttpIntakeTests : IDisposable
     }
 
     [Fact]
-    public async Task Readings_lines_and_line_protocol_are_acknowledged_when_they_are_on_the_medium()
+    public async Task JSON_readings_JSON_lines_and_line_protocol_are_acknowledged_when_they_are_committed()
     {
         await using var intake = await IntakeFixture.OpenAsync(Loopback);
         using var http = await intake.ListenAsync();
@@ -70,7 +70,7 @@ public sealed class HttpIntakeTests : IDisposable
     }
 
     [Fact]
-    public async Task What_is_wrong_is_answered_with_its_status_and_a_sentence()
+    public async Task An_invalid_request_is_refused_with_the_documented_status_and_message()
     {
         await using var intake = await IntakeFixture.OpenAsync(Loopback);
         using var http = await intake.ListenAsync();
@@ -121,7 +121,7 @@ public sealed class HttpIntakeTests : IDisposable
     }
 
     [Fact]
-    public async Task A_token_lets_in_whoever_has_it_and_may_be_replaced()
+    public async Task Only_requests_with_the_token_are_accepted_and_the_token_can_be_replaced()
     {
         var file = Path.Combine(_directory, "token");
         await using var intake = await IntakeFixture.OpenAsync(Loopback with { TokenFile = file });
@@ -146,7 +146,7 @@ public sealed class HttpIntakeTests : IDisposable
 
     [Fact]
     [SupportedOSPlatform("linux")]
-    public async Task A_socket_is_for_user_and_group_and_one_that_was_left_behind_is_replaced()
+    public async Task The_socket_is_accessible_by_user_and_group_and_a_stale_one_is_replaced()
     {
         var path = Path.Combine(_directory, "intake.sock");
         using (var left = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified))
@@ -165,7 +165,7 @@ public sealed class HttpIntakeTests : IDisposable
     }
 
     [Fact]
-    public async Task A_file_in_the_place_of_the_socket_is_left_alone_and_the_place_is_tried_again()
+    public async Task A_file_at_the_path_of_the_socket_is_not_changed_and_listening_is_retried()
     {
         var path = Path.Combine(_directory, "intake.sock");
         await File.WriteAllTextAsync(path, "mine", Token);
@@ -181,7 +181,7 @@ public sealed class HttpIntakeTests : IDisposable
     }
 
     [Fact]
-    public async Task Who_sends_too_much_is_told_when_to_come_again()
+    public async Task A_client_above_its_rate_gets_429_with_Retry_After()
     {
         await using var intake = await IntakeFixture.OpenAsync(Loopback with { ReadingsPerSecond = 1 });
         using var http = await intake.ListenAsync();
@@ -192,7 +192,7 @@ public sealed class HttpIntakeTests : IDisposable
     }
 
     [Fact]
-    public async Task While_the_buffer_refuses_the_answer_is_503_with_a_time()
+    public async Task While_the_buffer_is_full_requests_get_503_with_Retry_After()
     {
         await using var intake = await IntakeFixture.OpenAsync(
             Loopback, limits: BufferFixture.AtOnce with { MaxBytes = 1 << 20, WhenFull = WhenFull.RejectNew });
@@ -205,7 +205,7 @@ public sealed class HttpIntakeTests : IDisposable
     }
 
     [Fact]
-    public async Task A_body_without_end_and_one_that_does_not_go_on_are_cut_off()
+    public async Task A_body_that_never_ends_and_one_that_stalls_are_cut_off()
     {
         var clock = new FakeTimeProvider();
         await using var intake = await IntakeFixture.OpenAsync(Loopback, clock);
@@ -235,7 +235,7 @@ public sealed class HttpIntakeTests : IDisposable
     }
 
     [Fact]
-    public async Task One_address_can_not_take_all_connections()
+    public async Task One_address_cannot_use_all_connections()
     {
         await using var intake = await IntakeFixture.OpenAsync(Loopback);
         using var http = await intake.ListenAsync();

@@ -40,7 +40,7 @@ internal sealed class IntakeFixture : IAsyncDisposable
         return fixture;
     }
 
-    /// <summary>A fixture whose clock stands still at noon.</summary>
+    /// <summary>A fixture whose clock is stopped at noon.</summary>
     public static Task<IntakeFixture> AtNoonAsync() =>
         OpenAsync(clock: new Microsoft.Extensions.Time.Testing.FakeTimeProvider(Noon));
 

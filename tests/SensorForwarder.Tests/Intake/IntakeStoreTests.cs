@@ -9,7 +9,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Intake;
 
-/// <summary>How requests are stored or refused, whatever entry they use.</summary>
+/// <summary>How requests are stored or refused, whichever intake they use.</summary>
 public sealed class IntakeStoreTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -28,7 +28,7 @@ public sealed class IntakeStoreTests
     [InlineData(
         """{"sensor":"attic","kind":"bme280","values":{},"quality":"bad","reason":"timeout","time":null,"unit":null}""",
         """{"sensor":"attic","kind":"bme280","time":"2026-11-24T12:00:00.000Z","quality":"bad","reason":"timeout","values":{}}""")]
-    public async Task A_reading_is_stored_as_it_came_with_what_the_module_adds(string sent, string stored)
+    public async Task A_reading_is_stored_with_its_values_unchanged_and_missing_properties_added(string sent, string stored)
     {
         await using var intake = await IntakeFixture.AtNoonAsync();
         Assert.Equal(IntakeAnswer.Stored, await intake.SendAsync(sent));
@@ -42,7 +42,7 @@ public sealed class IntakeStoreTests
     [InlineData("21.4")]
     [InlineData("\"open\"")]
     [InlineData("null")]
-    public async Task Other_JSON_is_stored_unchanged_as_data_under_the_name_of_its_source(string sent)
+    public async Task JSON_that_is_not_a_reading_is_stored_unchanged_as_data_with_the_name_of_its_source(string sent)
     {
         await using var intake = await IntakeFixture.AtNoonAsync();
         Assert.Equal(IntakeAnswer.Stored, await intake.SendAsync(sent, name: "zigbee/\u00dcber"));
@@ -52,7 +52,7 @@ public sealed class IntakeStoreTests
     }
 
     [Fact]
-    public async Task What_is_not_JSON_and_does_not_say_that_it_is_becomes_base64()
+    public async Task A_body_that_is_not_JSON_and_has_another_content_type_is_stored_as_base64()
     {
         await using var intake = await IntakeFixture.AtNoonAsync();
         byte[] picture = [0xFF, 0xD8, 0, 10, 13];
@@ -72,7 +72,7 @@ public sealed class IntakeStoreTests
     [InlineData("[\n  READING,\n  READING,\n  READING\n]\n")]
     [InlineData("READING\nREADING\nREADING")]
     [InlineData("\uFEFFREADING\r\n\r\nREADING\r\n  READING\r\n\n")]
-    public async Task An_array_and_lines_are_several_readings(string form)
+    public async Task An_array_or_several_lines_are_stored_as_several_readings(string form)
     {
         await using var intake = await IntakeFixture.OpenAsync();
         var numbers = 0;
@@ -108,7 +108,7 @@ public sealed class IntakeStoreTests
     [InlineData("""{"sensor":"a","values":{"b":1e999}}""", "the value 'b' is outside the range of a double")]
     [InlineData("""{"alarm":{},"sensor":"door","kind":"alarm","values":{}}""", "kind 'alarm' with a property alarm is reserved for the module; use another kind")]
     [InlineData("""{"sensor":"buffer","kind":"g\u0061p","values":{}}""", "kind 'gap' is reserved for the module; use another kind")]
-    public async Task A_mistake_is_named_with_its_line_or_element_and_nothing_of_the_request_is_stored(string body, string reason)
+    public async Task An_error_is_reported_with_its_line_or_element_and_nothing_of_the_request_is_stored(string body, string reason)
     {
         await using var intake = await IntakeFixture.OpenAsync();
         body = body.Replace("GOOD", Reading(1), StringComparison.Ordinal)
@@ -122,7 +122,7 @@ public sealed class IntakeStoreTests
     }
 
     [Fact]
-    public async Task What_is_not_UTF_8_is_not_taken_for_JSON()
+    public async Task A_body_that_is_not_UTF_8_is_not_accepted_as_JSON()
     {
         await using var intake = await IntakeFixture.OpenAsync();
         byte[] latin = [.. "{\"sensor\":\""u8, 0xE9, .. "\",\"values\":{}}"u8];
@@ -155,7 +155,7 @@ public sealed class IntakeStoreTests
     }
 
     [Fact]
-    public async Task A_source_that_sends_too_much_is_told_when_to_go_on_and_others_are_not_affected()
+    public async Task A_source_above_its_rate_is_told_when_to_retry_and_other_sources_are_not_affected()
     {
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
         await using var intake = await IntakeFixture.OpenAsync(new() { ReadingsPerSecond = 10 }, clock);
@@ -177,7 +177,7 @@ public sealed class IntakeStoreTests
     }
 
     [Fact]
-    public async Task While_the_buffer_refuses_the_sender_waits_and_nothing_counts_as_lost()
+    public async Task While_the_buffer_is_full_requests_are_told_to_wait_and_no_reading_counts_as_evicted()
     {
         await using var intake = await IntakeFixture.OpenAsync(
             limits: BufferFixture.AtOnce with { MaxBytes = 1 << 20, WhenFull = WhenFull.RejectNew });
@@ -204,7 +204,7 @@ public sealed class IntakeStoreTests
     }
 
     [Fact]
-    public async Task While_the_volume_takes_nothing_the_sender_waits_and_its_readings_take_no_room_from_sensors()
+    public async Task While_the_volume_is_not_writable_requests_wait_and_use_no_memory_reserved_for_sensors()
     {
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
         await using var intake = await IntakeFixture.OpenAsync(new() { ReadingsPerSecond = 0 }, clock);
@@ -238,7 +238,7 @@ public sealed class IntakeStoreTests
     }
 
     [Fact]
-    public async Task Sources_and_the_names_of_sensors_are_bounded_and_silence_is_seen()
+    public async Task The_number_of_sources_and_sensor_names_is_limited_and_silent_sources_are_detected()
     {
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
         await using var intake = await IntakeFixture.OpenAsync(new() { ReadingsPerSecond = 0, MaxSilence = TimeSpan.FromMinutes(1) }, clock);

@@ -19,7 +19,7 @@ public sealed class LineProtocolTests
     [InlineData(
         "m,loc=\"us v=1,w=False,x=.5,y=5.,z=1e-7 1795521600", "s",
         """{"sensor":"m,loc=\"us","kind":"influx","time":"2026-11-24T12:00:00.000Z","quality":"good","values":{"v":1,"w":false,"x":0.5,"y":5,"z":1E-07},"tags":{"loc":"\"us"}}""")]
-    public async Task A_line_is_a_reading_of_its_series(string line, string? precision, string stored)
+    public async Task A_line_is_stored_as_a_reading_of_its_series(string line, string? precision, string stored)
     {
         await using var intake = await IntakeFixture.AtNoonAsync();
         Assert.Equal(IntakeAnswer.Stored, await intake.SendLinesAsync(line, precision));
@@ -34,7 +34,7 @@ public sealed class LineProtocolTests
     [InlineData("s", 1_000_000_000)]
     [InlineData("m", 60_000_000_000)]
     [InlineData("h", 3_600_000_000_000)]
-    public async Task Times_are_in_the_precision_of_the_request(string precision, long nanoseconds)
+    public async Task Times_are_read_in_the_precision_of_the_request(string precision, long nanoseconds)
     {
         await using var intake = await IntakeFixture.AtNoonAsync();
         await intake.SendLinesAsync($"a v=1 {1_795_521_600_000_000_000 / nanoseconds}", precision);
@@ -42,7 +42,7 @@ public sealed class LineProtocolTests
     }
 
     [Fact]
-    public async Task Comments_and_empty_lines_are_passed_over_and_a_text_may_have_line_breaks()
+    public async Task Comments_and_empty_lines_are_ignored_and_a_string_may_contain_line_breaks()
     {
         await using var intake = await IntakeFixture.OpenAsync();
         Assert.Equal(IntakeAnswer.Stored, await intake.SendLinesAsync("# it's a \"comment\n\na v=\"one\ntwo\",w=2\r\n\n  b v=3 \n"));
@@ -70,7 +70,7 @@ public sealed class LineProtocolTests
     [InlineData("a v=1 noon", "line 1: its time is not a whole number")]
     [InlineData("a v=1 9223372036854775807", "line 1: its time is not a whole number, or not in the years 1970 to 9998; see precision", "s")]
     [InlineData("a v=1 -1", "line 1: its time is not a whole number")]
-    public async Task A_mistake_is_named_with_its_line(string body, string reason, string? precision = null)
+    public async Task An_error_is_reported_with_its_line(string body, string reason, string? precision = null)
     {
         await using var intake = await IntakeFixture.OpenAsync();
         var answer = await intake.SendLinesAsync(body, precision);
@@ -80,7 +80,7 @@ public sealed class LineProtocolTests
     }
 
     [Fact]
-    public async Task A_series_with_many_tags_gets_a_shorter_name_that_is_its_own()
+    public async Task A_series_with_many_tags_gets_a_shorter_unique_name()
     {
         await using var intake = await IntakeFixture.OpenAsync();
         var tags = string.Concat(Enumerable.Range(0, 30).Select(i => $",label{i:00}=0123456789"));

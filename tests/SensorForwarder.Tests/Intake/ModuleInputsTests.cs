@@ -60,7 +60,7 @@ public sealed class ModuleInputsTests
     [InlineData("", null, "application/octet-stream")]
     [InlineData("off", "application/json", "application/json")]
     [InlineData("\u00ff\u00d8", "image/jpeg", "image/jpeg")]
-    public async Task What_is_not_JSON_is_stored_as_base64_whatever_it_says_that_it_is(string body, string? type, string stored)
+    public async Task A_message_that_is_not_JSON_is_stored_as_base64_whatever_its_content_type(string body, string? type, string stored)
     {
         await using var intake = await IntakeFixture.OpenAsync();
         var bytes = Encoding.Latin1.GetBytes(body);
@@ -70,7 +70,7 @@ public sealed class ModuleInputsTests
     }
 
     [Fact]
-    public async Task It_is_committed_at_once_however_long_the_commit_interval_is()
+    public async Task A_message_is_committed_immediately_whatever_the_commit_interval()
     {
         await using var intake = await IntakeFixture.OpenAsync(limits: new() { CommitInterval = TimeSpan.FromHours(1) });
         var inputs = Inputs(intake);
@@ -88,7 +88,7 @@ public sealed class ModuleInputsTests
 
     [Theory]
     [MemberData(nameof(NeverStored), DisableDiscoveryEnumeration = true)]
-    public async Task What_can_never_be_stored_becomes_a_dead_letter_and_is_acknowledged(string body, string reason, bool isJson)
+    public async Task A_message_that_can_never_be_stored_becomes_a_dead_letter_and_is_acknowledged(string body, string reason, bool isJson)
     {
         await using var intake = await IntakeFixture.OpenAsync();
         var inputs = Inputs(intake);
@@ -110,7 +110,7 @@ public sealed class ModuleInputsTests
     }
 
     [Fact]
-    public async Task While_the_buffer_refuses_a_message_is_not_acknowledged_and_later_it_is()
+    public async Task A_message_is_not_acknowledged_while_the_buffer_is_full_and_is_stored_when_it_has_room()
     {
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
         await using var intake = await IntakeFixture.OpenAsync(
@@ -143,14 +143,14 @@ public sealed class ModuleInputsTests
     }
 
     [Fact]
-    public async Task A_message_that_is_delivered_again_is_known_by_its_id_and_content()
+    public async Task A_redelivered_message_is_recognized_by_its_id_and_content()
     {
         await using var intake = await IntakeFixture.OpenAsync();
         var inputs = Inputs(intake);
         InputMessage[] messages =
         [
             Message("1", "a"), Message("2", "b"), Message("1", "a"), // again
-            Message("3", "a"), // the sender counts from 1 again
+            Message("3", "a"), // another message with a reused id
             Message("1", "a", module: "Other"), Message("1", "a", module: null), Message("4"), Message("4"), // without an id
         ];
         foreach (var message in messages) Assert.True(await inputs.TakeAsync(message, Token));
@@ -160,7 +160,7 @@ public sealed class ModuleInputsTests
     }
 
     [Fact]
-    public void What_is_remembered_is_bounded()
+    public void The_number_of_remembered_messages_is_limited()
     {
         var recent = new RecentMessages();
         var marks = Enumerable.Range(0, RecentMessages.Max + 1).Select(i => RecentMessages.MarkOf(Message($"{i}", $"{i}"))).ToList();
@@ -175,7 +175,7 @@ public sealed class ModuleInputsTests
     }
 
     [Fact]
-    public async Task A_sender_that_is_too_fast_is_slowed_down_and_not_refused()
+    public async Task A_sender_above_its_rate_is_slowed_down_and_not_refused()
     {
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
         await using var intake = await IntakeFixture.OpenAsync(new() { ReadingsPerSecond = 10 }, clock);
@@ -192,7 +192,7 @@ public sealed class ModuleInputsTests
     }
 
     [Fact]
-    public async Task What_the_module_itself_sent_is_acknowledged_and_not_stored_and_reported_once()
+    public async Task A_message_that_the_module_itself_sent_is_acknowledged_but_not_stored_and_logged_once()
     {
         await using var intake = await IntakeFixture.OpenAsync();
         var inputs = Inputs(intake);
@@ -206,7 +206,7 @@ public sealed class ModuleInputsTests
     }
 
     [Fact]
-    public async Task A_stop_ends_the_wait_and_acknowledges_nothing()
+    public async Task A_stop_ends_the_wait_without_acknowledging_the_message()
     {
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
         await using var intake = await IntakeFixture.OpenAsync(new() { ReadingsPerSecond = 1 }, clock);

@@ -26,7 +26,7 @@ public sealed class MqttAlarmTests
         [.. broker.Health.Alarms.Select(alarm => (alarm.Sensor, alarm.Since is not null)).Order()];
 
     [Fact]
-    public async Task Each_sensor_of_an_entry_has_alarms_of_its_own_and_a_report_is_stored_before_its_message_is_acknowledged()
+    public async Task Each_sensor_of_an_entry_has_its_own_alarms_and_an_alarm_is_stored_before_its_message_is_acknowledged()
     {
         await using var broker = await MqttFixture.OpenAsync();
         var reportsAtAcknowledgement = new ConcurrentQueue<int>();
@@ -49,7 +49,7 @@ public sealed class MqttAlarmTests
     }
 
     [Fact]
-    public async Task A_sensor_that_sends_nothing_is_reported_once_also_after_a_restart_and_when_it_has_been_silent_since()
+    public async Task A_silent_sensor_raises_an_alarm_once_and_after_a_restart_even_if_it_has_sent_nothing_since()
     {
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
         await using var broker = await MqttFixture.OpenAsync(clock: clock);
@@ -76,7 +76,7 @@ public sealed class MqttAlarmTests
     }
 
     [Fact]
-    public async Task A_broker_that_is_not_there_is_reported_for_the_only_sensor_of_an_entry_before_it_has_sent_anything()
+    public async Task An_unreachable_broker_raises_the_alarms_of_the_only_sensor_of_an_entry_before_its_first_message()
     {
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
         await using var broker = await MqttFixture.OpenAsync(clock: clock, starts: false);
@@ -91,7 +91,7 @@ public sealed class MqttAlarmTests
     }
 
     [Fact]
-    public async Task A_message_whose_names_are_no_text_is_stored_and_acknowledged()
+    public async Task A_message_with_invalid_Unicode_in_a_name_is_stored_and_acknowledged()
     {
         await using var broker = await MqttFixture.OpenAsync();
         await broker.SubscribeAsync(Options("{\"value\":\"value\",\"above\":30}"));

@@ -47,7 +47,7 @@ internal sealed class MqttFixture : IAsyncDisposable
     public int Port { get; } = FreePort.Find();
 
     /// <summary>Packet ids of the messages that the broker has sent with QoS 1, in order; a repeated message has the same id.
-    /// Without retained messages: each connection gets them, and leaves them unacknowledged if it ends at once.</summary>
+    /// Without retained messages: each connection gets them, and leaves them unacknowledged if it ends immediately.</summary>
     public IReadOnlyCollection<ushort> Sent => _sent;
 
     /// <summary>Packet ids of the messages that were acknowledged, in order.</summary>

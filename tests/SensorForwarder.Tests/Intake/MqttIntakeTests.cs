@@ -43,7 +43,7 @@ public sealed class MqttIntakeTests
     }
 
     [Fact]
-    public async Task Nothing_is_acknowledged_before_it_is_on_the_medium_and_a_lost_connection_loses_nothing()
+    public async Task Messages_are_not_acknowledged_before_they_are_committed_and_a_lost_connection_loses_none()
     {
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
         await using var broker = await MqttFixture.OpenAsync(clock: clock);
@@ -70,7 +70,7 @@ public sealed class MqttIntakeTests
     }
 
     [Fact]
-    public async Task While_the_buffer_refuses_the_broker_waits()
+    public async Task While_the_buffer_is_full_messages_are_not_acknowledged()
     {
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
         await using var broker = await MqttFixture.OpenAsync(
@@ -97,7 +97,7 @@ public sealed class MqttIntakeTests
     }
 
     [Fact]
-    public async Task A_source_that_sends_too_much_is_slowed_down_and_loses_nothing()
+    public async Task A_source_above_its_rate_is_slowed_down_and_loses_no_message()
     {
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
         await using var broker = await MqttFixture.OpenAsync(clock: clock, intake: new() { ReadingsPerSecond = 1 });
@@ -112,7 +112,7 @@ public sealed class MqttIntakeTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task A_retained_message_is_one_value_however_often_it_connects(bool isOld)
+    public async Task A_retained_message_is_stored_once_however_often_the_connection_is_reopened(bool isOld)
     {
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
         await using var broker = await MqttFixture.OpenAsync(clock: clock);
@@ -141,7 +141,7 @@ public sealed class MqttIntakeTests
     }
 
     [Fact]
-    public async Task A_retained_message_that_comes_right_after_the_same_value_is_none()
+    public async Task A_retained_message_that_follows_the_same_live_value_is_not_stored()
     {
         var isAcknowledged = false;
         await using var broker = new RawBroker(async connection =>
@@ -164,7 +164,7 @@ public sealed class MqttIntakeTests
     }
 
     [Fact]
-    public async Task What_the_broker_kept_while_the_module_was_stopped_arrives_and_what_is_retained_does_not_again()
+    public async Task After_a_restart_messages_queued_by_the_broker_are_stored_and_retained_ones_not_again()
     {
         await using var broker = await MqttFixture.OpenAsync(limits: BufferFixture.AtOnce);
         await broker.PublishAsync("a/b", "21.4", isRetained: true);
@@ -180,7 +180,7 @@ public sealed class MqttIntakeTests
     }
 
     [Fact]
-    public async Task A_broker_that_forgets_the_session_is_named_in_the_log()
+    public async Task A_broker_that_has_lost_the_session_is_logged()
     {
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
         await using var broker = await MqttFixture.OpenAsync(clock: clock);
@@ -196,7 +196,7 @@ public sealed class MqttIntakeTests
     }
 
     [Fact]
-    public async Task Two_sensors_of_one_broker_each_have_their_messages()
+    public async Task Two_sensors_on_one_broker_each_receive_their_own_messages()
     {
         await using var broker = await MqttFixture.OpenAsync();
         await broker.ApplyAsync(("one", "\"topics\":[\"a/+\"],\"name\":\"one\""), ("two", "\"topics\":[\"a/b\",\"c\"],\"name\":\"two\""));
@@ -212,7 +212,7 @@ public sealed class MqttIntakeTests
     }
 
     [Fact]
-    public async Task A_refused_topic_is_shown_and_asked_for_again_and_the_others_are_taken()
+    public async Task A_refused_topic_is_reported_and_retried_and_messages_of_other_topics_are_stored()
     {
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
         await using var broker = await MqttFixture.OpenAsync(clock: clock);
@@ -231,7 +231,7 @@ public sealed class MqttIntakeTests
     }
 
     [Fact]
-    public async Task A_sensor_that_is_renamed_keeps_a_session_whose_client_id_it_names()
+    public async Task A_renamed_sensor_with_the_same_clientId_keeps_its_session()
     {
         await using var broker = await MqttFixture.OpenAsync();
         await broker.SubscribeAsync("\"topics\":[\"a/+\",\"b/+\"],\"clientId\":\"mine\"", "old");
@@ -246,7 +246,7 @@ public sealed class MqttIntakeTests
     }
 
     [Fact]
-    public async Task What_can_never_be_stored_is_counted_and_does_not_block_what_follows()
+    public async Task A_message_that_can_never_be_stored_is_counted_and_does_not_block_later_ones()
     {
         await using var broker = await MqttFixture.OpenAsync();
         await broker.SubscribeAsync();
@@ -264,7 +264,7 @@ public sealed class MqttIntakeTests
     }
 
     [Fact]
-    public async Task A_change_of_the_settings_connects_again_without_losing_anything_and_what_is_gone_ends_its_session()
+    public async Task Changed_settings_reconnect_without_loss_and_removed_sensors_end_their_sessions()
     {
         await using var broker = await MqttFixture.OpenAsync();
         await broker.SubscribeAsync("\"topics\":[\"a/+\",\"b/+\"],\"name\":\"{2}\"");
@@ -298,7 +298,7 @@ public sealed class MqttIntakeTests
     }
 
     [Fact]
-    public async Task A_wrong_password_is_one_line_in_the_log_and_shows_until_its_file_is_right()
+    public async Task A_wrong_password_is_logged_once_and_reported_until_its_file_is_corrected()
     {
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
         var directory = Directory.CreateTempSubdirectory("mqtt-password-");
@@ -333,7 +333,7 @@ public sealed class MqttIntakeTests
     }
 
     [Fact]
-    public async Task Secrets_go_to_the_broker_only_that_they_are_for()
+    public async Task Secrets_are_sent_only_to_the_broker_they_are_configured_for()
     {
         await using var broker = await MqttFixture.OpenAsync(new()
         {
@@ -348,7 +348,7 @@ public sealed class MqttIntakeTests
     }
 
     [Fact]
-    public async Task A_broker_that_is_not_there_is_tried_again_until_it_is()
+    public async Task An_unreachable_broker_is_retried_until_it_is_reachable()
     {
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
         await using var broker = await MqttFixture.OpenAsync(clock: clock, starts: false);
@@ -368,7 +368,7 @@ public sealed class MqttIntakeTests
     }
 
     [Fact]
-    public async Task Over_TLS_only_the_right_authority_is_trusted()
+    public async Task Over_TLS_only_the_configured_certificate_authority_is_trusted()
     {
         var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
         using var authority = new Certificates();

@@ -66,11 +66,11 @@ public sealed class MqttPayloadTests
     [InlineData(EspHome, "greenhouse/sensor/air_temperature/state", "23.4", """{"sensor":"greenhouse","values":{"air_temperature":23.4}}""")]
     [InlineData(EspHome, "greenhouse/binary_sensor/door/state", "OFF", """{"sensor":"greenhouse","values":{"door":0}}""")]
     [InlineData(EspHome, "greenhouse/sensor/air_temperature/state", "nan", """{"sensor":"greenhouse","kind":"mqtt","time":"2026-11-24T12:00:00.000Z","quality":"bad","reason":"invalid","values":{}}""")]
-    public void What_devices_send_becomes_readings(string options, string topic, string payload, string reading) =>
+    public void Messages_of_known_devices_are_converted_to_readings(string options, string topic, string payload, string reading) =>
         Assert.Equal(Short(reading), Write(options, topic, payload));
 
     [Fact]
-    public void The_documented_lines_are_those()
+    public void The_tested_options_are_those_of_the_documentation()
     {
         var page = File.ReadAllText(Path.Combine(Configuration.WrittenFile.Root, "docs/intake.md")).Replace(": ", ":", StringComparison.Ordinal).Replace(", ", ",", StringComparison.Ordinal);
         Assert.All([Zigbee2Mqtt, Tasmota, ShellyGen1, ShellyGen2, EspHome], options => Assert.Contains(options, page, StringComparison.Ordinal));
@@ -88,7 +88,7 @@ public sealed class MqttPayloadTests
     [InlineData("""{"sensor":"x","values":{"a":1},"time":"noon"}""", """{"sensor":"t","data":{"sensor":"x","values":{"a":1},"time":"noon"}}""")]
     [InlineData("Online", """{"sensor":"t","data":{"base64":"T25saW5l","contentType":"text/plain; charset=utf-8"}}""")]
     [InlineData("{\"a\":", """{"sensor":"t","data":{"base64":"eyJhIjo=","contentType":"text/plain; charset=utf-8"}}""")]
-    public void Whatever_else_comes_is_kept(string payload, string stored)
+    public void Any_other_payload_is_kept(string payload, string stored)
     {
         using var into = new PayloadList(0);
         Assert.Null(MqttPayloads.Write(Subscription("\"topics\":[\"t\",\"u\"]"), new("t", Encoding.UTF8.GetBytes(payload), false, null, IntakeFixture.Noon, null), into));
@@ -96,14 +96,14 @@ public sealed class MqttPayloadTests
     }
 
     [Fact]
-    public void What_is_no_text_is_kept_with_its_content_type()
+    public void A_binary_payload_is_kept_with_its_content_type()
     {
         Assert.Contains("\"data\":{\"base64\":\"/9gA\",\"contentType\":\"application/octet-stream\"}", Write("\"topics\":[\"t\"]", "t", [0xFF, 0xD8, 0]), StringComparison.Ordinal);
         Assert.Contains("\"data\":{\"base64\":\"/9gA\",\"contentType\":\"image/jpeg\"}", Write("\"topics\":[\"t\"]", "t", [0xFF, 0xD8, 0], "image/jpeg"), StringComparison.Ordinal);
     }
 
     [Fact]
-    public void An_object_that_would_grow_too_large_is_kept_as_it_is()
+    public void An_object_that_would_become_too_large_as_values_is_kept_unchanged()
     {
         // As values, the first would take 5 GB: the long name is a part of each name.
         foreach (var payload in new[] { $$"""{"{{new string('x', 100_000)}}":[{{string.Join(',', Enumerable.Repeat('1', 50_000))}}]}""", $$"""{"x":[{{string.Join(',', Enumerable.Repeat('1', 100_000))}}]}""" })
@@ -116,7 +116,7 @@ public sealed class MqttPayloadTests
     [InlineData("\"values\":{\"temperature\":\"t\"}", """{"humidity":40}""", null)]
     [InlineData("\"values\":{\"temperature\":\"t.x\"}", """{"t":null}""", null)]
     [InlineData("\"unit\":\"°C\",\"label\":\"The \\\"attic\\\"\"", "21", """{"sensor":"attic","kind":"mqtt","label":"The \"attic\"","unit":"°C","time":"2026-11-24T12:00:00.000Z","values":{"value":21}}""")]
-    public void Values_are_selected_and_renamed_and_get_a_unit(string options, string payload, string? reading) =>
+    public void Values_are_selected_and_renamed_and_a_unit_is_added(string options, string payload, string? reading) =>
         Assert.Equal(Short(reading), Write($"\"topics\":[\"home/attic\"],{options}", "home/attic", payload));
 
     [Theory]
@@ -125,7 +125,7 @@ public sealed class MqttPayloadTests
     [InlineData("\"topics\":[\"a/#\"],\"name\":\"{2+}\"", "a/b/c", "b/c")]
     [InlineData("\"topics\":[\"a/#\"],\"name\":\"{3}\"", "a/b", "a/b")]
     [InlineData("\"topics\":[\"a/#\"],\"name\":\"x-{1}-{2}-{3}\"", "a/b", "x-a-b-")]
-    public void The_name_comes_from_the_topic(string options, string topic, string name) =>
+    public void The_name_of_a_sensor_is_derived_from_the_topic(string options, string topic, string name) =>
         Assert.StartsWith($"{{\"sensor\":\"{name}\",", Write(options, topic, "1"), StringComparison.Ordinal);
 
     [Theory]
@@ -145,7 +145,7 @@ public sealed class MqttPayloadTests
     [InlineData("\"topics\":[\"a\"],\"aggregateSeconds\":60", Broker, "aggregateSeconds: there is no such option; mqtt has ")]
     [InlineData("\"topics\":[\"a\"],\"alarms\":[{\"above\":5}]", Broker, "alarms: alarm 1: value is missing")]
     [InlineData("\"topics\":[\"a\"],\"topic\":\"x\"", Broker, "topic: there is no such option (did you mean topics?)")]
-    public void Wrong_options_are_refused(string options, string broker, string problem)
+    public void Invalid_options_are_refused(string options, string broker, string problem)
     {
         var exception = Assert.Throws<SensorSettingsException>(() =>
         {
@@ -157,7 +157,7 @@ public sealed class MqttPayloadTests
     }
 
     [Fact]
-    public void Two_sensors_can_t_have_one_client_id()
+    public void Two_sensors_cannot_have_the_same_client_id()
     {
         var parser = new SensorsParser(Module.SensorKinds, new(new("/proc", "/sys", "/tmp"), TimeProvider.System));
         using var map = System.Text.Json.JsonDocument.Parse(

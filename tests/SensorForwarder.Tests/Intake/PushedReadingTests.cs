@@ -24,13 +24,13 @@ public sealed class PushedReadingTests
         $$"""{"sensor":"{{sensor}}","values":{"number":{{number}},"text":"x"}{{more}}}""";
 
     [Fact]
-    public async Task A_chart_has_their_numbers_at_the_times_that_they_were_measured()
+    public async Task A_chart_shows_pushed_values_at_the_times_at_which_they_were_measured()
     {
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
         await using var intake = await IntakeFixture.OpenAsync(new() { ReadingsPerSecond = 0 }, clock);
         using var history = new ReadingHistory(intake.Buffer);
 
-        // All arrive at noon; they were measured in the hour before, one in each minute.
+        // All arrive at noon; they were measured in the hour before, one a minute.
         var body = string.Join('\n', Enumerable.Range(0, 60).Select(i =>
             Reading(i, "k\\u00fcche", $",\"time\":\"{IntakeFixture.Noon.AddMinutes(i - 60):yyyy-MM-ddTHH:mm:ssZ}\"")));
         Assert.Equal(IntakeAnswer.Stored, await intake.SendAsync(body));
@@ -44,7 +44,7 @@ public sealed class PushedReadingTests
     }
 
     [Fact]
-    public async Task A_time_of_the_sender_stays_when_the_clock_of_the_device_is_set_and_a_time_of_arrival_is_repaired()
+    public async Task When_the_clock_is_set_times_of_arrival_are_corrected_and_times_set_by_the_sender_are_not()
     {
         var clock = new FakeTimeProvider(IntakeFixture.Noon);
         var kernel = new KernelTime(TimeSpan.FromMinutes(1), "boot", Synchronized: false);
@@ -70,7 +70,7 @@ public sealed class PushedReadingTests
     }
 
     [Fact]
-    public async Task They_are_exported()
+    public async Task Pushed_readings_are_exported()
     {
         await using var intake = await IntakeFixture.AtNoonAsync();
         await intake.SendAsync($"[{Reading(7)},{{\"event\":\"opened\"}}]");
@@ -87,7 +87,7 @@ public sealed class PushedReadingTests
     }
 
     [Fact]
-    public async Task They_are_thinned_by_sensor_and_a_gap_entry_names_them()
+    public async Task Pushed_readings_are_thinned_by_sensor_and_reported_in_a_gap_entry()
     {
         await using var intake = await IntakeFixture.OpenAsync(limits: BufferFixture.AtOnce with { MaxBytes = 1 << 20 });
         var random = new Random(1);
@@ -95,7 +95,7 @@ public sealed class PushedReadingTests
         var sent = 0;
         while (intake.Buffer.GetStatus().Evicted.Count == 0)
         {
-            Assert.True(sent < 100_000, "it never gets full");
+            Assert.True(sent < 100_000, "the buffer did not become full");
             var body = new StringBuilder();
             for (var i = 0; i < 100; i++)
             {
@@ -122,7 +122,7 @@ public sealed class PushedReadingTests
     }
 
     [Fact]
-    public async Task They_are_forwarded_replayed_and_kept_as_dead_letters_like_any()
+    public async Task Pushed_readings_are_forwarded_replayed_and_dead_lettered_like_any_other()
     {
         var sink = new FakeSink
         {

@@ -32,7 +32,7 @@ internal sealed class RawBroker : IAsyncDisposable
         }
         catch (OperationCanceledException)
         {
-            // The test is over.
+            // The test has ended.
         }
     }
 
@@ -45,7 +45,7 @@ internal sealed class RawBroker : IAsyncDisposable
         }
         catch (Exception exception) when (exception is IOException or OperationCanceledException)
         {
-            // The module has closed the connection, or the test is over.
+            // The module has closed the connection, or the test has ended.
         }
     }
 
@@ -59,7 +59,7 @@ internal sealed class RawBroker : IAsyncDisposable
 }
 
 /// <param name="Number">Counted from 1.</param>
-/// <param name="Stop">Cancelled when the test is over.</param>
+/// <param name="Stop">Cancelled when the test has ended.</param>
 internal sealed record RawConnection(NetworkStream Stream, int Number, CancellationToken Stop)
 {
     static readonly byte[] Connected = [0x20, 3, 0, 0, 0];

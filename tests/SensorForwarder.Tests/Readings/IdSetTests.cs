@@ -10,7 +10,7 @@ public sealed class IdSetTests
         .Array[0, 8].Select(runs => new SortedSet<long>(runs.SelectMany(run => run)));
 
     [Fact]
-    public void It_is_the_set_of_its_ids() => AnyIds.Sample(ids =>
+    public void An_id_set_contains_exactly_its_ids() => AnyIds.Sample(ids =>
     {
         var set = IdSet.Of(ids);
         AssertSame(ids, set);
@@ -24,7 +24,7 @@ public sealed class IdSetTests
     });
 
     [Fact]
-    public void Union_except_and_intersect_are_those_of_sets() => Gen.Select(AnyIds, AnyIds).Sample((a, b) =>
+    public void Union_except_and_intersect_match_those_of_ordinary_sets() => Gen.Select(AnyIds, AnyIds).Sample((a, b) =>
     {
         var (left, right) = (IdSet.Of(a), IdSet.Of(b));
         AssertSame(a.Union(b), left.Union(right));
@@ -34,11 +34,11 @@ public sealed class IdSetTests
     });
 
     [Fact]
-    public void Taking_gives_the_lowest_ids() => Gen.Select(AnyIds, Gen.Int[0, 90]).Sample((ids, count) =>
+    public void Take_returns_the_lowest_ids() => Gen.Select(AnyIds, Gen.Int[0, 90]).Sample((ids, count) =>
         AssertSame(ids.Order().Take(count), IdSet.Of(ids).Take(count)));
 
     [Fact]
-    public void Its_text_reads_back() => AnyIds.Sample(ids =>
+    public void The_text_of_an_id_set_parses_to_an_equal_set() => AnyIds.Sample(ids =>
     {
         var set = IdSet.Of(ids);
         Assert.Equal(set, IdSet.TryParse(set.ToString()));
@@ -46,7 +46,7 @@ public sealed class IdSetTests
     });
 
     [Fact]
-    public void Its_text_is_short()
+    public void The_text_of_an_id_set_is_compact()
     {
         Assert.Equal("5+4 3", IdSet.OfRanges([new(12, 12), new(5, 9)]).ToString());
         Assert.Equal("", IdSet.Empty.ToString());
@@ -65,7 +65,7 @@ public sealed class IdSetTests
     [InlineData("9223372036854775807")]
     [InlineData("4611686018427387904+1")]
     [InlineData("99999999999999999999")]
-    public void Any_other_text_is_refused(string text) => Assert.Null(IdSet.TryParse(text));
+    public void Any_other_text_is_rejected(string text) => Assert.Null(IdSet.TryParse(text));
 
     [Fact]
     public void A_range_whose_last_id_is_below_the_first_is_empty()

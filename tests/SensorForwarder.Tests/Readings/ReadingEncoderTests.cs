@@ -16,7 +16,7 @@ public sealed class ReadingEncoderTests
     static string Encode(Reading reading) => Encoding.UTF8.GetString(ReadingEncoder.Encode(reading));
 
     [Fact]
-    public void A_payload_has_its_properties_in_a_fixed_order()
+    public void A_payload_contains_its_properties_in_a_fixed_order()
     {
         Assert.Equal(
             """{"sensor":"attic","kind":"simulated","time":"2026-11-24T12:20:31.123Z","quality":"good","values":{}}""",
@@ -39,7 +39,7 @@ public sealed class ReadingEncoderTests
     }
 
     [Fact]
-    public void A_huge_reading_leaves_nothing_in_the_next_one()
+    public void A_huge_reading_does_not_affect_the_next_one()
     {
         var small = Encode(Bare);
         var huge = Encode(Bare with { Label = new('x', 70_000) });

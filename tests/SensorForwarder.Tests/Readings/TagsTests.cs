@@ -17,7 +17,7 @@ public sealed class TagsTests
     }
 
     [Fact]
-    public void Tags_are_equal_whatever_their_order_and_names_make_labels()
+    public void Tags_are_equal_regardless_of_order_and_their_names_become_labels()
     {
         var tags = Of("""{"site":"north","asset-id":"7","gone":null}""");
         Assert.Equal(tags, Of("""{"asset-id":"7","site":"north"}"""));
@@ -31,7 +31,7 @@ public sealed class TagsTests
     [InlineData("{}")]
     [InlineData("null")]
     [InlineData("""{"site":null}""")]
-    public void No_tags_are_allowed(string json) => Assert.Equal(Tags.None, Of(json));
+    public void An_empty_set_of_tags_is_allowed(string json) => Assert.Equal(Tags.None, Of(json));
 
     [Theory]
     [InlineData("""["a"]""", "[\"a\"] is not allowed; allowed is a map of up to 10 names to texts of 1 to 64 characters")]
@@ -49,10 +49,10 @@ public sealed class TagsTests
     [InlineData("""{"asset-id":"a","asset_id":"b"}""", "asset_id and asset-id are the same label of /metrics; choose another name")]
     [InlineData("""{"Site":"a","site":"b"}""", "site and Site are the same label of /metrics")]
     [InlineData("""{"a":"1","b":"1","c":"1","d":"1","e":"1","f":"1","g":"1","h":"1","i":"1","j":"1","k":"1"}""", "there are more than 10 tags")]
-    public void What_is_wrong_with_a_tag_is_said(string json, string problem) => Assert.Contains(problem, Read(json).Problem, StringComparison.Ordinal);
+    public void An_invalid_tag_is_reported_with_its_problem(string json, string problem) => Assert.Contains(problem, Read(json).Problem, StringComparison.Ordinal);
 
     [Fact]
-    public void The_longest_tags_fit_into_the_topic_of_a_message()
+    public void The_longest_allowed_tags_fit_into_the_MQTT_topic_of_a_message()
     {
         var node = new JsonObject();
         for (var i = 0; i < Tags.MaxCount; i++) node[$"{(char)('a' + i)}{new string('x', Tags.MaxNameLength - 1)}"] = new string('\u20ac', Tags.MaxLength);

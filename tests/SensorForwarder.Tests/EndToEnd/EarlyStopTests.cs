@@ -18,7 +18,7 @@ public sealed class EarlyStopTests : IDisposable
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
     [Fact(Explicit = true)]
-    public async Task A_stop_at_any_moment_of_the_start_is_a_clean_one()
+    public async Task A_stop_at_any_moment_of_the_start_is_clean()
     {
         var random = new Random(1);
         for (var i = 0; i < Starts; i++)
@@ -43,7 +43,7 @@ public sealed class EarlyStopTests : IDisposable
     [Theory]
     [InlineData(false, "on port")]
     [InlineData(true, "Waiting for the volume")]
-    public async Task A_stop_while_no_thread_can_be_made_is_a_clean_one(bool isVolumeMissing, string line)
+    public async Task A_stop_is_clean_when_no_new_thread_can_be_created(bool isVolumeMissing, string line)
     {
         var volume = Path.Combine(_directory, "data");
         if (isVolumeMissing)

@@ -16,7 +16,7 @@ public sealed class ExactlyOnceTests(ITestOutputHelper output) : IDisposable
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
     [Fact(Explicit = true)]
-    public async Task A_receiver_that_knows_its_readings_ends_with_each_of_them_once_after_kills_on_both_sides()
+    public async Task A_deduplicating_receiver_has_each_reading_once_after_kills_on_both_sides()
     {
         var seed = Tier.Seed ?? 7;
         output.WriteLine($"TEST_SEED={seed}");

@@ -27,15 +27,15 @@ public sealed class IntakeKillTests(ITestOutputHelper output) : IDisposable
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
     [Fact]
-    public Task Everything_that_HTTP_acknowledged_arrives_whenever_the_module_is_killed() =>
+    public Task Every_reading_acknowledged_over_HTTP_arrives_whenever_the_module_is_killed() =>
         RunAsync(Tier.Size("TEST_INTAKE_KILLS", quick: 2, full: 50, deep: 200), most: 100, senders: 4, SendByHttpAsync);
 
     [Fact(Explicit = true)]
-    public Task Everything_that_the_command_line_acknowledged_arrives_whenever_the_module_is_killed() =>
+    public Task Every_reading_acknowledged_by_the_command_line_arrives_whenever_the_module_is_killed() =>
         RunAsync(Tier.Size("TEST_ENQUEUE_KILLS", quick: 2, full: 10, deep: 50), most: 20, senders: 2, SendByCommandLineAsync);
 
     [Fact(Explicit = true)]
-    public async Task Everything_that_edgeHub_saw_acknowledged_arrives_whenever_the_module_is_killed()
+    public async Task Every_message_acknowledged_to_edgeHub_arrives_whenever_the_module_is_killed()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var authority = Path.Combine(_directory, "ca.pem");

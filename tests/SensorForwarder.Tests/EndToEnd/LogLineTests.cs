@@ -20,7 +20,7 @@ public sealed class LogLineTests
     [InlineData(LogLevel.Warning, 4)]
     [InlineData(LogLevel.Error, 3)]
     [InlineData(LogLevel.Critical, 2)]
-    public void An_event_is_one_line_whatever_it_says(LogLevel level, int severity)
+    public void A_log_event_is_a_single_valid_line_whatever_its_text(LogLevel level, int severity)
     {
         var writer = new StringWriter();
         var entry = new LogEntry<string>(level, "SensorForwarder.Test", new EventId(7), Forged, new InvalidOperationException(Forged), (state, _) => state);
@@ -31,7 +31,7 @@ public sealed class LogLineTests
     }
 
     [Fact]
-    public async Task Nobody_who_logs_waits_for_a_reader_of_standard_output()
+    public async Task Logging_does_not_wait_for_a_reader_of_standard_output()
     {
         var start = new ProcessStartInfo(Path.Combine(AppContext.BaseDirectory, "SensorForwarder.Tests.Victim"), ["--log", "5000"])
         {
@@ -53,7 +53,7 @@ public sealed class LogLineTests
     }
 
     [Fact(Explicit = true)]
-    public async Task A_run_with_everything_hostile_around_it_logs_lines_that_all_parse_and_repeats_nothing()
+    public async Task With_hostile_settings_requests_and_answers_every_log_line_is_valid_and_repeats_are_collapsed()
     {
         var refusals = 0;
         await using var receiver = await Receiver.StartAsync(async context =>
@@ -97,7 +97,7 @@ public sealed class LogLineTests
     }
 
     [Fact(Explicit = true)]
-    public async Task The_level_changes_while_it_runs()
+    public async Task The_log_level_changes_while_the_module_runs()
     {
         await using var web = await WebProcess.StartAsync("""{"sensors":{}}""");
         await ChangeAsync("Error", "quiet");

@@ -40,7 +40,7 @@ public sealed partial class MosquittoTests(ITestOutputHelper output) : IDisposab
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
     [Fact(Explicit = true)]
-    public async Task Everything_that_the_broker_took_arrives_whenever_broker_and_module_are_killed()
+    public async Task Every_message_that_the_broker_accepted_arrives_whenever_broker_and_module_are_killed()
     {
         if (Mosquitto is null)
         {

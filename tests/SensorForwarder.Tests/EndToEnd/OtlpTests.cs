@@ -67,7 +67,7 @@ public sealed class OtlpTests
     [InlineData(null, "none", Explicit = true)]
     [InlineData("http/protobuf", "none", Explicit = true)]
     [InlineData("grpc", "gzip", Explicit = true)]
-    public async Task A_collector_gets_what_the_metrics_page_says(string? protocol, string compression)
+    public async Task A_collector_receives_the_same_metrics_as_the_metrics_page(string? protocol, string compression)
     {
         byte[] latest = [];
         var (path, key, tenant) = ("", "", "");
@@ -119,7 +119,7 @@ public sealed class OtlpTests
     }
 
     [Fact(Explicit = true)]
-    public async Task When_it_is_turned_off_nothing_of_it_runs()
+    public async Task When_OpenTelemetry_is_disabled_no_thread_of_it_runs_and_nothing_is_logged()
     {
         await using var web = await WebProcess.StartAsync(
             Settings, Often, ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9"), ("OTEL_SDK_DISABLED", "true"));
@@ -128,7 +128,7 @@ public sealed class OtlpTests
     }
 
     [Fact(Explicit = true)]
-    public async Task A_collector_that_does_not_take_them_is_told_of_once_and_so_is_the_end_of_it()
+    public async Task A_collector_that_rejects_metrics_is_logged_once_and_so_is_its_recovery()
     {
         var (refused, isUp) = (0, false);
         await using var collector = await Receiver.StartAsync(context =>
@@ -152,7 +152,7 @@ public sealed class OtlpTests
     }
 
     [Fact(Explicit = true)]
-    public async Task A_collector_that_another_root_vouches_for_gets_nothing()
+    public async Task A_collector_with_a_certificate_of_another_root_is_sent_nothing()
     {
         using var ours = new Certificates();
         using var theirs = new Certificates("other root");
@@ -172,7 +172,7 @@ public sealed class OtlpTests
     [InlineData("http/protobuf", false, Explicit = true)]
     [InlineData("grpc", true, Explicit = true)]
     [InlineData("grpc", false, Explicit = true)]
-    public async Task A_collector_that_is_not_there_or_never_answers_holds_up_nothing(string protocol, bool isThere)
+    public async Task A_collector_that_is_down_or_never_answers_delays_neither_forwarding_nor_a_stop(string protocol, bool isThere)
     {
         var batches = new ConcurrentQueue<string>();
         await using var receiver = await Receiver.StartAsync(context =>

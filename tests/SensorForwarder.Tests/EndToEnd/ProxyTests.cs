@@ -32,7 +32,7 @@ public sealed class ProxyTests : IDisposable
     ]);
 
     [Fact]
-    public async Task Is_on_the_way_to_the_receiver_and_told_the_user_and_the_password_that_the_variable_names()
+    public async Task Proxy_of_the_environment_is_used_with_the_user_and_password_in_its_variable()
     {
         var taken = new TaskCompletionSource<string?>();
         await using var proxy = await Receiver.StartAsync(context =>
@@ -53,7 +53,7 @@ public sealed class ProxyTests : IDisposable
     [InlineData($"pi:{Password}@", "http", 407, Explicit = true)]
     [InlineData($"pi:{Password}@", "https", 407, Explicit = true)]
     [InlineData($"pi:{Password}@", "http", 403, Explicit = true)]
-    public async Task That_lets_nothing_through_is_said_without_its_password(string user, string scheme, int status)
+    public async Task Proxy_that_refuses_a_connection_is_reported_without_its_password(string user, string scheme, int status)
     {
         await using var proxy = await Receiver.StartAsync(context =>
         {
@@ -80,7 +80,7 @@ public sealed class ProxyTests : IDisposable
     [InlineData("0.0.0.0/8", Explicit = true)]
     [InlineData("a.test, 0.*", Explicit = true)]
     [InlineData("*", Explicit = true)]
-    public async Task Is_left_out_where_no_proxy_says_so(string noProxy)
+    public async Task Proxy_is_bypassed_for_addresses_in_no_proxy(string noProxy)
     {
         // 0.0.0.0 is this machine, but does not look like it.
         await using var proxy = await Receiver.StartAsync(_ => Task.CompletedTask);
@@ -94,7 +94,7 @@ public sealed class ProxyTests : IDisposable
     }
 
     [Fact]
-    public async Task Is_named_when_forwarding_begins_and_when_it_fails()
+    public async Task Proxy_is_named_in_the_log_when_forwarding_begins_and_when_it_fails()
     {
         await using var proxy = await Receiver.StartAsync(context =>
         {

@@ -8,7 +8,7 @@ namespace SensorForwarder.Tests.EndToEnd;
 public sealed class ReplayRunTests
 {
     [Fact(Explicit = true)]
-    public async Task Kept_readings_reach_the_receiver_once_more_with_their_ids()
+    public async Task Replayed_readings_reach_the_receiver_again_with_the_same_ids()
     {
         var counts = new Dictionary<long, int>();
         await using var receiver = await Receiver.StartAsync(async context =>

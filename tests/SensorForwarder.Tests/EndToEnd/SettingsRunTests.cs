@@ -71,7 +71,7 @@ public sealed class SettingsRunTests : IDisposable
         (await CallAsync(http, "getSettings"))["payload"]?["settings"]?[key]?["value"];
 
     [Fact(Explicit = true)]
-    public async Task Every_key_is_changed_while_readings_flow_and_every_reading_arrives()
+    public async Task Every_setting_can_be_changed_while_readings_flow_and_every_reading_arrives()
     {
         Assert.Equal(SettingsTable.All.Select(setting => setting.Key).Append("sensors").Order(), Changes.Select(change => change.Key).Order());
         var (simulator, http) = await StartAsync("--http");
@@ -106,7 +106,7 @@ public sealed class SettingsRunTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task Versions_that_skip_or_come_again_end_with_what_the_twin_says()
+    public async Task Settings_end_as_in_the_twin_when_versions_are_skipped_or_repeated()
     {
         var (simulator, http) = await StartAsync();
         await using var running = simulator;
@@ -131,7 +131,7 @@ public sealed class SettingsRunTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task A_restart_in_a_blackout_goes_on_with_the_last_good_settings()
+    public async Task A_restart_during_a_blackout_uses_the_last_good_settings()
     {
         var (simulator, http) = await StartAsync();
         await using var running = simulator;

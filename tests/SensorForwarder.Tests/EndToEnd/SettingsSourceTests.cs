@@ -83,7 +83,7 @@ public sealed class SettingsSourceTests : IDisposable
         module.Lines.Count(line => line.Contains("is ignored", StringComparison.Ordinal));
 
     [Fact(Explicit = true)]
-    public async Task A_FIFO_in_the_place_of_the_file_is_refused_and_the_last_good_settings_are_in_force()
+    public async Task A_FIFO_in_place_of_the_settings_file_is_refused_and_the_last_good_settings_stay_in_force()
     {
         await RunOnceAsync(A);
         await PutFifoInPlaceAsync();
@@ -109,7 +109,7 @@ public sealed class SettingsSourceTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task A_file_on_a_file_system_that_does_not_answer_holds_up_neither_start_nor_stop()
+    public async Task A_settings_file_on_a_hanging_file_system_delays_neither_start_nor_stop()
     {
         await RunOnceAsync(A);
         var mount = Directory.CreateDirectory(Path.Combine(_directory, "mount")).FullName;
@@ -133,7 +133,7 @@ public sealed class SettingsSourceTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task A_file_system_that_stops_to_answer_costs_one_thread_and_is_used_again_when_it_answers()
+    public async Task A_hanging_file_system_blocks_one_thread_and_settings_are_read_again_when_it_recovers()
     {
         await File.WriteAllTextAsync(SettingsPath, A, Token);
         await using var module = Start();
@@ -163,7 +163,7 @@ public sealed class SettingsSourceTests : IDisposable
     [Theory]
     [InlineData(false, Explicit = true)]
     [InlineData(true, Explicit = true)]
-    public async Task While_the_volume_is_full_the_module_starts_and_takes_changes_of_the_file(bool isFullAtStart)
+    public async Task While_the_volume_is_full_the_module_starts_and_applies_changes_of_the_settings_file(bool isFullAtStart)
     {
         Directory.CreateDirectory(Data);
         using var volume = TmpfsVolume.TryMount(Data, megabytes: 4, out var refusal);

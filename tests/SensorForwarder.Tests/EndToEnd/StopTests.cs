@@ -31,7 +31,7 @@ public sealed class StopTests : IDisposable
     [Theory]
     [InlineData("http", Explicit = true)]
     [InlineData("iotHub", Explicit = true)]
-    public async Task A_receiver_a_hub_a_collector_and_a_sensor_that_hang_do_not_make_a_stop_late_and_every_reading_is_committed(string sink)
+    public async Task A_hanging_receiver_hub_collector_and_sensor_do_not_delay_a_stop_and_every_reading_is_committed(string sink)
     {
         await using var hub = await SimulatedHub.StartAsync();
         var authority = Path.Combine(_directory, "ca.pem");

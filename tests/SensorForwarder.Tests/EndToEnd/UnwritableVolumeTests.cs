@@ -28,7 +28,7 @@ public sealed class UnwritableVolumeTests : IDisposable
     [InlineData("data")]
     [InlineData("data/telemetry.db", Explicit = true)]
     [InlineData("data/new/volume", Explicit = true)]
-    public async Task A_volume_of_another_user_is_named_with_its_owner_and_mode_and_the_user_of_the_process(string path)
+    public async Task A_volume_of_another_user_is_reported_with_its_owner_its_mode_and_the_user_of_the_process(string path)
     {
         Directory.CreateDirectory(Volume);
         var isFile = path.EndsWith(".db", StringComparison.Ordinal);
@@ -50,7 +50,7 @@ public sealed class UnwritableVolumeTests : IDisposable
     }
 
     [Fact]
-    public async Task A_file_in_the_place_of_the_directory_is_named()
+    public async Task A_file_in_place_of_the_buffer_directory_is_named_in_the_log()
     {
         await File.WriteAllTextAsync(Volume, "", TestContext.Current.CancellationToken);
         await using var module = Start(Volume);
@@ -61,7 +61,7 @@ public sealed class UnwritableVolumeTests : IDisposable
     }
 
     [Fact]
-    public async Task A_volume_that_is_mounted_read_only_is_named()
+    public async Task A_volume_that_is_mounted_read_only_is_named_in_the_log()
     {
         if (!Environment.IsPrivilegedProcess) Assert.Skip("only root may mount");
         Directory.CreateDirectory(Volume);
@@ -76,7 +76,7 @@ public sealed class UnwritableVolumeTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task A_limit_on_the_size_of_files_is_a_full_volume_and_not_the_end()
+    public async Task A_file_size_limit_is_treated_as_a_full_volume()
     {
         var settings = Path.Combine(_directory, "settings.json");
         var sensors = Enumerable.Range(0, 10).Select(n => $"\"s{n}\":{{\"kind\":\"simulated\",\"intervalSeconds\":0.01}}");

@@ -20,7 +20,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
     static async Task<JsonNode> JsonAsync(WebProcess web, string path) => JsonNode.Parse(await web.Http.GetStringAsync(path, Token))!;
 
     [Fact]
-    public async Task The_page_loads_its_own_files_only_has_nothing_inline_and_is_small()
+    public async Task The_page_loads_only_its_own_files_has_no_inline_code_and_is_small()
     {
         var web = shared.Web;
         var page = await web.Http.GetStringAsync("/", Token);
@@ -47,7 +47,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
     }
 
     [Fact]
-    public async Task What_is_long_is_compressed_for_those_who_take_it()
+    public async Task A_long_answer_is_compressed_for_clients_that_accept_gzip()
     {
         var web = shared.Web;
         var script = await web.Http.GetByteArrayAsync("/page.js", Token);
@@ -68,7 +68,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
     }
 
     [Fact]
-    public async Task Each_answer_carries_what_a_browser_needs_to_be_safe()
+    public async Task Each_answer_has_the_security_headers_and_no_server_header()
     {
         var web = shared.Web;
         foreach (var path in (string[])["/", "/metrics", "/nothing"])
@@ -85,7 +85,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
     }
 
     [Fact]
-    public async Task The_page_is_told_each_second_what_is_and_only_so_many_pages_are_open()
+    public async Task The_page_gets_the_status_every_second_and_the_number_of_open_pages_is_limited()
     {
         await using var web = await WebProcess.StartAsync(Fast);
         var streams = new List<StreamReader>();
@@ -119,7 +119,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
     }
 
     [Fact(Explicit = true)]
-    public async Task Pages_that_take_nothing_any_more_lose_their_places()
+    public async Task Pages_that_stop_reading_are_disconnected_and_make_room_for_others()
     {
         await using var web = await WebProcess.StartAsync(Fast);
         var silent = new List<TcpClient>();
@@ -145,7 +145,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
     }
 
     [Fact]
-    public async Task What_waits_in_a_blackout_is_there_to_look_at_and_a_wrong_question_is_explained()
+    public async Task Queued_readings_can_be_queried_during_a_blackout_and_an_invalid_query_is_explained()
     {
         var web = shared.Web;
         await Until.True(async () => (long)(await JsonAsync(web, "/api/readings?sensor=attic&points=5"))["readings"]! >= 10);
@@ -166,7 +166,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
 
     [Fact]
     [SupportedOSPlatform("linux")]
-    public async Task A_history_that_can_not_be_read_now_is_503_with_the_reason()
+    public async Task A_history_that_cannot_be_read_is_answered_with_503_and_the_reason()
     {
         var web = shared.Web;
         await Until.True(async () => (long)(await JsonAsync(web, "/api/readings?sensor=attic"))["readings"]! > 0);
@@ -199,7 +199,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
     }
 
     [Fact]
-    public async Task Each_metric_says_whose_it_is_and_the_status_is_JSON()
+    public async Task Metrics_carry_the_labels_of_the_module_and_the_status_is_JSON()
     {
         Assert.IsType<JsonObject>((await JsonAsync(shared.Web, "/status"))["sensors"]);
         var metrics = await shared.Web.Http.GetStringAsync("/metrics", Token);
@@ -210,7 +210,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
     }
 
     [Fact]
-    public async Task Without_the_page_metrics_and_health_remain()
+    public async Task Without_the_dashboard_metrics_and_health_are_still_served()
     {
         await using var web = await WebProcess.StartAsync(Fast, ("Web__Dashboard", "false"));
         foreach (var path in (string[])["/", "/page.js", "/api/now", "/api/stream", "/api/settings"])
@@ -240,7 +240,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
     [InlineData("GET / HTTP/1.1\r\nHost: localhost\r\n folded: 1\r\n\r\n", 400)]
     [InlineData("GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", 505)]
     [InlineData("\0\u0001\u0002\u0003\r\n\r\n", 400)]
-    public async Task A_request_that_is_not_as_it_should_be_is_refused_once(string request, int status)
+    public async Task A_malformed_request_is_refused_with_a_single_answer(string request, int status)
     {
         var web = shared.Web;
         var answer = await web.SendRawAsync(request);
@@ -252,7 +252,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
     }
 
     [Fact]
-    public async Task Headers_and_lines_without_end_are_cut_off()
+    public async Task Endless_request_lines_and_headers_are_refused()
     {
         var web = shared.Web;
         Assert.StartsWith("HTTP/1.1 414 ", await web.SendRawAsync($"GET /{new string('a', 100_000)} HTTP/1.1\r\nHost: localhost\r\n\r\n"), StringComparison.Ordinal);
@@ -262,7 +262,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
     }
 
     [Fact]
-    public async Task A_client_that_holds_every_connection_it_gets_neither_fails_the_health_check_nor_locks_others_out()
+    public async Task A_client_that_holds_all_its_connections_open_blocks_neither_the_health_check_nor_other_clients()
     {
         var web = shared.Web;
         var held = new List<TcpClient>();
@@ -307,7 +307,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
     [InlineData("/", "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document", 200)]
     [InlineData("/api/now", "Sec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty", 200)]
     [InlineData("/metrics", "Sec-Fetch-Site: none\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document", 200)]
-    public async Task A_web_page_elsewhere_can_link_to_the_page_and_load_nothing(string path, string headers, int status)
+    public async Task A_page_of_another_site_can_only_link_to_the_dashboard(string path, string headers, int status)
     {
         var web = shared.Web;
         var answer = await web.SendRawAsync($"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n\r\n");
@@ -315,7 +315,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
     }
 
     [Fact(Explicit = true)]
-    public async Task A_thousand_slow_and_broken_clients_slow_nothing_and_cost_bounded_memory()
+    public async Task A_thousand_slow_and_broken_clients_do_not_delay_sensing_and_use_bounded_memory()
     {
         await using var web = await WebProcess.StartAsync(Fast);
         await Until.True(async () => (long)(await JsonAsync(web, "/api/now"))["queue"]!["depth"]! > 10);

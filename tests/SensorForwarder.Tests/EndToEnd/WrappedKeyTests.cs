@@ -64,7 +64,7 @@ public sealed class WrappedKeyTests : IDisposable
     static bool Holds(byte[] bytes, ReadOnlySpan<byte> text) => bytes.AsSpan().IndexOf(text) >= 0;
 
     [Fact(Explicit = true)]
-    public async Task The_key_is_made_once_the_workload_api_is_there_and_the_next_start_reads_it()
+    public async Task The_key_is_created_once_the_workload_API_is_available_and_is_used_again_by_the_next_start()
     {
         await using (var module = Start())
         {
@@ -101,7 +101,7 @@ public sealed class WrappedKeyTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task On_another_device_or_without_its_key_the_file_is_left_alone_and_the_key_may_come_back()
+    public async Task On_another_device_or_without_its_key_the_file_is_unchanged_and_readable_once_the_key_is_restored()
     {
         await RunAsync();
         var (database, key) = (Database(), await File.ReadAllBytesAsync(KeyPath, Token));

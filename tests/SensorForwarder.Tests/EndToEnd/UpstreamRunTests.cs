@@ -14,7 +14,7 @@ public sealed class UpstreamRunTests : IDisposable
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
     [Fact(Explicit = true)]
-    public async Task Readings_wait_in_the_module_while_edgeHub_has_no_cloud_and_all_arrive_afterwards()
+    public async Task Readings_wait_in_the_module_while_edgeHub_is_offline_and_all_arrive_afterwards()
     {
         var settings = Path.Combine(_directory, "desired.json");
         var report = Path.Combine(_directory, "report.json");

@@ -20,7 +20,7 @@ public sealed class FullBufferReportTests
     [InlineData("rejectNew", "Refusing", "RejectNew", "new readings are refused")]
     [InlineData("thin", "Ok", "Thin", "old readings are thinned")]
     [InlineData("dropOldest", "Ok", "DropOldest", "the oldest readings are dropped")]
-    public async Task A_full_buffer_is_told_everywhere(string whenFull, string state, string givesUp, string what)
+    public async Task A_full_buffer_is_shown_in_status_page_health_and_metrics(string whenFull, string state, string givesUp, string what)
     {
         await using var parts = await new SettingsFixture(inMemory: true).StartAsync(
             $$"""{"sink":"http","httpEndpoint":"http://localhost/","bufferMaxMegabytes":1,"whenFull":"{{whenFull}}","commitIntervalMs":0,"sensors":{ } }""");

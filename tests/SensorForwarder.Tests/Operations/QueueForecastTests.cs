@@ -29,7 +29,7 @@ public sealed class QueueForecastTests
     [Theory]
     [InlineData(2, 800, Explicit = true)]
     [InlineData(30, 200, Explicit = true)]
-    public async Task The_time_until_the_buffer_is_full_is_right_and_rather_too_short(int values, int perSecond)
+    public async Task The_time_until_the_buffer_is_full_is_forecast_and_rather_too_short(int values, int perSecond)
     {
         await using var fixture = await ForwarderFixture.StartAsync(http: new FakeSink());
         using var scheduler = new SensorScheduler(
@@ -63,7 +63,7 @@ public sealed class QueueForecastTests
     }
 
     [Fact]
-    public async Task The_time_until_everything_is_sent_is_right()
+    public async Task The_time_until_every_reading_is_sent_is_forecast()
     {
         const int BatchesPerSecond = 4;
         const int NewPerSecond = 10;
@@ -99,7 +99,7 @@ public sealed class QueueForecastTests
     }
 
     [Fact]
-    public void A_queue_that_is_well_has_no_trend_and_one_without_a_link_has()
+    public void A_growing_queue_has_a_forecast_only_while_the_link_is_down()
     {
         var stored = Stored(readings: 1_000);
         Assert.Equal(default, QueueForecast.Of(stored, (5, 0, 5), isUp: true));
@@ -113,7 +113,7 @@ public sealed class QueueForecastTests
     }
 
     [Fact]
-    public void Only_what_the_receiver_takes_counts_as_sent()
+    public void Only_readings_that_the_receiver_accepts_count_as_sent_in_the_forecast()
     {
         var stored = Stored(readings: 1_000) with { Depth = 4_000 };
         Assert.Equal(new(null, 800), QueueForecast.Of(stored, (-5, 7, 2), isUp: true));
@@ -131,7 +131,7 @@ public sealed class QueueForecastTests
     }
 
     [Fact]
-    public async Task A_volume_with_less_room_than_the_setting_allows_counts()
+    public async Task The_forecast_uses_the_room_on_the_volume_if_it_is_less_than_the_setting_allows()
     {
         // 33 rows in a page, and 7,405,568 bytes of the 8 MB for pages.
         Assert.Equal(new(14_611, null), QueueForecast.Of(Stored(readings: 1_000) with { MaxBytes = 8 << 20 }, (5, 0, 5), isUp: false));

@@ -7,7 +7,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EdgeHub;
 
-/// <summary>The module's connection without faults, and its ends.</summary>
+/// <summary>The module's connection without faults: telemetry, twin, methods, token renewals, lost connections and stops.</summary>
 public sealed class ConnectionTests
 {
     static readonly TimeSpan MethodTimeout = TimeSpan.FromSeconds(60);
@@ -109,7 +109,7 @@ public sealed class ConnectionTests
             await release.Task;
             return new(200, System.Text.Encoding.UTF8.GetBytes($"\"{name}\""));
         };
-        // More than may run at once: the rest waits in a queue, and nothing else waits for them.
+        // More calls than may run concurrently: the others wait in a queue, and nothing else is delayed.
         var calls = Enumerable.Range(0, 100).Select(i =>
             world.Hub.Methods.InvokeAsync($"m{i}", new JsonObject(), MethodTimeout, Token)).ToList();
         await Until.True(() => running == 64);
@@ -174,7 +174,7 @@ public sealed class ConnectionTests
         await Until.True(() => world.Handler.Connects == 2);
         await world.DeliverAsync(2);
 
-        // Which text it is depends on whether the reset arrives before the last read.
+        // The text depends on whether the reset arrives before the last read.
         var status = world.Connection.Status;
         Assert.Matches("^(closed by the hub|the connection was (reset|lost))$", status.LastError);
         Assert.Equal((HubState.Connected, 1), (status.State, status.Reconnects));
@@ -196,7 +196,7 @@ public sealed class ConnectionTests
         }
     }
 
-    // Polls without a pause, so that it sends as early as possible.
+    // Polls without a pause, in order to send as early as possible.
     static Task<HubSendResult> SendWhenConnected(HubWorld world, int lost)
     {
         while (world.Connection.Status is var status && (status.State != HubState.Connected || status.Reconnects != lost))

@@ -6,7 +6,7 @@ using Step = SensorForwarder.Tests.EdgeHub.CustodyWorld.Step;
 
 namespace SensorForwarder.Tests.EdgeHub;
 
-/// <summary>Each rule of custody as a case, and all rules together against a model of edgeHub.</summary>
+/// <summary>Each rule of <see cref="Custody"/> in a test, and all rules together against a model of edgeHub.</summary>
 public sealed class CustodyTests
 {
     static readonly int Plays = Tier.Size("TEST_CUSTODY_PLAYS", quick: 300, full: 1_000, deep: 20_000);

@@ -192,7 +192,7 @@ public abstract class FaultTests
 
         Assert.Equal(HubSendStatus.Retry, (await lost).Status);
         Assert.Equal(1, world.Connection.Counters.TimedOut);
-        Assert.True(id > 55, $"given up after {id} s");
+        Assert.True(id > 55, $"timed out after {id} s");
         await RecoversAsync(world, clock);
         Assert.Equal(1, world.Ledger.Summary().Duplicates);
         Assert.Equal(1, world.Ledger.Summary().DuplicatesExplained);
@@ -319,13 +319,13 @@ public abstract class FaultTests
     }
 }
 
-/// <summary>With <c>EdgeHubConnectionString</c>, as iotedgehubdev gives it.</summary>
+/// <summary>With <c>EdgeHubConnectionString</c>, as iotedgehubdev sets it.</summary>
 public sealed class ConnectionStringFaultTests : FaultTests
 {
     private protected override EdgeIdentity IdentityIn(HubWorld world) => world.KeyIdentity;
 }
 
-/// <summary>With <c>IOTEDGE_*</c>, as edgeAgent gives it, and what can go wrong with the workload API.</summary>
+/// <summary>With the <c>IOTEDGE_*</c> variables of edgeAgent, and with faults of the workload API.</summary>
 public sealed class WorkloadFaultTests : FaultTests
 {
     private protected override EdgeIdentity IdentityIn(HubWorld world) => world.WorkloadIdentity;

@@ -87,8 +87,8 @@ public sealed class FuzzTests
             var random = new Random(Seed);
             for (var i = 0; i < Cases; i++) await connection.PublishAsync(Topic(random), Payload(random));
 
-            // Method calls among the messages are answered in any order; the answer to the last call shows that all was
-            // read.
+            // Method calls among the messages are answered in any order; the answer to the last call shows that every message
+            // was read.
             await connection.PublishAsync("$iothub/methods/POST/last/?$rid=the-last", "{}"u8.ToArray());
             while (!Encoding.UTF8.GetString(await connection.ReadPacketAsync()).Contains("$iothub/methods/res/200/?$rid=the-last", StringComparison.Ordinal))
             {

@@ -5,7 +5,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EdgeHub;
 
-/// <summary>The line in front of the connection, and its messages in flight.</summary>
+/// <summary>The queue of senders in front of the connection, and the messages in flight.</summary>
 public sealed class GateTests
 {
     readonly FakeTimeProvider _clock = new();
@@ -40,7 +40,7 @@ public sealed class GateTests
             var flight = await waiting[i];
             Assert.Equal((i, true), (flight!.Bytes, flight.FromLine));
 
-            // The next is admitted when this one is handed over; a new message is last in line.
+            // The next sender is admitted when this one has handed its message over; a new sender is last in line.
             Assert.DoesNotContain(waiting.Skip(i + 1).Where((_, later) => later + i + 1 != 2), task => task.IsCompleted);
             if (i == 0) waiting.Add(_gate.EnterAsync(5, CancellationToken.None).AsTask());
             _gate.Passed();

@@ -129,7 +129,7 @@ public sealed class InputTests
         await connection.WaitUntilConnectedAsync(Token);
         var hubSide = await welcome.Task.WaitAsync(Token);
 
-        // The second takes the packet id of the first, which is not acknowledged then.
+        // The second message has the packet id of the first, which must not be acknowledged then.
         await hubSide.PublishAsync("devices/pi1/modules/telemetry/inputs/in", "1"u8.ToArray(), packetId: 1);
         await Until.True(() => messages.Count == 1);
         await hubSide.PublishAsync("devices/pi1/modules/telemetry/inputs/in/", "2"u8.ToArray(), packetId: 1);
@@ -137,7 +137,7 @@ public sealed class InputTests
         first.SetResult(true);
         await Until.True(() => packets.Count == 1);
 
-        // The third is accepted too late.
+        // The third message is accepted too late.
         first = new();
         await hubSide.PublishAsync("devices/pi1/modules/telemetry/inputs/in", "3"u8.ToArray(), packetId: 1);
         await Until.True(() => messages.Count == 3);

@@ -124,7 +124,7 @@ public sealed class WireTests
         Assert.Equal(Convert.FromHexString("00044d5154540480"), VariableHeader(connect)[..8]);
         Assert.Equal(2, Fields(connect).Count);
 
-        // A file that became bad causes a message that names its variable; it may become good again.
+        // The error for a file that has become invalid names its variable.
         await File.WriteAllTextAsync(keyFile, "no key", Token);
         await using var hub = new RawHub(_ => Task.CompletedTask, Clock);
         using var dialer = Dialer(Identity(hub) with { SharedAccessKey = null, Tls = Files(hub) });

@@ -132,7 +132,7 @@ public sealed class WorkloadApiTests : IAsyncLifetime
         var sockets = new List<Socket>();
         for (var i = 0; i < 11; i++) sockets.Add(await ConnectAsync());
 
-        // The server closes the one that it accepts last, which may be any of them.
+        // The server closes the connection that it accepts last, which may be any of them.
         await Until.True(() => sockets.Exists(IsAtItsEnd));
         Assert.Equal(0, await ReceiveAsync(Assert.Single(sockets, IsAtItsEnd)));
 

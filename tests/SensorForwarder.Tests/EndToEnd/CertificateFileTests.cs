@@ -4,7 +4,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>The module as a process, whose certificates and keys come late and are renewed while it runs.</summary>
+/// <summary>The module as a process whose certificate and key files are created after its start and renewed while it runs.</summary>
 public sealed class CertificateFileTests : IDisposable
 {
     const string Settings =

@@ -11,7 +11,7 @@ using SensorForwarder.Time;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>The program's options, as processes beside the module.</summary>
+/// <summary>The program's command-line options, run as processes beside the module.</summary>
 public sealed class CommandLineTests : IDisposable
 {
     readonly BufferFixture _files = new();
@@ -149,13 +149,13 @@ public sealed class CommandLineTests : IDisposable
         Assert.Equal("cellar", (string?)readings[0]["data"]!["sensor"]);
         Assert.Single(readings.Take(1203).Select(reading => (string?)reading["epoch"]).Distinct());
 
-        // The settings are saved meanwhile, and the tags of the module with them.
+        // The settings may have been saved meanwhile, together with the tags of the module.
         var file = readings.Select(WithoutModuleTags).ToList();
         (code, output) = await AskAsync(["--export", "-"]);
         Assert.True(code == 0, output);
         Assert.Equal(file[..1203], output.Split('\n').Take(1203).Select(line => WithoutModuleTags(JsonNode.Parse(line)!)));
 
-        // Two were forwarded, and are still in the file.
+        // Two readings were forwarded and are still in the file.
         (code, output) = await AskAsync(["--export", lines, "--with-forwarded", "--force"]);
         Assert.True(code == 0, output);
         readings = [.. (await File.ReadAllLinesAsync(lines, TestContext.Current.CancellationToken)).Select(line => JsonNode.Parse(line)!)];
@@ -242,7 +242,7 @@ public sealed class CommandLineTests : IDisposable
     {
         await FillAsync(30_000);
 
-        // It may have been faster than the signal; then it is tried again.
+        // The export may have ended before the signal; then it is repeated.
         var file = Path.Combine(_files.Directory, "out.csv");
         for (var code = 0; code == 0;)
         {

@@ -4,7 +4,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>Scripts that pass readings to the running module by its command line; one module for all of them.</summary>
+/// <summary>Scripts that pass readings to the running module with <c>--enqueue</c>.</summary>
 public sealed class EnqueueTests : IAsyncLifetime
 {
     readonly string _directory = Directory.CreateTempSubdirectory("enqueue-").FullName;
@@ -44,13 +44,13 @@ public sealed class EnqueueTests : IAsyncLifetime
         Assert.Equal((0, ""), await EnqueueRun.RunAsync(Data, "\n \n"));
         Assert.Equal([1, 2, -1], Numbers());
 
-        // Far more than goes in one request, and lines that go by themselves.
+        // Far more lines than fit into one request, and lines so large that each has its own request.
         var many = Enumerable.Range(3, 20_000).ToList();
         var large = $"\"{new string('x', 200_000)}\"\n";
         Assert.Equal((0, ""), await EnqueueRun.RunAsync(Data, $"{large}{string.Join('\n', many.Select(Line))}\n{large}{large}"));
         Assert.Equal([1, 2, -1, -1, .. many, -1, -1], Numbers());
 
-        // What comes slowly does not wait for the end.
+        // Lines that arrive slowly are stored before the input ends.
         using var slow = EnqueueRun.Start(Data);
         await slow.Input.WriteAsync(Line(30_000) + "\n" + Line(30_001)[..10]);
         await slow.Input.FlushAsync(Token);

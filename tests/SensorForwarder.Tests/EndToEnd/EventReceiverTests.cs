@@ -6,7 +6,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>What the sample Azure Function does with the events of IoT Hub, with a real PostgreSQL server.</summary>
+/// <summary>How the sample Azure Function stores the events of IoT Hub in a real PostgreSQL server.</summary>
 public sealed class EventReceiverTests : IAsyncLifetime
 {
     const string Time = "2026-11-30T12:00:00Z";

@@ -6,7 +6,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>The module as a process, as somebody starts it by hand, with what goes wrong then.</summary>
+/// <summary>The module as a process that is started by hand, with common mistakes and faults.</summary>
 public sealed class ModuleProcessTests : IDisposable
 {
     const string FastSensors =
@@ -108,12 +108,12 @@ public sealed class ModuleProcessTests : IDisposable
         Assert.Contains(SettingsPath, await module.LineAsync("is ignored"), StringComparison.Ordinal);
         await module.LineAsync("Sensor host (host)");
 
-        // As an editor does it: a new file in the place of the old one.
+        // Replaced by a new file, as an editor does it.
         await File.WriteAllTextAsync(SettingsPath + ".new", FastSensors, TestContext.Current.CancellationToken);
         File.Move(SettingsPath + ".new", SettingsPath, overwrite: true);
         await module.LineAsync("Sensor a (simulated)");
 
-        // As Kubernetes does it: a link that is swapped.
+        // Replaced by a symbolic link, as Kubernetes does it.
         var first = Directory.CreateDirectory(Path.Combine(_directory, "v1")).FullName;
         await File.WriteAllTextAsync(Path.Combine(first, "s.json"), """{"sensors":{"b":{"kind":"simulated"}}}""", TestContext.Current.CancellationToken);
         File.Delete(SettingsPath);

@@ -9,21 +9,21 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>The module pushes its metrics to a collector, as the <c>OTEL_*</c> variables say.</summary>
+/// <summary>The module pushes its metrics to a collector, as configured by the <c>OTEL_*</c> variables.</summary>
 public sealed class OtlpTests
 {
     const string Settings = """{"batchSize":1,"commitIntervalMs":0,"sensors":{"attic":{"kind":"simulated","intervalSeconds":3600},"gone":{"kind":"file","path":"/none","intervalSeconds":3600}}}""";
 
     static readonly (string, string) Often = ("OTEL_METRIC_EXPORT_INTERVAL", "200");
 
-    // What says something else each time that it is asked.
+    // Metrics whose value differs at each collection.
     static readonly string[] Moving = ["uptime_seconds", "process_memory_bytes", "flash_written_bytes_total", "flash_written_bytes_per_year", "queue_oldest_age_seconds"];
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     static Task<Receiver> TakingAsync() => Receiver.StartAsync(_ => Task.CompletedTask);
 
-    /// <summary>The message in a request: gRPC puts it into a frame, and says in the frame what HTTP says in a header.</summary>
+    /// <summary>The message in a request. gRPC puts it into a frame whose first byte says whether it is compressed; HTTP uses a header.</summary>
     static async Task<byte[]> UnpackAsync(HttpRequest request)
     {
         using var body = new MemoryStream();
@@ -52,7 +52,7 @@ public sealed class OtlpTests
         await context.Response.Body.WriteAsync(new byte[5]);
     }
 
-    /// <summary>Each sample as a line, without what the push tells once for all.</summary>
+    /// <summary>Each sample as a line, without the labels that a push contains once for all samples.</summary>
     static IEnumerable<string> Lines(IEnumerable<PrometheusFamily> families, bool withMoving) =>
         from family in families
         where withMoving || !Moving.Contains(family.Name["sensorforwarder_".Length..])
@@ -91,9 +91,9 @@ public sealed class OtlpTests
             ("OTEL_SERVICE_NAME", "thermometer"),
             ("OTEL_RESOURCE_ATTRIBUTES", "site=north%20wing,service.name=other"),
             Often);
-        await Until.True(() => web.Module.ThreadNames.Contains("OpenTelemetry-P")); // a thread names itself
+        await Until.True(() => web.Module.ThreadNames.Contains("OpenTelemetry-P")); // a thread sets its own name after it has started
 
-        // Once nothing happens any more, both say the same.
+        // Once no counter changes any more, page and push are equal.
         IReadOnlyList<PrometheusFamily> page = [];
         await Until.True(async () =>
         {
@@ -200,7 +200,7 @@ public sealed class OtlpTests
         var count = batches.Count;
         await Until.True(() => batches.Count > count + 20);
 
-        // It has ten minutes for the push that hangs, so this would not end either.
+        // The hanging push has a timeout of ten minutes, but it does not delay the stop.
         Assert.Equal(0, await web.Module.StopAsync());
     }
 }

@@ -67,7 +67,7 @@ public sealed class PostgresReceiverTests(ITestOutputHelper output) : IAsyncLife
             }
         }
 
-        // No more readings are measured, and those that wait are sent.
+        // No more readings are measured, and the waiting ones are sent.
         await File.WriteAllTextAsync(Settings, """{"uploadIntervalSeconds":0,"sensors":{}}""", Token);
         long last = 0;
         await Until.True(async () => (last = LastId()) > 0 && await CountAsync() == last);

@@ -4,7 +4,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>A proxy of the environment, which only a process of its own can have. What asks one names a receiver that is nowhere.</summary>
+/// <summary>A proxy that environment variables configure, which needs a separate process. The host names of the receivers do not exist.</summary>
 public sealed class ProxyTests : IDisposable
 {
     const string Password = "geheim-9f3";
@@ -21,10 +21,10 @@ public sealed class ProxyTests : IDisposable
 
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
-    /// <summary>The module, sent by way of a proxy.</summary>
-    /// <param name="proxy">Who that is.</param>
-    /// <param name="user">What the variable names as user and password, with an @ behind it.</param>
-    /// <param name="environment">Where it sends.</param>
+    /// <summary>Starts the module behind a proxy.</summary>
+    /// <param name="proxy">The proxy.</param>
+    /// <param name="user">User and password in the variable, followed by an @; or empty.</param>
+    /// <param name="environment">More variables, for example the receiver.</param>
     ChildProcess Start(Receiver proxy, string user, params (string, string)[] environment) => ChildProcess.StartModule(
     [
         ("Buffer__Directory", _directory), ("Settings__File", SettingsPath), ("Web__Port", "0"), ("no_proxy", ""),
@@ -66,7 +66,7 @@ public sealed class ProxyTests : IDisposable
         var through = $"through the proxy {proxy.Url.Authority}";
         const string Remedy = "https_proxy=http://USER:PASSWORD@HOST:PORT";
         await LineAsync(
-            $"receiver.invalid/ {through} d", // denied, or did not accept, the batch
+            $"receiver.invalid/ {through} d", // "denied" or "did not accept"
             status == 407 ? Remedy : scheme == "http" ? "answered 403" : "status code '403'");
         await LineAsync($"hub.invalid:443 {through}: ", status == 407 ? Remedy : "status code '403'");
         await module.StopAsync();
@@ -82,7 +82,7 @@ public sealed class ProxyTests : IDisposable
     [InlineData("*", Explicit = true)]
     public async Task Proxy_is_bypassed_for_addresses_in_no_proxy(string noProxy)
     {
-        // 0.0.0.0 is this machine, but does not look like it.
+        // 0.0.0.0 is this machine, but is not recognised as local.
         await using var proxy = await Receiver.StartAsync(_ => Task.CompletedTask);
         await using var receiver = await Receiver.StartAsync(_ => Task.CompletedTask);
         await using var module = Start(

@@ -3,7 +3,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>A real process shows no secret, whatever it is set to.</summary>
+/// <summary>A real process shows no secret, whatever its settings contain.</summary>
 public sealed class SecretRunTests
 {
     const string Secret = "geheim0815";

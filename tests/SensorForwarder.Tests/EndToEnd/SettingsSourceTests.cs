@@ -7,7 +7,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>The module as a process whose settings file blocks whoever opens it, or whose volume is full.</summary>
+/// <summary>The module as a process whose settings file blocks when it is opened, or whose volume is full.</summary>
 public sealed class SettingsSourceTests : IDisposable
 {
     static readonly string A = WithSensor("a");
@@ -48,7 +48,7 @@ public sealed class SettingsSourceTests : IDisposable
         Assert.Equal(0, await module.StopAsync());
     }
 
-    // File.Move asks for the file behind a link, and would wait for a file system that does not answer.
+    // File.Move follows a symbolic link, and would wait for a file system that does not answer.
     void PutInPlace(string path) => Assert.Equal(0, Rename(path, SettingsPath));
 
     async Task PutFifoInPlaceAsync()
@@ -124,7 +124,7 @@ public sealed class SettingsSourceTests : IDisposable
             Assert.Contains("no answer", await module.LineAsync("is ignored"), StringComparison.Ordinal);
             Assert.Contains("no answer", await FaultOfSettingsAsync(), StringComparison.Ordinal);
 
-            // It is no reason to restart: that would not help.
+            // The module stays live, since a restart would not help.
             Assert.Equal(HttpStatusCode.OK, (await GetAsync("/healthz")).Code);
             var (code, ready) = await GetAsync("/readyz");
             Assert.Equal((HttpStatusCode.OK, "degraded"), (code, (string?)ready["status"]));
@@ -195,7 +195,7 @@ public sealed class SettingsSourceTests : IDisposable
             Assert.Equal(0, await module.StopAsync());
         }
 
-        // What was accepted meanwhile was stored then.
+        // The settings that were applied while the volume was full were stored afterwards.
         File.Delete(SettingsPath);
         await using var again = Start();
         await again.LineAsync("Sensor d (simulated)");
@@ -210,7 +210,7 @@ public sealed class SettingsSourceTests : IDisposable
             }
             catch (IOException)
             {
-                // Full, as it is meant to be.
+                // The volume is full.
             }
         }
     }

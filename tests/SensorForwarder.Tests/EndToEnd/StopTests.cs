@@ -7,7 +7,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>edgeAgent and Docker wait 10 s after SIGTERM, whoever the module itself has to wait for.</summary>
+/// <summary>edgeAgent and Docker wait 10 s after SIGTERM, even if the module waits for others.</summary>
 public sealed class StopTests : IDisposable
 {
     readonly string _directory = Directory.CreateTempSubdirectory("stop-").FullName;
@@ -15,7 +15,7 @@ public sealed class StopTests : IDisposable
 
     public StopTests()
     {
-        // Connections are made by the kernel; nobody accepts them.
+        // The kernel completes connections, but nothing accepts them.
         _silent.Start();
         _ = MkFifo(Path.Combine(_directory, "stat"), 0b110_000_000);
     }
@@ -51,7 +51,7 @@ public sealed class StopTests : IDisposable
         await web.Module.LineAsync("Connected to");
         hub.Faults.Update(faults => faults with { HalfOpen = true });
 
-        // From here on nothing is answered any more: what is taken from now on is in the file at the end.
+        // From here on nothing answers any more, so readings taken from now on stay in the file.
         var before = await TakenAsync(web);
         var taken = 0L;
         await Until.True(async () => (taken = await TakenAsync(web)) >= before + 20);
@@ -63,7 +63,7 @@ public sealed class StopTests : IDisposable
         Assert.Equal(stored[^1] - stored[0] + 1, stored.Count);
     }
 
-    /// <summary>How many readings the sensor that works has taken.</summary>
+    /// <summary>The number of readings of the working sensor.</summary>
     static async Task<long> TakenAsync(WebProcess web)
     {
         using var status = JsonDocument.Parse(await web.Http.GetStringAsync("/status", Token));

@@ -2,11 +2,11 @@ using System.Runtime.Versioning;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>What the log says about a volume that the module can't write to: who, what, and the remedy.</summary>
+/// <summary>What the log says about a volume that the module can't write to: its owner, the fault, and the remedy.</summary>
 [SupportedOSPlatform("linux")]
 public sealed class UnwritableVolumeTests : IDisposable
 {
-    // The user of the images.
+    // The user id in the images.
     const int User = 1654;
 
     const UnixFileMode Read = UnixFileMode.UserRead | UnixFileMode.GroupRead | UnixFileMode.OtherRead;
@@ -82,7 +82,7 @@ public sealed class UnwritableVolumeTests : IDisposable
         var sensors = Enumerable.Range(0, 10).Select(n => $"\"s{n}\":{{\"kind\":\"simulated\",\"intervalSeconds\":0.01}}");
         await File.WriteAllTextAsync(settings, $"{{\"commitIntervalMs\":0,\"sensors\":{{{string.Join(',', sensors)}}}}}", TestContext.Current.CancellationToken);
 
-        // In blocks of 512 bytes. The runtime's own files of memory are larger.
+        // The limit is in blocks of 512 bytes. W^X is disabled, since the runtime's memory files exceed the limit.
         await using var module = ChildProcess.Start(
             "sh", ["-c", "ulimit -f 800 && exec \"$0\"", ChildProcess.ModulePath],
             [("Buffer__Directory", Volume), ("Web__Port", "0"), ("Settings__File", settings), ("DOTNET_EnableWriteXorExecute", "0")], line => line);
@@ -91,7 +91,7 @@ public sealed class UnwritableVolumeTests : IDisposable
         Assert.InRange(new FileInfo(Path.Combine(Volume, "telemetry.db")).Length, 1, 400 << 10);
     }
 
-    // Root may write everywhere, so it starts the module as the user of the images.
+    // Root may write everywhere, so the module runs as the user of the images.
     ChildProcess Start(string volume)
     {
         (string, string)[] environment = [("Buffer__Directory", volume), ("Web__Port", "0")];

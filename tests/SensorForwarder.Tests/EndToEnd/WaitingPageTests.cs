@@ -4,7 +4,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>What somebody on site sees of a module that waits for its volume.</summary>
+/// <summary>What a module that waits for its volume shows to a person on site.</summary>
 public sealed class WaitingPageTests : IDisposable
 {
     readonly string _directory = Directory.CreateTempSubdirectory("waiting-").FullName;
@@ -17,7 +17,7 @@ public sealed class WaitingPageTests : IDisposable
         File.WriteAllText(Data, "a file in the way");
     }
 
-    // Hostile in HTML.
+    // The name needs escaping in HTML.
     string Data => Path.Combine(_directory, "data<i>");
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -71,7 +71,7 @@ public sealed class WaitingPageTests : IDisposable
             Assert.Contains(Path.GetFileName(_directory), Assert.Single(text.Split('\n')), StringComparison.Ordinal);
         }
 
-        // The connection that the client keeps open does not keep the port.
+        // The client's open connection does not block the port.
         File.Delete(Data);
         await module.LineAsync("on port");
         Assert.DoesNotContain(module.Lines, line => line.Contains("can't be used", StringComparison.Ordinal));

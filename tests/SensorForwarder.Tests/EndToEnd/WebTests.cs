@@ -10,7 +10,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>Port 9600 as browsers, scrapers and those who mean ill use it. The tests that only ask share one module.</summary>
+/// <summary>Port 9600 as used by browsers, scrapers and attackers. Tests that only read share one module.</summary>
 public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
 {
     const string Fast = SharedWeb.Fast;
@@ -32,7 +32,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
         foreach (var file in files)
         {
             using var answer = await web.Http.GetAsync(file, Token);
-            var isHealth = file is "healthz" or "readyz"; // whose answer depends on how busy the machine is
+            var isHealth = file is "healthz" or "readyz"; // the status code depends on how busy the machine is
             if (isHealth) Assert.NotEqual(HttpStatusCode.NotFound, answer.StatusCode);
             else Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
             var content = await answer.Content.ReadAsStringAsync(Token);
@@ -113,7 +113,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
             return again.StatusCode == HttpStatusCode.OK;
         });
 
-        // A page that is open does not hold up the end.
+        // An open page does not delay a stop.
         Assert.Equal(0, await web.Module.StopAsync());
         again!.Dispose();
     }
@@ -125,7 +125,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
         var silent = new List<TcpClient>();
         for (var i = 0; i < StatusStream.MaxStreams; i++)
         {
-            // Acknowledged is what fits in here: little, so that it is full soon.
+            // A small receive buffer, so that it is soon full.
             var client = new TcpClient { ReceiveBufferSize = 1_024 };
             silent.Add(client);
             await client.ConnectAsync(IPAddress.Loopback, web.Port, Token);
@@ -152,7 +152,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
         var point = (await JsonAsync(web, "/api/readings?sensor=attic&points=5"))["points"]!.AsArray()[^1]!;
         Assert.True((double)point["values"]!["temperature"]!["min"]! <= (double)point["values"]!["temperature"]!["max"]!);
 
-        // All of the time that there is, of one value.
+        // The whole time range of one value.
         var all = await JsonAsync(web, "/api/readings?sensor=attic&points=5&from=oldest&value=humidity");
         Assert.InRange((string)all["points"]![0]!["time"]!, (string)all["from"]!, (string)all["to"]!);
         Assert.All(all["points"]!.AsArray(), p => Assert.Equal(["humidity"], p!["values"]!.AsObject().Select(pair => pair.Key)));
@@ -170,7 +170,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
     {
         var web = shared.Web;
         await Until.True(async () => (long)(await JsonAsync(web, "/api/readings?sensor=attic"))["readings"]! > 0);
-        // Somebody else holds the places in -shm where readers say what they read.
+        // Another process holds SQLite's read locks in the -shm file.
         const int FirstReadLock = 123, ReadLocks = 5;
         var index = Path.Combine(web.DataDirectory, "telemetry.db-shm");
         using (var held = new FileStream(index, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite | FileShare.Delete))
@@ -246,7 +246,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
         var answer = await web.SendRawAsync(request);
         Assert.StartsWith($"HTTP/1.1 {status} ", answer, StringComparison.Ordinal);
 
-        // What is smuggled behind it is not answered.
+        // A request that is smuggled behind it is not answered.
         Assert.Single(Regex.Matches(answer, "HTTP/1.1 "));
         Assert.Contains("live", await web.Http.GetStringAsync("/healthz", Token), StringComparison.Ordinal);
     }
@@ -293,7 +293,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
             Assert.StartsWith("HTTP/1.1 200 ", await answer.ReadToEndAsync(Token), StringComparison.Ordinal);
         }
 
-        // Once the client lets go, it is served again.
+        // Once the client closes its connections, it is served again.
         held.ForEach(client => client.Dispose());
         await Until.True(async () => (await web.SendRawAsync("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"))
             .StartsWith("HTTP/1.1 200 ", StringComparison.Ordinal));
@@ -344,7 +344,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
             if (i % 50 == 0) memory = Math.Max(memory, web.Module.MemoryBytes);
         }
 
-        // Longer than the module waits for the rest of a request.
+        // Longer than the module's timeout for the rest of a request.
         while (TimeProvider.System.GetElapsedTime(began) < TimeSpan.FromSeconds(10))
         {
             memory = Math.Max(memory, web.Module.MemoryBytes);
@@ -360,16 +360,16 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
             }
             catch (HttpRequestException)
             {
-                return false; // the last of them are still being put away
+                return false; // the last connections are still being closed
             }
         });
 
         var after = await JsonAsync(web, "/api/now");
         var seconds = (DateTime.Parse((string)after["now"]!, null) - DateTime.Parse((string)before["now"]!, null)).TotalSeconds;
         var readings = (long)after["storage"]!["committedReadings"]! - (long)before["storage"]!["committedReadings"]!;
-        TestContext.Current.TestOutputHelper?.WriteLine($"{open} clients were taken, {readings} readings in {seconds:0.0} s, memory {memoryBefore >> 20} MB, at most {memory >> 20} MB");
+        TestContext.Current.TestOutputHelper?.WriteLine($"{open} clients were accepted, {readings} readings in {seconds:0.0} s, memory {memoryBefore >> 20} MB, at most {memory >> 20} MB");
 
-        // Ten a second by schedule; turns that were left out are counted, and say whether sensing was held up.
+        // The schedule is ten readings a second. Missed readings are counted, and show whether sensing was delayed.
         var missed = (await JsonAsync(web, "/status"))["sensors"]!["attic"]!["missed"]!.GetValue<long>();
         Assert.True(readings + missed >= (seconds - 2) * 9, $"{readings} readings and {missed} missed in {seconds} s");
         Assert.True(readings > missed, $"{readings} readings, {missed} missed");

@@ -6,7 +6,7 @@ using Api = EdgeSimulator.Workload.WorkloadApi;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>The module as a process, whose buffer is encrypted with a key that the workload API wraps.</summary>
+/// <summary>The module as a process whose buffer is encrypted with a key that the workload API wraps.</summary>
 public sealed class WrappedKeyTests : IDisposable
 {
     const string Sensors =
@@ -51,7 +51,7 @@ public sealed class WrappedKeyTests : IDisposable
         return api;
     }
 
-    // A module that has stored something, and was killed.
+    // Runs a module until it has stored readings, then kills it.
     async Task RunAsync()
     {
         await using var workload = await StartWorkloadAsync();
@@ -78,7 +78,7 @@ public sealed class WrappedKeyTests : IDisposable
             }
         }
 
-        // The file tells nothing without the key.
+        // The file reveals no readings without the key.
         Assert.True(
             OperatingSystem.IsWindows()
             || File.GetUnixFileMode(KeyPath) == (UnixFileMode.UserRead | UnixFileMode.UserWrite));
@@ -86,7 +86,7 @@ public sealed class WrappedKeyTests : IDisposable
         Assert.False(Holds(Database(), "attic"u8));
         Assert.False(Holds(Database(), "temperature"u8));
 
-        // Also under another generation.
+        // The key can also be unwrapped under another generation id.
         var first = new TaskCompletionSource<JsonElement>();
         await using var receiver = await Receiver.StartAsync(async context =>
         {

@@ -10,7 +10,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Operations;
 
-/// <summary>The log lines about certificate and key files, also while there is no connection.</summary>
+/// <summary>The log lines about certificate and key files, which are written even while there is no connection.</summary>
 [SupportedOSPlatform("linux")]
 public sealed class CertificateWatchTests : IDisposable
 {
@@ -42,14 +42,14 @@ public sealed class CertificateWatchTests : IDisposable
 
     int Count(string text) => _log.All.Count(line => line.Contains(text, StringComparison.Ordinal));
 
-    // The watch has finished a look when it waits for the next one.
+    // The watch has finished a check when it waits for the next one.
     static async Task LookHourlyUntilAsync(ObservedClock clock, Func<bool> condition)
     {
         for (var hours = 0; ; hours++)
         {
             await clock.UntilTimerAsync(clock.GetUtcNow(), clock.GetUtcNow() + TimeSpan.FromMinutes(1));
             if (condition()) return;
-            Assert.True(hours < 1_000, "It did not happen in 1,000 hours.");
+            Assert.True(hours < 1_000, "the condition did not become true within 1,000 hours");
             clock.Advance(TimeSpan.FromHours(1));
         }
     }
@@ -107,7 +107,7 @@ public sealed class CertificateWatchTests : IDisposable
     }
 
     [Fact]
-    public async Task A_short_lived_certificate_is_not_logged_before_the_last_third_of_its_life()
+    public async Task A_renewed_short_lived_certificate_is_logged_only_in_the_last_third_of_its_life()
     {
         _tls.Write("pi-7", days: 2);
         var clock = new ObservedClock(TimeProvider.System.GetUtcNow());

@@ -3,7 +3,7 @@ using SensorForwarder.Operations.Status;
 
 namespace SensorForwarder.Tests.Operations;
 
-/// <summary>With files of the kernel written by the test.</summary>
+/// <summary>The volume of writes to the flash memory, computed from kernel files that the test writes.</summary>
 public sealed class FlashWritesTests : IDisposable
 {
     const string Root = "20 1 179:2 / / rw,noatime - ext4 /dev/root rw\n21 20 0:5 / /proc rw - proc proc rw\n";

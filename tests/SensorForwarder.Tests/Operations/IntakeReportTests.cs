@@ -16,7 +16,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Operations;
 
-/// <summary>Who sends readings to the module, and what becomes of them, is in the status, on the page and in the metrics.</summary>
+/// <summary>Status, page and metrics show which sources send readings to the module, and how many were stored or refused.</summary>
 public sealed class IntakeReportTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -118,7 +118,7 @@ public sealed class IntakeReportTests
         Assert.InRange(json.Length, 1_000, SizeLimit.MaxReportedBytes);
         var reported = JsonNode.Parse(json.Span)!;
 
-        // Those that were seen last have room.
+        // The sources that were seen last are included.
         Assert.Contains("other sources", reported["intake"]!.AsObject());
         Assert.InRange(reported["intake"]!.AsObject().Count, 5, 50);
         Assert.Equal(IntakeSources.MaxSources + 1, operations.ReadStatus()["intake"]!.AsObject().Count);

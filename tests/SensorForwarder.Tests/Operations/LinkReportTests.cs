@@ -47,7 +47,7 @@ public sealed class LinkReportTests
 
         public JsonNode Look(string part) => Look()[part]!;
 
-        /// <summary>Whether the page agrees; its document is shared for a moment.</summary>
+        /// <summary>Whether the page agrees with the status; its document is cached for a moment.</summary>
         public bool PageAgrees()
         {
             var (status, link) = (Look(), _parts.ReadPage()["link"]!);
@@ -102,7 +102,7 @@ public sealed class LinkReportTests
     [Fact]
     public async Task Setting_the_clock_for_the_first_time_does_not_change_the_age_of_any_time_in_the_status()
     {
-        // As on a device without a battery for its clock, before a time service is reached.
+        // As on a device without an RTC before its first time synchronization.
         var clock = new SteppedClock(new(1970, 1, 1, 0, 1, 0, TimeSpan.Zero));
         var answer = SendResult.Accepted;
         await using var module = new SettingsFixture(inMemory: true) { Clock = clock, Sinks = { [SinkKind.Http] = new FakeSink { Rule = _ => answer } } };
@@ -182,7 +182,7 @@ public sealed class LinkReportTests
         (await fixture.NextAfterBackoffAsync(sink)).Accept();
         var first = await sink.NextAsync();
         await sink.NextAsync();
-        // Not old yet: they are sent in full batches, whatever their commits.
+        // These readings are not old yet, so they are sent in full batches, however they were committed.
         var soon = 5 + (int)(fixture.Clock.GetUtcNow() - BufferFixture.Noon).TotalSeconds;
         await fixture.StoreAsync(15, from: soon);
         await sink.NextAsync();
@@ -199,7 +199,7 @@ public sealed class LinkReportTests
         Assert.Equal((now - BufferFixture.Noon.AddSeconds(soon + 10)).TotalSeconds, (double)live["oldestAgeSeconds"]!, 0.1);
         Assert.Contains("backlog         30 readings wait, the oldest for ", watched.Text(), StringComparison.Ordinal);
 
-        // Failed readings wait again, in their place.
+        // The readings of a failed batch wait again, in their place.
         var accepted = (DateTimeOffset)backlog["lastAccepted"]!;
         Assert.InRange(accepted, BufferFixture.Noon.AddSeconds(100), now);
         first.Say(SendOutcome.Retry);
@@ -237,7 +237,7 @@ public sealed class LinkReportTests
         Assert.InRange((DateTimeOffset)status["heldBackUntil"]! - fixture.Clock.GetUtcNow(), TimeSpan.FromMinutes(1), TimeSpan.FromMinutes(73));
         Assert.Contains("11 of 20 messages today; the backlog is held back until 2026-11-24T1", watched.Text(), StringComparison.Ordinal);
 
-        // New readings use the rest of the eighth that they may be ahead; then they wait, too.
+        // New readings use the rest of the eighth of the quota that they may run ahead; then they wait, too.
         for (var i = 1; i <= 10; i++)
         {
             await fixture.StoreAsync(100, from: 2_000 + (100 * i));

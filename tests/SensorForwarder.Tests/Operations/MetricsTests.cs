@@ -23,7 +23,7 @@ public sealed partial class MetricsTests
         .AddInMemoryCollection(values.Select(pair => KeyValuePair.Create(pair.Name, (string?)pair.Value))).Build());
 
     /// <summary>A line as IoT Edge's metrics-collector reads it (edge-modules/metrics-collector/src/PrometheusMetricsParser.cs):
-    /// digits, a sign and an exponent, or NaN; labels may be followed by blanks.</summary>
+    /// digits, a sign and an exponent, or NaN; labels may be followed by spaces.</summary>
     [GeneratedRegex(@"^[a-zA-Z_:][a-zA-Z_0-9:]*[ \t]*\{([a-zA-Z_][a-zA-Z_0-9]*[ \t]*=[ \t]*""([^\\""]|\\""|\\\\|\\n)*""[ \t]*,?[ \t]*)*\}[ \t]*([\d.eE+-]+|NaN)([ \t]+\d+)?$")]
     private static partial Regex CollectorLine { get; }
 

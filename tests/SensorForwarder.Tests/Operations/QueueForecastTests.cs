@@ -38,13 +38,13 @@ public sealed class QueueForecastTests
         await store.OfferTwinAsync(SettingsFixture.Parse($$"""{"bufferMaxMegabytes":{{Megabytes}},"whenFull":"dropOldest","commitIntervalMs":0,"sensors":{ } }"""), 1, Token);
         using var parts = new OperationParts(fixture.Buffer, fixture.Forwarder, scheduler, store, fixture.Clock);
 
-        // The receiver accepts nothing; this many readings come each second of the fake clock.
+        // The receiver accepts nothing, while readings are enqueued each second of the fake clock.
         var reading = BufferFixture.Reading(1) with { Values = [.. Enumerable.Range(0, values).Select(n => KeyValuePair.Create($"value{n}", 20.25 + n))] };
         (double Seconds, double At)? foretold = null;
         var second = 0;
         for (; fixture.Buffer.GetStatus().Evicted.Count == 0; second++)
         {
-            Assert.True(second < 3_600, "it never becomes full");
+            Assert.True(second < 3_600, "the buffer did not become full");
             await Task.WhenAll(Enumerable.Range(0, perSecond).Select(_ => fixture.Buffer.EnqueueAsync(reading with { Label = BufferFixture.Incompressible(1).Label }, Token).AsTask()));
             fixture.Clock.Advance(Second);
             parts.Trends.Look();
@@ -57,8 +57,8 @@ public sealed class QueueForecastTests
         }
 
         var came = second - foretold!.Value.At;
-        TestContext.Current.TestOutputHelper?.WriteLine($"foretold {foretold.Value.Seconds:0} s, it came after {came:0} s");
-        // Merged readings take less.
+        TestContext.Current.TestOutputHelper?.WriteLine($"forecast {foretold.Value.Seconds:0} s, full after {came:0} s");
+        // Merged readings need less space.
         Assert.InRange(foretold.Value.Seconds / came, 0.7, 1.1);
     }
 
@@ -77,7 +77,7 @@ public sealed class QueueForecastTests
         await fixture.StoreAsync(Backlog);
         await fixture.RunAsync();
 
-        // A hundred a second are sent, ten come: ninety fewer each second, a hundred seconds in all.
+        // 100 readings a second are sent and 10 are enqueued: the queue shrinks by 90 a second and is empty after 100 seconds.
         (await fixture.NextAfterBackoffAsync(sink)).Accept(); // the probe has ten readings
         var seconds = new List<(double Foretold, int At)>();
         for (var second = 0; second < 70; second++)
@@ -126,7 +126,7 @@ public sealed class QueueForecastTests
         // Of evictions and sends, only the sends continue until the queue is empty.
         Assert.Equal(new(null, 4_000), QueueForecast.Of(stored, (-50, 3, 2), isUp: true));
 
-        // A full buffer has no time until it is full.
+        // A full buffer has no forecast of when it is full.
         Assert.Equal(default, QueueForecast.Of(stored with { GivesUp = WhenFull.Thin }, (5, 0, 5), isUp: false));
     }
 

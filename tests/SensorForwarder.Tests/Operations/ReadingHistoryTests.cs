@@ -91,7 +91,7 @@ public sealed class ReadingHistoryTests : IDisposable
     [InlineData(true)]
     public async Task Every_reading_of_a_slow_sensor_among_fast_ones_is_returned(bool isSealed)
     {
-        // Every 80th reading, never at the beginning of a piece; its name is escaped in the payload.
+        // Every 80th reading, never at the beginning of an interval; the sensor's name is escaped in the payload.
         const string Slow = "slow \"one\"";
         await using var buffer = await _files.OpenAsync(with: options => isSealed ? options with { Key = NewKey() } : options);
         await StoreAsync(buffer, 8_000, i => i % 80 == 70 ? Slow : $"slow{i % 8}");
@@ -104,7 +104,7 @@ public sealed class ReadingHistoryTests : IDisposable
     [Fact]
     public async Task Unread_readings_are_marked_at_the_next_point()
     {
-        // Of twenty seconds the first ten are read; one of two sensors has a reading in them, the other has none.
+        // Of each twenty seconds the first ten are read; one of two sensors has a reading in them, the other has none.
         await using var buffer = await _files.OpenAsync();
         await StoreAsync(buffer, 4_000, i => (i % 20) switch { 5 => "early", 15 => "late", _ => "fast" });
         var early = await AskAsync(buffer, "early", 0, 4_000, 200, maxRows: 2_000);
@@ -116,7 +116,7 @@ public sealed class ReadingHistoryTests : IDisposable
         Assert.True((bool)late["isPartlyRead"]!);
         Assert.Empty(late["points"]!.AsArray());
 
-        // Ten points of one piece are read in order.
+        // Ten points of one interval are read in order.
         var fast = await AskAsync(buffer, "fast", 0, 4_000, 1_000, maxRows: 2_000);
         Assert.InRange(fast["points"]!.AsArray().Count(point => point!["unreadBefore"] is null), 1, 800);
         using var history = new ReadingHistory(buffer) { MaxRows = 2_000 };

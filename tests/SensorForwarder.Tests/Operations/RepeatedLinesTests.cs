@@ -104,7 +104,7 @@ public sealed partial class RepeatedLinesTests : IDisposable
         Assert.StartsWith("Again 299 times since 2026-11-24 12:00:00Z: No answer from hub", Lines[1], StringComparison.Ordinal);
         Assert.StartsWith("Again 300 times since 2026-11-24 12:05:00Z, first at 2026-11-24 12:00:00Z: ", Lines[2], StringComparison.Ordinal);
 
-        // It ended without a line: the rest is counted, and after a quiet period it counts as new.
+        // The state ended without a line: the last repeats are counted, and after a quiet period the line is logged as new.
         for (var i = 0; i < 11; i++) _clock.Advance(TimeSpan.FromMinutes(1));
         Assert.Equal(4, Lines.Count);
         Assert.StartsWith("Again 100 times since", Lines[3], StringComparison.Ordinal);
@@ -176,7 +176,7 @@ public sealed partial class RepeatedLinesTests : IDisposable
             Assert.Contains($"Sensor s{i} works again.", lines);
         }
 
-        // The first ones, before there were many, had a few lines more.
+        // The first sensors were logged a few more times, before there were many.
         Assert.InRange(lines.Count, 2 * Sensors, 2 * (Sensors + (RepeatedLines.KindsOfEvent * RepeatedLines.LinesInPeriod)));
         _clock.Advance(RepeatedLines.Period);
         Assert.Contains(Lines, line => line.StartsWith("Again 9 times since", StringComparison.Ordinal) && line.EndsWith("Sensor s499 fails: timeout.", StringComparison.Ordinal));

@@ -20,7 +20,7 @@ public sealed class WindowKillTests(ITestOutputHelper output) : IDisposable
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
     [Fact(Explicit = true)]
-    public async Task Measurements_until_the_last_save_before_a_kill_are_in_one_window_and_that_window_is_partial()
+    public async Task Every_measurement_until_the_last_save_before_a_kill_is_in_one_window_and_the_interrupted_one_is_partial()
     {
         var seed = Tier.Seed ?? Environment.TickCount;
         output.WriteLine($"TEST_SEED={seed}");

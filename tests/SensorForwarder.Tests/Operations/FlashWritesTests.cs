@@ -3,7 +3,7 @@ using SensorForwarder.Operations.Status;
 
 namespace SensorForwarder.Tests.Operations;
 
-/// <summary>The volume of writes to the flash memory, computed from kernel files that the test writes.</summary>
+/// <summary>Bytes written to flash memory, computed from kernel files that the test writes.</summary>
 public sealed class FlashWritesTests : IDisposable
 {
     const string Root = "20 1 179:2 / / rw,noatime - ext4 /dev/root rw\n21 20 0:5 / /proc rw - proc proc rw\n";

@@ -61,7 +61,7 @@ public sealed class AlarmOutputTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task The_line_is_active_while_an_alarm_is_raised_also_after_a_restart()
+    public async Task The_line_is_active_while_an_alarm_is_raised_even_after_a_restart()
     {
         Write("attic", "20");
         await ApplyAsync(Sensor("attic"));
@@ -95,7 +95,7 @@ public sealed class AlarmOutputTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_line_that_fails_is_reported_once_and_tried_again_and_sensing_goes_on()
+    public async Task A_failing_line_is_reported_and_retried_while_sensing_continues()
     {
         _lamp.Fault = "it is used by somebody else";
         Write("attic", "31");

@@ -73,7 +73,7 @@ public sealed class DesiredCorpusTests
     }
 
     [Fact]
-    public async Task After_each_the_settings_are_valid_the_process_lives_and_every_known_key_that_was_there_is_acknowledged()
+    public async Task After_each_document_the_settings_are_valid_and_every_known_key_is_acknowledged()
     {
         await using var parts = await new SettingsFixture(inMemory: true).StartAsync();
         var (version, taken, refused) = (0L, 0, 0);

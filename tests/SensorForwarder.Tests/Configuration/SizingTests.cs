@@ -27,7 +27,7 @@ public sealed class SizingTests
     static readonly (int Size, int Seconds)[] Batches = [(50, 10), (1000, 300)];
 
     [Fact]
-    public void The_time_without_network_follows_from_the_size_of_the_buffer()
+    public void The_table_of_days_without_network_matches_the_buffer_size()
     {
         Assert.Contains($"{StoredBytes} bytes", WrittenFile.Read(Page), StringComparison.Ordinal);
         WrittenFile.CheckTable(Page, "| readings per second | days in 64 MB |", Rates.Select(rate => Row(
@@ -40,7 +40,7 @@ public sealed class SizingTests
     }
 
     [Fact]
-    public void The_traffic_follows_from_the_size_of_the_batches() =>
+    public void The_table_of_traffic_matches_the_batch_size() =>
         WrittenFile.CheckTable(Page, "| readings per second | batches |", Rates.SelectMany(rate => Batches.Select(batch => Traffic(rate.PerSecond, batch))));
 
     static string Traffic(double perSecond, (int Size, int Seconds) settings)

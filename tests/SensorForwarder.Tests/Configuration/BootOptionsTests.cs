@@ -44,7 +44,7 @@ public sealed class BootOptionsTests
     [InlineData("127.0.0.1:8086", "127.0.0.1:8086")]
     [InlineData("[::1]:8086", "[::1]:8086")]
     [InlineData("unix:/run/sensorforwarder/intake.sock", "/run/sensorforwarder/intake.sock")]
-    public void The_intake_listens_at_the_configured_address_or_socket(string text, string place)
+    public void The_intake_address_is_an_IP_endpoint_or_a_Unix_socket(string text, string place)
     {
         var intake = Read(("Intake__Http", text)).Intake;
         Assert.Equal((place, 1_000, TimeSpan.Zero), (intake.Http!.ToString(), intake.ReadingsPerSecond, intake.MaxSilence));

@@ -18,7 +18,7 @@ public sealed partial class ComposeTests
         .ToDictionary(part => part[0], part => part[1]);
 
     [Fact]
-    public void Every_file_exists()
+    public void Every_file_that_the_Compose_file_names_exists()
     {
         var mounts = Mount().Matches(Compose).Select(mount => Path.Combine(Folder, mount.Groups[1].Value));
         var dockerfiles = Dockerfile().Matches(Compose).Select(file => file.Groups[1].Value);
@@ -34,7 +34,7 @@ public sealed partial class ComposeTests
     }
 
     [Fact]
-    public void The_module_gets_boot_values_and_settings_that_it_knows()
+    public void The_module_gets_only_known_boot_values_and_valid_settings()
     {
         var names = Variable().Matches(Services["sensorforwarder"]).Select(variable => variable.Groups[1].Value).ToList();
         Assert.NotEmpty(names);
@@ -51,7 +51,7 @@ public sealed partial class ComposeTests
     }
 
     [Fact]
-    public void Addresses_lead_to_a_service_and_its_port()
+    public void Every_address_matches_a_service_and_its_port()
     {
         var (receiver, port) = Address("Http__Endpoint: http://", Services["sensorforwarder"]);
         Assert.Contains($"ASPNETCORE_URLS: http://0.0.0.0:{port}", Services[receiver], StringComparison.Ordinal);

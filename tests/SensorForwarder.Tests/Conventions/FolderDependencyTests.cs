@@ -46,7 +46,7 @@ public sealed class FolderDependencyTests
     [InlineData("A.cs", "Buffer", false)]
     [InlineData("Program.cs", "Operations", true)]
     [InlineData("Elsewhere/A.cs", "Text", false)]
-    public void The_layers_are_those_of_the_design(string path, string used, bool isAllowed) =>
+    public void The_check_of_folder_dependencies_accepts_only_lower_layers(string path, string used, bool isAllowed) =>
         Assert.Equal(isAllowed, IsAllowed(path, used));
 
     static IEnumerable<string> Namespaces(string path) => SourceFiles.Lines(SourceFiles.Module + path)

@@ -12,7 +12,7 @@ public sealed class NoticesTests
     [Theory]
     [InlineData("packages.lock.json")]
     [InlineData("packages.linux-arm.lock.json")]
-    public void Every_package_that_is_shipped_is_named(string lockFile)
+    public void Every_shipped_package_is_named_in_the_third_party_notices(string lockFile)
     {
         var notices = WrittenFile.Read("modules/SensorForwarder/THIRD-PARTY-NOTICES");
         using var json = JsonDocument.Parse(WrittenFile.Read($"modules/SensorForwarder/{lockFile}"));

@@ -2,7 +2,7 @@ using System.Diagnostics;
 
 namespace Deployment.Tests;
 
-/// <summary><c>.devcontainer/check-manifest</c> says why iotedgehubdev would not start a manifest.</summary>
+/// <summary><c>.devcontainer/check-manifest</c> reports why iotedgehubdev would not start a manifest.</summary>
 public sealed class ManifestCheckTests : IDisposable
 {
     readonly string _file = Path.GetTempFileName();
@@ -19,7 +19,7 @@ public sealed class ManifestCheckTests : IDisposable
 
     string Check(string template, Dictionary<string, string> environment, string host = "")
     {
-        Assert.SkipUnless(File.Exists("/usr/bin/python3"), "there is no Python");
+        Assert.SkipUnless(File.Exists("/usr/bin/python3"), "Python is not installed");
         const string Root = "\"ReadonlyRootfs\"";
         var text = Repository.Read(template);
         Assert.Contains(Root, text, StringComparison.Ordinal);

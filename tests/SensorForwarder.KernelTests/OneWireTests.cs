@@ -37,7 +37,7 @@ public sealed class OneWireTests(Machine machine)
         Assert.Equal(["", "power-on", ""], readings.Story().Take(3));
         Assert.All(readings.Where(reading => (string?)reading["quality"] == "bad"), reading => Assert.Empty(reading["values"]!.AsObject()));
     }
-    /// <summary>The kernel waits 750 ms for each conversion: one after the other they would take 15 s.</summary>
+    /// <summary>The kernel waits 750 ms for each conversion, so twenty conversions one after the other would take 15 s.</summary>
     [Fact]
     public async Task Twenty_thermometers_are_read_by_conversions_of_the_whole_bus()
     {
@@ -67,7 +67,7 @@ public sealed class OneWireTests(Machine machine)
         }
     }
 
-    /// <summary>Waits until the kernel's searches have found what is there.</summary>
+    /// <summary>Waits until the kernel's searches have found this number of thermometers.</summary>
     async Task DevicesAsync(int count) => await machine.RunAsync($"while [ $(ls /sys/bus/w1/devices | grep -c ^28-) -ne {count} ]; do usleep 100000; done");
 
     async Task<int> CountAsync(string kind) =>

@@ -45,10 +45,10 @@ public sealed partial class DocumentationTests
         Assert.Empty(parsed.UnknownKeys);
         Assert.Equal(desired.Count, parsed.Verdicts.Count(verdict => !verdict.IsDefault));
 
-        // The template shows the defaults to its readers.
+        // The template shows the default values.
         var defaults = parser.Parse([], []).Verdicts.ToDictionary(verdict => verdict.Key, verdict => verdict.Value);
         Assert.All(desired, pair => Assert.True(JsonNode.DeepEquals(defaults[pair.Key], JsonNode.Parse(pair.Value!.ToJsonString())),
-            $"{pair.Key}: {pair.Value.ToJsonString()} stands in the template, {defaults[pair.Key]?.ToJsonString()} is the default"));
+            $"{pair.Key}: the template has {pair.Value.ToJsonString()}, the default is {defaults[pair.Key]?.ToJsonString()}"));
     }
 
     [Fact]

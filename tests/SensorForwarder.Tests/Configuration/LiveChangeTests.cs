@@ -4,7 +4,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Configuration;
 
-/// <summary>Only what changed is restarted. The counters of a restarted sensor begin at zero.</summary>
+/// <summary>A settings change restarts only the sensors that it affects. The counters of a restarted sensor start at zero.</summary>
 public sealed class LiveChangeTests
 {
     const string Start = """
@@ -15,7 +15,7 @@ public sealed class LiveChangeTests
 
     static SensorHealth Health(SettingsFixture parts, string name) => parts.Scheduler.Health.Single(sensor => sensor.Name == name);
 
-    /// <summary>What was restarted by a change.</summary>
+    /// <summary>The names of the sensors that a change restarted.</summary>
     static async Task<string> RestartedAsync(SettingsFixture parts, string document)
     {
         const int Marked = 100;

@@ -12,7 +12,7 @@ using SensorForwarder.Tests.Readings;
 
 namespace SensorForwarder.Tests.Configuration;
 
-/// <summary>The schemas of <c>docs/schemas</c> allow what the module sends and nothing else.</summary>
+/// <summary>The schemas in <c>docs/schemas</c> allow exactly the messages that the module sends.</summary>
 public sealed class MessageSchemaTests
 {
     const string ReadingFile = "docs/schemas/reading.schema.json";
@@ -103,10 +103,10 @@ public sealed class MessageSchemaTests
         Assert.NotNull(Objection(Encode(reading with { Alarm = Report with { State = "open" } })));
         Assert.NotNull(Objection(Encode(reading with { Alarm = Report, Quality = ReadingQuality.Bad })));
 
-        // A program may have chosen this kind before there were alarms.
+        // Another program may send this kind in readings that are not alarm reports.
         const string Pushed = "{\"sensor\":\"door\",\"kind\":\"alarm\",\"time\":\"2026-11-24T12:00:00.000Z\",\"quality\":\"good\",\"values\":{\"on\":true},\"of\":{\"alarm\":{}}}";
         Assert.Null(Objection(Pushed));
-        Assert.False(AlarmReport.IsIn(Encoding.UTF8.GetBytes(Pushed))); // and so it is thinned
+        Assert.False(AlarmReport.IsIn(Encoding.UTF8.GetBytes(Pushed))); // so it is thinned like other readings
     }
 
     // LimitTests and DirectMethodTests validate entries and dead letters that the module wrote.

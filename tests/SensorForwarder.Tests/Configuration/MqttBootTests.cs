@@ -6,7 +6,7 @@ using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Tests.Configuration;
 
-/// <summary>The variables <c>Mqtt__NAME__*</c>: what a sensor of kind <c>mqtt</c> shows to its broker.</summary>
+/// <summary>The variables <c>Mqtt__NAME__*</c>: the credentials of a sensor of kind <c>mqtt</c> for its broker.</summary>
 public sealed class MqttBootTests
 {
     const string User = "Mqtt__zigbee__UserName", Password = "Mqtt__zigbee__Password", PasswordFile = "Mqtt__zigbee__PasswordFile",

@@ -13,7 +13,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Configuration;
 
-/// <summary>A password or key in a wrong place is never shown.</summary>
+/// <summary>A password or key that was entered in the wrong place is never shown.</summary>
 public sealed class SecretTests
 {
     static readonly string[] BootValues =
@@ -45,7 +45,7 @@ public sealed class SecretTests
     [Theory]
     [InlineData("http://gw.example/in", "http://gw.example/in")]
     [InlineData("https://gw.example:8443/in?sig=geheim#frag", "https://gw.example:8443/in?..")]
-    [InlineData("http://sensor:4711/pw@gw/", "http://..")] // perhaps a password with a slash in it
+    [InlineData("http://sensor:4711/pw@gw/", "http://..")] // may be a password that contains a slash
     public void An_endpoint_in_use_is_shown_without_parts_that_may_be_secret(string url, string shown)
     {
         var parsed = SettingsFixture.NewParser().Parse(new() { ["httpEndpoint"] = url }, []);
@@ -113,7 +113,7 @@ public sealed class SecretTests
         }
     }
 
-    /// <summary>Documents with a text in a wrong place.</summary>
+    /// <summary>Documents with this text in wrong places.</summary>
     static IEnumerable<JsonObject> Documents(string text) =>
     [
         new() { ["commitIntervalMs"] = 0, ["httpEndpoint"] = text, ["httpEndpoit"] = text, ["batchSize"] = text, ["sink"] = text, ["pollIntervalSeconds"] = text, [text] = text },

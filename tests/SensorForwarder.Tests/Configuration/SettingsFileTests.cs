@@ -40,7 +40,7 @@ public sealed class SettingsFileTests : IAsyncLifetime
 
     Task UntilBatchSizeAsync(int size) => Until.True(() => BatchSize == size, _clock, TimeSpan.FromSeconds(1));
 
-    // The next look would be 15,000 steps away: more than are waited for.
+    // The next poll would be 15,000 steps away, which is longer than the wait.
     Task UntilSignalledAsync(int size) =>
         Until.True(() => BatchSize == size, _clock, TimeSpan.FromMilliseconds(2));
 
@@ -79,7 +79,7 @@ public sealed class SettingsFileTests : IAsyncLifetime
     [Fact]
     public async Task A_ConfigMap_update_by_the_kubelet_is_noticed()
     {
-        // As the kubelet does: the file is a link through the link ..data, which a rename replaces.
+        // Like the kubelet: the file is a link through the link ..data, which is replaced by a rename.
         await WriteVersionAsync("..v1", 3);
         File.CreateSymbolicLink(Path.Combine(_directory, "..data"), "..v1");
         File.CreateSymbolicLink(FilePath, "..data/settings.json");
@@ -112,7 +112,7 @@ public sealed class SettingsFileTests : IAsyncLifetime
     [Fact]
     public async Task A_change_made_through_a_hard_link_in_another_directory_is_noticed()
     {
-        // A file that is mounted alone is written like this.
+        // A bind mount of a single file is written in this way.
         var elsewhere = Directory.CreateDirectory(Path.Combine(_directory, "elsewhere")).FullName;
         var written = Path.Combine(elsewhere, "settings.json");
         await File.WriteAllTextAsync(written, """{"batchSize":3}""", Token);
@@ -127,7 +127,7 @@ public sealed class SettingsFileTests : IAsyncLifetime
     [Fact]
     public async Task A_change_without_a_file_system_event_is_noticed_at_the_next_poll()
     {
-        // The link leads to a directory that is not watched, and there the file is replaced.
+        // The file is replaced in a directory that is not watched; the settings file is a link to it.
         var elsewhere = Directory.CreateDirectory(Path.Combine(_directory, "linked", "elsewhere")).FullName;
         var current = Path.Combine(elsewhere, "current");
         Directory.CreateDirectory(Path.Combine(elsewhere, "v1"));
@@ -157,7 +157,7 @@ public sealed class SettingsFileTests : IAsyncLifetime
     {
         await File.WriteAllTextAsync(FilePath, """{"batchSize":3}""", Token);
         await StartAsync();
-        // Atomic, because a file that is written in place is empty for a moment.
+        // Replaced atomically, because a file that is written in place is empty for a moment.
         await File.WriteAllTextAsync(FilePath + ".new", content, Token);
         File.Move(FilePath + ".new", FilePath, overwrite: true);
         await UntilLogged(reason);

@@ -14,7 +14,7 @@ using SQLitePCL;
 
 namespace SensorForwarder.Tests.Configuration;
 
-/// <summary>Settings never wait for the volume, and a start finds documents that were in force together.</summary>
+/// <summary>Settings never wait for the volume, and after a power cut the saved documents are consistent.</summary>
 public sealed class SettingsVolumeTests : IAsyncLifetime
 {
     readonly FakeTimeProvider _clock = new();

@@ -7,7 +7,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Configuration;
 
-/// <summary>The tables of docs/sizing.md: computed from the buffer's budget and from what the encoder makes of readings of ten room
+/// <summary>The tables of docs/sizing.md: computed from the buffer's budget and from the encoded size of readings of ten room
 /// sensors.</summary>
 public sealed class SizingTests
 {
@@ -15,12 +15,12 @@ public sealed class SizingTests
     const int ChunkBytes = 4096;
     const int SecondsPerDay = 86_400;
 
-    /// <summary>The bound of the benchmark volume.bytesPerReading.</summary>
+    /// <summary>The limit of the benchmark volume.bytesPerReading.</summary>
     const int StoredBytes = 16;
 
     static readonly int[] Megabytes = [64, 512, 4096];
 
-    // With the bounds of the benchmarks device.bytesPerReading.sparse, .1, .10 and .100.
+    // With the limits of the benchmarks device.bytesPerReading.sparse, .1, .10 and .100.
     static readonly (double PerSecond, int WrittenBytes)[] Rates = [(0.1, 10_000), (1, 6_000), (10, 700), (100, 150)];
 
     // batchSize and uploadIntervalSeconds: the defaults, and few large batches.

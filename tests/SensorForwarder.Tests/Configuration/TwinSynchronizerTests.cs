@@ -49,7 +49,7 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
         await _parts.DisposeAsync();
     }
 
-    /// <summary>Advances the clock until the condition holds, since reports are paced.</summary>
+    /// <summary>Advances the clock until the condition holds, since reports are rate-limited.</summary>
     Task Reported(Func<bool> condition) => Until.True(condition, _clock, TimeSpan.FromSeconds(1));
 
     void Patch(long version, string patch) => _twin.Offer(version, Encoding.UTF8.GetBytes(patch));
@@ -162,7 +162,7 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
         await _twin.SynchronizeAsync(Token);
         await Reported(() => _hub.Patches.Count == 1);
         for (var i = 0; i < 100; i++) _hub.GetStatuses.Enqueue(429);
-        Patch(9, """{"batchSize":97}"""); // a patch before it is missing
+        Patch(9, """{"batchSize":97}"""); // an earlier patch is missing
         await Reported(() => _hub.Gets == 8);
 
         // The next get is now minutes away.

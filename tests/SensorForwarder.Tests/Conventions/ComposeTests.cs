@@ -7,7 +7,7 @@ using SensorForwarder.Tests.Configuration;
 
 namespace SensorForwarder.Tests.Conventions;
 
-/// <summary>Every path, port, service and boot value in <c>samples/docker-compose.yml</c> exists where it points.</summary>
+/// <summary>Every path, port, service and boot value in <c>samples/docker-compose.yml</c> refers to something that exists.</summary>
 public sealed partial class ComposeTests
 {
     const string Folder = "samples";
@@ -76,7 +76,7 @@ public sealed partial class ComposeTests
         Assert.All(Ports().Matches(Compose), ports => Assert.StartsWith("127.0.0.1:", ports.Groups[1].Value, StringComparison.Ordinal));
     }
 
-    /// <summary>With Debian's docker-compose, which tests/run installs where Docker has no plug-in for it; without both skipped, unless
+    /// <summary>Uses docker-compose, which tests/run installs where Docker has no Compose plug-in. Skipped if neither is installed, unless
     /// TEST_CONTAINERS_REQUIRED is 1.</summary>
     [Fact(Explicit = true)]
     public async Task Docker_Compose_accepts_the_file()
@@ -93,7 +93,7 @@ public sealed partial class ComposeTests
         Assert.Equal("", problem);
     }
 
-    /// <returns>What it wrote to standard error, if it failed; null: it is not installed.</returns>
+    /// <returns>The error output if the program failed, "" if it succeeded, null if it is not installed.</returns>
     static async Task<string?> RunAsync(string program, string[] arguments)
     {
         var token = TestContext.Current.CancellationToken;

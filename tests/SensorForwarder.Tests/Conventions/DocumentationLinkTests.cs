@@ -28,7 +28,7 @@ public sealed partial class DocumentationLinkTests
         });
     }
 
-    /// <summary>As GitHub makes it: lower case, without punctuation, spaces become hyphens.</summary>
+    /// <summary>GitHub's anchor of a heading: lower case, without punctuation, with hyphens for spaces.</summary>
     static string Anchor(string heading) => Punctuation().Replace(heading.ToLowerInvariant(), "").Replace(' ', '-');
 
     [GeneratedRegex(@"\]\(([^)\s]+)\)")]

@@ -3,10 +3,10 @@ using SensorForwarder.Tests.Configuration;
 
 namespace SensorForwarder.Tests.Conventions;
 
-/// <summary>What is shipped is named with its licence in THIRD-PARTY-NOTICES, which is published beside the program.</summary>
+/// <summary>Every shipped package is named with its licence in THIRD-PARTY-NOTICES, which is published with the program.</summary>
 public sealed class NoticesTests
 {
-    // They build, and are not shipped.
+    // Used for the build only, not shipped.
     static readonly string[] Tools = ["Microsoft.CodeAnalysis.BannedApiAnalyzers", "Microsoft.DotNet.ILCompiler", "Microsoft.NET.ILLink.Tasks"];
 
     [Theory]

@@ -12,7 +12,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Sensors;
 
-/// <summary><c>aggregateSeconds</c>: from a sensor to the buffer.</summary>
+/// <summary>The setting <c>aggregateSeconds</c>, from a sensor to the stored readings.</summary>
 public sealed class AggregateTests : IAsyncLifetime
 {
     readonly BufferFixture _files = new();
@@ -132,7 +132,7 @@ public sealed class AggregateTests : IAsyncLifetime
     [Fact]
     public async Task After_a_kill_the_open_window_is_stored_as_last_saved()
     {
-        // Saved at 0 and 30 s; the reading of 45 s is lost with the process, which is never stopped.
+        // The window was saved at 0 and 30 s. The reading of 45 s is lost, since the process is never stopped gracefully.
         const double Seconds = 15;
         var killed = NewRun("\"aggregateSeconds\":60", Seconds);
         await killed.StartAsync(1);
@@ -147,7 +147,7 @@ public sealed class AggregateTests : IAsyncLifetime
         Assert.Equal("2026-11-24T12:00:30.000Z", (string?)stored["time"]);
         Assert.Equal("""{"seconds":60,"readings":3,"partial":true,"values":{"value":{"count":3,"min":1,"max":3,"last":3}}}""", stored["aggregate"]!.ToJsonString());
 
-        // Not again, and the window of the new process replaced it.
+        // It is stored only once, and the window of the new process has replaced it.
         await _buffer.CommitAsync(BufferFixture.Token);
         var last = NewRun("\"aggregateSeconds\":60", Seconds);
         await last.StartAsync(8);
@@ -171,7 +171,7 @@ public sealed class AggregateTests : IAsyncLifetime
         var window = Assert.Single(stored, reading => reading["aggregate"] is not null);
         Assert.Equal("""{"seconds":60,"readings":1,"partial":true,"values":{"value":{"count":1,"min":1,"max":1,"last":1}}}""", window["aggregate"]!.ToJsonString());
 
-        // Not again.
+        // It is stored only once.
         await _buffer.CommitAsync(BufferFixture.Token);
         await NewRun("\"aggregateSeconds\":60", 15).StartAsync(8);
         Assert.Equal(stored.Count, (await StoredAsync(stored.Count)).Count);
@@ -190,7 +190,7 @@ public sealed class AggregateTests : IAsyncLifetime
         Assert.Equal(
             [("a", 60), ("door", null), ("none", null), ("own", 300), ("slow", (double?)null)],
             parsed.Settings.Sensors.OrderBy(sensor => sensor.Key).Select(sensor => (sensor.Key, sensor.Value.Window?.TotalSeconds)));
-        Assert.Equal(TimeSpan.Zero, parsed.Settings.Sensors["own"].StandardWindow); // a change of the module's does not restart it
+        Assert.Equal(TimeSpan.Zero, parsed.Settings.Sensors["own"].StandardWindow); // a change of the default window does not restart it
     }
 
     [Theory]
@@ -249,7 +249,7 @@ public sealed class AggregateTests : IAsyncLifetime
         return run;
     }
 
-    /// <summary>The stored readings, in order, once there are as many.</summary>
+    /// <summary>Waits for this number of stored readings and returns them in order.</summary>
     async Task<List<JsonNode>> StoredAsync(int count)
     {
         await Until.True(() => BufferFixture.ReadAll(_buffer).Count >= count);
@@ -294,7 +294,7 @@ public sealed class AggregateTests : IAsyncLifetime
                 new Dictionary<string, SensorSettings> { ["attic"] = settings with { Interval = TimeSpan.FromSeconds(_seconds) } }, BufferFixture.Token);
         }
 
-        /// <summary>The next turn, which reads this; null: nothing, the device is gone.</summary>
+        /// <summary>Advances the clock to the next scheduled reading, which reads this value; null: the file is missing and the reading fails.</summary>
         public async Task TurnAsync(double? value)
         {
             Write(value);
@@ -311,7 +311,7 @@ public sealed class AggregateTests : IAsyncLifetime
             _world.Dispose();
         }
 
-        // All that belongs to a turn is done when the clock waits for the next one.
+        // A scheduled reading is complete when the scheduler waits for the next one.
         Task UntilAsleepAsync() => Clock.UntilTimerAsync(Clock.GetUtcNow().AddSeconds(_seconds));
 
         void Write(double? value)

@@ -10,7 +10,7 @@ public sealed class AlarmWatchTests
 {
     static readonly AlarmRule Hot = new(AlarmCondition.Above, "t", 30) { Hysteresis = 2, For = TimeSpan.FromSeconds(60) };
 
-    // A step: seconds since the step before, and what was read (null: it failed; NaN: there is nothing new).
+    // A step: seconds since the previous step, and the value read (null: the reading failed; NaN: there is no new value).
     static readonly Gen<(int Seconds, double? Value)[]> Steps = Gen.Select(
         Gen.Int[0, 40], Gen.Frequency((8, Gen.Int[25, 35].Select(value => (double?)value)), (1, Gen.Const((double?)null)), (1, Gen.Const((double?)double.NaN))))
         .Array[1, 80];

@@ -3,7 +3,7 @@ using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Tests.Sensors;
 
-/// <summary>The chips of Iot.Device.Bindings on a simulated bus, with values worked out from their data sheets.</summary>
+/// <summary>The chips of Iot.Device.Bindings on a simulated bus, with values calculated from their data sheets.</summary>
 public sealed class BoundChipTests : IDisposable
 {
     readonly SensorFixture _world = new();
@@ -28,7 +28,7 @@ public sealed class BoundChipTests : IDisposable
         Assert.Equal(expected.Select(value => KeyValuePair.Create(value.Name, value.Value)), measurement.Values);
     }
 
-    /// <summary>The chip as the sweep has it, in its first reading.</summary>
+    /// <summary>Measures the chip of ConversationSweepTests, in its first reading.</summary>
     Measurement Measure(string kind)
     {
         var chip = SweptChip.All.Single(chip => chip.Kind == kind);
@@ -54,7 +54,7 @@ public sealed class BoundChipTests : IDisposable
         AssertGood(Measure("vl53l1x"), ("distance", 0.5));
     }
 
-    /// <summary>0.0304 x 1000 - 0.062 x 1000 x 0.2^1.4 is 23.886; a gain of 1 has 16 times less.</summary>
+    /// <summary>0.0304 x 1000 - 0.062 x 1000 x 0.2^1.4 is 23.886; with a gain of 1 the counts are 16 times smaller.</summary>
     [Theory]
     [InlineData(1000, 200, 382.2)]
     [InlineData(1000, 550, 85.6)]

@@ -9,13 +9,13 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Sensors;
 
-/// <summary>What the doctor finds on serial ports, which are pseudo-terminals here, and of the Modbus devices in the
+/// <summary>What the doctor reports about serial ports, which are pseudo-terminals here, and about the Modbus devices in the
 /// settings.</summary>
 public sealed class DoctorPortTests : IDisposable
 {
     const string ById = "serial/by-id/usb-1a86_USB2.0-Serial-if00-port0";
 
-    /// <summary>A port that stays silent is listened to for this long; one on which something comes until it is recognised.
+    /// <summary>How long the doctor listens to a silent port. When data arrives, it listens until the device is recognised.
     /// </summary>
     static readonly TimeSpan Silence = TimeSpan.FromMilliseconds(20);
 
@@ -53,7 +53,7 @@ public sealed class DoctorPortTests : IDisposable
     Examination Examine(SensorSettings[]? running = null, SensorSettings[]? configured = null, TimeSpan? listensFor = null) => Examination.Make(
         Module.SensorKinds, _world.WorldOn(TimeProvider.System), running ?? [], configured ?? [], listensFor ?? Silence);
 
-    /// <summary>Examines while a device sends.</summary>
+    /// <summary>Runs the examination while a device sends data.</summary>
     Examination Examine(PseudoTerminal device, byte[] sent)
     {
         var examining = Task.Run(() => Examine(listensFor: Until.Limit));
@@ -145,7 +145,7 @@ public sealed class DoctorPortTests : IDisposable
         });
     }
 
-    /// <summary>What has come is still there: nobody opened the port, which discards it.</summary>
+    /// <summary>Checks that the received bytes are still in the port: opening the port would have discarded them.</summary>
     static void AssertUntouched(PseudoTerminal device, Action action)
     {
         device.Send("ab\n"u8);
@@ -218,7 +218,7 @@ public sealed class DoctorPortTests : IDisposable
         await Until.True(() => server.Requests.Count > 2);
         var beside = await AskAsync();
         Assert.Contains($"\n  meter: unit 1 at {server.Connection} read by the running module, Working\n\n", beside, StringComparison.Ordinal);
-        Assert.Equal(2, server.Connections); // that of the first doctor, and that of the module
+        Assert.Equal(2, server.Connections); // one by the first doctor and one by the module
         Assert.Equal(0, await module.StopAsync());
 
         async Task<string> AskAsync()

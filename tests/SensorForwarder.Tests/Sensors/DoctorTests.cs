@@ -96,10 +96,10 @@ public sealed class DoctorTests : IDisposable
 
     /// <summary>A TCA9548A on bus 1 with two of its buses.</summary>
     [Theory]
-    [InlineData("1 10 11", "bme280-1-76")] // on bus 1 itself: it answers everywhere
-    [InlineData("1 11", "bme280-11-76")] // behind the multiplexer, which was left as it was used last
+    [InlineData("1 10 11", "bme280-1-76")] // on bus 1 itself: it answers on all buses
+    [InlineData("1 11", "bme280-11-76")] // behind the multiplexer, which still selects the last used channel
     [InlineData("11", "bme280-11-76")]
-    [InlineData("10 11", "bme280-10-76 bme280-11-76")] // two of them
+    [InlineData("10 11", "bme280-10-76 bme280-11-76")] // two chips
     public void A_chip_behind_a_multiplexer_is_suggested_once_on_its_own_bus(string answersOn, string prescribed)
     {
         var at = answersOn.Split(' ').Select(int.Parse).ToList();

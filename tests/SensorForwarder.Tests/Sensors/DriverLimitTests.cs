@@ -439,7 +439,7 @@ public sealed class DriverLimitTests : IDisposable
     {
         readonly SimulatedChip _chip = kind switch
         {
-            "ads1115" => WordChip((0, 0x3E80)), // its readiness is below
+            "ads1115" => WordChip((0, 0x3E80)), // Read clears its ready bit while busy
             "aht20" => SimulatedChips.Aht20(),
             _ => SimulatedChips.Bme280(),
         };

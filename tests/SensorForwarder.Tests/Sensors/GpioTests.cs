@@ -293,7 +293,7 @@ public sealed class GpioTests : IAsyncLifetime
         await _buffer.CommitAsync(TestContext.Current.CancellationToken);
         Assert.Equal(commits + 1, _buffer.GetStatus().Commits);
         var saved = double.Parse(System.Text.Encoding.ASCII.GetString(_buffer.LoadDocument("counter.meter")!.Value.Span), System.Globalization.CultureInfo.InvariantCulture);
-        Assert.True(saved >= Value(Stored()[^1], "total"), $"{saved} was saved, and {Stored()[^1]} told");
+        Assert.True(saved >= Value(Stored()[^1], "total"), $"{saved} was saved, but {Stored()[^1]} was reported");
     }
 
     [Fact]

@@ -230,7 +230,7 @@ public sealed class KernelSourceTests : IDisposable
         OneWire($"{scratchpad} {crc:x2} : crc={crc:x2} YES\n{scratchpad} {crc:x2} t={thousandths}\n", device);
     }
 
-    /// <summary>A kernel that measures with all thermometers of a bus when it is told to.</summary>
+    /// <summary>Simulates the kernel's bulk conversion: a trigger makes all thermometers of the bus measure.</summary>
     async Task SimulateBulkReadAsync(string[] devices, List<int> rounds, CancellationToken stop)
     {
         var file = Path.Combine(_world.Root, "sys/devices/w1_bus_master1/therm_bulk_read");
@@ -287,7 +287,7 @@ public sealed class KernelSourceTests : IDisposable
         _world.Write("sys/devices/w1_bus_master1/therm_bulk_read", "0\n");
         AssertGood(await sensor.MeasureAsync(TestContext.Current.CancellationToken), ("temperature", 25.062));
 
-        // Once it has worked, a value may be left from then: none is better.
+        // After bulk conversion has worked once, the file may hold an old value, so a failed trigger is an error.
         File.Delete(Path.Combine(_world.Root, "sys/devices/w1_bus_master1/therm_bulk_read"));
         _world.Waits.Advance(TimeSpan.FromSeconds(3));
         var fault = await Assert.ThrowsAsync<SensorFault>(async () => await sensor.MeasureAsync(TestContext.Current.CancellationToken));

@@ -4,7 +4,7 @@ using SensorForwarder.Sensors.Modbus;
 
 namespace SensorForwarder.Tests.Sensors;
 
-/// <summary>What stands in registers, requests and frames, without a device.</summary>
+/// <summary>Decoding of registers, planning of requests, and frames, without a device.</summary>
 public sealed class ModbusDecoderTests
 {
     static readonly Gen<ModbusOrder> Order = Gen.Int[0, 3].Select(i => (ModbusOrder)i);
@@ -32,7 +32,7 @@ public sealed class ModbusDecoderTests
     static readonly Gen<(ModbusType Type, double Number)> Number = Gen.OneOf(
         Gen.Short.Select(n => (ModbusType.Int16, (double)n)), Gen.UShort.Select(n => (ModbusType.UInt16, (double)n)),
         Gen.Int.Select(n => (ModbusType.Int32, (double)n)), Gen.UInt.Select(n => (ModbusType.UInt32, (double)n)),
-        Gen.Long[-(1L << 53), 1L << 53].Select(n => (ModbusType.Int64, (double)n)), // what a double holds
+        Gen.Long[-(1L << 53), 1L << 53].Select(n => (ModbusType.Int64, (double)n)), // the integers that a double represents exactly
         Gen.Long[0, 1L << 53].Select(n => (ModbusType.UInt64, (double)n)),
         Gen.Int[-10_000_000, 10_000_000].Select(n => (ModbusType.Float32, Math.Round(n / 1000.0, 3))),
         Gen.Double[-1e300, 1e300].Select(n => (ModbusType.Float64, n)));
@@ -151,7 +151,7 @@ public sealed class ModbusDecoderTests
     public void An_exception_answer_is_distinguished_from_data()
     {
         Assert.Equal((byte?)2, ModbusFrames.FindRtu(0x11, ThreeRegisters, Framed(0x11, 0x83, 2))!.Exception);
-        Assert.Null(ModbusFrames.FindRtu(0x11, ThreeRegisters, Framed(0x11, 0x84, 2))); // to another function
+        Assert.Null(ModbusFrames.FindRtu(0x11, ThreeRegisters, Framed(0x11, 0x84, 2))); // the answer to another function
         Assert.Null(ThreeRegisters.Read([3, 4, 0, 0, 0, 0])); // too short
     }
 

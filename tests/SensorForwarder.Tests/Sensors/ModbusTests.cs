@@ -9,7 +9,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Sensors;
 
-/// <summary>Modbus devices that do what real ones do at their worst. <see cref="ModbusServerTests"/> has a real server.
+/// <summary>Simulated Modbus devices with the faults of real ones. <see cref="ModbusServerTests"/> uses a real server.
 /// </summary>
 public sealed class ModbusTests : IDisposable
 {
@@ -144,7 +144,7 @@ public sealed class ModbusTests : IDisposable
         var measurement = Measure(Session(Settings(server.Connection, """ "v":{"address":300} """)));
         Assert.Equal((ReadingQuality.Good, "v 300"), (measurement.Quality, Show(measurement)));
 
-        // The answer to the real question, with wrong data.
+        // The answer to the request, with wrong data.
         static byte[] Changed(byte[] frame, int at, byte by)
         {
             var changed = (byte[])frame.Clone();
@@ -195,7 +195,7 @@ public sealed class ModbusTests : IDisposable
         await scheduler.ApplyAsync(sensors.ToDictionary(sensor => sensor.Name), TestContext.Current.CancellationToken);
         await Until.True(() => hole.Requests.Count == 1);
         var before = server.Requests.Count;
-        await Until.True(() => hole.Requests.Count == 2); // the first was waited for until its time was over
+        await Until.True(() => hole.Requests.Count == 2); // the first request has timed out
         Assert.InRange(server.Requests.Count, before + 6, int.MaxValue);
         await scheduler.StopAsync(TestContext.Current.CancellationToken);
     }
@@ -292,7 +292,7 @@ public sealed class ModbusTests : IDisposable
         var sent = 0;
         var world = _world.WorldOn(new PausingClock(() =>
         {
-            // The module waits before the next request, and now the answer to the one before comes.
+            // The module pauses before the next request, and now the answer to the previous one arrives.
             sent++;
             device.Send(late);
         }));
@@ -319,7 +319,7 @@ public sealed class ModbusTests : IDisposable
             other.Detail);
     }
 
-    /// <summary>Stands still; a pause is over at once.</summary>
+    /// <summary>A clock that does not advance, and on which every pause ends at once.</summary>
     sealed class PausingClock(Action pausing) : TimeProvider
     {
         public override long GetTimestamp() => 0;

@@ -49,7 +49,7 @@ public sealed class SensorAlarmTests : IAsyncLifetime
 
     Task ApplyAsync(params SensorSettings[] sensors) => _scheduler.ApplyAsync(sensors.ToDictionary(sensor => sensor.Name), Token);
 
-    // In one step: a read between truncating and writing would fail, and its retries wait on the clock that stands still.
+    // Replaced atomically: a read between truncating and writing would fail, and its retries would wait for the fake clock.
     void Write(string sensor, string content)
     {
         _world.Write($"{sensor}.new", content);
@@ -155,7 +155,7 @@ public sealed class SensorAlarmTests : IAsyncLifetime
             ["attic: value above 30 raised {\"value\":31}", "attic: value above 30 removed {}", "attic: value above 30.5 raised {\"value\":31}", "cellar: value above 30 raised {\"value\":31}", "cellar: value above 30 removed {}"],
             reports.Order(StringComparer.Ordinal));
 
-        // Removed while the module did not run.
+        // The alarm is removed while the module is not running.
         await StopAsync();
         await StartAsync();
         await ApplyAsync();
@@ -180,11 +180,11 @@ public sealed class SensorAlarmTests : IAsyncLifetime
             }
             catch (BufferRejectedException)
             {
-                // As intended.
+                // Expected: the buffer is full.
             }
         }
 
-        // Refused, unless the buffer has just made room by merging: then the report is stored behind the others.
+        // The report is refused, unless the buffer has just made room by merging: then it is stored after the others.
         var filled = _buffer.LastCommittedId;
         await ReadAsync("attic", "31");
         await ReadAsync("attic", "31");

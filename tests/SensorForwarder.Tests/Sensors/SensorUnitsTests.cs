@@ -40,7 +40,7 @@ public sealed class SensorUnitsTests : IAsyncLifetime
         new Dictionary<string, SensorSettings> { ["attic"] = SensorFixture.Settings(kind, options) with { Interval = TimeSpan.FromDays(30) } },
         TestContext.Current.CancellationToken);
 
-    /// <summary>Reads now; the units of what is stored then.</summary>
+    /// <summary>Reads the sensor now and returns the units in the stored reading.</summary>
     async Task<string> ReadAsync()
     {
         Assert.NotNull(await _scheduler.ReadNowAsync("attic"));
@@ -108,7 +108,7 @@ public sealed class SensorUnitsTests : IAsyncLifetime
         Assert.Equal("", await ReadAsync());
         _world.Write(Device + "in_pressure_input", "100");
         _world.Write(Device + "name", "other");
-        await ReadAsync(); // it is another one now
+        await ReadAsync(); // it is a different device now
         _world.Write(Device + "name", "bme280");
         Assert.Equal("""{"pressure":"hPa","temperature":"degrees Celsius"}""", await ReadAsync());
         Assert.Equal("", await ReadAsync());

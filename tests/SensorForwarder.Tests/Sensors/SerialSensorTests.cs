@@ -61,7 +61,7 @@ public sealed class SerialSensorTests : IDisposable
 
     ISensor Sensor(string kind) => Settings(kind).Kind.Make(Settings(kind), _world.WorldOn(_world.Waits));
 
-    /// <summary>Measures while the device sends: this once, and then the last of it until that is enough.</summary>
+    /// <summary>Measures while the device sends all streams once, and then the last one repeatedly until the measurement ends.</summary>
     static Measurement Measure(Func<Measurement> measure, PseudoTerminal device, params byte[][] streams)
     {
         var measuring = Begin(measure, device);
@@ -75,10 +75,10 @@ public sealed class SerialSensorTests : IDisposable
         return measuring.GetAwaiter().GetResult();
     }
 
-    /// <summary>Begins to measure. When it returns, what had come before was thrown away, and what comes is read.</summary>
+    /// <summary>Starts a measurement. On return, earlier data has been discarded and new data is being read.</summary>
     static Task<Measurement> Begin(Func<Measurement> measure, PseudoTerminal device)
     {
-        device.Send((byte)'\n'); // a terminal that was not opened yet counts lines only
+        device.Send((byte)'\n'); // a terminal that has not been opened yet counts only complete lines
         SpinWait.SpinUntil(() => device.Waiting > 0);
         var measuring = Task.Run(measure);
         SpinWait.SpinUntil(() => device.Waiting == 0 || measuring.IsCompleted);
@@ -183,7 +183,7 @@ public sealed class SerialSensorTests : IDisposable
             iter: Tier.Size("TEST_SERIAL_GARBAGE", quick: 200, full: 2_000, deep: 20_000), threads: 1);
     }
 
-    /// <summary>Garbage can pass a checksum of eight bits by chance: nobody can tell that it is none.</summary>
+    /// <summary>Whether the garbage contains a valid frame by chance, which cannot be detected.</summary>
     static bool HasAnotherFrame(string kind, byte[] stream, byte[] right)
     {
         if (kind == "nmea")
@@ -246,7 +246,7 @@ public sealed class SerialSensorTests : IDisposable
         Assert.Equal((ReadingQuality.Bad, FaultReason.Absent), (gone.Quality, gone.Reason));
         Assert.Contains("/dev/ttyUSB0 is not there: plug it in", gone.Detail, StringComparison.Ordinal);
 
-        Plug(_ => Stream("mhz19")); // another node
+        Plug(_ => Stream("mhz19")); // a different device node
         var back = session.Measure(CancellationToken.None);
         Assert.Equal((ReadingQuality.Uncertain, FaultReason.PowerOn, "co2 608"), (back.Quality, back.Reason, Show(back)));
         _world.Waits.Advance(TimeSpan.FromMinutes(3));

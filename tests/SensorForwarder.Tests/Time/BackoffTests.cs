@@ -90,7 +90,7 @@ public sealed class BackoffTests
             20, TimeSpan.FromSeconds(outageSeconds), TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(maxSeconds), 0.5).TotalSeconds,
         6);
 
-    /// <summary>How long a device still waits after the end of an outage, if its attempts take no time.</summary>
+    /// <summary>The time from the end of an outage to the next attempt, if attempts take no time.</summary>
     static TimeSpan WaitAfter(TimeSpan outage, TimeSpan cap, Random random)
     {
         var now = TimeSpan.Zero;

@@ -180,7 +180,7 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_keyboard_reaches_everything_that_scrolls_or_is_a_link()
+    public async Task All_links_and_scrollable_areas_are_reachable_by_keyboard()
     {
         await using var watched = await browser.OpenAsync(_world.Url);
         await watched.UntilAsync("#sensor-list > li:first-child", "boiler");

@@ -4,7 +4,7 @@ namespace SensorForwarder.KernelTests;
 public sealed class OneWireTests(Machine machine)
 {
     [Fact]
-    public async Task A_thermometer_survives_power_loss_a_true_85_bad_checksums_and_unplugging()
+    public async Task A_thermometer_survives_power_loss_a_measured_85_degrees_bad_checksums_and_unplugging()
     {
         machine.Require();
         await using var module = await ModuleRun.StartAsync(machine, new() { ["boiler"] = new JsonObject { ["kind"] = "w1", ["intervalSeconds"] = 1 } });

@@ -140,7 +140,7 @@ public sealed class SettingsParserTests
     }
 
     [Fact]
-    public void A_whole_number_with_a_fraction_of_zero_is_an_integer() =>
+    public void A_number_with_a_zero_fraction_is_accepted_as_an_integer() =>
         Assert.Equal(5, Parse("""{"batchSize":5.0}""").Settings.Forwarding.BatchSize);
 
     [Theory]

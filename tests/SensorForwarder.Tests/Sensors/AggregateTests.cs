@@ -29,7 +29,7 @@ public sealed class AggregateTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_window_becomes_one_reading()
+    public async Task The_readings_of_a_window_are_stored_as_one_aggregate()
     {
         var run = NewRun("\"aggregateSeconds\":5,\"tags\":{\"rack\":\"7\"}");
         await run.StartAsync(1);

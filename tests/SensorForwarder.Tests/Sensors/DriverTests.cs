@@ -64,7 +64,7 @@ public sealed class DriverTests : IDisposable
     }
 
     [Fact]
-    public void Bmp280_has_no_humidity() => AssertGood(
+    public void Bmp280_measures_temperature_and_pressure_but_no_humidity() => AssertGood(
         Measure("bmp280", 0x77, SimulatedChips.Bme280(0x58)), ("temperature", 25.08), ("pressure", 1006.533));
 
     [Theory]
@@ -73,7 +73,7 @@ public sealed class DriverTests : IDisposable
     [InlineData("bme280", 0x61, "use kind iio")]
     [InlineData("bme280", 0xFF, "the chip's id is 0xff")]
     [InlineData("bme280", 0x00, "the chip's id is 0x00")]
-    public void Another_chip_at_the_address_is_refused_with_a_hint(string kind, byte id, string hint)
+    public void A_different_chip_at_the_address_is_refused_with_a_hint(string kind, byte id, string hint)
     {
         var measurement = Measure(kind, 0x76, SimulatedChips.Bme280(id));
         Assert.Equal(FaultReason.Invalid, measurement.Reason);
@@ -98,7 +98,7 @@ public sealed class DriverTests : IDisposable
     }
 
     [Fact]
-    public void Aht20_measures_and_is_calibrated_only_when_it_is_not()
+    public void Aht20_measures_and_is_calibrated_only_if_it_is_not_calibrated_yet()
     {
         var ready = SimulatedChips.Aht20();
         AssertGood(Measure("aht20", 0x38, ready), ("temperature", 25), ("humidity", 50));

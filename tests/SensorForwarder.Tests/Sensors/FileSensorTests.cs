@@ -92,7 +92,7 @@ public sealed class FileSensorTests : IDisposable
     [InlineData("+.5e1.", 5)]
     [InlineData("0.52 0.58 0.59 1/389 12345", 0.52)]
     [InlineData("ADC: 0x3ff", 1023, ",\"format\":\"hexadecimal\"")]
-    public void A_number_may_have_a_name_and_a_unit(string content, double number, string options = "") =>
+    public void A_number_in_a_file_may_have_a_name_before_it_and_a_unit_after_it(string content, double number, string options = "") =>
         Assert.Equal(number, Assert.Single(MeasureContent(content, options).Values).Value);
 
     [Theory]

@@ -63,7 +63,7 @@ public sealed class SensorLoopTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Sensors_are_read_together_at_multiples_of_their_intervals_whenever_they_were_started()
+    public async Task Sensors_with_the_same_interval_are_read_together_whenever_they_were_started()
     {
         await ApplyAsync(Simulated("attic", 1), Simulated("meter", 0.1));
         await Until.True(() => Health("attic").Readings == 1);

@@ -3,7 +3,7 @@ using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Tests.Sensors;
 
-/// <summary>The chips that Iot.Device.Bindings drives, with their registers after a reset and what they hold when they
+/// <summary>The chips that Iot.Device.Bindings drives, with the content of their registers after a reset and after they
 /// have measured, as their data sheets describe them.</summary>
 internal static class SimulatedBoundChips
 {
@@ -11,7 +11,7 @@ internal static class SimulatedBoundChips
 
     static byte[] Big(int word) => [(byte)(word >> 8), (byte)word];
 
-    /// <summary>A chip with registers of one byte that measures as long as its configuration says so.</summary>
+    /// <summary>A chip with registers of one byte that measures while its configuration enables it.</summary>
     /// <param name="afterReset">Registers that are not 0 after a reset.</param>
     /// <param name="measures">Whether the chip measures with this configuration.</param>
     /// <param name="data">The registers of the measurement and their values.</param>

@@ -11,7 +11,7 @@ public sealed partial class DockerfileTests
     static JsonNode Image { get; } = Repository.ReadJson(Module + "module.json")["image"]!;
 
     [Theory, InlineData(""), InlineData(".debug")]
-    public void The_Dockerfiles_of_a_kind_differ_only_in_their_values(string kind)
+    public void The_Dockerfiles_of_all_platforms_differ_only_in_platform_values(string kind)
     {
         string[] platforms = ["amd64", "arm64v8", "arm32v7"];
         var texts = platforms.Select(platform => Different().Replace(Repository.Read($"{Module}Dockerfile.{platform}{kind}"), "")).ToList();

@@ -2,7 +2,7 @@ using System.Diagnostics;
 
 namespace Deployment.Tests;
 
-/// <summary><c>.devcontainer/check-manifest</c> says why iotedgehubdev would not start a manifest.</summary>
+/// <summary><c>.devcontainer/check-manifest</c> reports why iotedgehubdev would not start a manifest.</summary>
 public sealed class ManifestCheckTests : IDisposable
 {
     readonly string _file = Path.GetTempFileName();
@@ -19,7 +19,7 @@ public sealed class ManifestCheckTests : IDisposable
 
     string Check(string template, Dictionary<string, string> environment, string host = "")
     {
-        Assert.SkipUnless(File.Exists("/usr/bin/python3"), "there is no Python");
+        Assert.SkipUnless(File.Exists("/usr/bin/python3"), "Python is not installed");
         const string Root = "\"ReadonlyRootfs\"";
         var text = Repository.Read(template);
         Assert.Contains(Root, text, StringComparison.Ordinal);
@@ -38,10 +38,10 @@ public sealed class ManifestCheckTests : IDisposable
     }
 
     [Fact]
-    public void Debug_manifest_would_start() => Assert.Equal("", Check("deployment.debug.template.json", Environment()));
+    public void The_manifest_check_accepts_the_debug_manifest() => Assert.Equal("", Check("deployment.debug.template.json", Environment()));
 
     [Fact]
-    public void Empty_variables_are_named()
+    public void The_manifest_check_names_empty_variables()
     {
         var output = Check("deployment.template.json", Environment(("EDGE_RUNTIME_VERSION", ""), ("CONTAINER_REGISTRY_PASSWORD", "")), """ "GroupAdd": [""],""");
         Assert.Contains("edgeHub: the image 'mcr.microsoft.com/azureiotedge-hub:' is incomplete: set CONTAINER_REGISTRY_SERVER and EDGE_RUNTIME_VERSION in .env", output, StringComparison.Ordinal);
@@ -50,7 +50,7 @@ public sealed class ManifestCheckTests : IDisposable
     }
 
     [Fact]
-    public void Missing_device_is_named()
+    public void The_manifest_check_names_a_missing_device()
     {
         Assert.SkipWhen(File.Exists("/dev/i2c-1"), "this machine has the device");
         const string Device = """ "Devices": [{ "PathOnHost": "/dev/i2c-1", "PathInContainer": "/dev/i2c-1", "CgroupPermissions": "rw" }],""";

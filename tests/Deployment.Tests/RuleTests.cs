@@ -28,7 +28,7 @@ public sealed class RuleTests
     [InlineData("SensorForwarder/properties.desired/a.b", "1", "not a valid twin property name")]
     [InlineData("SensorForwarder/properties.desired/a", """{"b":{"c":{"d":{"e":{"f":{"g":{"h":{"i":{"j":{}}}}}}}}}}""", "nested")]
     [InlineData("Other", """{"properties.desired":{}}""", "no module")]
-    public void A_wrong_manifest_is_refused_with_the_reason(string path, string json, string expected)
+    public void An_invalid_manifest_is_reported_with_the_reason(string path, string json, string expected)
     {
         var manifest = Template.Expand(Repository.Read("deployment.template.json"), "amd64", Repository.Environment());
         var keys = path.Split('/');

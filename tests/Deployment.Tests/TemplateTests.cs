@@ -35,7 +35,7 @@ public sealed partial class TemplateTests
     }
 
     [Fact]
-    public void Nothing_in_the_environment_template_is_unused()
+    public void Every_variable_of_the_environment_template_is_used()
     {
         var files = string.Concat(new[] { Pi, Debug, "modules/SensorForwarder/module.json" }.Select(Repository.Read));
         Assert.All(Repository.Environment().Keys, name => Assert.Contains($"${{{name}}}", files, StringComparison.Ordinal));

@@ -33,7 +33,7 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
     static void Report(string text) => TestContext.Current.TestOutputHelper?.WriteLine(text);
 
     [Fact]
-    public async Task It_loads_without_errors_and_without_other_servers()
+    public async Task The_page_loads_without_errors_and_without_requests_to_other_servers()
     {
         await using var watched = await browser.OpenAsync(_world.Url);
         await watched.UntilAsync("#link-state", "Connected");
@@ -51,7 +51,7 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task It_updates_values_automatically()
+    public async Task The_page_updates_values_automatically()
     {
         await using var watched = await browser.OpenAsync(_world.Url);
         var card = watched.Page.Locator("[data-sensor=cellar]");
@@ -114,7 +114,7 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_page_beyond_the_limit_says_so_and_still_shows_the_status()
+    public async Task A_page_beyond_the_connection_limit_reports_it_and_still_shows_the_status()
     {
         const int MaxStreams = 8;
         await using var watched = await browser.OpenAsync(_world.Url);
@@ -140,7 +140,7 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Screen_readers_do_not_announce_changes_of_every_second()
+    public async Task Screen_readers_do_not_announce_changes_every_second()
     {
         await using var watched = await browser.OpenAsync(_world.Url);
         await watched.UntilAsync("#link-state", "Connected"); // At first, the starting module is not connected.
@@ -180,7 +180,7 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_keyboard_reaches_everything_that_scrolls_or_is_a_link()
+    public async Task All_links_and_scrollable_areas_are_reachable_by_keyboard()
     {
         await using var watched = await browser.OpenAsync(_world.Url);
         await watched.UntilAsync("#sensor-list > li:first-child", "boiler");
@@ -281,7 +281,7 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task The_page_shows_what_edgeHub_lost_and_what_was_sent_again()
+    public async Task The_page_shows_messages_lost_by_edgeHub_and_readings_sent_again()
     {
         await using var watched = await browser.OpenAsync(_world.Url);
         await watched.Page.EvaluateAsync("""
@@ -296,7 +296,7 @@ public sealed class DashboardTests(Browser browser) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task An_event_of_another_day_has_its_date()
+    public async Task An_event_of_an_earlier_day_is_shown_with_its_date()
     {
         await using var watched = await browser.OpenAsync(_world.Url);
         const string Show = """

@@ -82,7 +82,7 @@ public sealed class HistoryTests(Browser browser) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task No_gap_is_drawn_where_readings_were_skipped_and_a_note_says_so()
+    public async Task Where_readings_were_skipped_no_gap_is_drawn_and_a_note_explains_why()
     {
         await using var watched = await OpenInBlackoutAsync(1280, ColorScheme.Light);
         var page = watched.Page;

@@ -2,7 +2,7 @@ using Microsoft.Playwright;
 
 namespace SensorForwarder.BrowserTests;
 
-/// <summary>How the page explains readings that are held back although the module itself works.</summary>
+/// <summary>How the page explains why readings are held back although the module itself works.</summary>
 public sealed class LinkTests(Browser browser)
 {
     static JsonObject Settings(int dailyMessageLimit) => new()

@@ -2,11 +2,11 @@ using Microsoft.Playwright;
 
 namespace SensorForwarder.BrowserTests;
 
-/// <summary>Takes the README's picture of the page, with <c>WRITE_FILES=1</c>. Debian's pngquant makes it a third as large.</summary>
+/// <summary>Takes the README's screenshot of the page, with <c>WRITE_FILES=1</c>. pngquant reduces it to a third of the size.</summary>
 public sealed class PictureTests(Browser browser)
 {
     [Fact(Explicit = true)]
-    public async Task The_picture_in_the_README_is_taken()
+    public async Task The_screenshot_in_the_README_is_regenerated()
     {
         Assert.SkipUnless(Environment.GetEnvironmentVariable("WRITE_FILES") == "1", "it is only taken with WRITE_FILES=1");
         await using var world = await World.StartAsync(new()

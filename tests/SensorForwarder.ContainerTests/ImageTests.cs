@@ -23,7 +23,7 @@ public sealed class ImageTests(ModuleImage image, ITestOutputHelper output)
     }
 
     [Fact]
-    public async Task It_runs_without_root_and_can_write_only_to_its_volume()
+    public async Task The_module_runs_without_root_and_can_write_only_to_its_volume()
     {
         image.Require();
         await using var world = await World.StartAsync(Quiet);

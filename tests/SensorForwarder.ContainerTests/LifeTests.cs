@@ -19,7 +19,7 @@ public sealed class LifeTests(ModuleImage image, ITestOutputHelper output)
     public static TheoryData<string> Disturbances { get; } = ["kill", "pause", "network", "stop"];
 
     [Theory, MemberData(nameof(Disturbances))]
-    public async Task Every_reading_arrives_whatever_happens_to_the_container(string disturbance)
+    public async Task Every_reading_arrives_after_a_kill_pause_network_loss_or_stop_of_the_container(string disturbance)
     {
         image.Require();
         await using var world = await World.StartAsync(Desired());

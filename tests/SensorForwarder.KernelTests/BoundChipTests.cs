@@ -2,7 +2,7 @@ namespace SensorForwarder.KernelTests;
 
 /// <summary>
 /// The chips that the module reads through Iot.Device.Bindings. The module is published ahead of time, without
-/// UnitsNet's tables of units, which the unit tests have: its values must be the same without them.
+/// UnitsNet's tables of units, which the unit tests have. Its values must be the same without them.
 /// </summary>
 public sealed class BoundChipTests(Machine machine)
 {

@@ -4,7 +4,7 @@ namespace SensorForwarder.KernelTests;
 public sealed class DoctorTests(Machine machine, ITestOutputHelper output)
 {
     [Fact]
-    public async Task It_finds_all_chips_and_its_suggested_settings_work()
+    public async Task The_doctor_finds_all_chips_and_its_suggested_settings_work()
     {
         machine.Require();
         await machine.RunAsync("cd /sys/bus/i2c/devices/i2c-1; echo bme280 0x77 > new_device; echo sht3x 0x45 > new_device; cd /");
@@ -39,7 +39,7 @@ public sealed class DoctorTests(Machine machine, ITestOutputHelper output)
     }
 
     [Fact]
-    public async Task It_names_the_missing_group_to_a_user_without_rights()
+    public async Task The_doctor_names_the_missing_group_to_a_user_without_rights()
     {
         machine.Require();
         await machine.RunAsync("chgrp 994 /dev/i2c-1; chmod 660 /dev/i2c-1; chgrp 993 /dev/gpiochip0; chmod 660 /dev/gpiochip0");

@@ -100,7 +100,7 @@ public sealed class I2cTests(Machine machine) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Kernel_drivers_are_read_by_name_and_their_chips_are_refused_to_own_drivers()
+    public async Task Kernel_drivers_are_read_by_name_and_the_modules_own_drivers_refuse_their_chips()
     {
         await using var module = await ModuleRun.StartAsync(machine, new()
         {

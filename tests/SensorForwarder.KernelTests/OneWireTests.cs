@@ -4,7 +4,7 @@ namespace SensorForwarder.KernelTests;
 public sealed class OneWireTests(Machine machine)
 {
     [Fact]
-    public async Task A_thermometer_survives_power_loss_a_true_85_bad_checksums_and_unplugging()
+    public async Task A_thermometer_survives_power_loss_a_measured_85_degrees_bad_checksums_and_unplugging()
     {
         machine.Require();
         await using var module = await ModuleRun.StartAsync(machine, new() { ["boiler"] = new JsonObject { ["kind"] = "w1", ["intervalSeconds"] = 1 } });
@@ -37,7 +37,7 @@ public sealed class OneWireTests(Machine machine)
         Assert.Equal(["", "power-on", ""], readings.Story().Take(3));
         Assert.All(readings.Where(reading => (string?)reading["quality"] == "bad"), reading => Assert.Empty(reading["values"]!.AsObject()));
     }
-    /// <summary>The kernel waits 750 ms for each conversion: one after the other they would take 15 s.</summary>
+    /// <summary>The kernel waits 750 ms for each conversion, so twenty conversions one after the other would take 15 s.</summary>
     [Fact]
     public async Task Twenty_thermometers_are_read_by_conversions_of_the_whole_bus()
     {
@@ -67,7 +67,7 @@ public sealed class OneWireTests(Machine machine)
         }
     }
 
-    /// <summary>Waits until the kernel's searches have found what is there.</summary>
+    /// <summary>Waits until the kernel's searches have found this number of thermometers.</summary>
     async Task DevicesAsync(int count) => await machine.RunAsync($"while [ $(ls /sys/bus/w1/devices | grep -c ^28-) -ne {count} ]; do usleep 100000; done");
 
     async Task<int> CountAsync(string kind) =>

@@ -17,7 +17,7 @@ public sealed class BootOptionsTests
             .Build());
 
     [Fact]
-    public void Without_any_the_module_runs_without_a_hub_and_keeps_its_data_beside_it()
+    public void Without_boot_values_the_module_runs_without_a_hub_and_keeps_its_data_in_the_working_directory()
     {
         var boot = Read();
         Assert.Null(boot.Identity);
@@ -33,7 +33,7 @@ public sealed class BootOptionsTests
     [InlineData("Web__Port", "-1")]
     [InlineData("RuntimeLogLevel", "loud")]
     [InlineData("RuntimeLogLevel", "7")]
-    public void A_malformed_one_is_named_with_its_value(string name, string value)
+    public void A_malformed_boot_value_is_refused_with_its_name_and_value(string name, string value)
     {
         var message = Assert.Throws<BootValueException>(() => Read((name, value))).Message;
         Assert.StartsWith($"{name}: '{value}'", message, StringComparison.Ordinal);
@@ -44,7 +44,7 @@ public sealed class BootOptionsTests
     [InlineData("127.0.0.1:8086", "127.0.0.1:8086")]
     [InlineData("[::1]:8086", "[::1]:8086")]
     [InlineData("unix:/run/sensorforwarder/intake.sock", "/run/sensorforwarder/intake.sock")]
-    public void Readings_of_other_programs_are_taken_where_it_says(string text, string place)
+    public void The_intake_address_is_an_IP_endpoint_or_a_Unix_socket(string text, string place)
     {
         var intake = Read(("Intake__Http", text)).Intake;
         Assert.Equal((place, 1_000, TimeSpan.Zero), (intake.Http!.ToString(), intake.ReadingsPerSecond, intake.MaxSilence));
@@ -57,7 +57,7 @@ public sealed class BootOptionsTests
     [InlineData("localhost:8086")]
     [InlineData("unix:intake.sock")]
     [InlineData("http://127.0.0.1:8086/")]
-    public void A_place_that_nobody_can_listen_at_is_refused(string text)
+    public void An_invalid_intake_address_is_refused_with_examples(string text)
     {
         var message = Assert.Throws<BootValueException>(() => Read(("Intake__Http", text))).Message;
         Assert.StartsWith("Intake__Http: ", message, StringComparison.Ordinal);
@@ -68,7 +68,7 @@ public sealed class BootOptionsTests
     [InlineData("0.0.0.0:8086")]
     [InlineData("[::]:8086")]
     [InlineData("192.168.1.7:8086")]
-    public void Other_machines_need_a_token(string text)
+    public void An_intake_that_is_open_to_other_machines_needs_a_token(string text)
     {
         var message = Assert.Throws<BootValueException>(() => Read(("Intake__Http", text))).Message;
         Assert.StartsWith($"Intake__Http: {text} is open to other machines", message, StringComparison.Ordinal);
@@ -84,7 +84,7 @@ public sealed class BootOptionsTests
     [InlineData("debug", LogLevel.Debug)]
     [InlineData("verbose", LogLevel.Trace)]
     [InlineData("Information", LogLevel.Information)]
-    public void The_log_levels_of_IoT_Edge_are_understood(string name, LogLevel level) =>
+    public void The_log_level_names_of_IoT_Edge_are_accepted(string name, LogLevel level) =>
         Assert.Equal(level, Read(("RuntimeLogLevel", name)).LogLevel);
 
     [Theory]
@@ -100,7 +100,7 @@ public sealed class BootOptionsTests
     }
 
     [Fact]
-    public void Headers_are_taken_by_name_and_secrets_are_never_printed()
+    public void HTTP_headers_are_read_by_name_and_secrets_are_never_printed()
     {
         var boot = Read(("Http__Authorization", "Bearer hunter2"), ("Http__Headers__X-Key", "hunter3"), ("Http__Endpoint", "http://a/"));
         Assert.Equal("hunter3", boot.Http.Headers["X-Key"]);
@@ -114,7 +114,7 @@ public sealed class BootOptionsTests
     [InlineData("Http__Headers__Content-Type", "secret")]
     [InlineData("Http__Headers__Host", "secret")]
     [InlineData("Http__ClientKeyFile", "/no/such/file.pem")]
-    public void A_bad_value_of_the_http_sink_is_named_and_no_secret_is_shown(string name, string value)
+    public void An_invalid_value_of_the_HTTP_sink_is_named_without_showing_a_secret(string name, string value)
     {
         var message = Assert.Throws<BootValueException>(() => Read((name, value))).Message;
         Assert.StartsWith($"{name}: ", message, StringComparison.Ordinal);
@@ -129,7 +129,7 @@ public sealed class BootOptionsTests
     [InlineData("Buffer__Encryption", "secret")]
     [InlineData("Buffer__Encryption", "workload")]
     [InlineData("Buffer__Encryption", "workload", true)]
-    public void A_bad_address_or_choice_is_named_and_no_secret_is_shown(string name, string value, bool hasKey = false)
+    public void An_invalid_address_or_choice_is_named_without_showing_a_secret(string name, string value, bool hasKey = false)
     {
         (string, string)[] edge =
         [
@@ -147,7 +147,7 @@ public sealed class BootOptionsTests
     [InlineData("\n")]
     [InlineData("\r\n")]
     [InlineData(" \t\n\n")]
-    public void What_a_file_or_a_heredoc_leaves_at_the_end_of_a_value_is_not_part_of_it(string end)
+    public void Trailing_white_space_of_a_boot_value_is_ignored(string end)
     {
         (string Name, string Value)[] values =
         [
@@ -181,7 +181,7 @@ public sealed class BootOptionsTests
     }
 
     [Fact]
-    public void Certificates_are_read_from_their_files_and_a_key_that_does_not_fit_is_named()
+    public void Certificates_are_read_from_their_files_and_a_key_that_does_not_match_is_named()
     {
         using var roots = new Certificates();
         using var directory = new BufferFixture();
@@ -231,18 +231,18 @@ public sealed class BootOptionsTests
     [Theory]
     [InlineData("0", 0)]
     [InlineData("65535", 65535)]
-    public void Every_port_is_taken(string text, int port) => Assert.Equal(port, Read(("Web__Port", text)).WebPort);
+    public void Every_port_number_is_accepted(string text, int port) => Assert.Equal(port, Read(("Web__Port", text)).WebPort);
 
     [Theory]
     [InlineData(null, nameof(HubTransport.Auto))]
     [InlineData("auto", nameof(HubTransport.Auto))]
     [InlineData("mqtt", nameof(HubTransport.Mqtt))]
     [InlineData("mqttws", nameof(HubTransport.MqttWs))]
-    public void The_transports_have_names(string? name, string transport) =>
+    public void The_hub_transport_is_chosen_by_its_name(string? name, string transport) =>
         Assert.Equal(transport, $"{(name is null ? Read() : Read(("EdgeHub__Transport", name))).Hub.Transport}");
 
     [Fact]
-    public void The_page_is_on_unless_it_is_turned_off()
+    public void The_dashboard_is_on_unless_it_is_turned_off()
     {
         Assert.True(Read().WebDashboard);
         Assert.True(Read(("Web__Dashboard", "TRUE")).WebDashboard);
@@ -251,7 +251,7 @@ public sealed class BootOptionsTests
     }
 
     [Fact]
-    public void Names_come_from_the_identity_or_the_environment_or_the_machine()
+    public void Device_and_module_names_come_from_the_identity_the_environment_or_the_machine()
     {
         var alone = Read();
         Assert.Equal((Environment.MachineName, "SensorForwarder"), (alone.DeviceId, alone.ModuleId));
@@ -269,7 +269,7 @@ public sealed class BootOptionsTests
     [InlineData(true, " ", null)]
     [InlineData(true, "http://other:1/m", "http://other:1/m")]
     [InlineData(false, "http://other:1/m", "http://other:1/m")]
-    public void The_page_of_edgeHub_is_known_inside_IoT_Edge(bool hasGateway, string? url, string? expected)
+    public void The_URL_of_the_metrics_page_of_edgeHub_defaults_to_the_gateway(bool hasGateway, string? url, string? expected)
     {
         List<(string, string)> environment = [];
         if (hasGateway)
@@ -305,7 +305,7 @@ public sealed class BootOptionsTests
     [InlineData("Sensors__FileRoots", "sys", "entry 1 is not allowed; allowed is a list of absolute paths without '..'")]
     [InlineData("Sensors__FileRoots", "/sys:/srv/../etc", "entry 2 is not allowed; allowed is a list of absolute paths without '..'")]
     [InlineData("Http__ClientKeyFile", "/a.key", "'/a.key' is a key without a certificate", "Http__ClientCertificateFile")]
-    public void What_is_wrong_with_a_value_is_said(string name, string value, string problem, string hint = "")
+    public void An_invalid_boot_value_is_refused_with_the_reason_and_a_hint(string name, string value, string problem, string hint = "")
     {
         var message = Assert.Throws<BootValueException>(() => Read((name, value))).Message;
         Assert.StartsWith(name, message, StringComparison.Ordinal);
@@ -322,18 +322,18 @@ public sealed class BootOptionsTests
     [InlineData("Transfer-Encoding")]
     [InlineData("Expect")]
     [InlineData("Content-Length")]
-    public void A_header_that_the_module_sets_is_not_to_be_set(string name) =>
+    public void A_header_that_the_module_sets_itself_is_refused(string name) =>
         Assert.Contains(
             "this header can't be set",
             Assert.Throws<BootValueException>(() => Read(($"Http__Headers__{name}", "x"))).Message,
             StringComparison.Ordinal);
 
     [Fact]
-    public void A_header_may_have_every_character_that_a_header_can_have() =>
+    public void A_header_value_may_contain_every_character_that_HTTP_allows() =>
         Assert.Equal("a\tb ~!", Read(("Http__Headers__X-Key", "a\tb ~!")).Http.Headers["X-Key"]);
 
     [Fact]
-    public void Secrets_are_for_the_endpoint_of_the_environment_unless_others_are_named()
+    public void Secrets_are_sent_only_to_the_configured_endpoint_unless_other_origins_are_named()
     {
         Assert.Equal(["https://a:8443"], Read(("Http__Endpoint", "https://a:8443/in")).Http.SecretsFor);
         Assert.Empty(Read().Http.SecretsFor);
@@ -343,7 +343,7 @@ public sealed class BootOptionsTests
     }
 
     [Fact]
-    public void Hosts_that_may_be_sent_to_are_those_named_and_that_of_the_endpoint()
+    public void Only_the_allowed_hosts_and_the_host_of_the_endpoint_may_be_sent_to()
     {
         static bool MayGo(BootOptions boot, string url) => boot.Http.Addresses.Objection(new(url)) is null;
         Assert.True(MayGo(Read(), "http://anywhere/"));

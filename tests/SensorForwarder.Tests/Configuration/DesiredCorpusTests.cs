@@ -8,12 +8,12 @@ using SensorForwarder.Text;
 namespace SensorForwarder.Tests.Configuration;
 
 /// <summary>Desired documents that were valid and were then mutated: values of other types, changed bytes, missing or duplicated
-/// pieces. They go through a store with all parts behind it.</summary>
+/// pieces. A settings store applies them to all real parts.</summary>
 public sealed class DesiredCorpusTests
 {
     static readonly int Count = Tier.Size("TEST_DESIRED_DOCUMENTS", quick: 500, full: 5_000, deep: 5_000);
 
-    // Each with valid values, so that most keys of most documents are valid, and some are not.
+    // Mostly valid values, so that most keys of most documents are valid and some are not.
     static readonly string[] Fragments =
     [
         "\"sink\":\"http\"", "\"sink\":\"iothub\"", "\"sink\":\"HTTP\"", "\"sink\":null", "\"httpEndpoint\":\"http://a/in\"", "\"httpEndpoint\":\"ftp://a\"",
@@ -73,7 +73,7 @@ public sealed class DesiredCorpusTests
     }
 
     [Fact]
-    public async Task After_each_the_settings_are_valid_the_process_lives_and_every_known_key_that_was_there_is_acknowledged()
+    public async Task After_each_document_the_settings_are_valid_and_every_known_key_is_acknowledged()
     {
         await using var parts = await new SettingsFixture(inMemory: true).StartAsync();
         var (version, taken, refused) = (0L, 0, 0);
@@ -95,10 +95,10 @@ public sealed class DesiredCorpusTests
             },
             iter: Count, threads: 1);
         Assert.InRange(taken, Count / 2, Count);
-        Assert.True(refused > Count / 50, $"{refused} of the documents were no JSON");
+        Assert.True(refused > Count / 50, $"only {refused} documents were not valid JSON");
     }
 
-    /// <summary>What is in force, written as a document, would be accepted; of a URL it has only what may be shown.</summary>
+    /// <summary>Checks that the settings in force would be accepted again as a document. URLs have only the parts that may be shown.</summary>
     static void CheckValid(ParsedSettings parsed)
     {
         var parser = SettingsFixture.NewParser();
@@ -113,7 +113,7 @@ public sealed class DesiredCorpusTests
         Assert.Equal(parsed.Settings.Buffer, again.Settings.Buffer);
     }
 
-    // If what follows the host may be a secret, only the scheme is shown: http://u//u:p@a/ is http://..
+    // If the text after the host may be a secret, only the scheme is shown: http://u//u:p@a/ becomes http://..
     static string Uncut(string shown) => shown.Replace("://..", $"://{Unknown}/", StringComparison.Ordinal);
 
     static void CheckAcknowledged(ParsedSettings parsed, JsonObject document, JsonObject reported)

@@ -16,7 +16,7 @@ public sealed class DocumentReaderTests
     [InlineData("{}")]
     [InlineData("\uFEFF{\"a\":1}")]
     [InlineData("{\"a\":[1,], // why\n \"b\":/* so */ {\"c\":\"\\ud83d\\ude00\",},}")]
-    public void A_document_may_have_what_people_write(string text) =>
+    public void A_document_may_have_a_byte_order_mark_comments_and_trailing_commas(string text) =>
         Assert.Null(Problem(Encoding.UTF8.GetBytes(text)));
 
     [Theory]
@@ -29,10 +29,10 @@ public sealed class DocumentReaderTests
     [InlineData("{\"a\":[{\"b\":\"\\ud83d\"}]}", "it contains text that is not valid Unicode")]
     [InlineData("{\"a\":[\"\\ude00\"]}", "it contains text that is not valid Unicode")]
     [InlineData("", "it is not JSON: ")]
-    public void What_is_wrong_with_a_document_is_said(string text, string problem) =>
+    public void An_invalid_document_is_refused_with_the_reason(string text, string problem) =>
         Assert.Contains(problem, Problem(Encoding.UTF8.GetBytes(text)), StringComparison.Ordinal);
 
     [Fact]
-    public void Bytes_that_are_no_UTF_8_are_no_document() =>
+    public void Bytes_that_are_not_valid_UTF_8_are_refused() =>
         Assert.Equal("it contains text that is not valid Unicode", Problem([(byte)'{', 0xC3, (byte)'}']));
 }

@@ -13,13 +13,13 @@ namespace SensorForwarder.Tests.Configuration;
 public sealed partial class DocumentationTests
 {
     [Fact]
-    public void The_settings_table_is_the_one_in_the_code() => WrittenFile.CheckTable(
+    public void The_settings_table_matches_the_code() => WrittenFile.CheckTable(
         "docs/settings.md", "| setting |",
         SettingsTable.All.Select(setting => $"| `{setting.Key}` | {Default(setting)} | {Allowed(setting.Option.Shape)} | {setting.Option.Text} |"),
         row => row.StartsWith("| `sensors`", StringComparison.Ordinal));
 
     [Fact]
-    public void The_tables_of_boot_values_are_those_in_the_code()
+    public void The_tables_of_boot_values_match_the_code()
     {
         WrittenFile.CheckTable(
             "docs/settings.md", "| variable |", BootTable.All.Select(Row),
@@ -30,12 +30,12 @@ public sealed partial class DocumentationTests
     }
 
     [Fact]
-    public void The_methods_table_is_the_one_in_the_code() => WrittenFile.CheckTable(
+    public void The_methods_table_matches_the_code() => WrittenFile.CheckTable(
         "docs/operations.md", "| method |",
         MethodTable.All.Select(method => $"| `{method.Name}` | {Request(method)} | {method.Text} | `{method.Answer}` |"));
 
     [Fact]
-    public void The_deployment_template_has_only_settings_that_the_module_takes_and_they_are_the_defaults()
+    public void The_deployment_template_has_only_valid_settings_with_their_default_values()
     {
         var template = JsonNode.Parse(WrittenFile.Read("deployment.template.json"))!;
         var desired = template["modulesContent"]!["SensorForwarder"]!["properties.desired"]!.AsObject();
@@ -45,14 +45,14 @@ public sealed partial class DocumentationTests
         Assert.Empty(parsed.UnknownKeys);
         Assert.Equal(desired.Count, parsed.Verdicts.Count(verdict => !verdict.IsDefault));
 
-        // The template shows the defaults to its readers.
+        // The template shows the default values.
         var defaults = parser.Parse([], []).Verdicts.ToDictionary(verdict => verdict.Key, verdict => verdict.Value);
         Assert.All(desired, pair => Assert.True(JsonNode.DeepEquals(defaults[pair.Key], JsonNode.Parse(pair.Value!.ToJsonString())),
-            $"{pair.Key}: {pair.Value.ToJsonString()} stands in the template, {defaults[pair.Key]?.ToJsonString()} is the default"));
+            $"{pair.Key}: the template has {pair.Value.ToJsonString()}, the default is {defaults[pair.Key]?.ToJsonString()}"));
     }
 
     [Fact]
-    public void Every_example_of_what_a_reading_can_express_is_accepted()
+    public void Every_sensor_example_in_the_documentation_is_accepted()
     {
         var examples = JsonBlocks().Matches(WrittenFile.Read("docs/sensors.md")).Select(match => JsonNode.Parse(match.Groups[1].Value)!.AsObject())
             .Where(example => example.ContainsKey("sensors")).ToList();
@@ -69,7 +69,7 @@ public sealed partial class DocumentationTests
     private static partial Regex JsonBlocks();
 
     [Fact]
-    public void The_states_of_sensors_that_the_documentation_names_are_those_of_the_code()
+    public void The_sensor_states_named_in_the_documentation_exist()
     {
         var named = new[] { "docs/operations.md", "docs/raspberry-pi.md" }
             .SelectMany(page => SensorStates().Matches(WrittenFile.Read(page)))

@@ -4,7 +4,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Configuration;
 
-/// <summary>Only what changed is restarted. The counters of a restarted sensor begin at zero.</summary>
+/// <summary>A settings change restarts only the sensors that it affects. The counters of a restarted sensor start at zero.</summary>
 public sealed class LiveChangeTests
 {
     const string Start = """
@@ -15,7 +15,7 @@ public sealed class LiveChangeTests
 
     static SensorHealth Health(SettingsFixture parts, string name) => parts.Scheduler.Health.Single(sensor => sensor.Name == name);
 
-    /// <summary>What was restarted by a change.</summary>
+    /// <summary>The names of the sensors that a change restarted.</summary>
     static async Task<string> RestartedAsync(SettingsFixture parts, string document)
     {
         const int Marked = 100;
@@ -36,14 +36,14 @@ public sealed class LiveChangeTests
     [InlineData("\"sensors\":{", "\"sensors\":{\"new\":{\"kind\":\"simulated\"},", "new")]
     [InlineData(",\"other\":{\"kind\":\"simulated\",\"seed\":1}", "", "")]
     [InlineData("{\"pollIntervalSeconds\"", "{\"batchSize\":7,\"logLevel\":\"Debug\",\"commitIntervalMs\":5,\"whenFull\":\"dropOldest\",\"pollIntervalSeconds\"", "")]
-    public async Task Only_what_changed_is_restarted(string before, string after, string restarted)
+    public async Task Only_sensors_affected_by_a_settings_change_are_restarted(string before, string after, string restarted)
     {
         await using var parts = await new SettingsFixture().StartAsync();
         Assert.Equal(restarted, await RestartedAsync(parts, Start.Replace(before, after, StringComparison.Ordinal)));
     }
 
     [Fact]
-    public async Task A_layer_adds_one_sensor_and_null_removes_one_and_the_others_run_on()
+    public async Task A_layered_deployment_adds_one_sensor_null_removes_it_and_the_others_keep_running()
     {
         await using var parts = await new SettingsFixture().StartAsync();
         await parts.Store.OfferTwinAsync(SettingsFixture.Parse("""{"sensors":{"a":{"kind":"simulated"}}}"""), 1, Token);
@@ -56,7 +56,7 @@ public sealed class LiveChangeTests
     }
 
     [Fact]
-    public async Task A_sensor_that_can_not_work_is_refused_by_itself_and_the_others_run()
+    public async Task Only_the_invalid_sensor_is_refused_and_the_others_run()
     {
         await using var parts = await new SettingsFixture().StartAsync();
         var parsed = await parts.Store.OfferTwinAsync(

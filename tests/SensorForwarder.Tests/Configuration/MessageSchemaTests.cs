@@ -12,7 +12,7 @@ using SensorForwarder.Tests.Readings;
 
 namespace SensorForwarder.Tests.Configuration;
 
-/// <summary>The schemas of <c>docs/schemas</c> allow what the module sends and nothing else.</summary>
+/// <summary>The schemas in <c>docs/schemas</c> allow exactly the messages that the module sends.</summary>
 public sealed class MessageSchemaTests
 {
     const string ReadingFile = "docs/schemas/reading.schema.json";
@@ -51,7 +51,7 @@ public sealed class MessageSchemaTests
     };
 
     [Fact]
-    public void The_kinds_in_the_schema_are_those_of_the_module()
+    public void The_kinds_in_the_schema_match_the_code()
     {
         var schema = JsonNode.Parse(WrittenFile.Read(ReadingFile))!;
         schema["$defs"]!["kind"]!["enum"] = new JsonArray([.. Module.SensorKinds.Names.Select(name => (JsonNode)name)]);
@@ -59,7 +59,7 @@ public sealed class MessageSchemaTests
     }
 
     [Fact]
-    public void Everything_that_the_encoder_can_write_is_in_the_schema()
+    public void Every_property_that_the_encoder_can_write_is_in_the_schema()
     {
         foreach (var property in typeof(Reading).GetProperties())
         {
@@ -81,7 +81,7 @@ public sealed class MessageSchemaTests
     }
 
     [Fact]
-    public void A_report_of_an_alarm_is_as_the_schema_says_and_reads_back_as_it_was()
+    public void An_alarm_report_matches_the_schema_and_survives_a_round_trip()
     {
         var reading = Full with { Kind = AlarmReport.Kind, Unit = null, Units = [], Aggregate = null, Quality = ReadingQuality.Good, Reason = null };
         AlarmReport[] reports =
@@ -103,15 +103,15 @@ public sealed class MessageSchemaTests
         Assert.NotNull(Objection(Encode(reading with { Alarm = Report with { State = "open" } })));
         Assert.NotNull(Objection(Encode(reading with { Alarm = Report, Quality = ReadingQuality.Bad })));
 
-        // A program may have chosen this kind before there were alarms.
+        // Another program may send this kind in readings that are not alarm reports.
         const string Pushed = "{\"sensor\":\"door\",\"kind\":\"alarm\",\"time\":\"2026-11-24T12:00:00.000Z\",\"quality\":\"good\",\"values\":{\"on\":true},\"of\":{\"alarm\":{}}}";
         Assert.Null(Objection(Pushed));
-        Assert.False(AlarmReport.IsIn(Encoding.UTF8.GetBytes(Pushed))); // and so it is thinned
+        Assert.False(AlarmReport.IsIn(Encoding.UTF8.GetBytes(Pushed))); // so it is thinned like other readings
     }
 
     // LimitTests and DirectMethodTests validate entries and dead letters that the module wrote.
     [Fact]
-    public void The_reasons_of_gap_entries_are_those_of_the_buffer()
+    public void The_reasons_of_gap_entries_match_those_of_the_buffer()
     {
         var schema = JsonNode.Parse(WrittenFile.Read("docs/schemas/gap.schema.json"))!;
         var reasons = typeof(EvictionLedger).GetFields(BindingFlags.Public | BindingFlags.Static)
@@ -120,7 +120,7 @@ public sealed class MessageSchemaTests
     }
 
     [Fact]
-    public async Task Readings_of_other_programs_are_as_the_schema_says()
+    public async Task Readings_from_other_programs_match_the_schema()
     {
         await using var intake = await IntakeFixture.AtNoonAsync();
         await intake.SendAsync("""{"sensor":"meter","kind":"power","label":"a","unit":"kWh","quality":"uncertain","reason":"r","values":{"total":1204.7,"tariff":"night","on":true,"n":null},"tags":{"rack":"7"},"own":[1]}""");
@@ -143,7 +143,7 @@ public sealed class MessageSchemaTests
     [InlineData("""{"sensor":"a","kind":"simulated","time":"2026-11-24T12:00:00.000Z","quality":"good","values":{"x/y":"text"}}""", "/batch/0/data/values/x~1y")]
     [InlineData("""{"sensor":"a","kind":"mine","time":"2026-11-24T12:00:00.000Z","quality":"good"}""", "/batch/0/data")]
     [InlineData("""{"sensor":"buffer","kind":"gap","time":"2026-11-24T12:00:00.000Z","quality":"good","reason":"lost","values":{"count":1}}""", "/batch/0/data/reason")]
-    public void A_violation_names_its_place(string data, string place)
+    public void A_schema_violation_is_reported_with_its_location(string data, string place)
     {
         var objection = Objection(data);
         Assert.StartsWith(place + ":", objection, StringComparison.Ordinal);
@@ -155,7 +155,7 @@ public sealed class MessageSchemaTests
     [InlineData("""{"sensor":"a","time":"2026-11-24T12:00:00.000Z","quality":"good","level":"high"}""")]
     [InlineData("[]")]
     [InlineData("{")]
-    public void What_is_no_message_of_the_module_is_a_violation(string body) => Assert.NotNull(Schemas.Objection(Encoding.UTF8.GetBytes(body)));
+    public void A_body_that_is_not_a_message_of_the_module_violates_the_schema(string body) => Assert.NotNull(Schemas.Objection(Encoding.UTF8.GetBytes(body)));
 
     static string Encode(Reading reading) => Encoding.UTF8.GetString(ReadingEncoder.Encode(reading));
 

@@ -6,7 +6,7 @@ using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Tests.Configuration;
 
-/// <summary>The variables <c>Mqtt__NAME__*</c>: what a sensor of kind <c>mqtt</c> shows to its broker.</summary>
+/// <summary>The variables <c>Mqtt__NAME__*</c>: the credentials of a sensor of kind <c>mqtt</c> for its broker.</summary>
 public sealed class MqttBootTests
 {
     const string User = "Mqtt__zigbee__UserName", Password = "Mqtt__zigbee__Password", PasswordFile = "Mqtt__zigbee__PasswordFile",
@@ -20,7 +20,7 @@ public sealed class MqttBootTests
     static string? PasswordOf(MqttSecrets secrets) => secrets.ReadPassword() is { } bytes ? System.Text.Encoding.UTF8.GetString(bytes) : null;
 
     [Fact]
-    public void Each_sensor_has_its_own()
+    public void Each_sensor_has_its_own_broker_credentials()
     {
         var boot = Read(
             (User, "me"), (Password, "secret-1"), (For, "mqtts://broker.example"), (CaFile, "/run/ca.pem"), (Certificate, "/run/client.pem"), (Key, "/run/key.pem"),
@@ -38,10 +38,10 @@ public sealed class MqttBootTests
     }
 
     [Fact]
-    public void Names_of_variables_have_no_case() => Assert.Equal("me", Read(("MQTT__ZIGBEE__USERNAME", "me"), (For, "mqtt://x")).Mqtt.Of("zigbee").UserName);
+    public void Variable_names_are_case_insensitive() => Assert.Equal("me", Read(("MQTT__ZIGBEE__USERNAME", "me"), (For, "mqtt://x")).Mqtt.Of("zigbee").UserName);
 
     [Fact]
-    public void A_password_can_come_from_a_file_which_is_read_for_each_connection()
+    public void A_password_file_is_read_again_for_each_connection()
     {
         var directory = Directory.CreateTempSubdirectory("mqtt-boot-");
         try
@@ -73,7 +73,7 @@ public sealed class MqttBootTests
     [InlineData(For, "mosquitto:1883", "Mqtt__zigbee__SecretsFor: ")]
     [InlineData(For, "mqtt://me:geheim@mosquitto", "Mqtt__zigbee__SecretsFor: ")]
     [InlineData(Key, "/run/key.pem", "Mqtt__zigbee__ClientKeyFile: '/run/key.pem' is a key without a certificate; set Mqtt__zigbee__ClientCertificateFile too.")]
-    public void A_mistake_is_named_without_what_is_secret(string name, string value, string message)
+    public void An_invalid_MQTT_variable_is_named_without_showing_a_secret(string name, string value, string message)
     {
         var actual = Assert.Throws<BootValueException>(() => Read((name, value))).Message;
         Assert.StartsWith(message, actual, StringComparison.Ordinal);
@@ -81,7 +81,7 @@ public sealed class MqttBootTests
     }
 
     [Fact]
-    public void Two_passwords_are_one_too_many() => Assert.Equal(
+    public void A_password_and_a_password_file_together_are_refused() => Assert.Equal(
         $"{Password} and {PasswordFile} are both set; unset one.",
         Assert.Throws<BootValueException>(() => Read((User, "me"), (Password, "geheim"), (PasswordFile, "/run/password"))).Message);
 }

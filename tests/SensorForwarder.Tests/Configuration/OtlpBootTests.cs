@@ -17,7 +17,7 @@ public sealed class OtlpBootTests
         new ConfigurationBuilder().AddInMemoryCollection(environment.Select(pair => KeyValuePair.Create(pair.Name, (string?)pair.Value))).Build()).Otlp;
 
     [Fact]
-    public void With_an_endpoint_alone_the_rest_is_as_in_the_SDK()
+    public void With_only_an_endpoint_the_other_values_are_the_defaults_of_the_SDK()
     {
         var options = Read((Endpoint, "http://collector:4317"))!;
         Assert.Equal(new OtlpExporterOptions().Protocol, options.Protocol);
@@ -35,11 +35,11 @@ public sealed class OtlpBootTests
     [InlineData(Endpoint, "https://a/otlp?key=1", "https://a/otlp/v1/metrics?key=1")]
     [InlineData(Endpoint, "https://a/v1/metrics", "https://a/v1/metrics")]
     [InlineData("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "https://a/", "https://a/")]
-    public void Over_HTTP_the_path_of_metrics_follows_an_endpoint_for_all_signals(string variable, string text, string endpoint) =>
+    public void Over_HTTP_the_metrics_path_is_appended_to_an_endpoint_for_all_signals(string variable, string text, string endpoint) =>
         Assert.Equal(new(endpoint), Read((variable, text), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"))!.Endpoint);
 
     [Fact]
-    public void What_is_said_of_metrics_goes_before_what_is_said_of_all_signals()
+    public void A_variable_for_metrics_takes_precedence_over_the_one_for_all_signals()
     {
         var options = Read(
             (Endpoint, "http://all"), ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://metrics"),
@@ -56,7 +56,7 @@ public sealed class OtlpBootTests
     }
 
     [Fact]
-    public void Nothing_is_on_by_itself_and_what_is_off_is_not_looked_at()
+    public void OTLP_export_is_off_by_default_and_its_variables_are_not_checked_while_it_is_off()
     {
         Assert.Null(Read());
         Assert.Null(Read(("OTEL_EXPORTER_OTLP_PROTOCOL", "pigeon"), ("OTEL_METRIC_EXPORT_INTERVAL", "soon")));
@@ -74,7 +74,7 @@ public sealed class OtlpBootTests
     [InlineData(Endpoint, "grpc://collector:4317", "grpc://collector")]
     [InlineData("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "collector:4317", "a text of 14 characters")]
     [InlineData("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "a text of 9 characters")]
-    public void One_that_may_hold_a_secret_is_named_without_it(string name, string value, string shown) =>
+    public void A_malformed_endpoint_or_protocol_is_refused_without_showing_its_full_text(string name, string value, string shown) =>
         Assert.StartsWith($"{name}: {shown} is not ", Refusal(name, value), StringComparison.Ordinal);
 
     [Theory]
@@ -89,7 +89,7 @@ public sealed class OtlpBootTests
     [InlineData("OTEL_METRICS_EXPORTER", "prometheus")]
     [InlineData("OTEL_SDK_DISABLED", "yes")]
     [InlineData("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/none.key")]
-    public void A_malformed_one_is_named_with_its_value(string name, string value)
+    public void A_malformed_OTLP_variable_is_refused_with_its_name_and_value(string name, string value)
     {
         var message = Refusal(name, value);
         Assert.StartsWith($"{name}: '{value}'", message, StringComparison.Ordinal);
@@ -99,7 +99,7 @@ public sealed class OtlpBootTests
     [Theory]
     [InlineData("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "Timeout of a push, in milliseconds")]
     [InlineData(Endpoint, "http://u:p@a", "belong in 'OTEL_EXPORTER_OTLP_HEADERS'")]
-    public void What_a_malformed_one_is_for_is_said(string name, string value, string hint) =>
+    public void The_refusal_of_a_malformed_OTLP_variable_explains_its_purpose(string name, string value, string hint) =>
         Assert.Contains(hint, Refusal(name, value), StringComparison.Ordinal);
 
     [Theory]
@@ -110,7 +110,7 @@ public sealed class OtlpBootTests
     [InlineData("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "content-type=hunter2")]
     [InlineData("OTEL_RESOURCE_ATTRIBUTES", "site;hunter2")]
     [InlineData(Endpoint, "http://user:hunter2@collector")]
-    public void A_malformed_one_that_may_be_a_secret_is_named_without_it(string name, string value)
+    public void A_malformed_OTLP_variable_that_may_hold_a_secret_is_named_without_its_value(string name, string value)
     {
         var message = Refusal(name, value);
         Assert.StartsWith($"{name}: ", message, StringComparison.Ordinal);
@@ -118,7 +118,7 @@ public sealed class OtlpBootTests
     }
 
     [Fact]
-    public void Every_choice_and_the_ends_of_every_range_are_taken()
+    public void Every_choice_and_the_limits_of_every_range_are_accepted()
     {
         const string Temporality = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE";
         OtlpOptions With(string name, string value) => Read((Endpoint, "http://a"), (name, value))!;
@@ -134,7 +134,7 @@ public sealed class OtlpBootTests
     }
 
     [Fact]
-    public void The_resource_has_the_attributes_and_the_name_of_the_service()
+    public void The_resource_has_the_configured_attributes_and_service_name()
     {
         var options = Read(
             (Endpoint, "http://a"), ("OTEL_RESOURCE_ATTRIBUTES", " site = north%2C2 ,service.name=x,,a=b=c"),

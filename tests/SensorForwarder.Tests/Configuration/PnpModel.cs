@@ -10,7 +10,7 @@ using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Tests.Configuration;
 
-/// <summary>Makes the DTDL v2 model of the module: settings as writable properties, direct methods as commands, the values of the
+/// <summary>Generates the DTDL v2 model of the module: settings as writable properties, direct methods as commands, the values of the
 /// kinds of sensors as telemetry, and components where <see cref="PnpEncoder"/> sends them.</summary>
 internal static class PnpModel
 {
@@ -56,7 +56,7 @@ internal static class PnpModel
             ("kind", "string"), ("state", "string"), ("reason", "string"), ("detail", "string"), ("readings", "long"), ("failures", "long"), ("missed", "long")))),
     ];
 
-    // DTDL allows an Object 30 fields, and they are used up.
+    // Left out, since DTDL allows at most 30 fields in an Object.
     static readonly string[] NotModelled = ["intake"];
 
     public static JsonObject Create()
@@ -88,7 +88,7 @@ internal static class PnpModel
         };
     }
 
-    /// <summary>The names that the status section may have.</summary>
+    /// <summary>The allowed names in the status section.</summary>
     public static IEnumerable<string> StatusNames => StatusFields.Select(part => part.Name).Concat(NotModelled);
 
     static JsonObject Lane() => ObjectOf(
@@ -135,7 +135,7 @@ internal static class PnpModel
         return telemetry;
     }
 
-    /// <summary>What every message has.</summary>
+    /// <summary>The telemetry in every message.</summary>
     static JsonObject[] CommonTelemetry() => [.. PnpEncoder.CommonNames.Select(name => name switch
     {
         "sensor" => Content("Telemetry", name, "The sensor that says it.", "string"),
@@ -189,7 +189,7 @@ internal static class PnpModel
         _ => value.ToJsonString().Contains('.', StringComparison.Ordinal) ? "double" : "long",
     };
 
-    /// <summary>The options that every kind has and that DTDL can describe.</summary>
+    /// <summary>The common options of all kinds, as far as DTDL can describe them.</summary>
     static JsonObject SensorsMap() => MapOf("sensor", "settings", ObjectOf(
     [
         ("kind", EnumOf(Module.SensorKinds.Names)),

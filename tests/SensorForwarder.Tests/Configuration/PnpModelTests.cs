@@ -25,18 +25,18 @@ public sealed class PnpModelTests
     static IEnumerable<string> Names(string type) => Contents(type).Select(content => (string)content["name"]!);
 
     [Fact]
-    public void The_model_in_the_repository_is_the_one_that_the_code_makes() =>
+    public void The_DTDL_model_in_the_repository_matches_the_code() =>
         WrittenFile.Check(ModelFile, PnpModel.Create().ToJsonString(Indented) + "\n");
 
     [Fact]
-    public void It_keeps_the_rules_of_DTDL() => Assert.Empty(DtdlChecker.Check(PnpModel.Create()));
+    public void The_model_is_valid_DTDL() => Assert.Empty(DtdlChecker.Check(PnpModel.Create()));
 
     [Fact]
-    public void It_is_the_one_that_is_announced() =>
+    public void The_id_of_the_model_is_the_one_that_the_module_announces() =>
         Assert.Equal((string?)PnpModel.Create()["@id"], BootOptions.Read(new ConfigurationBuilder().Build()).Hub.ModelId);
 
     [Fact]
-    public void Every_setting_is_a_property_that_can_be_written_and_every_method_a_command()
+    public void Every_setting_is_a_writable_property_and_every_method_a_command()
     {
         var writable = Contents("Property").Where(property => (bool?)property["writable"] == true).Select(property => (string)property["name"]!);
         Assert.Equal([.. SettingsTable.All.Select(setting => setting.Key), SettingsTable.SensorsKey], writable);
@@ -45,7 +45,7 @@ public sealed class PnpModelTests
     }
 
     [Fact]
-    public void Every_value_of_every_kind_is_a_telemetry_where_the_encoder_sends_it()
+    public void Every_value_of_every_kind_is_telemetry_of_the_component_that_the_encoder_uses()
     {
         var components = Contents("Component").ToDictionary(
             component => (string)component["name"]!,
@@ -80,7 +80,7 @@ public sealed class PnpModelTests
     [InlineData("\"schema\":\"string\"}", "\"schema\":\"integer\"}", "a Map has text as key")]
     [InlineData("\"description\":\"Where batches are sent.", "\"description\":\"WIDE", "description is longer than 512")]
     [InlineData("\"@type\":\"Command\"", "\"@type\":\"Method\"", "is none of Telemetry, Property, Command, Component")]
-    public void The_checker_finds_what_breaks_a_rule(string good, string bad, string problem)
+    public void The_DTDL_checker_finds_violations(string good, string bad, string problem)
     {
         var text = PnpModel.Create().ToJsonString(new JsonSerializerOptions { Encoder = Indented.Encoder });
         Assert.Contains(good, text, StringComparison.Ordinal);

@@ -13,7 +13,7 @@ public sealed class ReleaseTests
 
     [Theory]
     [MemberData(nameof(Files))]
-    public void Every_setting_is_accepted(string file)
+    public void Every_setting_of_an_earlier_release_is_accepted(string file)
     {
         var document = JsonNode.Parse(WrittenFile.Read($"{Folder}/{file}"))!.AsObject();
         var parsed = SettingsFixture.NewParser().Parse(document, []);

@@ -4,12 +4,12 @@ using System.Text.RegularExpressions;
 
 namespace SensorForwarder.Tests.Configuration;
 
-/// <summary>JSON Schema draft-07, as far as our schema uses it; a keyword that it does not know is an error.</summary>
+/// <summary>The subset of JSON Schema draft-07 that our schema uses; any other keyword is an error.</summary>
 internal sealed class SchemaEvaluator(JsonObject root)
 {
     static readonly string[] Annotations = ["$schema", "title", "description", "default", "definitions", "then"];
 
-    /// <summary>The first violation of a value; null: it is valid.</summary>
+    /// <summary>The first violation, or null if the value is valid.</summary>
     public string? Objection(JsonNode? value) => Objection(root, value, "");
 
     string? Objection(JsonNode schema, JsonNode? value, string path)
@@ -76,7 +76,7 @@ internal sealed class SchemaEvaluator(JsonObject root)
             case "if":
                 return Objection(rule, value, path) is null ? Objection(schema["then"]!, value, path) : null;
             default:
-                throw new InvalidOperationException($"'{keyword}' is no keyword that is known here");
+                throw new InvalidOperationException($"the keyword '{keyword}' is not supported");
         }
     }
 

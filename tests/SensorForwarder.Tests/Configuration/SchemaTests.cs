@@ -24,11 +24,11 @@ public sealed class SchemaTests
     static Gen<T> OneOf<T>(params T[] choices) => Gen.Int[0, choices.Length - 1].Select(i => choices[i]);
 
     [Fact]
-    public void The_schema_in_the_repository_is_the_one_that_the_code_makes() =>
+    public void The_settings_schema_in_the_repository_matches_the_code() =>
         WrittenFile.Check(SchemaFile, SettingsSchema.Create().ToJsonString(Indented) + "\n");
 
     [Fact]
-    public void The_settings_of_every_template_fit_the_schema()
+    public void The_settings_of_every_deployment_template_match_the_schema()
     {
         foreach (var path in Directory.GetFiles(WrittenFile.Root, "deployment*.template.json"))
         {
@@ -38,7 +38,7 @@ public sealed class SchemaTests
     }
 
     [Fact]
-    public void What_the_parser_takes_the_schema_allows_and_what_it_refuses_the_schema_names()
+    public void The_schema_allows_exactly_the_values_that_the_parser_accepts()
     {
         var value = Gen.OneOf(
             Gen.Int[-2, 11_000].Select(n => (JsonNode?)n), Gen.Double[-1, 100_000].Select(d => (JsonNode?)d), Gen.Int.Select(n => (JsonNode?)n),
@@ -65,7 +65,7 @@ public sealed class SchemaTests
     [InlineData("http://u:p@a/", false)]
     [InlineData("a/b", false)]
     [InlineData("", false)]
-    public void An_address_is_judged_alike(string url, bool isAllowed)
+    public void Schema_and_parser_agree_on_endpoints(string url, bool isAllowed)
     {
         var document = new JsonObject { ["httpEndpoint"] = url };
         Assert.Equal(isAllowed, Schema.Objection(document) is null);
@@ -111,7 +111,7 @@ public sealed class SchemaTests
     [InlineData("""{"a":7}""", false)]
     [InlineData("[]", false)]
     [InlineData("null", true)]
-    public void Sensors_are_judged_alike(string sensors, bool isAllowed)
+    public void Schema_and_parser_agree_on_sensors(string sensors, bool isAllowed)
     {
         var document = new JsonObject { ["sensors"] = JsonNode.Parse(sensors) };
         Assert.Equal(isAllowed, Schema.Objection(document) is null);
@@ -119,7 +119,7 @@ public sealed class SchemaTests
     }
 
     [Fact]
-    public void A_key_that_there_is_not_is_named_by_both()
+    public void Schema_and_parser_both_report_an_unknown_key()
     {
         var document = new JsonObject { ["batchsize"] = 5 };
         Assert.NotNull(Schema.Objection(document));

@@ -13,7 +13,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Configuration;
 
-/// <summary>A password or key in a wrong place is never shown.</summary>
+/// <summary>A password or key that was entered in the wrong place is never shown.</summary>
 public sealed class SecretTests
 {
     static readonly string[] BootValues =
@@ -35,7 +35,7 @@ public sealed class SecretTests
     [InlineData("ftp://gw/#token=PW-0815", "ftp://gw")]
     [InlineData("http://gateway-of-the-northern-site.example.com/readings/in?user=sensor&pass=PW-0815&x=u:p@gw\t\u0000", null)]
     [InlineData("http://sensor-of-the-northern-site:PW-0815-that-is-longer-than-what-is-shown@gw.example.com/", "http://gw.example.com with a user or password")]
-    public void A_rejected_endpoint_is_told_by_scheme_and_host_or_not_at_all(string url, string? shown)
+    public void A_rejected_endpoint_is_shown_only_by_scheme_and_host_or_not_at_all(string url, string? shown)
     {
         var error = SettingsFixture.NewParser().Parse(new() { ["httpEndpoint"] = url }, []).Verdicts.Single(v => v.Key == "httpEndpoint").Error;
         Assert.DoesNotContain("PW", error ?? "", StringComparison.Ordinal);
@@ -45,8 +45,8 @@ public sealed class SecretTests
     [Theory]
     [InlineData("http://gw.example/in", "http://gw.example/in")]
     [InlineData("https://gw.example:8443/in?sig=geheim#frag", "https://gw.example:8443/in?..")]
-    [InlineData("http://sensor:4711/pw@gw/", "http://..")] // perhaps a password with a slash in it
-    public void An_endpoint_in_use_is_shown_without_what_may_be_secret(string url, string shown)
+    [InlineData("http://sensor:4711/pw@gw/", "http://..")] // may be a password that contains a slash
+    public void An_endpoint_in_use_is_shown_without_parts_that_may_be_secret(string url, string shown)
     {
         var parsed = SettingsFixture.NewParser().Parse(new() { ["httpEndpoint"] = url }, []);
         Assert.Equal(url, parsed.Settings.Forwarding.HttpEndpoint!.OriginalString);
@@ -56,21 +56,21 @@ public sealed class SecretTests
     [Theory]
     [InlineData("""{"batchSize":fPW0815}""")]
     [InlineData("""{"http://u:PW0815@gw":1,"http://u:PW0815@gw":2}""")]
-    public void A_document_that_is_no_JSON_is_not_quoted(string document)
+    public void A_document_that_is_not_valid_JSON_is_not_quoted(string document)
     {
         Assert.Null(DocumentReader.Read(Encoding.UTF8.GetBytes(document), out var problem));
         Assert.DoesNotContain("PW0815", problem, StringComparison.Ordinal);
     }
 
     [Fact]
-    public void A_key_that_is_twice_in_a_document_is_named()
+    public void A_duplicate_key_of_a_document_is_named()
     {
         Assert.Null(DocumentReader.Read("""{"batchSize":1,"batchSize":2}"""u8, out var problem));
         Assert.Contains("'batchSize'", problem, StringComparison.Ordinal);
     }
 
     [Fact]
-    public async Task A_secret_in_a_settings_document_is_in_no_output()
+    public async Task A_secret_in_a_settings_document_appears_in_no_output()
     {
         var log = new LogLines();
         using var events = new RecentEvents(TimeProvider.System);
@@ -113,7 +113,7 @@ public sealed class SecretTests
         }
     }
 
-    /// <summary>Documents with a text in a wrong place.</summary>
+    /// <summary>Documents with this text in wrong places.</summary>
     static IEnumerable<JsonObject> Documents(string text) =>
     [
         new() { ["commitIntervalMs"] = 0, ["httpEndpoint"] = text, ["httpEndpoit"] = text, ["batchSize"] = text, ["sink"] = text, ["pollIntervalSeconds"] = text, [text] = text },
@@ -142,7 +142,7 @@ public sealed class SecretTests
     ];
 
     [Fact]
-    public void A_secret_in_a_malformed_boot_value_is_not_in_the_line_that_names_it() => Gen.Select(MalformedUrl.Any, Gen.Int[0, BootValues.Length - 1]).Sample(
+    public void A_secret_in_a_malformed_boot_value_does_not_appear_in_the_error_message() => Gen.Select(MalformedUrl.Any, Gen.Int[0, BootValues.Length - 1]).Sample(
         (url, index) =>
         {
             var values = new Dictionary<string, string?> { ["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://collector:4317", [BootValues[index]] = url.Text };
@@ -160,7 +160,7 @@ public sealed class SecretTests
     [InlineData("Buffer__KeyFile", "PW\n0815")]
     [InlineData("Settings__File", "http://u:PW0815@gw/settings.json")]
     [InlineData("OTEL_EXPORTER_OTLP_HEADERS", "Bearer PW0815=1")]
-    public void What_may_be_a_key_is_not_quoted(string name, string value)
+    public void A_boot_value_that_may_be_a_key_is_not_quoted(string name, string value)
     {
         var values = new Dictionary<string, string?> { ["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://collector:4317", [name.Replace("__", ":", StringComparison.Ordinal)] = value };
         var message = Assert.Throws<BootValueException>(() => BootOptions.Read(new ConfigurationBuilder().AddInMemoryCollection(values).Build())).Message;

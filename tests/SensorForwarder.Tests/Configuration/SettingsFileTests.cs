@@ -40,7 +40,7 @@ public sealed class SettingsFileTests : IAsyncLifetime
 
     Task UntilBatchSizeAsync(int size) => Until.True(() => BatchSize == size, _clock, TimeSpan.FromSeconds(1));
 
-    // The next look would be 15,000 steps away: more than are waited for.
+    // The next poll would be 15,000 steps away, which is longer than the wait.
     Task UntilSignalledAsync(int size) =>
         Until.True(() => BatchSize == size, _clock, TimeSpan.FromMilliseconds(2));
 
@@ -54,7 +54,7 @@ public sealed class SettingsFileTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task It_is_in_force_at_the_start_and_after_every_rewrite()
+    public async Task The_settings_file_is_applied_at_the_start_and_after_every_rewrite()
     {
         await File.WriteAllTextAsync(FilePath, "\uFEFF// with a comment\n{\"batchSize\":3,}", Token);
         await StartAsync();
@@ -64,7 +64,7 @@ public sealed class SettingsFileTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task An_atomic_replace_is_seen()
+    public async Task An_atomic_replacement_of_the_file_is_noticed()
     {
         await File.WriteAllTextAsync(FilePath, """{"batchSize":3}""", Token);
         await StartAsync();
@@ -77,9 +77,9 @@ public sealed class SettingsFileTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_ConfigMap_that_is_swapped_is_seen()
+    public async Task A_ConfigMap_update_by_the_kubelet_is_noticed()
     {
-        // As the kubelet does: the file is a link through the link ..data, which a rename replaces.
+        // Like the kubelet: the file is a link through the link ..data, which is replaced by a rename.
         await WriteVersionAsync("..v1", 3);
         File.CreateSymbolicLink(Path.Combine(_directory, "..data"), "..v1");
         File.CreateSymbolicLink(FilePath, "..data/settings.json");
@@ -98,7 +98,7 @@ public sealed class SettingsFileTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_change_is_seen_without_waiting_for_the_next_look()
+    public async Task A_change_is_noticed_without_waiting_for_the_next_poll()
     {
         await File.WriteAllTextAsync(FilePath, """{"batchSize":3}""", Token);
         await StartAsync();
@@ -110,9 +110,9 @@ public sealed class SettingsFileTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_change_that_is_made_through_another_directory_is_seen_too()
+    public async Task A_change_made_through_a_hard_link_in_another_directory_is_noticed()
     {
-        // A file that is mounted alone is written like this.
+        // A bind mount of a single file is written in this way.
         var elsewhere = Directory.CreateDirectory(Path.Combine(_directory, "elsewhere")).FullName;
         var written = Path.Combine(elsewhere, "settings.json");
         await File.WriteAllTextAsync(written, """{"batchSize":3}""", Token);
@@ -125,9 +125,9 @@ public sealed class SettingsFileTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_change_that_is_not_signalled_is_seen_at_the_next_look()
+    public async Task A_change_without_a_file_system_event_is_noticed_at_the_next_poll()
     {
-        // The link leads to a directory that is not watched, and there the file is replaced.
+        // The file is replaced in a directory that is not watched; the settings file is a link to it.
         var elsewhere = Directory.CreateDirectory(Path.Combine(_directory, "linked", "elsewhere")).FullName;
         var current = Path.Combine(elsewhere, "current");
         Directory.CreateDirectory(Path.Combine(elsewhere, "v1"));
@@ -153,11 +153,11 @@ public sealed class SettingsFileTests : IAsyncLifetime
     [InlineData("", "it is not JSON")]
     [InlineData("""{"sink":"\ud800"}""", "it contains text that is not valid Unicode")]
     [InlineData("""{"\udc00":1}""", "it contains text that is not valid Unicode")]
-    public async Task An_invalid_file_changes_nothing_and_says_why_and_is_taken_when_it_is_mended(string content, string reason)
+    public async Task An_invalid_file_is_ignored_with_the_reason_in_the_log_and_applied_once_it_is_fixed(string content, string reason)
     {
         await File.WriteAllTextAsync(FilePath, """{"batchSize":3}""", Token);
         await StartAsync();
-        // Atomic, because a file that is written in place is empty for a moment.
+        // Replaced atomically, because a file that is written in place is empty for a moment.
         await File.WriteAllTextAsync(FilePath + ".new", content, Token);
         File.Move(FilePath + ".new", FilePath, overwrite: true);
         await UntilLogged(reason);
@@ -169,7 +169,7 @@ public sealed class SettingsFileTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Bytes_that_are_no_UTF8_change_nothing()
+    public async Task A_file_that_is_not_valid_UTF8_is_ignored()
     {
         await File.WriteAllTextAsync(FilePath, """{"batchSize":3}""", Token);
         await StartAsync();
@@ -179,7 +179,7 @@ public sealed class SettingsFileTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_file_that_goes_away_leaves_the_last_good_settings_also_over_a_restart()
+    public async Task After_the_file_is_deleted_the_last_good_settings_stay_in_force_even_after_a_restart()
     {
         await File.WriteAllTextAsync(FilePath, """{"batchSize":3}""", Token);
         await StartAsync();
@@ -196,7 +196,7 @@ public sealed class SettingsFileTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_file_of_a_size_that_no_settings_have_is_refused()
+    public async Task A_file_above_the_size_limit_is_ignored()
     {
         await File.WriteAllTextAsync(FilePath, """{"batchSize":3}""", Token);
         await StartAsync();

@@ -12,7 +12,7 @@ namespace SensorForwarder.Tests.Configuration;
 
 /// <summary>A settings store over a real buffer, with the parts that settings are applied to. It can be restarted on the
 /// same files.</summary>
-/// <param name="inMemory">Keeps the buffer in memory, to be fast.</param>
+/// <param name="inMemory">Keeps the buffer in memory, for speed.</param>
 internal sealed class SettingsFixture(bool inMemory = false) : IAsyncDisposable
 {
     readonly BufferFixture _files = new(inMemory);
@@ -21,7 +21,7 @@ internal sealed class SettingsFixture(bool inMemory = false) : IAsyncDisposable
     /// <summary>The clock of the forwarder and the trial.</summary>
     public TimeProvider Clock { get; init; } = TimeProvider.System;
 
-    /// <summary>Records the operations on the volume, and can make them fail.</summary>
+    /// <summary>Records the file operations on the volume, and can make them fail.</summary>
     public Recorder? Volume { get; init; }
 
     public Dictionary<SinkKind, ISink> Sinks { get; } = [];

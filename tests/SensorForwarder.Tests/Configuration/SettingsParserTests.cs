@@ -31,7 +31,7 @@ public sealed class SettingsParserTests
     static SettingVerdict Verdict(ParsedSettings parsed, string key) => parsed.Verdicts.Single(v => v.Key == key);
 
     [Fact]
-    public void An_empty_document_gives_the_defaults_and_says_so()
+    public void An_empty_document_gives_the_defaults_and_marks_them_as_such()
     {
         var parsed = Parse("{}");
         Assert.All(parsed.Verdicts, verdict => Assert.True(verdict is { IsDefault: true, Error: null }));
@@ -42,7 +42,7 @@ public sealed class SettingsParserTests
     }
 
     [Fact]
-    public void Every_setting_takes_its_value()
+    public void Every_setting_is_parsed()
     {
         var parsed = Parse(
             """
@@ -110,7 +110,7 @@ public sealed class SettingsParserTests
     [InlineData("acceptHtml", "1", "1 is not allowed; allowed is true or false")]
     [InlineData("acceptHtml", "[true]", "[true] is not allowed; allowed is true or false")]
     [InlineData("pollIntervalSeconds", "0", "0 is not allowed; allowed is a number from 0.01 to 86400")]
-    public void A_bad_value_keeps_the_last_good_one_and_says_why(string key, string value, string error)
+    public void An_invalid_value_is_refused_with_the_reason_and_the_last_good_one_is_kept(string key, string value, string error)
     {
         var good = Parse(
             """
@@ -126,7 +126,7 @@ public sealed class SettingsParserTests
     }
 
     [Fact]
-    public void Null_and_absence_return_to_the_default()
+    public void A_null_or_absent_setting_returns_to_its_default()
     {
         var good = Parse("""{"batchSize":7,"sensors":{"a":{"kind":"simulated"}}}""");
         foreach (var document in (string[])["""{"batchSize":null,"sensors":null}""", "{}"])
@@ -140,18 +140,18 @@ public sealed class SettingsParserTests
     }
 
     [Fact]
-    public void A_whole_number_with_a_fraction_of_zero_is_an_integer() =>
+    public void A_number_with_a_zero_fraction_is_accepted_as_an_integer() =>
         Assert.Equal(5, Parse("""{"batchSize":5.0}""").Settings.Forwarding.BatchSize);
 
     [Theory]
     [InlineData("batchsize", "batchsize: there is no such setting (did you mean batchSize?)")]
     [InlineData("uploadInterval", "uploadInterval: there is no such setting (did you mean uploadIntervalSeconds?)")]
     [InlineData("colour", "colour: there is no such setting; the nearest is sink")]
-    public void An_unknown_key_is_named_with_the_nearest_that_there_is(string key, string message) =>
+    public void An_unknown_key_is_reported_with_the_closest_known_one(string key, string message) =>
         Assert.Equal(message, Assert.Single(Parse($$"""{"{{key}}":1}""").UnknownKeys));
 
     [Fact]
-    public void A_sensor_that_cannot_work_is_refused_by_itself()
+    public void Invalid_sensors_are_refused_without_affecting_the_others()
     {
         var good = Parse("""{"sensors":{"a":{"kind":"simulated","seed":1},"b":{"kind":"simulated"}}}""");
         var parsed = Parse(
@@ -165,7 +165,7 @@ public sealed class SettingsParserTests
     }
 
     [Fact]
-    public void A_sink_that_cannot_work_is_refused()
+    public void A_sink_without_its_endpoint_or_identity_is_refused()
     {
         Assert.Equal("'http' needs httpEndpoint", Verdict(Parse("""{"sink":"http"}"""), "sink").Error);
         Assert.Equal(SinkKind.IotHub, Parse("""{"sink":"http"}""").Settings.Forwarding.Sink);
@@ -175,7 +175,7 @@ public sealed class SettingsParserTests
     }
 
     [Fact]
-    public void Whatever_a_document_says_the_settings_are_valid_and_what_is_accepted_gives_them_again()
+    public void Any_document_gives_valid_settings_and_the_accepted_values_reproduce_them()
     {
         var keys = SettingsTable.All.Select(definition => definition.Key).Append("sensors").Append("batchsize").Append("$version").ToArray();
         var leaf = Gen.OneOf(
@@ -222,7 +222,7 @@ public sealed class SettingsParserTests
     [Theory]
     [InlineData("5", "5")]
     [InlineData("[{\"kind\":\"host\"}]", "[{\"kind\":\"host\"}]")]
-    public void Sensors_that_are_no_map_leave_those_that_run_alone(string sensors, string shown)
+    public void A_sensors_value_that_is_not_a_map_is_refused_and_running_sensors_are_kept(string sensors, string shown)
     {
         var good = Parse("""{"sensors":{"a":{"kind":"simulated","seed":1},"b":{"kind":"nothing"}}}""");
         var parsed = Parse($$"""{"sensors":{{sensors}}}""", good.Accepted);
@@ -240,7 +240,7 @@ public sealed class SettingsParserTests
     }
 
     [Fact]
-    public void A_refused_sink_is_replaced_by_the_one_that_works_and_the_last_good_one_is_kept()
+    public void A_refused_sink_falls_back_to_one_that_can_work_and_the_last_good_one_is_kept()
     {
         var refused = Parse("""{"sink":"http"}""", Parse("""{"sink":"iothub"}""").Accepted);
         Assert.Equal("iothub", (string?)refused.Accepted["sink"]);
@@ -257,7 +257,7 @@ public sealed class SettingsParserTests
     }
 
     [Fact]
-    public void What_was_rolled_back_keeps_the_last_good_value_whatever_the_document_says()
+    public void A_rolled_back_setting_keeps_its_last_good_value_when_the_document_repeats_the_bad_one()
     {
         var good = Parse("""{"batchSize":7}""");
         var rolledBack = new RolledBack("it did not work", new() { ["batchSize"] = 8, ["logLevel"] = null });
@@ -269,7 +269,7 @@ public sealed class SettingsParserTests
     }
 
     [Fact]
-    public void A_setting_has_its_whole_range()
+    public void Every_numeric_setting_accepts_its_whole_range_and_nothing_outside_it()
     {
         foreach (var definition in SettingsTable.All)
         {
@@ -293,7 +293,7 @@ public sealed class SettingsParserTests
     [Theory]
     [InlineData(2048, true)]
     [InlineData(2049, false)]
-    public void A_url_has_a_longest_length(int length, bool isAllowed)
+    public void A_URL_above_the_length_limit_is_refused(int length, bool isAllowed)
     {
         var url = "http://a/".PadRight(length, 'x');
         var error = Verdict(Parse($$"""{"httpEndpoint":"{{url}}"}"""), "httpEndpoint").Error;
@@ -302,7 +302,7 @@ public sealed class SettingsParserTests
     }
 
     [Fact]
-    public void More_sensors_than_the_module_can_read_are_left_out()
+    public void Sensors_above_the_maximum_number_are_ignored()
     {
         var map = new JsonObject();
         for (var i = 0; i < 501; i++) map[$"s{i}"] = new JsonObject { ["kind"] = "simulated" };
@@ -323,7 +323,7 @@ public sealed class SettingsParserTests
     [InlineData("", false)]
     [InlineData("0123456789012345678901234567890123456789012345678901234567890123", true)]
     [InlineData("01234567890123456789012345678901234567890123456789012345678901234", false)]
-    public void A_sensor_has_a_name_that_the_hub_can_take(string name, bool isAllowed)
+    public void A_sensor_name_that_IoT_Hub_does_not_accept_is_refused(string name, bool isAllowed)
     {
         var parsed = Parse($$"""{"sensors":{"{{name}}":{"kind":"simulated"} } }""");
         Assert.Equal(isAllowed, Verdict(parsed, "sensors").Error is null);
@@ -331,7 +331,7 @@ public sealed class SettingsParserTests
     }
 
     [Fact]
-    public void A_sensor_whose_place_another_one_has_taken_does_not_come_back()
+    public void An_invalid_sensor_does_not_fall_back_to_an_address_that_another_sensor_now_uses()
     {
         var good = Parse("""{"sensors":{"a":{"kind":"sht3x"}}}""");
         var parsed = Parse("""{"sensors":{"b":{"kind":"sht3x"},"a":{"kind":"sht3x","address":1}}}""", good.Accepted);
@@ -340,12 +340,12 @@ public sealed class SettingsParserTests
     }
 
     [Fact]
-    public void What_is_wrong_with_two_sensors_is_said_of_both() => Assert.Equal(
+    public void The_errors_of_all_invalid_sensors_are_reported() => Assert.Equal(
         "a: 5 is not an object such as {\"kind\":\"host\"}; b: true is not an object such as {\"kind\":\"host\"}",
         Verdict(Parse("""{"sensors":{"a":5,"b":true}}"""), "sensors").Error);
 
     [Fact]
-    public void The_secrets_that_an_endpoint_does_not_get_are_told_beside_it()
+    public void A_note_reports_that_an_endpoint_does_not_get_the_secrets()
     {
         var http = new HttpSinkOptions("Bearer key", new Dictionary<string, string>()) { SecretsFor = ["http://a"] };
         var parser = new SettingsParser(

@@ -84,7 +84,7 @@ public sealed class SettingsTrialTests : IAsyncLifetime
     Task RolledBackAsync() => Until.True(() => InForce == "good", _clock, TimeSpan.FromSeconds(1));
 
     [Fact]
-    public async Task A_change_after_which_nothing_can_be_forwarded_is_rolled_back_and_stays_so_until_it_is_another()
+    public async Task A_change_that_stops_forwarding_is_rolled_back_and_refused_until_another_value_is_set()
     {
         await StoreAsync();
         await OfferAsync(Bad);
@@ -108,7 +108,7 @@ public sealed class SettingsTrialTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task What_was_rolled_back_stays_so_after_a_restart()
+    public async Task A_rolled_back_change_stays_rolled_back_after_a_restart()
     {
         await OfferAsync(Bad);
         await StoreAsync();
@@ -121,7 +121,7 @@ public sealed class SettingsTrialTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task While_the_volume_rejects_writes_a_change_is_rolled_back_and_another_one_is_taken()
+    public async Task While_the_volume_rejects_writes_a_change_is_still_rolled_back_and_another_one_is_accepted()
     {
         await OfferAsync(Bad);
         await StoreAsync();
@@ -134,7 +134,7 @@ public sealed class SettingsTrialTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_trial_goes_on_after_a_restart()
+    public async Task A_trial_continues_after_a_restart()
     {
         await OfferAsync(Bad);
         await StoreAsync();
@@ -147,7 +147,7 @@ public sealed class SettingsTrialTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_change_that_works_stays_also_when_the_receiver_fails_later()
+    public async Task A_change_that_has_worked_is_kept_even_if_the_receiver_fails_later()
     {
         lock (_answering) _answering.Add("bad");
         await OfferAsync(Bad);
@@ -164,7 +164,7 @@ public sealed class SettingsTrialTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Without_anything_to_forward_nothing_is_proven_against_a_change()
+    public async Task Without_readings_to_forward_a_change_is_not_rolled_back()
     {
         await OfferAsync(Bad);
         await PassAsync(TimeSpan.FromMinutes(10));
@@ -174,7 +174,7 @@ public sealed class SettingsTrialTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task While_a_person_holds_the_forwarder_no_change_is_rolled_back()
+    public async Task While_forwarding_is_paused_no_change_is_rolled_back()
     {
         _parts.Forwarder.Pause();
         await OfferAsync(Bad);
@@ -184,7 +184,7 @@ public sealed class SettingsTrialTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Zero_turns_it_off()
+    public async Task A_trial_time_of_zero_disables_the_trial()
     {
         await OfferAsync(Bad.Replace("\"settingsTrialMinutes\":2", "\"settingsTrialMinutes\":0", StringComparison.Ordinal));
         await StoreAsync();
@@ -193,7 +193,7 @@ public sealed class SettingsTrialTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task What_did_not_work_before_is_not_put_on_trial()
+    public async Task A_change_is_not_put_on_trial_if_forwarding_already_failed_before()
     {
         lock (_answering) _answering.Clear();
         await StoreAsync();

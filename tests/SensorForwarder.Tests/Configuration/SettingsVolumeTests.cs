@@ -14,7 +14,7 @@ using SQLitePCL;
 
 namespace SensorForwarder.Tests.Configuration;
 
-/// <summary>Settings never wait for the volume, and a start finds documents that were in force together.</summary>
+/// <summary>Settings never wait for the volume, and after a power cut the saved documents are consistent.</summary>
 public sealed class SettingsVolumeTests : IAsyncLifetime
 {
     readonly FakeTimeProvider _clock = new();
@@ -67,7 +67,7 @@ public sealed class SettingsVolumeTests : IAsyncLifetime
     [InlineData(raw.SQLITE_FULL)]
     [InlineData(raw.SQLITE_IOERR_WRITE)]
     [InlineData(raw.SQLITE_READONLY)]
-    public async Task While_the_volume_rejects_writes_changes_are_in_force_acknowledged_and_saved_later(int code)
+    public async Task While_the_volume_rejects_writes_changes_are_applied_and_acknowledged_and_saved_later(int code)
     {
         Reject(code);
         _hub.SetDesired("""{"batchSize":5,"$version":1}""");
@@ -89,7 +89,7 @@ public sealed class SettingsVolumeTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task While_the_volume_rejects_writes_a_start_takes_the_file_that_was_changed()
+    public async Task While_the_volume_rejects_writes_a_start_applies_a_changed_settings_file()
     {
         Reject(raw.SQLITE_FULL);
         using var store = SettingsFixture.NewStore(_parts.Buffer, _parts.Forwarder, _parts.Scheduler);
@@ -100,7 +100,7 @@ public sealed class SettingsVolumeTests : IAsyncLifetime
     [Theory]
     [InlineData("retryDeadLetters")]
     [InlineData("purgeDeadLetters")]
-    public async Task While_the_volume_rejects_writes_a_method_that_writes_says_so(string method)
+    public async Task While_the_volume_rejects_writes_a_method_that_writes_fails_with_the_reason(string method)
     {
         var id = await _parts.Buffer.EnqueueAsync(BufferFixture.Reading(1), Token);
         await _parts.Buffer.DeadLetterAsync(id, "Rejected", answer: null, Token);
@@ -117,7 +117,7 @@ public sealed class SettingsVolumeTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_hub_that_is_faster_than_the_settings_file_is_not_overwritten_by_the_twin_of_the_last_run()
+    public async Task A_twin_that_arrives_before_the_settings_file_is_not_overwritten_by_the_saved_twin()
     {
         await OfferTwinAsync(_parts.Store, """{"batchSize":5,"maxInFlightBatches":2}""", 1);
         await _parts.StopAsync();
@@ -131,7 +131,7 @@ public sealed class SettingsVolumeTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Documents_of_earlier_versions_are_read()
+    public async Task Saved_documents_of_earlier_versions_are_read()
     {
         const string Document =
             """{"batchSize":5,"sink":"http","httpEndpoint":"http://new/","settingsTrialMinutes":5}""";
@@ -152,7 +152,7 @@ public sealed class SettingsVolumeTests : IAsyncLifetime
     /// <summary>Twins are accepted, put on trial and rolled back, repeatedly. After a power cut the documents are
     /// consistent: the change is in force and on trial, or rolled back and refused.</summary>
     [Fact]
-    public async Task After_a_power_cut_all_documents_are_those_of_one_time()
+    public async Task After_a_power_cut_all_saved_documents_are_consistent_with_each_other()
     {
         const string Base = """{"batchSize":10,"commitIntervalMs":0,"settingsTrialMinutes":5,"sensors":{}}""";
         var recorder = new Recorder { IsRecording = true };

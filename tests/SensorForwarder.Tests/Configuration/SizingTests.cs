@@ -7,7 +7,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Configuration;
 
-/// <summary>The tables of docs/sizing.md: computed from the buffer's budget and from what the encoder makes of readings of ten room
+/// <summary>The tables of docs/sizing.md: computed from the buffer's budget and from the encoded size of readings of ten room
 /// sensors.</summary>
 public sealed class SizingTests
 {
@@ -15,19 +15,19 @@ public sealed class SizingTests
     const int ChunkBytes = 4096;
     const int SecondsPerDay = 86_400;
 
-    /// <summary>The bound of the benchmark volume.bytesPerReading.</summary>
+    /// <summary>The limit of the benchmark volume.bytesPerReading.</summary>
     const int StoredBytes = 16;
 
     static readonly int[] Megabytes = [64, 512, 4096];
 
-    // With the bounds of the benchmarks device.bytesPerReading.sparse, .1, .10 and .100.
+    // With the limits of the benchmarks device.bytesPerReading.sparse, .1, .10 and .100.
     static readonly (double PerSecond, int WrittenBytes)[] Rates = [(0.1, 10_000), (1, 6_000), (10, 700), (100, 150)];
 
     // batchSize and uploadIntervalSeconds: the defaults, and few large batches.
     static readonly (int Size, int Seconds)[] Batches = [(50, 10), (1000, 300)];
 
     [Fact]
-    public void The_time_without_network_follows_from_the_size_of_the_buffer()
+    public void The_table_of_days_without_network_matches_the_buffer_size()
     {
         Assert.Contains($"{StoredBytes} bytes", WrittenFile.Read(Page), StringComparison.Ordinal);
         WrittenFile.CheckTable(Page, "| readings per second | days in 64 MB |", Rates.Select(rate => Row(
@@ -40,7 +40,7 @@ public sealed class SizingTests
     }
 
     [Fact]
-    public void The_traffic_follows_from_the_size_of_the_batches() =>
+    public void The_table_of_traffic_matches_the_batch_size() =>
         WrittenFile.CheckTable(Page, "| readings per second | batches |", Rates.SelectMany(rate => Batches.Select(batch => Traffic(rate.PerSecond, batch))));
 
     static string Traffic(double perSecond, (int Size, int Seconds) settings)

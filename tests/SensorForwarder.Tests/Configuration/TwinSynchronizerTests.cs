@@ -49,13 +49,13 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
         await _parts.DisposeAsync();
     }
 
-    /// <summary>Advances the clock until the condition holds, since reports are paced.</summary>
+    /// <summary>Advances the clock until the condition holds, since reports are rate-limited.</summary>
     Task Reported(Func<bool> condition) => Until.True(condition, _clock, TimeSpan.FromSeconds(1));
 
     void Patch(long version, string patch) => _twin.Offer(version, Encoding.UTF8.GetBytes(patch));
 
     [Fact]
-    public async Task The_whole_twin_is_taken_and_acknowledged_key_by_key()
+    public async Task The_full_twin_is_applied_and_acknowledged_key_by_key()
     {
         _hub.SetDesired("""{"batchSize":5,"uploadIntervalSeconds":-1,"batchsize":1,"$version":4}""");
         await _twin.SynchronizeAsync(Token);
@@ -71,7 +71,7 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_patch_changes_only_what_it_names_and_only_that_is_reported()
+    public async Task A_patch_changes_and_reports_only_the_keys_that_it_names()
     {
         _hub.SetDesired("""{"batchSize":5,"compression":"gzip","$version":1}""");
         await _twin.SynchronizeAsync(Token);
@@ -89,7 +89,7 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Versions_that_come_twice_or_too_late_change_nothing_and_a_missing_one_asks_for_the_whole()
+    public async Task Duplicate_and_outdated_versions_are_ignored_and_a_missing_one_makes_the_module_get_the_full_twin()
     {
         _hub.SetDesired("""{"batchSize":5,"$version":7}""");
         await _twin.SynchronizeAsync(Token);
@@ -104,7 +104,7 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_patch_that_is_no_JSON_asks_for_the_whole()
+    public async Task A_patch_that_is_not_valid_JSON_makes_the_module_get_the_full_twin()
     {
         _hub.SetDesired("""{"batchSize":5,"$version":1}""");
         await _twin.SynchronizeAsync(Token);
@@ -118,7 +118,7 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
     [InlineData("""{"desired":[],"reported":{}}""")]
     [InlineData("nonsense")]
     [InlineData("")]
-    public async Task What_an_edgeHub_says_that_does_not_know_the_twin_does_not_reset_anything(string answer)
+    public async Task An_answer_from_an_edgeHub_that_does_not_have_the_twin_resets_nothing(string answer)
     {
         _hub.SetDesired("""{"batchSize":5,"$version":1}""");
         await _twin.SynchronizeAsync(Token);
@@ -145,7 +145,7 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
     [InlineData(0)]
     [InlineData(429)]
     [InlineData(500)]
-    public async Task A_twin_that_the_hub_does_not_give_is_asked_for_again(int status)
+    public async Task A_failed_get_of_the_twin_is_retried(int status)
     {
         for (var i = 0; i < 3; i++) _hub.GetStatuses.Enqueue(status);
         _hub.SetDesired("""{"batchSize":5,"$version":3}""");
@@ -156,13 +156,13 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Patches_and_reports_do_not_wait_for_a_get_that_comes_later()
+    public async Task Patches_and_reports_do_not_wait_for_a_get_that_is_backing_off()
     {
         _hub.SetDesired("""{"batchSize":5,"$version":1}""");
         await _twin.SynchronizeAsync(Token);
         await Reported(() => _hub.Patches.Count == 1);
         for (var i = 0; i < 100; i++) _hub.GetStatuses.Enqueue(429);
-        Patch(9, """{"batchSize":97}"""); // a patch before it is missing
+        Patch(9, """{"batchSize":97}"""); // an earlier patch is missing
         await Reported(() => _hub.Gets == 8);
 
         // The next get is now minutes away.
@@ -177,7 +177,7 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_get_that_the_connection_gave_up_is_made_again()
+    public async Task A_get_that_was_cancelled_with_the_connection_is_retried()
     {
         _hub.GetStatuses.Enqueue(-1);
         _hub.SetDesired("""{"batchSize":5,"$version":3}""");
@@ -190,7 +190,7 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Nothing_is_reported_twice()
+    public async Task An_unchanged_twin_is_not_reported_again()
     {
         _hub.SetDesired("""{"batchSize":5,"$version":1}""");
         await _twin.SynchronizeAsync(Token);
@@ -201,7 +201,7 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task The_file_stands_under_the_twin_key_by_key_and_sensor_by_sensor()
+    public async Task The_twin_overrides_the_settings_file_key_by_key_and_sensor_by_sensor()
     {
         await Store.OfferFileAsync(
             JsonNode.Parse("""{"batchSize":3,"maxInFlightBatches":2,"sensors":{"a":{"kind":"host"},"b":{"kind":"host"}}}""")!.AsObject(), Token);
@@ -214,7 +214,7 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task What_the_file_changes_or_a_trial_rolls_back_is_acknowledged_too()
+    public async Task Changes_by_the_settings_file_and_rollbacks_by_a_trial_are_also_acknowledged()
     {
         _hub.SetDesired("""{"batchSize":5,"$version":3}""");
         await _twin.SynchronizeAsync(Token);
@@ -227,7 +227,7 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_reason_and_a_sensor_that_are_over_are_taken_back()
+    public async Task An_outdated_error_and_a_removed_sensor_are_removed_from_the_reported_properties()
     {
         _hub.SetDesired("""{"batchSize":0,"batchsize":1,"sensors":{"a":{"kind":"simulated","seed":1},"b":{"kind":"host"}},"$version":1}""");
         await _twin.SynchronizeAsync(Token);
@@ -243,7 +243,7 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
     [InlineData("""{"a":{"kind":"simulated","no te":1}}""")]
     [InlineData("""{"a":{"kind":"simulated","note":[null]}}""")]
     [InlineData("""{"a":{"kind":"simulated","note":9007199254740993}}""")]
-    public async Task A_value_that_the_hub_would_not_take_is_acknowledged_without_it(string sensors)
+    public async Task A_value_that_IoT_Hub_would_reject_is_acknowledged_without_the_value(string sensors)
     {
         await Store.OfferFileAsync(SettingsFixture.Parse($$"""{"sensors":{{sensors}}}"""), Token);
         _hub.SetDesired("""{"$version":1}""");
@@ -254,7 +254,7 @@ public sealed class TwinSynchronizerTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Defaults_are_announced_once()
+    public async Task Default_values_are_reported_once()
     {
         _hub.SetDesired("""{"$version":1}""");
         await _twin.SynchronizeAsync(Token);

@@ -7,7 +7,7 @@ using SensorForwarder.Tests.Configuration;
 
 namespace SensorForwarder.Tests.Conventions;
 
-/// <summary>Every path, port, service and boot value in <c>samples/docker-compose.yml</c> exists where it points.</summary>
+/// <summary>Every path, port, service and boot value in <c>samples/docker-compose.yml</c> refers to something that exists.</summary>
 public sealed partial class ComposeTests
 {
     const string Folder = "samples";
@@ -18,7 +18,7 @@ public sealed partial class ComposeTests
         .ToDictionary(part => part[0], part => part[1]);
 
     [Fact]
-    public void Every_file_exists()
+    public void Every_file_that_the_Compose_file_names_exists()
     {
         var mounts = Mount().Matches(Compose).Select(mount => Path.Combine(Folder, mount.Groups[1].Value));
         var dockerfiles = Dockerfile().Matches(Compose).Select(file => file.Groups[1].Value);
@@ -34,7 +34,7 @@ public sealed partial class ComposeTests
     }
 
     [Fact]
-    public void The_module_gets_boot_values_and_settings_that_it_knows()
+    public void The_module_gets_only_known_boot_values_and_valid_settings()
     {
         var names = Variable().Matches(Services["sensorforwarder"]).Select(variable => variable.Groups[1].Value).ToList();
         Assert.NotEmpty(names);
@@ -51,7 +51,7 @@ public sealed partial class ComposeTests
     }
 
     [Fact]
-    public void Addresses_lead_to_a_service_and_its_port()
+    public void Every_address_matches_a_service_and_its_port()
     {
         var (receiver, port) = Address("Http__Endpoint: http://", Services["sensorforwarder"]);
         Assert.Contains($"ASPNETCORE_URLS: http://0.0.0.0:{port}", Services[receiver], StringComparison.Ordinal);
@@ -76,7 +76,7 @@ public sealed partial class ComposeTests
         Assert.All(Ports().Matches(Compose), ports => Assert.StartsWith("127.0.0.1:", ports.Groups[1].Value, StringComparison.Ordinal));
     }
 
-    /// <summary>With Debian's docker-compose, which tests/run installs where Docker has no plug-in for it; without both skipped, unless
+    /// <summary>Uses docker-compose, which tests/run installs where Docker has no Compose plug-in. Skipped if neither is installed, unless
     /// TEST_CONTAINERS_REQUIRED is 1.</summary>
     [Fact(Explicit = true)]
     public async Task Docker_Compose_accepts_the_file()
@@ -93,7 +93,7 @@ public sealed partial class ComposeTests
         Assert.Equal("", problem);
     }
 
-    /// <returns>What it wrote to standard error, if it failed; null: it is not installed.</returns>
+    /// <returns>The error output if the program failed, "" if it succeeded, null if it is not installed.</returns>
     static async Task<string?> RunAsync(string program, string[] arguments)
     {
         var token = TestContext.Current.CancellationToken;

@@ -9,7 +9,7 @@ public sealed partial class DocumentationLinkTests
     static IEnumerable<string> Pages => SourceFiles.Tracked.Where(path => path.EndsWith(".md", StringComparison.Ordinal));
 
     [Fact]
-    public void Every_link_leads_to_a_file_and_to_a_heading_in_it()
+    public void Every_link_in_the_documentation_leads_to_an_existing_file_and_heading()
     {
         var links = Pages.SelectMany(page => Links().Matches(WrittenFile.Read(page)).Select(link => (page, Target: link.Groups[1].Value)))
             .Where(link => !link.Target.Contains("://", StringComparison.Ordinal)).ToList();
@@ -28,7 +28,7 @@ public sealed partial class DocumentationLinkTests
         });
     }
 
-    /// <summary>As GitHub makes it: lower case, without punctuation, spaces become hyphens.</summary>
+    /// <summary>GitHub's anchor of a heading: lower case, without punctuation, with hyphens for spaces.</summary>
     static string Anchor(string heading) => Punctuation().Replace(heading.ToLowerInvariant(), "").Replace(' ', '-');
 
     [GeneratedRegex(@"\]\(([^)\s]+)\)")]

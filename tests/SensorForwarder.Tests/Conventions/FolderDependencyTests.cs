@@ -2,10 +2,10 @@ using System.Text.RegularExpressions;
 
 namespace SensorForwarder.Tests.Conventions;
 
-/// <summary>Which folder of the module may use which, read off the namespaces that its files name.</summary>
+/// <summary>The allowed dependencies between the folders of the module, checked by the namespaces that their files use.</summary>
 public sealed class FolderDependencyTests
 {
-    // A folder may use those in the lines above its own.
+    // A folder may use the folders in the lines above its own line.
     static readonly string[][] Layers =
     [
         ["Files", "Text", "Time"],
@@ -46,7 +46,7 @@ public sealed class FolderDependencyTests
     [InlineData("A.cs", "Buffer", false)]
     [InlineData("Program.cs", "Operations", true)]
     [InlineData("Elsewhere/A.cs", "Text", false)]
-    public void The_layers_are_those_of_the_design(string path, string used, bool isAllowed) =>
+    public void The_check_of_folder_dependencies_accepts_only_lower_layers(string path, string used, bool isAllowed) =>
         Assert.Equal(isAllowed, IsAllowed(path, used));
 
     static IEnumerable<string> Namespaces(string path) => SourceFiles.Lines(SourceFiles.Module + path)
@@ -54,7 +54,7 @@ public sealed class FolderDependencyTests
         .Select(match => Trim(match.Groups[1].Success ? match.Groups[1].Value : match.Groups[2].Value))
         .Distinct();
 
-    // "using static" and aliases name a type behind the namespace.
+    // "using static" and aliases name a type after the namespace.
     static string Trim(string name)
     {
         var parts = name.Split('.');

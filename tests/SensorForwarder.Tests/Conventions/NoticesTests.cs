@@ -3,16 +3,16 @@ using SensorForwarder.Tests.Configuration;
 
 namespace SensorForwarder.Tests.Conventions;
 
-/// <summary>What is shipped is named with its licence in THIRD-PARTY-NOTICES, which is published beside the program.</summary>
+/// <summary>Every shipped package is named with its licence in THIRD-PARTY-NOTICES, which is published with the program.</summary>
 public sealed class NoticesTests
 {
-    // They build, and are not shipped.
+    // Used for the build only, not shipped.
     static readonly string[] Tools = ["Microsoft.CodeAnalysis.BannedApiAnalyzers", "Microsoft.DotNet.ILCompiler", "Microsoft.NET.ILLink.Tasks"];
 
     [Theory]
     [InlineData("packages.lock.json")]
     [InlineData("packages.linux-arm.lock.json")]
-    public void Every_package_that_is_shipped_is_named(string lockFile)
+    public void Every_shipped_package_is_named_in_the_third_party_notices(string lockFile)
     {
         var notices = WrittenFile.Read("modules/SensorForwarder/THIRD-PARTY-NOTICES");
         using var json = JsonDocument.Parse(WrittenFile.Read($"modules/SensorForwarder/{lockFile}"));

@@ -7,7 +7,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EdgeHub;
 
-/// <summary>The module's connection without faults, and its ends.</summary>
+/// <summary>The module's connection without faults: telemetry, twin, methods, token renewals, lost connections and stops.</summary>
 public sealed class ConnectionTests
 {
     static readonly TimeSpan MethodTimeout = TimeSpan.FromSeconds(60);
@@ -15,7 +15,7 @@ public sealed class ConnectionTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Both_identities_send_and_are_told_apart_by_nothing()
+    public async Task Messages_are_accepted_with_a_workload_identity_and_with_a_key()
     {
         await using var world = await HubWorld.ConnectAsync();
         Assert.Equal(HubSendStatus.Accepted, (await world.SendAsync(1)).Status);
@@ -32,7 +32,7 @@ public sealed class ConnectionTests
     }
 
     [Fact]
-    public async Task The_model_that_is_announced_is_the_twins()
+    public async Task The_announced_model_id_is_the_one_in_the_twin()
     {
         await using var world = await HubWorld.OpenAsync();
         world.Use(world.KeyIdentity, new() { Transport = HubTransport.Mqtt, ModelId = "dtmi:com:example:Sensor;1" });
@@ -42,7 +42,7 @@ public sealed class ConnectionTests
     }
 
     [Fact]
-    public async Task A_full_window_arrives_in_the_order_of_the_calls()
+    public async Task A_full_window_of_messages_arrives_in_the_order_of_the_calls()
     {
         await using var world = await HubWorld.ConnectAsync();
         var sends = Enumerable.Range(1, 100).Select(id => world.SendAsync(id)).ToList();
@@ -53,7 +53,7 @@ public sealed class ConnectionTests
     }
 
     [Fact]
-    public async Task Telemetry_waits_for_the_twin_but_not_for_ever()
+    public async Task Telemetry_waits_for_the_twin_for_a_limited_time()
     {
         var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
         await using var world = await HubWorld.OpenAsync(clock);
@@ -70,7 +70,7 @@ public sealed class ConnectionTests
     }
 
     [Fact]
-    public async Task A_handler_that_throws_costs_nothing_but_a_line()
+    public async Task A_connect_handler_that_throws_is_logged_and_messages_are_still_accepted()
     {
         await using var world = await HubWorld.OpenAsync();
         world.Handler.OnConnected = _ => throw new InvalidOperationException("broken");
@@ -81,7 +81,7 @@ public sealed class ConnectionTests
     }
 
     [Fact]
-    public async Task The_twin_is_got_patched_and_followed()
+    public async Task The_twin_is_read_reported_properties_are_patched_and_desired_patches_are_received()
     {
         await using var world = await HubWorld.ConnectAsync();
         var twin = await world.Connection.GetTwinAsync(Token);
@@ -98,7 +98,7 @@ public sealed class ConnectionTests
     }
 
     [Fact]
-    public async Task Methods_run_beside_one_another_and_beside_telemetry()
+    public async Task Up_to_64_methods_run_concurrently_and_do_not_delay_telemetry_or_the_twin()
     {
         await using var world = await HubWorld.ConnectAsync();
         var release = new TaskCompletionSource();
@@ -109,7 +109,7 @@ public sealed class ConnectionTests
             await release.Task;
             return new(200, System.Text.Encoding.UTF8.GetBytes($"\"{name}\""));
         };
-        // More than may run at once: the rest waits in a queue, and nothing else waits for them.
+        // More calls than may run concurrently: the others wait in a queue, and nothing else is delayed.
         var calls = Enumerable.Range(0, 100).Select(i =>
             world.Hub.Methods.InvokeAsync($"m{i}", new JsonObject(), MethodTimeout, Token)).ToList();
         await Until.True(() => running == 64);
@@ -124,7 +124,7 @@ public sealed class ConnectionTests
     }
 
     [Fact]
-    public async Task A_method_that_throws_is_500_and_its_own_status_is_passed_on()
+    public async Task A_method_that_throws_is_answered_with_500_and_a_status_it_returns_is_passed_on()
     {
         await using var world = await HubWorld.ConnectAsync();
         world.Handler.OnMethod = (name, _, _) => name switch
@@ -144,7 +144,7 @@ public sealed class ConnectionTests
     }
 
     [Fact]
-    public async Task A_method_that_never_ends_is_given_up_when_no_caller_waits_any_more()
+    public async Task A_method_that_never_returns_is_answered_with_500_after_a_timeout()
     {
         var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
         await using var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
@@ -165,7 +165,7 @@ public sealed class ConnectionTests
     }
 
     [Fact]
-    public async Task A_lost_connection_is_told_with_its_reason_and_comes_back()
+    public async Task A_lost_connection_is_reported_with_its_reason_and_reopened()
     {
         await using var world = await HubWorld.ConnectAsync();
         await world.SendAsync(1);
@@ -174,7 +174,7 @@ public sealed class ConnectionTests
         await Until.True(() => world.Handler.Connects == 2);
         await world.DeliverAsync(2);
 
-        // Which text it is depends on whether the reset arrives before the last read.
+        // The text depends on whether the reset arrives before the last read.
         var status = world.Connection.Status;
         Assert.Matches("^(closed by the hub|the connection was (reset|lost))$", status.LastError);
         Assert.Equal((HubState.Connected, 1), (status.State, status.Reconnects));
@@ -182,7 +182,7 @@ public sealed class ConnectionTests
     }
 
     [Fact]
-    public async Task Whoever_sees_that_it_is_connected_can_send_at_that_moment()
+    public async Task As_soon_as_the_status_is_connected_a_message_is_accepted()
     {
         var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
         await using var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
@@ -196,7 +196,7 @@ public sealed class ConnectionTests
         }
     }
 
-    // Polls without a pause, so that it sends as early as possible.
+    // Polls without a pause, in order to send as early as possible.
     static Task<HubSendResult> SendWhenConnected(HubWorld world, int lost)
     {
         while (world.Connection.Status is var status && (status.State != HubState.Connected || status.Reconnects != lost))
@@ -209,7 +209,7 @@ public sealed class ConnectionTests
     }
 
     [Fact]
-    public async Task A_renewal_of_the_token_loses_nothing_doubles_nothing_and_is_no_outage()
+    public async Task A_token_renewal_neither_loses_nor_duplicates_messages_and_does_not_count_as_an_outage()
     {
         var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
         await using var world = await HubWorld.ConnectAsync(clock);
@@ -242,7 +242,7 @@ public sealed class ConnectionTests
     }
 
     [Fact]
-    public async Task A_method_that_runs_over_a_renewal_is_answered_over_the_next_connection()
+    public async Task A_method_that_runs_during_a_token_renewal_is_answered_on_the_new_connection()
     {
         var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
         await using var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
@@ -266,7 +266,7 @@ public sealed class ConnectionTests
     }
 
     [Fact]
-    public async Task A_stop_waits_for_what_is_under_way_and_says_good_bye()
+    public async Task A_stop_waits_for_messages_in_flight_and_disconnects_cleanly()
     {
         await using var world = await HubWorld.ConnectAsync();
         world.Faults.Update(faults => faults with { PubackDelayMilliseconds = 100 });
@@ -281,7 +281,7 @@ public sealed class ConnectionTests
     }
 
     [Fact]
-    public async Task A_caller_that_gives_up_harms_neither_its_message_nor_the_connection()
+    public async Task A_cancelled_send_affects_neither_its_message_nor_the_connection()
     {
         await using var world = await HubWorld.ConnectAsync();
         world.Faults.Update(faults => faults with { PubackDelayMilliseconds = 300 });
@@ -295,7 +295,7 @@ public sealed class ConnectionTests
     }
 
     [Fact]
-    public async Task A_message_too_large_is_refused_here_and_the_largest_is_taken_there()
+    public async Task A_message_that_is_too_large_is_refused_locally_and_one_just_below_the_limit_is_accepted()
     {
         await using var world = await HubWorld.ConnectAsync();
         Assert.Equal(HubSendStatus.Refused, (await world.SendAsync(1, padding: 262_144)).Status);

@@ -3,7 +3,7 @@ using SensorForwarder.EdgeHub.Upstream;
 
 namespace SensorForwarder.Tests.EdgeHub;
 
-/// <summary>A run of the real edgeHub: what its page showed each second, and what happened to each message.</summary>
+/// <summary>A run of the real edgeHub: its metrics page at each second, and when each message was acknowledged and arrived.</summary>
 internal sealed record CustodyRecording(
     string Case, IReadOnlyList<CustodyRecording.Look> Looks, IReadOnlyList<CustodyRecording.Message> Messages)
 {

@@ -24,7 +24,7 @@ public sealed class CustodyRecordingTests(ITestOutputHelper output)
 
     [Theory]
     [MemberData(nameof(Files))]
-    public void Every_lost_message_is_sent_again_and_none_is_called_delivered(string file)
+    public void Every_lost_message_is_sent_again_and_none_is_reported_as_delivered(string file)
     {
         var recording = CustodyRecording.Read(Path.Combine(Folder, file));
         var lost = recording.Messages.Count(message => message.Arrived is null);

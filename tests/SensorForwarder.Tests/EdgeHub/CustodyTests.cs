@@ -6,7 +6,7 @@ using Step = SensorForwarder.Tests.EdgeHub.CustodyWorld.Step;
 
 namespace SensorForwarder.Tests.EdgeHub;
 
-/// <summary>Each rule of custody as a case, and all rules together against a model of edgeHub.</summary>
+/// <summary>Each rule of <see cref="Custody"/> in a test, and all rules together against a model of edgeHub.</summary>
 public sealed class CustodyTests
 {
     static readonly int Plays = Tier.Size("TEST_CUSTODY_PLAYS", quick: 300, full: 1_000, deep: 20_000);
@@ -25,7 +25,7 @@ public sealed class CustodyTests
     readonly Dictionary<string, long> _unrouted = [];
 
     [Fact]
-    public void Whatever_happens_nothing_is_called_delivered_that_did_not_arrive_and_in_the_end_everything_has() =>
+    public void After_any_events_only_readings_that_arrived_count_as_delivered_and_in_the_end_all_are_delivered() =>
         AnyStep.List[0, 150].Sample(
             steps =>
             {
@@ -59,7 +59,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void A_gauge_of_1_after_a_restart_with_sent_increasing_is_released_within_two_looks()
+    public void A_gauge_of_1_after_a_restart_does_not_hold_readings_back_once_messages_are_sent()
     {
         Start(received: 30);
         HandOver(5);
@@ -79,7 +79,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void A_new_edgeHub_that_has_accepted_our_connection_needs_no_rest_before_the_first_message()
+    public void A_new_edgeHub_is_sent_the_first_message_two_page_reads_after_it_accepted_the_connection()
     {
         _custody.ScrapeRequested(isConnected: false); // edgeHub may be loading its store
         _custody.Scraped(Page(received: 0, sent: 0, queue: 0), _now);
@@ -96,7 +96,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void Nothing_is_sent_to_an_edgeHub_that_runs_until_its_counters_have_rested()
+    public void Nothing_is_sent_to_a_running_edgeHub_until_its_counters_are_stable()
     {
         Look(received: 30, sent: 25, queue: 0);
         Assert.True(_custody.IsPausing);
@@ -108,7 +108,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void Where_the_page_has_no_queue_after_messages_without_a_route_the_first_message_does_not_wait()
+    public void The_first_message_does_not_wait_when_the_page_shows_unrouted_messages_and_no_queue()
     {
         _custody.ScrapeRequested(isConnected: true);
         var none = new Dictionary<string, long>();
@@ -117,7 +117,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void Where_something_is_queued_the_first_message_does_not_wait()
+    public void The_first_message_does_not_wait_when_edgeHub_has_queued_messages()
     {
         Look(received: 30, sent: 25, queue: 0);
         Assert.True(_custody.IsPausing);
@@ -126,7 +126,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void A_balance_delivers_everything_that_was_acknowledged_before_the_request()
+    public void A_balance_confirms_every_message_that_was_acknowledged_before_the_page_was_requested()
     {
         Start(received: 0);
         HandOver(3);
@@ -137,7 +137,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void A_page_that_was_read_while_a_message_was_on_the_way_proves_nothing()
+    public void A_page_that_was_read_while_a_message_was_in_flight_confirms_nothing()
     {
         Start(received: 0);
         HandOver(1);
@@ -153,7 +153,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void A_repeat_after_a_lost_acknowledgement_counts_twice_on_both_sides()
+    public void A_message_repeated_after_a_lost_acknowledgement_is_counted_twice_as_received_and_as_sent()
     {
         Start(received: 0);
         _custody.Sent("1", "live", IdSet.Of(1, 1));
@@ -167,7 +167,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void Under_traffic_a_stable_difference_asks_for_a_pause_and_the_pause_proves_the_loss()
+    public void Under_traffic_a_constant_difference_causes_a_pause_that_confirms_the_loss()
     {
         Start(received: 10);
         HandOver(2);
@@ -205,7 +205,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void Fewer_messages_than_the_queue_holds_do_not_prove_that_it_is_stale()
+    public void Sending_fewer_messages_than_the_queue_holds_does_not_prove_a_loss()
     {
         Start(received: 10);
         HandOver(30);
@@ -222,7 +222,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void Messages_of_other_modules_that_overtake_nothing_prove_that_ours_have_left()
+    public void Messages_that_other_modules_sent_after_ours_prove_that_ours_have_left_the_queue()
     {
         Start(received: 10);
         HandOver(1);
@@ -234,7 +234,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void A_message_that_was_given_up_and_arrives_resets_the_books()
+    public void A_message_that_arrives_after_it_was_counted_as_lost_resets_the_balance()
     {
         Start(received: 10);
         HandOver(1);
@@ -249,7 +249,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void After_a_restart_of_edgeHub_everything_handed_over_is_sent_again_once_its_store_is_at_rest()
+    public void After_a_restart_of_edgeHub_all_handed_over_readings_are_sent_again_once_its_store_is_stable()
     {
         Start(received: 10);
         HandOver(4);
@@ -265,7 +265,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void After_a_restart_of_edgeHub_a_pause_is_asked_for_as_soon_as_messages_leave_so_that_few_are_sent_again()
+    public void After_a_restart_of_edgeHub_sending_pauses_as_soon_as_messages_leave_its_store()
     {
         Start(received: 10);
         HandOver(1);
@@ -281,7 +281,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void A_gauge_of_1_is_a_message_in_an_edgeHub_that_was_already_running()
+    public void A_gauge_of_1_counts_as_a_message_when_edgeHub_was_already_running()
     {
         Look(received: 5, sent: 5, queue: 1);
         HandOver(1);
@@ -295,7 +295,7 @@ public sealed class CustodyTests
     [Theory]
     [InlineData(0, true)]
     [InlineData(30, false)]
-    public void A_gauge_of_1_is_a_message_once_edgeHub_has_cleaned_its_store_up(int minutes, bool isEmpty)
+    public void A_gauge_of_1_counts_as_a_message_once_edgeHub_has_cleaned_up_its_store(int minutes, bool isEmpty)
     {
         Start(received: 10);
         _instance = "second";
@@ -307,7 +307,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void After_a_restart_a_gauge_of_1_may_be_a_message_until_another_one_has_left()
+    public void After_a_restart_a_gauge_of_1_may_be_a_message_until_a_message_was_sent()
     {
         Start(received: 10);
         HandOver(1);
@@ -319,7 +319,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void A_gauge_of_1_is_a_message_in_an_instance_that_has_shown_0()
+    public void A_gauge_of_1_counts_as_a_message_when_the_instance_has_shown_0()
     {
         Start(received: 10);
         _instance = "second";
@@ -331,7 +331,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void The_books_survive_a_restart_of_the_module()
+    public void The_custody_record_survives_a_restart_of_the_module()
     {
         Start(received: 10);
         HandOver(2);
@@ -345,7 +345,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void The_books_of_another_instance_of_edgeHub_confirm_nothing()
+    public void A_custody_record_of_another_edgeHub_instance_confirms_nothing()
     {
         Start(received: 10);
         HandOver(2);
@@ -362,10 +362,10 @@ public sealed class CustodyTests
     [InlineData("custody\t1\tseen\tfirst\tx\n")]
     [InlineData("custody\t1\tseen\tfirst\t0\nhanded\tx\tlive\n")]
     [InlineData("custody\t1\tseen\tfirst\t0\nelse\t1\tlive\n")]
-    public void Other_text_is_not_taken_for_the_books(string text) => Assert.Null(Custody.TryParse(text, default));
+    public void Text_that_is_no_custody_record_is_rejected(string text) => Assert.Null(Custody.TryParse(text, default));
 
     [Fact]
-    public void A_message_without_a_route_stays_until_one_of_its_output_arrives()
+    public void A_message_without_a_route_is_kept_until_a_message_of_the_same_output_arrives()
     {
         Start(received: 0);
         HandOver(2);
@@ -385,7 +385,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void Messages_that_had_no_route_before_the_first_look_are_not_ours()
+    public void Messages_dropped_without_a_route_before_the_first_page_are_not_counted_as_ours()
     {
         _unrouted["live"] = 5;
         Look(received: 5, sent: 0, queue: 0);
@@ -404,7 +404,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void Any_module_whose_messages_leave_ends_the_hold()
+    public void Sent_messages_of_any_module_end_the_hold()
     {
         Start(received: 30);
         HandOver(2);
@@ -419,7 +419,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void A_long_queue_holds_while_it_grows()
+    public void A_long_queue_holds_readings_back_while_it_grows()
     {
         Start(received: 0);
         HandOver(600);
@@ -432,7 +432,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void Looks_are_a_minute_apart_while_all_is_delivered_and_10_seconds_while_something_is_handed_over()
+    public void The_page_is_read_every_minute_and_every_10_seconds_while_readings_are_unconfirmed()
     {
         Assert.Equal(_now, _custody.NextScrape);
         Start(received: 0);
@@ -445,7 +445,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void Without_a_balance_for_five_minutes_a_pause_is_asked_for_until_there_is_one()
+    public void After_five_minutes_without_a_balance_sending_pauses_until_there_is_one()
     {
         Start(received: 0);
         for (var round = 1; round <= 29; round++)
@@ -462,7 +462,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void A_pause_without_a_balance_ends_after_a_minute_and_the_next_one_is_five_minutes_later()
+    public void A_pause_without_a_balance_ends_after_a_minute_and_the_next_begins_five_minutes_later()
     {
         Start(received: 0);
         HandOver(1);
@@ -476,7 +476,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void Where_no_page_has_ever_been_seen_an_acknowledgement_is_the_delivery()
+    public void An_acknowledgement_counts_as_delivery_as_long_as_no_page_was_ever_read()
     {
         HandOver(2);
         Assert.Equal(IdSet.Of(1, 2), LookAtNothing().Delivered);
@@ -492,7 +492,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void A_page_that_has_been_seen_and_is_absent_confirms_nothing()
+    public void A_page_that_was_read_before_and_is_now_missing_confirms_nothing()
     {
         Start(received: 0);
         HandOver(2);
@@ -507,7 +507,7 @@ public sealed class CustodyTests
     }
 
     [Fact]
-    public void After_an_hour_of_acknowledgements_without_the_page_they_are_the_delivery_again()
+    public void After_an_hour_without_the_page_an_acknowledgement_counts_as_delivery_again()
     {
         Start(received: 0);
         HandOver(1);

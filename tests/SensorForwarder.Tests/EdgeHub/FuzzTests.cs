@@ -64,7 +64,7 @@ public sealed class FuzzTests
     }
 
     [Fact]
-    public void No_topic_gets_an_exception_out_of_the_parsers()
+    public void The_topic_parsers_do_not_throw_on_random_topics()
     {
         var random = new Random(Seed);
         for (var i = 0; i < 10 * Cases; i++)
@@ -78,7 +78,7 @@ public sealed class FuzzTests
     }
 
     [Fact]
-    public async Task Whatever_is_published_to_the_client_it_goes_on_and_answers()
+    public async Task Random_messages_from_the_hub_do_not_end_the_connection_and_methods_are_still_answered()
     {
         var done = new TaskCompletionSource();
         await using var hub = new RawHub(async connection =>
@@ -87,8 +87,8 @@ public sealed class FuzzTests
             var random = new Random(Seed);
             for (var i = 0; i < Cases; i++) await connection.PublishAsync(Topic(random), Payload(random));
 
-            // Method calls among the messages are answered in any order; the answer to the last call shows that all was
-            // read.
+            // Method calls among the messages are answered in any order; the answer to the last call shows that every message
+            // was read.
             await connection.PublishAsync("$iothub/methods/POST/last/?$rid=the-last", "{}"u8.ToArray());
             while (!Encoding.UTF8.GetString(await connection.ReadPacketAsync()).Contains("$iothub/methods/res/200/?$rid=the-last", StringComparison.Ordinal))
             {
@@ -119,7 +119,7 @@ public sealed class FuzzTests
     }
 
     [Fact]
-    public async Task Every_return_code_that_a_CONNACK_can_hold_is_a_failure_in_one_line()
+    public async Task Every_nonzero_CONNACK_return_code_is_a_failure_with_a_single_line_message()
     {
         var code = 0;
         await using var hub = new RawHub(async connection =>
@@ -138,7 +138,7 @@ public sealed class FuzzTests
     }
 
     [Fact]
-    public async Task Garbage_instead_of_MQTT_is_a_failed_connection_and_nothing_else()
+    public async Task Random_bytes_instead_of_MQTT_fail_the_connection_with_a_single_line_message()
     {
         var seed = 0;
         await using var hub = new RawHub(async connection =>

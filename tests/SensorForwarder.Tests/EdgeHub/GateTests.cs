@@ -5,7 +5,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EdgeHub;
 
-/// <summary>The line in front of the connection, and its messages in flight.</summary>
+/// <summary>The queue of senders in front of the connection, and the messages in flight.</summary>
 public sealed class GateTests
 {
     readonly FakeTimeProvider _clock = new();
@@ -14,7 +14,7 @@ public sealed class GateTests
     MqttSession NewSession() => new(new MqttClientFactory().CreateMqttClient(), HubTransport.Mqtt, _clock);
 
     [Fact]
-    public async Task Without_a_connection_nobody_waits()
+    public async Task Without_a_connection_senders_are_turned_away_at_once()
     {
         Assert.Null(await _gate.EnterAsync(1, CancellationToken.None));
         _gate.Open(NewSession());
@@ -24,7 +24,7 @@ public sealed class GateTests
     }
 
     [Fact]
-    public async Task During_a_renewal_they_wait_and_pass_one_after_the_other_in_their_order()
+    public async Task During_a_renewal_senders_wait_and_are_admitted_one_at_a_time_in_order()
     {
         _gate.Pause();
         using var impatient = new CancellationTokenSource();
@@ -40,7 +40,7 @@ public sealed class GateTests
             var flight = await waiting[i];
             Assert.Equal((i, true), (flight!.Bytes, flight.FromLine));
 
-            // The next is admitted when this one is handed over; a new message is last in line.
+            // The next sender is admitted when this one has handed its message over; a new sender is last in line.
             Assert.DoesNotContain(waiting.Skip(i + 1).Where((_, later) => later + i + 1 != 2), task => task.IsCompleted);
             if (i == 0) waiting.Add(_gate.EnterAsync(5, CancellationToken.None).AsTask());
             _gate.Passed();
@@ -50,7 +50,7 @@ public sealed class GateTests
     }
 
     [Fact]
-    public async Task A_renewal_that_fails_sends_the_line_away()
+    public async Task A_failed_renewal_turns_the_waiting_senders_away()
     {
         _gate.Pause();
         var waiting = _gate.EnterAsync(1, CancellationToken.None).AsTask();
@@ -59,7 +59,7 @@ public sealed class GateTests
     }
 
     [Fact]
-    public async Task A_connection_that_is_over_takes_nobody_and_its_line_is_not_stuck()
+    public async Task A_finished_connection_admits_no_sender_and_releases_the_waiting_ones()
     {
         _gate.Pause();
         var waiting = Enumerable.Range(0, 3).Select(i => _gate.EnterAsync(i, CancellationToken.None).AsTask()).ToList();
@@ -71,7 +71,7 @@ public sealed class GateTests
     }
 
     [Fact]
-    public async Task Large_messages_have_the_time_that_a_slow_line_needs_and_no_more()
+    public async Task The_acknowledgement_timeout_of_a_large_message_allows_for_a_slow_line()
     {
         var session = NewSession();
         var watching = session.WatchAsync();
@@ -89,7 +89,7 @@ public sealed class GateTests
     }
 
     [Fact]
-    public async Task Draining_ends_with_the_last_one_with_the_connection_or_with_the_patience()
+    public async Task Draining_ends_with_the_last_message_at_the_timeout_or_when_the_connection_ends()
     {
         var session = NewSession();
         var flight = session.Begin(1, fromLine: false)!;

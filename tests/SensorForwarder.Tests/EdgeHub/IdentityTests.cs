@@ -48,7 +48,7 @@ public sealed class IdentityTests
     }
 
     [Fact]
-    public void A_device_without_any_edge_dials_the_hub_itself()
+    public void A_device_without_IoT_Edge_connects_directly_to_the_hub()
     {
         var identity = Read(("IotHubConnectionString", $"HostName=h.azure-devices.net;DeviceId=d;SharedAccessKey={Key}"))!;
         Assert.Equal(("h.azure-devices.net", "d", null), (identity.DialledHostName, identity.ClientId, identity.ModuleId));
@@ -56,7 +56,7 @@ public sealed class IdentityTests
     }
 
     [Fact]
-    public void The_order_is_that_of_the_SDK()
+    public void Identity_variables_have_the_same_precedence_as_in_the_SDK()
     {
         (string, string?)[] all =
         [
@@ -70,7 +70,7 @@ public sealed class IdentityTests
     }
 
     [Fact]
-    public void A_certificate_stands_for_the_key_of_a_straight_connection()
+    public void A_direct_connection_can_use_a_certificate_instead_of_a_key()
     {
         var identity = Read(
             ("IotHubConnectionString", "HostName=h.azure-devices.net;DeviceId=d;x509=true"),
@@ -83,7 +83,7 @@ public sealed class IdentityTests
     [InlineData("HostName")]
     [InlineData("DeviceId")]
     [InlineData("SharedAccessKey")]
-    public void A_missing_part_of_a_connection_string_is_named(string part)
+    public void A_missing_part_of_a_connection_string_is_named_in_the_error(string part)
     {
         var text = string.Join(';', Full.Split(';').Where(pair => !pair.StartsWith(part, StringComparison.Ordinal)));
         Assert.StartsWith($"EdgeHubConnectionString: {part} is missing", Refusal(("EdgeHubConnectionString", text)), StringComparison.Ordinal);
@@ -101,7 +101,7 @@ public sealed class IdentityTests
     [InlineData("HostName=h;DeviceId=d;DeviceId=e;SharedAccessKey=" + Key, "DeviceId occurs twice")]
     [InlineData("HostName=h;SharedAccessKeyName=iothubowner;SharedAccessKey=" + Key, "SharedAccessKeyName belongs to a service")]
     [InlineData("HostName=h;DeviceId=d;x509=yes", "x509 is neither true nor false")]
-    public void A_malformed_connection_string_is_one_line_that_names_the_variable(string text, string part)
+    public void A_malformed_connection_string_is_a_single_line_error_that_names_the_variable(string text, string part)
     {
         var message = Refusal(("IotHubConnectionString", text));
         Assert.StartsWith("IotHubConnectionString: ", message, StringComparison.Ordinal);
@@ -109,7 +109,7 @@ public sealed class IdentityTests
     }
 
     [Fact]
-    public void A_certificate_and_a_key_that_do_not_fit_together_are_named()
+    public void Inconsistent_certificate_and_key_settings_are_named_in_the_error()
     {
         const string X509 = "HostName=h;DeviceId=d;x509=true";
         Assert.StartsWith("EdgeHub__ClientCertificateFile: missing", Refusal(("IotHubConnectionString", X509)), StringComparison.Ordinal);
@@ -126,7 +126,7 @@ public sealed class IdentityTests
     }
 
     [Fact]
-    public void Every_variable_of_edgeAgent_that_is_missing_is_named()
+    public void Every_missing_edgeAgent_variable_is_named_in_the_error()
     {
         foreach (var name in EdgeAgent.Keys.Where(name => name != "IOTEDGE_GATEWAYHOSTNAME"))
         {
@@ -151,14 +151,14 @@ public sealed class IdentityTests
     [InlineData("IOTEDGE_MODULEID", "a+b", "'a+b' is not an id")]
     [InlineData("IOTEDGE_IOTHUBHOSTNAME", "https://h", "a text of 9 characters is not a host name")]
     [InlineData("IOTEDGE_GATEWAYHOSTNAME", "h:443", "a text of 5 characters is not a host name")]
-    public void A_malformed_variable_of_edgeAgent_is_named(string name, string value, string problem)
+    public void A_malformed_edgeAgent_variable_is_named_in_the_error(string name, string value, string problem)
     {
         var message = Assert.Throws<BootValueException>(() => Read(new Dictionary<string, string?>(EdgeAgent) { [name] = value })).Message;
         Assert.StartsWith($"{name}: {problem}", message, StringComparison.Ordinal);
     }
 
     [Fact]
-    public void No_text_at_all_gets_anything_but_an_identity_or_one_line()
+    public void Any_connection_string_gives_an_identity_or_an_error_that_names_the_variable()
     {
         string[] pieces =
         [
@@ -189,10 +189,10 @@ public sealed class IdentityTests
     [InlineData("auto", nameof(HubTransport.Auto))]
     [InlineData("mqtt", nameof(HubTransport.Mqtt))]
     [InlineData("mqttws", nameof(HubTransport.MqttWs))]
-    public void The_transport_is_a_boot_value(string? text, string transport) => Assert.Equal(transport, $"{Boot(text).Hub.Transport}");
+    public void The_transport_is_read_from_the_boot_options(string? text, string transport) => Assert.Equal(transport, $"{Boot(text).Hub.Transport}");
 
     [Fact]
-    public void Another_transport_is_refused_with_those_that_there_are()
+    public void An_unknown_transport_is_refused_with_the_list_of_allowed_ones()
     {
         var message = Assert.Throws<BootValueException>(() => Boot("amqp")).Message;
         Assert.StartsWith("EdgeHub__Transport: 'amqp' is not allowed; allowed is one of \"auto\", \"mqtt\"", message, StringComparison.Ordinal);

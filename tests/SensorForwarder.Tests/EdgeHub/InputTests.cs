@@ -25,7 +25,7 @@ public sealed class InputTests
         Assert.True(world.Hub.Inputs.TryEnqueue("weather", properties, "pi1", "Station", Encoding.UTF8.GetBytes(body)));
 
     [Fact]
-    public async Task A_message_arrives_with_its_input_and_properties_and_is_acknowledged_when_it_is_taken()
+    public async Task A_message_arrives_with_its_input_and_properties_and_is_acknowledged_once_accepted()
     {
         await using var world = await HubWorld.ConnectAsync();
         var acknowledged = Acknowledged(world);
@@ -54,7 +54,7 @@ public sealed class InputTests
     }
 
     [Fact]
-    public async Task What_is_not_taken_is_not_acknowledged_and_comes_again()
+    public async Task A_message_that_the_handler_does_not_accept_is_not_acknowledged_and_is_redelivered()
     {
         var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
         await using var world = await HubWorld.OpenAsync(hubTime: clock);
@@ -75,7 +75,7 @@ public sealed class InputTests
     }
 
     [Fact]
-    public async Task A_connection_that_is_lost_before_the_acknowledgement_brings_the_message_again()
+    public async Task A_message_is_redelivered_when_the_connection_is_lost_before_its_acknowledgement()
     {
         await using var world = await HubWorld.ConnectAsync();
         var (acknowledged, messages, taken) = (Acknowledged(world), new ConcurrentQueue<string>(), new TaskCompletionSource<bool>());
@@ -97,7 +97,7 @@ public sealed class InputTests
     }
 
     [Fact]
-    public async Task An_acknowledgement_that_edgeHub_no_longer_waits_for_is_not_sent()
+    public async Task An_acknowledgement_that_edgeHub_no_longer_expects_is_not_sent()
     {
         // edgeHub would assign it to the next message.
         var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
@@ -129,7 +129,7 @@ public sealed class InputTests
         await connection.WaitUntilConnectedAsync(Token);
         var hubSide = await welcome.Task.WaitAsync(Token);
 
-        // The second takes the packet id of the first, which is not acknowledged then.
+        // The second message has the packet id of the first, which must not be acknowledged then.
         await hubSide.PublishAsync("devices/pi1/modules/telemetry/inputs/in", "1"u8.ToArray(), packetId: 1);
         await Until.True(() => messages.Count == 1);
         await hubSide.PublishAsync("devices/pi1/modules/telemetry/inputs/in/", "2"u8.ToArray(), packetId: 1);
@@ -137,7 +137,7 @@ public sealed class InputTests
         first.SetResult(true);
         await Until.True(() => packets.Count == 1);
 
-        // The third is accepted too late.
+        // The third message is accepted too late.
         first = new();
         await hubSide.PublishAsync("devices/pi1/modules/telemetry/inputs/in", "3"u8.ToArray(), packetId: 1);
         await Until.True(() => messages.Count == 3);
@@ -158,7 +158,7 @@ public sealed class InputTests
     }
 
     [Fact]
-    public async Task A_stop_does_not_wait_for_a_message_and_leaves_it_to_edgeHub()
+    public async Task A_stop_does_not_wait_for_a_message_in_processing_and_does_not_acknowledge_it()
     {
         await using var world = await HubWorld.ConnectAsync();
         var (acknowledged, began) = (Acknowledged(world), new TaskCompletionSource());

@@ -23,7 +23,7 @@ public sealed class LiteralTests
     [Theory]
     [InlineData(1795533816, "9JGkOQzwJNbJ0JrQOTn16uXuRcs%2FV3lPnzVdB1863UY%3D")]
     [InlineData(1795532822, "IrqyfqL%2BrJnh1Yap713fkO03HeA3Cc8NNvus1gkjbsY%3D")]
-    public async Task Tokens_are_those_of_the_SDK(long expiry, string signature)
+    public async Task Tokens_equal_those_of_the_SDK(long expiry, string signature)
     {
         var token = await SasToken.CreateAsync(
             SasToken.Audience(Module), DateTimeOffset.FromUnixTimeSeconds(expiry), SasToken.SignWith(Module.SharedAccessKey!.Value), CancellationToken.None);
@@ -37,12 +37,12 @@ public sealed class LiteralTests
         "stubhub.azure-devices.net%2Fdevices%2Fa%2540b%2Fmodules%2Ftelemetry", SasToken.Audience(Module with { DeviceId = "a@b" }));
 
     [Fact]
-    public void The_telemetry_topic_is_that_of_the_SDK() => Assert.Equal(
+    public void The_telemetry_topic_equals_that_of_the_SDK() => Assert.Equal(
         "devices/pi1/modules/telemetry/messages/events/%24.mid=m0&%24.ct=application%2Fjson&%24.ce=utf-8&%24.on=out1&a%20b=c%2Fd%26e/",
         HubTopics.Telemetry(Module, [Pair("$.mid", "m0"), Pair("$.ct", "application/json"), Pair("$.ce", "utf-8"), Pair("$.on", "out1"), Pair("a b", "c/d&e")]));
 
     [Fact]
-    public void The_other_topics_are_those_of_the_SDK()
+    public void The_other_topics_equal_those_of_the_SDK()
     {
         const string Id = "b4014061-2e12-466d-be9e-d3a191eadecd";
         Assert.Equal("devices/pi1/modules/telemetry/messages/events/", HubTopics.Telemetry(Module, []));
@@ -61,14 +61,14 @@ public sealed class LiteralTests
     }
 
     [Fact]
-    public void A_method_s_request_id_is_all_that_follows_as_the_SDK_takes_it()
+    public void The_request_id_of_a_method_is_the_whole_rest_of_the_topic_as_in_the_SDK()
     {
         Assert.True(HubTopics.TryParseMethodCall("$iothub/methods/POST/a%20b*c/?$rid=x=1&y", out var name, out var requestId));
         Assert.Equal(("a%20b*c", "x=1&y"), (name, requestId));
     }
 
     [Fact]
-    public void Properties_come_out_of_any_decoder_as_they_went_in()
+    public void Encoded_properties_decode_to_the_original_values()
     {
         var text = Gen.String[Gen.Char['\u0001', '\ud7ff'], 0, 20];
         Gen.Select(text, text).Array[1, 6].Sample(
@@ -109,11 +109,11 @@ public sealed class LiteralTests
     [InlineData(114, 10, 1 + 2 + 2 + 10 + 2 + 114)]
     [InlineData(16369, 10, 1 + 2 + 2 + 10 + 2 + 16369)]
     [InlineData(16370, 10, 1 + 3 + 2 + 10 + 2 + 16370)]
-    public void The_size_of_a_packet_is_counted_to_the_byte(int body, int topic, int packet) =>
+    public void The_size_of_a_packet_is_computed_exactly(int body, int topic, int packet) =>
         Assert.Equal(packet, PacketSize.OfPublish(new string('t', topic), body));
 
     [Fact]
-    public void What_the_hub_would_drop_or_close_for_is_too_large_and_not_a_byte_less()
+    public void A_message_that_exceeds_the_size_limit_of_the_hub_or_edgeHub_is_refused()
     {
         var straight = Module with { GatewayHostName = null };
         var topic = HubTopics.Telemetry(straight, []);

@@ -24,7 +24,7 @@ public sealed class MetricsPageTests
         """;
 
     [Fact]
-    public void It_has_the_counters_of_our_module()
+    public void The_page_is_reduced_to_the_counters_of_our_module()
     {
         var page = MetricsPage.TryParse(Text, Client)!;
         Assert.Equal(("a", 10, 5, 45, 5), (page.Instance, page.Received, page.Sent, page.AllSent, page.Queue));
@@ -33,7 +33,7 @@ public sealed class MetricsPageTests
     }
 
     [Fact]
-    public void What_was_queued_has_left_when_more_was_sent_since_at_each_priority()
+    public void Queued_messages_have_left_once_more_messages_than_queued_were_sent_at_each_priority()
     {
         var page = MetricsPage.TryParse(Text, Client)!; // queues of 1 and 4
         bool Sends(long first, long second) => (page with
@@ -48,7 +48,7 @@ public sealed class MetricsPageTests
     }
 
     [Fact]
-    public void A_line_that_is_absent_counts_nothing()
+    public void A_missing_metric_counts_as_zero()
     {
         var page = MetricsPage.TryParse("edgehub_offline_count_total{instance_number=\"a\"} 1", Client)!;
         Assert.Equal(("a", 0, 0, 0, null), (page.Instance, page.Received, page.Sent, page.AllSent, page.Queue));
@@ -60,10 +60,10 @@ public sealed class MetricsPageTests
     [InlineData("<html>nothing to see</html>")]
     [InlineData("edgeAgent_total{instance_number=\"a\"} 1")]
     [InlineData("edgehub_queue_length{endpoint=\"iothub\"} 1")]
-    public void Other_text_is_not_a_page(string text) => Assert.Null(MetricsPage.TryParse(text, Client));
+    public void Text_without_edgeHub_counters_is_not_a_page(string text) => Assert.Null(MetricsPage.TryParse(text, Client));
 
     [Fact]
-    public void A_value_may_contain_anything_that_is_escaped()
+    public void A_label_value_may_contain_escaped_characters()
     {
         const string Labels = "a=\"from=\\\"d/forwarder\\\",x\",from=\"y\"";
         Assert.Equal("y", PrometheusPage.Label(Labels, "from"));
@@ -72,6 +72,6 @@ public sealed class MetricsPageTests
     }
 
     [Fact]
-    public void A_page_of_anything_is_no_error() => Gen.Select(Gen.Int[0, Text.Length], Gen.String).Sample(
+    public void Random_text_in_a_page_does_not_make_the_parser_throw() => Gen.Select(Gen.Int[0, Text.Length], Gen.String).Sample(
         (at, garbage) => MetricsPage.TryParse(Text.Insert(at, garbage), Client));
 }

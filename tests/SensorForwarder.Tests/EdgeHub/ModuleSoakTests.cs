@@ -28,7 +28,7 @@ public sealed class ModuleSoakTests : IDisposable
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
     [Fact(Explicit = true)]
-    public async Task Hours_of_everything_lose_nothing_and_leave_nothing_behind()
+    public async Task Hours_of_operation_with_outages_lose_no_reading_and_leak_nothing()
     {
         var clock = new ObservedClock(TimeProvider.System.GetUtcNow());
         await using var world = await HubWorld.OpenAsync(clock, TimeProvider.System);

@@ -12,7 +12,7 @@ public sealed class PolicyTests
     readonly FakeTimeProvider _clock = new();
 
     [Fact]
-    public void Failures_in_a_row_wait_longer_up_to_a_minute_and_a_long_life_starts_anew()
+    public void Retry_delays_grow_up_to_a_minute_and_a_long_connection_resets_them()
     {
         var policy = new ReconnectPolicy(_clock, new Highest());
         _clock.Advance(Long);
@@ -23,7 +23,7 @@ public sealed class PolicyTests
     }
 
     [Fact]
-    public void A_short_outage_is_followed_by_a_short_wait_and_refusals_after_it_wait_no_longer_than_without_it()
+    public void Retry_delays_in_a_short_outage_stay_short_and_do_not_lengthen_those_after_a_later_refusal()
     {
         var policy = new ReconnectPolicy(_clock, new Highest());
         policy.AfterEnd(Long, byPeer: true);
@@ -41,7 +41,7 @@ public sealed class PolicyTests
     }
 
     [Fact]
-    public void An_attempt_to_open_a_connection_is_given_more_time_the_longer_the_outage_lasts()
+    public void The_timeout_for_opening_a_connection_grows_with_the_outage()
     {
         var policy = new ReconnectPolicy(_clock, new Highest());
         Assert.Equal(10, policy.OpenTimeout.TotalSeconds);
@@ -56,7 +56,7 @@ public sealed class PolicyTests
     }
 
     [Fact]
-    public void What_only_a_person_can_change_is_tried_more_rarely()
+    public void Failures_that_only_a_person_can_fix_are_retried_less_often()
     {
         foreach (var failure in (DialFailure[])[DialFailure.Refused, DialFailure.Untrusted, DialFailure.Clock, DialFailure.Unsupported])
         {
@@ -66,7 +66,7 @@ public sealed class PolicyTests
     }
 
     [Fact]
-    public void Three_short_lives_that_the_other_side_ended_are_a_rival_who_gets_room_but_no_more_than_a_minute()
+    public void Three_short_connections_closed_by_the_peer_suggest_a_rival_and_retries_wait_up_to_a_minute()
     {
         var policy = new ReconnectPolicy(_clock, new Highest());
         policy.AfterEnd(Soon, byPeer: true);
@@ -82,7 +82,7 @@ public sealed class PolicyTests
     }
 
     [Fact]
-    public void What_this_side_ended_or_could_not_open_is_no_sign_of_a_rival()
+    public void Connections_closed_by_this_side_or_never_opened_do_not_suggest_a_rival()
     {
         var policy = new ReconnectPolicy(_clock, new Highest());
         for (var i = 0; i < 10; i++) policy.AfterEnd(Soon, byPeer: false);
@@ -97,7 +97,7 @@ public sealed class PolicyTests
     }
 
     [Fact]
-    public void Auto_tries_both_ports_and_stays_with_the_one_that_answered_for_as_long_as_it_does()
+    public void Auto_tries_both_transports_and_keeps_the_one_that_answered_until_it_fails_ten_times()
     {
         var choice = new TransportChoice(HubTransport.Auto);
         Assert.Equal([HubTransport.Mqtt, HubTransport.MqttWs], choice.Candidates());
@@ -113,7 +113,7 @@ public sealed class PolicyTests
     }
 
     [Fact]
-    public async Task Waiting_ends_with_its_time_when_the_clock_does_not_step()
+    public async Task A_wait_ends_after_its_duration_when_the_clock_does_not_step()
     {
         var clock = new FakeTimeProvider();
         var waiting = ClockWatch.DelayAsync(TimeSpan.FromMinutes(1), clock, TestContext.Current.CancellationToken);
@@ -124,7 +124,7 @@ public sealed class PolicyTests
     [Theory]
     [InlineData(3600)]
     [InlineData(-3600)]
-    public async Task Waiting_ends_at_once_when_the_wall_clock_steps(int seconds)
+    public async Task A_wait_ends_at_once_when_the_wall_clock_steps(int seconds)
     {
         var clock = new SteppingClock();
         var waiting = ClockWatch.DelayAsync(TimeSpan.FromDays(1), clock, TestContext.Current.CancellationToken);

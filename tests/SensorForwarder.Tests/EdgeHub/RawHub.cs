@@ -8,7 +8,7 @@ using EdgeSimulator.Workload;
 
 namespace SensorForwarder.Tests.EdgeHub;
 
-/// <summary>A TLS server on 8883 that knows only the framing of MQTT packets: for tests of the bytes, and for answers
+/// <summary>A TLS server on 8883 that knows only the framing of MQTT packets, for tests of the bytes and for answers
 /// that no MQTT server gives.</summary>
 internal sealed class RawHub : IAsyncDisposable
 {
@@ -144,7 +144,7 @@ internal sealed class RawHub : IAsyncDisposable
             return count;
         }
 
-        /// <summary>Where the id of a SUBSCRIBE stands: the length before it has one byte or two.</summary>
+        /// <summary>The offset of the packet id in a SUBSCRIBE, behind a length of one or two bytes.</summary>
         public static int IdAt(byte[] packet) => packet[1] < 0x80 ? 2 : 3;
 
         async Task<byte> ReadByteAsync()

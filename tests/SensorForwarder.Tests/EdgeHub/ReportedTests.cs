@@ -31,7 +31,7 @@ public sealed class ReportedTests
     }
 
     [Fact]
-    public void A_merged_patch_means_one_after_the_other_or_is_not_made()
+    public void A_merged_patch_equals_both_patches_in_sequence_or_is_not_created()
     {
         var composed = 0;
         Gen.Select(Patches(2), Patches(2), Patches(2)).Sample(
@@ -53,7 +53,7 @@ public sealed class ReportedTests
     }
 
     [Fact]
-    public async Task Patches_that_wait_are_merged_into_one_and_paced()
+    public async Task Waiting_patches_are_merged_and_sent_at_a_limited_rate()
     {
         using var reported = New();
         for (var i = 0; i < 100; i++) reported.Report(Parse($$$"""{"n":{{{i}}},"k{{{i % 3}}}":{"x":{{{i}}}}}"""));
@@ -73,7 +73,7 @@ public sealed class ReportedTests
     [InlineData(500)]
     [InlineData(503)]
     [InlineData(0)]
-    public async Task What_is_refused_for_now_or_unanswered_comes_again_under_what_is_newer(int status)
+    public async Task A_patch_that_failed_temporarily_is_retried_and_newer_values_win(int status)
     {
         _hub.PatchStatuses.Enqueue(status);
         _hub.PatchStatuses.Enqueue(status);
@@ -88,7 +88,7 @@ public sealed class ReportedTests
     }
 
     [Fact]
-    public async Task What_is_refused_for_good_is_named_and_does_not_hold_up_the_rest()
+    public async Task A_patch_that_is_refused_permanently_is_logged_and_does_not_delay_later_ones()
     {
         _hub.PatchStatuses.Enqueue(400);
         using var reported = New();
@@ -101,7 +101,7 @@ public sealed class ReportedTests
     }
 
     [Fact]
-    public async Task More_than_32_KB_go_as_several_and_one_key_above_it_is_left_out_by_name()
+    public async Task A_patch_above_32_KB_is_split_and_a_single_key_above_the_limit_is_omitted_and_logged()
     {
         using var reported = New();
         var patch = new JsonObject { ["huge"] = new string('x', 40_000) };

@@ -9,7 +9,7 @@ public sealed class SoakTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Ten_hours_of_renewals_cuts_twin_and_methods_leave_nothing_behind()
+    public async Task Ten_hours_of_renewals_cuts_twin_requests_and_methods_leak_nothing()
     {
         var clock = new ObservedClock(TimeProvider.System.GetUtcNow());
         await using var world = await HubWorld.OpenAsync(clock, TimeProvider.System);
@@ -47,7 +47,7 @@ public sealed class SoakTests
     }
 
     [Fact]
-    public async Task Ten_hours_of_quiet_renew_the_token_twelve_times_and_nobody_notices()
+    public async Task Twelve_token_renewals_on_a_stable_connection_do_not_change_its_status()
     {
         var clock = new ObservedClock(TimeProvider.System.GetUtcNow());
         await using var world = await HubWorld.OpenAsync(clock);

@@ -24,7 +24,7 @@ public sealed class WebSocketTests
     }
 
     [Fact]
-    public async Task Everything_goes_over_a_WebSocket_when_that_is_asked_for()
+    public async Task Telemetry_twin_and_methods_use_a_WebSocket_when_it_is_configured()
     {
         await using var world = await OpenAsync(HubTransport.MqttWs);
         await world.StartAsync();
@@ -39,7 +39,7 @@ public sealed class WebSocketTests
     }
 
     [Fact]
-    public async Task Auto_takes_443_when_8883_is_blocked_and_stays_there()
+    public async Task Auto_changes_to_port_443_when_8883_is_blocked_and_stays_with_it()
     {
         var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
         await using var world = await OpenAsync(HubTransport.Auto, clock);
@@ -60,7 +60,7 @@ public sealed class WebSocketTests
     }
 
     [Fact]
-    public async Task Auto_that_starts_where_8883_is_blocked_connects_at_the_first_attempt()
+    public async Task Auto_connects_at_the_first_attempt_when_8883_is_blocked_from_the_start()
     {
         await using var world = await OpenAsync(HubTransport.Auto);
         world.Faults.Update(faults => faults with { MqttPortBlocked = true });
@@ -74,7 +74,7 @@ public sealed class WebSocketTests
     [InlineData(nameof(CertificateFault.Expired), "expired at ")]
     [InlineData(nameof(CertificateFault.OtherHost), "is issued to 'other.example', not to ")]
     [InlineData(nameof(CertificateFault.Untrusted), "is not trusted: ")]
-    public async Task A_bad_certificate_is_not_taken_there_either(string fault, string line)
+    public async Task A_bad_server_certificate_is_rejected_over_a_WebSocket(string fault, string line)
     {
         await using var world = await OpenAsync(HubTransport.MqttWs);
         world.Faults.Update(faults => faults with { Certificate = Enum.Parse<CertificateFault>(fault) });
@@ -83,7 +83,7 @@ public sealed class WebSocketTests
     }
 
     [Fact]
-    public async Task A_token_is_renewed_and_a_blackout_survived_there_too()
+    public async Task A_token_is_renewed_and_a_blackout_is_survived_over_a_WebSocket()
     {
         var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
         await using var world = await OpenAsync(HubTransport.MqttWs, clock);
@@ -103,7 +103,7 @@ public sealed class WebSocketTests
     }
 
     [Fact]
-    public async Task A_silent_line_is_left_there_too()
+    public async Task A_silent_connection_is_closed_over_a_WebSocket()
     {
         var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
         await using var world = await OpenAsync(HubTransport.MqttWs, clock);

@@ -66,7 +66,7 @@ public sealed class WireTests
     static byte[] VariableHeader(byte[] connect) => connect[Array.IndexOf(connect, (byte)'M') is var m ? (m - 2)..(m + 8) : ..];
 
     [Fact]
-    public async Task CONNECT_is_that_of_the_SDK_but_for_its_product_and_its_keep_alive()
+    public async Task CONNECT_equals_that_of_the_SDK_except_for_product_and_keep_alive()
     {
         string? host = null;
         var (connect, certificate) = await ConnectAsync(hub =>
@@ -95,7 +95,7 @@ public sealed class WireTests
     }
 
     [Fact]
-    public async Task A_device_has_no_module_in_its_names()
+    public async Task A_device_identity_has_no_module_in_its_client_id_user_name_and_token()
     {
         var (connect, _) = await ConnectAsync(hub => Identity(hub) with { ModuleId = null });
         var fields = Fields(connect);
@@ -105,7 +105,7 @@ public sealed class WireTests
     }
 
     [Fact]
-    public async Task A_client_certificate_is_shown_and_no_password_is_sent()
+    public async Task With_a_client_certificate_no_password_is_sent_and_a_bad_key_file_is_named_in_the_error()
     {
         using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
         var request = new CertificateRequest("CN=pi1", key, HashAlgorithmName.SHA256);
@@ -124,7 +124,7 @@ public sealed class WireTests
         Assert.Equal(Convert.FromHexString("00044d5154540480"), VariableHeader(connect)[..8]);
         Assert.Equal(2, Fields(connect).Count);
 
-        // A file that became bad causes a message that names its variable; it may become good again.
+        // The error for a file that has become invalid names its variable.
         await File.WriteAllTextAsync(keyFile, "no key", Token);
         await using var hub = new RawHub(_ => Task.CompletedTask, Clock);
         using var dialer = Dialer(Identity(hub) with { SharedAccessKey = null, Tls = Files(hub) });
@@ -142,7 +142,7 @@ public sealed class WireTests
     }
 
     [Fact]
-    public async Task A_refused_subscription_is_no_connection()
+    public async Task A_refused_subscription_fails_the_connection()
     {
         await using var hub = new RawHub(async connection =>
         {
@@ -159,7 +159,7 @@ public sealed class WireTests
     }
 
     [Fact]
-    public async Task No_byte_of_CONNACK_gets_anything_but_a_connection_or_a_reason()
+    public async Task Every_nonzero_CONNACK_code_fails_the_connection_with_the_matching_reason()
     {
         var code = 0;
         await using var hub = new RawHub(async connection =>
@@ -179,7 +179,7 @@ public sealed class WireTests
     }
 
     [Fact]
-    public async Task A_CA_file_that_is_none_is_named()
+    public async Task A_missing_CA_file_is_named_in_the_error()
     {
         var identity = new EdgeIdentity
         {

@@ -64,7 +64,7 @@ public sealed class WorkloadTests : IDisposable
         (await Assert.ThrowsAsync<WorkloadApiException>(() => SignAsync(stepSeconds))).Message;
 
     [Fact]
-    public async Task The_request_is_the_one_that_aziot_edged_knows()
+    public async Task The_sign_request_has_the_form_that_aziot_edged_expects()
     {
         Serve(Good);
         Assert.Equal(Convert.FromBase64String(Digest), await SignAsync());
@@ -75,7 +75,7 @@ public sealed class WorkloadTests : IDisposable
     }
 
     [Fact]
-    public async Task A_chunked_answer_is_taken()
+    public async Task A_chunked_answer_is_accepted()
     {
         var body = $$"""{"digest":"{{Digest}}"}""";
         Serve($"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{body[..5]}\r\n{body.Length - 5:x}\r\n{body[5..]}\r\n0\r\n\r\n");
@@ -83,7 +83,7 @@ public sealed class WorkloadTests : IDisposable
     }
 
     [Fact]
-    public async Task What_may_pass_is_tried_three_more_times()
+    public async Task A_temporary_failure_is_retried_three_times()
     {
         Serve(Answer(500, """{"message":"busy"}"""), null, Answer(503, ""), Good);
         Assert.Equal(32, (await SignAsync()).Length);
@@ -91,7 +91,7 @@ public sealed class WorkloadTests : IDisposable
     }
 
     [Fact]
-    public async Task After_four_times_500_counts()
+    public async Task The_fourth_500_answer_in_a_row_is_final()
     {
         Serve(Enumerable.Repeat<string?>(Answer(500, """{"message":"broken"}"""), 9).ToArray());
         Assert.Contains("500 {\"message\":\"broken\"}", await RefusalAsync(), StringComparison.Ordinal);
@@ -101,7 +101,7 @@ public sealed class WorkloadTests : IDisposable
     [Theory]
     [InlineData(403, "serves only processes of this module's container")]
     [InlineData(404, "Restart the module")]
-    public async Task A_refusal_counts_at_once_and_says_what_to_do(int status, string remedy)
+    public async Task A_refusal_is_final_at_once_and_the_error_says_what_to_do(int status, string remedy)
     {
         Serve(Answer(status, """{"message":"no"}"""), Good);
         Assert.Contains(remedy, await RefusalAsync(), StringComparison.Ordinal);
@@ -115,21 +115,21 @@ public sealed class WorkloadTests : IDisposable
     [InlineData("{\"digest\":7}")]
     [InlineData("{\"digest\":\"???\"}")]
     [InlineData("{\"digest\":\"AAAA\"}")]
-    public async Task Something_else_is_named_as_that(string body)
+    public async Task An_unexpected_answer_body_is_reported_as_an_unexpected_document(string body)
     {
         Serve(Answer(200, body));
         Assert.StartsWith("The workload API answered sign with an unexpected document", await RefusalAsync(), StringComparison.Ordinal);
     }
 
     [Fact]
-    public async Task No_answer_is_given_up()
+    public async Task A_request_without_an_answer_times_out_after_30_seconds()
     {
         Serve();
         Assert.Contains("did not answer sign in 30 s", await RefusalAsync(stepSeconds: 1), StringComparison.Ordinal);
     }
 
     [Fact]
-    public async Task No_socket_is_named_with_its_path()
+    public async Task A_missing_socket_is_reported_with_its_path()
     {
         var message = await RefusalAsync();
         Assert.Contains(SocketPath, message, StringComparison.Ordinal);
@@ -137,7 +137,7 @@ public sealed class WorkloadTests : IDisposable
     }
 
     [Fact]
-    public async Task A_trust_bundle_without_a_certificate_is_none()
+    public async Task A_trust_bundle_without_a_certificate_is_an_error()
     {
         Serve(Answer(200, """{"certificate":"nothing"}"""));
         using var api = new WorkloadApi(new(SocketPath, "m", "1"), _clock, new Random(1));

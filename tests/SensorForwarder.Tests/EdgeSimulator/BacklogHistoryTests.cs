@@ -6,7 +6,7 @@ namespace SensorForwarder.Tests.Simulator;
 public sealed class BacklogHistoryTests
 {
     [Fact]
-    public void Maximum_agrees_with_looking_at_every_moment() =>
+    public void Maximum_equals_that_of_a_check_at_every_moment() =>
         Gen.Select(Gen.Int[0, 40], Gen.Int[-3, 20]).Array[0, 40].Sample(readings =>
         {
             var history = new BacklogHistory();

@@ -10,7 +10,7 @@ public sealed class ClosingTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Run_is_complete_when_all_that_was_committed_has_arrived()
+    public async Task Run_is_complete_when_every_committed_reading_has_arrived()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var module = new FakeModule(hub, committed: 50, sent: 20);
@@ -26,7 +26,7 @@ public sealed class ClosingTests
     }
 
     [Fact]
-    public async Task Closing_waits_until_the_module_can_be_reached()
+    public async Task Closing_waits_until_the_module_is_connected()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var module = new FakeModule(hub, committed: 5, sent: 0);
@@ -41,7 +41,7 @@ public sealed class ClosingTests
     [InlineData(3, "moduleExited")]
     [InlineData(null, "moduleExited")]
     [InlineData(0, "complete")]
-    public async Task Exit_code_counts(int? exitCode, string reason)
+    public async Task Exit_code_of_the_module_decides_whether_the_run_is_complete(int? exitCode, string reason)
     {
         await using var hub = await SimulatedHub.StartAsync();
         var module = new FakeModule(hub, committed: 5, sent: 0);
@@ -72,7 +72,7 @@ public sealed class ClosingTests
     }
 
     [Fact]
-    public async Task Hole_is_lost_also_in_an_older_epoch()
+    public async Task Missing_reading_of_an_older_epoch_counts_as_lost()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var module = new FakeModule(hub, committed: 5, sent: 0);
@@ -95,7 +95,7 @@ public sealed class ClosingTests
     }
 
     [Fact]
-    public async Task Nothing_at_all_is_no_success()
+    public async Task Run_without_any_reading_fails()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var module = new FakeModule(hub, committed: 0, sent: 0);
@@ -108,7 +108,7 @@ public sealed class ClosingTests
     }
 
     [Fact]
-    public async Task Serving_without_a_module_ends_at_once_if_none_ever_came()
+    public async Task Closing_ends_at_once_if_no_module_ever_connected()
     {
         await using var hub = await SimulatedHub.StartAsync();
 
@@ -120,7 +120,7 @@ public sealed class ClosingTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task Module_that_was_started_by_hand_and_has_left_is_not_waited_for(bool leavesDuringTheClosing)
+    public async Task Closing_does_not_wait_for_a_manually_started_module_that_has_disconnected(bool leavesDuringTheClosing)
     {
         await using var hub = await SimulatedHub.StartAsync();
         var client = await hub.ConnectAsync();

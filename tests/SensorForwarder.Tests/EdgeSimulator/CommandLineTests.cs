@@ -13,7 +13,7 @@ public sealed class CommandLineTests : IDisposable
     public void Dispose() => File.Delete(_file);
 
     [Fact]
-    public void Defaults_are_those_of_the_help()
+    public void Options_have_the_documented_defaults()
     {
         var options = Parse("--no-module");
 
@@ -28,7 +28,7 @@ public sealed class CommandLineTests : IDisposable
     }
 
     [Fact]
-    public void Everything_can_be_said()
+    public void Every_option_is_parsed()
     {
         File.WriteAllText(_file, """{"batchSize":7}""");
 
@@ -69,7 +69,7 @@ public sealed class CommandLineTests : IDisposable
     [InlineData("--address", "here")]
     [InlineData("--identity", "certificate")]
     [InlineData("--settings", "/no/such/file.json")]
-    public void Nonsense_is_named(string option, string value)
+    public void Invalid_value_is_named_with_its_option(string option, string value)
     {
         var error = Assert.Single(CommandLine.Create(_ => Task.FromResult(0)).Parse([option, value]).Errors);
 
@@ -78,7 +78,7 @@ public sealed class CommandLineTests : IDisposable
     }
 
     [Fact]
-    public void Settings_that_are_no_object_are_named()
+    public void Settings_file_that_is_no_JSON_object_is_named_in_the_error()
     {
         File.WriteAllText(_file, "[1]");
 
@@ -88,7 +88,7 @@ public sealed class CommandLineTests : IDisposable
     }
 
     [Fact]
-    public void Blackouts_that_overlap_are_one()
+    public void Overlapping_blackouts_are_merged()
     {
         static BlackoutWindow Window(int start, int length) => new(TimeSpan.FromSeconds(start), TimeSpan.FromSeconds(length));
 
@@ -98,7 +98,7 @@ public sealed class CommandLineTests : IDisposable
     }
 
     [Fact]
-    public void The_commands_of_the_documentation_are_accepted()
+    public void Commands_in_the_documentation_are_accepted()
     {
         const string Command = "dotnet run --project tests/EdgeSimulator -- ";
         var commands = new[] { "README.md", "docs/getting-started.md" }

@@ -11,7 +11,7 @@ public sealed class ConnectionTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Right_token_is_let_in()
+    public async Task Client_with_a_valid_token_is_accepted()
     {
         await using var hub = await SimulatedHub.StartAsync();
 
@@ -21,7 +21,7 @@ public sealed class ConnectionTests
     }
 
     [Fact]
-    public async Task Client_over_AMQP_is_closed_at_once_and_told_to_use_MQTT()
+    public async Task AMQP_connection_is_closed_at_once_and_the_log_says_to_use_MQTT()
     {
         await using var hub = await SimulatedHub.StartAsync();
 
@@ -41,7 +41,7 @@ public sealed class ConnectionTests
     }
 
     [Fact]
-    public async Task Wrong_key_is_not_authorised()
+    public async Task Token_signed_with_a_wrong_key_is_not_authorised()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var token = hub.Token(TimeProvider.System.GetUtcNow().AddHours(1), key: Convert.ToBase64String(new byte[32]));
@@ -67,7 +67,7 @@ public sealed class ConnectionTests
     }
 
     [Fact]
-    public async Task User_name_without_api_version_is_refused_as_edgeHub_refuses_what_it_cannot_parse()
+    public async Task User_name_without_an_api_version_is_refused_with_the_return_code_of_edgeHub()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var token = hub.Token(TimeProvider.System.GetUtcNow().AddHours(1));
@@ -76,7 +76,7 @@ public sealed class ConnectionTests
     }
 
     [Fact]
-    public async Task Other_protocol_level_is_refused()
+    public async Task MQTT_5_connection_is_refused()
     {
         await using var hub = await SimulatedHub.StartAsync();
 
@@ -107,7 +107,7 @@ public sealed class ConnectionTests
     }
 
     [Fact]
-    public async Task Token_that_expires_ends_the_connection()
+    public async Task Connection_is_closed_when_its_token_expires()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var ended = Ended(await hub.ConnectAsync());
@@ -120,7 +120,7 @@ public sealed class ConnectionTests
     [Theory]
     [InlineData(0, true)]
     [InlineData(1, false)]
-    public async Task Packet_of_262144_bytes_is_the_largest(int more, bool taken)
+    public async Task Packet_of_up_to_262144_bytes_is_accepted_and_a_larger_one_ends_the_connection(int more, bool taken)
     {
         await using var hub = await SimulatedHub.StartAsync();
         var client = await hub.ConnectAsync();
@@ -160,7 +160,7 @@ public sealed class ConnectionTests
     }
 
     [Fact]
-    public async Task Twin_request_without_request_id_ends_the_connection()
+    public async Task Twin_request_without_a_request_id_ends_the_connection()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var client = await hub.ConnectAsync();

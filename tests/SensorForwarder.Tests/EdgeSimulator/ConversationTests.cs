@@ -28,7 +28,7 @@ public sealed class ConversationTests
     }
 
     [Fact]
-    public async Task Twin_is_got_patched_and_pushed()
+    public async Task Twin_is_read_desired_changes_are_pushed_and_reported_properties_are_patched()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var client = await hub.ConnectAsync();
@@ -55,7 +55,7 @@ public sealed class ConversationTests
     [InlineData("no json", 500)]
     [InlineData("""{"a.b":1}""", 400)]
     [InlineData("""{"list":[null]}""", 400)]
-    public async Task Bad_reported_patch_is_refused_as_edgeHub_refuses_it(string patch, int status)
+    public async Task Invalid_reported_patch_is_refused_with_the_status_of_edgeHub(string patch, int status)
     {
         await using var hub = await SimulatedHub.StartAsync();
         var client = await hub.ConnectAsync();
@@ -69,7 +69,7 @@ public sealed class ConversationTests
     }
 
     [Fact]
-    public async Task Method_is_answered_by_request_id()
+    public async Task Concurrent_method_calls_get_the_answer_with_their_request_id()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var client = await hub.ConnectAsync();
@@ -88,7 +88,7 @@ public sealed class ConversationTests
     }
 
     [Fact]
-    public async Task Method_of_a_module_that_is_not_there_is_not_connected()
+    public async Task Method_call_without_a_module_has_the_outcome_not_connected()
     {
         await using var hub = await SimulatedHub.StartAsync();
 
@@ -110,7 +110,7 @@ public sealed class ConversationTests
     }
 
     [Fact]
-    public async Task Subscriptions_outlive_a_connection_but_messages_do_not()
+    public async Task Subscriptions_survive_a_reconnect()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var first = await hub.ConnectAsync();

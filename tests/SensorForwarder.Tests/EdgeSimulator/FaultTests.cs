@@ -15,7 +15,7 @@ public sealed class FaultTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Blackout_cuts_refuses_and_ends()
+    public async Task Blackout_cuts_connections_and_refuses_new_ones_until_it_ends()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var client = await hub.ConnectAsync();
@@ -37,7 +37,7 @@ public sealed class FaultTests
     }
 
     [Fact]
-    public async Task Duplicate_after_a_blackout_is_explained_by_it()
+    public async Task Duplicate_after_a_blackout_is_explained_by_the_blackout()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var client = await hub.ConnectAsync();
@@ -53,7 +53,7 @@ public sealed class FaultTests
     }
 
     [Fact]
-    public async Task Lost_puback_leaves_the_message_counted_and_the_connection_alive()
+    public async Task Message_with_a_lost_PUBACK_is_counted_and_its_connection_stays_open()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var client = await hub.ConnectAsync();
@@ -72,7 +72,7 @@ public sealed class FaultTests
     }
 
     [Fact]
-    public async Task Swapped_pubacks_both_arrive()
+    public async Task Swapped_PUBACKs_arrive_in_reverse_order()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var client = hub.NewClient();
@@ -97,7 +97,7 @@ public sealed class FaultTests
     }
 
     [Fact]
-    public async Task Dropped_message_is_acknowledged_and_missing()
+    public async Task Dropped_message_is_acknowledged_and_counted_as_lost()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var client = await hub.ConnectAsync();
@@ -113,7 +113,7 @@ public sealed class FaultTests
     [InlineData(3, 136)]
     [InlineData(4, 134)]
     [InlineData(5, 135)]
-    public async Task Connack_is_as_commanded(int code, int reason)
+    public async Task CONNACK_has_the_commanded_return_code(int code, int reason)
     {
         await using var hub = await SimulatedHub.StartAsync();
         hub.Faults.Update(f => f with { Connack = code });
@@ -122,7 +122,7 @@ public sealed class FaultTests
     }
 
     [Fact]
-    public async Task Connect_without_answer_times_out_and_works_when_the_fault_is_over()
+    public async Task CONNECT_without_an_answer_times_out_and_succeeds_after_the_fault()
     {
         await using var hub = await SimulatedHub.StartAsync();
         hub.Faults.Update(f => f with { NoConnack = true });
@@ -136,7 +136,7 @@ public sealed class FaultTests
     }
 
     [Fact]
-    public async Task Half_open_connection_is_silent_until_the_fault_is_over()
+    public async Task Half_open_connection_is_silent_and_is_closed_at_the_end_of_the_fault()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var client = await hub.ConnectAsync();
@@ -157,7 +157,7 @@ public sealed class FaultTests
 
     [Theory]
     [MemberData(nameof(BadCertificates))]
-    public async Task Bad_certificate_is_not_trusted(string fault)
+    public async Task Faulty_certificate_is_not_trusted_until_the_fault_ends(string fault)
     {
         await using var hub = await SimulatedHub.StartAsync();
         hub.Faults.Update(f => f with { Certificate = Enum.Parse<CertificateFault>(fault) });
@@ -169,7 +169,7 @@ public sealed class FaultTests
     }
 
     [Fact]
-    public async Task Latency_and_bandwidth_let_everything_through_in_order()
+    public async Task Every_message_arrives_once_despite_latency_and_limited_bandwidth()
     {
         await using var hub = await SimulatedHub.StartAsync();
         hub.Faults.Update(f => f with { LatencyMilliseconds = 20, BandwidthBytesPerSecond = 200_000 });

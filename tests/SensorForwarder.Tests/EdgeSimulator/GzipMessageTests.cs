@@ -26,7 +26,7 @@ public sealed class GzipMessageTests
     [Theory]
     [InlineData("%24.ct=application%2Fjson&%24.ce=gzip&%24.mid=m0/", 20)]
     [InlineData("%24.ct=application%2Fjson&%24.ce=utf-8&%24.mid=m0/", 0)]
-    public async Task The_ledger_counts_the_readings_of_a_body_that_is_said_to_be_gzip(string bag, int unique)
+    public async Task A_gzip_body_is_counted_only_if_its_content_encoding_is_gzip(string bag, int unique)
     {
         await using var hub = await SimulatedHub.StartAsync();
         var client = await hub.ConnectAsync();
@@ -36,7 +36,7 @@ public sealed class GzipMessageTests
     }
 
     [Fact]
-    public async Task A_body_that_is_no_gzip_is_acknowledged_and_is_no_batch()
+    public async Task A_message_with_an_invalid_gzip_body_is_acknowledged_and_does_not_count_as_a_batch()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var client = await hub.ConnectAsync();

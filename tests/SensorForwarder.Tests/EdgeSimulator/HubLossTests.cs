@@ -24,7 +24,7 @@ public sealed class HubLossTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Lines_are_absent_until_something_is_counted_and_the_sum_of_what_was_sent_is_what_was_received()
+    public async Task Message_metrics_are_absent_until_counted_and_sent_equals_received_with_an_empty_queue()
     {
         await using var hub = await SimulatedHub.StartAsync();
         Assert.DoesNotContain("messages_", hub.Upstream.Page(), StringComparison.Ordinal);
@@ -41,7 +41,7 @@ public sealed class HubLossTests
     }
 
     [Fact]
-    public async Task A_group_is_counted_under_the_output_of_its_first_message()
+    public async Task A_group_of_sent_messages_is_counted_under_the_output_of_its_first_message()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var client = await hub.ConnectAsync();
@@ -76,7 +76,7 @@ public sealed class HubLossTests
     }
 
     [Fact]
-    public async Task A_restart_begins_all_counters_anew_and_sends_what_was_left_without_having_received_it()
+    public async Task A_restart_resets_the_counters_and_keeps_the_queued_messages()
     {
         await using var hub = await SimulatedHub.StartAsync(time: _clock);
         await using var page = new MetricsPage(hub.Upstream, hub.Faults);
@@ -111,7 +111,7 @@ public sealed class HubLossTests
     }
 
     [Fact]
-    public async Task A_cloud_that_refuses_makes_edgeHub_discard_100_messages_every_10_seconds_after_80()
+    public async Task A_refusing_cloud_makes_edgeHub_discard_100_messages_every_10_seconds_after_80_seconds()
     {
         await using var hub = await SimulatedHub.StartAsync(time: _clock);
         var client = await hub.ConnectAsync();
@@ -135,7 +135,7 @@ public sealed class HubLossTests
     }
 
     [Fact]
-    public async Task It_discards_sooner_on_command_and_after_its_own_restart()
+    public async Task EdgeHub_discards_messages_sooner_on_command_and_after_its_own_restart()
     {
         await using var hub = await SimulatedHub.StartAsync(time: _clock);
         var client = await hub.ConnectAsync();
@@ -156,7 +156,7 @@ public sealed class HubLossTests
     [Theory]
     [InlineData(nameof(Cloud.Unreachable), 1)]
     [InlineData(nameof(Cloud.Stalled), 0)]
-    public async Task A_cloud_that_is_unreachable_or_stalled_loses_nothing(string cloud, int disconnections)
+    public async Task An_unreachable_or_stalled_cloud_loses_no_message(string cloud, int disconnections)
     {
         await using var hub = await SimulatedHub.StartAsync(time: _clock);
         var client = await hub.ConnectAsync();
@@ -175,7 +175,7 @@ public sealed class HubLossTests
     }
 
     [Fact]
-    public async Task A_cloud_that_swallows_has_messages_twice_that_count_once()
+    public async Task Messages_sent_twice_because_the_cloud_did_not_acknowledge_them_are_counted_once()
     {
         await using var hub = await SimulatedHub.StartAsync(time: _clock);
         var client = await hub.ConnectAsync();
@@ -195,7 +195,7 @@ public sealed class HubLossTests
     }
 
     [Fact]
-    public async Task LoseOne_loses_the_message_in_the_middle_of_those_that_wait()
+    public async Task LoseOne_loses_the_message_in_the_middle_of_the_queue()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var client = await hub.ConnectAsync();
@@ -213,7 +213,7 @@ public sealed class HubLossTests
     }
 
     [Fact]
-    public async Task LoseOne_loses_the_next_message_when_none_waits()
+    public async Task LoseOne_loses_the_next_message_when_the_queue_is_empty()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var client = await hub.ConnectAsync();
@@ -227,7 +227,7 @@ public sealed class HubLossTests
     }
 
     [Fact]
-    public async Task An_output_without_a_route_is_counted_until_it_has_one()
+    public async Task Messages_of_an_output_without_a_route_are_counted_as_dropped_and_lost_until_sent_again()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var client = await hub.ConnectAsync();
@@ -253,7 +253,7 @@ public sealed class HubLossTests
     }
 
     [Fact]
-    public async Task What_is_sent_again_after_a_loss_arrives_or_is_an_explained_duplicate()
+    public async Task A_message_sent_again_after_a_loss_arrives_or_is_an_explained_duplicate()
     {
         await using var hub = await SimulatedHub.StartAsync(time: _clock);
         var client = await hub.ConnectAsync();
@@ -280,7 +280,7 @@ public sealed class HubLossTests
     }
 
     [Fact]
-    public async Task What_the_counters_had_shown_before_a_restart_has_no_reason_to_come_again_and_the_rest_has()
+    public async Task After_a_restart_duplicates_are_explained_unless_the_counters_had_confirmed_the_message_before()
     {
         await using var hub = await SimulatedHub.StartAsync(time: _clock);
         var client = await hub.ConnectAsync();
@@ -309,7 +309,7 @@ public sealed class HubLossTests
     }
 
     [Fact]
-    public async Task A_message_that_comes_again_for_another_reason_does_not_end_the_doubt()
+    public async Task A_duplicate_with_another_cause_does_not_end_the_doubt_about_a_loss()
     {
         await using var hub = await SimulatedHub.StartAsync(time: _clock);
         var client = await hub.ConnectAsync();

@@ -6,7 +6,7 @@ namespace SensorForwarder.Tests.Simulator;
 public sealed class IdRangesTests
 {
     [Fact]
-    public void Ranges_agree_with_a_set() =>
+    public void Ranges_contain_the_same_ids_as_a_set() =>
         Gen.Select(Gen.Long[1, 50], Gen.Long[0, 9], Gen.Bool).Array[0, 60].Sample(steps =>
         {
             var ranges = new IdRanges();
@@ -37,7 +37,7 @@ public sealed class IdRangesTests
     [Theory]
     [InlineData(7, 7, "7")]
     [InlineData(5, 9, "5-9")]
-    public void Text_is_compact(long first, long last, string text) => Assert.Equal(text, IdRanges.Text((first, last)));
+    public void Text_of_a_range_is_compact(long first, long last, string text) => Assert.Equal(text, IdRanges.Text((first, last)));
 
     static IEnumerable<long> Ids(long first, long last)
     {

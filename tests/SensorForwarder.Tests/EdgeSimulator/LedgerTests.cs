@@ -21,7 +21,7 @@ public sealed class LedgerTests
 
     /// <summary>Random batches of several epochs, compared with a model that stores every id in sets.</summary>
     [Fact]
-    public void Account_agrees_with_a_naive_one() =>
+    public void Ledger_agrees_with_a_naive_model() =>
         Gen.Select(Gen.Int[1, 3], Gen.Long[1, 60], Gen.Int[0, 12], Gen.Bool)
             .Array[0, 40]
             .Sample(batches =>
@@ -64,7 +64,7 @@ public sealed class LedgerTests
             });
 
     [Fact]
-    public void An_epoch_goes_on_where_the_one_before_ended_and_what_lies_between_is_lost()
+    public void An_epoch_continues_the_ids_of_the_previous_one_and_ids_missing_between_them_are_lost()
     {
         _ledger.Record(Body("e1", [1, 2, 3]), out _);
         _ledger.Record(Body("e2", [6, 7]), out _);
@@ -109,7 +109,7 @@ public sealed class LedgerTests
     }
 
     [Fact]
-    public void Same_id_in_another_epoch_is_no_duplicate()
+    public void Same_id_in_another_epoch_is_not_a_duplicate()
     {
         _ledger.Record(Body("e1", [1]), out _);
         _ledger.Record(Body("e2", [1]), out _);
@@ -118,7 +118,7 @@ public sealed class LedgerTests
     }
 
     [Fact]
-    public void What_was_committed_and_did_not_come_is_lost()
+    public void Committed_reading_that_did_not_arrive_is_lost()
     {
         _ledger.Record(Body("e", [1, 2, 5]), out _);
         _ledger.Committed(new EpochKey("d", "m", "e"), 7);
@@ -136,7 +136,7 @@ public sealed class LedgerTests
     [InlineData("""{"batch":[{"id":0}]}""")]
     [InlineData("""{"batch":[{"id":1.5}]}""")]
     [InlineData("""{"batch":[1]}""")]
-    public void What_is_no_batch_is_counted_as_a_message_only(string body)
+    public void Body_that_is_no_batch_is_counted_as_a_message_only(string body)
     {
         Assert.Null(_ledger.Record(Encoding.UTF8.GetBytes(body), out var problem));
 
@@ -145,7 +145,7 @@ public sealed class LedgerTests
     }
 
     [Fact]
-    public void Backlog_is_what_was_sensed_and_not_here()
+    public void Backlog_counts_the_readings_that_were_sensed_and_have_not_arrived()
     {
         var start = _time.GetUtcNow();
         _time.Advance(TimeSpan.FromSeconds(10));
@@ -156,7 +156,7 @@ public sealed class LedgerTests
     }
 
     [Fact]
-    public async Task What_the_buffer_announces_as_given_up_is_not_missing()
+    public async Task Readings_that_the_buffer_reports_as_evicted_do_not_count_as_lost()
     {
         using var files = new Buffer.BufferFixture();
         await using var buffer = await files.OpenAsync(Buffer.BufferFixture.AtOnce with { WhenFull = WhenFull.DropOldest, MaxBytes = BufferLimits.MinMaxBytes });

@@ -28,7 +28,7 @@ public sealed class ManifestTests
         """;
 
     [Fact]
-    public void Environment_desired_properties_and_routes_are_taken_from_a_template()
+    public void Environment_desired_properties_and_routes_are_read_from_a_template()
     {
         var manifest = DeploymentManifest.Parse([Template], null, "SensorForwarder");
 
@@ -45,7 +45,7 @@ public sealed class ManifestTests
     }
 
     [Fact]
-    public void Create_options_in_pieces_are_put_together()
+    public void Split_create_options_are_joined()
     {
         var generated = Template.Replace(
             """{ "Env": ["A=from options", "B=x=y", "C=${NO_SUCH_VARIABLE_OF_OURS}"] }""",
@@ -63,7 +63,7 @@ public sealed class ManifestTests
     [InlineData("""{"modulesContent":{"$edgeAgent":{"desired":{}}}}""", null, "'desired' is neither")]
     [InlineData("""{"modulesContent":{"$edgeAgent":{"properties.desired":5}}}""", null, "not an object")]
     [InlineData(Template, "Third", "SensorForwarder")]
-    public void What_cannot_be_used_is_said(string text, string? module, string words)
+    public void Error_says_why_a_manifest_cannot_be_used(string text, string? module, string words)
     {
         var exception = Assert.Throws<FormatException>(() => DeploymentManifest.Parse([text], module, "SensorForwarder"));
 
@@ -71,7 +71,7 @@ public sealed class ManifestTests
     }
 
     [Fact]
-    public void Layers_change_what_they_name_and_the_last_one_wins()
+    public void Layers_change_only_the_properties_they_name_and_the_last_layer_wins()
     {
         const string Layer = """
             { "modulesContent": {
@@ -96,7 +96,7 @@ public sealed class ManifestTests
     [InlineData("INTO $upstream", "TO $upstream", "route 'live' is not of the form FROM")]
     [InlineData("\"priority\": 1", "\"priority\": 10", "route 'live': priority 10 is not a number from 0 to 9")]
     [InlineData("AND NOT c", "+ 1", "route 'rest': at character 9 of 'a = 'b' + 1': expected AND, OR or end of text, not '+'")]
-    public void Route_that_makes_no_sense_is_named(string part, string instead, string words)
+    public void Invalid_route_is_named_in_the_error(string part, string instead, string words)
     {
         var text = Template.Replace(part, instead, StringComparison.Ordinal);
 
@@ -113,13 +113,13 @@ public sealed class ManifestTests
     [InlineData("/messages/modules/M/outputs/O", "m", "o", true)]
     [InlineData("/messages/modules/m/outputs/other", "m", "o", false)]
     [InlineData("/messages/modules/x/*", "m", "o", false)]
-    public void Route_takes_what_begins_with_its_source(string source, string module, string output, bool takes)
+    public void Route_accepts_the_messages_that_match_its_source(string source, string module, string output, bool takes)
     {
         Assert.Equal(takes, Route.Parse("r", $"FROM {source} INTO $upstream", 0, null).Takes(module, output));
     }
 
     [Fact]
-    public void Manifest_sets_the_log_level_and_what_the_simulator_does_not_set()
+    public void Manifest_sets_the_log_level_and_variables_that_the_simulator_does_not_set()
     {
         var environment = ModuleEnvironment.With(
             [new("RuntimeLogLevel", "info"), new("Web__Port", "1")],
@@ -129,7 +129,7 @@ public sealed class ManifestTests
     }
 
     [Fact]
-    public void Manifests_of_the_repository_can_be_used()
+    public void Manifests_of_the_repository_are_accepted()
     {
         var directory = AppContext.BaseDirectory;
         while (!File.Exists(Path.Combine(directory, "deployment.template.json")))

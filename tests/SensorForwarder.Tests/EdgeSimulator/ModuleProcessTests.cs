@@ -25,7 +25,7 @@ public sealed class ModuleProcessTests : IDisposable
     public void Dispose() => _directory.Delete(recursive: true);
 
     [Fact]
-    public async Task Environment_is_given_and_output_is_passed_on()
+    public async Task Module_gets_its_environment_and_its_output_is_passed_on()
     {
         using var module = Module("echo \"device $IOTEDGE_DEVICEID\"; echo complaint >&2; exec sleep 1000");
         var running = module.RunAsync(Token);
@@ -39,7 +39,7 @@ public sealed class ModuleProcessTests : IDisposable
     }
 
     [Fact]
-    public async Task Sigterm_lets_it_exit_by_itself()
+    public async Task Stop_sends_SIGTERM_and_returns_the_exit_code()
     {
         using var module = Module("trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done");
         var running = module.RunAsync(Token);
@@ -51,7 +51,7 @@ public sealed class ModuleProcessTests : IDisposable
     }
 
     [Fact]
-    public async Task What_ignores_sigterm_is_killed()
+    public async Task Module_that_ignores_SIGTERM_is_killed()
     {
         using var module = Module("trap '' TERM; echo ready; exec sleep 1000");
         var running = module.RunAsync(Token);
@@ -62,7 +62,7 @@ public sealed class ModuleProcessTests : IDisposable
     }
 
     [Fact]
-    public async Task Kill_starts_it_again_and_says_why_it_ended()
+    public async Task Killed_module_is_restarted_and_the_reason_of_its_end_is_reported()
     {
         using var module = Module("echo ready; exec sleep 1000");
         var ends = new List<ModuleEnd>();
@@ -80,7 +80,7 @@ public sealed class ModuleProcessTests : IDisposable
     }
 
     [Fact]
-    public async Task Child_that_outlives_it_holds_nothing_up()
+    public async Task Child_process_that_outlives_the_module_does_not_delay_the_stop()
     {
         using var module = Module("sleep 5 & echo ready; exec sleep 1000");
         var running = module.RunAsync(Token);
@@ -92,7 +92,7 @@ public sealed class ModuleProcessTests : IDisposable
     }
 
     [Fact]
-    public async Task Exit_of_its_own_is_counted_and_given_up_after_five_without_a_connection()
+    public async Task Module_that_exits_five_times_without_a_connection_is_not_restarted_again()
     {
         using var module = Module("exit 3", restartDelay: TimeSpan.Zero);
 

@@ -16,7 +16,7 @@ public sealed class ModuleTwinTests
     [InlineData("""{"a":{"b":"c"}}""", """{"a":{"b":"d","c":null}}""", """{"a":{"b":"d"}}""")]
     [InlineData("""{"a":[{"b":"c"}]}""", """{"a":[1]}""", """{"a":[1]}""")]
     [InlineData("{}", """{"a":{"bb":{"ccc":null}}}""", """{"a":{"bb":{}}}""")]
-    public void Merge_patch_is_that_of_the_RFC(string target, string patch, string merged)
+    public void Merge_patch_follows_RFC_7386(string target, string patch, string merged)
     {
         var document = Json(target);
 
@@ -26,7 +26,7 @@ public sealed class ModuleTwinTests
     }
 
     [Fact]
-    public void Versions_count_up_separately_and_a_patch_cannot_set_them()
+    public void Desired_and_reported_versions_count_up_separately_and_a_patch_cannot_set_them()
     {
         var twin = new ModuleTwin(Json("""{"x":1,"$version":77}"""));
 
@@ -60,7 +60,7 @@ public sealed class ModuleTwinTests
     [InlineData("""{"a":[null]}""", "'a[0]'")]
     [InlineData("""{"a":4503599627370497}""", "2^52")]
     [InlineData("""{"a":{"a":{"a":{"a":{"a":{"a":{"a":{"a":{"a":{"a":{}}}}}}}}}}}""", "deeper")]
-    public void Reported_properties_keep_the_limits_of_edgeHub(string patch, string? words)
+    public void Reported_properties_beyond_the_limits_of_edgeHub_are_refused(string patch, string? words)
     {
         var objection = ReportedProperties.Objection(JsonNode.Parse(patch));
 
@@ -77,7 +77,7 @@ public sealed class ModuleTwinTests
     [Theory]
     [InlineData(4096, true)]
     [InlineData(4097, false)]
-    public void Reported_string_has_4096_bytes_at_most(int length, bool taken) =>
+    public void Reported_string_of_more_than_4096_bytes_is_refused(int length, bool taken) =>
         Assert.Equal(taken, ReportedProperties.Objection(new JsonObject { ["a"] = new string('x', length) }) is null);
 
     static JsonObject Json(string text) => JsonNode.Parse(text)!.AsObject();

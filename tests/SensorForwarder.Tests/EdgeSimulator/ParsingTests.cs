@@ -55,7 +55,7 @@ public sealed class ParsingTests
         ["", "/", "devices/pi1/messages/events/", "devices/pi1/modules/m/messages", "$iothub/other/", "$iothub/twin/GET", "x/y"];
 
     [Fact]
-    public void Topics_are_told_apart()
+    public void Known_topics_are_parsed()
     {
         Assert.Equal(new HubTopic.Telemetry("pi1", "m", "a=b/"), HubTopic.Parse("devices/pi1/modules/m/messages/events/a=b/"));
         Assert.Equal(new HubTopic.Telemetry("pi1", "m", ""), HubTopic.Parse("devices/pi1/modules/m/messages/events/"));

@@ -39,7 +39,7 @@ public sealed class RestApiTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Twin_is_patched_and_got_in_the_shape_of_IoT_Hub()
+    public async Task Twin_is_patched_and_read_in_the_format_of_IoT_Hub()
     {
         var (status, patched) = await SendAsync(HttpMethod.Patch, TwinPath, """{"properties":{"desired":{"batchSize":5}}}""");
         var (_, got) = await SendAsync(HttpMethod.Get, TwinPath);
@@ -52,7 +52,7 @@ public sealed class RestApiTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Method_is_called()
+    public async Task Method_call_returns_the_answer_of_the_module()
     {
         var client = await _hub.ConnectAsync();
         client.ApplicationMessageReceivedAsync += e => client.PublishAsync(new MqttApplicationMessageBuilder()
@@ -67,7 +67,7 @@ public sealed class RestApiTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Method_of_a_module_that_is_away_or_silent_is_404_or_504()
+    public async Task Method_call_is_404_when_the_module_is_not_connected_and_504_when_it_does_not_answer()
     {
         var (away, _) = await SendAsync(HttpMethod.Post, TwinPath + "/methods", """{"methodName":"echo"}""");
         var client = await _hub.ConnectAsync();
@@ -96,7 +96,7 @@ public sealed class RestApiTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Faults_are_set_reset_and_done()
+    public async Task Faults_are_set_and_reset_and_actions_are_run()
     {
         var (status, described) = await SendAsync(
             HttpMethod.Post, "/faults", """{"latencyMilliseconds":200,"losePubacks":3,"certificate":"otherHost","halfOpen":true,"cut":true}""");
@@ -134,7 +134,7 @@ public sealed class RestApiTests : IAsyncLifetime
     [Theory]
     [InlineData("true", nameof(Cloud.Unreachable))]
     [InlineData("false", nameof(Cloud.Reachable))]
-    public async Task UpstreamOffline_is_short_for_a_cloud_that_is_unreachable(string value, string cloud)
+    public async Task UpstreamOffline_switches_the_cloud_to_unreachable_or_reachable(string value, string cloud)
     {
         await SendAsync(HttpMethod.Post, "/faults", $"{{\"cloud\":\"refusing\",\"upstreamOffline\":{value}}}");
 
@@ -155,7 +155,7 @@ public sealed class RestApiTests : IAsyncLifetime
     [InlineData("POST", "/faults", """{"blackout":1}""", 400, "true, false")]
     [InlineData("POST", "/faults", """{"cut":false}""", 400, "the only allowed value is true")]
     [InlineData("GET", "/nowhere", null, 404, "/nowhere")]
-    public async Task Bad_input_gets_a_problem_that_names_it(string method, string path, string? body, int status, string words)
+    public async Task Invalid_request_is_answered_with_a_problem_that_names_the_fault(string method, string path, string? body, int status, string words)
     {
         var (actual, problem) = await SendAsync(new HttpMethod(method), path, body);
 

@@ -54,13 +54,13 @@ public sealed class RouteConditionTests
     [InlineData("starts_with($body.batch[0].data.sensor, 'at') AND ends_with(name, 's') AND contains(name, '''')", true)]
     [InlineData("upper(lower('Ab')) = 'AB' AND length(level) = 1 AND 'b' > 'a'", true)]
     [InlineData("is_string(level) AND is_number(5) AND is_bool(false)", true)]
-    public void Condition_holds_as_in_the_query_language(string text, bool holds) =>
+    public void Condition_is_evaluated_as_in_the_query_language_of_IoT_Hub(string text, bool holds) =>
         Assert.Equal(holds, RouteCondition.Parse(text).Holds(Message));
 
     [Theory]
     [InlineData("application/octet-stream", Body)]
     [InlineData("application/json", "{not json")]
-    public void Body_that_is_no_json_is_not_looked_into(string type, string body)
+    public void Body_that_is_no_JSON_has_no_properties(string type, string body)
     {
         var message = new RoutedMessage(
             Message.From, new Dictionary<string, string?> { ["$.ct"] = type, ["$.ce"] = "utf-8" }, System.Text.Encoding.UTF8.GetBytes(body));
@@ -84,6 +84,6 @@ public sealed class RouteConditionTests
     [InlineData("is_defined(a, b)", "'is_defined' requires 1 arguments, not 2")]
     [InlineData("is_defined(a b)", "expected ',', not 'b'")]
     [InlineData("is_defined(", "expected a value, a property or a function, not end of text")]
-    public void What_is_not_understood_is_named_with_its_place(string text, string words) => Assert.Contains(
+    public void Syntax_error_is_reported_with_its_position_or_the_unsupported_name(string text, string words) => Assert.Contains(
         words, Assert.Throws<FormatException>(() => RouteCondition.Parse(text)).Message, StringComparison.Ordinal);
 }

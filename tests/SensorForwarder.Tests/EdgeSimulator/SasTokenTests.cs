@@ -26,11 +26,11 @@ public sealed class SasTokenTests
     [Theory]
     [InlineData(1795533816, "9JGkOQzwJNbJ0JrQOTn16uXuRcs/V3lPnzVdB1863UY=")]
     [InlineData(1795532822, "IrqyfqL+rJnh1Yap713fkO03HeA3Cc8NNvus1gkjbsY=")]
-    public void Signature_is_that_of_the_SDK(long expiry, string signature) =>
+    public void Signature_equals_that_of_the_SDK(long expiry, string signature) =>
         Assert.Equal(signature, SasToken.Sign(Key, Encoding.UTF8.GetBytes($"{Audience}\n{expiry}")));
 
     [Fact]
-    public void Token_of_the_SDK_is_taken()
+    public void Token_of_the_SDK_is_accepted()
     {
         Assert.Null(SasToken.Refusal(Literal, Identity, Expiry.AddHours(-1), out var expiry));
         Assert.Equal(Expiry, expiry);
@@ -39,7 +39,7 @@ public sealed class SasTokenTests
     [Theory]
     [InlineData(299, true)]
     [InlineData(301, false)]
-    public void Token_is_taken_five_minutes_beyond_its_expiry(int secondsAfter, bool taken) =>
+    public void Token_is_accepted_up_to_five_minutes_after_its_expiry(int secondsAfter, bool taken) =>
         Assert.Equal(taken, SasToken.Refusal(Literal, Identity, Expiry.AddSeconds(secondsAfter), out _) is null);
 
     [Theory]
@@ -50,7 +50,7 @@ public sealed class SasTokenTests
     [InlineData("stubhub.azure-devices.net/devices/pi2/modules/telemetry", false)]
     [InlineData("stubhub.azure-devices.net/devices/pi1/modules/other", false)]
     [InlineData("stubhub.azure-devices.net/devices/pi1", false)]
-    public void Audience_is_the_hub_or_the_gateway_and_this_module(string audience, bool taken)
+    public void Audience_must_name_the_hub_or_the_gateway_and_this_module(string audience, bool taken)
     {
         var encoded = WebUtility.UrlEncode(audience);
         var signature = SasToken.Sign(Key, Encoding.UTF8.GetBytes($"{encoded}\n1795533816"));

@@ -8,7 +8,7 @@ namespace SensorForwarder.Tests.Simulator;
 public sealed class SchedulesTests
 {
     [Fact]
-    public async Task A_deed_is_done_at_each_of_its_times()
+    public async Task A_scheduled_action_runs_at_each_of_its_times()
     {
         var clock = new FakeTimeProvider();
         var schedules = new Schedules(new FaultSwitches(), clock, new RunLog(clock));

@@ -36,7 +36,7 @@ public sealed class TelemetryEndpointTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Packed_batch_is_unpacked()
+    public async Task Gzip_batch_is_decompressed()
     {
         using var packed = new MemoryStream();
         await using (var gzip = new GZipStream(packed, CompressionMode.Compress, leaveOpen: true))
@@ -56,7 +56,7 @@ public sealed class TelemetryEndpointTests : IAsyncLifetime
     [InlineData("{}", "", 400)]
     [InlineData("{}", "gzip", 400)]
     [InlineData("{}", "br", 415)]
-    public async Task What_is_no_batch_is_refused(string body, string encoding, int status)
+    public async Task Body_that_is_no_batch_is_refused(string body, string encoding, int status)
     {
         using var content = new StringContent(body);
         if (encoding.Length > 0)
@@ -68,7 +68,7 @@ public sealed class TelemetryEndpointTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Status_on_command_has_its_retry_after_and_counts_nothing()
+    public async Task Commanded_status_is_sent_with_Retry_After_and_the_batch_is_not_counted()
     {
         _faults.Update(f => f with { HttpStatus = 503, HttpRetryAfterSeconds = 7 });
 
@@ -80,7 +80,7 @@ public sealed class TelemetryEndpointTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Blackout_refuses_and_explains_what_comes_twice()
+    public async Task Blackout_refuses_requests_and_explains_the_duplicates_after_it()
     {
         await PostAsync(SimulatedHub.Batch(1, 5));
 

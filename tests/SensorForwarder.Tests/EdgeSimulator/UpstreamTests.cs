@@ -17,7 +17,7 @@ public sealed class UpstreamTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Message_that_no_route_takes_is_acknowledged_dropped_and_named()
+    public async Task Message_without_a_matching_route_is_acknowledged_dropped_and_logged()
     {
         await using var hub = await SimulatedHub.StartAsync(Routes("FROM /messages/modules/telemetry/outputs/live INTO $upstream"));
         var client = await hub.ConnectAsync();
@@ -34,7 +34,7 @@ public sealed class UpstreamTests
     }
 
     [Fact]
-    public async Task Queue_grows_while_the_cloud_is_away_and_drains_in_order_of_priority()
+    public async Task Queue_grows_while_the_cloud_is_unreachable_and_drains_in_order_of_priority()
     {
         await using var hub = await SimulatedHub.StartAsync(Routes(
             "FROM /messages/modules/telemetry/outputs/backfill INTO $upstream", "FROM /messages/modules/telemetry/outputs/live INTO $upstream"));
@@ -55,7 +55,7 @@ public sealed class UpstreamTests
     }
 
     [Fact]
-    public async Task What_edgeHub_loses_from_its_queue_is_lost_in_the_account()
+    public async Task Messages_that_edgeHub_loses_from_its_queue_are_counted_as_lost()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var client = await hub.ConnectAsync();
@@ -75,7 +75,7 @@ public sealed class UpstreamTests
     [Theory]
     [InlineData(0)]
     [InlineData(40)]
-    public async Task What_has_waited_longer_than_it_may_is_skipped_and_only_the_gauge_counts_it_until_the_cleanup(int commanded)
+    public async Task An_expired_message_is_not_sent_and_stays_in_the_queue_length_until_the_cleanup(int commanded)
     {
         // The route allows one minute; the fault allows less.
         var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
@@ -98,7 +98,7 @@ public sealed class UpstreamTests
     }
 
     [Fact]
-    public async Task Queue_that_is_not_looked_at_is_cleaned_every_half_hour_and_what_is_in_time_stays()
+    public async Task Expired_messages_of_a_waiting_queue_are_removed_after_half_an_hour_and_counted_as_dropped()
     {
         var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
         var routes = new RoutingTable(
@@ -120,7 +120,7 @@ public sealed class UpstreamTests
     }
 
     [Fact]
-    public async Task Store_has_an_end_and_then_takes_nothing_until_the_cloud_is_back()
+    public async Task A_full_store_accepts_no_message_until_the_cloud_is_reachable_again()
     {
         await using var hub = await SimulatedHub.StartAsync(new RoutingTable([Route.Parse("r", "FROM /* INTO $upstream", 0, null)], 500));
         var client = await hub.ConnectAsync();
@@ -137,7 +137,7 @@ public sealed class UpstreamTests
     }
 
     [Fact]
-    public async Task Condition_of_a_route_decides_and_the_first_priority_takes_the_message()
+    public async Task Message_is_routed_by_the_conditions_and_the_priorities_of_the_routes()
     {
         await using var hub = await SimulatedHub.StartAsync(Routes(
             "FROM /* WHERE level = 'low' INTO $upstream", "FROM /* WHERE $body.batch[0].id > 5 INTO $upstream"));
@@ -153,7 +153,7 @@ public sealed class UpstreamTests
     }
 
     [Fact]
-    public async Task Input_takes_no_more_than_may_wait()
+    public async Task Input_accepts_a_limited_number_of_waiting_messages()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var taken = 0;
@@ -163,7 +163,7 @@ public sealed class UpstreamTests
     }
 
     [Fact]
-    public async Task Desired_properties_that_change_while_the_cloud_is_away_come_as_one_patch()
+    public async Task Desired_properties_that_change_while_the_cloud_is_unreachable_are_pushed_as_one_patch()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var client = await hub.ConnectAsync();
@@ -183,7 +183,7 @@ public sealed class UpstreamTests
     }
 
     [Fact]
-    public async Task Twin_that_edgeHub_never_had_is_empty_and_has_no_version()
+    public async Task Twin_that_edgeHub_never_received_is_empty_and_has_no_version()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var client = await hub.ConnectAsync();
@@ -209,7 +209,7 @@ public sealed class UpstreamTests
     }
 
     [Fact]
-    public async Task Connection_over_the_limit_gets_acknowledgements_only()
+    public async Task Connection_over_the_limit_gets_acknowledgements_but_no_method_calls()
     {
         await using var hub = await SimulatedHub.StartAsync();
         hub.Faults.Update(f => f with { OverConnectionLimit = true });
@@ -226,7 +226,7 @@ public sealed class UpstreamTests
     [Theory]
     [InlineData("devices/pi1/modules/telemetry/inputs/#", MqttQualityOfServiceLevel.AtLeastOnce)]
     [InlineData("devices/pi1/modules/telemetry/#", MqttQualityOfServiceLevel.AtMostOnce)]
-    public async Task Input_messages_come_one_after_the_other_with_their_sender(string filter, MqttQualityOfServiceLevel quality)
+    public async Task Input_messages_are_delivered_in_order_with_their_sender(string filter, MqttQualityOfServiceLevel quality)
     {
         await using var hub = await SimulatedHub.StartAsync();
         hub.Hub.Inputs.TryEnqueue("in", [new("a b", "c/d")], "pi1", "other", "1"u8.ToArray());
@@ -242,7 +242,7 @@ public sealed class UpstreamTests
     }
 
     [Fact]
-    public async Task Input_message_that_is_not_acknowledged_comes_again_after_half_a_minute_and_holds_up_the_next()
+    public async Task Unacknowledged_input_message_is_redelivered_after_30_seconds_and_delays_the_next()
     {
         var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
         await using var hub = await SimulatedHub.StartAsync(time: clock);
@@ -270,7 +270,7 @@ public sealed class UpstreamTests
     }
 
     [Fact]
-    public async Task Route_to_an_input_leads_there_and_not_to_the_cloud()
+    public async Task Route_to_an_input_delivers_to_the_input_and_not_to_the_cloud()
     {
         await using var hub = await SimulatedHub.StartAsync(Routes("FROM /* INTO BrokeredEndpoint(\"/modules/telemetry/inputs/loop\")"));
         var client = await hub.ConnectAsync();
@@ -286,7 +286,7 @@ public sealed class UpstreamTests
     }
 
     [Fact]
-    public async Task Another_module_can_send_to_an_input_and_nothing_else()
+    public async Task Another_module_can_only_send_to_an_input()
     {
         await using var hub = await SimulatedHub.StartAsync(RoutingTable.WithInput("Weather", "telemetry"), senderId: "Weather");
         var client = await hub.ConnectAsync();

@@ -16,7 +16,7 @@ public sealed class WebSocketTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Handshake_is_answered_as_the_standard_has_it()
+    public async Task Handshake_is_answered_according_to_RFC_6455()
     {
         // Key and expected response are from RFC 6455, section 1.3.
         var answer = await AskAsync(Request);
@@ -41,7 +41,7 @@ public sealed class WebSocketTests
     }
 
     [Fact]
-    public async Task Conversation_goes_over_it_and_a_full_packet_too()
+    public async Task Large_message_is_accepted_over_a_WebSocket()
     {
         await using var hub = await OpenAsync();
         var client = hub.NewClient();

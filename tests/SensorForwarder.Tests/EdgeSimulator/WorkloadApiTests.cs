@@ -58,7 +58,7 @@ public sealed class WorkloadApiTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Digest_is_that_of_the_reference()
+    public async Task Digest_equals_that_of_the_reference()
     {
         // The exact request of Microsoft's SDK.
         var answer = await PostAsync(SignPath, """
@@ -72,7 +72,7 @@ public sealed class WorkloadApiTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Trust_bundle_is_the_only_root_that_the_server_certificate_needs()
+    public async Task Server_certificate_is_trusted_with_the_trust_bundle_as_the_only_root()
     {
         var answer = await _client.GetAsync(new Uri("/trust-bundle?api-version=2018-06-28", UriKind.Relative), TestContext.Current.CancellationToken);
         var roots = new X509Certificate2Collection();
@@ -95,7 +95,7 @@ public sealed class WorkloadApiTests : IAsyncLifetime
     [InlineData("/modules/telemetry/genid/637000000000000000/sign", 400)]
     [InlineData("/modules/telemetry/genid/637000000000000000/sign?api-version=1999-01-01", 400)]
     [InlineData("/elsewhere?api-version=2018-06-28", 404)]
-    public async Task Wrong_caller_gets_a_message(string path, int status)
+    public async Task Wrong_module_generation_version_or_path_is_answered_with_an_error_message(string path, int status)
     {
         var answer = await PostAsync(path, """{"data":"AAAA"}""");
 
@@ -113,7 +113,7 @@ public sealed class WorkloadApiTests : IAsyncLifetime
         Assert.Equal(HttpStatusCode.BadRequest, (await PostAsync(SignPath, body)).StatusCode);
 
     [Fact]
-    public async Task Fault_has_its_status_and_closes()
+    public async Task Commanded_fault_returns_its_status_or_closes_the_connection()
     {
         _faults.Update(f => f with { WorkloadStatus = 500 });
         Assert.Equal(HttpStatusCode.InternalServerError, (await PostAsync(SignPath, """{"data":"AAAA"}""")).StatusCode);
@@ -126,13 +126,13 @@ public sealed class WorkloadApiTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task The_11th_at_a_time_is_closed_without_a_word_and_later_ones_are_answered()
+    public async Task The_11th_concurrent_connection_is_closed_and_later_requests_are_answered()
     {
         var token = TestContext.Current.CancellationToken;
         var sockets = new List<Socket>();
         for (var i = 0; i < 11; i++) sockets.Add(await ConnectAsync());
 
-        // The server closes the one that it accepts last, which may be any of them.
+        // The server closes the connection that it accepts last, which may be any of them.
         await Until.True(() => sockets.Exists(IsAtItsEnd));
         Assert.Equal(0, await ReceiveAsync(Assert.Single(sockets, IsAtItsEnd)));
 

@@ -4,7 +4,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>Alarms that come and go, in a module that is killed again and again: each change is reported exactly once.</summary>
+/// <summary>Alarms are raised and cleared in a module that is killed repeatedly; each change is reported exactly once.</summary>
 public sealed class AlarmKillTests(ITestOutputHelper output) : IDisposable
 {
     readonly string _directory = Directory.CreateTempSubdirectory("alarm-kill-").FullName;
@@ -34,14 +34,14 @@ public sealed class AlarmKillTests(ITestOutputHelper output) : IDisposable
         var kills = Tier.Size("TEST_ALARM_KILLS", quick: 2, full: 5, deep: 100);
         for (var kill = 0; kill < kills; kill++)
         {
-            // Killed while it works: so much later than what has arrived before.
+            // Killed while it works, after a random number of further reports have arrived.
             await using var module = StartModule(receiver);
             var until = _reports.Count + random.Next(1, 20);
             await Until.True(() => _reports.Count >= until || !module.IsRunning);
             Assert.True(module.IsRunning, string.Join('\n', module.Lines));
         }
 
-        // Ids have no gaps, so everything up to the first one that has not arrived is known, in whatever order it is sent.
+        // Ids have no gaps, so all readings before the first missing id have arrived, whatever the order in which they were sent.
         await using var last = StartModule(receiver);
         var most = _received.Keys.Max();
         var through = 0L;
@@ -52,7 +52,7 @@ public sealed class AlarmKillTests(ITestOutputHelper output) : IDisposable
         });
         var reports = _reports.Where(report => report.Key <= through).OrderBy(report => report.Key)
             .Select(report => report.Value).GroupBy(report => report.Alarm).ToList();
-        output.WriteLine($"{kills} kills, {through} readings, of them {reports.Sum(alarm => alarm.Count())} reports of {reports.Count} alarms");
+        output.WriteLine($"{kills} kills, {through} readings, including {reports.Sum(alarm => alarm.Count())} reports of {reports.Count} alarms");
         Assert.Equal(3, reports.Count);
         Assert.All(reports, alarm => Assert.Equal(
             alarm.Select((_, i) => i % 2 == 0 ? "raised" : "cleared"), alarm.Select(report => report.State)));

@@ -4,7 +4,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>The module as a process, whose certificates and keys come late and are renewed while it runs.</summary>
+/// <summary>The module as a process whose certificate and key files are created after its start and renewed while it runs.</summary>
 public sealed class CertificateFileTests : IDisposable
 {
     const string Settings =
@@ -37,7 +37,7 @@ public sealed class CertificateFileTests : IDisposable
     [Theory]
     [InlineData("http", Explicit = true)]
     [InlineData("OTLP", Explicit = true)]
-    public async Task Files_that_come_late_are_named_once_and_used_when_they_come_and_when_they_are_renewed(string sink)
+    public async Task Missing_certificate_files_are_logged_once_and_used_once_they_exist_and_again_after_a_renewal(string sink)
     {
         await using var receiver = await ListenAsync();
         await using var web = await WebProcess.StartAsync(

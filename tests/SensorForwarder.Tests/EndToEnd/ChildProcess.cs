@@ -5,16 +5,16 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>A real process whose lines are kept. Killed at the end, if it still runs; then everything that the module has logged, on its own or
-/// through the simulator, has to be log lines.</summary>
+/// <summary>A real process whose output lines are collected. DisposeAsync kills it if it still runs, and then checks that everything the module
+/// logged, directly or through the simulator, consists of valid log lines.</summary>
 internal sealed class ChildProcess : IAsyncDisposable
 {
     const int Sigterm = 15;
 
-    // What another IoT Edge module or a developer's shell may have set must not reach the child.
+    // Variables that another IoT Edge module or a developer's shell may have set; the child must not inherit them.
     static readonly string[] Unwanted = ["EdgeHubConnectionString", "IotHubConnectionString", "IOTEDGE_WORKLOADURI"];
 
-    // What the simulator writes before a line of its module.
+    // The simulator's prefix of a line of its module.
     const string OfModule = "   module | ";
 
     readonly Process _process;
@@ -31,7 +31,7 @@ internal sealed class ChildProcess : IAsyncDisposable
         process.BeginErrorReadLine();
     }
 
-    /// <summary>What is resident now.</summary>
+    /// <summary>The resident memory.</summary>
     public long MemoryBytes
     {
         get
@@ -41,7 +41,7 @@ internal sealed class ChildProcess : IAsyncDisposable
         }
     }
 
-    /// <summary>Its threads by name; the kernel keeps 15 characters of it.</summary>
+    /// <summary>The names of its threads; the kernel keeps 15 characters of each.</summary>
     public IReadOnlyList<string> ThreadNames =>
         [.. Directory.GetDirectories($"/proc/{_process.Id}/task").Select(NameOf)];
 
@@ -57,7 +57,7 @@ internal sealed class ChildProcess : IAsyncDisposable
         get { lock (_lines) return [.. _lines]; }
     }
 
-    /// <summary>The module doing what an option says; what it writes is no log.</summary>
+    /// <summary>Starts the module with an option; its output is not a log.</summary>
     public static ChildProcess StartModule(string[] arguments, params (string Name, string Value)[] environment) =>
         Start(PathOf("ModulePath"), arguments, environment);
 
@@ -70,23 +70,23 @@ internal sealed class ChildProcess : IAsyncDisposable
     public static ChildProcess StartPostgresReceiver(params (string Name, string Value)[] environment) =>
         Start(PathOf("PostgresReceiverPath"), [], environment);
 
-    /// <param name="path">The program.</param>
-    /// <param name="arguments">Of its command line.</param>
-    /// <param name="environment">Beside ours.</param>
-    /// <param name="logLine">What of a line the module has logged; null: nothing.</param>
+    /// <param name="path">The program file.</param>
+    /// <param name="arguments">The command line.</param>
+    /// <param name="environment">Variables added to those of this process.</param>
+    /// <param name="logLine">Returns the part of an output line that the module has logged; null: none.</param>
     public static ChildProcess Start(string path, string[] arguments, (string Name, string Value)[] environment, Func<string, string?>? logLine = null)
     {
         var start = new ProcessStartInfo(path, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
         foreach (var name in Unwanted) start.Environment.Remove(name);
 
-        // A process that is killed leaves its own files behind. Short: the path of a socket in it has 107 bytes at most.
+        // A killed process leaves its temporary files behind. The name is short, since the path of a Unix socket is limited to 107 bytes.
         var temporary = Directory.CreateTempSubdirectory("child-");
         start.Environment["TMPDIR"] = temporary.FullName;
 
-        // A process that is killed leaves the files of the runtime's debugging behind.
+        // A killed process would leave the runtime's diagnostics files behind.
         start.Environment["DOTNET_EnableDiagnostics"] = "0";
 
-        // A process that lives for seconds compiles for most of them: a third less without what pays off later only.
+        // A process that lives for seconds spends most of them compiling. Without these features it needs a third less time.
         if (Tier.IsQuick)
         {
             foreach (var name in (string[])["EnableWriteXorExecute", "TieredPGO", "TC_CallCounting"])
@@ -99,7 +99,7 @@ internal sealed class ChildProcess : IAsyncDisposable
             logLine ?? (_ => null));
     }
 
-    /// <summary>Waits for a line that contains a text. Fails when the process ends without it.</summary>
+    /// <summary>Waits for a line that contains a text. Fails if the process ends without such a line.</summary>
     public async Task<string> LineAsync(string text)
     {
         await Until.True(() => Find(text) is not null || !IsRunning);
@@ -139,7 +139,7 @@ internal sealed class ChildProcess : IAsyncDisposable
         }
         catch (IOException)
         {
-            // It has ended.
+            // The thread has ended.
             return "";
         }
     }

@@ -11,7 +11,7 @@ using SensorForwarder.Time;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>The program's options, as processes beside the module.</summary>
+/// <summary>The program's command-line options, run as processes beside the module.</summary>
 public sealed class CommandLineTests : IDisposable
 {
     readonly BufferFixture _files = new();
@@ -45,7 +45,7 @@ public sealed class CommandLineTests : IDisposable
     [Theory]
     [InlineData("--help", "Usage: SensorForwarder")]
     [InlineData("--version", "SensorForwarder 0.")]
-    public async Task Help_and_version_need_nothing(string option, string text)
+    public async Task Help_and_version_need_no_valid_configuration(string option, string text)
     {
         var (code, output) = await AskAsync([option], ("Web__Port", "not a port"));
         Assert.Equal(0, code);
@@ -59,7 +59,7 @@ public sealed class CommandLineTests : IDisposable
     [InlineData("--export needs the name of a file", "--export")]
     [InlineData("ends neither in .csv nor in .ndjson", "--export", "readings.xls")]
     [InlineData("--export takes one file", "--export", "a.csv", "b.csv")]
-    public async Task A_wrong_command_line_says_what_is_wrong_and_ends_with_64(string text, params string[] arguments)
+    public async Task An_invalid_command_line_is_explained_in_one_line_and_exits_with_64(string text, params string[] arguments)
     {
         var (code, output) = await AskAsync(arguments);
         Assert.Equal(64, code);
@@ -67,7 +67,7 @@ public sealed class CommandLineTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task Health_and_status_are_those_of_the_module_that_runs()
+    public async Task Health_and_status_are_those_of_the_running_module()
     {
         var port = ("Web__Port", $"{FreePort.Find()}");
         var (code, output) = await AskAsync(["--health"], port);
@@ -92,7 +92,7 @@ public sealed class CommandLineTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task Doctor_says_what_is_wrong_with_the_sensors_of_the_settings()
+    public async Task Doctor_reports_the_invalid_sensors_in_the_settings_file()
     {
         var file = Path.Combine(_files.Directory, "settings.json");
         var settings = ("Settings__File", file);
@@ -122,7 +122,7 @@ public sealed class CommandLineTests : IDisposable
     }
 
     [Fact]
-    public async Task A_module_that_is_to_answer_nobody_is_not_called_unhealthy_for_that()
+    public async Task A_module_without_a_port_is_not_reported_as_unhealthy()
     {
         var (code, output) = await AskAsync(["--health"]);
         Assert.Equal(0, code);
@@ -149,13 +149,13 @@ public sealed class CommandLineTests : IDisposable
         Assert.Equal("cellar", (string?)readings[0]["data"]!["sensor"]);
         Assert.Single(readings.Take(1203).Select(reading => (string?)reading["epoch"]).Distinct());
 
-        // The settings are saved meanwhile, and the tags of the module with them.
+        // The settings may have been saved meanwhile, together with the tags of the module.
         var file = readings.Select(WithoutModuleTags).ToList();
         (code, output) = await AskAsync(["--export", "-"]);
         Assert.True(code == 0, output);
         Assert.Equal(file[..1203], output.Split('\n').Take(1203).Select(line => WithoutModuleTags(JsonNode.Parse(line)!)));
 
-        // Two were forwarded, and are still in the file.
+        // Two readings were forwarded and are still in the file.
         (code, output) = await AskAsync(["--export", lines, "--with-forwarded", "--force"]);
         Assert.True(code == 0, output);
         readings = [.. (await File.ReadAllLinesAsync(lines, TestContext.Current.CancellationToken)).Select(line => JsonNode.Parse(line)!)];
@@ -179,7 +179,7 @@ public sealed class CommandLineTests : IDisposable
     }
 
     [Fact]
-    public async Task Readings_of_a_boot_that_never_had_the_time_are_marked_in_both_formats()
+    public async Task Exported_readings_of_a_boot_without_a_synchronized_clock_are_marked_in_both_formats()
     {
         await FillAsync(3, kernelTime: new(TimeSpan.FromMinutes(1), "a boot long ago", Synchronized: false));
         foreach (var (name, mark) in ((string, string)[])[("out.ndjson", "\"timeQuality\":\"unsynchronized\""), ("out.csv", ",20.03,unsynchronized")])
@@ -193,7 +193,7 @@ public sealed class CommandLineTests : IDisposable
 
     [Fact]
     [SupportedOSPlatform("linux")]
-    public async Task An_export_is_for_its_owner_only_and_follows_no_link()
+    public async Task An_export_is_readable_only_by_its_owner_and_follows_no_symbolic_link()
     {
         await FillAsync(3);
         var other = Path.Combine(_files.Directory, "other");
@@ -216,7 +216,7 @@ public sealed class CommandLineTests : IDisposable
     [Theory(Explicit = true)]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task An_export_replaces_a_file_only_when_it_is_forced_to(bool isLinkToNothing)
+    public async Task An_export_replaces_an_existing_file_only_with_force(bool isLinkToNothing)
     {
         await FillAsync(3);
         var file = Path.Combine(_files.Directory, "out.csv");
@@ -238,11 +238,11 @@ public sealed class CommandLineTests : IDisposable
     }
 
     [Fact]
-    public async Task An_export_that_is_stopped_leaves_nothing_behind()
+    public async Task A_stopped_export_leaves_no_file_behind()
     {
         await FillAsync(30_000);
 
-        // It may have been faster than the signal; then it is tried again.
+        // The export may have ended before the signal; then it is repeated.
         var file = Path.Combine(_files.Directory, "out.csv");
         for (var code = 0; code == 0;)
         {
@@ -259,7 +259,7 @@ public sealed class CommandLineTests : IDisposable
     [Theory(Explicit = true)]
     [InlineData("none/out.csv")]
     [InlineData("telemetry.db/out.csv")]
-    public async Task An_export_that_can_not_be_written_says_so_and_ends_with_1(string name)
+    public async Task An_export_that_cannot_be_written_names_the_file_and_exits_with_1(string name)
     {
         await FillAsync(3);
         var file = Path.Combine(_files.Directory, name);
@@ -269,7 +269,7 @@ public sealed class CommandLineTests : IDisposable
     }
 
     [Fact]
-    public async Task A_payload_that_is_no_JSON_ends_the_export_with_1_and_nothing_half_done()
+    public async Task An_invalid_payload_makes_the_export_exit_with_1_and_leave_no_file()
     {
         await FillAsync(3);
         using (var database = new Microsoft.Data.Sqlite.SqliteConnection($"Data Source={_files.DatabasePath};Pooling=False"))
@@ -293,7 +293,7 @@ public sealed class CommandLineTests : IDisposable
     }
 
     [Fact]
-    public async Task An_encrypted_buffer_is_exported_with_its_key_only()
+    public async Task An_encrypted_buffer_is_exported_only_with_its_key()
     {
         var keyFile = Path.Combine(_files.Directory, "key");
         await File.WriteAllBytesAsync(keyFile, RandomNumberGenerator.GetBytes(32), TestContext.Current.CancellationToken);
@@ -309,7 +309,7 @@ public sealed class CommandLineTests : IDisposable
     }
 
     [Fact]
-    public async Task The_check_finds_a_whole_buffer_whole_and_a_damaged_one_damaged()
+    public async Task The_buffer_check_tells_an_intact_buffer_from_a_damaged_one()
     {
         var (code, output) = await AskAsync(["--check-buffer"]);
         Assert.Equal(1, code);
@@ -335,7 +335,7 @@ public sealed class CommandLineTests : IDisposable
     }
 
     [Fact]
-    public async Task A_fault_of_the_program_is_one_last_line_and_ends_it_at_once()
+    public async Task An_unhandled_exception_is_logged_in_one_line_and_ends_the_process_with_70()
     {
         await using var victim = ChildProcess.Start(Path.Combine(AppContext.BaseDirectory, "SensorForwarder.Tests.Victim"), ["--crash"], []);
         Assert.Equal(70, await victim.ExitCodeAsync());

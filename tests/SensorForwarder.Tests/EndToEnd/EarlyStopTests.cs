@@ -5,7 +5,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>edgeAgent and Docker stop a module whenever they like, also while it starts.</summary>
+/// <summary>edgeAgent and Docker may stop a module at any time, even while it starts.</summary>
 public sealed class EarlyStopTests : IDisposable
 {
     const int LatestMilliseconds = 300;
@@ -18,7 +18,7 @@ public sealed class EarlyStopTests : IDisposable
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
     [Fact(Explicit = true)]
-    public async Task A_stop_at_any_moment_of_the_start_is_a_clean_one()
+    public async Task A_stop_at_any_moment_of_the_start_is_clean()
     {
         var random = new Random(1);
         for (var i = 0; i < Starts; i++)
@@ -26,14 +26,14 @@ public sealed class EarlyStopTests : IDisposable
             await using var module = ChildProcess.StartModule(
                 ("Buffer__Directory", Path.Combine(_directory, $"{i}")), ("Web__Port", "0"), ("Http__Endpoint", "http://127.0.0.1:9/"));
 
-            // Every second one has certainly begun; of the others some are stopped by the runtime, before it runs the program.
+            // Every second run waits until the program has started; in the others the signal may end the runtime before that.
             if (i % 2 == 0) await module.LineAsync("starts as");
             await Task.Delay(
                 TimeSpan.FromMilliseconds(random.Next(LatestMilliseconds)), TimeProvider.System, TestContext.Current.CancellationToken);
             var code = await module.StopAsync();
             Assert.True(
                 code == 0 || (code == EndedByTheSignal && module.Lines.Count == 0), $"start {i} ended with {code}:\n{string.Join('\n', module.Lines)}");
-            // On a machine that is too busy for the patience of a stop, it says so (9007) and ends all the same.
+            // On a busy machine a stop may exceed its time limit; then the module logs event 9007 and ends anyway.
             Assert.False(
                 module.Lines.Any(line => line.StartsWith("<3>", StringComparison.Ordinal) && !line.Contains("[9007]", StringComparison.Ordinal)),
                 string.Join('\n', module.Lines));
@@ -43,7 +43,7 @@ public sealed class EarlyStopTests : IDisposable
     [Theory]
     [InlineData(false, "on port")]
     [InlineData(true, "Waiting for the volume")]
-    public async Task A_stop_while_no_thread_can_be_made_is_a_clean_one(bool isVolumeMissing, string line)
+    public async Task A_stop_is_clean_when_no_new_thread_can_be_created(bool isVolumeMissing, string line)
     {
         var volume = Path.Combine(_directory, "data");
         if (isVolumeMissing)
@@ -60,7 +60,7 @@ public sealed class EarlyStopTests : IDisposable
     }
 }
 
-/// <summary>Keeps a process from making further threads, as a container's PidsLimit does that is reached.</summary>
+/// <summary>Prevents a process from creating further threads, as a container's PidsLimit does once it is reached.</summary>
 file sealed class ThreadLimit : IDisposable
 {
     readonly string? _group;
@@ -68,7 +68,7 @@ file sealed class ThreadLimit : IDisposable
 
     ThreadLimit(string? group, int process) => (_group, _process) = (group, process);
 
-    /// <returns>Null where this user can't.</returns>
+    /// <returns>Null if this user is not allowed to set the limit.</returns>
     public static ThreadLimit? TrySet(int process, out string refusal)
     {
         refusal = "";
@@ -76,7 +76,7 @@ file sealed class ThreadLimit : IDisposable
         {
             if (!Environment.IsPrivilegedProcess)
             {
-                // Threads of the user count, but not those of root.
+                // The kernel limits the number of threads of a user, but not of root.
                 using var prlimit = Process.Start("prlimit", ["--pid", $"{process}", "--nproc=1:1"]);
                 prlimit.WaitForExit();
                 return prlimit.ExitCode == 0
@@ -106,7 +106,7 @@ file sealed class ThreadLimit : IDisposable
         }
     }
 
-    // A group in which nothing runs; Directory.Delete would look into it.
+    // A cgroup without processes is removed by rmdir; Directory.Delete would try to delete its files.
     public void Dispose()
     {
         if (_group is null) return;

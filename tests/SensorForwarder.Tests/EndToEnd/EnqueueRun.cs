@@ -2,17 +2,17 @@ using System.Diagnostics;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>The program with <c>--enqueue</c>, as a script pipes something into it.</summary>
+/// <summary>The program with <c>--enqueue</c>, as a script that pipes lines into it runs it.</summary>
 internal sealed class EnqueueRun : IDisposable
 {
     readonly Process _process;
 
     EnqueueRun(Process process) => _process = process;
 
-    /// <summary>What is written to it is its standard input.</summary>
+    /// <summary>The standard input of the program.</summary>
     public StreamWriter Input => _process.StandardInput;
 
-    /// <param name="directory">The buffer's.</param>
+    /// <param name="directory">The buffer directory.</param>
     public static EnqueueRun Start(string directory)
     {
         var start = new ProcessStartInfo(ChildProcess.ModulePath, ["--enqueue"])
@@ -25,7 +25,7 @@ internal sealed class EnqueueRun : IDisposable
         return new(Process.Start(start)!);
     }
 
-    /// <summary>Passes all of a text.</summary>
+    /// <summary>Runs the program with a text as its whole input.</summary>
     public static async Task<(int Code, string Error)> RunAsync(string directory, string text)
     {
         using var run = Start(directory);
@@ -35,13 +35,13 @@ internal sealed class EnqueueRun : IDisposable
         }
         catch (IOException)
         {
-            // It has ended before it had read all of it.
+            // The program has ended before it has read all of its input.
         }
 
         return await run.EndAsync();
     }
 
-    /// <summary>Ends its input, and waits for it to end.</summary>
+    /// <summary>Closes the input and waits for the program to end.</summary>
     public async Task<(int Code, string Error)> EndAsync()
     {
         var token = TestContext.Current.CancellationToken;
@@ -51,7 +51,7 @@ internal sealed class EnqueueRun : IDisposable
         }
         catch (IOException)
         {
-            // The same.
+            // As in RunAsync.
         }
 
         var (output, error) = (_process.StandardOutput.ReadToEndAsync(token), _process.StandardError.ReadToEndAsync(token));

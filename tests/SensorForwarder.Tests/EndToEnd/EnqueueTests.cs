@@ -4,7 +4,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>Scripts that pass readings to the running module by its command line; one module for all of them.</summary>
+/// <summary>Scripts that pass readings to the running module with <c>--enqueue</c>.</summary>
 public sealed class EnqueueTests : IAsyncLifetime
 {
     readonly string _directory = Directory.CreateTempSubdirectory("enqueue-").FullName;
@@ -35,7 +35,7 @@ public sealed class EnqueueTests : IAsyncLifetime
     List<int> Numbers() => [.. StoredLines.Read(Path.Combine(Data, "telemetry.db")).Select(line => (int?)JsonNode.Parse(line.Json)!["values"]?["number"] ?? -1)];
 
     [Fact]
-    public async Task Lines_are_on_the_volume_when_it_ends_with_0()
+    public async Task Enqueued_lines_are_committed_when_the_program_exits_with_0()
     {
         Assert.Equal((0, ""), await EnqueueRun.RunAsync(Data, Line(1)));
         Assert.Equal([1], Numbers());
@@ -44,13 +44,13 @@ public sealed class EnqueueTests : IAsyncLifetime
         Assert.Equal((0, ""), await EnqueueRun.RunAsync(Data, "\n \n"));
         Assert.Equal([1, 2, -1], Numbers());
 
-        // Far more than goes in one request, and lines that go by themselves.
+        // Far more lines than fit into one request, and lines so large that each has its own request.
         var many = Enumerable.Range(3, 20_000).ToList();
         var large = $"\"{new string('x', 200_000)}\"\n";
         Assert.Equal((0, ""), await EnqueueRun.RunAsync(Data, $"{large}{string.Join('\n', many.Select(Line))}\n{large}{large}"));
         Assert.Equal([1, 2, -1, -1, .. many, -1, -1], Numbers());
 
-        // What comes slowly does not wait for the end.
+        // Lines that arrive slowly are stored before the input ends.
         using var slow = EnqueueRun.Start(Data);
         await slow.Input.WriteAsync(Line(30_000) + "\n" + Line(30_001)[..10]);
         await slow.Input.FlushAsync(Token);
@@ -61,7 +61,7 @@ public sealed class EnqueueTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_wrong_line_is_named_and_what_was_stored_before_it_is_told()
+    public async Task An_invalid_line_is_reported_with_its_number_and_the_count_of_lines_stored_before_it()
     {
         var (code, error) = await EnqueueRun.RunAsync(Data, $"{Line(1)}\n{Line(2)}\n{{\"sensor\":\n{Line(4)}\n");
         Assert.Equal(1, code);
@@ -83,7 +83,7 @@ public sealed class EnqueueTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Without_a_module_nothing_is_stored_and_it_can_be_tried_again()
+    public async Task Without_a_running_module_nothing_is_stored_and_the_exit_code_asks_for_a_retry()
     {
         var elsewhere = Path.Combine(_directory, "elsewhere");
         var (code, error) = await EnqueueRun.RunAsync(elsewhere, Line(1));

@@ -6,7 +6,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>What the sample Azure Function does with the events of IoT Hub, with a real PostgreSQL server.</summary>
+/// <summary>How the sample Azure Function stores the events of IoT Hub in a real PostgreSQL server.</summary>
 public sealed class EventReceiverTests : IAsyncLifetime
 {
     const string Time = "2026-11-30T12:00:00Z";
@@ -58,7 +58,7 @@ public sealed class EventReceiverTests : IAsyncLifetime
     }
 
     [Fact(Explicit = true)]
-    public async Task What_is_no_reading_is_kept_aside_and_everything_behind_it_is_stored()
+    public async Task Invalid_events_are_kept_in_a_separate_table_and_all_later_readings_are_stored()
     {
         var packed = Gzip(Batch("pi", Reading(100)));
         byte[][] poisoned =
@@ -88,7 +88,7 @@ public sealed class EventReceiverTests : IAsyncLifetime
     }
 
     [Fact(Explicit = true)]
-    public async Task Events_that_the_database_could_not_take_are_stored_by_a_retry()
+    public async Task Events_that_failed_because_the_database_was_down_are_stored_by_a_retry()
     {
         var events = Enumerable.Range(0, 20).Select(first => Gzip(Batch("pi", Reading(10 * first + 1), Reading(10 * first + 2)))).ToList();
         await _receiver.StoreAsync(events.Take(10), Token);

@@ -2,7 +2,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>At least once, and a receiver that knows (device, module, epoch, id): together exactly once, whoever is killed.</summary>
+/// <summary>At-least-once delivery and a receiver that deduplicates by (device, module, epoch, id) store each reading exactly once, whichever is killed.</summary>
 public sealed class ExactlyOnceTests(ITestOutputHelper output) : IDisposable
 {
     static readonly int Rounds = Tier.Size("TEST_KILL_ROUNDS", quick: 2, full: 8, deep: 40);
@@ -16,7 +16,7 @@ public sealed class ExactlyOnceTests(ITestOutputHelper output) : IDisposable
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
     [Fact(Explicit = true)]
-    public async Task A_receiver_that_knows_its_readings_ends_with_each_of_them_once_after_kills_on_both_sides()
+    public async Task A_deduplicating_receiver_has_each_reading_once_after_kills_on_both_sides()
     {
         var seed = Tier.Seed ?? 7;
         output.WriteLine($"TEST_SEED={seed}");
@@ -30,10 +30,10 @@ public sealed class ExactlyOnceTests(ITestOutputHelper output) : IDisposable
         await using var receiver = new DeduplicatingReceiver(Path.Combine(_directory, "received.db"), port, random);
         await receiver.StartAsync();
         var module = StartModule(port);
-        // On, until a kill has hit a batch between its arrival and its acknowledgement.
+        // Continues until a kill has hit a batch between its arrival and its acknowledgement.
         for (var round = 0; round < Rounds || (receiver.Repeated == 0 && round < 20 * Rounds); round++)
         {
-            // Something new arrives in each round, so that kills hit work. First each side is killed once, then either.
+            // New readings arrive in each round, so that a kill interrupts work. Each side is killed once, then a random one.
             var before = receiver.Ids().Count;
             await Until.True(() => receiver.Ids().Count > before + 20);
             if (round == 0 || (round > 1 && random.Next(2) == 0))
@@ -48,9 +48,9 @@ public sealed class ExactlyOnceTests(ITestOutputHelper output) : IDisposable
             }
         }
 
-        // Time to hand over what waits; then no more readings come, and what is left goes with the last run.
+        // The module sends most waiting readings; the last run measures nothing and sends the rest.
         await Until.True(() => Waiting() < 200);
-        await module.LineAsync("Forwarding to"); // a signal before that ends it the hard way
+        await module.LineAsync("Forwarding to"); // a signal before that would end the process without a clean stop
         Assert.Equal(0, await module.StopAsync());
         await module.DisposeAsync();
         await File.WriteAllTextAsync(Path.Combine(_directory, "settings.json"), """{"uploadIntervalSeconds":0,"sensors":{}}""", Token);
@@ -63,11 +63,11 @@ public sealed class ExactlyOnceTests(ITestOutputHelper output) : IDisposable
         }
 
         var ids = receiver.Ids();
-        // The epoch is another one after each start; ids go on.
+        // The epoch changes with each start; the ids continue.
         Assert.Equal(Enumerable.Range(1, (int)StoredState.Read(Data).LastId).Select(id => (long)id), ids.Select(id => id.Id).Order());
         Assert.Equal(0, receiver.Contradictions);
-        output.WriteLine($"{ids.Count} readings, {receiver.Repeated} came again");
-        Assert.True(receiver.Repeated > 0, "no batch came twice: nothing was tested");
+        output.WriteLine($"{ids.Count} readings, {receiver.Repeated} received again");
+        Assert.True(receiver.Repeated > 0, "no batch was received twice, so nothing was tested");
     }
 
     ChildProcess StartModule(int port) => ChildProcess.StartModule(

@@ -9,8 +9,8 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>Senders that note what was acknowledged, a module that is killed again and again while they send, and a receiver: in
-/// the end it has everything that was acknowledged.</summary>
+/// <summary>Senders record which readings the module acknowledged, while it is killed repeatedly; in the end the receiver has
+/// every acknowledged reading.</summary>
 public sealed class IntakeKillTests(ITestOutputHelper output) : IDisposable
 {
     readonly string _directory = Directory.CreateTempSubdirectory("intake-kill-").FullName;
@@ -27,15 +27,15 @@ public sealed class IntakeKillTests(ITestOutputHelper output) : IDisposable
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
     [Fact]
-    public Task Everything_that_HTTP_acknowledged_arrives_whenever_the_module_is_killed() =>
+    public Task Every_reading_acknowledged_over_HTTP_arrives_whenever_the_module_is_killed() =>
         RunAsync(Tier.Size("TEST_INTAKE_KILLS", quick: 2, full: 50, deep: 200), most: 100, senders: 4, SendByHttpAsync);
 
     [Fact(Explicit = true)]
-    public Task Everything_that_the_command_line_acknowledged_arrives_whenever_the_module_is_killed() =>
+    public Task Every_reading_acknowledged_by_the_command_line_arrives_whenever_the_module_is_killed() =>
         RunAsync(Tier.Size("TEST_ENQUEUE_KILLS", quick: 2, full: 10, deep: 50), most: 20, senders: 2, SendByCommandLineAsync);
 
     [Fact(Explicit = true)]
-    public async Task Everything_that_edgeHub_saw_acknowledged_arrives_whenever_the_module_is_killed()
+    public async Task Every_message_acknowledged_to_edgeHub_arrives_whenever_the_module_is_killed()
     {
         await using var hub = await SimulatedHub.StartAsync();
         var authority = Path.Combine(_directory, "ca.pem");
@@ -49,11 +49,11 @@ public sealed class IntakeKillTests(ITestOutputHelper output) : IDisposable
         hub.Hub.Inputs.Delivered = (_, body) => _acknowledged[JsonDocument.Parse(body).RootElement.GetProperty("values").GetProperty("number").GetInt32()] = true;
         await RunAsync(
             Tier.Size("TEST_INPUT_KILLS", quick: 2, full: 5, deep: 50), most: 20, senders: 1, (_, token) => SendToInputAsync(hub, token));
-        output.WriteLine($"{_received.Values.Sum(times => times - 1)} arrived again");
+        output.WriteLine($"{_received.Values.Sum(times => times - 1)} redelivered");
     }
 
     /// <param name="kills">How often the module is killed.</param>
-    /// <param name="most">Readings that each life of it acknowledges at least, at most.</param>
+    /// <param name="most">Upper bound of the random number of readings that are acknowledged between two kills.</param>
     /// <param name="senders">How many send at once.</param>
     /// <param name="send">Sends until it fails or is cancelled.</param>
     async Task RunAsync(int kills, int most, int senders, Func<Random, CancellationToken, Task> send)
@@ -69,7 +69,7 @@ public sealed class IntakeKillTests(ITestOutputHelper output) : IDisposable
         var sending = Enumerable.Range(0, senders).Select(i => SendAsync(new(seed + i + 1), ending.Token)).ToList();
         for (var kill = 0; kill < kills; kill++)
         {
-            // Killed while it works: so much later than what the life before it has acknowledged.
+            // Killed while it works, after a random number of further acknowledgements.
             await using var module = StartModule(receiver);
             var until = _acknowledged.Count + random.Next(1, most);
             await Until.True(() => _acknowledged.Count >= until || sending.Any(sender => sender.IsFaulted));
@@ -93,7 +93,7 @@ public sealed class IntakeKillTests(ITestOutputHelper output) : IDisposable
                 }
                 catch (Exception exception) when (exception is OperationCanceledException or HttpRequestException or IOException)
                 {
-                    // Killed, or not there yet: not acknowledged.
+                    // The module was killed or does not listen yet, so nothing was acknowledged.
                     await Task.Delay(TimeSpan.FromMilliseconds(10), TimeProvider.System, CancellationToken.None);
                 }
             }
@@ -107,7 +107,7 @@ public sealed class IntakeKillTests(ITestOutputHelper output) : IDisposable
         ("Http__Endpoint", receiver.Url.ToString()), ("Intake__Http", $"127.0.0.1:{_port}"), ("Intake__ReadingsPerSecond", "0"),
     ]);
 
-    /// <summary>Some new readings, as lines.</summary>
+    /// <summary>The numbers of some new readings.</summary>
     List<int> Next(Random random, int most) =>
         [.. Enumerable.Range(0, random.Next(1, most)).Select(_ => Interlocked.Increment(ref _last))];
 
@@ -119,7 +119,7 @@ public sealed class IntakeKillTests(ITestOutputHelper output) : IDisposable
         using var http = new HttpClient { BaseAddress = new($"http://127.0.0.1:{_port}") };
         while (true)
         {
-            // Every second one is line protocol; some are committed at once, and some wait for company.
+            // About half of the requests are line protocol. Some requests are committed at once, and some wait to be committed with others.
             var numbers = Next(random, 200);
             var isLines = random.Next(2) == 0;
             var body = isLines
@@ -136,7 +136,7 @@ public sealed class IntakeKillTests(ITestOutputHelper output) : IDisposable
     {
         while (!token.IsCancellationRequested)
         {
-            // A program that finds no module costs as much as one that does, and the module has to start beside it.
+            // A run that finds no module needs as much CPU time as any other, and would slow the module's start.
             await Until.True(() => token.IsCancellationRequested || IsListening());
             var numbers = Next(random, 50);
             var (code, error) = await EnqueueRun.RunAsync(Data, Lines(numbers));
@@ -149,7 +149,7 @@ public sealed class IntakeKillTests(ITestOutputHelper output) : IDisposable
     {
         while (!token.IsCancellationRequested)
         {
-            // Few wait in edgeHub, so that the last module soon has all of them.
+            // Few messages wait in edgeHub, so that the last module soon has all of them.
             await Until.True(() => token.IsCancellationRequested || _last < _acknowledged.Count + 20);
             var number = ++_last;
             Assert.True(hub.Hub.Inputs.TryEnqueue(

@@ -8,7 +8,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>What the module logs is for machines too.</summary>
+/// <summary>The module's log is machine-readable.</summary>
 public sealed class LogLineTests
 {
     const string Forged = "\r\n<2>2026-01-01 00:00:00.000 +00:00 forged\n<2>2026-01-01 00:00:00.000 +00:00 forged\u001b[2J\u2028\u202e\0";
@@ -20,7 +20,7 @@ public sealed class LogLineTests
     [InlineData(LogLevel.Warning, 4)]
     [InlineData(LogLevel.Error, 3)]
     [InlineData(LogLevel.Critical, 2)]
-    public void An_event_is_one_line_whatever_it_says(LogLevel level, int severity)
+    public void A_log_event_is_a_single_valid_line_whatever_its_text(LogLevel level, int severity)
     {
         var writer = new StringWriter();
         var entry = new LogEntry<string>(level, "SensorForwarder.Test", new EventId(7), Forged, new InvalidOperationException(Forged), (state, _) => state);
@@ -31,7 +31,7 @@ public sealed class LogLineTests
     }
 
     [Fact]
-    public async Task Nobody_who_logs_waits_for_a_reader_of_standard_output()
+    public async Task Logging_does_not_wait_for_a_reader_of_standard_output()
     {
         var start = new ProcessStartInfo(Path.Combine(AppContext.BaseDirectory, "SensorForwarder.Tests.Victim"), ["--log", "5000"])
         {
@@ -53,12 +53,12 @@ public sealed class LogLineTests
     }
 
     [Fact(Explicit = true)]
-    public async Task A_run_with_everything_hostile_around_it_logs_lines_that_all_parse_and_repeats_nothing()
+    public async Task With_hostile_settings_requests_and_answers_every_log_line_is_valid_and_repeats_are_collapsed()
     {
         var refusals = 0;
         await using var receiver = await Receiver.StartAsync(async context =>
         {
-            // First it breaks, then it refuses each reading, with an answer that is made to look like log lines.
+            // First it answers 500, then it refuses each reading, with an answer that imitates log lines.
             var count = Interlocked.Increment(ref refusals);
             context.Response.StatusCode = count < 3 ? 500 : 400;
             context.Response.Headers["Retry-After"] = "0";
@@ -86,10 +86,10 @@ public sealed class LogLineTests
         await Until.True(async () => (long)JsonNode.Parse(await web.Http.GetStringAsync("/status", TestContext.Current.CancellationToken))!["sensors"]!["gone"]!["failures"]! > 50);
         Assert.Equal(0, await web.Module.StopAsync());
 
-        // That they are all log lines is seen to at the end of each process.
+        // DisposeAsync of the process checks that all lines are valid log lines.
         Assert.DoesNotContain(web.Module.Lines, line => line.Contains("00.000 +00:00 forged", StringComparison.Ordinal) && line.StartsWith("<2>2026-01-01", StringComparison.Ordinal));
 
-        // A sensor that failed fifty times said so once; a receiver that answered the same again and again as well, and how often.
+        // A sensor that failed fifty times is logged once. A receiver that repeats its answer is logged once, and then its count.
         Assert.Single(web.Module.Lines, line => line.Contains("Sensor gone (file) fails", StringComparison.Ordinal));
         var refused = web.Module.Lines.Where(line => line.Contains("did not accept batch", StringComparison.Ordinal)).ToList();
         Assert.Single(refused, line => !line.Contains("] Again ", StringComparison.Ordinal));
@@ -97,7 +97,7 @@ public sealed class LogLineTests
     }
 
     [Fact(Explicit = true)]
-    public async Task The_level_changes_while_it_runs()
+    public async Task The_log_level_changes_while_the_module_runs()
     {
         await using var web = await WebProcess.StartAsync("""{"sensors":{}}""");
         await ChangeAsync("Error", "quiet");

@@ -6,7 +6,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>The module as a process, as somebody starts it by hand, with what goes wrong then.</summary>
+/// <summary>The module as a process that is started by hand, with common mistakes and faults.</summary>
 public sealed class ModuleProcessTests : IDisposable
 {
     const string FastSensors =
@@ -37,7 +37,7 @@ public sealed class ModuleProcessTests : IDisposable
     }
 
     [Fact]
-    public async Task A_malformed_boot_value_ends_the_start_with_one_line_that_names_it()
+    public async Task A_malformed_boot_value_ends_the_start_with_one_log_line_that_names_it()
     {
         await using var module = Start(("Http__Authorization", "Bearer of\na line break"));
         Assert.Equal(78, await module.ExitCodeAsync());
@@ -48,7 +48,7 @@ public sealed class ModuleProcessTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task Batches_reach_a_receiver_that_knows_only_the_contract_and_a_port_that_is_taken_is_named()
+    public async Task Batches_reach_a_minimal_receiver_and_a_web_port_in_use_is_named_in_the_log()
     {
         using var taken = new TcpListener(IPAddress.Loopback, 0);
         taken.Start();
@@ -78,7 +78,7 @@ public sealed class ModuleProcessTests : IDisposable
     }
 
     [Fact]
-    public async Task While_nobody_listens_readings_are_in_a_file_that_anyone_can_read_and_afterwards_they_arrive_in_order()
+    public async Task Readings_stay_in_a_readable_file_while_the_receiver_is_down_and_then_arrive_in_order()
     {
         await File.WriteAllTextAsync(SettingsPath, FastSensors, TestContext.Current.CancellationToken);
         await using var module = Start(("Http__Endpoint", "http://127.0.0.1:9/"));
@@ -101,19 +101,19 @@ public sealed class ModuleProcessTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task A_broken_settings_file_changes_nothing_says_why_and_is_taken_when_it_is_mended()
+    public async Task A_broken_settings_file_is_ignored_with_a_reason_and_applied_once_it_is_repaired()
     {
         await File.WriteAllTextAsync(SettingsPath, "{\"sensors\":{\"a\"", TestContext.Current.CancellationToken);
         await using var module = Start();
         Assert.Contains(SettingsPath, await module.LineAsync("is ignored"), StringComparison.Ordinal);
         await module.LineAsync("Sensor host (host)");
 
-        // As an editor does it: a new file in the place of the old one.
+        // Replaced by a new file, as an editor does it.
         await File.WriteAllTextAsync(SettingsPath + ".new", FastSensors, TestContext.Current.CancellationToken);
         File.Move(SettingsPath + ".new", SettingsPath, overwrite: true);
         await module.LineAsync("Sensor a (simulated)");
 
-        // As Kubernetes does it: a link that is swapped.
+        // Replaced by a symbolic link, as Kubernetes does it.
         var first = Directory.CreateDirectory(Path.Combine(_directory, "v1")).FullName;
         await File.WriteAllTextAsync(Path.Combine(first, "s.json"), """{"sensors":{"b":{"kind":"simulated"}}}""", TestContext.Current.CancellationToken);
         File.Delete(SettingsPath);
@@ -123,7 +123,7 @@ public sealed class ModuleProcessTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task A_workload_socket_that_is_missing_is_named_and_readings_are_kept()
+    public async Task A_missing_workload_socket_is_named_in_the_log_and_readings_are_kept()
     {
         var socket = Path.Combine(_directory, "workload.sock");
         await using var module = Start(

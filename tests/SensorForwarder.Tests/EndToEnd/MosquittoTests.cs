@@ -10,9 +10,9 @@ using SensorForwarder.Tests.Support;
 namespace SensorForwarder.Tests.EndToEnd;
 
 /// <summary>
-/// Kind mqtt against Debian's Mosquitto: a sender that notes what the broker acknowledged, a module that is killed again and again, a broker that is
-/// stopped and killed, and a receiver. Mosquitto acknowledges a message before it has saved it. So what it acknowledged to the sender has to arrive
-/// unless Mosquitto itself was killed afterwards, and what the module acknowledged to it, by its log, always. tests/run installs Mosquitto; without it
+/// Kind mqtt against Debian's Mosquitto: a sender that records which messages the broker acknowledged, a module that is killed repeatedly, a broker that is
+/// stopped and killed, and a receiver. Mosquitto acknowledges a message before it has saved it. So a message that it acknowledged to the sender must arrive
+/// unless Mosquitto itself was killed afterwards, and a message that the module acknowledged, according to Mosquitto's log, always. tests/run installs Mosquitto; without it
 /// the test is skipped, unless TEST_MOSQUITTO_REQUIRED is 1.
 /// </summary>
 public sealed partial class MosquittoTests(ITestOutputHelper output) : IDisposable
@@ -23,7 +23,7 @@ public sealed partial class MosquittoTests(ITestOutputHelper output) : IDisposab
 
     readonly string _directory = Directory.CreateTempSubdirectory("mosquitto-").FullName;
 
-    // Messages that the broker acknowledged to the sender, with the life of the broker in which it did.
+    // Messages that the broker acknowledged to the sender, with the run of the broker in which it did.
     readonly ConcurrentDictionary<int, int> _acknowledged = [];
 
     // Messages that the module acknowledged to the broker.
@@ -40,7 +40,7 @@ public sealed partial class MosquittoTests(ITestOutputHelper output) : IDisposab
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
     [Fact(Explicit = true)]
-    public async Task Everything_that_the_broker_took_arrives_whenever_broker_and_module_are_killed()
+    public async Task Every_message_that_the_broker_accepted_arrives_whenever_broker_and_module_are_killed()
     {
         if (Mosquitto is null)
         {
@@ -85,7 +85,7 @@ public sealed partial class MosquittoTests(ITestOutputHelper output) : IDisposab
             var sending = SendAsync(messages, ending.Token);
             for (var kill = 0; kill < kills; kill++)
             {
-                // So much later than what had been taken at the last kill.
+                // Killed after a random number of further messages.
                 var until = Math.Min(messages, (messages * kill / kills) + random.Next(1, Math.Max(2, messages / kills)));
                 await Until.True(() => _acknowledged.Count >= until || sending.IsFaulted);
                 if (kill % 2 == 1)
@@ -118,7 +118,7 @@ public sealed partial class MosquittoTests(ITestOutputHelper output) : IDisposab
         }
     }
 
-    /// <summary>Whether Mosquitto may have lost it: it was killed, and had it acknowledged without having got rid of it.</summary>
+    /// <summary>Whether Mosquitto may have lost the message: it was killed after it had acknowledged it and before the module had.</summary>
     bool IsLostByBroker(KeyValuePair<int, int> message) => _killed.Contains(message.Value) && !_taken.ContainsKey(message.Key);
 
     Process StartBroker()
@@ -134,7 +134,7 @@ public sealed partial class MosquittoTests(ITestOutputHelper output) : IDisposab
     }
 
     /// <summary>Reads a line of the broker's log.</summary>
-    /// <param name="numbers">What the broker has sent to the module, by the ids of the messages.</param>
+    /// <param name="numbers">The numbers that the broker has sent to the module, by message id.</param>
     void Note(string line, Dictionary<string, int> numbers)
     {
         if (SentLine().Match(line) is { Success: true } sent)
@@ -179,7 +179,7 @@ public sealed partial class MosquittoTests(ITestOutputHelper output) : IDisposab
                         var answer = await client.PublishStringAsync(
                             $"a/{number}", number.ToString(CultureInfo.InvariantCulture), MqttQualityOfServiceLevel.AtLeastOnce, cancellationToken: token);
 
-                        // It has no subscriber when the session is lost.
+                        // Without the module's session the message would have no subscriber and the reason code would differ.
                         Assert.Equal(MqttClientPublishReasonCode.Success, answer.ReasonCode);
                         _acknowledged[number] = life;
                     }));
@@ -188,7 +188,7 @@ public sealed partial class MosquittoTests(ITestOutputHelper output) : IDisposab
             }
             catch (Exception exception) when (!token.IsCancellationRequested && exception is MQTTnet.Exceptions.MqttCommunicationException or OperationCanceledException)
             {
-                // Stopped, or not there yet: not acknowledged.
+                // The broker was stopped or does not listen yet, so nothing was acknowledged.
                 await Task.Delay(TimeSpan.FromMilliseconds(20), TimeProvider.System, token);
                 while (_acknowledged.ContainsKey(next)) next++;
             }

@@ -9,21 +9,21 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>The module pushes its metrics to a collector, as the <c>OTEL_*</c> variables say.</summary>
+/// <summary>The module pushes its metrics to a collector, as configured by the <c>OTEL_*</c> variables.</summary>
 public sealed class OtlpTests
 {
     const string Settings = """{"batchSize":1,"commitIntervalMs":0,"sensors":{"attic":{"kind":"simulated","intervalSeconds":3600},"gone":{"kind":"file","path":"/none","intervalSeconds":3600}}}""";
 
     static readonly (string, string) Often = ("OTEL_METRIC_EXPORT_INTERVAL", "200");
 
-    // What says something else each time that it is asked.
+    // Metrics whose value differs at each collection.
     static readonly string[] Moving = ["uptime_seconds", "process_memory_bytes", "flash_written_bytes_total", "flash_written_bytes_per_year", "queue_oldest_age_seconds"];
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     static Task<Receiver> TakingAsync() => Receiver.StartAsync(_ => Task.CompletedTask);
 
-    /// <summary>The message in a request: gRPC puts it into a frame, and says in the frame what HTTP says in a header.</summary>
+    /// <summary>The message in a request. gRPC puts it into a frame whose first byte says whether it is compressed; HTTP uses a header.</summary>
     static async Task<byte[]> UnpackAsync(HttpRequest request)
     {
         using var body = new MemoryStream();
@@ -52,7 +52,7 @@ public sealed class OtlpTests
         await context.Response.Body.WriteAsync(new byte[5]);
     }
 
-    /// <summary>Each sample as a line, without what the push tells once for all.</summary>
+    /// <summary>Each sample as a line, without the labels that a push contains once for all samples.</summary>
     static IEnumerable<string> Lines(IEnumerable<PrometheusFamily> families, bool withMoving) =>
         from family in families
         where withMoving || !Moving.Contains(family.Name["sensorforwarder_".Length..])
@@ -67,7 +67,7 @@ public sealed class OtlpTests
     [InlineData(null, "none", Explicit = true)]
     [InlineData("http/protobuf", "none", Explicit = true)]
     [InlineData("grpc", "gzip", Explicit = true)]
-    public async Task A_collector_gets_what_the_metrics_page_says(string? protocol, string compression)
+    public async Task A_collector_receives_the_same_metrics_as_the_metrics_page(string? protocol, string compression)
     {
         byte[] latest = [];
         var (path, key, tenant) = ("", "", "");
@@ -91,9 +91,9 @@ public sealed class OtlpTests
             ("OTEL_SERVICE_NAME", "thermometer"),
             ("OTEL_RESOURCE_ATTRIBUTES", "site=north%20wing,service.name=other"),
             Often);
-        await Until.True(() => web.Module.ThreadNames.Contains("OpenTelemetry-P")); // a thread names itself
+        await Until.True(() => web.Module.ThreadNames.Contains("OpenTelemetry-P")); // a thread sets its own name after it has started
 
-        // Once nothing happens any more, both say the same.
+        // Once no counter changes any more, page and push are equal.
         IReadOnlyList<PrometheusFamily> page = [];
         await Until.True(async () =>
         {
@@ -119,7 +119,7 @@ public sealed class OtlpTests
     }
 
     [Fact(Explicit = true)]
-    public async Task When_it_is_turned_off_nothing_of_it_runs()
+    public async Task When_OpenTelemetry_is_disabled_no_thread_of_it_runs_and_nothing_is_logged()
     {
         await using var web = await WebProcess.StartAsync(
             Settings, Often, ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9"), ("OTEL_SDK_DISABLED", "true"));
@@ -128,7 +128,7 @@ public sealed class OtlpTests
     }
 
     [Fact(Explicit = true)]
-    public async Task A_collector_that_does_not_take_them_is_told_of_once_and_so_is_the_end_of_it()
+    public async Task A_collector_that_rejects_metrics_is_logged_once_and_so_is_its_recovery()
     {
         var (refused, isUp) = (0, false);
         await using var collector = await Receiver.StartAsync(context =>
@@ -152,7 +152,7 @@ public sealed class OtlpTests
     }
 
     [Fact(Explicit = true)]
-    public async Task A_collector_that_another_root_vouches_for_gets_nothing()
+    public async Task A_collector_with_a_certificate_of_another_root_is_sent_nothing()
     {
         using var ours = new Certificates();
         using var theirs = new Certificates("other root");
@@ -172,7 +172,7 @@ public sealed class OtlpTests
     [InlineData("http/protobuf", false, Explicit = true)]
     [InlineData("grpc", true, Explicit = true)]
     [InlineData("grpc", false, Explicit = true)]
-    public async Task A_collector_that_is_not_there_or_never_answers_holds_up_nothing(string protocol, bool isThere)
+    public async Task A_collector_that_is_down_or_never_answers_delays_neither_forwarding_nor_a_stop(string protocol, bool isThere)
     {
         var batches = new ConcurrentQueue<string>();
         await using var receiver = await Receiver.StartAsync(context =>
@@ -200,7 +200,7 @@ public sealed class OtlpTests
         var count = batches.Count;
         await Until.True(() => batches.Count > count + 20);
 
-        // It has ten minutes for the push that hangs, so this would not end either.
+        // The hanging push has a timeout of ten minutes, but it does not delay the stop.
         Assert.Equal(0, await web.Module.StopAsync());
     }
 }

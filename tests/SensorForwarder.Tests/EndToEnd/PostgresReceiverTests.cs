@@ -35,7 +35,7 @@ public sealed class PostgresReceiverTests(ITestOutputHelper output) : IAsyncLife
     }
 
     [Fact(Explicit = true)]
-    public async Task Each_reading_is_stored_once_while_module_receiver_and_database_are_killed()
+    public async Task Each_reading_is_stored_once_although_module_receiver_and_database_are_killed()
     {
         var seed = Tier.Seed ?? 7;
         output.WriteLine($"TEST_SEED={seed}");
@@ -67,7 +67,7 @@ public sealed class PostgresReceiverTests(ITestOutputHelper output) : IAsyncLife
             }
         }
 
-        // No more readings are measured, and those that wait are sent.
+        // No more readings are measured, and the waiting ones are sent.
         await File.WriteAllTextAsync(Settings, """{"uploadIntervalSeconds":0,"sensors":{}}""", Token);
         long last = 0;
         await Until.True(async () => (last = LastId()) > 0 && await CountAsync() == last);
@@ -82,7 +82,7 @@ public sealed class PostgresReceiverTests(ITestOutputHelper output) : IAsyncLife
     }
 
     [Fact(Explicit = true)]
-    public async Task What_can_never_be_stored_is_refused_for_good_and_what_can_be_stored_later_is_not()
+    public async Task A_batch_that_can_never_be_stored_is_refused_for_good_and_one_that_can_later_gets_503()
     {
         await using var receiver = await StartReceiverAsync(("MaxAgeDays", "30"));
         using var client = new HttpClient { BaseAddress = new($"http://127.0.0.1:{_port}/") };

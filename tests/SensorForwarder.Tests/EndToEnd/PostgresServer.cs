@@ -3,7 +3,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>A real PostgreSQL server of Debian, with a database of its own, on a Unix socket only.</summary>
+/// <summary>A real PostgreSQL server of Debian with a new database, on a Unix socket only.</summary>
 internal sealed class PostgresServer : IAsyncDisposable
 {
     const string Missing = "There is no PostgreSQL server here (Debian: apt-get install postgresql).";
@@ -13,7 +13,7 @@ internal sealed class PostgresServer : IAsyncDisposable
 
     PostgresServer(string directory) => _directory = directory;
 
-    /// <summary>For Npgsql.</summary>
+    /// <summary>The connection string for Npgsql.</summary>
     public string ConnectionString => $"Host={_directory};Username=postgres;Database=postgres;Timeout=5;Command Timeout=10";
 
     string Data => Path.Combine(_directory, "data");
@@ -23,7 +23,7 @@ internal sealed class PostgresServer : IAsyncDisposable
             .LastOrDefault(bin => File.Exists(Path.Combine(bin, "postgres")))
         : null;
 
-    /// <summary>Skips the calling test where no server is installed. In tests/run, which installs one, the test fails instead.</summary>
+    /// <summary>Skips the calling test if no server is installed. In tests/run, which installs one, the test fails instead.</summary>
     public static void Require()
     {
         if (Programs is not null) return;
@@ -31,10 +31,10 @@ internal sealed class PostgresServer : IAsyncDisposable
         Assert.Skip(Missing);
     }
 
-    /// <param name="directory">Exists; the server's files are made in it.</param>
+    /// <param name="directory">An existing directory for the server's files.</param>
     public static async Task<PostgresServer> StartAsync(string directory)
     {
-        // PostgreSQL does not run as root, and its user has to reach its files.
+        // PostgreSQL does not run as root, and its user needs access to its files.
         if (Environment.IsPrivilegedProcess)
         {
             await RunAsync("/", "chmod", "755", Path.GetDirectoryName(directory)!);
@@ -54,7 +54,7 @@ internal sealed class PostgresServer : IAsyncDisposable
         await _server.LineAsync("ready to accept connections");
     }
 
-    /// <summary>As a power cut of the server would: what is committed is there after the next start, and nothing else.</summary>
+    /// <summary>Ends the server like a power cut: after the next start only committed data is there.</summary>
     public async Task CrashAsync()
     {
         await RunAsUserAsync("pg_ctl", "stop", "-m", "immediate", "-D", Data);

@@ -4,7 +4,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>A proxy of the environment, which only a process of its own can have. What asks one names a receiver that is nowhere.</summary>
+/// <summary>A proxy that environment variables configure, which needs a separate process. The host names of the receivers do not exist.</summary>
 public sealed class ProxyTests : IDisposable
 {
     const string Password = "geheim-9f3";
@@ -21,10 +21,10 @@ public sealed class ProxyTests : IDisposable
 
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
-    /// <summary>The module, sent by way of a proxy.</summary>
-    /// <param name="proxy">Who that is.</param>
-    /// <param name="user">What the variable names as user and password, with an @ behind it.</param>
-    /// <param name="environment">Where it sends.</param>
+    /// <summary>Starts the module behind a proxy.</summary>
+    /// <param name="proxy">The proxy.</param>
+    /// <param name="user">User and password in the variable, followed by an @; or empty.</param>
+    /// <param name="environment">More variables, for example the receiver.</param>
     ChildProcess Start(Receiver proxy, string user, params (string, string)[] environment) => ChildProcess.StartModule(
     [
         ("Buffer__Directory", _directory), ("Settings__File", SettingsPath), ("Web__Port", "0"), ("no_proxy", ""),
@@ -32,7 +32,7 @@ public sealed class ProxyTests : IDisposable
     ]);
 
     [Fact]
-    public async Task Is_on_the_way_to_the_receiver_and_told_the_user_and_the_password_that_the_variable_names()
+    public async Task Proxy_of_the_environment_is_used_with_the_user_and_password_in_its_variable()
     {
         var taken = new TaskCompletionSource<string?>();
         await using var proxy = await Receiver.StartAsync(context =>
@@ -53,7 +53,7 @@ public sealed class ProxyTests : IDisposable
     [InlineData($"pi:{Password}@", "http", 407, Explicit = true)]
     [InlineData($"pi:{Password}@", "https", 407, Explicit = true)]
     [InlineData($"pi:{Password}@", "http", 403, Explicit = true)]
-    public async Task That_lets_nothing_through_is_said_without_its_password(string user, string scheme, int status)
+    public async Task Proxy_that_refuses_a_connection_is_reported_without_its_password(string user, string scheme, int status)
     {
         await using var proxy = await Receiver.StartAsync(context =>
         {
@@ -66,7 +66,7 @@ public sealed class ProxyTests : IDisposable
         var through = $"through the proxy {proxy.Url.Authority}";
         const string Remedy = "https_proxy=http://USER:PASSWORD@HOST:PORT";
         await LineAsync(
-            $"receiver.invalid/ {through} d", // denied, or did not accept, the batch
+            $"receiver.invalid/ {through} d", // "denied" or "did not accept"
             status == 407 ? Remedy : scheme == "http" ? "answered 403" : "status code '403'");
         await LineAsync($"hub.invalid:443 {through}: ", status == 407 ? Remedy : "status code '403'");
         await module.StopAsync();
@@ -80,9 +80,9 @@ public sealed class ProxyTests : IDisposable
     [InlineData("0.0.0.0/8", Explicit = true)]
     [InlineData("a.test, 0.*", Explicit = true)]
     [InlineData("*", Explicit = true)]
-    public async Task Is_left_out_where_no_proxy_says_so(string noProxy)
+    public async Task Proxy_is_bypassed_for_addresses_in_no_proxy(string noProxy)
     {
-        // 0.0.0.0 is this machine, but does not look like it.
+        // 0.0.0.0 is this machine, but is not recognised as local.
         await using var proxy = await Receiver.StartAsync(_ => Task.CompletedTask);
         await using var receiver = await Receiver.StartAsync(_ => Task.CompletedTask);
         await using var module = Start(
@@ -94,7 +94,7 @@ public sealed class ProxyTests : IDisposable
     }
 
     [Fact]
-    public async Task Is_named_when_forwarding_begins_and_when_it_fails()
+    public async Task Proxy_is_named_in_the_log_when_forwarding_begins_and_when_it_fails()
     {
         await using var proxy = await Receiver.StartAsync(context =>
         {

@@ -4,11 +4,11 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>The command line asks the running module to send kept readings once more.</summary>
+/// <summary>With <c>--replay</c> the running module sends retained readings again.</summary>
 public sealed class ReplayRunTests
 {
     [Fact(Explicit = true)]
-    public async Task Kept_readings_reach_the_receiver_once_more_with_their_ids()
+    public async Task Replayed_readings_reach_the_receiver_again_with_the_same_ids()
     {
         var counts = new Dictionary<long, int>();
         await using var receiver = await Receiver.StartAsync(async context =>
@@ -28,7 +28,7 @@ public sealed class ReplayRunTests
             ("Http__Endpoint", receiver.Url.ToString()));
         await Until.True(() => Count(1) > 20);
 
-        // Until the file says of some that they were delivered.
+        // Repeats until the file marks some readings as delivered.
         await Until.True(async () =>
         {
             var until = TimeProvider.System.GetUtcNow().ToString("O", CultureInfo.InvariantCulture);

@@ -3,7 +3,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>A real process shows no secret, whatever it is set to.</summary>
+/// <summary>A real process shows no secret, whatever its settings contain.</summary>
 public sealed class SecretRunTests
 {
     const string Secret = "geheim0815";
@@ -15,7 +15,7 @@ public sealed class SecretRunTests
     ];
 
     [Fact(Explicit = true)]
-    public async Task Neither_in_its_log_nor_on_its_pages_nor_in_an_export()
+    public async Task Secrets_appear_neither_in_the_log_nor_on_the_pages_nor_in_an_export()
     {
         var document = new JsonObject
         {

@@ -5,14 +5,14 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>Settings that change while readings flow: module and simulator are processes, and the simulator's verdict at the end is
+/// <summary>Settings change while readings flow. Module and simulator are processes, and the simulator's verdict at the end is
 /// that every reading has arrived.</summary>
 public sealed class SettingsRunTests : IDisposable
 {
     const string Twin = "/twins/pi-sim/modules/SensorForwarder";
     const string Start = """{"batchSize":20,"uploadIntervalSeconds":0.5,"commitIntervalMs":100,"sensors":{"a":{"kind":"simulated","intervalSeconds":0.05}}}""";
 
-    // One change a key, in an order in which each can work; what is not named here fails the test.
+    // One change per key, in an order in which each change is valid. A key that is missing here fails the test.
     static readonly (string Key, string Value)[] Changes =
     [
         ("batchSize", "7"), ("batchMaxBytes", "4096"), ("uploadIntervalSeconds", "0.2"), ("maxInFlightBatches", "2"), ("drainOrder", "\"liveFirst\""),
@@ -71,14 +71,14 @@ public sealed class SettingsRunTests : IDisposable
         (await CallAsync(http, "getSettings"))["payload"]?["settings"]?[key]?["value"];
 
     [Fact(Explicit = true)]
-    public async Task Every_key_is_changed_while_readings_flow_and_every_reading_arrives()
+    public async Task Every_setting_can_be_changed_while_readings_flow_and_every_reading_arrives()
     {
         Assert.Equal(SettingsTable.All.Select(setting => setting.Key).Append("sensors").Order(), Changes.Select(change => change.Key).Order());
         var (simulator, http) = await StartAsync("--http");
         await using var running = simulator;
         using var client = http;
 
-        // The simulator gives the address of its receiver; the run begins on the hub.
+        // The desired properties contain the address of the simulator's receiver; the run begins with the hub.
         var endpoint = (string)(await PropertiesAsync(http))["desired"]!["httpEndpoint"]!;
         await PatchAsync(http, """{"sink":null,"httpEndpoint":null}""");
         await Until.True(async () => (string?)await InForceAsync(http, "sink") == "iothub");
@@ -95,7 +95,7 @@ public sealed class SettingsRunTests : IDisposable
             await Until.True(async () => await ReceivedAsync(http) > received + 5);
         }
 
-        // Reports are paced: the last acknowledgement comes later than what it is about.
+        // Reports are paced, so the last acknowledgement arrives later than its change.
         JsonObject reported = [];
         await Until.True(async () =>
         {
@@ -106,13 +106,13 @@ public sealed class SettingsRunTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task Versions_that_skip_or_come_again_end_with_what_the_twin_says()
+    public async Task Settings_end_as_in_the_twin_when_versions_are_skipped_or_repeated()
     {
         var (simulator, http) = await StartAsync();
         await using var running = simulator;
         using var client = http;
 
-        // While edgeHub has no cloud the changes pile up, and come as one patch whose version skips.
+        // While edgeHub is offline the changes accumulate and are delivered as one patch, which skips versions.
         await Until.True(async () => (int?)await InForceAsync(http, "batchSize") == 20);
         await FaultAsync(http, """{"upstreamOffline":true}""");
         for (var size = 3; size <= 6; size++) await PatchAsync(http, $$"""{"batchSize":{{size}},"maxInFlightBatches":{{size}}}""");
@@ -121,7 +121,7 @@ public sealed class SettingsRunTests : IDisposable
         await Until.True(async () => (int?)await InForceAsync(http, "batchSize") == 6 && (int?)await InForceAsync(http, "maxInFlightBatches") == 6);
         var version = (long)(await CallAsync(http, "getSettings"))["payload"]!["version"]!;
 
-        // After a cut the whole comes again, with the version that is known, and the next patch goes on from there.
+        // After a cut the whole twin is read again, with the known version, and the next patch has the version after it.
         await FaultAsync(http, """{"cut":true}""");
         await Until.True(async () => (long?)(await CallAsync(http, "getSettings"))["payload"]?["version"] == version);
         await PatchAsync(http, """{"batchSize":9}""");
@@ -131,7 +131,7 @@ public sealed class SettingsRunTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task A_restart_in_a_blackout_goes_on_with_the_last_good_settings()
+    public async Task A_restart_during_a_blackout_uses_the_last_good_settings()
     {
         var (simulator, http) = await StartAsync();
         await using var running = simulator;
@@ -139,13 +139,13 @@ public sealed class SettingsRunTests : IDisposable
         await PatchAsync(http, """{"batchSize":3,"uploadIntervalSeconds":3600,"sensors":{"a":null,"late":{"kind":"simulated","intervalSeconds":0.1}}}""");
         await Until.True(async () => (int?)(await PropertiesAsync(http))["reported"]?["batchSize"]?["value"] == 3);
 
-        // What is acknowledged is stored with the next reading.
+        // Acknowledged settings are stored with the next reading.
         var stored = await LastCommittedAsync();
         await Until.True(async () => await LastCommittedAsync() > stored);
 
         await FaultAsync(http, """{"blackout":true}""");
         await FaultAsync(http, """{"kill":true}""");
-        // Changed meanwhile; the module can't know.
+        // The twin changes while the module is not connected.
         await PatchAsync(http, """{"uploadIntervalSeconds":0.3}""");
         await Until.True(() => simulator.Lines.Count(line => line.Contains("Sensor late (simulated)", StringComparison.Ordinal)) >= 2);
         Assert.DoesNotContain(simulator.Lines.SkipWhile(line => !line.Contains("kill", StringComparison.Ordinal)), line => line.Contains("Sensor host (host)", StringComparison.Ordinal));

@@ -7,7 +7,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>The module as a process whose settings file blocks whoever opens it, or whose volume is full.</summary>
+/// <summary>The module as a process whose settings file blocks when it is opened, or whose volume is full.</summary>
 public sealed class SettingsSourceTests : IDisposable
 {
     static readonly string A = WithSensor("a");
@@ -48,7 +48,7 @@ public sealed class SettingsSourceTests : IDisposable
         Assert.Equal(0, await module.StopAsync());
     }
 
-    // File.Move asks for the file behind a link, and would wait for a file system that does not answer.
+    // File.Move follows a symbolic link, and would wait for a file system that does not answer.
     void PutInPlace(string path) => Assert.Equal(0, Rename(path, SettingsPath));
 
     async Task PutFifoInPlaceAsync()
@@ -83,7 +83,7 @@ public sealed class SettingsSourceTests : IDisposable
         module.Lines.Count(line => line.Contains("is ignored", StringComparison.Ordinal));
 
     [Fact(Explicit = true)]
-    public async Task A_FIFO_in_the_place_of_the_file_is_refused_and_the_last_good_settings_are_in_force()
+    public async Task A_FIFO_in_place_of_the_settings_file_is_refused_and_the_last_good_settings_stay_in_force()
     {
         await RunOnceAsync(A);
         await PutFifoInPlaceAsync();
@@ -109,7 +109,7 @@ public sealed class SettingsSourceTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task A_file_on_a_file_system_that_does_not_answer_holds_up_neither_start_nor_stop()
+    public async Task A_settings_file_on_a_hanging_file_system_delays_neither_start_nor_stop()
     {
         await RunOnceAsync(A);
         var mount = Directory.CreateDirectory(Path.Combine(_directory, "mount")).FullName;
@@ -124,7 +124,7 @@ public sealed class SettingsSourceTests : IDisposable
             Assert.Contains("no answer", await module.LineAsync("is ignored"), StringComparison.Ordinal);
             Assert.Contains("no answer", await FaultOfSettingsAsync(), StringComparison.Ordinal);
 
-            // It is no reason to restart: that would not help.
+            // The module stays live, since a restart would not help.
             Assert.Equal(HttpStatusCode.OK, (await GetAsync("/healthz")).Code);
             var (code, ready) = await GetAsync("/readyz");
             Assert.Equal((HttpStatusCode.OK, "degraded"), (code, (string?)ready["status"]));
@@ -133,7 +133,7 @@ public sealed class SettingsSourceTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task A_file_system_that_stops_to_answer_costs_one_thread_and_is_used_again_when_it_answers()
+    public async Task A_hanging_file_system_blocks_one_thread_and_settings_are_read_again_when_it_recovers()
     {
         await File.WriteAllTextAsync(SettingsPath, A, Token);
         await using var module = Start();
@@ -163,7 +163,7 @@ public sealed class SettingsSourceTests : IDisposable
     [Theory]
     [InlineData(false, Explicit = true)]
     [InlineData(true, Explicit = true)]
-    public async Task While_the_volume_is_full_the_module_starts_and_takes_changes_of_the_file(bool isFullAtStart)
+    public async Task While_the_volume_is_full_the_module_starts_and_applies_changes_of_the_settings_file(bool isFullAtStart)
     {
         Directory.CreateDirectory(Data);
         using var volume = TmpfsVolume.TryMount(Data, megabytes: 4, out var refusal);
@@ -195,7 +195,7 @@ public sealed class SettingsSourceTests : IDisposable
             Assert.Equal(0, await module.StopAsync());
         }
 
-        // What was accepted meanwhile was stored then.
+        // The settings that were applied while the volume was full were stored afterwards.
         File.Delete(SettingsPath);
         await using var again = Start();
         await again.LineAsync("Sensor d (simulated)");
@@ -210,7 +210,7 @@ public sealed class SettingsSourceTests : IDisposable
             }
             catch (IOException)
             {
-                // Full, as it is meant to be.
+                // The volume is full.
             }
         }
     }

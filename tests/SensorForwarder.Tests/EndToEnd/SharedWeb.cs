@@ -1,6 +1,6 @@
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>One module for all tests of a class, which leave it as they found it. Its receiver is not there.</summary>
+/// <summary>One module for all tests of a class, which must not change it. Its receiver is unreachable.</summary>
 public sealed class SharedWeb : IAsyncLifetime
 {
     internal const string Fast =

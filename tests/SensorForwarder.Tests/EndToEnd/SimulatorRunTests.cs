@@ -41,7 +41,7 @@ public sealed class SimulatorRunTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task What_edgeHub_drops_and_what_a_restart_leaves_in_doubt_is_sent_again()
+    public async Task Messages_that_edgeHub_dropped_or_that_a_restart_left_unconfirmed_are_sent_again()
     {
         var report = Path.Combine(_directory, "report.json");
         await using var simulator = ChildProcess.StartSimulator(

@@ -7,7 +7,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>edgeAgent and Docker wait 10 s after SIGTERM, whoever the module itself has to wait for.</summary>
+/// <summary>edgeAgent and Docker wait 10 s after SIGTERM, even if the module waits for others.</summary>
 public sealed class StopTests : IDisposable
 {
     readonly string _directory = Directory.CreateTempSubdirectory("stop-").FullName;
@@ -15,7 +15,7 @@ public sealed class StopTests : IDisposable
 
     public StopTests()
     {
-        // Connections are made by the kernel; nobody accepts them.
+        // The kernel completes connections, but nothing accepts them.
         _silent.Start();
         _ = MkFifo(Path.Combine(_directory, "stat"), 0b110_000_000);
     }
@@ -31,7 +31,7 @@ public sealed class StopTests : IDisposable
     [Theory]
     [InlineData("http", Explicit = true)]
     [InlineData("iotHub", Explicit = true)]
-    public async Task A_receiver_a_hub_a_collector_and_a_sensor_that_hang_do_not_make_a_stop_late_and_every_reading_is_committed(string sink)
+    public async Task A_hanging_receiver_hub_collector_and_sensor_do_not_delay_a_stop_and_every_reading_is_committed(string sink)
     {
         await using var hub = await SimulatedHub.StartAsync();
         var authority = Path.Combine(_directory, "ca.pem");
@@ -51,7 +51,7 @@ public sealed class StopTests : IDisposable
         await web.Module.LineAsync("Connected to");
         hub.Faults.Update(faults => faults with { HalfOpen = true });
 
-        // From here on nothing is answered any more: what is taken from now on is in the file at the end.
+        // From here on nothing answers any more, so readings taken from now on stay in the file.
         var before = await TakenAsync(web);
         var taken = 0L;
         await Until.True(async () => (taken = await TakenAsync(web)) >= before + 20);
@@ -63,7 +63,7 @@ public sealed class StopTests : IDisposable
         Assert.Equal(stored[^1] - stored[0] + 1, stored.Count);
     }
 
-    /// <summary>How many readings the sensor that works has taken.</summary>
+    /// <summary>The number of readings of the working sensor.</summary>
     static async Task<long> TakenAsync(WebProcess web)
     {
         using var status = JsonDocument.Parse(await web.Http.GetStringAsync("/status", Token));

@@ -2,11 +2,11 @@ using System.Runtime.Versioning;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>What the log says about a volume that the module can't write to: who, what, and the remedy.</summary>
+/// <summary>What the log says about a volume that the module can't write to: its owner, the fault, and the remedy.</summary>
 [SupportedOSPlatform("linux")]
 public sealed class UnwritableVolumeTests : IDisposable
 {
-    // The user of the images.
+    // The user id in the images.
     const int User = 1654;
 
     const UnixFileMode Read = UnixFileMode.UserRead | UnixFileMode.GroupRead | UnixFileMode.OtherRead;
@@ -28,7 +28,7 @@ public sealed class UnwritableVolumeTests : IDisposable
     [InlineData("data")]
     [InlineData("data/telemetry.db", Explicit = true)]
     [InlineData("data/new/volume", Explicit = true)]
-    public async Task A_volume_of_another_user_is_named_with_its_owner_and_mode_and_the_user_of_the_process(string path)
+    public async Task A_volume_of_another_user_is_reported_with_its_owner_its_mode_and_the_user_of_the_process(string path)
     {
         Directory.CreateDirectory(Volume);
         var isFile = path.EndsWith(".db", StringComparison.Ordinal);
@@ -50,7 +50,7 @@ public sealed class UnwritableVolumeTests : IDisposable
     }
 
     [Fact]
-    public async Task A_file_in_the_place_of_the_directory_is_named()
+    public async Task A_file_in_place_of_the_buffer_directory_is_named_in_the_log()
     {
         await File.WriteAllTextAsync(Volume, "", TestContext.Current.CancellationToken);
         await using var module = Start(Volume);
@@ -61,7 +61,7 @@ public sealed class UnwritableVolumeTests : IDisposable
     }
 
     [Fact]
-    public async Task A_volume_that_is_mounted_read_only_is_named()
+    public async Task A_volume_that_is_mounted_read_only_is_named_in_the_log()
     {
         if (!Environment.IsPrivilegedProcess) Assert.Skip("only root may mount");
         Directory.CreateDirectory(Volume);
@@ -76,13 +76,13 @@ public sealed class UnwritableVolumeTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task A_limit_on_the_size_of_files_is_a_full_volume_and_not_the_end()
+    public async Task A_file_size_limit_is_treated_as_a_full_volume()
     {
         var settings = Path.Combine(_directory, "settings.json");
         var sensors = Enumerable.Range(0, 10).Select(n => $"\"s{n}\":{{\"kind\":\"simulated\",\"intervalSeconds\":0.01}}");
         await File.WriteAllTextAsync(settings, $"{{\"commitIntervalMs\":0,\"sensors\":{{{string.Join(',', sensors)}}}}}", TestContext.Current.CancellationToken);
 
-        // In blocks of 512 bytes. The runtime's own files of memory are larger.
+        // The limit is in blocks of 512 bytes. W^X is disabled, since the runtime's memory files exceed the limit.
         await using var module = ChildProcess.Start(
             "sh", ["-c", "ulimit -f 800 && exec \"$0\"", ChildProcess.ModulePath],
             [("Buffer__Directory", Volume), ("Web__Port", "0"), ("Settings__File", settings), ("DOTNET_EnableWriteXorExecute", "0")], line => line);
@@ -91,7 +91,7 @@ public sealed class UnwritableVolumeTests : IDisposable
         Assert.InRange(new FileInfo(Path.Combine(Volume, "telemetry.db")).Length, 1, 400 << 10);
     }
 
-    // Root may write everywhere, so it starts the module as the user of the images.
+    // Root may write everywhere, so the module runs as the user of the images.
     ChildProcess Start(string volume)
     {
         (string, string)[] environment = [("Buffer__Directory", volume), ("Web__Port", "0")];

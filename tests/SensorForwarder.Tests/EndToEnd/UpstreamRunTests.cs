@@ -4,7 +4,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>edgeHub without a cloud: the module sees it on edgeHub's metrics page, and keeps its readings.</summary>
+/// <summary>The module detects on edgeHub's metrics page that edgeHub has no connection to the cloud, and keeps its readings.</summary>
 public sealed class UpstreamRunTests : IDisposable
 {
     readonly string _directory = Directory.CreateTempSubdirectory("upstream-").FullName;
@@ -78,7 +78,7 @@ public sealed class UpstreamRunTests : IDisposable
         {
             using var called = await http.PostAsJsonAsync(
                 "/twins/pi-sim/modules/SensorForwarder/methods",
-                // It subscribes after it has connected.
+                // The module subscribes to methods after it has connected.
                 new { methodName = method, payload = new { }, connectTimeoutInSeconds = 60, responseTimeoutInSeconds = 10 }, Token);
 #if DEVICE_SDK
             // Microsoft's SDK does not answer some of the calls in quick succession (docs/decisions/0004-device-sdk.md).

@@ -4,7 +4,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>What somebody on site sees of a module that waits for its volume.</summary>
+/// <summary>What a module that waits for its volume shows to a person on site.</summary>
 public sealed class WaitingPageTests : IDisposable
 {
     readonly string _directory = Directory.CreateTempSubdirectory("waiting-").FullName;
@@ -17,7 +17,7 @@ public sealed class WaitingPageTests : IDisposable
         File.WriteAllText(Data, "a file in the way");
     }
 
-    // Hostile in HTML.
+    // The name needs escaping in HTML.
     string Data => Path.Combine(_directory, "data<i>");
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -44,7 +44,7 @@ public sealed class WaitingPageTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task The_port_says_why_until_the_volume_comes_and_then_it_is_that_of_the_module()
+    public async Task The_port_reports_the_missing_volume_until_it_is_available_and_then_serves_the_module()
     {
         await using var module = await StartAsync();
         foreach (var path in (string[])["/healthz", "/readyz", "/status"])
@@ -71,7 +71,7 @@ public sealed class WaitingPageTests : IDisposable
             Assert.Contains(Path.GetFileName(_directory), Assert.Single(text.Split('\n')), StringComparison.Ordinal);
         }
 
-        // The connection that the client keeps open does not keep the port.
+        // The client's open connection does not block the port.
         File.Delete(Data);
         await module.LineAsync("on port");
         Assert.DoesNotContain(module.Lines, line => line.Contains("can't be used", StringComparison.Ordinal));
@@ -80,7 +80,7 @@ public sealed class WaitingPageTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task The_port_is_guarded_as_later_and_does_not_hold_up_a_stop()
+    public async Task The_port_is_guarded_while_the_module_waits_for_its_volume_and_does_not_delay_a_stop()
     {
         await using var module = await StartAsync(("Web__Dashboard", "false"));
         foreach (var (path, host, status) in ((string, string, HttpStatusCode)[])[
@@ -99,7 +99,7 @@ public sealed class WaitingPageTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task A_port_that_is_taken_is_named_and_the_volume_is_waited_for_all_the_same()
+    public async Task A_port_in_use_is_named_in_the_log_and_the_module_still_waits_for_its_volume()
     {
         using var taken = new System.Net.Sockets.TcpListener(IPAddress.Loopback, _port);
         taken.Start();

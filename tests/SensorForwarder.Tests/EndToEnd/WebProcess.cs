@@ -5,7 +5,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>The module as a process whose port is asked.</summary>
+/// <summary>The module as a process, and a client of its web port.</summary>
 internal sealed class WebProcess : IAsyncDisposable
 {
     readonly string _directory = Directory.CreateTempSubdirectory("web-").FullName;
@@ -45,8 +45,8 @@ internal sealed class WebProcess : IAsyncDisposable
         return client;
     }
 
-    /// <summary>Sends bytes as they are, and returns everything that comes until the other side closes, or has said something
-    /// and then nothing for a while.</summary>
+    /// <summary>Sends bytes unchanged, and returns everything that is received until the module closes the connection, or
+    /// sends nothing more for half a second.</summary>
     public async Task<string> SendRawAsync(string request)
     {
         using var answer = new MemoryStream();
@@ -60,7 +60,7 @@ internal sealed class WebProcess : IAsyncDisposable
             }
             catch (IOException)
             {
-                // Cut off before it was all sent: the answer may be there all the same.
+                // The module closed the connection before everything was sent; there may still be an answer.
             }
 
             var bytes = new byte[4096];
@@ -73,7 +73,7 @@ internal sealed class WebProcess : IAsyncDisposable
         }
         catch (Exception exception) when (exception is IOException or SocketException or OperationCanceledException)
         {
-            // Cut off: what came before counts.
+            // The connection has ended; everything received before is returned.
         }
 
         return Encoding.UTF8.GetString(answer.ToArray());

@@ -10,7 +10,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>Port 9600 as browsers, scrapers and those who mean ill use it. The tests that only ask share one module.</summary>
+/// <summary>Port 9600 as used by browsers, scrapers and attackers. Tests that only read share one module.</summary>
 public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
 {
     const string Fast = SharedWeb.Fast;
@@ -20,7 +20,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
     static async Task<JsonNode> JsonAsync(WebProcess web, string path) => JsonNode.Parse(await web.Http.GetStringAsync(path, Token))!;
 
     [Fact]
-    public async Task The_page_loads_its_own_files_only_has_nothing_inline_and_is_small()
+    public async Task The_page_loads_only_its_own_files_has_no_inline_code_and_is_small()
     {
         var web = shared.Web;
         var page = await web.Http.GetStringAsync("/", Token);
@@ -32,7 +32,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
         foreach (var file in files)
         {
             using var answer = await web.Http.GetAsync(file, Token);
-            var isHealth = file is "healthz" or "readyz"; // whose answer depends on how busy the machine is
+            var isHealth = file is "healthz" or "readyz"; // the status code depends on how busy the machine is
             if (isHealth) Assert.NotEqual(HttpStatusCode.NotFound, answer.StatusCode);
             else Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
             var content = await answer.Content.ReadAsStringAsync(Token);
@@ -47,7 +47,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
     }
 
     [Fact]
-    public async Task What_is_long_is_compressed_for_those_who_take_it()
+    public async Task A_long_answer_is_compressed_for_clients_that_accept_gzip()
     {
         var web = shared.Web;
         var script = await web.Http.GetByteArrayAsync("/page.js", Token);
@@ -68,7 +68,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
     }
 
     [Fact]
-    public async Task Each_answer_carries_what_a_browser_needs_to_be_safe()
+    public async Task Each_answer_has_the_security_headers_and_no_server_header()
     {
         var web = shared.Web;
         foreach (var path in (string[])["/", "/metrics", "/nothing"])
@@ -85,7 +85,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
     }
 
     [Fact]
-    public async Task The_page_is_told_each_second_what_is_and_only_so_many_pages_are_open()
+    public async Task The_page_gets_the_status_every_second_and_the_number_of_open_pages_is_limited()
     {
         await using var web = await WebProcess.StartAsync(Fast);
         var streams = new List<StreamReader>();
@@ -113,19 +113,19 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
             return again.StatusCode == HttpStatusCode.OK;
         });
 
-        // A page that is open does not hold up the end.
+        // An open page does not delay a stop.
         Assert.Equal(0, await web.Module.StopAsync());
         again!.Dispose();
     }
 
     [Fact(Explicit = true)]
-    public async Task Pages_that_take_nothing_any_more_lose_their_places()
+    public async Task Pages_that_stop_reading_are_disconnected_and_make_room_for_others()
     {
         await using var web = await WebProcess.StartAsync(Fast);
         var silent = new List<TcpClient>();
         for (var i = 0; i < StatusStream.MaxStreams; i++)
         {
-            // Acknowledged is what fits in here: little, so that it is full soon.
+            // A small receive buffer, so that it is soon full.
             var client = new TcpClient { ReceiveBufferSize = 1_024 };
             silent.Add(client);
             await client.ConnectAsync(IPAddress.Loopback, web.Port, Token);
@@ -145,14 +145,14 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
     }
 
     [Fact]
-    public async Task What_waits_in_a_blackout_is_there_to_look_at_and_a_wrong_question_is_explained()
+    public async Task Queued_readings_can_be_queried_during_a_blackout_and_an_invalid_query_is_explained()
     {
         var web = shared.Web;
         await Until.True(async () => (long)(await JsonAsync(web, "/api/readings?sensor=attic&points=5"))["readings"]! >= 10);
         var point = (await JsonAsync(web, "/api/readings?sensor=attic&points=5"))["points"]!.AsArray()[^1]!;
         Assert.True((double)point["values"]!["temperature"]!["min"]! <= (double)point["values"]!["temperature"]!["max"]!);
 
-        // All of the time that there is, of one value.
+        // The whole time range of one value.
         var all = await JsonAsync(web, "/api/readings?sensor=attic&points=5&from=oldest&value=humidity");
         Assert.InRange((string)all["points"]![0]!["time"]!, (string)all["from"]!, (string)all["to"]!);
         Assert.All(all["points"]!.AsArray(), p => Assert.Equal(["humidity"], p!["values"]!.AsObject().Select(pair => pair.Key)));
@@ -166,11 +166,11 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
 
     [Fact]
     [SupportedOSPlatform("linux")]
-    public async Task A_history_that_can_not_be_read_now_is_503_with_the_reason()
+    public async Task A_history_that_cannot_be_read_is_answered_with_503_and_the_reason()
     {
         var web = shared.Web;
         await Until.True(async () => (long)(await JsonAsync(web, "/api/readings?sensor=attic"))["readings"]! > 0);
-        // Somebody else holds the places in -shm where readers say what they read.
+        // Another process holds SQLite's read locks in the -shm file.
         const int FirstReadLock = 123, ReadLocks = 5;
         var index = Path.Combine(web.DataDirectory, "telemetry.db-shm");
         using (var held = new FileStream(index, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite | FileShare.Delete))
@@ -199,7 +199,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
     }
 
     [Fact]
-    public async Task Each_metric_says_whose_it_is_and_the_status_is_JSON()
+    public async Task Metrics_carry_the_labels_of_the_module_and_the_status_is_JSON()
     {
         Assert.IsType<JsonObject>((await JsonAsync(shared.Web, "/status"))["sensors"]);
         var metrics = await shared.Web.Http.GetStringAsync("/metrics", Token);
@@ -210,7 +210,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
     }
 
     [Fact]
-    public async Task Without_the_page_metrics_and_health_remain()
+    public async Task Without_the_dashboard_metrics_and_health_are_still_served()
     {
         await using var web = await WebProcess.StartAsync(Fast, ("Web__Dashboard", "false"));
         foreach (var path in (string[])["/", "/page.js", "/api/now", "/api/stream", "/api/settings"])
@@ -240,19 +240,19 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
     [InlineData("GET / HTTP/1.1\r\nHost: localhost\r\n folded: 1\r\n\r\n", 400)]
     [InlineData("GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", 505)]
     [InlineData("\0\u0001\u0002\u0003\r\n\r\n", 400)]
-    public async Task A_request_that_is_not_as_it_should_be_is_refused_once(string request, int status)
+    public async Task A_malformed_request_is_refused_with_a_single_answer(string request, int status)
     {
         var web = shared.Web;
         var answer = await web.SendRawAsync(request);
         Assert.StartsWith($"HTTP/1.1 {status} ", answer, StringComparison.Ordinal);
 
-        // What is smuggled behind it is not answered.
+        // A request that is smuggled behind it is not answered.
         Assert.Single(Regex.Matches(answer, "HTTP/1.1 "));
         Assert.Contains("live", await web.Http.GetStringAsync("/healthz", Token), StringComparison.Ordinal);
     }
 
     [Fact]
-    public async Task Headers_and_lines_without_end_are_cut_off()
+    public async Task Endless_request_lines_and_headers_are_refused()
     {
         var web = shared.Web;
         Assert.StartsWith("HTTP/1.1 414 ", await web.SendRawAsync($"GET /{new string('a', 100_000)} HTTP/1.1\r\nHost: localhost\r\n\r\n"), StringComparison.Ordinal);
@@ -262,7 +262,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
     }
 
     [Fact]
-    public async Task A_client_that_holds_every_connection_it_gets_neither_fails_the_health_check_nor_locks_others_out()
+    public async Task A_client_that_holds_all_its_connections_open_blocks_neither_the_health_check_nor_other_clients()
     {
         var web = shared.Web;
         var held = new List<TcpClient>();
@@ -293,7 +293,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
             Assert.StartsWith("HTTP/1.1 200 ", await answer.ReadToEndAsync(Token), StringComparison.Ordinal);
         }
 
-        // Once the client lets go, it is served again.
+        // Once the client closes its connections, it is served again.
         held.ForEach(client => client.Dispose());
         await Until.True(async () => (await web.SendRawAsync("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"))
             .StartsWith("HTTP/1.1 200 ", StringComparison.Ordinal));
@@ -307,7 +307,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
     [InlineData("/", "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document", 200)]
     [InlineData("/api/now", "Sec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty", 200)]
     [InlineData("/metrics", "Sec-Fetch-Site: none\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document", 200)]
-    public async Task A_web_page_elsewhere_can_link_to_the_page_and_load_nothing(string path, string headers, int status)
+    public async Task A_page_of_another_site_can_only_link_to_the_dashboard(string path, string headers, int status)
     {
         var web = shared.Web;
         var answer = await web.SendRawAsync($"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n\r\n");
@@ -315,7 +315,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
     }
 
     [Fact(Explicit = true)]
-    public async Task A_thousand_slow_and_broken_clients_slow_nothing_and_cost_bounded_memory()
+    public async Task A_thousand_slow_and_broken_clients_do_not_delay_sensing_and_use_bounded_memory()
     {
         await using var web = await WebProcess.StartAsync(Fast);
         await Until.True(async () => (long)(await JsonAsync(web, "/api/now"))["queue"]!["depth"]! > 10);
@@ -344,7 +344,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
             if (i % 50 == 0) memory = Math.Max(memory, web.Module.MemoryBytes);
         }
 
-        // Longer than the module waits for the rest of a request.
+        // Longer than the module's timeout for the rest of a request.
         while (TimeProvider.System.GetElapsedTime(began) < TimeSpan.FromSeconds(10))
         {
             memory = Math.Max(memory, web.Module.MemoryBytes);
@@ -360,16 +360,16 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
             }
             catch (HttpRequestException)
             {
-                return false; // the last of them are still being put away
+                return false; // the last connections are still being closed
             }
         });
 
         var after = await JsonAsync(web, "/api/now");
         var seconds = (DateTime.Parse((string)after["now"]!, null) - DateTime.Parse((string)before["now"]!, null)).TotalSeconds;
         var readings = (long)after["storage"]!["committedReadings"]! - (long)before["storage"]!["committedReadings"]!;
-        TestContext.Current.TestOutputHelper?.WriteLine($"{open} clients were taken, {readings} readings in {seconds:0.0} s, memory {memoryBefore >> 20} MB, at most {memory >> 20} MB");
+        TestContext.Current.TestOutputHelper?.WriteLine($"{open} clients were accepted, {readings} readings in {seconds:0.0} s, memory {memoryBefore >> 20} MB, at most {memory >> 20} MB");
 
-        // Ten a second by schedule; turns that were left out are counted, and say whether sensing was held up.
+        // The schedule is ten readings a second. Missed readings are counted, and show whether sensing was delayed.
         var missed = (await JsonAsync(web, "/status"))["sensors"]!["attic"]!["missed"]!.GetValue<long>();
         Assert.True(readings + missed >= (seconds - 2) * 9, $"{readings} readings and {missed} missed in {seconds} s");
         Assert.True(readings > missed, $"{readings} readings, {missed} missed");

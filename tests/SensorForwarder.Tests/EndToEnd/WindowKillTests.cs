@@ -6,7 +6,7 @@ using SensorForwarder.Tests.Support;
 namespace SensorForwarder.Tests.EndToEnd;
 
 /// <summary>
-/// Sensors with <c>aggregateSeconds</c> in a module that is killed again and again in the middle of windows. Each measurement is a request to a
+/// Sensors with <c>aggregateSeconds</c> in a module that is killed repeatedly in the middle of windows. Each measurement is a request to a
 /// simulated Modbus device that answers with the number of the request. So a window of consecutive numbers tells which measurements are in it.
 /// </summary>
 public sealed class WindowKillTests(ITestOutputHelper output) : IDisposable
@@ -20,7 +20,7 @@ public sealed class WindowKillTests(ITestOutputHelper output) : IDisposable
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
     [Fact(Explicit = true)]
-    public async Task Every_measurement_is_in_one_window_until_the_last_save_before_a_kill_whose_window_arrives_marked_as_partial()
+    public async Task Every_measurement_until_the_last_save_before_a_kill_is_in_one_window_and_the_interrupted_one_is_partial()
     {
         var seed = Tier.Seed ?? Environment.TickCount;
         output.WriteLine($"TEST_SEED={seed}");
@@ -40,7 +40,7 @@ public sealed class WindowKillTests(ITestOutputHelper output) : IDisposable
         var kills = Tier.Size("TEST_WINDOW_KILLS", quick: 2, full: 4, deep: 100);
         for (var kill = 0; kill < kills; kill++)
         {
-            // The first life is killed after a window of it has arrived, so that something is known in any case; others at any moment.
+            // The first run is killed after one of its windows has arrived, so that there is something to check; later runs at any moment.
             foreach (var unit in _units) unit.Begin(modbus.Connections);
             await using var module = StartModule(receiver);
             var until = _units[0].Served + random.Next(1, 150);
@@ -48,8 +48,8 @@ public sealed class WindowKillTests(ITestOutputHelper output) : IDisposable
             Assert.True(module.IsRunning, string.Join('\n', module.Lines));
         }
 
-        // A module that is left alone stores the last window that was interrupted. Ids have no gaps, so everything up to the first one that has
-        // not arrived is known.
+        // The last run stores the window that was interrupted last. Ids have no gaps, so all readings before the first missing id
+        // have arrived.
         foreach (var unit in _units) unit.Begin(modbus.Connections);
         await using var last = StartModule(receiver);
         var through = 0L;
@@ -79,7 +79,7 @@ public sealed class WindowKillTests(ITestOutputHelper output) : IDisposable
             _received[reading.GetProperty("id").GetInt64()] = reading.GetProperty("data").Clone();
     }
 
-    /// <summary>What a reading says about the measurements in it.</summary>
+    /// <summary>A reading with the measurements that it aggregates.</summary>
     sealed record Window(string Sensor, long First, long Last, long Count, bool IsPartial)
     {
         public static Window Of(JsonElement reading)
@@ -94,7 +94,7 @@ public sealed class WindowKillTests(ITestOutputHelper output) : IDisposable
         }
     }
 
-    /// <summary>A unit of the device. Its numbers are consecutive, also across lives of the module.</summary>
+    /// <summary>A unit of the device. Its numbers are consecutive, also across runs of the module.</summary>
     sealed class Unit(string sensor)
     {
         long _served;
@@ -103,7 +103,7 @@ public sealed class WindowKillTests(ITestOutputHelper output) : IDisposable
 
         public long Served => Volatile.Read(ref _served);
 
-        /// <summary>The first number of each life, and how many connections there were before it.</summary>
+        /// <summary>The first number of each run of the module, and the number of connections before it.</summary>
         public List<(long First, int Connections)> Lives { get; } = [];
 
         public void Begin(int connections) => Lives.Add((Served + 1, connections));
@@ -119,8 +119,8 @@ public sealed class WindowKillTests(ITestOutputHelper output) : IDisposable
             var missing = 0L;
             foreach (var (life, after) in Lives.Zip(Lives.Skip(1)))
             {
-                // Together they are the numbers from the first of the life to one that was saved before the kill, each of them once. The module
-                // closes a connection whose answer is late, and asks again.
+                // Together the windows contain each number once, from the first of the run to the last that was saved before the kill. The module
+                // closes a connection whose answer is late, and sends the request again.
                 var (next, unheard) = (life.First, 0L);
                 var own = windows.Where(window => window.First >= life.First && window.First < after.First).ToList();
                 foreach (var window in own)
@@ -133,14 +133,14 @@ public sealed class WindowKillTests(ITestOutputHelper output) : IDisposable
 
                 Assert.InRange(unheard, 0, Math.Max(0, after.Connections - life.Connections - 1));
 
-                // Nothing is missing unless the last window says so, or the life ended before its first commit.
+                // Numbers are missing only if the last window is partial, or the run ended before its first commit.
                 missing += after.First - next;
                 if (own.Count > 0) Assert.True(own[^1].IsPartial);
             }
 
             Assert.NotEmpty(windows);
-            output.WriteLine($"{sensor}: {Lives.Count - 1} kills, {Served} measurements, {windows.Count} windows, of them {windows.Count(window => window.IsPartial)} partial; "
-                + $"{missing} measurements came after the last save");
+            output.WriteLine($"{sensor}: {Lives.Count - 1} kills, {Served} measurements, {windows.Count} windows, {windows.Count(window => window.IsPartial)} of them partial; "
+                + $"{missing} measurements after the last save");
         }
     }
 }

@@ -6,7 +6,7 @@ using Api = EdgeSimulator.Workload.WorkloadApi;
 
 namespace SensorForwarder.Tests.EndToEnd;
 
-/// <summary>The module as a process, whose buffer is encrypted with a key that the workload API wraps.</summary>
+/// <summary>The module as a process whose buffer is encrypted with a key that the workload API wraps.</summary>
 public sealed class WrappedKeyTests : IDisposable
 {
     const string Sensors =
@@ -51,7 +51,7 @@ public sealed class WrappedKeyTests : IDisposable
         return api;
     }
 
-    // A module that has stored something, and was killed.
+    // Runs a module until it has stored readings, then kills it.
     async Task RunAsync()
     {
         await using var workload = await StartWorkloadAsync();
@@ -64,7 +64,7 @@ public sealed class WrappedKeyTests : IDisposable
     static bool Holds(byte[] bytes, ReadOnlySpan<byte> text) => bytes.AsSpan().IndexOf(text) >= 0;
 
     [Fact(Explicit = true)]
-    public async Task The_key_is_made_once_the_workload_api_is_there_and_the_next_start_reads_it()
+    public async Task The_key_is_created_once_the_workload_API_is_available_and_is_used_again_by_the_next_start()
     {
         await using (var module = Start())
         {
@@ -78,7 +78,7 @@ public sealed class WrappedKeyTests : IDisposable
             }
         }
 
-        // The file tells nothing without the key.
+        // The file reveals no readings without the key.
         Assert.True(
             OperatingSystem.IsWindows()
             || File.GetUnixFileMode(KeyPath) == (UnixFileMode.UserRead | UnixFileMode.UserWrite));
@@ -86,7 +86,7 @@ public sealed class WrappedKeyTests : IDisposable
         Assert.False(Holds(Database(), "attic"u8));
         Assert.False(Holds(Database(), "temperature"u8));
 
-        // Also under another generation.
+        // The key can also be unwrapped under another generation id.
         var first = new TaskCompletionSource<JsonElement>();
         await using var receiver = await Receiver.StartAsync(async context =>
         {
@@ -101,7 +101,7 @@ public sealed class WrappedKeyTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task On_another_device_or_without_its_key_the_file_is_left_alone_and_the_key_may_come_back()
+    public async Task On_another_device_or_without_its_key_the_file_is_unchanged_and_readable_once_the_key_is_restored()
     {
         await RunAsync();
         var (database, key) = (Database(), await File.ReadAllBytesAsync(KeyPath, Token));

@@ -65,7 +65,7 @@ public sealed class CertificateRenewalTests : IDisposable
     [InlineData(nameof(Replacement.InPlace))]
     [InlineData(nameof(Replacement.Rename))]
     [InlineData(nameof(Replacement.LinkSwap))]
-    public async Task Files_that_have_changed_are_used_for_the_next_connection(string how)
+    public async Task Changed_certificate_files_are_used_for_the_next_connection(string how)
     {
         var replacement = Enum.Parse<Replacement>(how);
         _tls.Write("pi-7", replacement);
@@ -103,7 +103,7 @@ public sealed class CertificateRenewalTests : IDisposable
     [InlineData("client.key", "empty")]
     [InlineData("client.key", "half")]
     [InlineData("client.key", "of another certificate")]
-    public async Task While_a_file_is_bad_the_last_good_content_is_used_and_then_the_new_one(string name, string wrong)
+    public async Task While_a_certificate_file_is_invalid_its_last_valid_content_is_used(string name, string wrong)
     {
         _tls.Write("pi-7");
         await using var receiver = await ReceiveAsync();
@@ -138,7 +138,7 @@ public sealed class CertificateRenewalTests : IDisposable
     }
 
     [Fact]
-    public async Task A_client_certificate_is_renewed_also_while_the_CA_file_is_not_right()
+    public async Task A_client_certificate_is_renewed_even_while_the_CA_file_is_missing()
     {
         _tls.Write("pi-7");
         await using var receiver = await ReceiveAsync();
@@ -158,7 +158,7 @@ public sealed class CertificateRenewalTests : IDisposable
     [InlineData("client.pem", "Http__ClientCertificateFile", true)]
     [InlineData("client.key", "Http__ClientKeyFile", false)]
     [InlineData("client.key", "Http__ClientKeyFile", true)]
-    public async Task A_file_that_is_missing_at_the_start_is_named_by_each_send_until_it_is_there(
+    public async Task A_certificate_file_that_is_missing_at_the_start_fails_each_send_by_name_until_it_exists(
         string name, string variable, bool isEmpty)
     {
         _tls.Write("pi-7");
@@ -180,7 +180,7 @@ public sealed class CertificateRenewalTests : IDisposable
     }
 
     [Fact]
-    public async Task A_sink_without_its_files_is_ready_again_as_soon_as_they_are_there()
+    public async Task A_sink_without_its_certificate_files_is_ready_again_as_soon_as_they_exist()
     {
         using var sink = NewSink(new("https://127.0.0.1:9/"));
         var settings = new ForwardingSettings { HttpEndpoint = new("https://127.0.0.1:9/") };
@@ -194,7 +194,7 @@ public sealed class CertificateRenewalTests : IDisposable
     }
 
     [Fact]
-    public async Task A_path_that_would_block_is_named_like_any_other_that_is_not_right()
+    public async Task A_FIFO_in_place_of_the_CA_file_is_named_in_the_error_and_does_not_block()
     {
         _tls.Write("pi-7");
         File.Delete(_tls.CaFile);
@@ -231,7 +231,7 @@ public sealed class CertificateRenewalTests : IDisposable
     }
 
     [Fact]
-    public async Task A_hub_is_shown_the_renewed_certificate_and_the_last_good_one_while_the_new_one_is_half_written()
+    public async Task The_hub_gets_the_renewed_certificate_and_the_last_valid_one_while_a_file_is_half_written()
     {
         var clients = new ConcurrentQueue<string?>();
         await using var hub = Hub(clients);
@@ -252,7 +252,7 @@ public sealed class CertificateRenewalTests : IDisposable
     [Theory]
     [InlineData(X509)]
     [InlineData($"SharedAccessKey={HubWorld.Key}")]
-    public async Task A_hub_is_trusted_by_the_CA_file_as_it_is_now(string credentials)
+    public async Task A_hub_is_checked_against_the_current_content_of_the_CA_file(string credentials)
     {
         var clients = new ConcurrentQueue<string?>();
         await using var hub = Hub(clients);

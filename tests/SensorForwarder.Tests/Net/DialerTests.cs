@@ -43,7 +43,7 @@ public sealed class DialerTests : IDisposable
     void Resolve(params IPAddress[] addresses) => _answer = () => Task.FromResult(addresses);
 
     [Fact]
-    public async Task An_address_that_drops_everything_is_not_waited_for()
+    public async Task An_address_that_drops_all_packets_does_not_delay_the_next_one_until_its_timeout()
     {
         using var hole = new BlackHole(Port);
         Resolve(hole.Address, IPAddress.Loopback);
@@ -55,7 +55,7 @@ public sealed class DialerTests : IDisposable
     }
 
     [Fact]
-    public async Task An_address_that_refuses_makes_the_next_one_due_at_once()
+    public async Task After_a_refused_connection_the_next_address_is_tried_at_once()
     {
         Resolve(IPAddress.Parse("127.0.0.2"), IPAddress.Parse("127.0.0.3"), IPAddress.Loopback);
         using var socket = await ConnectAsync();
@@ -63,7 +63,7 @@ public sealed class DialerTests : IDisposable
     }
 
     [Fact]
-    public async Task The_error_names_the_addresses_and_what_came_of_each()
+    public async Task The_error_names_each_address_and_why_it_failed()
     {
         var port = FreePort.Find();
         using var hole = new BlackHole(port);
@@ -72,7 +72,7 @@ public sealed class DialerTests : IDisposable
     }
 
     [Fact]
-    public async Task The_families_are_tried_in_turn()
+    public async Task Address_families_are_tried_alternately()
     {
         Resolve([.. new[] { "127.0.0.2", "127.0.0.3", "127.0.0.4", "::1", "::1" }.Select(IPAddress.Parse)]);
         var error = await FailAsync();
@@ -81,7 +81,7 @@ public sealed class DialerTests : IDisposable
     }
 
     [Fact]
-    public async Task Of_many_addresses_the_error_names_some()
+    public async Task With_many_addresses_the_error_names_some_and_counts_the_others()
     {
         Resolve([.. Enumerable.Range(2, 20).Select(last => new IPAddress([127, 0, 0, (byte)last]))]);
         var error = await FailAsync();
@@ -90,7 +90,7 @@ public sealed class DialerTests : IDisposable
     }
 
     [Fact]
-    public async Task An_address_is_not_resolved()
+    public async Task A_literal_IP_address_is_not_resolved()
     {
         _answer = () => throw new InvalidOperationException("asked");
         using var socket = await Dialer.ConnectAsync("127.0.0.1", Port, Timeout, Token);
@@ -100,7 +100,7 @@ public sealed class DialerTests : IDisposable
     }
 
     [Fact]
-    public async Task A_resolver_that_is_slow_has_its_own_time()
+    public async Task The_resolver_has_its_own_timeout_apart_from_that_of_the_connection()
     {
         var answer = new TaskCompletionSource<IPAddress[]>();
         _answer = () => answer.Task;
@@ -112,7 +112,7 @@ public sealed class DialerTests : IDisposable
     }
 
     [Fact]
-    public async Task A_name_that_is_not_resolved_is_what_the_error_says()
+    public async Task The_error_names_a_host_that_could_not_be_resolved_and_why()
     {
         var unknown = new SocketException((int)SocketError.HostNotFound);
         _answer = () => Task.FromException<IPAddress[]>(unknown);
@@ -151,7 +151,7 @@ public sealed class DialerTests : IDisposable
     }
 
     [Fact]
-    public async Task An_answer_that_comes_too_late_serves_the_next_connection()
+    public async Task A_late_answer_of_the_resolver_is_used_for_the_next_connection()
     {
         var (answer, asked) = (new TaskCompletionSource<IPAddress[]>(), 0);
         _answer = () =>
@@ -173,7 +173,7 @@ public sealed class DialerTests : IDisposable
     }
 
     [Fact]
-    public async Task A_connection_that_nobody_waits_for_any_more_is_given_up()
+    public async Task A_cancelled_connection_attempt_ends()
     {
         using var hole = new BlackHole(Port);
         using var stop = new CancellationTokenSource();

@@ -84,7 +84,7 @@ public sealed class NoProxyTests
     [InlineData("<local>")]
     [InlineData(":8080")]
     [InlineData(".")]
-    public void An_entry_that_is_not_understood_is_named_and_harms_no_other(string entry)
+    public void An_invalid_entry_is_reported_and_does_not_affect_the_others(string entry)
     {
         var noProxy = new NoProxy($"{entry},good.test");
         Assert.Equal([entry], noProxy.Problems);

@@ -26,7 +26,7 @@ public sealed class TlsTextTests
     }
 
     [Fact]
-    public async Task A_certificate_that_is_not_valid_now_makes_the_clock_a_suspect()
+    public async Task When_a_certificate_is_not_valid_now_the_error_shows_the_time_of_the_clock()
     {
         using var roots = new Certificates();
         using var expired = roots.Issue(isExpired: true);
@@ -37,7 +37,7 @@ public sealed class TlsTextTests
     }
 
     [Fact]
-    public async Task Https_to_a_port_for_http_is_told_as_that()
+    public async Task HTTPS_to_an_HTTP_port_is_reported_as_a_port_that_does_not_speak_TLS()
     {
         using var roots = new Certificates();
         await using var receiver = await Receiver.StartAsync(_ => Task.CompletedTask);
@@ -46,7 +46,7 @@ public sealed class TlsTextTests
     }
 
     [Fact]
-    public async Task A_port_that_closes_instead_of_answering_in_TLS_is_told_as_that()
+    public async Task A_port_that_closes_the_connection_is_reported_as_closed_during_the_TLS_handshake()
     {
         await using var world = await HubWorld.OpenAsync();
         using var listener = new TcpListener(IPAddress.Parse("127.9.9.103"), GatewayAddress.Port);

@@ -44,7 +44,7 @@ public sealed class UnreachableAddressTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task Readings_get_through_over_HTTP(bool isTls)
+    public async Task Readings_reach_the_HTTP_receiver_when_its_first_address_is_unreachable(bool isTls)
     {
         using var roots = new Certificates();
         using var certificate = roots.Issue("receiver.test");
@@ -59,7 +59,7 @@ public sealed class UnreachableAddressTests
     }
 
     [Fact]
-    public async Task Of_a_receiver_that_is_not_there_the_addresses_are_named()
+    public async Task The_error_for_an_unreachable_receiver_names_its_addresses()
     {
         var port = FreePort.Find();
         using var sink = new HttpSink(
@@ -70,7 +70,7 @@ public sealed class UnreachableAddressTests
     }
 
     [Fact]
-    public async Task Of_a_receiver_whose_name_is_not_resolved_the_name_is_said()
+    public async Task The_error_for_an_unresolved_receiver_names_its_host()
     {
         var failure = new IOException("the server does not answer");
         using var sink = new HttpSink(
@@ -85,7 +85,7 @@ public sealed class UnreachableAddressTests
     [Theory]
     [InlineData(nameof(HubTransport.Mqtt))]
     [InlineData(nameof(HubTransport.MqttWs))]
-    public async Task Readings_get_through_to_the_hub(string transport)
+    public async Task Readings_reach_the_hub_when_its_first_address_is_unreachable(string transport)
     {
         await using var world = await HubWorld.OpenAsync();
         using var hole = new BlackHole(transport == nameof(HubTransport.Mqtt) ? 8883 : 443);
@@ -101,7 +101,7 @@ public sealed class UnreachableAddressTests
     }
 
     [Fact]
-    public async Task Of_a_hub_that_is_not_there_the_addresses_are_named()
+    public async Task The_log_line_for_an_unreachable_hub_names_its_addresses()
     {
         await using var world = await HubWorld.OpenAsync();
         world.Use(
@@ -114,7 +114,7 @@ public sealed class UnreachableAddressTests
     }
 
     [Fact]
-    public async Task The_page_of_edgeHub_is_read()
+    public async Task The_metrics_page_of_edgeHub_is_read_when_its_first_address_is_unreachable()
     {
         await using var page = await Receiver.StartAsync(context => context.Response.WriteAsync(Page));
         using var hole = new BlackHole(page.Url.Port);
@@ -125,7 +125,7 @@ public sealed class UnreachableAddressTests
     [Theory]
     [InlineData(nameof(OtlpExportProtocol.Grpc))]
     [InlineData(nameof(OtlpExportProtocol.HttpProtobuf))]
-    public async Task Metrics_get_through_to_the_collector(string protocol)
+    public async Task Metrics_reach_the_collector_when_its_first_address_is_unreachable(string protocol)
     {
         var pushed = new TaskCompletionSource();
         var isGrpc = protocol == nameof(OtlpExportProtocol.Grpc);

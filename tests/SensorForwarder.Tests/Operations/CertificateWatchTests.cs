@@ -10,7 +10,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Operations;
 
-/// <summary>The log lines about certificate and key files, also while there is no connection.</summary>
+/// <summary>The log lines about certificate and key files, which are written even while there is no connection.</summary>
 [SupportedOSPlatform("linux")]
 public sealed class CertificateWatchTests : IDisposable
 {
@@ -42,14 +42,14 @@ public sealed class CertificateWatchTests : IDisposable
 
     int Count(string text) => _log.All.Count(line => line.Contains(text, StringComparison.Ordinal));
 
-    // The watch has finished a look when it waits for the next one.
+    // The watch has finished a check when it waits for the next one.
     static async Task LookHourlyUntilAsync(ObservedClock clock, Func<bool> condition)
     {
         for (var hours = 0; ; hours++)
         {
             await clock.UntilTimerAsync(clock.GetUtcNow(), clock.GetUtcNow() + TimeSpan.FromMinutes(1));
             if (condition()) return;
-            Assert.True(hours < 1_000, "It did not happen in 1,000 hours.");
+            Assert.True(hours < 1_000, "the condition did not become true within 1,000 hours");
             clock.Advance(TimeSpan.FromHours(1));
         }
     }
@@ -61,7 +61,7 @@ public sealed class CertificateWatchTests : IDisposable
     }
 
     [Fact]
-    public async Task What_is_wrong_with_a_file_is_said_once_and_so_is_the_end_of_it()
+    public async Task An_invalid_certificate_file_is_logged_once_and_so_is_its_recovery()
     {
         var clock = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
         _tls.Write("pi-7");
@@ -88,7 +88,7 @@ public sealed class CertificateWatchTests : IDisposable
     }
 
     [Fact]
-    public async Task A_certificate_is_spoken_of_once_a_day_in_its_last_week_and_when_it_has_expired()
+    public async Task An_expiring_certificate_is_logged_once_a_day_in_its_last_week_and_when_it_has_expired()
     {
         var until = new DateTimeOffset(_tls.Write("pi-7").NotAfter);
         var clock = new ObservedClock(until.AddDays(-8));
@@ -107,7 +107,7 @@ public sealed class CertificateWatchTests : IDisposable
     }
 
     [Fact]
-    public async Task A_certificate_that_is_renewed_in_time_is_not_spoken_of_however_short_it_lives()
+    public async Task A_renewed_short_lived_certificate_is_logged_only_in_the_last_third_of_its_life()
     {
         _tls.Write("pi-7", days: 2);
         var clock = new ObservedClock(TimeProvider.System.GetUtcNow());
@@ -121,7 +121,7 @@ public sealed class CertificateWatchTests : IDisposable
     }
 
     [Fact]
-    public async Task The_metric_has_the_time_at_which_each_certificate_expires()
+    public async Task The_metric_shows_when_each_certificate_expires()
     {
         await using var parts = await new SettingsFixture().StartAsync("""{"sensors":{}}""");
         var certificate = _tls.Write("pi-7");
@@ -146,7 +146,7 @@ public sealed class CertificateWatchTests : IDisposable
     }
 
     [Fact]
-    public async Task A_key_that_others_can_read_is_named_with_its_mode_and_one_that_is_private_is_not()
+    public async Task A_key_file_that_other_users_can_read_is_logged_with_its_mode()
     {
         string Key(string name, UnixFileMode mode)
         {

@@ -63,7 +63,7 @@ public sealed class DirectMethodTests
     [InlineData("validateSettings", "{\"sink\":\"\\ud800\"}", 400)]
     [InlineData("validateSettings", "{\"batchSize\":NaN}", 400)]
     [InlineData("checkBuffer", "{\"timeoutSeconds\":\"soon\"}", 400)]
-    public async Task Every_call_is_answered_with_the_right_status(string name, string payload, int status)
+    public async Task Method_calls_are_answered_with_the_right_status(string name, string payload, int status)
     {
         await using var fixture = await ForwarderFixture.StartAsync();
         var (code, body) = await CallAsync(fixture, name, payload);
@@ -72,7 +72,7 @@ public sealed class DirectMethodTests
     }
 
     [Fact]
-    public async Task A_sensor_whose_readings_are_pushed_can_t_be_read_and_the_answer_says_when_its_last_message_came()
+    public async Task ReadNow_refuses_a_sensor_with_pushed_readings_and_reports_when_its_last_message_arrived()
     {
         await using var fixture = await ForwarderFixture.StartAsync();
         var intake = new IntakeStore(fixture.Buffer, new(), TimeProvider.System);
@@ -91,14 +91,14 @@ public sealed class DirectMethodTests
     }
 
     [Fact]
-    public void Every_method_has_a_description_that_fits_it()
+    public void Every_method_has_a_unique_name_and_a_description_that_ends_with_a_full_stop()
     {
         Assert.Equal(MethodTable.All.Count, MethodTable.All.Select(method => method.Name).Distinct().Count());
         Assert.All(MethodTable.All, method => Assert.Equal('.', method.Text[^1]));
     }
 
     [Fact]
-    public async Task Every_method_in_the_table_exists_takes_no_payload_and_answers_what_the_table_shows()
+    public async Task Every_method_in_the_table_works_without_a_payload_and_returns_the_documented_properties()
     {
         await using var fixture = await (await ForwarderFixture.StartAsync(http: new FakeSink { Rule = _ => SendResult.Accepted })).RunAsync();
         foreach (var method in MethodTable.All)
@@ -113,7 +113,7 @@ public sealed class DirectMethodTests
     }
 
     [Fact]
-    public async Task A_name_that_is_nearly_right_is_answered_with_the_right_one()
+    public async Task A_misspelled_method_name_is_answered_with_the_closest_one()
     {
         await using var fixture = await ForwarderFixture.StartAsync();
         var (status, body) = await CallAsync(fixture, "getstatus");
@@ -122,7 +122,7 @@ public sealed class DirectMethodTests
     }
 
     [Fact]
-    public async Task GetSettings_says_what_is_in_force_and_why()
+    public async Task GetSettings_returns_the_settings_in_force_with_their_status()
     {
         await using var fixture = await ForwarderFixture.StartAsync();
         var (_, body) = await CallAsync(fixture, "getSettings");
@@ -138,7 +138,7 @@ public sealed class DirectMethodTests
     }
 
     [Fact]
-    public async Task ValidateSettings_says_what_would_become_of_a_patch_and_changes_nothing()
+    public async Task ValidateSettings_reports_the_effect_of_a_patch_and_changes_nothing()
     {
         await using var fixture = await ForwarderFixture.StartAsync();
         var (status, body) = await CallAsync(
@@ -161,7 +161,7 @@ public sealed class DirectMethodTests
     }
 
     [Fact]
-    public async Task CheckBuffer_reads_the_file_and_says_that_it_is_whole()
+    public async Task CheckBuffer_reports_an_intact_buffer_as_whole()
     {
         await using var fixture = await ForwarderFixture.StartAsync();
         await fixture.StoreAsync(100);
@@ -172,7 +172,7 @@ public sealed class DirectMethodTests
     }
 
     [Fact]
-    public async Task GetStatus_says_what_a_person_or_the_simulator_asks_for()
+    public async Task GetStatus_returns_the_epoch_the_last_committed_id_the_queue_depth_and_the_sensors()
     {
         await using var fixture = await ForwarderFixture.StartAsync();
         await fixture.StoreAsync(3);
@@ -184,7 +184,7 @@ public sealed class DirectMethodTests
     }
 
     [Fact]
-    public async Task Flush_answers_when_all_is_sent_and_refuses_while_paused()
+    public async Task Flush_returns_when_all_readings_are_sent_and_is_refused_while_paused()
     {
         await using var fixture = await (await ForwarderFixture.StartAsync(http: new FakeSink { Rule = _ => SendResult.Accepted })).RunAsync();
         await fixture.StoreAsync(25);
@@ -198,7 +198,7 @@ public sealed class DirectMethodTests
     }
 
     [Fact]
-    public async Task ReadNow_gives_the_values()
+    public async Task ReadNow_returns_the_values()
     {
         await using var fixture = await ForwarderFixture.StartAsync();
         var (_, body) = await CallAsync(fixture, "readNow", "{\"sensor\":\"attic\"}");
@@ -208,7 +208,7 @@ public sealed class DirectMethodTests
     }
 
     [Fact]
-    public async Task Dead_letters_can_be_seen_sent_again_and_thrown_away()
+    public async Task Dead_letters_can_be_listed_and_retried()
     {
         var refuse = true;
         await using var fixture = await (await ForwarderFixture.StartAsync(http: new FakeSink
@@ -232,7 +232,7 @@ public sealed class DirectMethodTests
     }
 
     [Fact]
-    public async Task Dead_letters_that_are_too_large_for_one_answer_are_all_there_in_several()
+    public async Task Dead_letters_that_are_too_large_for_one_answer_are_returned_in_several()
     {
         const int Letters = 130;
         await using var fixture = await ForwarderFixture.StartAsync();
@@ -260,7 +260,7 @@ public sealed class DirectMethodTests
     }
 
     [Fact]
-    public async Task Readings_of_more_sensors_than_fit_into_one_answer_are_counted()
+    public async Task ReadNow_counts_the_readings_that_do_not_fit_into_its_answer()
     {
         const int Sensors = 500;
         var sensors = string.Join(',', Enumerable.Range(1, Sensors).Select(i => $$"""

@@ -3,7 +3,7 @@ using SensorForwarder.Operations.Status;
 
 namespace SensorForwarder.Tests.Operations;
 
-/// <summary>With files of the kernel written by the test.</summary>
+/// <summary>Bytes written to flash memory, computed from kernel files that the test writes.</summary>
 public sealed class FlashWritesTests : IDisposable
 {
     const string Root = "20 1 179:2 / / rw,noatime - ext4 /dev/root rw\n21 20 0:5 / /proc rw - proc proc rw\n";
@@ -22,7 +22,7 @@ public sealed class FlashWritesTests : IDisposable
     [InlineData(Root + "40 20 0:44 / /data rw - tmpfs tmpfs rw\n", "/data", 4_096)] // no block device
     [InlineData("", "/data", 4_096)]
     [InlineData("nonsense\n\n", "/data", 4_096)]
-    public void A_volume_on_a_device_of_its_own_is_counted_by_the_device_and_any_other_by_the_process(
+    public void Writes_are_counted_per_device_for_a_dedicated_volume_and_per_process_otherwise(
         string mounts, string directory, long expected)
     {
         Write("proc/self/mountinfo", mounts);
@@ -35,7 +35,7 @@ public sealed class FlashWritesTests : IDisposable
     }
 
     [Fact]
-    public void Nothing_is_made_up_where_the_kernel_does_not_tell()
+    public void Written_bytes_are_unknown_where_the_kernel_does_not_report_them()
     {
         Assert.Null(new FlashWrites("/data", _root).WrittenBytes());
         Assert.Equal(0, FlashWrites.PerYear(null, TimeSpan.FromDays(1)));

@@ -20,7 +20,7 @@ public sealed class FullBufferReportTests
     [InlineData("rejectNew", "Refusing", "RejectNew", "new readings are refused")]
     [InlineData("thin", "Ok", "Thin", "old readings are thinned")]
     [InlineData("dropOldest", "Ok", "DropOldest", "the oldest readings are dropped")]
-    public async Task A_full_buffer_is_told_everywhere(string whenFull, string state, string givesUp, string what)
+    public async Task A_full_buffer_is_shown_in_status_page_health_and_metrics(string whenFull, string state, string givesUp, string what)
     {
         await using var parts = await new SettingsFixture(inMemory: true).StartAsync(
             $$"""{"sink":"http","httpEndpoint":"http://localhost/","bufferMaxMegabytes":1,"whenFull":"{{whenFull}}","commitIntervalMs":0,"sensors":{ } }""");
@@ -55,7 +55,7 @@ public sealed class FullBufferReportTests
         Assert.Equal((state, reason), ((string?)status["storage"], (string?)status["storageReason"]));
         Assert.Contains($"{state}: {reason}", StatusPage.Write(status.AsObject()), StringComparison.Ordinal);
 
-        // The page is shared for a moment, so take a later one.
+        // The page's document is cached for a moment, so a new page is used.
         using var again = new OperationParts(parts, TimeProvider.System);
         var page = again.ReadPage();
         Assert.Equal((state, reason), ((string?)page["storage"]!["state"], (string?)page["storage"]!["reason"]));
@@ -75,7 +75,7 @@ public sealed class FullBufferReportTests
             }
             catch (BufferRejectedException)
             {
-                // It may have been refused because of earlier readings; after a turn of the writer there is room.
+                // The reading may have been refused because of earlier ones; after a turn of the writer there may be room.
                 await parts.Buffer.CommitAsync(Token);
                 await parts.Buffer.CommitAsync(Token);
                 return parts.Buffer.GetStatus().Storage == StorageState.Refusing;

@@ -24,7 +24,7 @@ public sealed class HealthTests
     static Health NewHealth(SettingsFixture parts, TimeProvider clock) => new OperationParts(parts, clock).Health;
 
     [Fact]
-    public async Task It_lives_while_its_loops_turn_and_names_the_one_that_does_not()
+    public async Task The_module_is_live_while_its_loops_run_and_a_stopped_loop_is_named()
     {
         await using var parts = await new SettingsFixture().StartAsync(ToSink);
         var clock = new ObservedClock(DateTimeOffset.UnixEpoch);
@@ -55,7 +55,7 @@ public sealed class HealthTests
     }
 
     [Fact]
-    public async Task A_sensor_that_sleeps_is_fine_and_one_whose_loop_hangs_is_named()
+    public async Task A_sensor_that_waits_for_its_interval_is_healthy_and_one_with_a_hanging_loop_is_named()
     {
         var clock = new FakeTimeProvider();
         using var files = new BufferFixture();
@@ -83,7 +83,7 @@ public sealed class HealthTests
     }
 
     [Fact]
-    public async Task It_is_ready_until_what_waits_is_older_than_it_should_be_and_nothing_is_accepted()
+    public async Task The_module_is_not_ready_when_readings_are_overdue_or_forwarding_is_paused()
     {
         var sink = new FakeSink { Rule = _ => SendResult.Accepted };
         await using var parts = new SettingsFixture { Sinks = { [SinkKind.Http] = sink } };

@@ -16,7 +16,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Operations;
 
-/// <summary>Who sends readings to the module, and what becomes of them, is in the status, on the page and in the metrics.</summary>
+/// <summary>Status, page and metrics show which sources send readings to the module, and how many were stored or refused.</summary>
 public sealed class IntakeReportTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -25,7 +25,7 @@ public sealed class IntakeReportTests
         await store.StoreAsync(store.Sources.Find(source), Encoding.UTF8.GetBytes(body), null, "http", "things", Token);
 
     [Fact]
-    public async Task Each_source_is_shown_with_what_it_sent_and_why_it_was_refused_and_when_it_is_silent()
+    public async Task Each_source_is_shown_with_its_readings_its_refusals_and_whether_it_is_silent()
     {
         var clock = new FakeTimeProvider(Buffer.BufferFixture.Noon);
         await using var parts = await new SettingsFixture(inMemory: true).StartAsync("""{"commitIntervalMs":0,"sensors":{}}""");
@@ -70,7 +70,7 @@ public sealed class IntakeReportTests
     }
 
     [Fact]
-    public async Task A_sensor_of_kind_mqtt_is_shown_as_a_sensor_and_as_a_source_also_when_its_broker_is_not_there()
+    public async Task An_mqtt_sensor_is_shown_as_a_sensor_and_as_a_source_even_while_its_broker_is_unreachable()
     {
         var clock = new FakeTimeProvider(Buffer.BufferFixture.Noon);
         await using var parts = await new SettingsFixture(inMemory: true).StartAsync("""{"sensors":{}}""");
@@ -102,7 +102,7 @@ public sealed class IntakeReportTests
     }
 
     [Fact]
-    public async Task With_many_sources_what_is_reported_to_the_hub_stays_small()
+    public async Task With_many_sources_the_status_reported_to_the_hub_stays_within_its_size_limit()
     {
         await using var parts = await new SettingsFixture(inMemory: true).StartAsync("""{"sensors":{}}""");
         var store = new IntakeStore(parts.Buffer, new(), TimeProvider.System);
@@ -118,7 +118,7 @@ public sealed class IntakeReportTests
         Assert.InRange(json.Length, 1_000, SizeLimit.MaxReportedBytes);
         var reported = JsonNode.Parse(json.Span)!;
 
-        // Those that were seen last have room.
+        // The sources that were seen last are included.
         Assert.Contains("other sources", reported["intake"]!.AsObject());
         Assert.InRange(reported["intake"]!.AsObject().Count, 5, 50);
         Assert.Equal(IntakeSources.MaxSources + 1, operations.ReadStatus()["intake"]!.AsObject().Count);

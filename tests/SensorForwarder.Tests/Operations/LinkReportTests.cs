@@ -47,7 +47,7 @@ public sealed class LinkReportTests
 
         public JsonNode Look(string part) => Look()[part]!;
 
-        /// <summary>Whether the page agrees; its document is shared for a moment.</summary>
+        /// <summary>Whether the page agrees with the status; its document is cached for a moment.</summary>
         public bool PageAgrees()
         {
             var (status, link) = (Look(), _parts.ReadPage()["link"]!);
@@ -67,7 +67,7 @@ public sealed class LinkReportTests
     }
 
     [Fact]
-    public async Task An_http_link_says_since_when_it_is_as_it_is_and_keeps_the_last_error_with_its_time()
+    public async Task An_HTTP_link_reports_since_when_it_has_its_state_and_keeps_the_last_error_with_its_time()
     {
         var answer = new SendResult(SendOutcome.Retry, "no answer within 5 s");
         var sink = new FakeSink { Rule = _ => answer };
@@ -100,9 +100,9 @@ public sealed class LinkReportTests
     }
 
     [Fact]
-    public async Task A_clock_that_is_set_for_the_first_time_makes_nothing_older()
+    public async Task Setting_the_clock_for_the_first_time_does_not_change_the_age_of_any_time_in_the_status()
     {
-        // As on a device without a battery for its clock, before a time service is reached.
+        // As on a device without an RTC before its first time synchronization.
         var clock = new SteppedClock(new(1970, 1, 1, 0, 1, 0, TimeSpan.Zero));
         var answer = SendResult.Accepted;
         await using var module = new SettingsFixture(inMemory: true) { Clock = clock, Sinks = { [SinkKind.Http] = new FakeSink { Rule = _ => answer } } };
@@ -144,7 +144,7 @@ public sealed class LinkReportTests
     [InlineData(429, "Failing", "the receiver answers with an error")]
     [InlineData(500, "Failing", "the receiver answers with an error")]
     [InlineData(407, "Down", "down")] // from a proxy: the receiver was not reached
-    public async Task A_receiver_that_is_reached_and_takes_nothing_is_not_told_as_one_that_is_not_reached(int answer, string state, string text)
+    public async Task A_receiver_that_answers_with_an_error_is_not_reported_as_unreachable(int answer, string state, string text)
     {
         await using var receiver = await Receiver.StartAsync(context =>
         {
@@ -169,7 +169,7 @@ public sealed class LinkReportTests
     }
 
     [Fact]
-    public async Task Each_lane_says_what_waits_how_long_and_what_is_under_way()
+    public async Task Each_lane_reports_its_waiting_readings_their_age_and_its_batches_in_flight()
     {
         var sink = new FakeSink { Window = 3 };
         await using var fixture = await ForwarderFixture.StartAsync(http: sink, settings: LiveFirst);
@@ -182,7 +182,7 @@ public sealed class LinkReportTests
         (await fixture.NextAfterBackoffAsync(sink)).Accept();
         var first = await sink.NextAsync();
         await sink.NextAsync();
-        // Not old yet: they are sent in full batches, whatever their commits.
+        // These readings are not old yet, so they are sent in full batches, however they were committed.
         var soon = 5 + (int)(fixture.Clock.GetUtcNow() - BufferFixture.Noon).TotalSeconds;
         await fixture.StoreAsync(15, from: soon);
         await sink.NextAsync();
@@ -199,7 +199,7 @@ public sealed class LinkReportTests
         Assert.Equal((now - BufferFixture.Noon.AddSeconds(soon + 10)).TotalSeconds, (double)live["oldestAgeSeconds"]!, 0.1);
         Assert.Contains("backlog         30 readings wait, the oldest for ", watched.Text(), StringComparison.Ordinal);
 
-        // Failed readings wait again, in their place.
+        // The readings of a failed batch wait again, in their place.
         var accepted = (DateTimeOffset)backlog["lastAccepted"]!;
         Assert.InRange(accepted, BufferFixture.Noon.AddSeconds(100), now);
         first.Say(SendOutcome.Retry);
@@ -209,7 +209,7 @@ public sealed class LinkReportTests
     }
 
     [Fact]
-    public async Task In_one_lane_everything_is_in_it()
+    public async Task With_oldest_first_all_readings_are_reported_in_one_lane()
     {
         await using var fixture = await ForwarderFixture.StartAsync(http: new FakeSink(), settings: LiveFirst with { DrainOrder = DrainOrder.OldestFirst });
         using var watched = new Watched(fixture);
@@ -221,7 +221,7 @@ public sealed class LinkReportTests
     }
 
     [Fact]
-    public async Task The_quota_is_told_in_numbers_and_whether_only_the_backlog_is_held_back_and_until_when()
+    public async Task The_quota_report_shows_its_use_what_is_held_back_and_until_when()
     {
         var hub = new FakeSink { Rule = _ => SendResult.Accepted, IsMetered = true };
         await using var fixture = await ForwarderFixture.StartAsync(hub: hub, settings: LiveFirst with { Sink = SinkKind.IotHub, BatchSize = 50, DailyMessageLimit = 20 });
@@ -237,7 +237,7 @@ public sealed class LinkReportTests
         Assert.InRange((DateTimeOffset)status["heldBackUntil"]! - fixture.Clock.GetUtcNow(), TimeSpan.FromMinutes(1), TimeSpan.FromMinutes(73));
         Assert.Contains("11 of 20 messages today; the backlog is held back until 2026-11-24T1", watched.Text(), StringComparison.Ordinal);
 
-        // New readings use the rest of the eighth that they may be ahead; then they wait, too.
+        // New readings use the rest of the eighth of the quota that they may run ahead; then they wait, too.
         for (var i = 1; i <= 10; i++)
         {
             await fixture.StoreAsync(100, from: 2_000 + (100 * i));
@@ -251,7 +251,7 @@ public sealed class LinkReportTests
     }
 
     [Fact]
-    public async Task What_edgeHub_holds_back_is_told_with_its_time()
+    public async Task Readings_held_back_because_edgeHub_delivers_nothing_are_reported_with_the_time()
     {
         var hub = new FakeSink { Rule = _ => SendResult.Accepted, IsHeld = true };
         await using var fixture = await ForwarderFixture.StartAsync(hub: hub, settings: LiveFirst with { Sink = SinkKind.IotHub });

@@ -23,7 +23,7 @@ public sealed partial class MetricsTests
         .AddInMemoryCollection(values.Select(pair => KeyValuePair.Create(pair.Name, (string?)pair.Value))).Build());
 
     /// <summary>A line as IoT Edge's metrics-collector reads it (edge-modules/metrics-collector/src/PrometheusMetricsParser.cs):
-    /// digits, a sign and an exponent, or NaN; labels may be followed by blanks.</summary>
+    /// digits, a sign and an exponent, or NaN; labels may be followed by spaces.</summary>
     [GeneratedRegex(@"^[a-zA-Z_:][a-zA-Z_0-9:]*[ \t]*\{([a-zA-Z_][a-zA-Z_0-9]*[ \t]*=[ \t]*""([^\\""]|\\""|\\\\|\\n)*""[ \t]*,?[ \t]*)*\}[ \t]*([\d.eE+-]+|NaN)([ \t]+\d+)?$")]
     private static partial Regex CollectorLine { get; }
 
@@ -41,7 +41,7 @@ public sealed partial class MetricsTests
     }
 
     [Fact]
-    public async Task Every_metric_is_in_the_table_of_the_documentation_and_no_other()
+    public async Task The_table_in_the_documentation_lists_exactly_the_existing_metrics()
     {
         await using var parts = await new SettingsFixture().StartAsync();
         var families = PrometheusText.Read(await ScrapeAsync(parts, Boot()));
@@ -62,7 +62,7 @@ public sealed partial class MetricsTests
     }
 
     [Fact]
-    public async Task Tags_of_a_sensor_are_labels_of_its_own_metrics_and_of_no_other()
+    public async Task Tags_of_a_sensor_are_labels_of_its_own_metrics_only()
     {
         await using var parts = await new SettingsFixture().StartAsync(
             """{"tags":{"site":"north"},"sensors":{"attic":{"kind":"simulated","tags":{"asset-id":"a \"7\"","rack":"7"}},"cellar":{"kind":"simulated"}}}""");
@@ -78,7 +78,7 @@ public sealed partial class MetricsTests
     }
 
     [Fact]
-    public async Task An_alarm_that_is_raised_is_on_the_metrics_in_the_status_and_on_the_page()
+    public async Task A_raised_alarm_is_shown_in_the_metrics_in_the_status_and_on_the_page()
     {
         await using var parts = await new SettingsFixture().StartAsync(
             """{"sensors":{"attic":{"kind":"simulated","alarms":[{"value":"temperature","above":-100,"severity":"critical"},{"bad":true}]}}}""");
@@ -96,7 +96,7 @@ public sealed partial class MetricsTests
     }
 
     [Fact]
-    public async Task Each_sample_carries_the_labels_of_IoT_Edge_and_the_collector_takes_each_line()
+    public async Task Each_sample_has_the_labels_of_IoT_Edge_and_a_form_that_its_metrics_collector_accepts()
     {
         await using var parts = await new SettingsFixture().StartAsync("""{"sensors":{"attic":{"kind":"simulated"}}}""");
         await Until.True(() => parts.Scheduler.Health[0].State == SensorState.Working);
@@ -114,7 +114,7 @@ public sealed partial class MetricsTests
     }
 
     [Fact]
-    public async Task Numbers_are_those_of_what_happened()
+    public async Task The_metrics_count_committed_readings_accepted_batches_and_written_bytes()
     {
         var sink = new FakeSink { Rule = _ => SendResult.Accepted };
         await using var parts = new SettingsFixture { Sinks = { [SinkKind.Http] = sink } };
@@ -134,7 +134,7 @@ public sealed partial class MetricsTests
     }
 
     [Fact]
-    public async Task Dead_letters_count_also_when_they_are_gone()
+    public async Task Dead_letters_stay_in_the_total_after_they_are_purged()
     {
         await using var parts = await new SettingsFixture().StartAsync("""{"commitIntervalMs":0,"sensors":{}}""");
         var samples = PrometheusText.Read(await ScrapeAsync(parts, Boot(), async () =>
@@ -151,7 +151,7 @@ public sealed partial class MetricsTests
     }
 
     [Fact]
-    public async Task The_last_good_value_of_a_sensor_stays_with_its_time_while_it_fails()
+    public async Task The_last_good_value_of_a_failing_sensor_is_kept_with_its_time()
     {
         await using var parts = await new SettingsFixture(inMemory: true).StartAsync();
         using var world = new SensorFixture();
@@ -176,7 +176,7 @@ public sealed partial class MetricsTests
     }
 
     [Fact]
-    public async Task With_2000_sensors_a_scrape_stays_small_and_none_of_their_readings_goes_uncounted()
+    public async Task With_2000_sensors_a_scrape_stays_small_and_every_reading_is_counted()
     {
         await using var parts = await new SettingsFixture(inMemory: true).StartAsync("""{"sensors":{}}""");
         await parts.Scheduler.ApplyAsync(

@@ -29,7 +29,7 @@ public sealed class QueueForecastTests
     [Theory]
     [InlineData(2, 800, Explicit = true)]
     [InlineData(30, 200, Explicit = true)]
-    public async Task The_time_until_the_buffer_is_full_is_right_and_rather_too_short(int values, int perSecond)
+    public async Task The_time_until_the_buffer_is_full_is_forecast_and_rather_too_short(int values, int perSecond)
     {
         await using var fixture = await ForwarderFixture.StartAsync(http: new FakeSink());
         using var scheduler = new SensorScheduler(
@@ -38,13 +38,13 @@ public sealed class QueueForecastTests
         await store.OfferTwinAsync(SettingsFixture.Parse($$"""{"bufferMaxMegabytes":{{Megabytes}},"whenFull":"dropOldest","commitIntervalMs":0,"sensors":{ } }"""), 1, Token);
         using var parts = new OperationParts(fixture.Buffer, fixture.Forwarder, scheduler, store, fixture.Clock);
 
-        // The receiver accepts nothing; this many readings come each second of the fake clock.
+        // The receiver accepts nothing, while readings are enqueued each second of the fake clock.
         var reading = BufferFixture.Reading(1) with { Values = [.. Enumerable.Range(0, values).Select(n => KeyValuePair.Create($"value{n}", 20.25 + n))] };
         (double Seconds, double At)? foretold = null;
         var second = 0;
         for (; fixture.Buffer.GetStatus().Evicted.Count == 0; second++)
         {
-            Assert.True(second < 3_600, "it never becomes full");
+            Assert.True(second < 3_600, "the buffer did not become full");
             await Task.WhenAll(Enumerable.Range(0, perSecond).Select(_ => fixture.Buffer.EnqueueAsync(reading with { Label = BufferFixture.Incompressible(1).Label }, Token).AsTask()));
             fixture.Clock.Advance(Second);
             parts.Trends.Look();
@@ -57,13 +57,13 @@ public sealed class QueueForecastTests
         }
 
         var came = second - foretold!.Value.At;
-        TestContext.Current.TestOutputHelper?.WriteLine($"foretold {foretold.Value.Seconds:0} s, it came after {came:0} s");
-        // Merged readings take less.
+        TestContext.Current.TestOutputHelper?.WriteLine($"forecast {foretold.Value.Seconds:0} s, full after {came:0} s");
+        // Merged readings need less space.
         Assert.InRange(foretold.Value.Seconds / came, 0.7, 1.1);
     }
 
     [Fact]
-    public async Task The_time_until_everything_is_sent_is_right()
+    public async Task The_time_until_every_reading_is_sent_is_forecast()
     {
         const int BatchesPerSecond = 4;
         const int NewPerSecond = 10;
@@ -77,7 +77,7 @@ public sealed class QueueForecastTests
         await fixture.StoreAsync(Backlog);
         await fixture.RunAsync();
 
-        // A hundred a second are sent, ten come: ninety fewer each second, a hundred seconds in all.
+        // 100 readings a second are sent and 10 are enqueued: the queue shrinks by 90 a second and is empty after 100 seconds.
         (await fixture.NextAfterBackoffAsync(sink)).Accept(); // the probe has ten readings
         var seconds = new List<(double Foretold, int At)>();
         for (var second = 0; second < 70; second++)
@@ -99,7 +99,7 @@ public sealed class QueueForecastTests
     }
 
     [Fact]
-    public void A_queue_that_is_well_has_no_trend_and_one_without_a_link_has()
+    public void A_growing_queue_has_a_forecast_only_while_the_link_is_down()
     {
         var stored = Stored(readings: 1_000);
         Assert.Equal(default, QueueForecast.Of(stored, (5, 0, 5), isUp: true));
@@ -113,7 +113,7 @@ public sealed class QueueForecastTests
     }
 
     [Fact]
-    public void Only_what_the_receiver_takes_counts_as_sent()
+    public void Only_readings_that_the_receiver_accepts_count_as_sent_in_the_forecast()
     {
         var stored = Stored(readings: 1_000) with { Depth = 4_000 };
         Assert.Equal(new(null, 800), QueueForecast.Of(stored, (-5, 7, 2), isUp: true));
@@ -126,12 +126,12 @@ public sealed class QueueForecastTests
         // Of evictions and sends, only the sends continue until the queue is empty.
         Assert.Equal(new(null, 4_000), QueueForecast.Of(stored, (-50, 3, 2), isUp: true));
 
-        // A full buffer has no time until it is full.
+        // A full buffer has no forecast of when it is full.
         Assert.Equal(default, QueueForecast.Of(stored with { GivesUp = WhenFull.Thin }, (5, 0, 5), isUp: false));
     }
 
     [Fact]
-    public async Task A_volume_with_less_room_than_the_setting_allows_counts()
+    public async Task The_forecast_uses_the_room_on_the_volume_if_it_is_less_than_the_setting_allows()
     {
         // 33 rows in a page, and 7,405,568 bytes of the 8 MB for pages.
         Assert.Equal(new(14_611, null), QueueForecast.Of(Stored(readings: 1_000) with { MaxBytes = 8 << 20 }, (5, 0, 5), isUp: false));

@@ -23,7 +23,7 @@ public sealed class ReadingHistoryClockTests : IDisposable
     [Theory]
     [InlineData(-3600)]
     [InlineData(-50_000_000)]
-    public async Task What_was_read_after_a_boot_that_set_the_clock_back_is_there(int back)
+    public async Task Readings_taken_after_a_boot_that_set_the_clock_back_are_found(int back)
     {
         var start = 7200 + back;
         await using var buffer = await StoreAsync([new(true, 0, 7200), new(false, start, 600, "cellar")]);
@@ -46,7 +46,7 @@ public sealed class ReadingHistoryClockTests : IDisposable
     }
 
     [Fact]
-    public async Task The_last_value_of_a_piece_is_that_of_the_latest_time()
+    public async Task The_last_value_of_an_interval_is_the_one_with_the_latest_time()
     {
         await using var buffer = await StoreAsync([new(true, 0, 100), new(false, 40, 20)]);
         using var history = new ReadingHistory(buffer);
@@ -56,7 +56,7 @@ public sealed class ReadingHistoryClockTests : IDisposable
     }
 
     [Fact]
-    public async Task Boots_with_the_right_time_are_one_stretch_and_of_many_others_the_newest_are_told_apart()
+    public async Task Synchronized_boots_form_one_stretch_and_only_the_newest_of_many_others_are_kept_apart()
     {
         var boots = Enumerable.Range(0, 4 * ReadingHistory.MaxStretches).Select(i => new Boot(false, -1000 * i, 3)).ToList();
         await using var buffer = await StoreAsync([new(false, 0, 10), .. Enumerable.Repeat(new Boot(true, 100, 5), 20), .. boots]);

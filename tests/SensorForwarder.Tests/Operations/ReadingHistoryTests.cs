@@ -23,7 +23,7 @@ public sealed class ReadingHistoryTests : IDisposable
     }
 
     [Fact]
-    public async Task A_piece_of_time_has_the_least_the_greatest_and_the_last_value()
+    public async Task Each_interval_has_the_minimum_the_maximum_and_the_last_value()
     {
         await using var buffer = await _files.OpenAsync();
         for (var i = 1; i <= 1000; i++) await buffer.EnqueueAsync(BufferFixture.Reading(i, i % 2 == 0 ? "attic" : "cellar"), Token);
@@ -52,7 +52,7 @@ public sealed class ReadingHistoryTests : IDisposable
     }
 
     [Fact]
-    public async Task It_goes_back_to_the_oldest_reading_on_request_and_names_one_value_only()
+    public async Task A_query_can_start_at_the_oldest_reading_and_return_a_single_value()
     {
         await using var buffer = await _files.OpenAsync();
         using var history = new ReadingHistory(buffer);
@@ -75,7 +75,7 @@ public sealed class ReadingHistoryTests : IDisposable
     }
 
     [Fact]
-    public async Task Of_a_long_queue_each_piece_is_read_in_part_and_all_of_the_time_is_covered()
+    public async Task Each_interval_of_a_long_queue_is_read_in_part_and_the_whole_time_is_covered()
     {
         await using var buffer = await _files.OpenAsync();
         await StoreAsync(buffer, 8_000, _ => "attic");
@@ -89,9 +89,9 @@ public sealed class ReadingHistoryTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task A_sensor_that_is_seldom_read_among_fast_ones_is_all_there(bool isSealed)
+    public async Task Every_reading_of_a_slow_sensor_among_fast_ones_is_returned(bool isSealed)
     {
-        // Every 80th reading, never at the beginning of a piece; its name is escaped in the payload.
+        // Every 80th reading, never at the beginning of an interval; the sensor's name is escaped in the payload.
         const string Slow = "slow \"one\"";
         await using var buffer = await _files.OpenAsync(with: options => isSealed ? options with { Key = NewKey() } : options);
         await StoreAsync(buffer, 8_000, i => i % 80 == 70 ? Slow : $"slow{i % 8}");
@@ -102,9 +102,9 @@ public sealed class ReadingHistoryTests : IDisposable
     }
 
     [Fact]
-    public async Task What_was_not_read_is_told_at_the_point_behind_it()
+    public async Task Unread_readings_are_marked_at_the_next_point()
     {
-        // Of twenty seconds the first ten are read; one of two sensors has a reading in them, the other has none.
+        // Of each twenty seconds the first ten are read; one of two sensors has a reading in them, the other has none.
         await using var buffer = await _files.OpenAsync();
         await StoreAsync(buffer, 4_000, i => (i % 20) switch { 5 => "early", 15 => "late", _ => "fast" });
         var early = await AskAsync(buffer, "early", 0, 4_000, 200, maxRows: 2_000);
@@ -116,7 +116,7 @@ public sealed class ReadingHistoryTests : IDisposable
         Assert.True((bool)late["isPartlyRead"]!);
         Assert.Empty(late["points"]!.AsArray());
 
-        // Ten points of one piece are read in order.
+        // Ten points of one interval are read in order.
         var fast = await AskAsync(buffer, "fast", 0, 4_000, 1_000, maxRows: 2_000);
         Assert.InRange(fast["points"]!.AsArray().Count(point => point!["unreadBefore"] is null), 1, 800);
         using var history = new ReadingHistory(buffer) { MaxRows = 2_000 };

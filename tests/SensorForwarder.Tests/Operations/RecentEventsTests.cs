@@ -14,14 +14,14 @@ public sealed class RecentEventsTests
     }
 
     [Fact]
-    public void What_to_do_at_the_end_of_a_long_line_is_kept()
+    public void The_advice_at_the_end_of_a_long_line_is_kept()
     {
         var text = $"{string.Join(' ', Enumerable.Repeat("wrong", 60))}: mend it.";
         Assert.Equal(text, Shown(text));
     }
 
     [Fact]
-    public void A_line_that_is_too_long_ends_with_a_whole_word_and_says_that_there_is_more()
+    public void A_line_that_is_too_long_is_cut_after_a_whole_word_and_marked_as_cut()
     {
         var shown = Shown(string.Join(' ', Enumerable.Repeat("wrong", 200)));
         Assert.InRange(shown.Length, RecentEvents.MaxTextLength - 10, RecentEvents.MaxTextLength);
@@ -41,8 +41,8 @@ public sealed class RecentEventsTests
     [InlineData('\u202e')]
     [InlineData('\u2066')]
     [InlineData('\u2069')]
-    public void Nothing_in_a_line_moves_or_turns_what_follows(char c) => Assert.Equal("attic drow", Shown($"attic{c}drow"));
+    public void Control_and_direction_characters_are_removed_from_a_line(char c) => Assert.Equal("attic drow", Shown($"attic{c}drow"));
 
     [Fact]
-    public void Letters_of_any_script_stay() => Assert.Equal("k\u00fcche \u05d0\u05d1 \u0639\u0644\u06cc\u200c\u0631\u0636\u0627", Shown("k\u00fcche \u05d0\u05d1 \u0639\u0644\u06cc\u200c\u0631\u0636\u0627"));
+    public void Letters_of_any_script_are_kept() => Assert.Equal("k\u00fcche \u05d0\u05d1 \u0639\u0644\u06cc\u200c\u0631\u0636\u0627", Shown("k\u00fcche \u05d0\u05d1 \u0639\u0644\u06cc\u200c\u0631\u0636\u0627"));
 }

@@ -57,7 +57,7 @@ public sealed partial class RepeatedLinesTests : IDisposable
     }
 
     [Fact]
-    public void A_clock_that_is_set_meanwhile_makes_the_state_no_older()
+    public void Setting_the_clock_does_not_change_the_age_of_a_repeated_line()
     {
         var clock = new SteppedClock(new(1970, 1, 1, 0, 1, 0, TimeSpan.Zero));
         using var lines = new RepeatedLines(_log.Factory(), clock);
@@ -71,7 +71,7 @@ public sealed partial class RepeatedLinesTests : IDisposable
     }
 
     [Fact]
-    public void A_warning_is_told_once_and_summed_up_when_its_state_ends()
+    public void A_repeated_warning_is_logged_once_and_counted_when_its_state_ends()
     {
         FailTimes(31, TimeSpan.FromSeconds(2));
         Assert.Equal(["No answer from hub: refused; batch e:0 again in 0 s."], Lines);
@@ -87,7 +87,7 @@ public sealed partial class RepeatedLinesTests : IDisposable
     }
 
     [Fact]
-    public void The_first_sum_names_one_moment()
+    public void The_first_count_names_a_single_time()
     {
         // As with a real clock, no two reads return the same time.
         _clock.AutoAdvanceAmount = TimeSpan.FromTicks(1);
@@ -97,14 +97,14 @@ public sealed partial class RepeatedLinesTests : IDisposable
     }
 
     [Fact]
-    public void While_it_goes_on_the_sum_comes_every_period_and_says_since_when_it_is_so()
+    public void While_a_line_repeats_its_count_is_logged_every_period_with_the_time_of_the_first()
     {
         FailTimes(700, TimeSpan.FromSeconds(1));
         Assert.Equal(3, Lines.Count);
         Assert.StartsWith("Again 299 times since 2026-11-24 12:00:00Z: No answer from hub", Lines[1], StringComparison.Ordinal);
         Assert.StartsWith("Again 300 times since 2026-11-24 12:05:00Z, first at 2026-11-24 12:00:00Z: ", Lines[2], StringComparison.Ordinal);
 
-        // It ended without a line: the rest is counted, and after a quiet period it counts as new.
+        // The state ended without a line: the last repeats are counted, and after a quiet period the line is logged as new.
         for (var i = 0; i < 11; i++) _clock.Advance(TimeSpan.FromMinutes(1));
         Assert.Equal(4, Lines.Count);
         Assert.StartsWith("Again 100 times since", Lines[3], StringComparison.Ordinal);
@@ -113,7 +113,7 @@ public sealed partial class RepeatedLinesTests : IDisposable
     }
 
     [Fact]
-    public void Another_reason_another_event_and_another_part_of_the_module_are_told_for_themselves()
+    public void Lines_with_another_reason_event_or_category_are_counted_separately()
     {
         var other = _lines.CreateLogger("other");
         for (var i = 0; i < 10; i++)
@@ -133,7 +133,7 @@ public sealed partial class RepeatedLinesTests : IDisposable
     }
 
     [Fact]
-    public void What_goes_to_and_fro_is_told_a_few_times_and_then_summed_up()
+    public void A_state_that_flaps_is_logged_a_few_times_and_then_only_counted()
     {
         for (var i = 0; i < 200; i++)
         {
@@ -150,7 +150,7 @@ public sealed partial class RepeatedLinesTests : IDisposable
     }
 
     [Fact]
-    public void A_receiver_with_a_new_answer_each_time_fills_neither_the_log_nor_the_memory()
+    public void A_receiver_with_a_new_answer_each_time_fills_neither_log_nor_memory()
     {
         for (var i = 0; i < 100_000; i++) Refused(_link, i, $"no reading {i}");
         Assert.Equal(RepeatedLines.KindsOfEvent + 1, Lines.Count);
@@ -160,7 +160,7 @@ public sealed partial class RepeatedLinesTests : IDisposable
     }
 
     [Fact]
-    public void A_fleet_of_sensors_is_told_of_by_name_and_flaps_without_filling_the_log()
+    public void Each_of_many_failing_sensors_is_logged_by_name_and_flapping_does_not_fill_the_log()
     {
         const int Sensors = 500;
         for (var turn = 0; turn < 10; turn++)
@@ -176,7 +176,7 @@ public sealed partial class RepeatedLinesTests : IDisposable
             Assert.Contains($"Sensor s{i} works again.", lines);
         }
 
-        // The first ones, before there were many, had a few lines more.
+        // The first sensors were logged a few more times, before there were many.
         Assert.InRange(lines.Count, 2 * Sensors, 2 * (Sensors + (RepeatedLines.KindsOfEvent * RepeatedLines.LinesInPeriod)));
         _clock.Advance(RepeatedLines.Period);
         Assert.Contains(Lines, line => line.StartsWith("Again 9 times since", StringComparison.Ordinal) && line.EndsWith("Sensor s499 fails: timeout.", StringComparison.Ordinal));
@@ -192,7 +192,7 @@ public sealed partial class RepeatedLinesTests : IDisposable
     }
 
     [Fact]
-    public void Another_exception_is_another_line_and_the_sum_says_which_it_was()
+    public void Lines_with_another_exception_are_counted_separately_and_the_count_names_the_exception()
     {
         for (var i = 0; i < 3; i++)
         {
@@ -208,7 +208,7 @@ public sealed partial class RepeatedLinesTests : IDisposable
     }
 
     [Fact]
-    public void Lines_for_finding_faults_all_come()
+    public void Debug_lines_are_all_logged()
     {
         for (var i = 0; i < 100; i++) Looked(_link);
         Assert.Equal(100, Lines.Count);

@@ -25,5 +25,5 @@ public sealed class RequestGuardTests
     [InlineData("pi.example.com.evil.net")]
     [InlineData("127.0.0.1.nip.io")]
     [InlineData("local.evil.net")]
-    public void A_name_that_anybody_may_point_at_us_is_not(string host) => Assert.False(Guard.IsOwn(host));
+    public void Names_that_a_stranger_may_point_at_the_module_are_refused(string host) => Assert.False(Guard.IsOwn(host));
 }

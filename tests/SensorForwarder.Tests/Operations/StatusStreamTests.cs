@@ -28,7 +28,7 @@ public sealed class StatusStreamTests
     }
 
     [Fact]
-    public async Task A_page_that_took_many_events_and_takes_no_more_is_cut_off()
+    public async Task A_page_that_stops_reading_is_disconnected()
     {
         await using var parts = await new SettingsFixture().StartAsync();
         var clock = new FakeTimeProvider(BufferFixture.Noon);

@@ -25,7 +25,7 @@ public sealed class StatusTests
             .ToDictionary(settings => settings.Name), Token);
 
     [Fact]
-    public async Task It_names_what_a_person_far_away_asks_for()
+    public async Task The_status_contains_the_values_that_a_remote_operator_needs()
     {
         await using var parts = await new SettingsFixture().StartAsync("""{"sensors":{"attic":{"kind":"simulated"}}}""");
         await Until.True(() => parts.Scheduler.Health[0].State == SensorState.Working);
@@ -39,7 +39,7 @@ public sealed class StatusTests
     [Theory]
     [InlineData("""{"sensors":{}}""", 0)]
     [InlineData("""{"batchSize":-1,"maxInFlightBatches":900,"batchsize":3,"sensors":{}}""", 3)]
-    public async Task The_page_counts_the_settings_that_are_not_taken(string settings, int refused)
+    public async Task The_page_counts_the_refused_settings(string settings, int refused)
     {
         await using var parts = await new SettingsFixture(inMemory: true).StartAsync(settings);
         using var operations = new OperationParts(parts, TimeProvider.System);
@@ -47,7 +47,7 @@ public sealed class StatusTests
     }
 
     [Fact]
-    public async Task It_says_what_was_salvaged_from_a_damaged_file_and_what_was_given_up()
+    public async Task The_status_reports_how_many_readings_were_salvaged_from_a_damaged_file_and_how_many_are_missing()
     {
         using var fixture = new Buffer.BufferFixture();
         await using (var buffer = await fixture.OpenAsync())
@@ -76,7 +76,7 @@ public sealed class StatusTests
     }
 
     [Fact]
-    public async Task With_2000_sensors_and_every_setting_refused_all_that_is_reported_fits_into_32_KB()
+    public async Task With_2000_sensors_and_every_setting_refused_the_reported_properties_fit_into_32_KB()
     {
         await using var parts = await new SettingsFixture(inMemory: true).StartAsync();
         var worst = new string('\u00e4', 200);
@@ -101,7 +101,7 @@ public sealed class StatusTests
     }
 
     [Fact]
-    public async Task It_is_reported_every_interval_and_when_a_state_changes_and_what_is_over_is_taken_back()
+    public async Task The_status_is_reported_every_interval_and_on_a_state_change_and_old_properties_are_removed()
     {
         var (hub, clock) = (new FakeHub(), new FakeTimeProvider());
         await using var parts = await new SettingsFixture().StartAsync("""{"statusIntervalSeconds":600,"sensors":{"a":{"kind":"simulated"},"b":{"kind":"simulated"}}}""");

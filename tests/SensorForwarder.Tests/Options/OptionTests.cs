@@ -18,7 +18,7 @@ public sealed class OptionTests
         option.TryRead(text, out var value, out var problem) ? $"{value}" : problem;
 
     [Fact]
-    public void Every_option_has_a_name_of_its_own_and_a_text_and_takes_its_default()
+    public void Every_option_has_a_unique_name_and_a_text_and_accepts_its_default()
     {
         IEnumerable<Option>[] tables =
         [
@@ -61,7 +61,7 @@ public sealed class OptionTests
     public void A_choice_is_read_from_text_in_any_case(string text, string result) => Assert.Equal(result, Read(Colour, text));
 
     [Fact]
-    public void Which_entry_of_a_list_is_refused_is_said_and_not_what_it_is()
+    public void An_invalid_list_entry_is_refused_by_its_number_without_showing_its_text()
     {
         Assert.True(Names.TryRead(" a,,b ,", out var names, out _));
         Assert.Equal(["a", "b"], names);
@@ -69,7 +69,7 @@ public sealed class OptionTests
     }
 
     [Fact]
-    public void A_secret_is_not_in_the_message_that_refuses_it()
+    public void The_refusal_of_a_secret_option_does_not_show_its_value()
     {
         Assert.Equal("the value is not allowed; allowed is one of \"red\", \"green\"", Read(Colour.Secret(), "hunter2"));
         using var json = JsonDocument.Parse("\"hunter2\"");

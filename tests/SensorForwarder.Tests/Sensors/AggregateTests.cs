@@ -12,7 +12,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Sensors;
 
-/// <summary><c>aggregateSeconds</c>: from a sensor to the buffer.</summary>
+/// <summary>The setting <c>aggregateSeconds</c>, from a sensor to the stored readings.</summary>
 public sealed class AggregateTests : IAsyncLifetime
 {
     readonly BufferFixture _files = new();
@@ -29,7 +29,7 @@ public sealed class AggregateTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_window_becomes_one_reading()
+    public async Task The_readings_of_a_window_are_stored_as_one_aggregate()
     {
         var run = NewRun("\"aggregateSeconds\":5,\"tags\":{\"rack\":\"7\"}");
         await run.StartAsync(1);
@@ -44,7 +44,7 @@ public sealed class AggregateTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Windows_are_multiples_of_their_length_and_one_that_began_before_the_start_is_partial()
+    public async Task Windows_start_at_multiples_of_their_length_and_a_window_joined_in_the_middle_is_partial()
     {
         var run = NewRun("\"aggregateSeconds\":5");
         run.Clock.Advance(TimeSpan.FromSeconds(3));
@@ -69,7 +69,7 @@ public sealed class AggregateTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_window_with_an_uncertain_reading_is_uncertain_and_says_how_many()
+    public async Task A_window_with_an_uncertain_reading_is_uncertain_and_reports_their_number()
     {
         var run = NewRun("\"aggregateSeconds\":3,\"max\":10");
         await run.StartAsync(1);
@@ -81,7 +81,7 @@ public sealed class AggregateTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task The_deadband_is_that_of_the_means()
+    public async Task The_deadband_applies_to_the_means_of_windows()
     {
         var run = NewRun("\"aggregateSeconds\":2,\"deadband\":1");
         await run.StartAsync(10);
@@ -90,7 +90,7 @@ public sealed class AggregateTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_reading_that_was_asked_for_is_stored_at_once_and_belongs_to_the_window_as_well()
+    public async Task An_on_demand_reading_is_stored_at_once_and_also_counted_in_the_window()
     {
         var run = NewRun("\"aggregateSeconds\":2");
         await run.StartAsync(10);
@@ -117,7 +117,7 @@ public sealed class AggregateTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_change_of_the_settings_stores_the_open_window_and_a_new_one_begins()
+    public async Task A_settings_change_stores_the_open_window_and_starts_a_new_one()
     {
         var run = NewRun("\"aggregateSeconds\":60");
         await run.StartAsync(1);
@@ -130,9 +130,9 @@ public sealed class AggregateTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task After_a_kill_the_window_that_was_open_arrives_as_it_was_last_saved()
+    public async Task After_a_kill_the_open_window_is_stored_as_last_saved()
     {
-        // Saved at 0 and 30 s; the reading of 45 s is lost with the process, which is never stopped.
+        // The window was saved at 0 and 30 s. The reading of 45 s is lost, since the process is never stopped gracefully.
         const double Seconds = 15;
         var killed = NewRun("\"aggregateSeconds\":60", Seconds);
         await killed.StartAsync(1);
@@ -147,7 +147,7 @@ public sealed class AggregateTests : IAsyncLifetime
         Assert.Equal("2026-11-24T12:00:30.000Z", (string?)stored["time"]);
         Assert.Equal("""{"seconds":60,"readings":3,"partial":true,"values":{"value":{"count":3,"min":1,"max":3,"last":3}}}""", stored["aggregate"]!.ToJsonString());
 
-        // Not again, and the window of the new process replaced it.
+        // It is stored only once, and the window of the new process has replaced it.
         await _buffer.CommitAsync(BufferFixture.Token);
         var last = NewRun("\"aggregateSeconds\":60", Seconds);
         await last.StartAsync(8);
@@ -157,7 +157,7 @@ public sealed class AggregateTests : IAsyncLifetime
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task After_a_kill_the_window_arrives_also_when_the_sensor_has_none_any_more_or_is_gone(bool isGone)
+    public async Task After_a_kill_the_open_window_is_stored_even_if_aggregation_is_off_or_the_sensor_is_removed(bool isGone)
     {
         var killed = NewRun("\"aggregateSeconds\":60", 15);
         await killed.StartAsync(1);
@@ -171,14 +171,14 @@ public sealed class AggregateTests : IAsyncLifetime
         var window = Assert.Single(stored, reading => reading["aggregate"] is not null);
         Assert.Equal("""{"seconds":60,"readings":1,"partial":true,"values":{"value":{"count":1,"min":1,"max":1,"last":1}}}""", window["aggregate"]!.ToJsonString());
 
-        // Not again.
+        // It is stored only once.
         await _buffer.CommitAsync(BufferFixture.Token);
         await NewRun("\"aggregateSeconds\":60", 15).StartAsync(8);
         Assert.Equal(stored.Count, (await StoredAsync(stored.Count)).Count);
     }
 
     [Fact]
-    public void The_module_s_window_is_that_of_sensors_without_their_own_that_are_read_more_often()
+    public void The_default_window_applies_to_sensors_without_their_own_that_are_read_more_often()
     {
         var parsed = SettingsFixture.NewParser().Parse(
             (JsonObject)JsonNode.Parse("""
@@ -190,14 +190,14 @@ public sealed class AggregateTests : IAsyncLifetime
         Assert.Equal(
             [("a", 60), ("door", null), ("none", null), ("own", 300), ("slow", (double?)null)],
             parsed.Settings.Sensors.OrderBy(sensor => sensor.Key).Select(sensor => (sensor.Key, sensor.Value.Window?.TotalSeconds)));
-        Assert.Equal(TimeSpan.Zero, parsed.Settings.Sensors["own"].StandardWindow); // a change of the module's does not restart it
+        Assert.Equal(TimeSpan.Zero, parsed.Settings.Sensors["own"].StandardWindow); // a change of the default window does not restart it
     }
 
     [Theory]
     [InlineData(3600)]
     [InlineData(-3600)]
     [InlineData(20)]
-    public void When_the_clock_is_set_the_window_ends_and_both_are_partial(int seconds)
+    public void When_the_clock_is_set_the_window_ends_and_it_and_the_next_one_are_partial(int seconds)
     {
         var clock = new SteppedClock(BufferFixture.Noon);
         var window = new AggregateWindow(TimeSpan.FromSeconds(60), TimeSpan.FromSeconds(1), clock);
@@ -216,7 +216,7 @@ public sealed class AggregateTests : IAsyncLifetime
     }
 
     [Fact]
-    public void A_window_without_values_gives_no_reading_and_its_bad_readings_are_not_those_of_the_next()
+    public void A_window_without_values_yields_no_reading_and_its_bad_readings_are_not_counted_in_the_next()
     {
         var clock = new SteppedClock(BufferFixture.Noon);
         var window = new AggregateWindow(TimeSpan.FromSeconds(60), TimeSpan.FromSeconds(1), clock);
@@ -229,7 +229,7 @@ public sealed class AggregateTests : IAsyncLifetime
     }
 
     [Fact]
-    public void Mean_minimum_maximum_last_and_count_are_those_of_the_values() =>
+    public void Mean_minimum_maximum_last_and_count_match_the_values() =>
         Gen.Double[-1e12, 1e12].Array[1, 100].Sample(values =>
         {
             var window = new AggregateWindow(TimeSpan.FromSeconds(60), TimeSpan.FromSeconds(1), new SteppedClock(BufferFixture.Noon));
@@ -249,7 +249,7 @@ public sealed class AggregateTests : IAsyncLifetime
         return run;
     }
 
-    /// <summary>The stored readings, in order, once there are as many.</summary>
+    /// <summary>Waits for this number of stored readings and returns them in order.</summary>
     async Task<List<JsonNode>> StoredAsync(int count)
     {
         await Until.True(() => BufferFixture.ReadAll(_buffer).Count >= count);
@@ -294,7 +294,7 @@ public sealed class AggregateTests : IAsyncLifetime
                 new Dictionary<string, SensorSettings> { ["attic"] = settings with { Interval = TimeSpan.FromSeconds(_seconds) } }, BufferFixture.Token);
         }
 
-        /// <summary>The next turn, which reads this; null: nothing, the device is gone.</summary>
+        /// <summary>Advances the clock to the next scheduled reading, which reads this value; null: the file is missing and the reading fails.</summary>
         public async Task TurnAsync(double? value)
         {
             Write(value);
@@ -311,7 +311,7 @@ public sealed class AggregateTests : IAsyncLifetime
             _world.Dispose();
         }
 
-        // All that belongs to a turn is done when the clock waits for the next one.
+        // A scheduled reading is complete when the scheduler waits for the next one.
         Task UntilAsleepAsync() => Clock.UntilTimerAsync(Clock.GetUtcNow().AddSeconds(_seconds));
 
         void Write(double? value)

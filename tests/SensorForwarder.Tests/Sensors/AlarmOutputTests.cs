@@ -5,7 +5,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Sensors;
 
-/// <summary>A GPIO line that shows an alarm. The real one is tested on a real kernel, in SensorForwarder.KernelTests.</summary>
+/// <summary>The output of an alarm on a simulated GPIO line. SensorForwarder.KernelTests has the same on a real kernel.</summary>
 public sealed class AlarmOutputTests : IAsyncLifetime
 {
     readonly SensorFixture _world = new();
@@ -47,7 +47,7 @@ public sealed class AlarmOutputTests : IAsyncLifetime
     Task ApplyAsync(params SensorSettings[] sensors) =>
         _scheduler.ApplyAsync(sensors.ToDictionary(sensor => sensor.Name), TestContext.Current.CancellationToken);
 
-    // In one step: a read between truncating and writing would fail, and its retries wait on the clock that stands still.
+    // Replaced atomically: a read between truncating and writing would fail, and its retries would wait for the fake clock.
     void Write(string sensor, string content)
     {
         _world.Write($"{sensor}.new", content);
@@ -61,7 +61,7 @@ public sealed class AlarmOutputTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task The_line_is_active_while_an_alarm_is_raised_also_after_a_restart()
+    public async Task The_line_is_active_while_an_alarm_is_raised_even_after_a_restart()
     {
         Write("attic", "20");
         await ApplyAsync(Sensor("attic"));
@@ -95,7 +95,7 @@ public sealed class AlarmOutputTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_line_that_fails_is_reported_once_and_tried_again_and_sensing_goes_on()
+    public async Task A_failing_line_is_reported_and_retried_while_sensing_continues()
     {
         _lamp.Fault = "it is used by somebody else";
         Write("attic", "31");
@@ -116,7 +116,7 @@ public sealed class AlarmOutputTests : IAsyncLifetime
 
     sealed class Lamp
     {
-        volatile object? _level; // a bool; null: the line is not taken
+        volatile object? _level; // a bool; null: the line is not open
         volatile string? _fault;
         int _opened;
 

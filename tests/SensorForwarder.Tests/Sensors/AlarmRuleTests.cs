@@ -16,7 +16,7 @@ public sealed class AlarmRuleTests
     public void An_alarm_is_named_after_its_condition(string alarm, string name) => Assert.Equal(name, Assert.Single(Read($"[{alarm}]")).Name);
 
     [Fact]
-    public void What_is_left_out_has_its_default()
+    public void An_omitted_option_of_an_alarm_has_its_default_value()
     {
         var rule = Assert.Single(Read("""[{"value":"temperature","above":30}]"""));
         Assert.Equal(new(AlarmCondition.Above, "temperature", 30) { For = TimeSpan.Zero, Hysteresis = 0, Severity = "warning" }, rule);
@@ -41,21 +41,21 @@ public sealed class AlarmRuleTests
     [InlineData("""[{"bad":true,"output":{"chip":"x"}}]""", "alarm 1: output: line is missing; it is a text of 1 to 31 characters, or an integer from 0 to 1023")]
     [InlineData("""[{"bad":true,"hysterisis":1}]""", "alarm 1: hysterisis: there is no such option (did you mean hysteresis?)")]
     [InlineData("""[{"bad":true},{"silentForSeconds":5},{"bad":true,"severity":"info"}]""", "alarms 1 and 3 are both 'bad': remove one of them")]
-    public void What_is_wrong_is_named_with_what_to_do(string alarms, string message)
+    public void An_invalid_alarm_is_refused_with_the_problem_and_how_to_fix_it(string alarms, string message)
     {
         using var json = JsonDocument.Parse(alarms);
         Assert.Equal(message, CommonOptions.Alarms.Objection(json.RootElement));
     }
 
     [Fact]
-    public void There_are_at_most_sixteen()
+    public void A_sensor_can_have_at_most_sixteen_alarms()
     {
         using var json = JsonDocument.Parse($"[{string.Join(',', Enumerable.Range(1, 17).Select(n => $$"""{"silentForSeconds":{{n}}}"""))}]");
         Assert.Equal("there are 17; allowed are 16", CommonOptions.Alarms.Objection(json.RootElement));
     }
 
     [Fact]
-    public void A_value_that_the_kind_does_not_have_is_refused_by_name()
+    public void An_alarm_on_a_value_that_the_kind_lacks_is_refused_with_a_suggestion()
     {
         using var json = JsonDocument.Parse("""{"kind":"bme280","alarms":[{"value":"temprature","above":30}]}""");
         var exception = Assert.Throws<SensorSettingsException>(() => Module.SensorKinds.Find("bme280").Check(json.RootElement));

@@ -10,7 +10,7 @@ public sealed class AlarmWatchTests
 {
     static readonly AlarmRule Hot = new(AlarmCondition.Above, "t", 30) { Hysteresis = 2, For = TimeSpan.FromSeconds(60) };
 
-    // A step: seconds since the step before, and what was read (null: it failed; NaN: there is nothing new).
+    // A step: seconds since the previous step, and the value read (null: the reading failed; NaN: there is no new value).
     static readonly Gen<(int Seconds, double? Value)[]> Steps = Gen.Select(
         Gen.Int[0, 40], Gen.Frequency((8, Gen.Int[25, 35].Select(value => (double?)value)), (1, Gen.Const((double?)null)), (1, Gen.Const((double?)double.NaN))))
         .Array[1, 80];
@@ -49,7 +49,7 @@ public sealed class AlarmWatchTests
     static bool[] States(AlarmRule rule, params (int Seconds, double? Value)[] steps) => [.. Run(rule, steps).Select(state => state.IsRaised)];
 
     [Fact]
-    public void Values_of_an_unknown_age_are_watched_but_are_no_sign_of_life()
+    public void Values_of_unknown_age_are_evaluated_but_do_not_end_a_silence()
     {
         var (old, now) = (Reading(31), TimeSpan.FromSeconds(100));
         Assert.Equal(new AlarmChange(true, now), new AlarmWatch(new(AlarmCondition.SilentForSeconds, null, 60), TimeSpan.Zero).Observe(old, now, isRaised: false, isOld: true));
@@ -59,7 +59,7 @@ public sealed class AlarmWatchTests
     }
 
     [Fact]
-    public void A_value_must_stay_above_for_a_time_and_return_beyond_the_hysteresis()
+    public void A_threshold_alarm_is_raised_after_its_hold_time_and_cleared_beyond_the_hysteresis()
     {
         Assert.Equal([false, false, true, true, true, false], States(Hot, (0, 31), (59, 31), (1, 31), (1, 30), (1, 28.1), (1, 28)));
         Assert.Equal([false, false, false, false, true], States(Hot, (0, 31), (59, 31), (1, 30), (1, 31), (60, 31)));
@@ -70,11 +70,11 @@ public sealed class AlarmWatchTests
     }
 
     [Fact]
-    public void A_failure_says_nothing_about_a_value() =>
+    public void A_failed_reading_does_not_affect_a_threshold_alarm() =>
         Assert.Equal([false, false, true, true, false], States(Hot, (0, 31), (60, null), (1, 31), (100, null), (1, 20)));
 
     [Fact]
-    public void A_sensor_is_bad_while_it_fails_and_not_while_it_has_nothing_new()
+    public void A_bad_alarm_is_raised_when_failures_last_long_enough_and_cleared_by_the_next_values()
     {
         var bad = new AlarmRule(AlarmCondition.Bad, null, 0) { For = TimeSpan.FromSeconds(10) };
         Assert.Equal([false, false, true, true, false], States(bad, (0, null), (9, null), (1, null), (1, double.NaN), (1, 20)));
@@ -82,7 +82,7 @@ public sealed class AlarmWatchTests
     }
 
     [Fact]
-    public void A_sensor_is_silent_since_its_last_values()
+    public void Silence_is_measured_from_the_last_reading_with_values()
     {
         var silent = new AlarmRule(AlarmCondition.SilentForSeconds, null, 60);
         var states = Run(silent, (30, 20), (59, null), (1, double.NaN), (1, null), (1, 20), (30, null));
@@ -92,7 +92,7 @@ public sealed class AlarmWatchTests
     }
 
     [Fact]
-    public void A_change_is_that_from_one_reading_to_the_next_or_that_within_a_time()
+    public void A_change_is_measured_between_consecutive_readings_or_within_a_time_window()
     {
         var jump = new AlarmRule(AlarmCondition.ChangesBy, "t", 5);
         Assert.Equal([false, false, true, false, true], States(jump, (1, 20), (1, 25), (1, 30.1), (1, 30), (1, 20)));
@@ -102,7 +102,7 @@ public sealed class AlarmWatchTests
     }
 
     [Fact]
-    public void An_alarm_that_was_raised_before_a_start_stays_until_a_reading_says_that_it_is_over()
+    public void An_alarm_raised_before_a_restart_stays_raised_until_a_reading_clears_it()
     {
         foreach (var rule in new[] { Hot, new(AlarmCondition.SilentForSeconds, null, 60), new(AlarmCondition.Bad, null, 0), new(AlarmCondition.ChangesBy, "t", 5) { For = TimeSpan.FromSeconds(30) } })
         {
@@ -114,7 +114,7 @@ public sealed class AlarmWatchTests
     }
 
     [Fact]
-    public void A_change_that_could_not_be_stored_is_proposed_again()
+    public void An_alarm_change_that_was_not_stored_is_returned_again_by_the_next_reading()
     {
         var watch = new AlarmWatch(Hot with { For = TimeSpan.Zero }, TimeSpan.Zero);
         Assert.Equal(TimeSpan.Zero, watch.Observe(Reading(31), TimeSpan.FromSeconds(1), isRaised: false)!.Value.Held);
@@ -122,7 +122,7 @@ public sealed class AlarmWatchTests
     }
 
     [Fact]
-    public void Whatever_is_read_a_threshold_is_raised_exactly_when_it_has_held_for_the_time() => Steps.Sample(steps =>
+    public void For_any_readings_a_threshold_alarm_is_raised_exactly_when_its_condition_has_held_long_enough() => Steps.Sample(steps =>
     {
         TimeSpan? above = null;
         var expected = false;
@@ -140,7 +140,7 @@ public sealed class AlarmWatchTests
     });
 
     [Fact]
-    public void Whatever_is_read_a_change_within_the_time_is_noticed_and_one_that_took_longer_is_not() => Steps.Sample(steps =>
+    public void For_any_readings_a_change_within_the_window_raises_the_alarm_and_a_slower_change_does_not() => Steps.Sample(steps =>
     {
         var rule = new AlarmRule(AlarmCondition.ChangesBy, "t", 4) { For = TimeSpan.FromSeconds(100) };
         var states = Run(rule, steps);
@@ -161,7 +161,7 @@ public sealed class AlarmWatchTests
     });
 
     [Fact]
-    public void Whatever_is_read_a_silence_is_raised_exactly_when_it_is_long_enough() => Steps.Sample(steps =>
+    public void For_any_readings_a_silence_alarm_is_raised_exactly_when_the_silence_is_long_enough() => Steps.Sample(steps =>
     {
         var (seen, expected) = (TimeSpan.Zero, false);
         foreach (var (at, value, isRaised, _) in Run(new(AlarmCondition.SilentForSeconds, null, 60), steps))

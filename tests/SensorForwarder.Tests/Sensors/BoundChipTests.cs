@@ -3,7 +3,7 @@ using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Tests.Sensors;
 
-/// <summary>The chips of Iot.Device.Bindings on a simulated bus, with values worked out from their data sheets.</summary>
+/// <summary>The chips of Iot.Device.Bindings on a simulated bus, with values calculated from their data sheets.</summary>
 public sealed class BoundChipTests : IDisposable
 {
     readonly SensorFixture _world = new();
@@ -28,7 +28,7 @@ public sealed class BoundChipTests : IDisposable
         Assert.Equal(expected.Select(value => KeyValuePair.Create(value.Name, value.Value)), measurement.Values);
     }
 
-    /// <summary>The chip as the sweep has it, in its first reading.</summary>
+    /// <summary>Measures the chip of ConversationSweepTests, in its first reading.</summary>
     Measurement Measure(string kind)
     {
         var chip = SweptChip.All.Single(chip => chip.Kind == kind);
@@ -37,7 +37,7 @@ public sealed class BoundChipTests : IDisposable
     }
 
     [Fact]
-    public void Each_chip_gives_what_its_data_sheet_says()
+    public void Each_chip_gives_the_values_computed_from_its_data_sheet()
     {
         AssertGood(Measure("mlx90614"), ("temperatureObject", 28.75), ("temperatureAmbient", 26.85));
         AssertGood(Measure("am2320"), ("temperature", 35.1), ("humidity", 65.2));
@@ -54,7 +54,7 @@ public sealed class BoundChipTests : IDisposable
         AssertGood(Measure("vl53l1x"), ("distance", 0.5));
     }
 
-    /// <summary>0.0304 x 1000 - 0.062 x 1000 x 0.2^1.4 is 23.886; a gain of 1 has 16 times less.</summary>
+    /// <summary>0.0304 x 1000 - 0.062 x 1000 x 0.2^1.4 is 23.886; with a gain of 1 the counts are 16 times smaller.</summary>
     [Theory]
     [InlineData(1000, 200, 382.2)]
     [InlineData(1000, 550, 85.6)]
@@ -66,7 +66,7 @@ public sealed class BoundChipTests : IDisposable
         Measure("tsl2561", 0x39, Tsl2561(both, infrared)), ("illuminance", lux));
 
     [Fact]
-    public void Tsl2561_that_is_dazzled_is_uncertain() =>
+    public void A_saturated_tsl2561_is_over_range() =>
         Assert.Equal(FaultReason.OverRange, Measure("tsl2561", 0x39, Tsl2561(0xFFFF, 200)).Reason);
 
     static SimulatedBoundChips.Measuring Tsl2561(int both, int infrared) => new(
@@ -78,11 +78,11 @@ public sealed class BoundChipTests : IDisposable
     [InlineData(0x8065, -10.1)]
     [InlineData(0x0000, 0)]
     [InlineData(0x8001, -0.1)]
-    public void Am2320_has_sign_and_magnitude(int raw, double celsius) => AssertGood(
+    public void Am2320_temperatures_are_decoded_as_sign_and_magnitude(int raw, double celsius) => AssertGood(
         Measure("am2320", 0x5C, new SimulatedBoundChips.Am2320(() => (0x028C, raw))), ("temperature", celsius), ("humidity", 65.2));
 
     [Fact]
-    public void Am2320_is_asked_every_two_seconds_at_most_and_gives_no_old_value()
+    public void Am2320_is_read_at_most_every_two_seconds_and_returns_no_old_value()
     {
         var raw = 0x015F;
         _world.Bus.Chips[0x5C] = new SimulatedBoundChips.Am2320(() => (0x028C, raw));
@@ -99,21 +99,21 @@ public sealed class BoundChipTests : IDisposable
     [InlineData(0xFE6F, -25.0625)]
     [InlineData(0xFFF0, -1)]
     [InlineData(0x4E20, 1250)]
-    public void Mcp9600_below_and_above_freezing(int raw, double celsius) => AssertGood(
+    public void Mcp9600_measures_below_and_above_freezing(int raw, double celsius) => AssertGood(
         Measure("mcp9600", 0x60, new SimulatedBoundChips.Mcp9600(() => (raw, 0xFFF0))),
         ("temperature", celsius), ("temperatureAmbient", -1));
 
     [Theory]
     [InlineData(0x10)]
     [InlineData(0x20)]
-    public void A_thermocouple_that_is_open_or_shorted_has_no_temperature(int status) => Assert.Equal(
+    public void An_open_or_shorted_thermocouple_gives_a_bad_reading(int status) => Assert.Equal(
         (ReadingQuality.Bad, FaultReason.OverRange),
         Judged(Measure("mcp9600", 0x60, new SimulatedBoundChips.Mcp9600(() => (0x0191, 0x0190)) { Status = status })));
 
     [Theory]
     [InlineData(0x80)]
     [InlineData(0x04)]
-    public void A_probe_of_a_max31865_that_is_open_or_shorted_has_no_temperature(int faults)
+    public void An_open_or_shorted_max31865_probe_gives_a_bad_reading(int faults)
     {
         var chip = new SimulatedBoundChips.Max31865 { Faults = faults };
         var measurement = MeasureSpi("max31865", SimulatedBoundChips.OnSpi(chip, isReadWithBit: false, 0x7F));
@@ -123,7 +123,7 @@ public sealed class BoundChipTests : IDisposable
     [Theory]
     [InlineData("\"probe\":\"pt1000\",\"referenceOhms\":4300,\"wires\":\"3\"", 19.24)]
     [InlineData("\"mainsHertz\":\"60\",\"referenceOhms\":400", 0)]
-    public void Max31865_with_another_board(string options, double celsius)
+    public void Max31865_measures_with_other_probes_reference_resistors_and_mains_frequencies(string options, double celsius)
     {
         var chip = new SimulatedBoundChips.Max31865();
         AssertGood(MeasureSpi("max31865", SimulatedBoundChips.OnSpi(chip, isReadWithBit: false, 0x7F), options), ("temperature", celsius));
@@ -132,12 +132,12 @@ public sealed class BoundChipTests : IDisposable
     [Theory]
     [InlineData(0x8001)]
     [InlineData(0x0000)]
-    public void An_mlx90614_that_says_that_it_has_no_value_is_believed(int raw) => Assert.Equal(
+    public void An_mlx90614_error_flag_or_zero_gives_a_bad_reading(int raw) => Assert.Equal(
         (ReadingQuality.Bad, FaultReason.Invalid),
         Judged(Measure("mlx90614", 0x5A, new SimulatedBoundChips.Mlx90614(() => (raw, 0x3A98)))));
 
     [Fact]
-    public void An_acceleration_or_a_field_at_the_end_of_the_range_is_not_good()
+    public void An_acceleration_or_field_at_the_end_of_the_range_is_not_good()
     {
         var lis = new SimulatedBoundChips.Measuring(
             [(0x0F, 0x33), (0x20, 0x07)], bytes => bytes[0x20] >> 4 != 0, () => [(0x28, [0xF0, 0x7F, 0, 0, 0, 0])],
@@ -152,7 +152,7 @@ public sealed class BoundChipTests : IDisposable
     [Theory]
     [InlineData("vl53l0x")]
     [InlineData("vl53l1x")]
-    public void Nothing_in_reach_is_no_distance(string kind)
+    public void A_distance_sensor_without_a_target_in_range_gives_a_bad_reading(string kind)
     {
         SimulatedChip chip = kind == "vl53l0x" ? new SimulatedBoundChips.Vl53L0X { State = 4 } : new SimulatedBoundChips.Vl53L1X { State = 4 };
         Assert.Equal((ReadingQuality.Bad, FaultReason.OverRange), Judged(Measure(kind, 0x29, chip)));
@@ -162,11 +162,11 @@ public sealed class BoundChipTests : IDisposable
     [InlineData("lps25h", 0x5C)]
     [InlineData("lis3dh", 0x18)]
     [InlineData("vl53l1x", 0x29)]
-    public void Another_chip_at_the_address_gives_no_value(string kind, int address) => Assert.Equal(
+    public void A_different_chip_at_the_address_gives_a_bad_reading(string kind, int address) => Assert.Equal(
         (ReadingQuality.Bad, FaultReason.Invalid), Judged(Measure(kind, address, new RegisterChip())));
 
     [Fact]
-    public void A_chip_that_is_away_is_io_though_its_binding_catches_everything()
+    public void A_disconnected_chip_is_reported_as_io_although_its_binding_catches_all_exceptions()
     {
         var (chip, _) = SweptChip.All.Single(swept => swept.Kind == "lps22hb").Make(_world.Waits, () => 0);
         _world.Bus.Chips[0x5C] = chip;
@@ -179,14 +179,14 @@ public sealed class BoundChipTests : IDisposable
     }
 
     [Fact]
-    public void A_conversation_that_does_not_end_is_ended()
+    public void A_measurement_that_does_not_end_is_stopped_with_a_timeout()
     {
         _world.Bus.Stretch = () => _world.Waits.Advance(TimeSpan.FromSeconds(9));
         Assert.Equal((ReadingQuality.Bad, FaultReason.Timeout), Judged(Measure("lps25h")));
     }
 
     [Fact]
-    public void A_bus_that_times_out_is_a_fault_of_the_bus()
+    public void A_bus_timeout_is_reported_as_a_fault_of_the_bus()
     {
         _world.Bus.Always = BusFault.TimedOut;
         Assert.Equal((ReadingQuality.Bad, FaultReason.BusTimeout), Judged(Measure("lis3dh")));

@@ -31,7 +31,7 @@ public sealed class BusFaultTests : IDisposable
     [Theory]
     [InlineData(BusFault.Nack)]
     [InlineData(BusFault.ArbitrationLost)]
-    public void A_transfer_that_fails_twice_is_made_up_for_by_repeating(BusFault fault)
+    public void A_transfer_that_fails_twice_is_retried_and_succeeds(BusFault fault)
     {
         using var session = Session("sht3x", 0x44);
         Measure(session);
@@ -42,7 +42,7 @@ public sealed class BusFaultTests : IDisposable
     }
 
     [Fact]
-    public void A_chip_that_is_away_is_io_then_left_alone_and_works_again_when_it_is_back()
+    public void A_disconnected_chip_is_reported_as_io_then_backed_off_and_works_again_after_it_returns()
     {
         using var session = Session("bme280", 0x76);
         Assert.Equal(ReadingQuality.Good, Measure(session).Quality);
@@ -62,7 +62,7 @@ public sealed class BusFaultTests : IDisposable
     }
 
     [Fact]
-    public void A_chip_that_is_missing_at_the_start_appears_when_it_is_plugged_in()
+    public void A_chip_missing_at_the_start_is_read_after_it_is_plugged_in()
     {
         var chip = _world.Bus.Chips[0x76];
         _world.Bus.Chips.Remove(0x76);
@@ -79,7 +79,7 @@ public sealed class BusFaultTests : IDisposable
     }
 
     [Fact]
-    public void A_chip_that_is_reset_in_mid_run_never_gives_a_wrong_value()
+    public void A_chip_reset_at_any_transfer_never_gives_a_wrong_value()
     {
         for (var transfer = 0; transfer < 20; transfer++)
         {
@@ -104,7 +104,7 @@ public sealed class BusFaultTests : IDisposable
     [InlineData("bh1750", 0x23)]
     [InlineData("tmp102", 0x49)]
     [InlineData("mcp9808", 0x18)]
-    public void A_chip_that_holds_zeros_after_a_reset_never_gives_them_as_good(string kind, int address)
+    public void Zeros_that_a_chip_holds_after_a_reset_are_never_reported_as_good(string kind, int address)
     {
         var chips = new Dictionary<string, Func<SimulatedChip>>
         {
@@ -137,7 +137,7 @@ public sealed class BusFaultTests : IDisposable
     }
 
     [Fact]
-    public void A_chip_that_is_swapped_between_two_readings_is_read_with_its_own_calibration()
+    public void A_chip_swapped_between_two_readings_is_read_with_its_own_calibration()
     {
         using var session = Session("bme280", 0x76);
         Measure(session);
@@ -172,7 +172,7 @@ public sealed class BusFaultTests : IDisposable
     }
 
     [Fact]
-    public void One_bad_checksum_is_repeated_at_once()
+    public void A_transfer_with_one_bad_checksum_is_retried_at_once()
     {
         using var session = Session("sht4x", 0x46);
         Measure(session);
@@ -182,7 +182,7 @@ public sealed class BusFaultTests : IDisposable
     }
 
     [Fact]
-    public void Whatever_happens_on_the_bus_a_reading_is_good_and_right_or_it_is_not_good() =>
+    public void Under_any_bus_faults_a_reading_is_correct_or_not_good() =>
         Gen.Int[0, 5].Select(fault => (BusFault)(fault == 4 ? 6 : fault)).Array[1, 60].Sample(
             faults =>
             {
@@ -203,7 +203,7 @@ public sealed class BusFaultTests : IDisposable
             iter: Tier.Size("TEST_BUS_FAULT_RUNS", quick: 40, full: 200, deep: 2_000));
 
     [Fact]
-    public void A_bus_that_times_out_twice_is_left_alone_but_for_a_probe_every_30_s()
+    public void After_two_timeouts_a_bus_is_only_probed_every_30_s()
     {
         var breaker = new BusBreaker(_world.Waits);
         using var first = Session("sht3x", 0x44, breaker);
@@ -228,7 +228,7 @@ public sealed class BusFaultTests : IDisposable
     }
 
     [Fact]
-    public void An_address_that_a_kernel_driver_has_is_refused_with_what_to_use_instead()
+    public void An_address_claimed_by_a_kernel_driver_is_refused_with_the_kind_to_use_instead()
     {
         _world.Write("sys/bus/i2c/drivers/bmp280/x", "");
         _world.Link("sys/bus/i2c/devices/1-0076/driver", "../../drivers/bmp280");
@@ -240,7 +240,7 @@ public sealed class BusFaultTests : IDisposable
     }
 
     [Fact]
-    public void A_bus_that_is_not_there_is_absent_and_the_hint_says_how_to_get_it()
+    public void A_missing_bus_is_reported_as_absent_with_a_hint_how_to_enable_it()
     {
         var measurement = _world.Measure("bme280", "\"bus\":7");
         Assert.Equal(FaultReason.Absent, measurement.Reason);
@@ -248,7 +248,7 @@ public sealed class BusFaultTests : IDisposable
     }
 
     [Fact]
-    public void A_chip_that_gives_the_same_bits_for_too_long_is_uncertain()
+    public void A_chip_that_returns_the_same_bits_for_too_long_is_uncertain()
     {
         using var session = Session("bme280", 0x76);
         for (var poll = 1; poll < 20; poll++) Assert.Equal(ReadingQuality.Good, Measure(session).Quality);
@@ -265,6 +265,6 @@ public sealed class BusFaultTests : IDisposable
     [InlineData("Error", FaultReason.Io)]
     [InlineData("Error 99999999999999999999", FaultReason.Io)]
     [InlineData("", FaultReason.Io)]
-    public void The_reason_comes_from_the_error_number_in_the_text(string message, string reason) =>
+    public void The_fault_reason_is_derived_from_the_error_number_in_the_exception_message(string message, string reason) =>
         Assert.Equal(reason, SensorFault.From(new IOException(message), "chip").Reason);
 }

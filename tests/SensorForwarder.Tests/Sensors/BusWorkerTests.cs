@@ -37,7 +37,7 @@ public sealed class BusWorkerTests
     }
 
     [Fact]
-    public async Task A_stuck_bus_is_a_timeout_for_who_holds_it_a_bus_timeout_for_the_others_and_nothing_to_other_buses()
+    public async Task A_stuck_job_times_out_other_jobs_on_its_bus_get_a_bus_timeout_and_other_buses_are_unaffected()
     {
         var workers = new BusWorkers(_clock);
         using var gate = new ManualResetEventSlim();
@@ -64,7 +64,7 @@ public sealed class BusWorkerTests
     }
 
     [Fact]
-    public async Task A_job_that_was_given_up_before_its_turn_never_runs()
+    public async Task A_job_cancelled_while_queued_never_runs()
     {
         var worker = new BusWorker("bus", _clock);
         using var gate = new ManualResetEventSlim();
@@ -81,7 +81,7 @@ public sealed class BusWorkerTests
     }
 
     [Fact]
-    public async Task A_job_that_throws_ends_only_itself()
+    public async Task An_exception_in_a_job_does_not_affect_later_jobs()
     {
         var worker = new BusWorker("bus", _clock);
         await Assert.ThrowsAsync<InvalidOperationException>(

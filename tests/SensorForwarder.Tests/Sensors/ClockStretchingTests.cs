@@ -32,7 +32,7 @@ public sealed class ClockStretchingTests : IDisposable
     [InlineData("aht20", 0x38, 25)]
     [InlineData("scd4x", 0x62, 25)]
     [InlineData("tmp102", 0x48, 25.25)]
-    public void A_chip_that_is_waited_for_is_read_as_if_nothing_had_been(string kind, int address, double celsius)
+    public void A_chip_that_stretches_the_clock_is_read_correctly(string kind, int address, double celsius)
     {
         var stretched = 0;
         _world.Bus.Stretch = () =>
@@ -57,7 +57,7 @@ public sealed class ClockStretchingTests : IDisposable
     [InlineData("sht4x", 0x46)]
     [InlineData("aht20", 0x38)]
     [InlineData("scd4x", 0x62)]
-    public void Bits_that_a_controller_loses_never_pass_a_checksum(string kind, int address)
+    public void Bits_lost_by_the_controller_never_pass_a_checksum(string kind, int address)
     {
         using var session = Session(kind, address);
         _world.Waits.Advance(TimeSpan.FromSeconds(5));
@@ -84,7 +84,7 @@ public sealed class ClockStretchingTests : IDisposable
     }
 
     [Fact]
-    public void A_jump_that_stays_is_believed_and_what_took_its_time_is_no_jump()
+    public void A_jump_that_persists_is_accepted_and_a_slow_change_is_not_a_jump()
     {
         using var session = Session("tmp102", 0x48);
         var chip = (RegisterChip)_world.Bus.Chips[0x48];
@@ -99,7 +99,7 @@ public sealed class ClockStretchingTests : IDisposable
     }
 
     [Fact]
-    public void A_jump_of_one_value_of_several_is_told_by_its_name()
+    public void A_jump_of_one_of_several_values_is_reported_with_its_name()
     {
         using var session = Session("bme280", 0x76);
         var chip = (SimulatedChips.Bosch)_world.Bus.Chips[0x76];
@@ -111,7 +111,7 @@ public sealed class ClockStretchingTests : IDisposable
     }
 
     [Fact]
-    public void A_clock_that_is_held_beyond_the_limit_is_a_bus_that_timed_out()
+    public void A_clock_stretched_beyond_the_limit_is_reported_as_a_bus_timeout()
     {
         _world.Bus.Always = BusFault.TimedOut;
         _world.Bus.Stretch = () => _world.Waits.Advance(TimeSpan.FromSeconds(1));

@@ -40,7 +40,7 @@ public sealed class ConditioningTests
     [InlineData("[[0,0],[1,10],[2,40]]", 3, 70)]
     [InlineData("[[0,0],[1,10],[2,40]]", -1, -10)]
     [InlineData("[[10000,25],[3603,50],[32650,0]]", 6801.5, 37.5)]
-    public void A_curve_is_straight_between_its_points_and_goes_on_straight_beyond_them(string curve, double raw, double value)
+    public void A_curve_is_interpolated_linearly_between_its_points_and_extrapolated_linearly_beyond_them(string curve, double raw, double value)
     {
         Assert.Equal(value, Of($$"""{"curve":{{curve}}}""").Apply([Measured(raw)]).Values[0].Value, 9);
         Assert.Equal(Measured(value, 50).Values, Of($$$"""{"curve":{"temperature":{{{curve}}}}}""").Apply([Measured(raw)]).Values);
@@ -50,7 +50,7 @@ public sealed class ConditioningTests
     }
 
     [Fact]
-    public void A_curve_never_leaves_its_neighbouring_points() =>
+    public void An_interpolated_value_lies_between_the_values_of_the_neighbouring_points() =>
         Gen.Select(Gen.Double[-100, 100].Array[2, 64], Gen.Double[-100, 100].Array[64], Gen.Double[-100, 100]).Sample((raws, values, raw) =>
         {
             var points = raws.Distinct().Zip(values).OrderBy(point => point.First).ToList();
@@ -63,7 +63,7 @@ public sealed class ConditioningTests
         });
 
     [Fact]
-    public void The_median_is_by_value_and_forgets_outliers_and_failures()
+    public void The_median_is_taken_per_value_and_ignores_outliers_and_failed_samples()
     {
         var conditioning = new Conditioning(Settings("""{"samples":5}"""));
         Assert.Equal(5, conditioning.Samples);
@@ -77,7 +77,7 @@ public sealed class ConditioningTests
     }
 
     [Fact]
-    public void A_value_that_is_no_finite_number_is_never_good_whatever_the_settings_make_of_it()
+    public void A_value_that_is_not_a_finite_number_is_never_good_whatever_the_settings()
     {
         using var world = new SensorFixture();
         world.Write("level", "1e300");
@@ -96,7 +96,7 @@ public sealed class ConditioningTests
     }
 
     [Fact]
-    public void A_median_lies_between_the_samples_and_is_one_of_them_when_they_are_odd() =>
+    public void A_median_lies_within_the_samples_and_is_one_of_them_if_their_number_is_odd() =>
         Gen.Double[-1000, 1000].Array[1, 15].Sample(samples =>
         {
             var median = new Conditioning(Settings("{}")).Apply([.. samples.Select(sample => Measured(sample))]).Values[0].Value;
@@ -107,7 +107,7 @@ public sealed class ConditioningTests
         });
 
     [Fact]
-    public void Inside_the_deadband_nothing_is_news_until_the_silence_was_long()
+    public void A_value_within_the_deadband_is_not_stored_until_the_maximum_silence_has_passed()
     {
         var deadband = new Deadband(Settings("""{"deadband":{"temperature":0.5},"maxSilenceSeconds":60}"""), _clock);
         Assert.True(deadband.IsNews(Reading(20)));
@@ -124,7 +124,7 @@ public sealed class ConditioningTests
     }
 
     [Fact]
-    public void A_deadband_for_a_value_that_is_not_there_holds_nothing_back()
+    public void A_deadband_for_a_missing_value_suppresses_no_reading()
     {
         var deadband = new Deadband(Settings("""{"deadband":{"voltage0":0.5}}"""), _clock);
         for (var i = 0; i < 3; i++) Assert.True(deadband.IsNews(Reading(20)));
@@ -137,7 +137,7 @@ public sealed class ConditioningTests
     [InlineData(-100, -98, false)]
     [InlineData(0, 0, false)]
     [InlineData(0, 0.001, true)]
-    public void A_band_in_percent_is_of_the_value_that_was_stored_last(double stored, double next, bool isNews)
+    public void A_deadband_in_percent_is_relative_to_the_last_stored_value(double stored, double next, bool isNews)
     {
         var deadband = new Deadband(Settings("""{"deadband":{"temperature":"2%"}}"""), _clock);
         Assert.True(deadband.IsNews(Reading(stored)));
@@ -145,14 +145,14 @@ public sealed class ConditioningTests
     }
 
     [Fact]
-    public void A_value_that_creeps_is_compared_with_what_was_stored_and_not_with_what_was_read()
+    public void A_slowly_drifting_value_is_compared_with_the_last_stored_value_not_the_last_read_one()
     {
         var deadband = new Deadband(Settings("""{"deadband":"5%"}"""), _clock);
         Assert.Equal([true, false, false, true], ((double[])[100, 102, 104, 106]).Select(value => deadband.IsNews(Reading(value))));
     }
 
     [Fact]
-    public void However_it_moves_what_was_stored_last_is_never_further_away_than_the_deadband() =>
+    public void The_last_stored_value_never_differs_from_the_current_one_by_more_than_the_deadband() =>
         Gen.Select(Gen.Double[0, 5], Gen.Double[-20, 20].Array[1, 50]).Sample((band, temperatures) =>
         {
             var deadband = new Deadband(

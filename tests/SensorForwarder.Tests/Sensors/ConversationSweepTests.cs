@@ -28,7 +28,7 @@ public sealed class ConversationSweepTests
     public static TheoryData<string> Kinds => [.. SweptChip.All.Select(chip => chip.Kind)];
 
     [Fact]
-    public void Every_chip_on_a_bus_is_swept()
+    public void Every_kind_on_an_I2C_or_SPI_bus_is_swept()
     {
         var onBuses = Module.SensorKinds.All.Where(kind => kind.Connection is "I2C" or "SPI").Select(kind => kind.Name);
         Assert.Equal(onBuses.Order(), SweptChip.All.Select(chip => chip.Kind).Order());
@@ -46,7 +46,7 @@ public sealed class ConversationSweepTests
     }
 
     [Fact]
-    public void The_table_of_what_is_noticed_is_the_one_in_the_code() => WrittenFile.CheckTable(
+    public void The_table_of_detected_faults_matches_the_code() => WrittenFile.CheckTable(
         "modules/SensorForwarder/Sensors/README.md",
         "| kind | reset | bit error in an answer | bit error in a command | line low | line high |",
         SweptChip.All.Select(chip => $"| `{chip.Kind}` | {string.Join(

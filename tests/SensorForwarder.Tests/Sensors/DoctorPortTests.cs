@@ -9,13 +9,13 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Sensors;
 
-/// <summary>What the doctor finds on serial ports, which are pseudo-terminals here, and of the Modbus devices in the
+/// <summary>What the doctor reports about serial ports, which are pseudo-terminals here, and about the Modbus devices in the
 /// settings.</summary>
 public sealed class DoctorPortTests : IDisposable
 {
     const string ById = "serial/by-id/usb-1a86_USB2.0-Serial-if00-port0";
 
-    /// <summary>A port that stays silent is listened to for this long; one on which something comes until it is recognised.
+    /// <summary>How long the doctor listens to a silent port. When data arrives, it listens until the device is recognised.
     /// </summary>
     static readonly TimeSpan Silence = TimeSpan.FromMilliseconds(20);
 
@@ -53,7 +53,7 @@ public sealed class DoctorPortTests : IDisposable
     Examination Examine(SensorSettings[]? running = null, SensorSettings[]? configured = null, TimeSpan? listensFor = null) => Examination.Make(
         Module.SensorKinds, _world.WorldOn(TimeProvider.System), running ?? [], configured ?? [], listensFor ?? Silence);
 
-    /// <summary>Examines while a device sends.</summary>
+    /// <summary>Runs the examination while a device sends data.</summary>
     Examination Examine(PseudoTerminal device, byte[] sent)
     {
         var examining = Task.Run(() => Examine(listensFor: Until.Limit));
@@ -75,7 +75,7 @@ public sealed class DoctorPortTests : IDisposable
     [InlineData("pms5003")]
     [InlineData("sds011")]
     [InlineData("nmea")]
-    public void A_device_that_sends_is_recognised_and_the_port_keeps_its_settings(string kind)
+    public void A_device_that_sends_data_is_recognised_and_the_port_keeps_its_settings(string kind)
     {
         var device = Plug();
         LinkById();
@@ -95,7 +95,7 @@ public sealed class DoctorPortTests : IDisposable
     }
 
     [Fact]
-    public void A_silent_port_may_have_a_device_that_must_be_asked_and_is_asked_nothing()
+    public void For_a_silent_port_polled_devices_are_suggested_but_nothing_is_sent_to_it()
     {
         var device = Plug();
         var examination = Examine();
@@ -109,7 +109,7 @@ public sealed class DoctorPortTests : IDisposable
     }
 
     [Fact]
-    public void Bytes_that_no_kind_sends_are_told_and_nothing_is_suggested()
+    public void Unrecognised_bytes_are_reported_and_no_sensor_is_suggested()
     {
         var examination = Examine(Plug(), [.. Enumerable.Repeat((byte)'A', 4000)]);
         Assert.EndsWith("bytes received that no kind sends", Assert.Single(examination.Ports).State, StringComparison.Ordinal);
@@ -120,7 +120,7 @@ public sealed class DoctorPortTests : IDisposable
     [InlineData("sys/class/tty/console/active", "tty0 ttyUSB0", "the kernel's console")]
     [InlineData("proc/77/stat", "77 (a) b) S 1 77 77 48128 77 4194560", "used by process 77")] // a login: 188, 0
     [InlineData("proc/77/fd/3", "/dev/ttyUSB0", "used by process 77")]
-    public void A_port_that_somebody_else_uses_is_left_alone(string path, string content, string state)
+    public void A_port_used_by_the_kernel_or_another_process_is_reported_and_not_opened(string path, string content, string state)
     {
         var device = Plug();
         if (path.Contains("/fd/", StringComparison.Ordinal)) _world.Link(path, content);
@@ -129,7 +129,7 @@ public sealed class DoctorPortTests : IDisposable
     }
 
     [Fact]
-    public void A_port_that_a_sensor_uses_is_left_alone_and_is_in_the_create_options_under_its_name()
+    public void A_port_used_by_a_sensor_is_not_opened_and_is_in_the_create_options_under_its_configured_path()
     {
         var device = Plug();
         LinkById();
@@ -145,7 +145,7 @@ public sealed class DoctorPortTests : IDisposable
         });
     }
 
-    /// <summary>What has come is still there: nobody opened the port, which discards it.</summary>
+    /// <summary>Checks that the received bytes are still in the port: opening the port would have discarded them.</summary>
     static void AssertUntouched(PseudoTerminal device, Action action)
     {
         device.Send("ab\n"u8);
@@ -155,7 +155,7 @@ public sealed class DoctorPortTests : IDisposable
     }
 
     [Fact]
-    public void A_port_that_the_container_does_not_have_is_told_and_prescribed_to_the_sensor_that_needs_it()
+    public void A_port_missing_in_the_container_is_reported_and_added_to_the_create_options_if_a_sensor_needs_it()
     {
         _world.Write("sys/class/tty/ttyUSB1/dev", "188:1");
         _world.Write("sys/class/tty/ttyS0/type", "0");
@@ -172,7 +172,7 @@ public sealed class DoctorPortTests : IDisposable
         "modbus", $"\"connection\":\"{connection}\",\"unit\":{unit},\"values\":{{\"voltage\":{{\"address\":0}}}}", name);
 
     [Fact]
-    public void Modbus_devices_of_the_settings_are_asked_and_no_others()
+    public void Only_Modbus_devices_in_the_settings_are_queried()
     {
         var server = Open(new TcpDevice((unit, request) => unit == 17 ? [request[0], 2, 0, 230] : [(byte)(request[0] | 0x80), 2]));
         var dead = $"tcp://127.0.0.1:{FreePort.Find()}";
@@ -186,7 +186,7 @@ public sealed class DoctorPortTests : IDisposable
     }
 
     [Fact]
-    public void A_Modbus_device_that_the_running_module_reads_is_not_asked()
+    public void A_Modbus_device_read_by_the_running_module_is_not_queried()
     {
         var server = Open(new TcpDevice((_, request) => [request[0], 2, 0, 230]));
         var examination = Examine(running: [Meter("a", server.Connection, 17)]);
@@ -197,7 +197,7 @@ public sealed class DoctorPortTests : IDisposable
     }
 
     [Fact(Explicit = true)]
-    public async Task The_command_line_asks_the_devices_of_the_settings_file_or_tells_how_the_running_module_gets_on()
+    public async Task The_command_line_queries_configured_devices_or_reports_their_state_in_the_running_module()
     {
         Plug();
         var server = Open(new TcpDevice((_, request) => [request[0], 2, 0, 230]));
@@ -218,7 +218,7 @@ public sealed class DoctorPortTests : IDisposable
         await Until.True(() => server.Requests.Count > 2);
         var beside = await AskAsync();
         Assert.Contains($"\n  meter: unit 1 at {server.Connection} read by the running module, Working\n\n", beside, StringComparison.Ordinal);
-        Assert.Equal(2, server.Connections); // that of the first doctor, and that of the module
+        Assert.Equal(2, server.Connections); // one by the first doctor and one by the module
         Assert.Equal(0, await module.StopAsync());
 
         async Task<string> AskAsync()

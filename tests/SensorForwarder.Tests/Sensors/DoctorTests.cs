@@ -35,7 +35,7 @@ public sealed class DoctorTests : IDisposable
     Examination Examine(params SensorSettings[] running) => Examination.Make(Module.SensorKinds, _world.WorldOn(_world.Waits), running);
 
     [Fact]
-    public void It_finds_nodes_chips_and_sources()
+    public void The_doctor_finds_device_nodes_chips_and_kernel_sources()
     {
         var examination = Examine();
         Assert.Equal(
@@ -48,7 +48,7 @@ public sealed class DoctorTests : IDisposable
     }
 
     [Fact]
-    public void It_changes_no_register_of_any_chip()
+    public void The_doctor_changes_no_register_of_any_chip()
     {
         var bosch = (RegisterChip)_world.Bus.Chips[0x76];
         bosch.Written = (register, _) => Assert.Fail($"register {register:x2} was written");
@@ -58,7 +58,7 @@ public sealed class DoctorTests : IDisposable
     }
 
     [Fact]
-    public void The_sensors_that_it_prescribes_are_settings_that_work()
+    public void The_suggested_sensor_settings_work()
     {
         var sensors = Prescription.Sensors(Examine());
         Assert.Contains("bme280-1-76", sensors.Select(sensor => sensor.Key));
@@ -70,7 +70,7 @@ public sealed class DoctorTests : IDisposable
     }
 
     [Fact]
-    public void The_create_options_name_what_the_sensors_need_and_the_number_of_its_group()
+    public void The_create_options_list_the_devices_that_the_sensors_need_and_their_groups()
     {
         var path = Path.Combine(_world.Root, "dev/i2c-1");
         if (!OperatingSystem.IsWindows()) File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.GroupWrite);
@@ -82,7 +82,7 @@ public sealed class DoctorTests : IDisposable
     }
 
     [Fact]
-    public void The_create_options_name_what_running_sensors_use()
+    public void The_create_options_list_the_devices_that_running_sensors_use()
     {
         _world.Bus.Chips.Clear();
         Assert.Empty(Prescription.CreateOptions(Examine())["HostConfig"]!["Devices"]!.AsArray());
@@ -96,11 +96,11 @@ public sealed class DoctorTests : IDisposable
 
     /// <summary>A TCA9548A on bus 1 with two of its buses.</summary>
     [Theory]
-    [InlineData("1 10 11", "bme280-1-76")] // on bus 1 itself: it answers everywhere
-    [InlineData("1 11", "bme280-11-76")] // behind the multiplexer, which was left as it was used last
+    [InlineData("1 10 11", "bme280-1-76")] // on bus 1 itself: it answers on all buses
+    [InlineData("1 11", "bme280-11-76")] // behind the multiplexer, which still selects the last used channel
     [InlineData("11", "bme280-11-76")]
-    [InlineData("10 11", "bme280-10-76 bme280-11-76")] // two of them
-    public void A_chip_behind_a_multiplexer_is_prescribed_once_and_where_it_is(string answersOn, string prescribed)
+    [InlineData("10 11", "bme280-10-76 bme280-11-76")] // two chips
+    public void A_chip_behind_a_multiplexer_is_suggested_once_on_its_own_bus(string answersOn, string prescribed)
     {
         var at = answersOn.Split(' ').Select(int.Parse).ToList();
         _world.Bus.Chips.Clear();
@@ -126,7 +126,7 @@ public sealed class DoctorTests : IDisposable
     [Theory]
     [InlineData(0x00)]
     [InlineData(0xFF)]
-    public void A_dead_bus_has_no_chips(int level)
+    public void On_a_bus_with_a_stuck_line_no_chips_are_found(int level)
     {
         _world.Bus.Chips.Clear();
         for (var address = 0; address < 0x80; address++)
@@ -147,7 +147,7 @@ public sealed class DoctorTests : IDisposable
     }
 
     [Fact]
-    public void A_denied_node_is_explained_by_its_group_or_by_the_devices()
+    public void For_a_denied_node_the_advice_names_the_missing_group_or_the_Devices_option()
     {
         var process = new ProcessIdentity(1654, [1654]);
         var node = new DeviceNode("/dev/i2c-1", "", NodeAccess.Denied, 994, MayOthers: false);
@@ -157,7 +157,7 @@ public sealed class DoctorTests : IDisposable
     }
 
     [Fact]
-    public void A_chip_that_a_running_sensor_has_is_left_alone()
+    public void A_chip_used_by_a_running_sensor_is_listed_without_probing_it()
     {
         _world.Bus.Chips.Clear();
         var chip = Assert.Single(Examine(SensorFixture.Settings("bme280")).Chips, chip => chip.Address == 0x76);
@@ -165,7 +165,7 @@ public sealed class DoctorTests : IDisposable
     }
 
     [Fact]
-    public void A_bus_that_times_out_is_given_up()
+    public void A_bus_that_times_out_is_not_scanned_further()
     {
         _world.Bus.Always = BusFault.TimedOut;
         Assert.DoesNotContain(Examine().Chips, chip => chip.Owner is null);
@@ -173,7 +173,7 @@ public sealed class DoctorTests : IDisposable
     }
 
     [Fact]
-    public void The_text_says_it_all()
+    public void The_report_contains_the_process_chips_suggested_sensors_and_create_options()
     {
         var text = Prescription.ToText(Examine());
         foreach (var part in (string[])["This process is user", "bus 1 0x76  bme280", "\"PathOnHost\"", "\"bme280-1-76\"", "may be lm75 or tmp102", "kernel driver bh1750"])
@@ -189,7 +189,7 @@ public sealed class DoctorTests : IDisposable
     [InlineData("""{"link":{"custody":"cloud"},"upstream":{"lostMessages":0,"returnedReadings":0,"outputsWithoutRoute":"live"}}""", "all messages of live, for which there is no route: add FROM /messages/modules/")]
     [InlineData("""{"link":{"custody":"cloud"},"upstream":{"lostMessages":0,"returnedReadings":0}}""", "none")]
     [InlineData("""{"link":{"custody":"receiver"}}""", "none")]
-    public void What_edgeHub_loses_is_told_by_the_status_of_the_running_module(string? status, string text)
+    public void Message_loss_in_edgeHub_is_reported_from_the_status_of_the_running_module(string? status, string text)
     {
         var seen = status is null ? null : JsonNode.Parse(status)!.AsObject();
         Assert.Contains($"What edgeHub loses\n  {text}", Prescription.ToText(Examine(), seen), StringComparison.Ordinal);
@@ -198,7 +198,7 @@ public sealed class DoctorTests : IDisposable
     }
 
     [Fact]
-    public void A_machine_without_any_of_it_is_examined_too()
+    public void A_machine_without_any_devices_is_examined_without_errors()
     {
         var examination = Examination.Make(Module.SensorKinds, new(new("/nowhere", "/nowhere", "/tmp") { Dev = "/nowhere" }, TimeProvider.System), []);
         Assert.Empty(examination.Nodes);

@@ -44,7 +44,7 @@ public sealed class DriverLimitTests : IDisposable
     [InlineData("aht20", 0x38, "71 0, read, AC3300 80, read; AC3300 80, read")]
     [InlineData("scd4x", 0x62, "3F86 500, 21B1 0, E4B8 1, read, EC05 1, read; E4B8 1, read, EC05 1, read")]
     [InlineData("bh1750", 0x23, "01 0, 20 180, read, read; 01 0, 20 180, read, read")]
-    public void A_chip_is_started_once_and_has_the_time_that_its_data_sheet_asks_for(
+    public void A_chip_is_started_once_and_given_the_waiting_times_of_its_data_sheet(
         string kind, int address, string expected)
     {
         var chip = new WatchedChip(_world.Waits, kind switch
@@ -67,7 +67,7 @@ public sealed class DriverLimitTests : IDisposable
     }
 
     [Fact]
-    public void An_aht20_has_time_to_wake_up_and_to_calibrate_itself()
+    public void An_aht20_is_given_time_to_wake_up_and_to_calibrate()
     {
         var before = _world.Waits.GetTimestamp();
         var chip = new WatchedChip(_world.Waits, SimulatedChips.Aht20(status: 0x10));
@@ -77,7 +77,7 @@ public sealed class DriverLimitTests : IDisposable
     }
 
     [Fact]
-    public void A_register_chip_has_the_time_that_its_data_sheet_asks_for()
+    public void A_register_chip_is_given_the_waiting_times_of_its_data_sheet()
     {
         var bosch = new WatchedChip(_world.Waits, SimulatedChips.Bme280());
         Measure("bme280", 0x76, bosch);
@@ -101,7 +101,7 @@ public sealed class DriverLimitTests : IDisposable
     [InlineData("ads1115", 0x48, 9)]
     [InlineData("aht20", 0x38, 4)]
     [InlineData("bme280", 0x76, 19)]
-    public void A_chip_that_takes_longer_is_waited_for_a_while(string kind, int address, int asked)
+    public void A_slow_chip_is_waited_for_up_to_a_limit(string kind, int address, int asked)
     {
         foreach (var (reads, isGood) in (List<(int Reads, bool IsGood)>)[(asked, true), (1000, false)])
         {
@@ -114,7 +114,7 @@ public sealed class DriverLimitTests : IDisposable
     }
 
     [Fact]
-    public void Every_bit_of_an_aht20_counts()
+    public void All_bits_of_an_aht20_frame_are_used()
     {
         var frame = "1CA5A5A6B4C7";
         var measurement = Measure("aht20", 0x38, SimulatedChips.Aht20(Crc(frame)));
@@ -122,7 +122,7 @@ public sealed class DriverLimitTests : IDisposable
     }
 
     [Fact]
-    public void An_aht20_that_lost_its_calibration_is_no_good() =>
+    public void An_aht20_that_lost_its_calibration_is_invalid() =>
         Assert.Equal(FaultReason.Invalid, Measure("aht20", 0x38, SimulatedChips.Aht20(Crc("14A5A5A6B4C7"))).Reason);
 
     [Theory]
@@ -130,7 +130,7 @@ public sealed class DriverLimitTests : IDisposable
     [InlineData(0xFFFE, "Good", 54611.7)]
     [InlineData(0x0001, "Good", 0.8)]
     [InlineData(0x0000, "Good", 0)]
-    public void Bh1750_at_its_ends(int raw, string quality, double lux)
+    public void Bh1750_is_uncertain_only_at_the_upper_end_of_its_range(int raw, string quality, double lux)
     {
         var chip = new CommandChip(_ => [(byte)(raw >> 8), (byte)raw]);
         var measurement = Measure("bh1750", 0x23, chip);
@@ -145,7 +145,7 @@ public sealed class DriverLimitTests : IDisposable
     [InlineData(0x70000, 0x70000, 25000, 200, 5.89, 904.330, 27.61)]
     [InlineData(0x92000, 415148, 30000, 100, 49.49, 1044.316, 56.81)]
     [InlineData(0x9C000, 415148, 30000, 200, 62.23, 1064.143, 59.95)]
-    public void Bme280_follows_the_formulas_over_its_range(
+    public void Bme280_follows_the_data_sheet_formulas_over_its_range(
         int temperature, int pressure, int humidity, int h3, double celsius, double hectopascals, double percent)
     {
         var chip = SimulatedChips.Bme280();
@@ -175,7 +175,7 @@ public sealed class DriverLimitTests : IDisposable
     [InlineData(0xB0000, 0x655AC, 30000, "Uncertain", FaultReason.Range)]
     [InlineData(0x7EED0, 0x50000, 30000, "Uncertain", FaultReason.Range)]
     [InlineData(0x7EED0, 0xE0000, 30000, "Uncertain", FaultReason.Range)]
-    public void What_a_bme280_cannot_measure_is_not_good(
+    public void A_value_that_a_bme280_cannot_have_measured_is_not_good(
         int temperature, int pressure, int humidity, string quality, string reason)
     {
         var chip = SimulatedChips.Bme280();
@@ -186,7 +186,7 @@ public sealed class DriverLimitTests : IDisposable
     }
 
     [Fact]
-    public void A_bme280_with_an_empty_calibration_is_no_good()
+    public void A_bme280_with_an_empty_calibration_is_invalid()
     {
         var chip = SimulatedChips.Bme280();
         var take = chip.Written;
@@ -219,14 +219,14 @@ public sealed class DriverLimitTests : IDisposable
     [Theory]
     [InlineData(0x0054, 0x0500)]
     [InlineData(0x0055, 0x0400)]
-    public void Another_chip_is_no_mcp9808(int maker, int device) => Assert.Equal(
+    public void An_mcp9808_with_a_wrong_manufacturer_or_device_id_is_invalid(int maker, int device) => Assert.Equal(
         FaultReason.Invalid, Measure("mcp9808", 0x18, WordChip((5, 0xC194), (6, maker), (7, device))).Reason);
 
     [Theory]
     [InlineData("0", 1023, true)]
     [InlineData("0,5", 1023, true)]
     [InlineData("0", 1022, false)]
-    public void Mcp3008_at_its_reference_is_uncertain(string channels, int raw, bool isSaturated)
+    public void Mcp3008_at_its_reference_voltage_is_over_range(string channels, int raw, bool isSaturated)
     {
         _world.Spi = _ => [0xFF, (byte)(0xF8 | (raw >> 8)), (byte)raw];
         var measurement = _world.Measure("mcp3008", $"\"channels\":[{channels}],\"referenceVolts\":5");
@@ -235,7 +235,7 @@ public sealed class DriverLimitTests : IDisposable
     }
 
     [Fact]
-    public void One_input_of_an_mcp3008_at_its_reference_is_enough()
+    public void One_mcp3008_input_at_its_reference_voltage_makes_the_reading_over_range()
     {
         _world.Spi = bytes => bytes[1] == 0x80 ? [0xFF, 0xFB, 0xFF] : [0xFF, 0xF8, 0x00];
         Assert.Equal(FaultReason.OverRange, _world.Measure("mcp3008", "\"channels\":[0,5]").Reason);
@@ -247,7 +247,7 @@ public sealed class DriverLimitTests : IDisposable
     [InlineData("1.024", 0xC783, 0.5)]
     [InlineData("0.512", 0xC983, 0.25)]
     [InlineData("0.256", 0xCB83, 0.125)]
-    public void Ads1115_measures_in_the_range_that_was_chosen(string fullScale, int config, double volts)
+    public void Ads1115_measures_in_the_configured_range(string fullScale, int config, double volts)
     {
         var chip = new SimulatedChips.Converter(_world.Waits, 16_000);
         var written = new List<string>();
@@ -263,11 +263,11 @@ public sealed class DriverLimitTests : IDisposable
     }
 
     [Fact]
-    public void Two_inputs_of_an_ads1115_beyond_its_range_are_as_bad_as_one() => Assert.Equal(
+    public void Two_ads1115_inputs_beyond_the_range_make_the_reading_over_range() => Assert.Equal(
         FaultReason.OverRange, Measure("ads1115", 0x48, new SimulatedChips.Converter(_world.Waits, 0x7FFF), "\"channels\":[0,1]").Reason);
 
     [Fact]
-    public void An_ads1115_that_does_not_keep_its_configuration_is_no_good()
+    public void An_ads1115_that_does_not_keep_its_configuration_is_invalid()
     {
         var chip = WordChip((0, 0x3E80));
         chip.Written = (register, _) => chip.Words[register] = [0x85, 0x83];
@@ -277,7 +277,7 @@ public sealed class DriverLimitTests : IDisposable
     }
 
     [Fact]
-    public void A_power_monitor_that_does_not_keep_its_calibration_is_no_good()
+    public void A_power_monitor_that_does_not_keep_its_calibration_is_invalid()
     {
         var chip = WordChip((0, 0x399F));
         chip.Written = (register, _) => chip.Words[register] = register == 0 ? [0x39, 0x9B] : [0, 0];
@@ -291,7 +291,7 @@ public sealed class DriverLimitTests : IDisposable
     [InlineData("ina226", 5, 12, "above the 0.819 A")]
     [InlineData("ina219", 0.1, 50, "above the 32 V")]
     [InlineData("ina226", 0.1, 50, "above the 40.96 V")]
-    public void What_a_power_monitor_can_measure_is_said(string kind, double amperes, double volts, string detail)
+    public void A_power_monitor_over_its_range_reports_its_limit(string kind, double amperes, double volts, string detail)
     {
         var chip = new SimulatedChips.PowerMonitor(kind == "ina226", ohms: 0.1) { Amperes = amperes, Volts = volts };
         Assert.Contains(detail, Measure(kind, 0x40, chip).Detail, StringComparison.Ordinal);
@@ -308,7 +308,7 @@ public sealed class DriverLimitTests : IDisposable
     }
 
     [Fact]
-    public void An_scd4x_that_gives_the_same_bits_for_too_long_is_uncertain()
+    public void An_scd4x_that_returns_the_same_bits_for_too_long_is_uncertain()
     {
         using var session = Session("scd4x", 0x62, SimulatedChips.Scd4x(() => true));
         for (var poll = 1; poll < 20; poll++)
@@ -317,7 +317,7 @@ public sealed class DriverLimitTests : IDisposable
     }
 
     [Fact]
-    public void A_value_that_differs_once_begins_the_count_of_equal_ones_anew()
+    public void A_different_value_restarts_the_count_of_identical_readings()
     {
         var frame = "01F433 6667A2 5EB93C";
         var chip = new CommandChip(command => command switch
@@ -335,7 +335,7 @@ public sealed class DriverLimitTests : IDisposable
     }
 
     [Fact]
-    public void An_spi_bus_that_is_not_there_is_absent_and_the_hint_says_how_to_get_it()
+    public void A_missing_SPI_bus_is_reported_as_absent_with_a_hint_how_to_enable_it()
     {
         var measurement = _world.Measure("mcp3008", "\"bus\":1,\"chipSelect\":1");
         Assert.Equal(FaultReason.Absent, measurement.Reason);
@@ -343,7 +343,7 @@ public sealed class DriverLimitTests : IDisposable
     }
 
     [Fact]
-    public void An_spi_transfer_that_fails_is_io_of_that_chip_select()
+    public void A_failed_SPI_transfer_is_reported_as_io_with_its_chip_select()
     {
         _world.Spi = _ => throw new IOException("Error 5 performing SPI data transfer.");
         var measurement = _world.Measure("mcp3008");
@@ -352,7 +352,7 @@ public sealed class DriverLimitTests : IDisposable
     }
 
     [Fact]
-    public void Sensors_of_one_bus_share_it_and_those_of_two_do_not()
+    public void Two_sensors_share_a_bus_worker_only_if_they_are_on_the_same_bus()
     {
         static string? Bus(string kind, string options) =>
             Module.SensorKinds.All.Single(described => described.Name == kind).Bus(SensorFixture.Settings(kind, options));
@@ -364,7 +364,7 @@ public sealed class DriverLimitTests : IDisposable
     }
 
     [Fact]
-    public void The_doctor_knows_each_chip_by_what_it_answers()
+    public void The_doctor_identifies_each_chip_by_its_answers()
     {
         var chips = new Dictionary<int, (SimulatedChip Chip, string[] Kinds)>
         {
@@ -439,7 +439,7 @@ public sealed class DriverLimitTests : IDisposable
     {
         readonly SimulatedChip _chip = kind switch
         {
-            "ads1115" => WordChip((0, 0x3E80)), // its readiness is below
+            "ads1115" => WordChip((0, 0x3E80)), // Read clears its ready bit while busy
             "aht20" => SimulatedChips.Aht20(),
             _ => SimulatedChips.Bme280(),
         };

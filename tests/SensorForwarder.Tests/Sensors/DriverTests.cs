@@ -38,17 +38,17 @@ public sealed class DriverTests : IDisposable
     [InlineData("6667", 0xA2)]
     [InlineData("5EB9", 0x3C)]
     [InlineData("01F4", 0x33)]
-    public void Checksum_of_Sensirion(string bytes, byte crc) => Assert.Equal(crc, Crc8.Sensirion(Convert.FromHexString(bytes)));
+    public void The_Sensirion_checksum_matches_the_test_vectors(string bytes, byte crc) => Assert.Equal(crc, Crc8.Sensirion(Convert.FromHexString(bytes)));
 
     [Theory]
     [InlineData("021CB801000000", 0xA2)]
     [InlineData("91014B467FFF0F10", 0x25)]
     [InlineData("70FE4B467FFF1010", 0xE7)]
     [InlineData("50054B467FFF0C10", 0x1C)]
-    public void Checksum_of_Dallas(string bytes, byte crc) => Assert.Equal(crc, Crc8.Dallas(Convert.FromHexString(bytes)));
+    public void The_Dallas_checksum_matches_the_test_vectors(string bytes, byte crc) => Assert.Equal(crc, Crc8.Dallas(Convert.FromHexString(bytes)));
 
     [Fact]
-    public void Bme280_measures_as_its_data_sheet_and_the_kernel_compute() => AssertGood(
+    public void Bme280_values_match_the_data_sheet_and_the_kernel_driver() => AssertGood(
         Measure("bme280", 0x76, SimulatedChips.Bme280()), ("temperature", 25.08), ("pressure", 1006.533), ("humidity", 55.0));
 
     [Theory]
@@ -56,7 +56,7 @@ public sealed class DriverTests : IDisposable
     [InlineData(25000, 27.08)]
     [InlineData(30000, 55.0)]
     [InlineData(35000, 82.69)]
-    public void Bme280_humidity(int raw, double percent)
+    public void Bme280_humidity_is_computed_from_the_raw_value(int raw, double percent)
     {
         var chip = SimulatedChips.Bme280();
         chip.Raw = [.. SimulatedChips.Bytes("655AC07EED00"), (byte)(raw >> 8), (byte)raw];
@@ -64,7 +64,7 @@ public sealed class DriverTests : IDisposable
     }
 
     [Fact]
-    public void Bmp280_has_no_humidity() => AssertGood(
+    public void Bmp280_measures_temperature_and_pressure_but_no_humidity() => AssertGood(
         Measure("bmp280", 0x77, SimulatedChips.Bme280(0x58)), ("temperature", 25.08), ("pressure", 1006.533));
 
     [Theory]
@@ -73,7 +73,7 @@ public sealed class DriverTests : IDisposable
     [InlineData("bme280", 0x61, "use kind iio")]
     [InlineData("bme280", 0xFF, "the chip's id is 0xff")]
     [InlineData("bme280", 0x00, "the chip's id is 0x00")]
-    public void Another_chip_at_the_address_is_refused_with_a_hint(string kind, byte id, string hint)
+    public void A_different_chip_at_the_address_is_refused_with_a_hint(string kind, byte id, string hint)
     {
         var measurement = Measure(kind, 0x76, SimulatedChips.Bme280(id));
         Assert.Equal(FaultReason.Invalid, measurement.Reason);
@@ -98,7 +98,7 @@ public sealed class DriverTests : IDisposable
     }
 
     [Fact]
-    public void Aht20_measures_and_is_calibrated_only_when_it_is_not()
+    public void Aht20_measures_and_is_calibrated_only_if_it_is_not_calibrated_yet()
     {
         var ready = SimulatedChips.Aht20();
         AssertGood(Measure("aht20", 0x38, ready), ("temperature", 25), ("humidity", 50));
@@ -109,7 +109,7 @@ public sealed class DriverTests : IDisposable
     }
 
     [Fact]
-    public void Scd4x_gives_nothing_until_it_has_something_new_and_is_started_anew_when_it_stays_silent()
+    public void Scd4x_gives_no_values_until_new_data_is_ready_and_is_restarted_when_it_stays_silent()
     {
         var isReady = true;
         var chip = SimulatedChips.Scd4x(() => isReady);
@@ -145,7 +145,7 @@ public sealed class DriverTests : IDisposable
     }
 
     [Fact]
-    public void Ina219_that_forgot_its_calibration_gets_it_again()
+    public void An_ina219_that_lost_its_calibration_is_calibrated_again()
     {
         var chip = WordChip((2, 0x5D9A), (4, 100));
         _world.Bus.Chips[0x40] = chip;
@@ -165,7 +165,7 @@ public sealed class DriverTests : IDisposable
     [InlineData("ina219", -5, 12)]
     [InlineData("ina219", 2, 12, ",\"maxAmperes\":1")]
     [InlineData("ina226", 0.5, 12, ",\"maxAmperes\":0.25")]
-    public void A_current_that_the_chip_cannot_measure_is_not_told(
+    public void A_current_beyond_the_range_of_the_chip_is_not_reported(
         string kind, double amperes, double volts, string options = "")
     {
         var chip = new SimulatedChips.PowerMonitor(kind == "ina226", ohms: 0.1) { Amperes = amperes, Volts = volts };
@@ -180,7 +180,7 @@ public sealed class DriverTests : IDisposable
     [Theory]
     [InlineData("ina219", 0.79)]
     [InlineData("ina226", -0.79)]
-    public void A_current_that_the_chip_can_measure_is_good(string kind, double amperes)
+    public void A_current_within_the_range_of_the_chip_is_good(string kind, double amperes)
     {
         var chip = new SimulatedChips.PowerMonitor(kind == "ina226", ohms: 0.1) { Amperes = amperes };
         var measurement = Measure(kind, 0x40, chip);
@@ -191,7 +191,7 @@ public sealed class DriverTests : IDisposable
     [Theory]
     [InlineData("ina219")]
     [InlineData("ina226")]
-    public void A_voltage_that_the_chip_cannot_measure_is_not_told(string kind)
+    public void A_voltage_beyond_the_range_of_the_chip_is_not_reported(string kind)
     {
         var chip = new SimulatedChips.PowerMonitor(kind == "ina226", ohms: 0.1) { Volts = 50, Amperes = 5 };
         var measurement = Measure(kind, 0x40, chip);
@@ -201,7 +201,7 @@ public sealed class DriverTests : IDisposable
     }
 
     [Fact]
-    public void A_calibration_that_the_ina226_has_no_bits_for_is_refused()
+    public void A_calibration_that_does_not_fit_the_ina226_register_is_refused()
     {
         const string Options = "\"shuntOhms\":0.005,\"maxAmperes\":0.8"; // calibration 0xA3D7
         var exception = Assert.Throws<SensorSettingsException>(
@@ -212,7 +212,7 @@ public sealed class DriverTests : IDisposable
     }
 
     [Fact]
-    public void A_power_monitor_that_another_program_set_up_differently_is_set_up_again()
+    public void A_power_monitor_reconfigured_by_another_program_is_configured_again()
     {
         var chip = new SimulatedChips.PowerMonitor(is226: false, ohms: 0.1);
         _world.Bus.Chips[0x40] = chip;
@@ -229,7 +229,7 @@ public sealed class DriverTests : IDisposable
     [InlineData("sht4x", "0000")]
     [InlineData("sht4x", "FFFF")]
     [InlineData("scd4x", "FFFF")]
-    public void A_temperature_at_the_end_of_its_register_is_uncertain(string kind, string word)
+    public void A_temperature_at_either_end_of_its_register_is_uncertain(string kind, string word)
     {
         var bytes = Convert.FromHexString(word);
         var temperature = Convert.ToHexString([.. bytes, Crc8.Sensirion(bytes)]);
@@ -285,17 +285,17 @@ public sealed class DriverTests : IDisposable
         Measure("mcp9808", 0x18, WordChip((5, word), (6, 0x0054), (7, 0x0400))), ("temperature", celsius));
 
     [Fact]
-    public void Mcp9808_has_an_id() => Assert.Equal(FaultReason.Invalid, Measure("mcp9808", 0x18, WordChip((5, 0xC194))).Reason);
+    public void An_mcp9808_without_its_id_is_invalid() => Assert.Equal(FaultReason.Invalid, Measure("mcp9808", 0x18, WordChip((5, 0xC194))).Reason);
 
     [Theory]
     [InlineData("lm75", 0x1940, 25.25)]
     [InlineData("lm75", 0xE700, -25)]
     [InlineData("tmp102", 0x1940, 25.25)]
-    public void Thermometers_of_one_word_measure(string kind, int word, double celsius) =>
+    public void Lm75_and_tmp102_measure(string kind, int word, double celsius) =>
         AssertGood(Measure(kind, 0x48, WordChip((0, word))), ("temperature", celsius));
 
     [Fact]
-    public void A_bus_of_ones_is_no_temperature() => Assert.Equal(FaultReason.Invalid, Measure("lm75", 0x48, WordChip((0, 0xFFFF))).Reason);
+    public void A_bus_that_reads_all_ones_gives_an_invalid_reading() => Assert.Equal(FaultReason.Invalid, Measure("lm75", 0x48, WordChip((0, 0xFFFF))).Reason);
 
     [Fact]
     public void Mcp3008_measures_each_channel()
@@ -311,7 +311,7 @@ public sealed class DriverTests : IDisposable
     }
 
     [Fact]
-    public void Mcp3008_that_is_not_there_is_noticed()
+    public void A_missing_mcp3008_gives_an_invalid_reading()
     {
         _world.Spi = bytes => [0xFF, 0xFF, 0xFF];
         Assert.Equal(FaultReason.Invalid, _world.Measure("mcp3008").Reason);

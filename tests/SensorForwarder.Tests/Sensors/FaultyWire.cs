@@ -3,41 +3,41 @@ using System.Device.Spi;
 
 namespace SensorForwarder.Tests.Sensors;
 
-/// <summary>What happens to one byte of a conversation with a chip.</summary>
+/// <summary>The fault of one byte of a conversation with a chip.</summary>
 public enum WireFault
 {
-    /// <summary>The chip loses its power for a moment: what it says from this byte on is what it says after a reset.</summary>
+    /// <summary>The chip loses power for a moment: from this byte on it answers as after a reset.</summary>
     Reset,
 
-    /// <summary>One bit of a byte that the chip sends is another one.</summary>
+    /// <summary>One bit of a byte that the chip sends is flipped.</summary>
     BitInAnswer,
 
-    /// <summary>One bit of a byte that the chip gets is another one.</summary>
+    /// <summary>One bit of a byte that the chip receives is flipped.</summary>
     BitInCommand,
 
-    /// <summary>From this byte on the line is low until the measurement ends; nobody notices.</summary>
+    /// <summary>From this byte on the line is low until the measurement ends, and no error is reported.</summary>
     StuckLow,
 
-    /// <summary>From this byte on the line is high until the measurement ends; nobody notices.</summary>
+    /// <summary>From this byte on the line is high until the measurement ends, and no error is reported.</summary>
     StuckHigh,
 }
 
-/// <summary>The wires between the module and one chip. Counts bytes; one of them meets a fault.</summary>
+/// <summary>The wires between the module and one chip. Counts the bytes and applies a fault to one of them.</summary>
 internal sealed class FaultyWire(SimulatedChip chip, int address)
 {
     WireFault? _fault;
     int _at;
     int _bit;
 
-    /// <summary>Bytes that have passed, in both directions.</summary>
+    /// <summary>The number of bytes transferred, in both directions.</summary>
     public int Bytes { get; private set; }
 
-    /// <summary>Which of them the chip sent.</summary>
+    /// <summary>For each byte, whether the chip sent it.</summary>
     public List<bool> IsAnswer { get; } = [];
 
     public void Plan(WireFault fault, int at, int bit) => (_fault, _at, _bit) = (fault, at, bit);
 
-    /// <summary>The line is free again.</summary>
+    /// <summary>Releases a stuck line.</summary>
     public void Heal()
     {
         if (IsStuck) _fault = null;
@@ -64,7 +64,7 @@ internal sealed class FaultyWire(SimulatedChip chip, int address)
     {
         if (at != address)
         {
-            // Nobody is there; but a line that is low looks like an acknowledgement.
+            // No chip has this address, but a low line looks like an acknowledgement.
             if (!IsStuck || _fault != WireFault.StuckLow) throw SimulatedI2cBus.Error(121, "Remote I/O error");
             read.Clear();
             return;

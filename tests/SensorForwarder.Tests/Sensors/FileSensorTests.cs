@@ -71,7 +71,7 @@ public sealed class FileSensorTests : IDisposable
     [InlineData("-ff", ",\"format\":\"hexadecimal\"")]
     [InlineData("b8:27:eb:12:34:56", ",\"format\":\"hexadecimal\"")]
     [InlineData("11111111111111111", ",\"format\":\"hexadecimal\"")]
-    public void What_is_no_number_as_a_whole_is_invalid(string content, string options = "")
+    public void Content_without_a_well_formed_first_number_is_invalid(string content, string options = "")
     {
         var measurement = MeasureContent(content + "\n", options);
         Assert.Equal(FaultReason.Invalid, measurement.Reason);
@@ -92,7 +92,7 @@ public sealed class FileSensorTests : IDisposable
     [InlineData("+.5e1.", 5)]
     [InlineData("0.52 0.58 0.59 1/389 12345", 0.52)]
     [InlineData("ADC: 0x3ff", 1023, ",\"format\":\"hexadecimal\"")]
-    public void A_number_may_have_a_name_and_a_unit(string content, double number, string options = "") =>
+    public void A_number_in_a_file_may_have_a_name_before_it_and_a_unit_after_it(string content, double number, string options = "") =>
         Assert.Equal(number, Assert.Single(MeasureContent(content, options).Values).Value);
 
     [Theory]
@@ -102,14 +102,14 @@ public sealed class FileSensorTests : IDisposable
         Assert.Equal(FaultReason.Io, MeasureContent(content).Reason);
 
     [Fact]
-    public void A_number_whose_end_was_not_read_is_none()
+    public void A_number_cut_off_at_the_read_limit_is_invalid()
     {
         Assert.Equal(FaultReason.Invalid, MeasureContent($"{new string(' ', 4094)}12345").Reason);
         Assert.Equal(12, Assert.Single(MeasureContent($"{new string(' ', 4093)}12 345").Values).Value);
     }
 
     [Fact]
-    public void What_is_outside_of_the_directories_gets_one_answer_whether_it_is_there_or_not()
+    public void A_path_outside_the_allowed_directories_gets_the_same_answer_whether_it_exists_or_not()
     {
         _world.Write("secret/pin", "4711");
         _world.Write("secret/old", "4712");
@@ -136,7 +136,7 @@ public sealed class FileSensorTests : IDisposable
     }
 
     [Fact]
-    public void Inside_of_the_directories_the_reason_is_the_files_own()
+    public void Inside_the_allowed_directories_a_missing_file_is_reported_as_absent()
     {
         Assert.Equal(FaultReason.Absent, Measure("files/none").Reason);
         Assert.Equal(FaultReason.Absent, Measure("files/none/none").Reason);
@@ -145,7 +145,7 @@ public sealed class FileSensorTests : IDisposable
     }
 
     [Fact]
-    public void Links_count_where_they_lead()
+    public void Symbolic_links_are_resolved_before_the_path_is_checked()
     {
         _world.Write("files/deep/level", "7");
         _world.Link("files/current", "deep");
@@ -197,7 +197,7 @@ public sealed class FileSensorTests : IDisposable
     [Theory]
     [InlineData("/proc")]
     [InlineData("/")]
-    public void Of_proc_all_is_read_but_processes(string root)
+    public void Files_in_proc_are_readable_except_those_of_processes_and_kmsg(string root)
     {
         _world.FileRoots = [root];
         _world.Link("files/self", "/proc/self");
@@ -211,7 +211,7 @@ public sealed class FileSensorTests : IDisposable
     }
 
     [Fact]
-    public void Of_another_proc_no_process_is_read_either()
+    public void Process_files_are_also_refused_in_a_proc_mounted_elsewhere()
     {
         _world.FileRoots = [_world.Proc];
         _world.Write("proc/uptime", "12.5 3");
@@ -221,7 +221,7 @@ public sealed class FileSensorTests : IDisposable
     }
 
     [Fact]
-    public void The_directories_are_those_of_the_kernel_and_two_of_our_own()
+    public void The_default_directories_are_those_of_the_kernel_and_two_for_sensor_files()
     {
         Assert.Equal(["/sys", "/proc", "/run/sensors", "/data/files"], new SensorRoots("/proc", "/sys", "/data").Files);
         Assert.Equal(

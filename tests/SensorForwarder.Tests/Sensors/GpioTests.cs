@@ -77,7 +77,7 @@ public sealed class GpioTests : IAsyncLifetime
     static double Value(JsonElement reading, string name) => reading.GetProperty("values").GetProperty(name).GetDouble();
 
     [Fact]
-    public async Task A_contact_says_its_level_and_then_each_edge_at_the_time_of_the_edge()
+    public async Task A_contact_reports_its_level_and_then_each_edge_with_the_time_of_the_edge()
     {
         await ApplyAsync(Contact());
         await StoredAsync(1);
@@ -98,7 +98,7 @@ public sealed class GpioTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_contact_that_waits_for_an_edge_does_not_hang()
+    public async Task A_contact_waiting_for_an_edge_is_not_reported_as_stuck()
     {
         await ApplyAsync(Contact() with { Interval = TimeSpan.FromHours(1) });
         await StoredAsync(1);
@@ -109,7 +109,7 @@ public sealed class GpioTests : IAsyncLifetime
     }
 
     [Fact]
-    public void An_edge_has_the_time_of_the_kernel_however_late_it_is_read()
+    public void An_edge_has_the_kernels_timestamp_however_late_it_is_read()
     {
         _world.Clock.Advance(TimeSpan.FromSeconds(5));
         var at = _world.Clock.GetUtcNow();
@@ -118,7 +118,7 @@ public sealed class GpioTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Edges_that_were_lost_make_the_next_reading_uncertain()
+    public async Task Lost_edges_make_the_next_reading_uncertain()
     {
         await ApplyAsync(Contact());
         await StoredAsync(1);
@@ -130,7 +130,7 @@ public sealed class GpioTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_storm_of_edges_keeps_the_newest_and_says_that_some_were_lost()
+    public async Task After_a_burst_of_edges_the_newest_level_is_reported()
     {
         await ApplyAsync(Contact());
         await StoredAsync(1);
@@ -140,7 +140,7 @@ public sealed class GpioTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Edges_that_cannot_be_read_now_wait_without_keeping_the_loop_busy()
+    public async Task Edges_that_cannot_be_read_yet_wait_without_a_busy_loop()
     {
         await ApplyAsync(Contact());
         await StoredAsync(1);
@@ -174,7 +174,7 @@ public sealed class GpioTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_reading_that_is_asked_for_while_settings_change_is_taken_as_they_say_then()
+    public async Task An_on_demand_reading_during_a_settings_change_uses_the_new_settings()
     {
         using var gate = new ManualResetEventSlim();
         using var isOpening = new ManualResetEventSlim();
@@ -210,7 +210,7 @@ public sealed class GpioTests : IAsyncLifetime
     [InlineData(",\"edges\":\"none\",\"bias\":\"pullUp\"", GpioRequest.PullUp)]
     [InlineData(",\"edges\":\"none\",\"bias\":\"pullDown\"", GpioRequest.PullDown)]
     [InlineData(",\"edges\":\"none\",\"bias\":\"disabled\",\"debounceMilliseconds\":20", GpioRequest.NoBias)]
-    public async Task Settings_become_what_is_asked_of_the_kernel(string options, ulong flags)
+    public async Task Settings_are_translated_to_the_kernels_line_flags(string options, ulong flags)
     {
         await ApplyAsync(Contact(options));
         await StoredAsync(1);
@@ -219,7 +219,7 @@ public sealed class GpioTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_line_that_was_unplugged_is_bad_at_once_and_good_again_when_it_is_back()
+    public async Task An_unplugged_line_is_bad_at_once_and_good_again_after_it_returns()
     {
         await ApplyAsync(Contact());
         await StoredAsync(1);
@@ -234,7 +234,7 @@ public sealed class GpioTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_counter_tells_its_total_and_how_fast_it_grows()
+    public async Task A_counter_reports_its_total_and_rate()
     {
         await ApplyAsync(Counter());
         var first = (await StoredAsync(1))[0];
@@ -249,7 +249,7 @@ public sealed class GpioTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Pulses_that_came_too_fast_are_counted_and_the_reading_is_uncertain()
+    public async Task Pulses_lost_in_an_overrun_are_counted_and_the_reading_reports_the_overrun()
     {
         await ApplyAsync(Counter());
         await StoredAsync(1);
@@ -262,7 +262,7 @@ public sealed class GpioTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task The_total_goes_on_after_a_restart_and_after_new_settings()
+    public async Task A_counter_total_continues_after_a_restart_and_after_a_settings_change()
     {
         await ApplyAsync(Counter());
         await StoredAsync(1);
@@ -279,7 +279,7 @@ public sealed class GpioTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_total_is_committed_with_the_reading_that_tells_it_and_costs_no_commit_of_its_own()
+    public async Task A_total_is_committed_together_with_the_reading_that_reports_it_without_an_extra_commit()
     {
         await StopAsync();
         await StartAsync(new() { CommitInterval = TimeSpan.FromHours(1) });
@@ -293,11 +293,11 @@ public sealed class GpioTests : IAsyncLifetime
         await _buffer.CommitAsync(TestContext.Current.CancellationToken);
         Assert.Equal(commits + 1, _buffer.GetStatus().Commits);
         var saved = double.Parse(System.Text.Encoding.ASCII.GetString(_buffer.LoadDocument("counter.meter")!.Value.Span), System.Globalization.CultureInfo.InvariantCulture);
-        Assert.True(saved >= Value(Stored()[^1], "total"), $"{saved} was saved, and {Stored()[^1]} told");
+        Assert.True(saved >= Value(Stored()[^1], "total"), $"{saved} was saved, but {Stored()[^1]} was reported");
     }
 
     [Fact]
-    public async Task A_total_that_nobody_else_commits_waits_no_longer_than_the_commit_interval()
+    public async Task A_total_without_a_reading_is_committed_after_the_commit_interval()
     {
         await StopAsync();
         await StartAsync(new() { CommitInterval = TimeSpan.FromMilliseconds(50) });
@@ -310,7 +310,7 @@ public sealed class GpioTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_total_that_is_no_number_is_never_counted_on_from()
+    public async Task A_counter_whose_saved_total_is_not_a_number_reports_an_error_and_does_not_count()
     {
         await _buffer.SaveDocumentAsync("counter.meter", "many"u8.ToArray(), TestContext.Current.CancellationToken);
         await ApplyAsync(Counter());
@@ -320,7 +320,7 @@ public sealed class GpioTests : IAsyncLifetime
     }
 
     [Fact]
-    public void Only_one_sensor_can_have_a_line()
+    public void Only_one_sensor_can_use_a_GPIO_line()
     {
         using var json = JsonDocument.Parse("""{"a":{"kind":"gpio","line":17},"b":{"kind":"counter","line":"17"},"c":{"kind":"counter","line":18.0}}""");
         var sensors = new SensorForwarder.Configuration.SensorsParser(Module.SensorKinds, _world.World).Read(json.RootElement, null, TimeSpan.FromSeconds(5), out _, out var errors);
@@ -329,7 +329,7 @@ public sealed class GpioTests : IAsyncLifetime
     }
 
     [Fact]
-    public void Without_a_chip_the_reason_says_what_the_container_needs()
+    public void Without_a_chip_the_fault_says_what_the_container_needs()
     {
         var measurement = _world.Measure("gpio", "\"line\":17");
         Assert.Equal(FaultReason.Absent, measurement.Reason);

@@ -8,7 +8,7 @@ public sealed class HostSensorTests
         new((await sensor.MeasureAsync(TestContext.Current.CancellationToken)).Values);
 
     [Fact]
-    public async Task This_machine_has_load_memory_disk_network_and_uptime()
+    public async Task Load_memory_disk_network_and_uptime_of_this_machine_are_measured()
     {
         using var sensor = new HostSensor(new("/proc", "/sys", Path.GetTempPath()));
         var values = await MeasureAsync(sensor);
@@ -23,7 +23,7 @@ public sealed class HostSensorTests
     }
 
     [Fact]
-    public async Task Values_are_those_that_the_kernel_gives()
+    public async Task Host_values_are_computed_from_the_kernels_files()
     {
         using var fixture = new SensorFixture();
         fixture.Write("proc/stat", "cpu  100 0 100 700 100 0 0 0 0 0\ncpu0 1 2 3 4\n");
@@ -58,7 +58,7 @@ public sealed class HostSensorTests
     [InlineData("cpu")]
     [InlineData("cpu a b c d e f g h")]
     [InlineData("cpu 99999999999999999999 0 0 0 0 0 0 0")]
-    public async Task A_file_that_is_odd_costs_its_own_values_only(string stat)
+    public async Task A_malformed_file_omits_only_its_own_values(string stat)
     {
         using var fixture = new SensorFixture();
         fixture.Write("proc/stat", stat);
@@ -73,7 +73,7 @@ public sealed class HostSensorTests
     [Theory]
     [InlineData("nan 0.58 0.59 1/389 12345", "1e999 5")]
     [InlineData("inf 0.58 0.59 1/389 12345", "NaN 5")]
-    public async Task What_is_no_finite_number_is_left_out(string load, string uptime)
+    public async Task A_host_value_that_is_not_a_finite_number_is_omitted(string load, string uptime)
     {
         using var fixture = new SensorFixture();
         fixture.Write("proc/loadavg", load);

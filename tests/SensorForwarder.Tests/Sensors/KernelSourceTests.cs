@@ -39,14 +39,14 @@ public sealed class KernelSourceTests : IDisposable
     }
 
     [Fact]
-    public void Iio_gives_the_units_that_we_publish()
+    public void Iio_values_are_converted_to_the_published_units()
     {
         Iio(0, "1-0076", "bme280", ("in_temp_input", "25080\n"), ("in_pressure_input", "100.653253906\n"), ("in_humidityrelative_input", "54997\n"));
         AssertGood(_world.Measure("iio", "\"device\":\"bme280\""), ("temperature", 25.08), ("pressure", 1006.532539), ("humidity", 54.997));
     }
 
     [Fact]
-    public void Iio_computes_raw_values_with_own_and_shared_scales()
+    public void Iio_values_are_computed_from_raw_values_with_own_and_shared_scales()
     {
         Iio(0, "1-0048", "ads1015",
             ("in_voltage0_raw", "1000"), ("in_voltage0_scale", "2"), ("in_voltage1_raw", "1000"), ("in_voltage_scale", "3"),
@@ -62,7 +62,7 @@ public sealed class KernelSourceTests : IDisposable
     }
 
     [Fact]
-    public void Hwmon_gives_the_units_that_we_publish()
+    public void Hwmon_values_are_converted_to_the_published_units()
     {
         Hwmon(0, "1-0044", "sht3x", ("temp1_input", "24998\n"), ("humidity1_input", "50000\n"), ("temp1_max", "99"));
         AssertGood(_world.Measure("hwmon", "\"device\":\"sht3x\""), ("temperature", 24.998), ("humidity", 50));
@@ -84,7 +84,7 @@ public sealed class KernelSourceTests : IDisposable
     }
 
     [Fact]
-    public void A_device_that_gets_another_number_is_found_again_and_its_successor_is_not_mistaken_for_it()
+    public void A_renumbered_device_is_found_again_and_not_confused_with_the_device_that_got_its_number()
     {
         Hwmon(0, "1-0044", "sht3x", ("temp1_input", "21000"));
         Hwmon(1, "1-0045", "sht3x", ("temp1_input", "99000"));
@@ -100,7 +100,7 @@ public sealed class KernelSourceTests : IDisposable
     }
 
     [Fact]
-    public void Two_devices_of_a_name_need_a_parent_and_the_message_names_them()
+    public void Two_devices_with_the_same_name_need_a_parent_and_the_message_lists_both()
     {
         Hwmon(0, "1-0044", "sht3x", ("temp1_input", "21000"));
         Hwmon(1, "1-0045", "sht3x", ("temp1_input", "22000"));
@@ -110,7 +110,7 @@ public sealed class KernelSourceTests : IDisposable
     }
 
     [Fact]
-    public void A_device_that_vanishes_is_absent_and_works_again_when_it_is_back()
+    public void A_removed_device_is_absent_and_works_again_after_it_returns()
     {
         Iio(0, "1-0076", "bme280", ("in_temp_input", "25080"));
         using var session = _world.Session(SensorFixture.Settings("iio", "\"device\":\"bme280\""));
@@ -123,7 +123,7 @@ public sealed class KernelSourceTests : IDisposable
     }
 
     [Fact]
-    public void A_device_that_is_not_there_is_absent_and_the_message_says_what_is()
+    public void For_a_missing_device_or_channel_the_message_lists_the_existing_ones()
     {
         Iio(0, "1-0076", "bme280", ("in_temp_input", "1"));
         Assert.Contains("has no bmp280; it has bme280 at 1-0076", _world.Measure("iio", "\"device\":\"bmp280\"").Detail, StringComparison.Ordinal);
@@ -137,14 +137,14 @@ public sealed class KernelSourceTests : IDisposable
     [InlineData("none", FaultReason.Invalid)]
     [InlineData("NaN", FaultReason.Invalid)]
     [InlineData("1e999", FaultReason.Invalid)]
-    public void A_file_that_is_empty_or_odd_is_no_value(string content, string reason)
+    public void An_empty_or_malformed_file_gives_a_bad_reading(string content, string reason)
     {
         Hwmon(0, "1-0044", "sht3x", ("temp1_input", content));
         Assert.Equal(reason, _world.Measure("hwmon", "\"device\":\"sht3x\"").Reason);
     }
 
     [Fact]
-    public void One_channel_that_fails_costs_only_itself_and_makes_the_others_uncertain()
+    public void A_failed_channel_is_omitted_and_makes_the_reading_uncertain()
     {
         Hwmon(0, "1-0044", "sht3x", ("temp1_input", "21000"), ("humidity1_input", ""));
         var measurement = _world.Measure("hwmon", "\"device\":\"sht3x\"");
@@ -153,7 +153,7 @@ public sealed class KernelSourceTests : IDisposable
     }
 
     [Fact]
-    public void A_read_that_the_kernel_fails_is_io()
+    public void A_read_error_of_the_kernel_is_reported_as_io()
     {
         Hwmon(0, "1-0044", "sht3x");
         Directory.CreateDirectory(Path.Combine(_world.Root, "sys/devices/i2c-1/1-0044/hwmon/hwmon0/temp2_input")); // EISDIR
@@ -164,7 +164,7 @@ public sealed class KernelSourceTests : IDisposable
     }
 
     [Fact]
-    public void A_probe_that_is_open_or_shorted_has_no_temperature()
+    public void A_hwmon_channel_with_its_fault_flag_set_is_invalid()
     {
         Hwmon(0, "1-0044", "max31865", ("temp1_input", "999000"), ("temp1_fault", "1"));
         Assert.Equal(FaultReason.Invalid, _world.Measure("hwmon", "\"device\":\"max31865\"").Reason);
@@ -177,7 +177,7 @@ public sealed class KernelSourceTests : IDisposable
     [Theory]
     [InlineData("91 01 4b 46 7f ff 0f 10 25", "25062", 25.062)]
     [InlineData("70 fe 4b 46 7f ff 10 10 e7", "-25000", -25)]
-    public void One_wire_temperatures(string scratchpad, string thousandths, double celsius)
+    public void A_1_wire_temperature_is_read_with_and_without_a_device_name(string scratchpad, string thousandths, double celsius)
     {
         OneWire($"{scratchpad} : crc={scratchpad[^2..]} YES\n{scratchpad} t={thousandths}\n");
         AssertGood(_world.Measure("w1"), ("temperature", celsius));
@@ -185,7 +185,7 @@ public sealed class KernelSourceTests : IDisposable
     }
 
     [Fact]
-    public void Eighty_five_degrees_after_power_on_are_no_temperature_and_true_ones_are()
+    public void The_power_on_value_of_85_degrees_is_rejected_and_a_measured_85_degrees_is_good()
     {
         const string PowerOn = "50 05 4b 46 7f ff 0c 10 1c";
         OneWire($"{PowerOn} : crc=1c YES\n{PowerOn} t=85000\n");
@@ -206,7 +206,7 @@ public sealed class KernelSourceTests : IDisposable
     [InlineData("3b", "50 05 4b 46 7f ff 0c 10", 85000)]
     [InlineData("42", "50 05 4b 46 7f ff 0c 10", 85000)]
     [InlineData("42", "ff 07 4b 46 7f ff 0c 10", 127937)]
-    public void What_a_thermometer_holds_after_power_on_is_no_temperature(
+    public void The_power_on_value_of_each_thermometer_family_is_rejected(
         string family, string scratchpad, int thousandths)
     {
         OneWireOf($"{family}-000000000001", scratchpad, thousandths);
@@ -218,7 +218,7 @@ public sealed class KernelSourceTests : IDisposable
     [InlineData("10", "32 00 4b 46 ff ff 0c 10", 25000, 25)]
     [InlineData("22", "50 05 4b 46 7f ff 10 10", 85000, 85)]
     [InlineData("3b", "50 05 4b 46 7f ff 10 10", 85000, 85)]
-    public void Near_it_a_temperature_is_good(string family, string scratchpad, int thousandths, double celsius)
+    public void A_measured_temperature_similar_to_the_power_on_value_is_good(string family, string scratchpad, int thousandths, double celsius)
     {
         OneWireOf($"{family}-000000000001", scratchpad, thousandths);
         AssertGood(_world.Measure("w1"), ("temperature", celsius));
@@ -230,7 +230,7 @@ public sealed class KernelSourceTests : IDisposable
         OneWire($"{scratchpad} {crc:x2} : crc={crc:x2} YES\n{scratchpad} {crc:x2} t={thousandths}\n", device);
     }
 
-    /// <summary>A kernel that measures with all thermometers of a bus when it is told to.</summary>
+    /// <summary>Simulates the kernel's bulk conversion: a trigger makes all thermometers of the bus measure.</summary>
     async Task SimulateBulkReadAsync(string[] devices, List<int> rounds, CancellationToken stop)
     {
         var file = Path.Combine(_world.Root, "sys/devices/w1_bus_master1/therm_bulk_read");
@@ -246,7 +246,7 @@ public sealed class KernelSourceTests : IDisposable
     }
 
     [Fact]
-    public async Task Twenty_thermometers_of_a_bus_measure_at_once()
+    public async Task Twenty_thermometers_on_a_bus_measure_at_the_same_time()
     {
         var devices = Enumerable.Range(1, 20).Select(number => $"28-{number:x12}").ToArray();
         _world.Write("sys/devices/w1_bus_master1/therm_bulk_read", "0\n");
@@ -275,7 +275,7 @@ public sealed class KernelSourceTests : IDisposable
     }
 
     [Fact]
-    public async Task Where_they_cannot_measure_at_once_each_measures_when_it_is_read()
+    public async Task Without_bulk_conversion_each_thermometer_measures_when_it_is_read()
     {
         Directory.CreateDirectory(Path.Combine(_world.Root, "sys/devices/w1_bus_master1", Device));
         _world.Link($"sys/bus/w1/devices/{Device}", $"../../../devices/w1_bus_master1/{Device}");
@@ -287,7 +287,7 @@ public sealed class KernelSourceTests : IDisposable
         _world.Write("sys/devices/w1_bus_master1/therm_bulk_read", "0\n");
         AssertGood(await sensor.MeasureAsync(TestContext.Current.CancellationToken), ("temperature", 25.062));
 
-        // Once it has worked, a value may be left from then: none is better.
+        // After bulk conversion has worked once, the file may hold an old value, so a failed trigger is an error.
         File.Delete(Path.Combine(_world.Root, "sys/devices/w1_bus_master1/therm_bulk_read"));
         _world.Waits.Advance(TimeSpan.FromSeconds(3));
         var fault = await Assert.ThrowsAsync<SensorFault>(async () => await sensor.MeasureAsync(TestContext.Current.CancellationToken));
@@ -295,7 +295,7 @@ public sealed class KernelSourceTests : IDisposable
     }
 
     [Fact]
-    public void By_hwmon_eighty_five_degrees_of_a_1_wire_thermometer_are_none()
+    public void The_power_on_value_of_a_1_wire_thermometer_is_rejected_when_read_through_hwmon()
     {
         Hwmon(0, Device, "w1_slave_temp", ("temp1_input", "85000"));
         var measurement = _world.Measure("hwmon", "\"device\":\"w1_slave_temp\"");
@@ -310,7 +310,7 @@ public sealed class KernelSourceTests : IDisposable
     [InlineData("28-1/..")]
     [InlineData("..")]
     [InlineData(".")]
-    public void A_1_wire_device_is_a_name_and_no_path(string device)
+    public void A_1_wire_device_name_that_is_a_path_is_refused(string device)
     {
         var exception = Assert.Throws<SensorSettingsException>(
             () => _world.Create(SensorFixture.Settings("w1", $"\"device\":\"{device}\"")));
@@ -322,7 +322,7 @@ public sealed class KernelSourceTests : IDisposable
     [InlineData("in_voltage0_scale")]
     [InlineData("in_voltage_scale")]
     [InlineData("in_voltage0_offset")]
-    public void A_scale_or_offset_that_cannot_be_read_gives_no_value(string file)
+    public void An_unreadable_scale_or_offset_gives_a_bad_reading(string file)
     {
         // Some drivers report a failed read as an empty file.
         Iio(0, "1-0048", "ads1015", ("in_voltage0_raw", "1000"), (file, ""));
@@ -332,7 +332,7 @@ public sealed class KernelSourceTests : IDisposable
     }
 
     [Fact]
-    public void A_kernel_device_that_does_not_answer_in_time_is_a_failed_read_and_no_fault_of_a_bus()
+    public void A_timeout_of_a_kernel_device_is_reported_as_io_not_as_a_bus_timeout()
     {
         // One in ten reads of a working DHT11 or DHT22 times out like this. A file cannot imitate it, so FaultOf is
         // tested.
@@ -344,7 +344,7 @@ public sealed class KernelSourceTests : IDisposable
     }
 
     [Fact]
-    public void A_device_that_is_named_after_its_pin_is_found_without_the_pin()
+    public void A_device_named_after_its_pin_is_found_with_or_without_the_pin()
     {
         Iio(0, "dht11@4", "dht11@4", ("in_temp_input", "21000"));
         AssertGood(_world.Measure("iio", "\"device\":\"dht11\""), ("temperature", 21));
@@ -363,14 +363,14 @@ public sealed class KernelSourceTests : IDisposable
     [InlineData("91 01", FaultReason.Invalid)]
     [InlineData("91 01 4b 46 7f ff 0f 10 25 : crc=25 YES\n", FaultReason.Invalid)]
     [InlineData("91 01 4b 46 7f ff 0f 10 25 : crc=25 YES\n91 t=200000", FaultReason.Range)]
-    public void One_wire_failures(string content, string reason)
+    public void A_1_wire_failure_is_reported_with_its_reason(string content, string reason)
     {
         OneWire(content);
         Assert.Equal(reason, _world.Measure("w1").Reason);
     }
 
     [Fact]
-    public void One_wire_without_a_name_takes_the_only_thermometer()
+    public void Without_a_device_name_w1_is_absent_with_no_thermometer_and_ambiguous_with_two()
     {
         Assert.Equal(FaultReason.Absent, _world.Measure("w1").Reason);
         OneWire("x");
@@ -388,7 +388,7 @@ public sealed class KernelSourceTests : IDisposable
     [InlineData("-1.5e3", "", -1500)]
     [InlineData("throttled=0x50005", "\"format\":\"hexadecimal\"", 0x50005)]
     [InlineData("ff", "\"format\":\"hexadecimal\"", 255)]
-    public void A_file_gives_its_first_number(string content, string options, double number)
+    public void A_file_sensor_reads_the_first_number_of_its_file(string content, string options, double number)
     {
         _world.Write("level", content);
         var path = $"\"path\":\"{Path.Combine(_world.Root, "level")}\",\"value\":\"level\"";
@@ -396,7 +396,7 @@ public sealed class KernelSourceTests : IDisposable
     }
 
     [Fact]
-    public void A_file_that_holds_no_number_is_invalid_and_its_content_is_never_told()
+    public void A_file_without_a_number_is_invalid_and_its_content_is_never_reported()
     {
         _world.Write("secret", "hunter");
         var measurement = _world.Measure("file", $"\"path\":\"{Path.Combine(_world.Root, "secret")}\"");
@@ -405,7 +405,7 @@ public sealed class KernelSourceTests : IDisposable
     }
 
     [Fact]
-    public void A_file_that_is_old_empty_or_away_is_no_reading()
+    public void A_stale_empty_or_missing_file_gives_a_bad_reading()
     {
         var path = Path.Combine(_world.Root, "level");
         var options = $"\"path\":\"{path}\",\"maxAgeSeconds\":60";

@@ -4,7 +4,7 @@ using SensorForwarder.Sensors.Modbus;
 
 namespace SensorForwarder.Tests.Sensors;
 
-/// <summary>What stands in registers, requests and frames, without a device.</summary>
+/// <summary>Decoding of registers, planning of requests, and frames, without a device.</summary>
 public sealed class ModbusDecoderTests
 {
     static readonly Gen<ModbusOrder> Order = Gen.Int[0, 3].Select(i => (ModbusOrder)i);
@@ -32,13 +32,13 @@ public sealed class ModbusDecoderTests
     static readonly Gen<(ModbusType Type, double Number)> Number = Gen.OneOf(
         Gen.Short.Select(n => (ModbusType.Int16, (double)n)), Gen.UShort.Select(n => (ModbusType.UInt16, (double)n)),
         Gen.Int.Select(n => (ModbusType.Int32, (double)n)), Gen.UInt.Select(n => (ModbusType.UInt32, (double)n)),
-        Gen.Long[-(1L << 53), 1L << 53].Select(n => (ModbusType.Int64, (double)n)), // what a double holds
+        Gen.Long[-(1L << 53), 1L << 53].Select(n => (ModbusType.Int64, (double)n)), // the integers that a double represents exactly
         Gen.Long[0, 1L << 53].Select(n => (ModbusType.UInt64, (double)n)),
         Gen.Int[-10_000_000, 10_000_000].Select(n => (ModbusType.Float32, Math.Round(n / 1000.0, 3))),
         Gen.Double[-1e300, 1e300].Select(n => (ModbusType.Float64, n)));
 
     [Fact]
-    public void A_number_is_what_was_written_in_every_type_order_and_place() =>
+    public void A_number_is_decoded_correctly_in_every_type_byte_order_and_position() =>
         Gen.Select(Number, Order, Gen.Int[0, 5], Gen.Byte.Array[30]).Sample((number, order, place, data) =>
         {
             var registers = Registers(number.Type, number.Number);
@@ -63,7 +63,7 @@ public sealed class ModbusDecoderTests
     [InlineData("DCBA", "0102", "0201")]
     [InlineData("BADC", "0102", "0201")]
     [InlineData("CDAB", "0102", "0102")]
-    public void An_order_says_where_each_byte_is(string order, string value, string registers)
+    public void A_byte_order_arranges_the_bytes_and_is_its_own_inverse(string order, string value, string registers)
     {
         var bytes = Convert.FromHexString(value);
         ModbusValue.Arrange(bytes, Enum.Parse<ModbusOrder>(order, ignoreCase: true));
@@ -83,19 +83,19 @@ public sealed class ModbusDecoderTests
     [InlineData("406CC33333333333", "Float64", 230.1)]
     [InlineData("7FC00000", "Float32", double.NaN)]
     [InlineData("7F800000", "Float32", double.PositiveInfinity)]
-    public void A_type_says_what_the_bytes_mean(string registers, string type, double expected) => Assert.Equal(
+    public void Registers_are_decoded_according_to_their_type(string registers, string type, double expected) => Assert.Equal(
         expected,
         new ModbusValue("v", ModbusTable.Input, 7, Enum.Parse<ModbusType>(type)).Decode(Convert.FromHexString(registers), 7));
 
     [Fact]
-    public void Scale_and_offset_leave_no_binary_fractions()
+    public void Scale_and_offset_leave_no_binary_rounding_errors()
     {
         var value = new ModbusValue("v", ModbusTable.Input, 0, ModbusType.UInt16, Scale: 0.1, Offset: -0.05);
         Assert.Equal(230.05, value.Decode([0x08, 0xFD], 0));
     }
 
     [Fact]
-    public void Every_bit_of_a_register_and_of_a_row_of_bits_is_found() =>
+    public void Every_bit_of_a_register_and_of_a_coil_answer_is_decoded() =>
         Gen.Select(Gen.Byte.Array[2], Gen.Int[0, 15], Order).Sample((bytes, bit, order) =>
         {
             var word = order is ModbusOrder.Abcd or ModbusOrder.Cdab ? (bytes[0] << 8) | bytes[1] : (bytes[1] << 8) | bytes[0];
@@ -106,7 +106,7 @@ public sealed class ModbusDecoderTests
         });
 
     [Fact]
-    public void Frames_are_those_of_the_standard()
+    public void Frames_match_the_Modbus_standard()
     {
         Assert.Equal("01040000000271CB", Convert.ToHexString(ModbusFrames.Rtu(1, new(ModbusTable.Input, 0, 2))));
         Assert.Equal(0x4B37, ModbusFrames.Crc("123456789"u8)); // CRC-16/MODBUS
@@ -122,7 +122,7 @@ public sealed class ModbusDecoderTests
     static readonly ModbusRequest ThreeRegisters = new(ModbusTable.Holding, 0x6B, 3);
 
     [Fact]
-    public void One_wrong_bit_on_a_serial_line_never_gives_data()
+    public void A_frame_with_one_flipped_bit_is_never_accepted()
     {
         var right = Framed(0x11, 0x03, 6, 0x02, 0x2B, 0x00, 0x00, 0x00, 0x64);
         Assert.Equal("022B00000064", Convert.ToHexString(ModbusFrames.FindRtu(0x11, ThreeRegisters, right)!.Data));
@@ -135,7 +135,7 @@ public sealed class ModbusDecoderTests
     }
 
     [Fact]
-    public void An_answer_is_found_behind_garbage_an_echo_and_the_answer_of_another_unit() =>
+    public void An_answer_is_found_after_garbage_an_echo_and_the_answer_of_another_unit() =>
         Gen.Select(Gen.Byte.Array[0, 20], Gen.Bool, Gen.Bool, Gen.Byte.Array[6]).Sample((garbage, hasEcho, hasOther, data) =>
         {
             byte[] come =
@@ -148,10 +148,10 @@ public sealed class ModbusDecoderTests
         });
 
     [Fact]
-    public void An_exception_is_told_from_data()
+    public void An_exception_answer_is_distinguished_from_data()
     {
         Assert.Equal((byte?)2, ModbusFrames.FindRtu(0x11, ThreeRegisters, Framed(0x11, 0x83, 2))!.Exception);
-        Assert.Null(ModbusFrames.FindRtu(0x11, ThreeRegisters, Framed(0x11, 0x84, 2))); // to another function
+        Assert.Null(ModbusFrames.FindRtu(0x11, ThreeRegisters, Framed(0x11, 0x84, 2))); // the answer to another function
         Assert.Null(ThreeRegisters.Read([3, 4, 0, 0, 0, 0])); // too short
     }
 
@@ -159,7 +159,7 @@ public sealed class ModbusDecoderTests
         new ModbusValue($"{table}-{address}-{type}", (ModbusTable)table, address, table <= 2 ? ModbusType.Bool : (ModbusType)type));
 
     [Fact]
-    public void Every_value_is_read_once_by_a_request_that_holds_it_and_no_request_is_too_long() =>
+    public void Every_value_is_covered_by_exactly_one_request_and_no_request_is_too_long() =>
         Value.Array[1, 60].Sample(values =>
         {
             var readings = ModbusPlan.Make(values);
@@ -182,13 +182,13 @@ public sealed class ModbusDecoderTests
     [InlineData(new[] { 0, 9 }, "0+10")]
     [InlineData(new[] { 0, 10 }, "0+1, 10+1")]
     [InlineData(new[] { 5, 5, 6 }, "5+2")]
-    public void Neighbours_are_read_together(int[] addresses, string requests) => Assert.Equal(
+    public void Neighbouring_registers_are_read_in_one_request(int[] addresses, string requests) => Assert.Equal(
         requests,
         string.Join(", ", ModbusPlan.Make(addresses.Select((address, i) => new ModbusValue($"{i}", ModbusTable.Holding, address, ModbusType.UInt16)))
             .Select(reading => $"{reading.Request.Address}+{reading.Request.Count}")));
 
     [Fact]
-    public void A_request_takes_125_registers_or_2000_bits()
+    public void A_request_reads_at_most_125_registers_or_2000_bits()
     {
         var registers = Enumerable.Range(0, 130).Select(i => new ModbusValue($"{i}", ModbusTable.Input, i, ModbusType.Int16));
         Assert.Equal([125, 5], ModbusPlan.Make(registers).Select(reading => reading.Request.Count));

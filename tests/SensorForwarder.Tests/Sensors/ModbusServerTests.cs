@@ -6,11 +6,11 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Sensors;
 
-/// <summary>Kind modbus against a server that others wrote: pymodbus, over TCP and, through socat, on a serial line.
+/// <summary>Kind modbus against an independent server, pymodbus, over TCP and, through socat, on a serial line.
 /// tests/run installs both; without them the tests are skipped, unless TEST_MODBUS_REQUIRED is 1.</summary>
 public sealed class ModbusServerTests : IDisposable
 {
-    const string Python = "/usr/bin/python3"; // Debian's, which has Debian's packages
+    const string Python = "/usr/bin/python3"; // Debian's Python, which finds Debian's packages
 
     static readonly Lazy<string?> Missing = new(() =>
         Has(Python, "-c", "import pymodbus, serial_asyncio") ? Has("socat", "-V") ? null : "socat is not installed"

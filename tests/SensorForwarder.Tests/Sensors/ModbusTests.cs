@@ -9,7 +9,7 @@ using SensorForwarder.Tests.Support;
 
 namespace SensorForwarder.Tests.Sensors;
 
-/// <summary>Modbus devices that do what real ones do at their worst. <see cref="ModbusServerTests"/> has a real server.
+/// <summary>Simulated Modbus devices with the faults of real ones. <see cref="ModbusServerTests"/> uses a real server.
 /// </summary>
 public sealed class ModbusTests : IDisposable
 {
@@ -65,7 +65,7 @@ public sealed class ModbusTests : IDisposable
     }
 
     [Fact]
-    public void Values_are_read_in_the_order_of_the_settings_and_neighbours_in_one_request()
+    public void Values_are_reported_in_the_order_of_the_settings_and_neighbours_are_read_in_one_request()
     {
         var server = Open(new TcpDevice(Meter));
         var measurement = Measure(Session(Settings(server.Connection, Three, ",\"unit\":17")));
@@ -74,7 +74,7 @@ public sealed class ModbusTests : IDisposable
     }
 
     [Fact]
-    public void A_value_that_the_device_does_not_have_does_not_fail_the_others_and_is_asked_alone_from_then_on()
+    public void A_value_that_the_device_lacks_does_not_fail_the_others_and_is_requested_separately_from_then_on()
     {
         var server = Open(new TcpDevice((unit, request) => Covers(request, 5) ? [(byte)(request[0] | 0x80), 2] : Meter(unit, request)));
         var session = Session(Settings(server.Connection, """ "a":{"address":3},"b":{"address":5},"c":{"address":6} """));
@@ -101,7 +101,7 @@ public sealed class ModbusTests : IDisposable
     [InlineData(6, FaultReason.Busy, "the device is busy (exception 6)")]
     [InlineData(10, FaultReason.Timeout, "the gateway does not reach the device (exception 10)")]
     [InlineData(11, FaultReason.Timeout, "the gateway does not reach the device (exception 11)")]
-    public void An_exception_says_whether_it_is_final_and_is_not_repeated_at_once(int code, string reason, string detail)
+    public void A_Modbus_exception_is_reported_with_its_reason_and_is_not_retried_at_once(int code, string reason, string detail)
     {
         var server = Open(new TcpDevice((_, request) => [(byte)(request[0] | 0x80), (byte)code]));
         var measurement = Measure(Session(Settings(server.Connection, """ "v":{"address":7} """)));
@@ -110,7 +110,7 @@ public sealed class ModbusTests : IDisposable
     }
 
     [Fact]
-    public void A_value_that_is_no_number_does_not_fail_the_others()
+    public void A_value_that_is_not_a_number_does_not_fail_the_others()
     {
         var server = Open(new TcpDevice((_, request) => request[2] == 0 ? [request[0], 4, 0x7F, 0xC0, 0, 0] : [request[0], 2, 0, 42]));
         var measurement = Measure(Session(Settings(server.Connection, """ "v":{"address":0,"type":"float32"},"w":{"address":50} """)));
@@ -118,7 +118,7 @@ public sealed class ModbusTests : IDisposable
     }
 
     [Fact]
-    public void A_connection_is_shared_and_opened_again_after_the_server_closed_it()
+    public void A_connection_is_shared_and_reopened_after_the_server_closed_it()
     {
         var server = Open(new TcpDevice(Meter));
         var (first, second) = (Session(Settings(server.Connection, Three)), Session(Settings(server.Connection, Three, ",\"unit\":2", "other")));
@@ -138,13 +138,13 @@ public sealed class ModbusTests : IDisposable
     }
 
     [Fact]
-    public void An_answer_to_a_request_before_or_of_another_unit_is_not_taken()
+    public void An_answer_to_an_earlier_request_or_from_another_unit_is_ignored()
     {
         var server = Open(new TcpDevice(Meter) { Before = frame => [.. Changed(frame, 1, 0x55), .. Changed(frame, 6, 9)] });
         var measurement = Measure(Session(Settings(server.Connection, """ "v":{"address":300} """)));
         Assert.Equal((ReadingQuality.Good, "v 300"), (measurement.Quality, Show(measurement)));
 
-        // The answer to the real question, with wrong data.
+        // The answer to the request, with wrong data.
         static byte[] Changed(byte[] frame, int at, byte by)
         {
             var changed = (byte[])frame.Clone();
@@ -157,7 +157,7 @@ public sealed class ModbusTests : IDisposable
     [Theory]
     [InlineData("0001000100030103")] // another protocol
     [InlineData("000100000000010302")] // no length
-    public void What_is_no_Modbus_is_never_a_value(string answer)
+    public void An_answer_that_is_not_Modbus_is_invalid(string answer)
     {
         var server = Open(new TcpDevice(Meter) { Before = _ => Convert.FromHexString(answer) });
         var measurement = Measure(Session(Settings(server.Connection, """ "v":{"address":300} """)));
@@ -165,7 +165,7 @@ public sealed class ModbusTests : IDisposable
     }
 
     [Fact]
-    public void A_device_that_does_not_answer_is_asked_once_and_one_value_without_an_answer_fails_alone()
+    public void A_silent_device_is_queried_only_once_and_one_unanswered_value_does_not_fail_the_others()
     {
         var server = Open(new TcpDevice((unit, request) => unit == 9 || request[2] == 0x80 ? null : Meter(unit, request)));
         const string Values = """ "a":{"address":3},"b":{"address":128},"c":{"address":200} """;
@@ -179,7 +179,7 @@ public sealed class ModbusTests : IDisposable
     }
 
     [Fact]
-    public async Task A_gateway_that_is_dead_holds_up_nobody_else()
+    public async Task A_dead_gateway_does_not_delay_sensors_on_other_connections()
     {
         using var files = new BufferFixture();
         using var hole = new TcpDevice((_, _) => null);
@@ -195,13 +195,13 @@ public sealed class ModbusTests : IDisposable
         await scheduler.ApplyAsync(sensors.ToDictionary(sensor => sensor.Name), TestContext.Current.CancellationToken);
         await Until.True(() => hole.Requests.Count == 1);
         var before = server.Requests.Count;
-        await Until.True(() => hole.Requests.Count == 2); // the first was waited for until its time was over
+        await Until.True(() => hole.Requests.Count == 2); // the first request has timed out
         Assert.InRange(server.Requests.Count, before + 6, int.MaxValue);
         await scheduler.StopAsync(TestContext.Current.CancellationToken);
     }
 
     [Fact]
-    public async Task Units_of_the_settings_are_reported_with_the_values()
+    public async Task Units_from_the_settings_are_reported_with_the_values()
     {
         using var files = new BufferFixture();
         using var server = new TcpDevice(Meter);
@@ -218,7 +218,7 @@ public sealed class ModbusTests : IDisposable
     }
 
     [Fact]
-    public void A_server_that_is_not_there_is_io()
+    public void A_refused_connection_is_reported_as_io()
     {
         var connection = $"tcp://127.0.0.1:{FreePort.Find()}";
         var measurement = Measure(Session(Settings(connection, Three)));
@@ -243,7 +243,7 @@ public sealed class ModbusTests : IDisposable
     }
 
     [Fact]
-    public void A_serial_line_is_read_with_garbage_on_it_and_after_it_was_unplugged()
+    public void A_serial_line_is_read_despite_garbage_and_again_after_it_was_unplugged()
     {
         var device = Line(Meter, frame => [0x00, 0xFF, .. frame]);
         var session = Session(Settings("/dev/ttyUSB0", Three, ",\"parity\":\"even\",\"unit\":5"));
@@ -256,7 +256,7 @@ public sealed class ModbusTests : IDisposable
     }
 
     [Fact]
-    public void A_wrong_bit_on_a_serial_line_is_no_value()
+    public void A_flipped_bit_on_a_serial_line_is_reported_as_crc()
     {
         var bit = 0;
         Line(Meter, frame =>
@@ -279,7 +279,7 @@ public sealed class ModbusTests : IDisposable
     }
 
     [Fact]
-    public void An_answer_that_comes_too_late_is_not_taken_for_that_to_the_next_request()
+    public void A_late_answer_is_not_taken_as_the_answer_to_the_next_request()
     {
         PseudoTerminal? device = null;
         byte[] late = [];
@@ -292,7 +292,7 @@ public sealed class ModbusTests : IDisposable
         var sent = 0;
         var world = _world.WorldOn(new PausingClock(() =>
         {
-            // The module waits before the next request, and now the answer to the one before comes.
+            // The module pauses before the next request, and now the answer to the previous one arrives.
             sent++;
             device.Send(late);
         }));
@@ -308,7 +308,7 @@ public sealed class ModbusTests : IDisposable
     }
 
     [Fact]
-    public void Two_sensors_on_a_line_that_want_it_differently_are_told_so()
+    public void A_second_sensor_with_different_serial_settings_on_the_same_line_is_refused()
     {
         Line(Meter);
         Assert.Equal(ReadingQuality.Good, Measure(Session(Settings("/dev/ttyUSB0", Three))).Quality);
@@ -319,7 +319,7 @@ public sealed class ModbusTests : IDisposable
             other.Detail);
     }
 
-    /// <summary>Stands still; a pause is over at once.</summary>
+    /// <summary>A clock that does not advance, and on which every pause ends at once.</summary>
     sealed class PausingClock(Action pausing) : TimeProvider
     {
         public override long GetTimestamp() => 0;

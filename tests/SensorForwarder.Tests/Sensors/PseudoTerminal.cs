@@ -5,7 +5,7 @@ using Microsoft.Win32.SafeHandles;
 
 namespace SensorForwarder.Tests.Sensors;
 
-/// <summary>A pair of terminals of the kernel: the module opens one of them as a serial port, the test is the device at
+/// <summary>A pseudo-terminal pair: the module opens one end as a serial port, and the test is the device at
 /// the other end. <see cref="Dispose"/> unplugs it.</summary>
 internal sealed partial class PseudoTerminal : IDisposable
 {
@@ -13,12 +13,12 @@ internal sealed partial class PseudoTerminal : IDisposable
 
     readonly SafeFileHandle _device;
 
-    // Kept open: the device would see the end of the line whenever the module closes its port.
+    // Kept open, because otherwise the device would get a hang-up whenever the module closes its port.
     readonly SafeFileHandle _port;
     readonly Thread? _answering;
     volatile bool _isUnplugged;
 
-    /// <param name="answer">What the device sends when these bytes have come; null: nothing.</param>
+    /// <param name="answer">What the device sends after receiving these bytes; null: nothing.</param>
     public PseudoTerminal(Func<byte[], byte[]?>? answer = null)
     {
         const int Flags = ReadWrite | NotControlling | NonBlocking | CloseOnExec;
@@ -37,7 +37,7 @@ internal sealed partial class PseudoTerminal : IDisposable
     /// <summary>The node of the port, such as /dev/pts/3.</summary>
     public string Path { get; }
 
-    /// <summary>How many bytes wait in the port.</summary>
+    /// <summary>The number of received bytes that are waiting in the port.</summary>
     public int Waiting
     {
         get
@@ -71,7 +71,7 @@ internal sealed partial class PseudoTerminal : IDisposable
         }
     }
 
-    /// <summary>Sends again and again, until the port takes no more.</summary>
+    /// <summary>Sends the bytes repeatedly until the port's buffer is full.</summary>
     public void Fill(ReadOnlySpan<byte> bytes)
     {
         while (write(_device, bytes, (nuint)bytes.Length) == bytes.Length)
@@ -79,7 +79,7 @@ internal sealed partial class PseudoTerminal : IDisposable
         }
     }
 
-    /// <summary>What has been sent to the device; empty: nothing.</summary>
+    /// <summary>Reads the bytes that were sent to the device; empty if there are none.</summary>
     public byte[] Receive()
     {
         var bytes = new byte[512];

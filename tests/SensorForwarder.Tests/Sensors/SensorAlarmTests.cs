@@ -49,7 +49,7 @@ public sealed class SensorAlarmTests : IAsyncLifetime
 
     Task ApplyAsync(params SensorSettings[] sensors) => _scheduler.ApplyAsync(sensors.ToDictionary(sensor => sensor.Name), Token);
 
-    // In one step: a read between truncating and writing would fail, and its retries wait on the clock that stands still.
+    // Replaced atomically: a read between truncating and writing would fail, and its retries would wait for the fake clock.
     void Write(string sensor, string content)
     {
         _world.Write($"{sensor}.new", content);
@@ -75,7 +75,7 @@ public sealed class SensorAlarmTests : IAsyncLifetime
     AlarmStatus Status(string sensor) => _scheduler.Health.Single(health => health.Name == sensor).Alarms[0];
 
     [Fact]
-    public async Task A_report_has_everything_that_a_receiver_needs()
+    public async Task An_alarm_report_contains_all_fields_that_a_receiver_needs()
     {
         Write("attic", "31.5");
         await ApplyAsync(Sensor("attic", "\"label\":\"Attic\",\"alarms\":[{\"value\":\"value\",\"above\":30,\"severity\":\"critical\"}]"));
@@ -88,7 +88,7 @@ public sealed class SensorAlarmTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_report_is_committed_without_waiting_for_the_interval_and_marked_as_urgent()
+    public async Task An_alarm_report_is_committed_at_once_and_marked_as_urgent()
     {
         _buffer.ApplyLimits(new() { CommitInterval = TimeSpan.FromDays(1) });
         Write("attic", "31");
@@ -100,7 +100,7 @@ public sealed class SensorAlarmTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_value_that_the_deadband_holds_back_raises_an_alarm_all_the_same()
+    public async Task A_value_suppressed_by_the_deadband_still_raises_an_alarm()
     {
         Write("attic", "29");
         await ApplyAsync(Sensor("attic", "\"deadband\":10,\"alarms\":[{\"value\":\"value\",\"above\":30}]"));
@@ -117,7 +117,7 @@ public sealed class SensorAlarmTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task The_state_survives_a_restart_and_is_not_reported_again()
+    public async Task The_alarm_state_survives_a_restart_and_is_not_reported_again()
     {
         var attic = Sensor("attic", "\"alarms\":[{\"value\":\"value\",\"above\":30},{\"bad\":true}]");
         Write("attic", "31");
@@ -141,7 +141,7 @@ public sealed class SensorAlarmTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task An_alarm_that_is_removed_while_it_is_raised_is_reported_as_removed()
+    public async Task An_alarm_removed_while_raised_is_reported_as_removed()
     {
         Write("attic", "31");
         Write("cellar", "31");
@@ -155,7 +155,7 @@ public sealed class SensorAlarmTests : IAsyncLifetime
             ["attic: value above 30 raised {\"value\":31}", "attic: value above 30 removed {}", "attic: value above 30.5 raised {\"value\":31}", "cellar: value above 30 raised {\"value\":31}", "cellar: value above 30 removed {}"],
             reports.Order(StringComparer.Ordinal));
 
-        // Removed while the module did not run.
+        // The alarm is removed while the module is not running.
         await StopAsync();
         await StartAsync();
         await ApplyAsync();
@@ -164,7 +164,7 @@ public sealed class SensorAlarmTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_change_that_a_full_buffer_refuses_is_reported_when_it_takes_readings_again()
+    public async Task An_alarm_change_refused_by_a_full_buffer_is_reported_once_the_buffer_accepts_readings_again()
     {
         Write("attic", "20");
         var attic = Sensor("attic", "\"alarms\":[{\"value\":\"value\",\"above\":30}]");
@@ -180,11 +180,11 @@ public sealed class SensorAlarmTests : IAsyncLifetime
             }
             catch (BufferRejectedException)
             {
-                // As intended.
+                // Expected: the buffer is full.
             }
         }
 
-        // Refused, unless the buffer has just made room by merging: then the report is stored behind the others.
+        // The report is refused, unless the buffer has just made room by merging: then it is stored after the others.
         var filled = _buffer.LastCommittedId;
         await ReadAsync("attic", "31");
         await ReadAsync("attic", "31");
@@ -199,7 +199,7 @@ public sealed class SensorAlarmTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task An_alarm_of_a_pushed_sensor_stays_as_long_as_its_entry_has_it_also_after_a_restart()
+    public async Task An_alarm_of_a_pushed_sensor_survives_a_restart_and_ends_when_its_setting_is_removed()
     {
         const string Options = "\"broker\":\"mqtt://broker\",\"topics\":[\"a/+\"],\"alarms\":[{\"value\":\"t\",\"above\":30}]";
         var zigbee = SensorFixture.Settings("mqtt", Options, "zigbee");
@@ -218,7 +218,7 @@ public sealed class SensorAlarmTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_sensor_without_alarms_has_none()
+    public async Task A_sensor_without_alarm_settings_reports_and_saves_no_alarm()
     {
         Write("attic", "31");
         await ApplyAsync(Sensor("attic", "\"label\":\"Attic\""));

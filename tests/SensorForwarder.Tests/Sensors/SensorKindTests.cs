@@ -23,7 +23,7 @@ public sealed class SensorKindTests
     }
 
     [Fact]
-    public void Every_common_option_holds_for_every_kind_that_is_measured()
+    public void Every_common_option_is_accepted_for_every_kind_that_is_polled()
     {
         foreach (var kind in Module.SensorKinds.All.Where(kind => !kind.IsPushed))
         {
@@ -107,7 +107,7 @@ public sealed class SensorKindTests
     [InlineData("""{"kind":"modbus","connection":"tcp://a","values":{"v":{"address":65535,"type":"int32"}}}""", "values: v: address: 2 registers from 65535 on go beyond 65535, the last one")]
     [InlineData("""{"kind":"modbus","connection":"tcp://a","values":{"v":{"register":"coil","address":5,"type":"int16"}}}""", "values: v: type: a coil is a bit: write \"bool\", or leave the type out")]
     [InlineData("""{"kind":"host","intervalSeconds":0}""", "attic: intervalSeconds: 0 is not allowed; allowed is a number from 0.01 to 86400")]
-    public void What_is_wrong_is_said_with_the_sensor_the_option_its_value_and_what_is_allowed(string entry, string error) =>
+    public void An_invalid_option_is_refused_with_the_sensor_the_option_its_value_and_what_is_allowed(string entry, string error) =>
         Assert.Contains(error, ErrorOf(entry), StringComparison.Ordinal);
 
     [Theory]
@@ -116,7 +116,7 @@ public sealed class SensorKindTests
     [InlineData(""" "kind":"mcp3008" """, """ "kind":"mcp3008","channels":[1] """, "chip select 0 on SPI bus 0")]
     [InlineData(""" "kind":"w1","device":"28-1" """, """ "kind":"w1","device":"28-1" """, "1-wire device 28-1")]
     [InlineData(""" "kind":"mhz19","port":"/dev/serial0" """, """ "kind":"nmea","port":"/dev/serial0","baud":4800 """, "serial port /dev/serial0")]
-    public void Two_sensors_at_one_place_are_refused_by_name(string first, string second, string place)
+    public void A_second_sensor_at_the_same_address_or_port_is_refused_with_the_name_of_the_first(string first, string second, string place)
     {
         var sensors = Read($$"""{"attic":{ {{first}} },"cellar":{ {{second}} },"roof":{ {{second}},"enabled":false} }""", out var errors);
         Assert.Equal(["attic", "roof"], sensors.Keys);
@@ -143,7 +143,7 @@ public sealed class SensorKindTests
     [InlineData("""{"register":"coil","address":10001}""")]
     [InlineData("""{"register":"discrete","address":40001,"type":null}""")]
     [InlineData("""{"address":65532,"type":"float64","unit":"kWh"}""")]
-    public void A_Modbus_address_that_is_meant_is_taken(string value)
+    public void A_valid_Modbus_address_is_accepted(string value)
     {
         var sensors = Read($$"""{"attic":{"kind":"modbus","connection":"tcp://10.0.0.5","unit":3,"values":{"v":{{value}},"w":null} } }""", out var errors);
         Assert.Empty(errors);
@@ -151,7 +151,7 @@ public sealed class SensorKindTests
     }
 
     [Fact]
-    public void Sensors_on_one_Modbus_connection_take_turns_and_others_do_not_wait_for_them()
+    public void Sensors_share_a_bus_only_if_they_have_the_same_Modbus_connection()
     {
         var sensors = Read(
             """
@@ -168,7 +168,7 @@ public sealed class SensorKindTests
     }
 
     [Fact]
-    public void Null_is_the_default()
+    public void A_null_option_has_its_default_value()
     {
         var sensors = Read("""{"attic":{"kind":"simulated","seed":null,"intervalSeconds":null,"scale":null,"enabled":null}}""", out var errors);
         Assert.Empty(errors);
@@ -190,7 +190,7 @@ public sealed class SensorKindTests
     }
 
     [Fact]
-    public void A_default_is_a_value_that_its_option_takes()
+    public void Every_default_is_accepted_by_its_option()
     {
         foreach (var option in Module.SensorKinds.All.SelectMany(kind => kind.AllOptions).Where(option => option.Default is not null))
         {

@@ -45,7 +45,7 @@ public sealed class SensorLoopTests : IAsyncLifetime
     SensorHealth Health(string name) => _scheduler.Health.Single(sensor => sensor.Name == name);
 
     [Fact]
-    public async Task Readings_come_on_multiples_of_the_interval_without_drift()
+    public async Task Readings_are_taken_at_multiples_of_the_interval_without_drift()
     {
         await ApplyAsync(Simulated("attic", 10));
         await Until.True(() => Health("attic").Readings == 1);
@@ -63,7 +63,7 @@ public sealed class SensorLoopTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Sensors_of_one_interval_are_read_together_whenever_they_were_started()
+    public async Task Sensors_with_the_same_interval_are_read_together_whenever_they_were_started()
     {
         await ApplyAsync(Simulated("attic", 1), Simulated("meter", 0.1));
         await Until.True(() => Health("attic").Readings == 1);
@@ -95,7 +95,7 @@ public sealed class SensorLoopTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Turns_that_were_slept_through_are_counted_and_not_made_up_for()
+    public async Task Missed_readings_are_counted_and_not_made_up_for()
     {
         await ApplyAsync(Simulated("attic", 10));
         var began = _world.Clock.GetUtcNow();
@@ -110,7 +110,7 @@ public sealed class SensorLoopTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_sensor_that_fails_says_so_once_and_again_when_it_works()
+    public async Task Repeated_failures_of_a_sensor_are_not_stored_each_time_and_its_recovery_is_stored()
     {
         Directory.Delete(_world.Root, recursive: true); // Neither /proc nor the volume exists.
         await ApplyAsync(Host);
@@ -129,7 +129,7 @@ public sealed class SensorLoopTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Only_what_changed_is_restarted()
+    public async Task Only_sensors_whose_settings_changed_are_restarted()
     {
         await ApplyAsync(Simulated("attic", 1), Simulated("cellar", 1), Simulated("roof", 1));
         await Until.True(() => _scheduler.Health.All(sensor => sensor.Readings >= 3), _world.Clock, TimeSpan.FromMilliseconds(200));
@@ -141,7 +141,7 @@ public sealed class SensorLoopTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_sensor_can_be_read_between_its_turns()
+    public async Task A_sensor_can_be_read_on_demand_between_scheduled_readings()
     {
         await ApplyAsync(Simulated("attic", 86_400));
         await Until.True(() => Health("attic").Readings >= 1, _world.Clock, TimeSpan.FromMilliseconds(100));
@@ -152,7 +152,7 @@ public sealed class SensorLoopTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_sensor_can_be_read_however_often_its_settings_change()
+    public async Task On_demand_readings_succeed_while_the_settings_change_repeatedly()
     {
         const int Changes = 300;
         await ApplyAsync(Simulated("attic", 86_400));
@@ -178,7 +178,7 @@ public sealed class SensorLoopTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task After_the_stop_nothing_is_read_and_nothing_starts()
+    public async Task After_the_scheduler_has_stopped_no_sensor_is_read_or_started()
     {
         await ApplyAsync(Simulated("attic", 1));
         await Until.True(() => Health("attic").Readings >= 1, _world.Clock, TimeSpan.FromMilliseconds(100));

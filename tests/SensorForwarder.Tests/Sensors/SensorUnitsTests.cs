@@ -40,7 +40,7 @@ public sealed class SensorUnitsTests : IAsyncLifetime
         new Dictionary<string, SensorSettings> { ["attic"] = SensorFixture.Settings(kind, options) with { Interval = TimeSpan.FromDays(30) } },
         TestContext.Current.CancellationToken);
 
-    /// <summary>Reads now; the units of what is stored then.</summary>
+    /// <summary>Reads the sensor now and returns the units in the stored reading.</summary>
     async Task<string> ReadAsync()
     {
         Assert.NotNull(await _scheduler.ReadNowAsync("attic"));
@@ -62,7 +62,7 @@ public sealed class SensorUnitsTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task The_first_reading_after_each_start_has_them_and_one_a_day()
+    public async Task Units_are_sent_with_the_first_reading_after_each_start_and_once_a_day()
     {
         const string Room = """{"temperature":"degrees Celsius","humidity":"percent","pressure":"hPa"}""";
         await ApplyAsync("simulated");
@@ -80,7 +80,7 @@ public sealed class SensorUnitsTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task What_is_scaled_has_the_unit_that_the_settings_give_or_none()
+    public async Task A_scaled_value_has_the_unit_from_the_settings_or_none()
     {
         await ApplyAsync("simulated", """
             "scale":{"temperature":1.8,"pressure":0.1},"offset":{"temperature":32},"units":{"temperature":"degrees Fahrenheit"}
@@ -89,7 +89,7 @@ public sealed class SensorUnitsTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_file_has_the_unit_that_the_settings_give_it()
+    public async Task A_file_sensor_has_the_unit_from_its_settings()
     {
         _world.Write("level", "21.5");
         await ApplyAsync("file", $"\"path\":\"{_world.Root}/level\",\"unit\":\"cm\",\"scale\":100");
@@ -97,7 +97,7 @@ public sealed class SensorUnitsTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_device_of_the_kernel_says_which_it_has_and_new_ones_are_added()
+    public async Task A_kernel_device_reports_the_units_of_its_channels_and_of_channels_added_later()
     {
         const string Device = "sys/bus/iio/devices/iio:device0/";
         _world.Write(Device + "name", "bme280");
@@ -108,14 +108,14 @@ public sealed class SensorUnitsTests : IAsyncLifetime
         Assert.Equal("", await ReadAsync());
         _world.Write(Device + "in_pressure_input", "100");
         _world.Write(Device + "name", "other");
-        await ReadAsync(); // it is another one now
+        await ReadAsync(); // it is a different device now
         _world.Write(Device + "name", "bme280");
         Assert.Equal("""{"pressure":"hPa","temperature":"degrees Celsius"}""", await ReadAsync());
         Assert.Equal("", await ReadAsync());
     }
 
     [Fact]
-    public void Every_kind_says_the_unit_of_each_of_its_values()
+    public void Every_kind_declares_the_unit_of_each_of_its_values()
     {
         foreach (var kind in Module.SensorKinds.All)
         {
@@ -128,7 +128,7 @@ public sealed class SensorUnitsTests : IAsyncLifetime
     [InlineData("""{"kind":"simulated","units":{"temprature":"K"}}""", "units: simulated has no value 'temprature' (did you mean temperature?)")]
     [InlineData("""{"kind":"simulated","units":"K"}""", "units: \"K\" is not allowed; allowed is a map of value to text of 1 to 32 characters")]
     [InlineData("""{"kind":"simulated","units":{"temperature":""}}""", "allowed is a map of value to text of 1 to 32 characters")]
-    public void What_is_wrong_with_units_is_said(string entry, string problem)
+    public void Invalid_units_are_refused_with_the_reason(string entry, string problem)
     {
         using var json = JsonDocument.Parse(entry);
         var exception = Assert.Throws<SensorSettingsException>(

@@ -17,38 +17,38 @@ public sealed class SensorsReadmeTests
     }
 
     [Fact]
-    public void The_table_of_kinds_is_the_one_in_the_code() => WrittenFile.CheckTable(
+    public void The_table_of_kinds_matches_the_code() => WrittenFile.CheckTable(
         "docs/settings.md",
         "| kind | is | options |",
         Module.SensorKinds.All.Select(kind =>
             $"| `{kind.Name}` | {kind.Text} | {string.Join(", ", kind.Options.Select(option => $"`{option.Name}`"))} |"));
 
     [Fact]
-    public void The_table_of_common_options_is_the_one_in_the_code() => WrittenFile.CheckTable(
+    public void The_table_of_common_options_matches_the_code() => WrittenFile.CheckTable(
         SensorsReadme,
         "| option | allowed | default | what it does |",
         CommonOptions.All.Select(option => Row("", option)));
 
     [Fact]
-    public void The_table_of_options_is_the_one_in_the_code() => WrittenFile.CheckTable(
+    public void The_table_of_options_matches_the_code() => WrittenFile.CheckTable(
         SensorsReadme,
         "| kind | option | allowed | default | what it does |",
         Module.SensorKinds.All.SelectMany(kind => kind.Options.Select(option => Row($"`{kind.Name}` | ", option))));
 
     [Fact]
-    public void The_table_of_the_options_of_a_Modbus_value_is_the_one_in_the_code() => WrittenFile.CheckTable(
+    public void The_table_of_the_options_of_a_Modbus_value_matches_the_code() => WrittenFile.CheckTable(
         SensorsReadme,
         "| option of a value | allowed | default | what it does |",
         ModbusValue.Options.Select(option => Row("", option)));
 
     [Fact]
-    public void The_table_of_the_options_of_an_alarm_is_the_one_in_the_code() => WrittenFile.CheckTable(
+    public void The_table_of_the_options_of_an_alarm_matches_the_code() => WrittenFile.CheckTable(
         "docs/alarms.md",
         "| option of an alarm | allowed | default | what it does |",
         AlarmRule.Options.Select(option => Row("", option)));
 
     [Fact]
-    public void The_table_of_values_is_the_one_in_the_code() => WrittenFile.CheckTable(
+    public void The_table_of_values_matches_the_code() => WrittenFile.CheckTable(
         SensorsReadme,
         "| kind | connected by | values |",
         Module.SensorKinds.All.Select(kind =>

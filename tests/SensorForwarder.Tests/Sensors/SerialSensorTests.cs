@@ -61,7 +61,7 @@ public sealed class SerialSensorTests : IDisposable
 
     ISensor Sensor(string kind) => Settings(kind).Kind.Make(Settings(kind), _world.WorldOn(_world.Waits));
 
-    /// <summary>Measures while the device sends: this once, and then the last of it until that is enough.</summary>
+    /// <summary>Measures while the device sends all streams once, and then the last one repeatedly until the measurement ends.</summary>
     static Measurement Measure(Func<Measurement> measure, PseudoTerminal device, params byte[][] streams)
     {
         var measuring = Begin(measure, device);
@@ -75,10 +75,10 @@ public sealed class SerialSensorTests : IDisposable
         return measuring.GetAwaiter().GetResult();
     }
 
-    /// <summary>Begins to measure. When it returns, what had come before was thrown away, and what comes is read.</summary>
+    /// <summary>Starts a measurement. On return, earlier data has been discarded and new data is being read.</summary>
     static Task<Measurement> Begin(Func<Measurement> measure, PseudoTerminal device)
     {
-        device.Send((byte)'\n'); // a terminal that was not opened yet counts lines only
+        device.Send((byte)'\n'); // a terminal that has not been opened yet counts only complete lines
         SpinWait.SpinUntil(() => device.Waiting > 0);
         var measuring = Task.Run(measure);
         SpinWait.SpinUntil(() => device.Waiting == 0 || measuring.IsCompleted);
@@ -97,7 +97,7 @@ public sealed class SerialSensorTests : IDisposable
     [InlineData("pms5003", "pm1 5, pm2p5 9, pm10 11")]
     [InlineData("sds011", "pm2p5 123.6, pm10 261.8")]
     [InlineData("nmea", Position)]
-    public void A_device_is_read_and_is_good_when_it_has_warmed_up(string kind, string expected)
+    public void A_device_is_read_and_its_values_are_good_after_its_warm_up(string kind, string expected)
     {
         var isAsked = kind == "mhz19";
         var device = Plug(isAsked ? _ => Stream(kind) : null);
@@ -119,7 +119,7 @@ public sealed class SerialSensorTests : IDisposable
     }
 
     [Fact]
-    public void An_mhz19_is_asked_as_its_data_sheet_says()
+    public void An_mhz19_is_polled_with_the_command_of_its_data_sheet()
     {
         byte[] asked = [];
         Plug(request =>
@@ -137,7 +137,7 @@ public sealed class SerialSensorTests : IDisposable
     [InlineData("pms5003")]
     [InlineData("sds011")]
     [InlineData("nmea")]
-    public void One_wrong_bit_in_what_a_device_sends_never_gives_a_wrong_value(string kind)
+    public void One_flipped_bit_in_the_data_of_a_device_never_gives_a_wrong_value(string kind)
     {
         var right = Stream(kind);
         var answer = right;
@@ -163,7 +163,7 @@ public sealed class SerialSensorTests : IDisposable
     [InlineData("pms5003")]
     [InlineData("sds011")]
     [InlineData("nmea")]
-    public void Garbage_between_frames_is_passed_over(string kind)
+    public void Garbage_between_frames_is_skipped(string kind)
     {
         var right = Stream(kind);
         var device = Plug();
@@ -183,7 +183,7 @@ public sealed class SerialSensorTests : IDisposable
             iter: Tier.Size("TEST_SERIAL_GARBAGE", quick: 200, full: 2_000, deep: 20_000), threads: 1);
     }
 
-    /// <summary>Garbage can pass a checksum of eight bits by chance: nobody can tell that it is none.</summary>
+    /// <summary>Whether the garbage contains a valid frame by chance, which cannot be detected.</summary>
     static bool HasAnotherFrame(string kind, byte[] stream, byte[] right)
     {
         if (kind == "nmea")
@@ -204,7 +204,7 @@ public sealed class SerialSensorTests : IDisposable
     }
 
     [Fact]
-    public void What_has_come_before_a_measurement_is_not_taken()
+    public void Data_received_before_a_measurement_is_discarded()
     {
         var device = Plug();
         using var session = _world.Session(Settings("sds011", ",\"warmUpSeconds\":0"));
@@ -219,7 +219,7 @@ public sealed class SerialSensorTests : IDisposable
     }
 
     [Fact]
-    public void A_buffer_that_is_full_does_not_keep_a_port_from_being_read()
+    public void A_port_with_a_full_receive_buffer_is_still_read()
     {
         var device = Plug();
         using var session = _world.Session(Settings("sds011", ",\"warmUpSeconds\":0"));
@@ -232,7 +232,7 @@ public sealed class SerialSensorTests : IDisposable
     }
 
     [Fact]
-    public void A_port_that_was_unplugged_is_opened_again_under_its_path_and_the_device_warms_up_again()
+    public void An_unplugged_port_is_reopened_by_its_path_and_the_device_warms_up_again()
     {
         Plug(_ => Stream("mhz19"));
         using var session = _world.Session(Settings("mhz19"));
@@ -246,7 +246,7 @@ public sealed class SerialSensorTests : IDisposable
         Assert.Equal((ReadingQuality.Bad, FaultReason.Absent), (gone.Quality, gone.Reason));
         Assert.Contains("/dev/ttyUSB0 is not there: plug it in", gone.Detail, StringComparison.Ordinal);
 
-        Plug(_ => Stream("mhz19")); // another node
+        Plug(_ => Stream("mhz19")); // a different device node
         var back = session.Measure(CancellationToken.None);
         Assert.Equal((ReadingQuality.Uncertain, FaultReason.PowerOn, "co2 608"), (back.Quality, back.Reason, Show(back)));
         _world.Waits.Advance(TimeSpan.FromMinutes(3));
@@ -254,7 +254,7 @@ public sealed class SerialSensorTests : IDisposable
     }
 
     [Fact]
-    public void A_port_that_is_unplugged_while_it_is_waited_for_fails_at_once()
+    public void A_port_unplugged_while_waiting_for_data_fails_at_once()
     {
         var device = Plug();
         using var sensor = Sensor("sds011");
@@ -265,7 +265,7 @@ public sealed class SerialSensorTests : IDisposable
     }
 
     [Fact]
-    public void A_device_that_says_nothing_and_one_that_says_something_else_are_told_apart()
+    public void A_silent_device_and_unrecognised_data_are_reported_differently()
     {
         var device = Plug(request => null);
         using var silent = new SensorSession(
@@ -283,7 +283,7 @@ public sealed class SerialSensorTests : IDisposable
     }
 
     [Fact]
-    public void What_is_no_serial_port_is_absent()
+    public void A_path_that_is_not_a_serial_port_is_reported_as_absent()
     {
         _world.Write("dev/ttyUSB0", "");
         var file = _world.Measure("mhz19", "\"port\":\"/dev/ttyUSB0\"");
@@ -296,7 +296,7 @@ public sealed class SerialSensorTests : IDisposable
     [InlineData("sds011", "AAC0FFFF0000A160FFAB", FaultReason.Range, "pm2p5 6553.5, pm10 0")]
     [InlineData("pms5003", "424D001C00000000000003E900000000 00000000000000000000000097000000", FaultReason.Range, "pm1 1001, pm2p5 0, pm10 0")]
     [InlineData("pms5003", "424D001C000000000000000000000000 00000000000000000000000097010000", FaultReason.Invalid, "")]
-    public void What_a_device_can_not_have_measured_is_not_good(string kind, string frame, string reason, string values)
+    public void A_value_that_the_device_cannot_have_measured_is_not_good(string kind, string frame, string reason, string values)
     {
         var bytes = Bytes(frame);
         var sum = bytes[..^2].Sum(value => value);
@@ -312,7 +312,7 @@ public sealed class SerialSensorTests : IDisposable
     }
 
     [Fact]
-    public void A_receiver_without_a_position_says_so_and_gives_none()
+    public void A_receiver_without_a_fix_is_uncertain_and_reports_no_position()
     {
         var device = Plug();
         using var sensor = Sensor("nmea");
@@ -329,7 +329,7 @@ public sealed class SerialSensorTests : IDisposable
     }
 
     [Fact]
-    public void Sentences_of_two_seconds_are_not_mixed()
+    public void NMEA_sentences_of_different_seconds_are_not_combined()
     {
         var device = Plug();
         using var sensor = Sensor("nmea");

@@ -3,7 +3,7 @@ using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Tests.Sensors;
 
-/// <summary>The chips that Iot.Device.Bindings drives, with their registers after a reset and what they hold when they
+/// <summary>The chips that Iot.Device.Bindings drives, with the content of their registers after a reset and after they
 /// have measured, as their data sheets describe them.</summary>
 internal static class SimulatedBoundChips
 {
@@ -11,12 +11,12 @@ internal static class SimulatedBoundChips
 
     static byte[] Big(int word) => [(byte)(word >> 8), (byte)word];
 
-    /// <summary>A chip with registers of one byte that measures as long as its configuration says so.</summary>
+    /// <summary>A chip with registers of one byte that measures while its configuration enables it.</summary>
     /// <param name="afterReset">Registers that are not 0 after a reset.</param>
-    /// <param name="measures">Whether the chip measures with what its registers hold.</param>
-    /// <param name="data">Where the measurement stands, and what it is.</param>
-    /// <param name="writable">Registers that take what is written; the others keep theirs.</param>
-    /// <param name="mask">The bits of a register's number that count.</param>
+    /// <param name="measures">Whether the chip measures with this configuration.</param>
+    /// <param name="data">The registers of the measurement and their values.</param>
+    /// <param name="writable">The writable registers; writes to others are ignored.</param>
+    /// <param name="mask">The significant bits of a register's number.</param>
     public sealed class Measuring(
         (int Register, int Value)[] afterReset, Func<byte[], bool> measures, Func<(int Register, byte[] Value)[]> data,
         int[] writable, int mask = 0xFF) : RegisterChip
@@ -199,7 +199,7 @@ internal static class SimulatedBoundChips
         }
     }
 
-    /// <summary>A VL53L0X as far as its binding looks at it: pages by register 0xFF, a strobe that is always ready, and a
+    /// <summary>The parts of a VL53L0X that its binding uses: pages by register 0xFF, a strobe that is always ready, and a
     /// measurement that ends at once. Its tuning changes nothing here.</summary>
     public sealed class Vl53L0X : SimulatedChip
     {

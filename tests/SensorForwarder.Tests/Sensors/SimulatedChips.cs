@@ -52,7 +52,7 @@ internal static class SimulatedChips
     static byte[] Words(params int[] words) => [.. words.SelectMany(word => new[] { (byte)word, (byte)(word >> 8) })];
 
     /// <summary>An INA219 or INA226 with a current flowing (data sheets SBOS448 and SBOS547). It measures when its
-    /// configuration is written, and says so until it is read.</summary>
+    /// configuration is written, and sets its ready flag until it is read.</summary>
     public sealed class PowerMonitor : RegisterChip
     {
         readonly bool _is226;
@@ -69,7 +69,7 @@ internal static class SimulatedChips
             Written = (register, value) =>
             {
                 if (!_is226 && register == 5) value[1] &= 0xFE; // that bit is always 0
-                // The mode: both, once or all the time.
+                // The mode: shunt and bus voltage, once or continuously.
                 if (register == 0 && (value[1] & 3) == 3) (_amperes, _volts, _hasMeasured) = (Amperes, Volts, true);
             };
         }
@@ -244,7 +244,7 @@ internal static class SimulatedChips
             SimulatedChips.Bytes("800000 800000 8000").CopyTo(Bytes, 0xF7);
         }
 
-        // It has four registers that can be written.
+        // Only four registers are writable.
         public override void Write(ReadOnlySpan<byte> bytes) => base.Write(
             bytes is [0xE0 or 0xF2 or 0xF4 or 0xF5, ..] ? bytes : bytes[..Math.Min(1, bytes.Length)]);
 

@@ -26,7 +26,7 @@ internal abstract class SimulatedChip
     {
     }
 
-    /// <summary>The error when a busy chip does not acknowledge.</summary>
+    /// <summary>The error of a busy chip that does not acknowledge.</summary>
     protected static IOException Nack() => SimulatedI2cBus.Error(121, "Remote I/O error");
 }
 

@@ -7,7 +7,7 @@ public sealed class SimulatedSensorTests
     static SensorSettings Settings(string name, string options) => new(name, SimulatedSensor.Kind, TimeSpan.FromSeconds(1), options);
 
     [Fact]
-    public async Task The_same_seed_gives_the_same_day_and_another_one_a_different_day()
+    public async Task The_same_seed_gives_the_same_values_and_another_seed_gives_different_ones()
     {
         using var fixture = new SensorFixture();
         using var one = fixture.Create(Settings("a", """{"seed":7}"""));
@@ -30,7 +30,7 @@ public sealed class SimulatedSensorTests
     [InlineData("""{"seed":"seven"}""")]
     [InlineData("""{"seed":1.5}""")]
     [InlineData("""{"seed":99999999999}""")]
-    public void A_wrong_seed_is_refused_with_the_value(string options)
+    public void An_invalid_seed_is_refused_with_the_name_of_the_option(string options)
     {
         using var fixture = new SensorFixture();
         var exception = Assert.Throws<SensorSettingsException>(() => fixture.Create(Settings("a", options)));
@@ -38,7 +38,7 @@ public sealed class SimulatedSensorTests
     }
 
     [Fact]
-    public void An_unknown_kind_is_refused_with_those_that_there_are()
+    public void An_unknown_kind_is_refused_with_the_list_of_kinds()
     {
         var exception = Assert.Throws<SensorSettingsException>(() => Module.SensorKinds.Find("bme"));
         Assert.StartsWith("kind: 'bme' is not one of host, simulated", exception.Message, StringComparison.Ordinal);

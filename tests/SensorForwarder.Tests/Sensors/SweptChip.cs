@@ -2,14 +2,14 @@ using SensorForwarder.Sensors;
 
 namespace SensorForwarder.Tests.Sensors;
 
-/// <summary>A chip for the sweep over its conversation, whose world moves a little from reading to reading.</summary>
-/// <param name="Kind">The kind that reads it.</param>
-/// <param name="Address">Where it is; 0 on SPI.</param>
-/// <param name="Make">Makes the chip, and what transfers with it on SPI, for a clock and the number of the reading.</param>
+/// <summary>A chip for ConversationSweepTests, whose measured values change a little from reading to reading.</summary>
+/// <param name="Kind">The sensor kind that reads the chip.</param>
+/// <param name="Address">The I2C address; 0 on SPI.</param>
+/// <param name="Make">Creates the chip and its SPI transfer function, for a clock and the number of the reading.</param>
 internal sealed record SweptChip(
     string Kind, int Address, Func<TimeProvider, Func<int>, (SimulatedChip Chip, Func<byte[], byte[]>? Spi)> Make)
 {
-    /// <summary>Its binding sleeps by the real clock, or says very much: fewer of its bytes are tried.</summary>
+    /// <summary>The step between the bytes to test. Above 1 for chips whose binding sleeps on the real clock or transfers many bytes.</summary>
     public int Stride { get; init; } = 1;
 
     public string Options { get; init; } = "";
@@ -118,7 +118,7 @@ internal sealed record SweptChip(
 
     static byte[] WithCrc(byte[] bytes) => [.. bytes, Crc8.Sensirion(bytes)];
 
-    /// <summary>A chip around which the world moves.</summary>
+    /// <summary>A chip whose measured value is updated before every transfer.</summary>
     sealed class Following(SimulatedChip chip, Action<SimulatedChip> move) : SimulatedChip
     {
         public override void Write(ReadOnlySpan<byte> bytes)

@@ -4,7 +4,7 @@ using System.Net.Sockets;
 
 namespace SensorForwarder.Tests.Sensors;
 
-/// <summary>A Modbus server over TCP whose devices answer as a function says; null: not at all.</summary>
+/// <summary>A Modbus server over TCP whose answers come from a function; null: no answer.</summary>
 internal sealed class TcpDevice : IDisposable
 {
     const int HeaderLength = 7, RequestLength = 12;
@@ -28,7 +28,7 @@ internal sealed class TcpDevice : IDisposable
 
     public int Connections => _connections;
 
-    /// <summary>What is sent before the answer, made from it.</summary>
+    /// <summary>Bytes to send before the answer, derived from it.</summary>
     public Func<byte[], byte[]> Before { get; init; } = _ => [];
 
     public void CloseConnections()
@@ -78,7 +78,7 @@ internal sealed class TcpDevice : IDisposable
         }
         catch (Exception exception) when (exception is IOException or ObjectDisposedException or SocketException)
         {
-            // Closed at one of its ends.
+            // One side closed the connection.
         }
     }
 }

@@ -16,7 +16,7 @@ public sealed class ValueLimitsTests : IDisposable
     [InlineData(0, null)]
     [InlineData(40, null)]
     [InlineData(40.5, "value 40.5 is above max, 40")]
-    public void A_value_beyond_its_limits_stays_and_is_uncertain(double value, string? detail)
+    public void A_value_outside_its_limits_is_kept_and_is_uncertain(double value, string? detail)
     {
         using var session = Session("\"min\":0,\"max\":{\"value\":40}");
         var measured = Measure(session, value);
@@ -27,7 +27,7 @@ public sealed class ValueLimitsTests : IDisposable
     }
 
     [Fact]
-    public void Limits_are_those_of_the_value_after_curve_scale_and_offset()
+    public void Limits_apply_after_curve_scale_and_offset()
     {
         using var session = Session("\"curve\":[[0,0],[10,100]],\"scale\":2,\"offset\":1,\"max\":100");
         Assert.Null(Measure(session, 4.9).Reason);
@@ -56,7 +56,7 @@ public sealed class ValueLimitsTests : IDisposable
     }
 
     [Fact]
-    public void A_slow_change_is_no_jump_however_long_nothing_was_read()
+    public void A_change_that_is_slow_over_a_long_pause_is_not_a_jump()
     {
         using var session = Session("\"maxChangePerSecond\":1");
         Measure(session, 20);
@@ -65,7 +65,7 @@ public sealed class ValueLimitsTests : IDisposable
     }
 
     [Fact]
-    public void A_reading_that_was_asked_for_just_after_another_may_differ_as_much_as_one_an_interval_later()
+    public void An_on_demand_reading_may_differ_as_much_as_a_reading_one_interval_later()
     {
         using var session = Session("\"maxChangePerSecond\":1");
         Measure(session, 20);
@@ -73,7 +73,7 @@ public sealed class ValueLimitsTests : IDisposable
     }
 
     [Fact]
-    public void What_the_device_said_about_a_reading_comes_first()
+    public void A_failed_reading_stays_bad_whatever_the_limits()
     {
         using var session = _world.Session(SensorFixture.Settings("sht3x", "\"max\":0"));
         Assert.Equal(ReadingQuality.Bad, session.Measure(CancellationToken.None).Quality);

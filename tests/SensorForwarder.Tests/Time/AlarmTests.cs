@@ -10,7 +10,7 @@ public sealed class AlarmTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task Whoever_wakes_ends_the_sleep_and_one_that_has_not_begun(bool isFake)
+    public async Task Wake_ends_the_current_sleep_or_the_next_one_if_none_has_begun(bool isFake)
     {
         using var alarm = new Alarm(isFake ? new ObservedClock(Buffer.BufferFixture.Noon) : TimeProvider.System);
         alarm.Wake();
@@ -23,7 +23,7 @@ public sealed class AlarmTests
     }
 
     [Fact]
-    public async Task By_the_clock_of_the_system_it_sleeps_no_shorter_than_its_limit()
+    public async Task With_the_system_clock_a_sleep_lasts_at_least_its_limit()
     {
         var limit = TimeSpan.FromMilliseconds(20.3);
         using var alarm = new Alarm(TimeProvider.System);
@@ -34,7 +34,7 @@ public sealed class AlarmTests
     }
 
     [Fact]
-    public async Task By_another_clock_it_sleeps_until_that_one_is_moved()
+    public async Task With_a_fake_clock_a_sleep_ends_when_the_clock_has_advanced_by_its_limit()
     {
         var clock = new ObservedClock(Buffer.BufferFixture.Noon);
         using var alarm = new Alarm(clock);

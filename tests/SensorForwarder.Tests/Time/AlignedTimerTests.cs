@@ -11,7 +11,7 @@ public sealed class AlignedTimerTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Timers_that_are_made_at_different_times_tick_together()
+    public async Task Timers_created_at_different_times_tick_together()
     {
         var clock = new FakeTimeProvider(BufferFixture.Noon);
         using var first = new AlignedTimer(Period, clock);
@@ -30,7 +30,7 @@ public sealed class AlignedTimerTests
     }
 
     [Fact]
-    public async Task A_tick_that_nobody_waits_for_is_kept_and_further_ones_are_not()
+    public async Task One_tick_that_nobody_waited_for_is_kept_and_further_ones_are_dropped()
     {
         var clock = new FakeTimeProvider(BufferFixture.Noon);
         using var timer = new AlignedTimer(Period, clock);

@@ -19,7 +19,7 @@ public sealed class BackoffTests
     }
 
     [Fact]
-    public void Each_draw_gives_its_own_delay_so_that_devices_spread()
+    public void Different_random_numbers_give_different_delays_so_that_devices_spread_out()
     {
         var delays = Enumerable.Range(0, 100)
             .Select(n => Backoff.Next(5, TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(5), n / 100.0)).Distinct();
@@ -27,7 +27,7 @@ public sealed class BackoffTests
     }
 
     [Fact]
-    public void However_long_an_outage_lasts_the_next_attempt_comes_within_a_share_of_it_and_within_the_cap()
+    public void After_any_outage_the_next_attempt_follows_within_a_fixed_share_of_it_and_within_the_cap()
     {
         Gen.Select(Gen.Double[0, 6], Gen.Double[2, 300], Gen.Int[0, int.MaxValue]).Sample((exponent, capSeconds, seed) =>
         {
@@ -42,7 +42,7 @@ public sealed class BackoffTests
     [InlineData(15)]
     [InlineData(120)]
     [InlineData(3600)]
-    public void A_fleet_spreads_over_that_share_after_a_short_outage_and_a_long_one(int outageSeconds)
+    public void A_fleet_spreads_its_retries_after_a_short_and_after_a_long_outage(int outageSeconds)
     {
         var cap = TimeSpan.FromMinutes(5);
         var share = TimeSpan.FromSeconds(Math.Min(outageSeconds * Backoff.OutageShare, cap.TotalSeconds));
@@ -55,7 +55,7 @@ public sealed class BackoffTests
     }
 
     [Fact]
-    public void In_an_outage_nobody_waits_longer_than_after_as_many_failures_of_another_kind()
+    public void In_an_outage_no_wait_is_longer_than_after_the_same_number_of_other_failures()
     {
         Gen.Select(Gen.Int[1, 40], Gen.Double[0, 100_000], Gen.Double[0, 0.999999]).Sample((attempt, outageSeconds, random) =>
         {
@@ -83,14 +83,14 @@ public sealed class BackoffTests
     [InlineData(8, 300, 1.05)]
     [InlineData(8, 1.5, 0.8)]
     [InlineData(100_000, 300, 150.05)]
-    public void In_an_outage_the_bound_is_a_quarter_of_it_between_a_second_and_the_cap(
+    public void In_an_outage_the_bound_is_a_quarter_of_its_duration_but_at_least_a_second_and_at_most_the_cap(
         double outageSeconds, double maxSeconds, double seconds) => Assert.Equal(
         seconds,
         Backoff.InOutage(
             20, TimeSpan.FromSeconds(outageSeconds), TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(maxSeconds), 0.5).TotalSeconds,
         6);
 
-    /// <summary>How long a device still waits after the end of an outage, if its attempts take no time.</summary>
+    /// <summary>The time from the end of an outage to the next attempt, if attempts take no time.</summary>
     static TimeSpan WaitAfter(TimeSpan outage, TimeSpan cap, Random random)
     {
         var now = TimeSpan.Zero;

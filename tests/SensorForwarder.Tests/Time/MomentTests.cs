@@ -6,7 +6,7 @@ namespace SensorForwarder.Tests.Time;
 public sealed class MomentTests
 {
     [Fact]
-    public void A_moment_has_the_time_of_the_clock_as_it_is_now()
+    public void The_time_of_a_moment_follows_later_corrections_of_the_clock()
     {
         var start = new DateTimeOffset(2026, 11, 24, 12, 0, 0, TimeSpan.Zero);
         var clock = new SteppedClock(start);

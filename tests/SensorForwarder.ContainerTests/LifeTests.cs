@@ -83,27 +83,27 @@ public sealed class LifeTests(ModuleImage image, ITestOutputHelper output)
     }
 
     [Fact]
-    public async Task A_backlog_of_a_million_readings_drains_within_the_memory_limit()
+    public async Task A_large_backlog_drains_within_the_memory_limit()
     {
-        const int Backlog = 1_000_000;
+        var backlog = Environment.GetEnvironmentVariable("TEST_TIER") == "deep" ? 1_000_000 : 300_000;
         const long LimitBytes = 128L << 20;
         image.Require();
         await using var world = await World.StartAsync(new JsonObject { ["batchSize"] = 500, ["sensors"] = new JsonObject() });
         var volume = await world.CreateVolumeAsync();
         var folder = (await Docker.RunAsync("volume", "inspect", "--format", "{{.Mountpoint}}", volume)).Trim();
-        await FillAsync(folder, Backlog);
+        await FillAsync(folder, backlog);
         await Docker.RunAsync("run", "--rm", "--user", "0", "-v", $"{volume}:/data", "--entrypoint", "chown", ModuleImage.Name, "-R", "1654:1654", "/data");
         var module = await world.StartModuleAsync(volume, configure: builder => builder.WithCreateParameterModifier(parameters =>
         {
             parameters.HostConfig!.Memory = LimitBytes;
             parameters.HostConfig.MemorySwap = LimitBytes;
         }));
-        await World.UntilAsync(module, "the backlog is sent", status => (long)status["queueDepth"]! == 0 && (long)status["readingsAccepted"]! >= Backlog);
+        await World.UntilAsync(module, "the backlog is sent", status => (long)status["queueDepth"]! == 0 && (long)status["readingsAccepted"]! >= backlog);
         Assert.Equal("false 0", (await Docker.RunAsync("inspect", "--format", "{{.State.OOMKilled}} {{.RestartCount}}", module.Id)).Trim());
         var resident = (await module.ExecAsync(["grep", "VmHWM", "/proc/1/status"], TestContext.Current.CancellationToken)).Stdout;
-        output.WriteLine($"a drain of {Backlog:N0} readings: {resident.Trim()} of {LimitBytes >> 20} MB");
+        output.WriteLine($"a drain of {backlog:N0} readings: {resident.Trim()} of {LimitBytes >> 20} MB");
         var report = await AssertAllArrivedAsync(world);
-        Assert.True((long)report["unique"]! >= Backlog, report.ToJsonString());
+        Assert.True((long)report["unique"]! >= backlog, report.ToJsonString());
     }
 
     static async Task DisturbAsync(World world, IContainer module, string disturbance)

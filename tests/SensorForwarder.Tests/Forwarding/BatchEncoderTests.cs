@@ -45,6 +45,23 @@ public sealed class BatchEncoderTests
         });
     }
 
+    [Theory, InlineData(false), InlineData(true)]
+    public void Readings_that_exactly_fill_the_maximum_size_are_in_one_batch(bool isGzip)
+    {
+        var encoder = new BatchEncoder("d", "m");
+        BufferedReading[] readings = [.. Enumerable.Range(1, 30).Select(id => new BufferedReading(
+            id, DateTimeOffset.UnixEpoch, Encoding.UTF8.GetBytes($$"""{"sensor":"a","value":{{id * 7919 % 1000}}}""")) { Epoch = "e" })];
+        int Bytes(Batch batch) => isGzip ? batch.Gzip!.Value.Length : batch.Body.Length;
+        var all = Bytes(encoder.Encode(readings, int.MaxValue, isGzip: isGzip));
+
+        Assert.Equal(30, encoder.Encode(readings, all, isGzip: isGzip).Readings.Count);
+        Assert.InRange(encoder.Encode(readings, all - 1, isGzip: isGzip).Readings.Count, 1, 29);
+    }
+
+    [Theory, InlineData(1_000, 32_000), InlineData(245_760, 4 << 20), InlineData(5 << 20, 5 << 20)]
+    public void A_compressed_batch_reads_32_times_its_size_at_most_4_MiB_or_its_size(int maxBytes, int plainBytes) =>
+        Assert.Equal(plainBytes, BatchEncoder.PlainBytes(maxBytes));
+
     [Fact]
     public void A_batch_id_and_body_contain_the_epoch_of_the_readings()
     {

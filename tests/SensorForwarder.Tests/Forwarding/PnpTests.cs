@@ -44,6 +44,19 @@ public sealed partial class PnpTests
         Encode("""{"sensor":"buffer","kind":"gap","reason":"thinned","values":{"count":3},"gap":{"epoch":"e","firstId":7,"lastId":12,"count":3,"sensors":{"a":3}}}"""));
 
     [Fact]
+    public void An_alarm_contains_its_state_and_name() => Assert.Equal(
+        ("""{"sensor":"freezer","alarm":"raised: temperature above -15","temperature":-9}""", null),
+        Encode("""{"sensor":"freezer","kind":"alarm","alarm":{"name":"temperature above -15","state":"raised"},"values":{"temperature":-9}}"""));
+
+    [Fact]
+    public void A_reading_with_a_property_alarm_that_is_not_an_alarm_is_sent_without_it() => Assert.Equal(
+        ("""{"sensor":"door","open":1}""", null), Encode("""{"sensor":"door","alarm":"on","values":{"open":1}}"""));
+
+    [Theory, InlineData("{\"sensor\":"), InlineData("[1]")]
+    public void A_damaged_payload_is_not_encoded(string payload) =>
+        Assert.Null(PnpEncoder.Encode(new BufferedReading(1, default, Encoding.UTF8.GetBytes(payload))));
+
+    [Fact]
     public void Any_value_name_is_converted_to_a_valid_DTDL_name() =>
         Gen.String[0, 100].Sample(name => Assert.Matches(DtdlName, PnpEncoder.TelemetryName(name)));
 

@@ -84,13 +84,19 @@ public sealed class HostileBrokerTests
     [InlineData(true, "SUBSCRIBE")]
     public async Task A_broker_that_never_answers_times_out(bool connects, string step)
     {
+        var asked = new TaskCompletionSource();
         await using var broker = new RawBroker(async connection =>
         {
             if (connects) await connection.ConnectAsync();
+            await connection.ReadAsync(connects ? (byte)0x80 : (byte)0x10);
+            asked.TrySetResult();
             await connection.ClosedAsync();
         });
         await using var module = await OpenAsync(new FakeTimeProvider(IntakeFixture.Noon));
         await SubscribeAsync(module, broker);
+
+        // The clock advances only from then on: on a busy machine an earlier step could time out.
+        await asked.Task.WaitAsync(TestContext.Current.CancellationToken);
         await Until.True(() => module.Health.State == SensorState.Failing, module.DialClock, TimeSpan.FromSeconds(1));
         Assert.Equal(
             ("timeout", $"mqtt://127.0.0.1:{broker.Port}: timed out waiting for the answer to {step}"), (module.Health.Reason, module.Health.Detail));

@@ -38,6 +38,14 @@ internal sealed class DialException(DialFailure failure, string message, Excepti
     : Exception(message, inner)
 {
     public DialFailure Failure => failure;
+
+    /// <summary>The hub refuses the identity.</summary>
+    /// <param name="answer">The hub's answer in brackets, such as <c> (CONNACK 5)</c>; may be empty.</param>
+    public static DialException IdentityRefused(
+        EdgeIdentity identity, string answer, TimeProvider timeProvider, Exception? cause = null) =>
+        new(DialFailure.Refused, $"{identity.DialledHostName} refuses the identity {identity.ClientId} from "
+            + $"{identity.Source}{answer}. Is it registered and enabled, and is the key correct? This machine's clock "
+            + $"says {timeProvider.GetUtcNow():u}: is the time correct?", cause);
 }
 
 /// <summary>Describes failures of the network for people. Stateless.</summary>

@@ -159,16 +159,13 @@ internal sealed class HubDialer(
     {
         MqttClientConnectResultCode.ServerUnavailable => new(DialFailure.NotReady,
             $"{identity.DialledHostName} is reachable but not ready (CONNACK 3)"),
-        MqttClientConnectResultCode.BadUserNameOrPassword => IdentityRefused(4),
-        MqttClientConnectResultCode.NotAuthorized => IdentityRefused(5),
+        MqttClientConnectResultCode.BadUserNameOrPassword =>
+            DialException.IdentityRefused(identity, " (CONNACK 4)", timeProvider),
+        MqttClientConnectResultCode.NotAuthorized =>
+            DialException.IdentityRefused(identity, " (CONNACK 5)", timeProvider),
         _ => new(DialFailure.Unsupported, $"{identity.DialledHostName} rejects the connection ({code}): is it IoT Hub "
             + "or edgeHub?"),
     };
-
-    DialException IdentityRefused(int code) => new(DialFailure.Refused,
-        $"{identity.DialledHostName} refuses the identity {identity.ClientId} from {identity.Source} (CONNACK {code}). "
-        + "Is it registered and enabled, and is the key correct? This machine's clock says "
-        + $"{timeProvider.GetUtcNow():u}: is the time correct?");
 
     SslClientAuthenticationOptions Tls(HubCredentials credentials, ServerTrust trust)
     {

@@ -18,8 +18,9 @@ internal sealed class InputDeliveries(Func<IEdgeHubHandler?> handler, TimeProvid
     // edgeHub has one message in flight; only other servers with its protocol may send more.
     const int WaitingMax = 16;
 
-    // Leaves 2 s for the acknowledgement to arrive.
-    static readonly TimeSpan AcknowledgeWithin = InputMessage.AcknowledgeWithin - TimeSpan.FromSeconds(2);
+    /// <summary>How long after its arrival a message may still be acknowledged: edgeHub could take a later
+    /// acknowledgement for one of the next message. Leaves 2 s for the acknowledgement to arrive.</summary>
+    public static readonly TimeSpan AcknowledgeWithin = InputMessage.AcknowledgeWithin - TimeSpan.FromSeconds(2);
 
     readonly SemaphoreSlim _waiting = new(0);
     readonly Lock _gate = new();

@@ -5,7 +5,7 @@ using SensorForwarder.Time;
 
 namespace SensorForwarder.Forwarding;
 
-/// <summary>How much of the daily limit a batch may use, at a time of the day.</summary>
+/// <summary>The part of the daily limit that a batch may use at this time of the day.</summary>
 internal enum QuotaShare
 {
     /// <summary>The part of the limit that matches the part of the day that has passed: the rest stays available for

@@ -24,6 +24,18 @@ public sealed class QueueTests : IDisposable
     }
 
     [Fact]
+    public async Task A_batch_does_not_come_from_a_segment_that_was_read_ahead_for_another_batch()
+    {
+        await using (var filled = await _fixture.OpenAsync())
+            await Task.WhenAll(Enumerable.Range(1, 2_000).Select(id => filled.EnqueueAsync(BufferFixture.Reading(id), BufferFixture.Token).AsTask()));
+
+        // After a restart no segment is in memory, so that the first batch reads the next segment ahead.
+        await using var buffer = await _fixture.OpenAsync();
+        Assert.Equal(512, buffer.PeekBatch(0, 512, int.MaxValue).Count);
+        Assert.Equal(Enumerable.Range(1_501, 200).Select(id => (long)id), buffer.PeekBatch(1_500, 200, int.MaxValue).Select(reading => reading.Id));
+    }
+
+    [Fact]
     public async Task A_reading_is_stored_as_the_JSON_that_is_sent()
     {
         await using var buffer = await _fixture.OpenAsync();

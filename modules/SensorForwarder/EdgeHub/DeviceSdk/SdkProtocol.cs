@@ -17,9 +17,6 @@ internal sealed class SdkProtocol : IHubProtocol
 {
     static readonly TimeSpan ConnectTimeout = TimeSpan.FromSeconds(60);
 
-    // As in InputDeliveries: a late acknowledgement could be taken for one of the next message.
-    static readonly TimeSpan AcknowledgeWithin = InputMessage.AcknowledgeWithin - TimeSpan.FromSeconds(2);
-
     readonly EdgeHubConnection _connection;
     readonly EdgeIdentity _identity;
     readonly HubOptions _options;
@@ -28,7 +25,8 @@ internal sealed class SdkProtocol : IHubProtocol
     readonly CredentialSource _credentials;
     readonly MethodRuns _methods;
 
-    // Of methods and messages to inputs: the SDK closes the connection when a later one completes earlier.
+    // Methods and messages to inputs run one at a time: the SDK closes the connection when a later one completes
+    // earlier.
     readonly SemaphoreSlim _turn = new(1);
 
     long _calls;
@@ -95,9 +93,7 @@ internal sealed class SdkProtocol : IHubProtocol
             if (exception is UnauthorizedException)
             {
                 _credentials.Forget();
-                throw new DialException(DialFailure.Refused, $"{host} refuses the identity {_identity.ClientId} from "
-                    + $"{_identity.Source}. Is it registered and enabled, and is the key correct? This machine's clock "
-                    + $"says {_timeProvider.GetUtcNow():u}: is the time correct?", exception);
+                throw DialException.IdentityRefused(_identity, "", _timeProvider, exception);
             }
 
             throw new DialException(DialFailure.Unreachable, $"{host}: " + (timeout.IsCancellationRequested
@@ -150,17 +146,17 @@ internal sealed class SdkProtocol : IHubProtocol
 
     async Task<MessageResponse> OnInputAsync(SdkSession session, Message message, CancellationToken stoppingToken)
     {
-        // The SDK has no answer that makes edgeHub deliver a message again at once over MQTT: it does so after 30 s.
+        // Over MQTT, the SDK can't ask edgeHub to deliver a message again at once: edgeHub does so after 30 s.
         var arrived = _timeProvider.GetTimestamp();
         try
         {
             var received = new InputMessage(message.InputName, Properties(message), message.GetBytes());
             using var turn = await Turn.TakeAsync(_turn, stoppingToken);
 
-            // What came over a connection that is lost comes again over the next one.
+            // edgeHub delivers the messages of a lost connection again over the next one.
             var isTaken = !session.Ended.IsCancellationRequested && _connection.Handler is { } handler
                 && await handler.OnInputAsync(received, stoppingToken).WaitAsync(stoppingToken);
-            return isTaken && _timeProvider.GetElapsedTime(arrived) < AcknowledgeWithin
+            return isTaken && _timeProvider.GetElapsedTime(arrived) < InputDeliveries.AcknowledgeWithin
                 ? MessageResponse.Completed
                 : MessageResponse.None;
         }
@@ -177,7 +173,7 @@ internal sealed class SdkProtocol : IHubProtocol
 
     static List<KeyValuePair<string, string?>> Properties(Message message)
     {
-        // Without properties, the SDK takes "inputs" from the topic for one.
+        // If a message has no properties, the SDK reads the segment "inputs" of the topic as a property.
         var properties = message.Properties.Where(property => property is not { Key: "inputs", Value: null })
             .Select(property => new KeyValuePair<string, string?>(property.Key, property.Value)).ToList();
         void Add(string name, string? value)

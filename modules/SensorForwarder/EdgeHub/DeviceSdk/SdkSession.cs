@@ -18,7 +18,7 @@ namespace SensorForwarder.EdgeHub.DeviceSdk;
 /// </summary>
 internal sealed class SdkSession : Session
 {
-    // Of SUBACK and twin requests.
+    // For twin requests.
     static readonly TimeSpan AnswerTimeout = TimeSpan.FromSeconds(60);
 
     readonly ModuleClient _client;
@@ -37,8 +37,8 @@ internal sealed class SdkSession : Session
                 RemoteCertificateValidationCallback = trust.Validate,
                 KeepAliveInSeconds = 60,
 
-                // With subscriptions from before, messages would arrive before there is a handler, and the SDK
-                // acknowledges what has none.
+                // With the subscriptions of an earlier session, messages could arrive before the handler is set, and
+                // the SDK acknowledges those without a handler.
                 CleanSession = true,
 
                 // The SDK acknowledges what it receives in the order of arrival only, and closes the connection when a
@@ -106,7 +106,7 @@ internal sealed class SdkSession : Session
             return new(204, ReadOnlyMemory<byte>.Empty);
         }, cancellationToken);
 
-    // Not waited for: what the SDK still waits for would delay it.
+    // In the background: the SDK can wait for a dead connection.
     public override void Dispose() => _ = Task.Run(_client.Dispose, CancellationToken.None);
 
     /// <summary>Why a call of the SDK failed: the cause is several exceptions deep.</summary>

@@ -52,6 +52,25 @@ public sealed class SentRecordTests
     }
 
     [Fact]
+    public async Task The_record_of_the_last_run_is_not_replaced_before_it_was_read()
+    {
+        using var files = new BufferFixture();
+        await using var buffer = await files.OpenAsync();
+        await StoreAsync(buffer, 1, 10);
+        var readings = buffer.PeekBatch(0, 10, int.MaxValue);
+        var last = new SentRecord(buffer);
+        last.Load();
+        last.Keep([new Batch(buffer.Epoch, readings, default)], [], "");
+        await last.CommitAsync();
+
+        // A module without a connection already has custody books, but has not read the record yet.
+        var next = new SentRecord(buffer);
+        next.Keep([], [], "custody\tbooks");
+        await buffer.CommitAsync(Token);
+        Assert.Equal(readings.Select(reading => reading.Id), Assert.Single(next.Load()).Readings.Select(reading => reading.Id));
+    }
+
+    [Fact]
     public async Task A_batch_in_flight_is_recorded_when_another_is_acknowledged_and_keeps_its_id_after_a_kill()
     {
         using var files = new BufferFixture();

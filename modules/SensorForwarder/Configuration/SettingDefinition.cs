@@ -8,7 +8,7 @@ namespace SensorForwarder.Configuration;
 /// <param name="Option">Its key, its values and what it does.</param>
 /// <param name="Set">Returns the settings with a value from a document, or why the value is refused.</param>
 /// <param name="Get">The value in force, in the form of a document.</param>
-/// <param name="Shown">The same for people and the hub, without secrets.</param>
+/// <param name="Shown">The same without secrets, for log, page and hub.</param>
 internal sealed record SettingDefinition(
     Option Option,
     Func<Settings, JsonElement, (Settings Settings, string? Problem)> Set,

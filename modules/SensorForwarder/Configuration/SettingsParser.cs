@@ -13,7 +13,7 @@ namespace SensorForwarder.Configuration;
 /// <param name="IsDefault">The document does not have the key: the default is in force.</param>
 internal sealed record SettingVerdict(string Key, JsonNode? Value, string? Error, bool IsDefault)
 {
-    /// <summary>A remark for people about the value in force; null: none.</summary>
+    /// <summary>A human-readable remark about the value in force; null: none.</summary>
     public string? Note { get; init; }
 }
 

@@ -16,7 +16,7 @@ internal enum DialFailure
     /// <summary>CONNACK 3: the hub is reachable but not ready yet.</summary>
     NotReady,
 
-    /// <summary>CONNACK 4, 5: the hub refuses the identity. A person must correct it, or the clock must be set.
+    /// <summary>CONNACK 4, 5: the hub refuses the identity. The identity must be corrected, or the clock must be set.
     /// </summary>
     Refused,
 
@@ -33,7 +33,7 @@ internal enum DialFailure
     Credentials,
 }
 
-/// <summary>A connection could not be opened. The message is one line for people, without secrets.</summary>
+/// <summary>A connection could not be opened. The message says why, in one line without secrets.</summary>
 internal sealed class DialException(DialFailure failure, string message, Exception? inner = null)
     : Exception(message, inner)
 {
@@ -48,7 +48,7 @@ internal sealed class DialException(DialFailure failure, string message, Excepti
             + $"says {timeProvider.GetUtcNow():u}: is the time correct?", cause);
 }
 
-/// <summary>Describes failures of the network for people. Stateless.</summary>
+/// <summary>Describes failures of the network in words. Stateless.</summary>
 internal static class NetworkText
 {
     /// <summary>Why a connection could not be opened, or was lost. MQTTnet wraps the cause several times.</summary>

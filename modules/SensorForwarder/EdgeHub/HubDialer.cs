@@ -13,7 +13,7 @@ namespace SensorForwarder.EdgeHub;
 
 /// <summary>
 /// Opens one MQTT 3.1.1 connection over TLS: token, roots, TCP, TLS, CONNECT, subscriptions, each step with its own
-/// timeout. Explains failures for people. Not thread-safe: used by the connection's loop only.
+/// timeout. Explains failures in words. Not thread-safe: used by the connection's loop only.
 /// </summary>
 internal sealed class HubDialer(
     EdgeIdentity identity, HubOptions options, TimeProvider timeProvider, Random random, Dialer? dialer = null)

@@ -5,11 +5,11 @@ namespace SensorForwarder.EdgeHub;
 
 /// <summary>
 /// The connection to edgeHub or IoT Hub: connects when it is started, and again whenever the connection is lost, until
-/// it is stopped. What it connects as, and over which protocol, is its own affair. Thread-safe.
+/// it is stopped. Identity and protocol are up to the implementation. Thread-safe.
 /// </summary>
 internal interface IEdgeHubClient : IHostedService
 {
-    /// <summary>The host that it connects to, for people.</summary>
+    /// <summary>The host that it connects to, for status and log.</summary>
     string Host { get; }
 
     HubStatus Status { get; }
@@ -94,7 +94,7 @@ internal enum HubSendStatus
     Refused,
 }
 
-/// <summary>How a send ended, and the reason for people.</summary>
+/// <summary>How a send ended, and the reason in words.</summary>
 internal readonly record struct HubSendResult(HubSendStatus Status, string Reason);
 
 /// <summary>An answer to a twin request.</summary>
@@ -106,7 +106,7 @@ internal readonly record struct HubAnswer(int Status, ReadOnlyMemory<byte> Body)
 }
 
 /// <summary>The answer to a direct method.</summary>
-/// <param name="Status">200 done, 400 bad request, 404 no such thing, 500 failed, 501 no such method.</param>
+/// <param name="Status">200 done, 400 bad request, 404 not found, 500 failed, 501 no such method.</param>
 /// <param name="Body">UTF-8 JSON.</param>
 internal readonly record struct MethodAnswer(int Status, ReadOnlyMemory<byte> Body);
 
@@ -118,8 +118,7 @@ internal enum HubState
     Connected,
 }
 
-/// <summary>The state of the connection, for people.</summary>
-/// <param name="State">The state.</param>
+/// <summary>The state of the connection, for the status.</summary>
 /// <param name="Since">Since when it has been in this state.</param>
 /// <param name="LastError">The last failure; null: none.</param>
 /// <param name="Reconnects">Connections lost since the start, without renewals of the token.</param>

@@ -1,7 +1,7 @@
 namespace SensorForwarder.EdgeHub;
 
 /// <summary>Why a connection ended.</summary>
-/// <param name="Reason">The reason, for people.</param>
+/// <param name="Reason">The reason in words.</param>
 /// <param name="ByPeer">Whether the other side or the line ended it, not this module.</param>
 internal sealed record SessionEnd(string Reason, bool ByPeer = false);
 

@@ -1,6 +1,6 @@
 namespace SensorForwarder.Net;
 
-/// <summary>Describes failures of the proxy of the environment for people. Stateless.</summary>
+/// <summary>Describes failures of the proxy of the environment in words. Stateless.</summary>
 internal static class ProxyText
 {
     public const string PasswordWanted = "the proxy requires a valid user name and password (407); "

@@ -4,7 +4,7 @@ using SensorForwarder.Text;
 
 namespace SensorForwarder.Net;
 
-/// <summary>Describes failures of a TLS handshake for people. Stateless.</summary>
+/// <summary>Describes failures of a TLS handshake in words. Stateless.</summary>
 internal static class TlsText
 {
     /// <summary>Describes a failure in one line, more clearly than .NET if the other side does not speak TLS.</summary>

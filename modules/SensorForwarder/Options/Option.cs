@@ -105,7 +105,7 @@ internal abstract record Option(string Name, OptionShape Shape, string Text)
 
     /// <summary>A text in a special format.</summary>
     /// <param name="name">The key.</param>
-    /// <param name="form">What is allowed, for people.</param>
+    /// <param name="form">What is allowed, in words.</param>
     /// <param name="pattern">The same as a regular expression, for the JSON Schema.</param>
     /// <param name="isAllowed">The same, for the parser.</param>
     /// <param name="text">What the option does.</param>
@@ -225,7 +225,7 @@ internal abstract record Option(string Name, OptionShape Shape, string Text)
     /// <summary>A list in an environment variable. Messages name the number of a refused item but do not show it.
     /// </summary>
     /// <param name="name">The environment variable.</param>
-    /// <param name="items">What items are allowed, for people.</param>
+    /// <param name="items">What items are allowed, in words.</param>
     /// <param name="separators">The separator characters.</param>
     /// <param name="parse">Parses one item; null: refused.</param>
     /// <param name="text">What the option does.</param>
@@ -250,7 +250,7 @@ internal abstract record Option(string Name, OptionShape Shape, string Text)
 
     /// <summary>A text in a special format, in an environment variable.</summary>
     /// <param name="name">The environment variable.</param>
-    /// <param name="form">What is allowed, for people.</param>
+    /// <param name="form">What is allowed, in words.</param>
     /// <param name="standard">The default.</param>
     /// <param name="parse">Parses the text; null: refused.</param>
     /// <param name="text">What the option does.</param>
@@ -354,7 +354,7 @@ internal sealed record Option<T>(
 {
     public delegate bool Parser(JsonElement value, out T result);
 
-    /// <summary>Converts the value to JSON without secrets, for people and the hub.</summary>
+    /// <summary>Converts the value to JSON without secrets, for log, page and hub.</summary>
     public Func<T, JsonNode?> Shown { get; init; } = Format;
 
     /// <summary>Explains what is wrong inside a value that is an object. Null, or if it returns null: the message is

@@ -65,7 +65,7 @@ internal abstract record OptionShape
     public sealed record HexNumber(int Min, int Max) : OptionShape;
 
     /// <summary>A text in a special format, in a document.</summary>
-    /// <param name="Description">What is allowed, for people.</param>
+    /// <param name="Description">What is allowed, in words.</param>
     /// <param name="Pattern">The same as a regular expression.</param>
     public sealed record TextForm(string Description, string Pattern) : OptionShape;
 
@@ -79,10 +79,10 @@ internal abstract record OptionShape
     public sealed record Objects(IReadOnlyList<Option> Options, int MaxCount) : OptionShape;
 
     /// <summary>A text in a special format; for environment variables only.</summary>
-    /// <param name="Description">What is allowed, for people.</param>
+    /// <param name="Description">What is allowed, in words.</param>
     public sealed record Form(string Description) : OptionShape;
 
-    /// <summary>What is allowed, for people.</summary>
+    /// <summary>What is allowed, in words.</summary>
     public string Allowed => this switch
     {
         Flag => "true or false",

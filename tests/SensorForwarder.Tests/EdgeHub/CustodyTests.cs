@@ -543,14 +543,14 @@ public sealed class CustodyTests
     Verdict Look(int received, int sent, int queue)
     {
         _custody.ScrapeRequested(isConnected: true);
-        _now += Custody.RestTime;
+        _now += Custody.IdleTime;
         return _custody.Scraped(Page(received, sent, queue), _now);
     }
 
     Verdict LookAtNothing()
     {
         _custody.ScrapeRequested(isConnected: true);
-        _now += Custody.RestTime;
+        _now += Custody.IdleTime;
         return _custody.Scraped(null, _now);
     }
 

@@ -51,9 +51,9 @@ internal sealed class CustodyWorld
             case Step.Expire: _hub.Expire(1 + number); break;
             case Step.CleanUp: CleanUp(number); break;
             case Step.RestartHub: _hub.Restart(); Disconnect(); break;
-            case Step.Scrape: Scrape(Custody.RestTime, number, () => { }); break;
+            case Step.Scrape: Scrape(Custody.IdleTime, number, () => { }); break;
             case Step.ScrapeSoon: Scrape(Custody.ScrapeIntervalInPause, number, () => { }); break;
-            case Step.ScrapeTorn: Scrape(Custody.RestTime, number, () => Meanwhile(number)); break;
+            case Step.ScrapeTorn: Scrape(Custody.IdleTime, number, () => Meanwhile(number)); break;
             case Step.Miss: Miss(); break;
             case Step.RestartModule: RestartModule(); break;
             case Step.ChangeRoute: ChangeRoute(Outputs[number % Outputs.Length]); break;
@@ -163,7 +163,7 @@ internal sealed class CustodyWorld
     void Miss()
     {
         if (!_custody.ConfirmsCloud) return;
-        _now += Custody.RestTime;
+        _now += Custody.IdleTime;
         _custody.ScrapeRequested(isConnected: true);
         Take(_custody.Scraped(null, _now));
     }

@@ -17,14 +17,15 @@ namespace SensorForwarder.EdgeHub.Upstream;
 /// store is the base (-B in the design). While R - S - N equals the base, no message that R counts is in transit or was
 /// lost since the base was set: all of them have arrived.</para>
 /// <para>A base that is too high confirms messages that were lost; a base that is too low only causes duplicates. So
-/// the base is set only at rest, and in doubt everything is sent again.</para>
+/// the base is set only while none of our messages is in the store (idle), and in doubt everything is sent
+/// again.</para>
 /// <para>A page is not a snapshot: edgeHub reads its counters one after the other. So a page proves something only if
-/// none of our messages was on the way to edgeHub while it was read (R was constant), and rest takes two pages with the
-/// same counters. Continuous traffic may leave no such moment: then <see cref="IsPausing"/> asks the forwarder to stop
-/// sending.</para> </remarks>
+/// none of our messages was on the way to edgeHub while it was read (R was constant), and only two pages with the same
+/// counters prove that it is idle. Continuous traffic may leave no such moment: then <see cref="IsPausing"/> asks the
+/// forwarder to stop sending.</para></remarks>
 internal sealed class Custody
 {
-    public static readonly TimeSpan RestTime = TimeSpan.FromSeconds(10);
+    public static readonly TimeSpan IdleTime = TimeSpan.FromSeconds(10);
     public static readonly TimeSpan ScrapeInterval = TimeSpan.FromSeconds(60);
     public static readonly TimeSpan ScrapeIntervalWhileHandedOver = TimeSpan.FromSeconds(10);
     public static readonly TimeSpan ScrapeIntervalInPause = TimeSpan.FromSeconds(2);
@@ -44,7 +45,7 @@ internal sealed class Custody
     // After this many increases of S with the same Missing, a loss is likely: a pause can prove it.
     const int StableForPause = 2;
 
-    // After this many, a loss is proven at rest, even if the queue is not empty.
+    // After this many, a loss is proven, even if the queue is not empty.
     const int StableForLoss = 5;
 
     static readonly IReadOnlyDictionary<string, long> None = new Dictionary<string, long>();
@@ -60,7 +61,7 @@ internal sealed class Custody
     TimeSpan? _missedSince; // the first of the failed reads in a row
     TimeSpan _acknowledgedAt;
 
-    // The instance of edgeHub. The base is null until a rest; _dropped is N by output at the last verdict.
+    // The instance of edgeHub. The base is null until the first idle time; _dropped is N by output at the last verdict.
     string _instance = "";
     long? _base;
     TimeSpan _excessUntil;
@@ -155,8 +156,8 @@ internal sealed class Custody
         return verdict;
     }
 
-    /// <summary>The books: the state that must survive a restart of the module. Handed-over readings that are not in
-    /// the books must be sent again.</summary>
+    /// <summary>The state that must survive a restart of the module. Handed-over readings that it does not contain must
+    /// be sent again.</summary>
     public override string ToString()
     {
         var text = new StringBuilder();
@@ -172,12 +173,12 @@ internal sealed class Custody
 
     /// <summary>Reads what <see cref="ToString"/> wrote.</summary>
     /// <returns>Null when the text is damaged: then all handed-over readings must be sent again.</returns>
-    public static Custody? TryParse(string books, TimeSpan now)
+    public static Custody? TryParse(string saved, TimeSpan now)
     {
         var custody = new Custody(now) { _handedOverSince = now };
         var dropped = new Dictionary<string, long>();
         custody._dropped = dropped;
-        var lines = books.Split('\n');
+        var lines = saved.Split('\n');
         if (lines[^1].Length > 0 || !custody.TryHeader(lines[0].Split('\t'))) return null;
         foreach (var line in lines[1..^1])
         {
@@ -267,7 +268,7 @@ internal sealed class Custody
         if (hasLeft) IsHolding = false;
         if (hasLeft || !isWaiting) _stalledSince = null;
         if (isWaiting) _stalledSince ??= now;
-        if (now - _stalledSince >= RestTime) IsHolding = true;
+        if (now - _stalledSince >= IdleTime) IsHolding = true;
         if (page.Queue > LongQueue && (!hasLeft || page.Queue > _before?.Queue)) IsHolding = true;
     }
 
@@ -287,7 +288,7 @@ internal sealed class Custody
 
         // A message that counted as lost has arrived, and there may be more of them.
         if (page.Missing < _base) _base = null;
-        if (!IsAtRest(page, now)) return null;
+        if (!IsIdle(page, now)) return null;
         var lost = page.Missing - _base ?? 0;
         _base = page.Missing;
         return Settle(page) with { Lost = lost };
@@ -296,10 +297,10 @@ internal sealed class Custody
     // Whether none of our messages is in the store. The proof: nothing is left of the queue of the first page with
     // these counters. Expired messages stay in the queue until edgeHub's cleanup; then earlier pages must show that
     // Missing stayed the same while the queue was sent (IsStable).
-    bool IsAtRest(MetricsPage page, TimeSpan now)
+    bool IsIdle(MetricsPage page, TimeSpan now)
     {
         if (_wasNew && IsNew(page)) return true;
-        if (_still is not var (still, since) || now - since < RestTime) return false;
+        if (_still is not var (still, since) || now - since < IdleTime) return false;
         return page.HasSentQueueOf(still)
             || (still.Queue == 1 && now < _excessUntil && _hasSent)
             || IsStable(page);
@@ -342,7 +343,7 @@ internal sealed class Custody
     void Pause(MetricsPage page, TimeSpan now, bool isSettled)
     {
         // None of our messages is in the store, so the base can be set within seconds; messages sent before that would
-        // have to be sent again. A page without a queue never shows rest, except that of a new edgeHub.
+        // have to be sent again. A page without a queue never proves that, except that of a new edgeHub.
         var isFirst = _handedOver.Count == 0 && _base is null
             && page is { Queue: 0 } or { Queue: null, Received: 0, Sent: 0 };
         if (isFirst)

@@ -18,7 +18,7 @@ internal sealed class MetricsPageReader(Uri? url, string client, TimeProvider ti
     HttpClient? _http;
     volatile CancellationTokenSource? _late;
 
-    /// <summary>The URL of the page without secrets, for people; null: none is configured.</summary>
+    /// <summary>The URL of the page without secrets, for log and status; null: none is configured.</summary>
     public string? Place => url is null ? null : UrlText.Place(url);
 
     /// <summary>Reads the page; null when it is not configured, absent, late, too long or not edgeHub's. Never throws.

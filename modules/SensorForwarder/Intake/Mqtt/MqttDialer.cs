@@ -42,7 +42,7 @@ internal sealed class MqttDialer(
     /// <summary>Connects and subscribes.</summary>
     /// <param name="prepare">Attaches handlers to the client before it connects.</param>
     /// <param name="unwanted">Topics to unsubscribe from: the session may still have them.</param>
-    /// <exception cref="SensorFault">The connection could not be opened; the message is for people.</exception>
+    /// <exception cref="SensorFault">The connection could not be opened; the message says why.</exception>
     public async Task<MqttConnection> OpenAsync(
         Action<IMqttClient> prepare, IReadOnlyCollection<string> unwanted, CancellationToken cancellationToken)
     {
@@ -63,7 +63,7 @@ internal sealed class MqttDialer(
     }
 
     /// <summary>Ends the session: the broker stops keeping messages for it.</summary>
-    /// <exception cref="SensorFault">The session could not be ended; the message is for people.</exception>
+    /// <exception cref="SensorFault">The session could not be ended; the message says why.</exception>
     public async Task EndSessionAsync(CancellationToken cancellationToken)
     {
         var (client, _) = await ConnectAsync(static _ => { }, isLast: true, cancellationToken);

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Net.Sockets;
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Text;
@@ -10,7 +11,15 @@ namespace SensorForwarder.Operations;
 internal sealed class LocalSocket(string path, TimeProvider timeProvider, ILogger logger)
 {
     const int Backlog = 8;
+    const int ReadBytes = 4_096;
+    static readonly TimeSpan RequestTimeout = TimeSpan.FromSeconds(10);
     static readonly TimeSpan RetryEvery = TimeSpan.FromSeconds(10);
+
+    /// <summary>The largest request; 0: clients are answered without a request.</summary>
+    public required int MaxRequestBytes { get; init; }
+
+    /// <summary>Further clients wait.</summary>
+    public int ClientsAtOnce { get; init; } = 1;
 
     /// <summary>Sends a request to the running module.</summary>
     /// <returns>The answer; empty: none in time; null: no module listens on the socket.</returns>
@@ -51,15 +60,18 @@ internal sealed class LocalSocket(string path, TimeProvider timeProvider, ILogge
         return answer.ToArray();
     }
 
-    /// <summary>Answers clients until the module stops.</summary>
+    /// <summary>Answers clients until the module stops. A request ends when the client shuts down its side of the
+    /// connection. A client whose request is too large, or not complete within 10 s, is disconnected.</summary>
+    /// <param name="answer">Answers a request; null: the client is disconnected without an answer.</param>
+    /// <param name="stoppingToken">Ends this, and the requests in progress.</param>
     public async Task ServeAsync(
-        Func<Socket, CancellationToken, Task> answer, int clientsAtOnce, CancellationToken stoppingToken)
+        Func<ReadOnlyMemory<byte>, CancellationToken, Task<byte[]?>> answer, CancellationToken stoppingToken)
     {
         while (!stoppingToken.IsCancellationRequested)
         {
             try
             {
-                await ListenAsync(answer, clientsAtOnce, stoppingToken);
+                await ListenAsync(client => AnswerAsync(client, answer, stoppingToken), stoppingToken);
             }
             catch (Exception exception) when (IsNoSocket(exception))
             {
@@ -70,8 +82,7 @@ internal sealed class LocalSocket(string path, TimeProvider timeProvider, ILogge
         }
     }
 
-    async Task ListenAsync(
-        Func<Socket, CancellationToken, Task> answer, int clientsAtOnce, CancellationToken stoppingToken)
+    async Task ListenAsync(Func<Socket, Task> answer, CancellationToken stoppingToken)
     {
         File.Delete(path); // left by a process that was killed
         using var listener = NewSocket();
@@ -84,8 +95,8 @@ internal sealed class LocalSocket(string path, TimeProvider timeProvider, ILogge
             var answering = new List<Task>();
             while (true)
             {
-                answering.Add(AnswerAsync(await listener.AcceptAsync(stoppingToken)));
-                if (answering.Count < clientsAtOnce) continue;
+                answering.Add(answer(await listener.AcceptAsync(stoppingToken)));
+                if (answering.Count < ClientsAtOnce) continue;
                 var done = await Task.WhenAny(answering);
                 answering.Remove(done);
                 await done;
@@ -99,20 +110,48 @@ internal sealed class LocalSocket(string path, TimeProvider timeProvider, ILogge
         {
             File.Delete(path);
         }
+    }
 
-        async Task AnswerAsync(Socket client)
+    async Task AnswerAsync(
+        Socket client, Func<ReadOnlyMemory<byte>, CancellationToken, Task<byte[]?>> answer,
+        CancellationToken stoppingToken)
+    {
+        using (client)
         {
-            using (client)
+            try
             {
-                try
-                {
-                    await answer(client, stoppingToken);
-                }
-                catch (SocketException)
-                {
-                    // The client disconnected.
-                }
+                if (await ReadAsync(client, stoppingToken) is { } request
+                    && await answer(request, stoppingToken) is { } body)
+                    await client.SendAsync(body, SocketFlags.None, stoppingToken);
             }
+            catch (SocketException)
+            {
+                // The client disconnected.
+            }
+        }
+    }
+
+    /// <returns>The request; null: it is too large, or was not complete in time.</returns>
+    async Task<ReadOnlyMemory<byte>?> ReadAsync(Socket client, CancellationToken stoppingToken)
+    {
+        if (MaxRequestBytes == 0) return ReadOnlyMemory<byte>.Empty;
+        using var timeout = new CancellationTokenSource(RequestTimeout, timeProvider);
+        using var deadline = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, stoppingToken);
+        var request = new ArrayBufferWriter<byte>(ReadBytes);
+        try
+        {
+            while (await client.ReceiveAsync(request.GetMemory(ReadBytes), SocketFlags.None, deadline.Token)
+                is > 0 and var read)
+            {
+                request.Advance(read);
+                if (request.WrittenCount > MaxRequestBytes) return null;
+            }
+
+            return request.WrittenMemory;
+        }
+        catch (OperationCanceledException) when (!stoppingToken.IsCancellationRequested)
+        {
+            return null;
         }
     }
 

@@ -1,5 +1,3 @@
-using System.Buffers;
-using System.Net.Sockets;
 using System.Text;
 using System.Text.Json.Nodes;
 using Microsoft.Extensions.Hosting;
@@ -10,19 +8,15 @@ using SensorForwarder.Intake;
 namespace SensorForwarder.Operations.CommandLine;
 
 /// <summary>Accepts readings from <c>--enqueue</c> on a Unix socket in the buffer's directory. A request is JSON, one
-/// value per line, until the client shuts down its side of the connection. The answer has the outcome of the whole
-/// request; without an answer nothing is acknowledged.</summary>
+/// value per line. The answer has the outcome of the whole request; without an answer nothing is acknowledged.
+/// </summary>
 internal sealed class EnqueueSocket(
     BootOptions boot, IntakeStore store, TimeProvider timeProvider, ILogger<EnqueueSocket> logger)
     : BackgroundService
 {
     const string Kind = "enqueue";
 
-    // Each client waits for the commit of its readings.
-    const int ClientsAtOnce = 8;
-
     static readonly TimeSpan AskTimeout = TimeSpan.FromSeconds(30);
-    static readonly TimeSpan RequestTimeout = TimeSpan.FromSeconds(10);
 
     /// <summary>Sends lines to the module that runs on this buffer.</summary>
     /// <returns>The outcome, with an empty reason if the module ended before it answered; null: no module runs.
@@ -41,37 +35,23 @@ internal sealed class EnqueueSocket(
     }
 
     protected override Task ExecuteAsync(CancellationToken stoppingToken) =>
-        new LocalSocket(PathOf(boot), timeProvider, logger).ServeAsync(AnswerAsync, ClientsAtOnce, stoppingToken);
+        new LocalSocket(PathOf(boot), timeProvider, logger)
+        {
+            MaxRequestBytes = IntakeLimits.MaxRequestBytes,
+            ClientsAtOnce = 8, // each waits for the commit of its readings
+        }.ServeAsync(AnswerAsync, stoppingToken);
 
-    async Task AnswerAsync(Socket client, CancellationToken stoppingToken)
+    async Task<byte[]?> AnswerAsync(ReadOnlyMemory<byte> lines, CancellationToken stoppingToken)
     {
-        using var timeout = new CancellationTokenSource(RequestTimeout, timeProvider);
-        using var deadline = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, stoppingToken);
-        var lines = new ArrayBufferWriter<byte>(4_096);
-        try
-        {
-            while (true)
-            {
-                var read = await client.ReceiveAsync(lines.GetMemory(4_096), SocketFlags.None, deadline.Token);
-                if (read == 0) break;
-                lines.Advance(read);
-                if (lines.WrittenCount > IntakeLimits.MaxRequestBytes) return;
-            }
-        }
-        catch (OperationCanceledException) when (!stoppingToken.IsCancellationRequested)
-        {
-            return; // the client did not end its request in time
-        }
-
         var answer = await store.StoreAsync(
-            store.Sources.Find(Kind), lines.WrittenMemory, "application/x-ndjson", Kind, Kind, stoppingToken);
+            store.Sources.Find(Kind), lines, "application/x-ndjson", Kind, Kind, stoppingToken);
         var body = new JsonObject
         {
             ["outcome"] = answer.Outcome.ToString(),
             ["reason"] = answer.Reason,
             ["retryAfterSeconds"] = answer.RetryAfter?.TotalSeconds,
         };
-        await client.SendAsync(Encoding.UTF8.GetBytes(body.ToJsonString()), SocketFlags.None, stoppingToken);
+        return Encoding.UTF8.GetBytes(body.ToJsonString());
     }
 
     static string PathOf(BootOptions boot) => Path.Combine(boot.BufferDirectory, "enqueue.sock");

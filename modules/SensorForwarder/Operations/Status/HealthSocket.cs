@@ -1,4 +1,3 @@
-using System.Net.Sockets;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using SensorForwarder.Configuration;
@@ -22,9 +21,8 @@ internal sealed class HealthSocket(
 
     // The report fits into the socket's buffer, so a client that does not read delays no other.
     protected override Task ExecuteAsync(CancellationToken stoppingToken) =>
-        new LocalSocket(PathOf(boot), timeProvider, logger).ServeAsync(
-            async (client, token) => await client.SendAsync(health.Live().ToJson(), SocketFlags.None, token),
-            clientsAtOnce: 1, stoppingToken);
+        new LocalSocket(PathOf(boot), timeProvider, logger) { MaxRequestBytes = 0 }
+            .ServeAsync((_, _) => Task.FromResult<byte[]?>(health.Live().ToJson()), stoppingToken);
 
     static string PathOf(BootOptions boot) => Path.Combine(boot.BufferDirectory, "health.sock");
 }

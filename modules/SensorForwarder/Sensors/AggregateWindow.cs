@@ -6,7 +6,8 @@ namespace SensorForwarder.Sensors;
 /// Collects the readings of one sensor, and makes one reading of all in a window of <c>aggregateSeconds</c>. Windows
 /// begin at multiples of their length in UTC. Memory is constant for each value. Used by one loop.
 /// </summary>
-internal sealed class AggregateWindow
+/// <param name="length">A multiple of a second.</param>
+internal sealed class AggregateWindow(TimeSpan length, TimeSpan interval, TimeProvider timeProvider)
 {
     // Hides binary rounding in means, as Conditioning does in values.
     const int Decimals = 9;
@@ -14,9 +15,6 @@ internal sealed class AggregateWindow
     // The wall clock may be slewed by this much between two readings, and by a thousandth of the time; more is a step.
     static readonly TimeSpan Slew = TimeSpan.FromSeconds(1);
 
-    readonly TimeSpan _length;
-    readonly TimeSpan _interval;
-    readonly TimeProvider _timeProvider;
     readonly OrderedDictionary<string, Sums> _values = new(StringComparer.Ordinal);
 
     long _number; // of the open window, since 1970
@@ -30,12 +28,6 @@ internal sealed class AggregateWindow
     long _readings;
     long _uncertain;
     long _bad;
-
-    /// <param name="length">A multiple of a second.</param>
-    /// <param name="interval">Time between two readings.</param>
-    /// <param name="timeProvider">The clock.</param>
-    public AggregateWindow(TimeSpan length, TimeSpan interval, TimeProvider timeProvider) =>
-        (_length, _interval, _timeProvider) = (length, interval, timeProvider);
 
     /// <summary>The number of windows that were opened.</summary>
     public long Opened { get; private set; }
@@ -84,9 +76,9 @@ internal sealed class AggregateWindow
     /// <summary>Opens the window of the current time if it is not open yet, and ends the previous one.</summary>
     Reading? Follow()
     {
-        var (now, timestamp) = (_timeProvider.GetUtcNow(), _timeProvider.GetTimestamp());
-        var number = (long)Math.Floor((now - DateTimeOffset.UnixEpoch) / _length);
-        var elapsed = _timeProvider.GetElapsedTime(_lastTimestamp, timestamp);
+        var (now, timestamp) = (timeProvider.GetUtcNow(), timeProvider.GetTimestamp());
+        var number = (long)Math.Floor((now - DateTimeOffset.UnixEpoch) / length);
+        var elapsed = timeProvider.GetElapsedTime(_lastTimestamp, timestamp);
         var isStep = _hasBegun && (now - _lastTime - elapsed).Duration() > Slew + (elapsed / 1000);
         (_lastTime, _lastTimestamp) = (now, timestamp);
         if (_isOpen && number == _number && !isStep) return null;
@@ -95,8 +87,8 @@ internal sealed class AggregateWindow
         Clear();
 
         // A window without its first turn is partial. A later turn that is missing shows in the count of readings.
-        var sinceBegin = now - DateTimeOffset.UnixEpoch - (number * _length);
-        _isPartial = (isStep || !_hasBegun) && sinceBegin >= _interval;
+        var sinceBegin = now - DateTimeOffset.UnixEpoch - (number * length);
+        _isPartial = (isStep || !_hasBegun) && sinceBegin >= interval;
         (_number, _isOpen, _hasBegun) = (number, true, true);
         Opened++;
         return closed;
@@ -108,7 +100,7 @@ internal sealed class AggregateWindow
         Reason = _doubted?.Reason,
         Values = [.. _values.Select(value => KeyValuePair.Create(value.Key, value.Value.Mean))],
         Aggregate = new(
-            (int)_length.TotalSeconds, _readings,
+            (int)length.TotalSeconds, _readings,
             [.. _values.Select(value => KeyValuePair.Create(value.Key, value.Value.Range))])
         {
             Uncertain = _uncertain,

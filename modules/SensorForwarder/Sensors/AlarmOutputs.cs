@@ -7,13 +7,10 @@ namespace SensorForwarder.Sensors;
 /// Sets the GPIO lines that show alarms, in its own task, so that a line that fails or blocks delays nothing else. The
 /// task starts with the first such line. A line is released when no alarm uses it any more, and when the module stops.
 /// </summary>
-internal sealed class AlarmOutputs : IDisposable
+internal sealed class AlarmOutputs(SensorWorld world, TimeProvider timeProvider, ILogger logger) : IDisposable
 {
     static readonly TimeSpan RetryAfter = TimeSpan.FromSeconds(10);
 
-    readonly SensorWorld _world;
-    readonly TimeProvider _timeProvider;
-    readonly ILogger _logger;
     readonly Channel<bool> _wake =
         Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
 
@@ -26,9 +23,6 @@ internal sealed class AlarmOutputs : IDisposable
     readonly Dictionary<AlarmOutput, string> _problems = [];
     Task? _loop; // started by the first Apply that has outputs
 
-    public AlarmOutputs(SensorWorld world, TimeProvider timeProvider, ILogger logger) =>
-        (_world, _timeProvider, _logger) = (world, timeProvider, logger);
-
     /// <summary>Takes the lines of these sensors' alarms. Not called concurrently.</summary>
     public void Apply(IEnumerable<SensorSettings> sensors)
     {
@@ -38,7 +32,7 @@ internal sealed class AlarmOutputs : IDisposable
                     select (rule.Output, Alarm: (sensor.Name, rule.Name)))
             .ToLookup(pair => pair.Output, pair => pair.Alarm);
         if (_loop is null && _watched.Count == 0) return;
-        if (_loop is null) _world.Alarms.Changed += Wake;
+        if (_loop is null) world.Alarms.Changed += Wake;
         _loop ??= Task.Run(RunAsync);
         Wake();
     }
@@ -46,7 +40,7 @@ internal sealed class AlarmOutputs : IDisposable
     /// <summary>Releases the lines; does not wait for one that blocks.</summary>
     public void Dispose()
     {
-        _world.Alarms.Changed -= Wake;
+        world.Alarms.Changed -= Wake;
         _wake.Writer.TryComplete();
     }
 
@@ -54,7 +48,7 @@ internal sealed class AlarmOutputs : IDisposable
 
     async Task RunAsync()
     {
-        using var retry = _timeProvider.CreateTimer(
+        using var retry = timeProvider.CreateTimer(
             _ => Wake(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         while (await _wake.Reader.WaitToReadAsync(CancellationToken.None))
         {
@@ -68,7 +62,7 @@ internal sealed class AlarmOutputs : IDisposable
             foreach (var output in _problems.Keys.Where(output => !watched.Contains(output)).ToList())
                 _problems.Remove(output);
             foreach (var alarms in watched)
-                Show(alarms.Key, alarms.Any(alarm => _world.Alarms.IsRaised(alarm.Entry, alarm.Alarm)));
+                Show(alarms.Key, alarms.Any(alarm => world.Alarms.IsRaised(alarm.Entry, alarm.Alarm)));
             retry.Change(_problems.Count > 0 ? RetryAfter : Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         }
 
@@ -80,20 +74,20 @@ internal sealed class AlarmOutputs : IDisposable
         try
         {
             if (!_lines.TryGetValue(output, out var line))
-                _lines[output] = (_world.OpenOutput(output, isActive), isActive);
+                _lines[output] = (world.OpenOutput(output, isActive), isActive);
             else if (line.IsActive != isActive)
             {
                 line.Line.Set(isActive);
                 _lines[output] = (line.Line, isActive);
             }
 
-            if (_problems.Remove(output)) SensorsLog.OutputRecovered(_logger, output.ToString());
+            if (_problems.Remove(output)) SensorsLog.OutputRecovered(logger, output.ToString());
         }
         catch (Exception exception)
         {
             var problem = $"{output}: {exception.Message}";
             if (_problems.GetValueOrDefault(output) != problem)
-                SensorsLog.OutputFails(_logger, problem, RetryAfter.TotalSeconds);
+                SensorsLog.OutputFails(logger, problem, RetryAfter.TotalSeconds);
             _problems[output] = problem;
             Release(output);
         }

@@ -8,10 +8,8 @@ namespace SensorForwarder.Sensors;
 /// <summary>What an alarm watches for.</summary>
 internal enum AlarmCondition
 {
-    /// <summary>A value is above the threshold.</summary>
     Above,
 
-    /// <summary>A value is below the threshold.</summary>
     Below,
 
     /// <summary>A value changes by more than the threshold.</summary>
@@ -33,7 +31,7 @@ internal sealed record AlarmRule(AlarmCondition Condition, string? Value, double
     /// <summary>The most alarms of a sensor.</summary>
     public const int Max = 16;
 
-    const double Huge = 1e12;
+    const double Huge = CommonOptions.Huge;
     const int MaxNameLength = 64;
     const double DaySeconds = 86_400;
     const string Warning = "warning";

@@ -3,7 +3,6 @@ using SensorForwarder.Readings;
 namespace SensorForwarder.Sensors;
 
 /// <summary>A change of an alarm's state.</summary>
-/// <param name="IsRaised">Raised or cleared.</param>
 /// <param name="Held">For how long the condition had held when the alarm was raised; zero when it is cleared.</param>
 internal readonly record struct AlarmChange(bool IsRaised, TimeSpan Held);
 
@@ -22,10 +21,7 @@ internal sealed class AlarmWatch(AlarmRule rule, TimeSpan start)
 
     public AlarmRule Rule => rule;
 
-    /// <summary>Processes a reading.</summary>
     /// <param name="reading">Without values if the sensor could not be read, or has nothing new.</param>
-    /// <param name="now">The time of the reading.</param>
-    /// <param name="isRaised">The state of the alarm.</param>
     /// <param name="isOld">Whether it is unknown when the values were measured: they do not end a silence.</param>
     /// <returns>The change of the state; null: unchanged.</returns>
     public AlarmChange? Observe(Reading reading, TimeSpan now, bool isRaised, bool isOld = false)

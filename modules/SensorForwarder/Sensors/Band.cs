@@ -24,10 +24,10 @@ internal readonly record struct Band(double Size, bool IsPercent)
 
     public JsonNode ToJson() => IsPercent ? string.Create(CultureInfo.InvariantCulture, $"{Size}%") : Size;
 
-    public static bool TryRead(JsonElement value, double huge, out Band result)
+    public static bool TryRead(JsonElement value, out Band result)
     {
         result = default;
-        if (Option.TryNumber(value, 0, huge, out var size))
+        if (Option.TryNumber(value, 0, CommonOptions.Huge, out var size))
         {
             result = new(size, false);
             return true;

@@ -7,7 +7,9 @@ namespace SensorForwarder.Sensors;
 /// <summary>The options that every kind of sensor has.</summary>
 internal static class CommonOptions
 {
-    const double Huge = 1e12;
+    /// <summary>The largest number in the settings of a sensor.</summary>
+    public const double Huge = 1e12;
+
     const int MaxUnitLength = 32;
 
     public static readonly Option<double?> Interval = Option.Number(
@@ -17,7 +19,7 @@ internal static class CommonOptions
         "enabled", true, "`false`: the sensor is not read, but keeps its settings.");
 
     public static readonly Option<string?> Label = Option.TextOf(
-        "label", "A name for people, included in every reading.", 64);
+        "label", "A display name, included in every reading.", 64);
 
     public static readonly Option<Tags> Tags = Readings.Tags.Option(
         "tags", "What the sensor belongs to, such as `{\"rack\":\"7\"}`; included in every reading, and labels of its "
@@ -25,11 +27,11 @@ internal static class CommonOptions
 
     public static readonly Option<ByValue<Curve>?> Curve = ByValue<Curve>.Option(
         "curve", new OptionShape.CurveByValue(Sensors.Curve.MaxPoints, Huge),
-        static (value, out result) => Sensors.Curve.TryRead(value, Huge, out result), static curve => curve.ToJson(),
+        Sensors.Curve.TryRead, static curve => curve.ToJson(),
         "Calibration: points `[raw, value]`. Measured values are interpolated between the points, before `scale` and "
             + "`offset` are applied. The outermost lines are extended beyond the points.") with
     {
-        Fault = static value => Sensors.Curve.Fault(value, Huge),
+        Fault = Sensors.Curve.Fault,
     };
 
     public static readonly Option<ByValue<double>?> Scale = NumberByValue(
@@ -58,7 +60,7 @@ internal static class CommonOptions
 
     public static readonly Option<ByValue<Band>?> Deadband = ByValue<Band>.Option(
         "deadband", new OptionShape.BandByValue(Huge, Band.PercentPattern),
-        static (value, out result) => Band.TryRead(value, Huge, out result), static band => band.ToJson(),
+        Band.TryRead, static band => band.ToJson(),
         "A reading is stored only if one of these values differs by more than this from the last stored value, or if "
             + "the quality changed. `\"2%\"` is a percentage of the last stored value.") with
     {

@@ -31,10 +31,10 @@ internal readonly struct Curve
     public JsonNode ToJson() => new JsonArray(
         [.. _raw.Zip(_values, (raw, value) => (JsonNode)new JsonArray((JsonNode)raw, (JsonNode)value))]);
 
-    public static bool TryRead(JsonElement value, double huge, out Curve result)
+    public static bool TryRead(JsonElement value, out Curve result)
     {
         result = default;
-        if (value.ValueKind != JsonValueKind.Array || Objection(value, huge) is not null) return false;
+        if (value.ValueKind != JsonValueKind.Array || Objection(value) is not null) return false;
         var points = value.EnumerateArray().Select(point => (Raw: point[0].GetDouble(), Value: point[1].GetDouble()))
             .OrderBy(point => point.Raw).ToList();
         result = new([.. points.Select(point => point.Raw)], [.. points.Select(point => point.Value)]);
@@ -43,20 +43,20 @@ internal readonly struct Curve
 
     /// <summary>Says which point of a list is wrong, for one curve or a map of curves; null: none, or not a list.
     /// </summary>
-    public static string? Fault(JsonElement value, double huge)
+    public static string? Fault(JsonElement value)
     {
-        if (value.ValueKind == JsonValueKind.Array) return Objection(value, huge);
+        if (value.ValueKind == JsonValueKind.Array) return Objection(value);
         if (value.ValueKind != JsonValueKind.Object) return null;
         foreach (var curve in value.EnumerateObject())
         {
-            if (curve.Value.ValueKind == JsonValueKind.Array && Objection(curve.Value, huge) is { } objection)
+            if (curve.Value.ValueKind == JsonValueKind.Array && Objection(curve.Value) is { } objection)
                 return $"{LogText.Name(curve.Name)}: {objection}";
         }
 
         return null;
     }
 
-    static string? Objection(JsonElement list, double huge)
+    static string? Objection(JsonElement list)
     {
         if (list.GetArrayLength() is var count && count is < 2 or > MaxPoints)
             return $"it has {count} points; allowed are 2 to {MaxPoints}";
@@ -64,8 +64,8 @@ internal readonly struct Curve
         foreach (var point in list.EnumerateArray())
         {
             if (point.ValueKind != JsonValueKind.Array || point.GetArrayLength() != 2
-                || !Option.TryNumber(point[0], -huge, huge, out var raw)
-                || !Option.TryNumber(point[1], -huge, huge, out _))
+                || !Option.TryNumber(point[0], -CommonOptions.Huge, CommonOptions.Huge, out var raw)
+                || !Option.TryNumber(point[1], -CommonOptions.Huge, CommonOptions.Huge, out _))
                 return $"{LogText.Quote(point)} is not a point; a point is [raw, value], two numbers";
             if (!seen.Add(raw))
                 return FormattableString.Invariant(

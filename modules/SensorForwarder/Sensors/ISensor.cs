@@ -22,7 +22,7 @@ internal interface ISensor : IDisposable
 /// <param name="Values">Finite values by name; empty if the quality is bad. Good and empty: nothing new.</param>
 /// <param name="Quality">How far they can be trusted.</param>
 /// <param name="Reason">One of <see cref="FaultReason"/> when the quality is not good.</param>
-/// <param name="Detail">The reason for people: what is wrong, and what to do.</param>
+/// <param name="Detail">What is wrong and what to do, in words.</param>
 internal readonly record struct Measurement(
     IReadOnlyList<KeyValuePair<string, double>> Values,
     ReadingQuality Quality = ReadingQuality.Good,

@@ -17,8 +17,6 @@ internal sealed class OneWireConversions
     /// <summary>Ensures that the device has a recent conversion that has not been read yet.</summary>
     /// <param name="devices">Such as /sys/bus/w1/devices.</param>
     /// <param name="device">Such as 28-0316a2795e1f.</param>
-    /// <param name="timeProvider">The clock.</param>
-    /// <param name="cancellationToken">Ends the wait.</param>
     /// <exception cref="SensorFault">The trigger worked before and fails now, so the kernel may return an old value.
     /// </exception>
     public void Convert(

@@ -1,7 +1,6 @@
 namespace SensorForwarder.Sensors;
 
 /// <summary>The largest plausible change of a value between two readings.</summary>
-/// <param name="Name">The value.</param>
 /// <param name="AtOnce">Allowed regardless of the time between them.</param>
 /// <param name="PerSecond">Allowed in addition for each second between them.</param>
 internal sealed record Pace(string Name, double AtOnce, double PerSecond);
@@ -11,7 +10,6 @@ internal sealed record Pace(string Name, double AtOnce, double PerSecond);
 /// when the Raspberry Pi's I2C controller (up to model 3 at least) cuts clock stretching short. A jump is accepted if
 /// the next reading confirms it. Used by one thread at a time.
 /// </summary>
-/// <param name="timeProvider">The clock.</param>
 /// <param name="paceOf">The pace of a value, by name; null: it may change at any pace.</param>
 internal sealed class Plausibility(TimeProvider timeProvider, Func<string, Pace?> paceOf)
 {

@@ -23,7 +23,6 @@ internal sealed class PulseTotals(TelemetryBuffer? buffer)
     }
 
     /// <param name="sensor">A sensor whose total has been read before.</param>
-    /// <param name="pulses">The number of new pulses.</param>
     public void Add(string sensor, long pulses)
     {
         lock (_gate)

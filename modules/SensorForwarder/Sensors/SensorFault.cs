@@ -87,7 +87,7 @@ internal sealed class SensorFault(string reason, string message) : Exception(mes
     public static SensorFault From(Exception exception, string what) => exception switch
     {
         SensorFault fault => fault,
-        FileNotFoundException or DirectoryNotFoundException => new(FaultReason.Absent, $"{what} is not there"),
+        FileNotFoundException or DirectoryNotFoundException => new(FaultReason.Absent, $"{what} does not exist"),
         UnauthorizedAccessException => Denied(what),
         IOException io when ReasonOf(ErrorNumber(io)) == FaultReason.Denied => Denied(what),
         IOException io => new(ReasonOf(ErrorNumber(io)), $"{what}: {LogText.Clean(io.Message)}"),

@@ -17,9 +17,6 @@ internal enum SensorState
 }
 
 /// <summary>The state of one sensor at one moment, for status, metrics and pages. Immutable.</summary>
-/// <param name="Name">The sensor.</param>
-/// <param name="Kind">Its kind.</param>
-/// <param name="State">Its state.</param>
 /// <param name="Reason">Why it fails or its last reading is uncertain; null otherwise.</param>
 /// <param name="Readings">Good and uncertain readings since it was started.</param>
 /// <param name="Failures">Bad readings since it was started.</param>
@@ -41,6 +38,6 @@ internal sealed record SensorHealth(
     /// <summary>Its alarms, in the order of the settings.</summary>
     public IReadOnlyList<AlarmStatus> Alarms { get; init; } = [];
 
-    /// <summary>The reason for people: what is wrong, and what to do; null when there is no more to say.</summary>
+    /// <summary>What is wrong and what to do, in words; null: the reason says it all.</summary>
     public string? Detail { get; init; }
 }

@@ -5,8 +5,7 @@ using SensorForwarder.Text;
 namespace SensorForwarder.Sensors;
 
 /// <summary>Describes a kind of sensor. Parser, documentation and JSON Schema are derived from it.</summary>
-/// <param name="Name">Its name in the settings.</param>
-/// <param name="Text">What it reads, for people.</param>
+/// <param name="Text">What it reads, in words.</param>
 /// <param name="Options">Its own options, in addition to <see cref="CommonOptions"/>.</param>
 /// <param name="Make">Creates a sensor from valid settings without accessing the device.</param>
 internal sealed record SensorKind(
@@ -16,19 +15,14 @@ internal sealed record SensorKind(
 
     /// <summary>The values that it publishes, with their units; empty when that depends on the device or on the
     /// settings.</summary>
-    public IReadOnlyList<SensorValue> Values
-    {
-        get;
-        init
-        {
-            field = value;
-            ValuesOf = _ => value;
-        }
-    } = [];
+    public IReadOnlyList<SensorValue> Values { get; init; } = [];
 
-    /// <summary>The values of a sensor of this kind: <see cref="Values"/>, unless the settings name them. Set after
-    /// those.</summary>
-    public Func<SensorSettings, IReadOnlyList<SensorValue>> ValuesOf { get; init; } = static _ => [];
+    /// <summary>The values of a sensor of this kind: <see cref="Values"/>, unless the settings name them.</summary>
+    public Func<SensorSettings, IReadOnlyList<SensorValue>> ValuesOf
+    {
+        get => field ?? (_ => Values);
+        init;
+    }
 
     /// <summary>What connects it, for the documentation: I2C, SPI, 1-wire, GPIO, serial..</summary>
     public string Connection { get; init; } = "";
@@ -73,8 +67,7 @@ internal sealed record SensorKind(
         .Concat(Options);
 
     /// <summary>A kind whose readings are pushed.</summary>
-    /// <param name="name">Its name in the settings.</param>
-    /// <param name="text">What it reads, for people.</param>
+    /// <param name="text">What it reads, in words.</param>
     /// <param name="options">Its options besides <c>enabled</c>, <c>label</c> and <c>alarms</c>.</param>
     /// <param name="check">Throws a <see cref="SensorSettingsException"/> if options contradict each other.</param>
     public static SensorKind Pushed(
@@ -160,7 +153,7 @@ internal sealed record SensorValue(string Name, string Unit, double? Min = null,
 {
     public bool CanBe(double value) => !(value < Min) && !(value > Max);
 
-    /// <summary>The bounds, for people; empty when there are none.</summary>
+    /// <summary>The bounds in words; empty when there are none.</summary>
     public string Range => (Min, Max) switch
     {
         (null, null) => "",

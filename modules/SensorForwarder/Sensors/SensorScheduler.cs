@@ -16,7 +16,7 @@ internal sealed class SensorScheduler(
     : IHostedService, IDisposable
 {
     readonly SemaphoreSlim _changes = new(1);
-    readonly BusWorkers _buses = new(timeProvider);
+    readonly Dictionary<string, BusWorker> _buses = new(StringComparer.Ordinal); // used under _changes
     readonly SensorClock _clock = new(timeProvider);
     readonly SavedWindows _windows = new(buffer, timeProvider, logger);
     readonly AlarmOutputs _outputs = new(world, timeProvider, logger);
@@ -25,7 +25,6 @@ internal sealed class SensorScheduler(
     volatile IReadOnlyDictionary<string, SensorLoop> _loops = new Dictionary<string, SensorLoop>();
     volatile bool _stopped;
 
-    /// <summary>The current state of every sensor.</summary>
     public IReadOnlyList<SensorHealth> Health => [.. _loops.Values.Select(loop => loop.Health)];
 
     /// <summary>A sensor whose loop is stuck; null if there is none.</summary>
@@ -33,10 +32,8 @@ internal sealed class SensorScheduler(
         ? null
         : _loops.FirstOrDefault(loop => loop.Value.IsStuck(patience)).Key;
 
-    /// <summary>The settings of the running sensors.</summary>
     public IReadOnlyCollection<SensorSettings> Running => [.. _loops.Values.Select(loop => loop.Settings)];
 
-    /// <summary>The surroundings of the sensors.</summary>
     public SensorWorld World => world;
 
     /// <summary>Starts new sensors, stops removed ones, restarts changed ones, and leaves the others running. Reports
@@ -135,12 +132,18 @@ internal sealed class SensorScheduler(
 
     SensorLoop NewLoop(SensorSettings settings)
     {
-        var bus = settings.Kind.Bus(settings) is { } name ? _buses.Of(name) : null;
+        var bus = settings.Kind.Bus(settings) is { } name ? BusOf(name) : null;
         var session = new SensorSession(settings, world, bus?.Breaker, jitter: random.NextDouble(), logger);
         var windows = settings.Window is { } length
             ? new SensorWindows(settings, length, _windows, timeProvider)
             : null;
         var alarms = SensorAlarms.Of(settings, settings.Name, world.Alarms, timeProvider, logger);
         return new(settings, session, bus, windows, alarms, buffer, _clock, timeProvider, logger);
+    }
+
+    BusWorker BusOf(string name)
+    {
+        if (!_buses.TryGetValue(name, out var bus)) _buses[name] = bus = new(name, timeProvider);
+        return bus;
     }
 }

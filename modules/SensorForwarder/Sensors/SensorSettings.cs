@@ -6,7 +6,6 @@ namespace SensorForwarder.Sensors;
 /// <summary>One entry of the <c>sensors</c> setting. If two records are equal, the sensor need not be
 /// restarted.</summary>
 /// <param name="Name">The key in the map: 1..64 characters.</param>
-/// <param name="Kind">What is read, and how.</param>
 /// <param name="Interval">Time between two readings; positive.</param>
 /// <param name="OptionsJson">The whole entry as JSON; <see cref="Option"/> reads it.</param>
 internal sealed record SensorSettings(string Name, SensorKind Kind, TimeSpan Interval, string OptionsJson)
@@ -56,9 +55,7 @@ internal sealed record SensorSettings(string Name, SensorKind Kind, TimeSpan Int
     }
 
     /// <summary>Reads an entry and checks everything that does not require the device.</summary>
-    /// <param name="kinds">The known kinds.</param>
     /// <param name="name">Its key in the map.</param>
-    /// <param name="entry">An object.</param>
     /// <param name="standardInterval">The interval of an entry without its own.</param>
     /// <exception cref="SensorSettingsException">The entry is invalid; the message names all faults.</exception>
     public static SensorSettings Read(SensorKinds kinds, string name, JsonElement entry, TimeSpan standardInterval)

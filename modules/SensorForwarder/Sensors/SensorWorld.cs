@@ -31,16 +31,12 @@ internal sealed record SensorWorld(SensorRoots Roots, TimeProvider TimeProvider)
     /// <summary>The conversions of 1-wire thermometers in progress.</summary>
     public OneWireConversions OneWire { get; } = new();
 
-    /// <summary>Opens connections over TCP.</summary>
     public Dialer Dialer { get; init; } = new(TimeProvider);
 
-    /// <summary>Objects shared by the sensors of a bus.</summary>
     public SharedByBus Shared { get; } = new();
 
-    /// <summary>The totals of counters.</summary>
     public PulseTotals Totals { get; init; } = new(null);
 
-    /// <summary>The alarms that are raised.</summary>
     public RaisedAlarms Alarms { get; init; } = new(null);
 
     /// <summary>Takes a GPIO line as an output, active or inactive.</summary>

@@ -75,7 +75,7 @@ public sealed class CommandLineTests : IDisposable
         Assert.Contains("no answer", Assert.Single(output.Split('\n')), StringComparison.Ordinal);
         (code, output) = await AskAsync(["--doctor"], port);
         Assert.Equal(0, code);
-        Assert.Contains("What edgeHub loses\n  unknown: no module that runs", output, StringComparison.Ordinal);
+        Assert.Contains("Messages that edgeHub lost\n  unknown: no module that runs", output, StringComparison.Ordinal);
 
         await using var module = Run([], port);
         await module.LineAsync("on port");
@@ -87,7 +87,7 @@ public sealed class CommandLineTests : IDisposable
         foreach (var text in (string[])["queue ", "storage ", "clock ", "forwarding ", "host "]) Assert.Contains(text, output, StringComparison.Ordinal);
         (code, output) = await AskAsync(["--doctor"], port);
         Assert.Equal(0, code);
-        Assert.Contains("What edgeHub loses\n  none", output, StringComparison.Ordinal);
+        Assert.Contains("Messages that edgeHub lost\n  none", output, StringComparison.Ordinal);
         Assert.Equal(0, await module.StopAsync());
     }
 
@@ -117,7 +117,7 @@ public sealed class CommandLineTests : IDisposable
         {
             var (code, output) = await AskAsync(["--doctor"], settings);
             Assert.Equal(0, code);
-            return output.Split("What is wrong with sensors in the settings\n  ")[1];
+            return output.Split("Errors in the settings of sensors\n  ")[1];
         }
     }
 
@@ -318,7 +318,7 @@ public sealed class CommandLineTests : IDisposable
         await FillAsync(3000);
         (code, output) = await AskAsync(["--check-buffer"]);
         Assert.True(code == 0, output);
-        Assert.Contains("whole; 2998 readings", output, StringComparison.Ordinal);
+        Assert.Contains("no damage found; 2998 readings", output, StringComparison.Ordinal);
 
         using (var file = new FileStream(_files.DatabasePath, FileMode.Open))
         {

@@ -244,7 +244,7 @@ public sealed class BusFaultTests : IDisposable
     {
         var measurement = _world.Measure("bme280", "\"bus\":7");
         Assert.Equal(FaultReason.Absent, measurement.Reason);
-        Assert.Contains("i2c-7 is not there: dtparam=i2c_arm=on", measurement.Detail, StringComparison.Ordinal);
+        Assert.Contains("i2c-7 does not exist: set dtparam=i2c_arm=on", measurement.Detail, StringComparison.Ordinal);
     }
 
     [Fact]

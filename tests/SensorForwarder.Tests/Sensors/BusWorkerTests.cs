@@ -39,10 +39,10 @@ public sealed class BusWorkerTests
     [Fact]
     public async Task A_stuck_job_times_out_other_jobs_on_its_bus_get_a_bus_timeout_and_other_buses_are_unaffected()
     {
-        var workers = new BusWorkers(_clock);
+        var (worker, other) = (new BusWorker("i2c-1", _clock), new BusWorker("i2c-2", _clock));
         using var gate = new ManualResetEventSlim();
         using var isHeld = new ManualResetEventSlim();
-        var holder = workers.Of("i2c-1").RunAsync(
+        var holder = worker.RunAsync(
             () =>
             {
                 isHeld.Set();
@@ -51,16 +51,16 @@ public sealed class BusWorkerTests
             },
             Patience, Token);
         isHeld.Wait(Token);
-        var waiting = workers.Of("i2c-1").RunAsync(() => Value(2), Patience, Token);
-        Assert.Equal(3, (await workers.Of("i2c-2").RunAsync(() => Value(3), Patience, Token).WaitAsync(Long, Token)).Values[0].Value);
+        var waiting = worker.RunAsync(() => Value(2), Patience, Token);
+        Assert.Equal(3, (await other.RunAsync(() => Value(3), Patience, Token).WaitAsync(Long, Token)).Values[0].Value);
 
         await Until.True(() => holder.IsCompleted && waiting.IsCompleted, _clock, TimeSpan.FromSeconds(1));
         Assert.Equal(FaultReason.Timeout, (await holder).Reason);
         Assert.Equal(FaultReason.BusTimeout, (await waiting).Reason);
-        Assert.Equal(FaultReason.BusTimeout, (await workers.Of("i2c-1").RunAsync(() => Value(4), Patience, Token).WaitAsync(Long, Token)).Reason);
+        Assert.Equal(FaultReason.BusTimeout, (await worker.RunAsync(() => Value(4), Patience, Token).WaitAsync(Long, Token)).Reason);
 
         gate.Set();
-        await Until.True(async () => (await workers.Of("i2c-1").RunAsync(() => Value(5), Patience, Token)).Quality == ReadingQuality.Good);
+        await Until.True(async () => (await worker.RunAsync(() => Value(5), Patience, Token)).Quality == ReadingQuality.Good);
     }
 
     [Fact]

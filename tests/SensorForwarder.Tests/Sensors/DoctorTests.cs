@@ -192,7 +192,7 @@ public sealed class DoctorTests : IDisposable
     public void Message_loss_in_edgeHub_is_reported_from_the_status_of_the_running_module(string? status, string text)
     {
         var seen = status is null ? null : JsonNode.Parse(status)!.AsObject();
-        Assert.Contains($"What edgeHub loses\n  {text}", Prescription.ToText(Examine(), seen), StringComparison.Ordinal);
+        Assert.Contains($"Messages that edgeHub lost\n  {text}", Prescription.ToText(Examine(), seen), StringComparison.Ordinal);
         var told = Prescription.ToJson(Examine(), seen)["edgeHub"]!.AsArray();
         Assert.StartsWith(text, told.Count == 0 ? "none" : (string)told.Single()!, StringComparison.Ordinal);
     }

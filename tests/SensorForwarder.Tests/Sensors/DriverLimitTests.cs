@@ -339,7 +339,7 @@ public sealed class DriverLimitTests : IDisposable
     {
         var measurement = _world.Measure("mcp3008", "\"bus\":1,\"chipSelect\":1");
         Assert.Equal(FaultReason.Absent, measurement.Reason);
-        Assert.Contains("spidev1.1 is not there: dtparam=spi=on", measurement.Detail, StringComparison.Ordinal);
+        Assert.Contains("spidev1.1 does not exist: set dtparam=spi=on", measurement.Detail, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -244,7 +244,7 @@ public sealed class SerialSensorTests : IDisposable
         File.Delete(Path.Combine(_world.Root, "dev/ttyUSB0"));
         var gone = session.Measure(CancellationToken.None);
         Assert.Equal((ReadingQuality.Bad, FaultReason.Absent), (gone.Quality, gone.Reason));
-        Assert.Contains("/dev/ttyUSB0 is not there: plug it in", gone.Detail, StringComparison.Ordinal);
+        Assert.Contains("/dev/ttyUSB0 does not exist: plug it in", gone.Detail, StringComparison.Ordinal);
 
         Plug(_ => Stream("mhz19")); // a different device node
         var back = session.Measure(CancellationToken.None);

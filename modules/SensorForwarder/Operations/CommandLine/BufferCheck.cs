@@ -16,7 +16,7 @@ internal static class BufferCheck
         if (fault is not null)
             return Commands.Failed($"{file.Path}: damaged ({LogText.Clean(fault)}); the module salvages it when it "
                 + "reads the damaged part, or at once with the direct method checkBuffer");
-        Console.WriteLine($"{file.Path}: whole; {file.Count(withForwarded: false)} readings; "
+        Console.WriteLine($"{file.Path}: no damage found; {file.Count(withForwarded: false)} readings; "
             + $"{timeProvider.GetElapsedTime(began).TotalSeconds:0.0} s");
         return ExitCode.Ok;
     }

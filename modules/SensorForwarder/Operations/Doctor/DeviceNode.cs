@@ -15,7 +15,6 @@ internal enum NodeAccess
 /// <summary>A device node that sensors may need.</summary>
 /// <param name="Path">Such as /dev/i2c-1.</param>
 /// <param name="About">Its device, as described by sysfs.</param>
-/// <param name="Access">The result of opening it.</param>
 /// <param name="Group">Its group; null: it is missing.</param>
 /// <param name="MayOthers">Its mode lets everybody read and write.</param>
 internal sealed partial record DeviceNode(string Path, string About, NodeAccess Access, uint? Group, bool MayOthers)
@@ -23,7 +22,6 @@ internal sealed partial record DeviceNode(string Path, string About, NodeAccess 
     public bool IsSerial { get; init; }
 
     /// <param name="path">The node, or a link to it.</param>
-    /// <param name="about">Its device.</param>
     /// <param name="isSerial">It is a serial port: only its permissions are checked, since opening a port changes its
     /// control lines.</param>
     public static DeviceNode Examine(string path, string about, bool isSerial = false)

@@ -7,8 +7,6 @@ using SensorForwarder.Sensors.Kernel;
 namespace SensorForwarder.Operations.Doctor;
 
 /// <summary>A chip that answers on an I2C bus, or that a kernel driver uses.</summary>
-/// <param name="Bus">Number of the bus.</param>
-/// <param name="Address">Its address.</param>
 /// <param name="Kinds">The kinds that it may be; only one if it identifies itself.</param>
 /// <param name="Owner">The kernel driver or sensor that uses it, so that it was not probed; null: none.</param>
 internal sealed record FoundChip(int Bus, int Address, IReadOnlyList<string> Kinds, string? Owner);
@@ -24,7 +22,6 @@ internal sealed record FoundGpio(string Node, string Label, IReadOnlyList<GpioLi
 /// <param name="Kind">The kind that reads it.</param>
 /// <param name="Name">Its name or type.</param>
 /// <param name="Parent">The chip that it belongs to; empty: none.</param>
-/// <param name="Channels">Its channels.</param>
 internal sealed record FoundSource(string Kind, string Name, string Parent, IReadOnlyList<string> Channels);
 
 /// <summary>
@@ -63,8 +60,6 @@ internal sealed class Examination
     /// <summary>The directories that the kind <c>file</c> may read.</summary>
     public required IReadOnlyList<string> FileRoots { get; init; }
 
-    /// <param name="kinds">The kinds to recognise.</param>
-    /// <param name="world">Where to look.</param>
     /// <param name="running">The running sensors; their devices are not touched.</param>
     /// <param name="configured">Sensors of the settings, if no module runs; they are read once.</param>
     /// <param name="listensFor">How long to listen to a serial port at each rate.</param>
@@ -118,7 +113,9 @@ internal sealed class Examination
         foreach (var (inDev, inSysfs) in ((string, string)[])
             [("i2c-*", "class/i2c-dev"), ("spidev*", "class/spidev"), ("gpiochip*", "bus/gpio/devices")])
         {
-            foreach (var path in Entries(roots.Dev, inDev).Concat(Entries(Path.Combine(roots.Sysfs, inSysfs), inDev)))
+            var inBoth = KernelFile.Entries(roots.Dev, inDev)
+                .Concat(KernelFile.Entries(Path.Combine(roots.Sysfs, inSysfs), inDev));
+            foreach (var path in inBoth)
                 paths.Add(Path.Combine(roots.Dev, Path.GetFileName(path)));
         }
 
@@ -138,8 +135,13 @@ internal sealed class Examination
         SensorKinds known, SensorWorld world, DeviceNode node, Dictionary<string, SensorSettings> owners)
     {
         if (BusOf(node.Path) is not { } bus) yield break;
-        var timeouts = 0;
-        var isDead = node.Access == NodeAccess.Usable && IsDead(world, bus, ref timeouts);
+        var (mayAsk, timeouts) = (node.Access == NodeAccess.Usable, 0);
+        if (mayAsk)
+        {
+            mayAsk = !I2cPort.IsHeldLow(world, bus, out var hasTimedOut);
+            if (hasTimedOut) timeouts++;
+        }
+
         for (var address = 0; address <= LastI2cAddress; address++)
         {
             var kinds = known.All.Where(kind => kind.Probe is not null && kind.I2cAddresses.Contains(address))
@@ -148,7 +150,7 @@ internal sealed class Examination
                 yield return new(bus, address, [], $"kernel driver {driver}");
             else if (owners.TryGetValue(I2cPort.Place(bus, address), out var sensor))
                 yield return new(bus, address, [sensor.Kind.Name], $"sensor {sensor.Name}");
-            else if (node.Access == NodeAccess.Usable && !isDead && timeouts < TimeoutsToGiveUp && kinds.Count > 0
+            else if (mayAsk && timeouts < TimeoutsToGiveUp && kinds.Count > 0
                 && Ask(world, bus, address, kinds, ref timeouts) is { Count: > 0 } recognised)
                 yield return new(bus, address, recognised, null);
         }
@@ -178,24 +180,6 @@ internal sealed class Examination
             _ => sensor.Kind.Bus(sensor) is { } port && port.StartsWith("/dev/", StringComparison.Ordinal)
                 && SerialPorts.IsSame(roots, port, node),
         };
-    }
-
-    /// <summary>Whether the data line is held low: this looks like an answer at every address, even at a reserved one
-    /// that no chip has.</summary>
-    static bool IsDead(SensorWorld world, int bus, ref int timeouts)
-    {
-        const int Reserved = 0x7C;
-        using var reserved = TryOpen(world, bus, Reserved);
-        try
-        {
-            reserved?.ReadByte();
-            return reserved is not null;
-        }
-        catch (IOException exception)
-        {
-            if (SensorFault.From(exception, "").Reason == FaultReason.BusTimeout) timeouts++;
-            return false;
-        }
     }
 
     /// <summary>The kinds whose probe the chip answers. Kinds with an id are tried before those that are guessed.
@@ -284,19 +268,6 @@ internal sealed class Examination
         catch (IOException)
         {
             return []; // removed meanwhile
-        }
-    }
-
-    /// <summary>The entries of a directory; none when it can't be read.</summary>
-    public static string[] Entries(string directory, string pattern)
-    {
-        try
-        {
-            return Directory.GetFileSystemEntries(directory, pattern);
-        }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-        {
-            return [];
         }
     }
 }

@@ -135,14 +135,14 @@ internal static partial class Prescription
         Section("Serial ports", examination.Ports.SelectMany(Describe));
         Section("Sensors on serial ports and Modbus connections, in the settings", examination.Checked.Select(sensor =>
             $"{sensor.Name}: {sensor.Place} {Outcome(sensor, status)}"));
-        Section("What is wrong with sensors in the settings", problems ?? []);
+        Section("Errors in the settings of sensors", problems ?? []);
         Section("Kernel devices", examination.Sources.Select(source =>
             $"{source.Kind,-8} {source.Name}{(
                 source.Parent.Length > 0 ? $" at {source.Parent}" : "")}: {string.Join(", ", source.Channels)}"));
         Section("GPIO chips, for kinds gpio and counter", examination.Gpios.SelectMany(Describe));
         Section("Directories whose files kind file may read (Sensors__FileRoots)", examination.FileRoots.Select(root =>
             $"{root}{(Directory.Exists(root) ? "" : " (missing)")}"));
-        Section("What edgeHub loses", EdgeHub(status));
+        Section("Messages that edgeHub lost", EdgeHub(status));
         Section("createOptions for the deployment", CreateOptions(examination).ToJsonString(Indented).Split('\n'));
         Section("The setting \"sensors\"", Sensors(examination).ToJsonString(Indented).Split('\n'));
         return text.ToString();

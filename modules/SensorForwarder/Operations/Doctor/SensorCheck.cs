@@ -5,8 +5,7 @@ using SensorForwarder.Sensors.Modbus;
 namespace SensorForwarder.Operations.Doctor;
 
 /// <summary>A sensor of the settings on a serial port or a Modbus connection.</summary>
-/// <param name="Name">The sensor.</param>
-/// <param name="Place">Its device, for people: the port, or unit and connection.</param>
+/// <param name="Place">Its device in words: the port, or unit and connection.</param>
 /// <param name="IsAnswering">Whether the device answered; null: it was not asked, since the running module reads it.
 /// </param>
 /// <param name="Outcome">What it answered, or why it did not.</param>

@@ -13,8 +13,7 @@ namespace SensorForwarder.Operations.Doctor;
 internal sealed record SerialPortName(string Path, string Port, string Node, string About);
 
 /// <summary>What is connected to a serial port that this process may use.</summary>
-/// <param name="Name">The port.</param>
-/// <param name="State">What was found, for people.</param>
+/// <param name="State">What was found, in words.</param>
 /// <param name="Heard">The kind of the device that sends on it; null: none was recognised.</param>
 internal sealed record FoundPort(SerialPortName Name, string State, HeardDevice? Heard)
 {
@@ -30,18 +29,17 @@ internal static class SerialPorts
 
     /// <summary>All ports, each under the name that survives a restart: one that a sensor uses, a link in
     /// /dev/serial/by-id, or /dev/serial0.</summary>
-    /// <param name="roots">Where to look.</param>
     /// <param name="used">The ports that sensors use, as in their option <c>port</c>.</param>
     public static IReadOnlyList<SerialPortName> Find(SensorRoots roots, IReadOnlyCollection<string> used)
     {
         var classes = Path.Combine(roots.Sysfs, "class/tty");
         var nodes = ((string[])["ttyUSB*", "ttyACM*", "ttyAMA*"])
-            .SelectMany(pattern => Examination.Entries(roots.Dev, pattern)
-                .Concat(Examination.Entries(classes, pattern)))
-            .Concat(Examination.Entries(classes, "ttyS*").Where(IsThere))
+            .SelectMany(pattern => KernelFile.Entries(roots.Dev, pattern)
+                .Concat(KernelFile.Entries(classes, pattern)))
+            .Concat(KernelFile.Entries(classes, "ttyS*").Where(IsThere))
             .Select(path => Path.Combine(roots.Dev, Path.GetFileName(path)));
-        var links = Examination.Entries(Path.Combine(roots.Dev, "serial/by-id"), "*").Order(StringComparer.Ordinal)
-            .Concat(Examination.Entries(roots.Dev, "serial?")).Where(File.Exists);
+        var links = KernelFile.Entries(Path.Combine(roots.Dev, "serial/by-id"), "*").Order(StringComparer.Ordinal)
+            .Concat(KernelFile.Entries(roots.Dev, "serial?")).Where(File.Exists);
         return
         [
             .. used.Select(port => InDev(roots, port)).Concat(links).Concat(nodes).Distinct().GroupBy(Target)
@@ -58,8 +56,6 @@ internal static class SerialPorts
         Target(InDev(roots, port)) == Target(path);
 
     /// <summary>Listens to the ports that are usable and not in use, all at the same time.</summary>
-    /// <param name="kinds">The kinds to recognise.</param>
-    /// <param name="world">Where the ports are.</param>
     /// <param name="ports">The ports, each with the sensor that uses it, if any does.</param>
     /// <param name="patience">How long to listen at each rate.</param>
     public static IReadOnlyList<FoundPort> Listen(

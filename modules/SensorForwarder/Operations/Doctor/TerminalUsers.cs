@@ -10,18 +10,17 @@ internal static class TerminalUsers
 {
     /// <summary>The users of nodes in /dev: processes that have one open (as far as this process may see that) or that
     /// have it as their controlling terminal, and the kernel's console.</summary>
-    /// <param name="roots">Where to look.</param>
     /// <param name="nodes">The nodes to look for, such as ttyS1.</param>
     /// <returns>A description of the user, by node.</returns>
     public static IReadOnlyDictionary<string, string> Find(SensorRoots roots, IReadOnlyCollection<string> nodes)
     {
         var users = new Dictionary<string, string>(StringComparer.Ordinal);
         var numbers = nodes.ToLookup(node => Number(Path.Combine(roots.Sysfs, "class/tty", node, "dev")));
-        foreach (var process in Examination.Entries(roots.Proc, "*"))
+        foreach (var process in KernelFile.Entries(roots.Proc, "*"))
         {
             var id = Path.GetFileName(process);
             if (!id.All(char.IsAsciiDigit)) continue;
-            var terminals = Examination.Entries(Path.Combine(process, "fd"), "*").Select(LinkTarget)
+            var terminals = KernelFile.Entries(Path.Combine(process, "fd"), "*").Select(LinkTarget)
                 .Where(target => Path.GetDirectoryName(target) == "/dev").Select(Path.GetFileName)
                 .Concat(numbers[TerminalOf(process)]);
             foreach (var node in terminals) users.TryAdd(node!, $"used by process {id}");

@@ -15,14 +15,11 @@ internal sealed class BoundChip(
     Func<CancellationToken, Measurement>? _measure;
 
     /// <summary>Describes the kind of an I2C chip.</summary>
-    /// <param name="name">Its name in the settings.</param>
-    /// <param name="text">What it is.</param>
     /// <param name="addresses">Where it can be; the first is the default.</param>
     /// <param name="values">The values that it publishes, with the ranges of its data sheet.</param>
     /// <param name="reads">How its answers are checked.</param>
     /// <param name="open">Creates the binding, registers the expected register values, and returns the function that
     /// measures.</param>
-    /// <param name="options">The options of this kind.</param>
     /// <param name="probe">How the doctor recognises it.</param>
     /// <param name="registerBytes">Length of a register's number.</param>
     public static SensorKind Kind(

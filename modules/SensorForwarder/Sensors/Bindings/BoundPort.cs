@@ -21,8 +21,6 @@ internal enum BoundReads
 /// sent together with the read that follows, even if the binding makes two calls, so that both can be repeated.
 /// Disposing it has no effect: the sensor owns the port.
 /// </summary>
-/// <param name="port">The chip's place.</param>
-/// <param name="conversation">Deadline and faults.</param>
 /// <param name="reads">How answers are read.</param>
 /// <param name="registerBytes">Length of a register number.</param>
 internal sealed class BoundPort(I2cPort port, BoundConversation conversation, BoundReads reads, int registerBytes = 1)

@@ -5,8 +5,6 @@ namespace SensorForwarder.Sensors.Bindings;
 
 /// <summary>The SPI device given to a binding, backed by our <see cref="SpiPort"/> and its fault reasons. Reads are
 /// repeated until two consecutive answers are equal: SPI has neither an acknowledgement nor a checksum.</summary>
-/// <param name="port">The chip's place.</param>
-/// <param name="conversation">Deadline and faults.</param>
 /// <param name="isRead">Whether a transfer with this first byte only reads.</param>
 internal sealed class BoundSpi(SpiPort port, BoundConversation conversation, Func<byte, bool> isRead) : SpiDevice
 {

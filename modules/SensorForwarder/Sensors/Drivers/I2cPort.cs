@@ -23,12 +23,8 @@ internal sealed class I2cPort(SensorWorld world, int bus, int address) : IDispos
     public int Address => address;
 
     /// <summary>Describes the kind of an I2C chip.</summary>
-    /// <param name="name">Its name in the settings.</param>
-    /// <param name="text">What it is.</param>
     /// <param name="addresses">Where the chip can be; the first is the default.</param>
-    /// <param name="values">What it publishes.</param>
     /// <param name="make">Creates its driver without a transfer.</param>
-    /// <param name="options">The options of this kind.</param>
     public static SensorKind Kind(
         string name, string text, int[] addresses, SensorValue[] values,
         Func<I2cPort, SensorSettings, ISensor> make, params Option[] options)
@@ -101,7 +97,7 @@ internal sealed class I2cPort(SensorWorld world, int bus, int address) : IDispos
             var answer = write.Length > 0 ? WriteRead(write, length) : Read(length);
             if (answer.AsSpan().SequenceEqual(last))
             {
-                return answer.Any(value => value != 0) || !IsHeldLow()
+                return answer.Any(value => value != 0) || !IsHeldLow(world, bus, out _)
                     ? answer
                     : throw new SensorFault(FaultReason.Io, $"the data line of I2C bus {bus} is held low");
             }
@@ -136,18 +132,20 @@ internal sealed class I2cPort(SensorWorld world, int bus, int address) : IDispos
     }
 
     /// <summary>Detects a data line that is held low: if the controller does not notice (bcm2835), every address is
-    /// acknowledged and reads as zeros, even a reserved one.</summary>
-    bool IsHeldLow()
+    /// acknowledged and reads as zeros, even a reserved one. False if the reserved address can't be read.</summary>
+    public static bool IsHeldLow(SensorWorld world, int bus, out bool hasTimedOut)
     {
         const int Reserved = 0x7C;
+        hasTimedOut = false;
         try
         {
             using var reserved = world.OpenI2c(bus, Reserved);
             reserved.ReadByte();
             return true;
         }
-        catch (IOException)
+        catch (IOException exception)
         {
+            hasTimedOut = SensorFault.From(exception, "").Reason == FaultReason.BusTimeout;
             return false;
         }
     }
@@ -164,8 +162,8 @@ internal sealed class I2cPort(SensorWorld world, int bus, int address) : IDispos
 
         var node = Path.Combine(world.Roots.Dev, $"i2c-{bus}");
         if (!File.Exists(node))
-            throw new SensorFault(FaultReason.Absent, $"{node} is not there: dtparam=i2c_arm=on in config.txt, and the "
-                + "node in createOptions' Devices");
+            throw new SensorFault(FaultReason.Absent, $"{node} does not exist: set dtparam=i2c_arm=on in config.txt, "
+                + "and add the node to createOptions' Devices");
         return _device = world.OpenI2c(bus, address);
     }
 }

@@ -77,8 +77,8 @@ internal sealed class SpiPort(SensorWorld world, int bus, int chipSelect, int cl
         if (_device is not null) return _device;
         var node = Path.Combine(world.Roots.Dev, $"spidev{bus}.{chipSelect}");
         if (!File.Exists(node))
-            throw new SensorFault(FaultReason.Absent, $"{node} is not there: dtparam=spi=on in config.txt, and the "
-                + "node in createOptions' Devices");
+            throw new SensorFault(FaultReason.Absent, $"{node} does not exist: set dtparam=spi=on in config.txt, and "
+                + "add the node to createOptions' Devices");
         return _device = world.OpenSpi(new(bus, chipSelect) { ClockFrequency = clockHertz, Mode = mode });
     }
 }

@@ -43,8 +43,6 @@ internal sealed class ContactSensor : ISensor
     bool _hasEnded;
     TaskCompletionSource _news = NewSource();
 
-    /// <param name="settings">The sensor's.</param>
-    /// <param name="world">The surroundings of sensors.</param>
     /// <param name="open">Takes a line; null: the kernel's.</param>
     public ContactSensor(
         SensorSettings settings, SensorWorld world, Func<GpioPlace, GpioRequest, GpioLine>? open = null)
@@ -78,11 +76,11 @@ internal sealed class ContactSensor : ISensor
             {
                 if (_edges.Count == 0) _news = NewSource();
                 return ValueTask.FromResult(
-                    Tell(edge.IsRising) with { Time = _world.TimeOf(edge.TimestampNanoseconds) });
+                    ToMeasurement(edge.IsRising) with { Time = _world.TimeOf(edge.TimestampNanoseconds) });
             }
 
             if (_hasEnded) throw new SensorFault(FaultReason.Absent, $"{_place} is gone");
-            return ValueTask.FromResult(Tell(_line!.IsActive()));
+            return ValueTask.FromResult(ToMeasurement(_line!.IsActive()));
         }
     }
 
@@ -104,9 +102,9 @@ internal sealed class ContactSensor : ISensor
         }
     }
 
-    Measurement Tell(bool isActive)
+    Measurement ToMeasurement(bool isActive)
     {
-        var value = Measured(isActive);
+        var value = new Measurement([new(State, isActive ? 1 : 0)]);
         if (!_hasLost) return value;
         _hasLost = false;
         return value with
@@ -116,8 +114,6 @@ internal sealed class ContactSensor : ISensor
             Detail = $"{_place} changes faster than it can be read, and some edges were lost: set debounceMilliseconds",
         };
     }
-
-    static Measurement Measured(bool isActive) => new([new(State, isActive ? 1 : 0)]);
 
     void Take(ReadOnlySpan<GpioEdge> edges)
     {

@@ -38,25 +38,14 @@ internal sealed partial class GpioChip : IDisposable
     /// <summary>Such as gpiochip0. May differ after the next start.</summary>
     public string Node { get; }
 
-    /// <summary>What its driver calls it, such as pinctrl-bcm2711.</summary>
+    /// <summary>Its driver's name for it, such as pinctrl-bcm2711.</summary>
     public string Label { get; }
 
-    /// <summary>How many lines it has.</summary>
     public int Lines { get; }
 
     /// <summary>Names of the existing nodes, in the order of their numbers.</summary>
-    public static IReadOnlyList<string> Nodes(SensorRoots roots)
-    {
-        try
-        {
-            return [.. Directory.EnumerateFileSystemEntries(roots.Dev, "gpiochip*").OrderBy(path => path.Length)
-                .ThenBy(path => path, StringComparer.Ordinal).Select(path => Path.GetFileName(path))];
-        }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-        {
-            return [];
-        }
-    }
+    public static IEnumerable<string> Nodes(SensorRoots roots) =>
+        KernelFile.Entries(roots.Dev, "gpiochip*").Select(path => Path.GetFileName(path));
 
     /// <exception cref="SensorFault">It can't be opened.</exception>
     public static GpioChip Open(SensorRoots roots, string node)

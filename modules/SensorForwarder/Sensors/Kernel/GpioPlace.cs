@@ -40,7 +40,6 @@ internal sealed class GpioPlace
     public override string ToString() => _chip is null ? $"line {_line}" : $"line {_line} of {_chip}";
 
     /// <summary>What is asked of the line as an input.</summary>
-    /// <param name="settings">The sensor's.</param>
     /// <param name="edges">Flags of the edges that are wanted.</param>
     public static GpioRequest Request(SensorSettings settings, ulong edges) => new(
         GpioRequest.Input | edges | (settings.Get(GpioOptions.ActiveLow) ? GpioRequest.ActiveLow : 0)

@@ -38,18 +38,17 @@ internal sealed partial class GpioWatch : IDisposable
 
     void Run()
     {
-        const short Input = 1;
         // Both stay open: Dispose waits for this thread.
         Span<PollEntry> entries = stackalloc PollEntry[2];
-        entries[0] = new() { File = (int)_stop.DangerousGetHandle(), Wanted = Input };
-        entries[1] = new() { File = (int)_line.Events.DangerousGetHandle(), Wanted = Input };
+        entries[0] = new() { File = (int)_stop.DangerousGetHandle(), Wanted = PollEntry.Input };
+        entries[1] = new() { File = (int)_line.Events.DangerousGetHandle(), Wanted = PollEntry.Input };
         Span<GpioEdge> edges = stackalloc GpioEdge[EdgesAtOnce];
         var readsAfterStop = ReadsAfterStop;
         while (true)
         {
-            if (poll(ref entries[0], 2, -1) < 0 && Marshal.GetLastPInvokeError() == Interrupted) continue;
+            if (PollEntry.Wait(entries, -1) < 0 && Marshal.GetLastPInvokeError() == Interrupted) continue;
             // Queued edges are read before the end, up to a limit: a line may change continuously.
-            var hasEdges = (entries[1].Given & Input) != 0;
+            var hasEdges = (entries[1].Given & PollEntry.Input) != 0;
             if (entries[0].Given != 0 && (!hasEdges || readsAfterStop-- == 0)) return;
             if (!hasEdges) break;
             var bytes = read(entries[1].File, MemoryMarshal.AsBytes(edges), (nuint)MemoryMarshal.AsBytes(edges).Length);
@@ -61,19 +60,8 @@ internal sealed partial class GpioWatch : IDisposable
         _ended();
     }
 
-    [StructLayout(LayoutKind.Sequential)]
-    struct PollEntry
-    {
-        public int File;
-        public short Wanted;
-        public short Given;
-    }
-
     [LibraryImport("libc", SetLastError = true)]
     private static partial int eventfd(uint value, int flags);
-
-    [LibraryImport("libc", SetLastError = true)]
-    private static partial int poll(ref PollEntry entries, nuint count, int timeoutMilliseconds);
 
     [LibraryImport("libc", SetLastError = true)]
     private static partial nint read(int file, Span<byte> buffer, nuint count);

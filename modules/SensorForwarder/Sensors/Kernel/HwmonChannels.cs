@@ -39,7 +39,7 @@ internal static class HwmonChannels
         foreach (var file in files)
         {
             if (file == UnderVoltage)
-                yield return new("undervoltage", "in0", "1 too low, 0 well", () => KernelFile.ReadNumber(
+                yield return new("undervoltage", "in0", "1 too low, 0 normal", () => KernelFile.ReadNumber(
                     Path.Combine(device.Directory, UnderVoltage)));
             if (!file.EndsWith(Input, StringComparison.Ordinal)) continue;
             var channel = file[..^Input.Length];

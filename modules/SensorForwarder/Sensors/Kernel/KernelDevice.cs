@@ -1,7 +1,6 @@
 namespace SensorForwarder.Sensors.Kernel;
 
 /// <summary>A device of a class in sysfs, such as iio:device0. Its number may change at any time.</summary>
-/// <param name="Directory">Where its files are.</param>
 /// <param name="Name">What its driver calls it, such as <c>bme280</c>.</param>
 /// <param name="Parent">The chip that it belongs to, such as <c>1-0076</c>; empty when it has none.</param>
 internal sealed record KernelDevice(string Directory, string Name, string Parent)
@@ -25,19 +24,8 @@ internal sealed class KernelClass(string directory, string prefix, string nameFi
         new(Path.Combine(roots.Sysfs, "class/thermal"), "thermal_zone", "type");
 
     /// <summary>The existing devices, in the order of their numbers.</summary>
-    public IReadOnlyList<KernelDevice> List()
-    {
-        try
-        {
-            return [.. Directory.EnumerateFileSystemEntries(directory, prefix + "*")
-                .OrderBy(path => path.Length).ThenBy(path => path, StringComparer.Ordinal)
-                .Select(TryOpen).OfType<KernelDevice>()];
-        }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-        {
-            return []; // this kernel does not have the class
-        }
-    }
+    public IReadOnlyList<KernelDevice> List() =>
+        [.. KernelFile.Entries(directory, prefix + "*").Select(TryOpen).OfType<KernelDevice>()];
 
     /// <summary>Finds the only device with this name and, if given, this parent. Some drivers append a location:
     /// dht11@4.</summary>

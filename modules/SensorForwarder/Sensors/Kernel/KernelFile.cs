@@ -3,7 +3,7 @@ using System.Text;
 
 namespace SensorForwarder.Sensors.Kernel;
 
-/// <summary>Reads the small files of sysfs, whose content is not trusted.</summary>
+/// <summary>Reads directories and the small files of sysfs, whose content is not trusted.</summary>
 internal static class KernelFile
 {
     const int MaxBytes = 4096;
@@ -62,6 +62,21 @@ internal static class KernelFile
     public static double? TryReadNumber(string path) => TryRead(path) is { } text && TryParse(text, out var number)
         ? number
         : null;
+
+    /// <summary>The paths in a directory, numbered ones in the order of their numbers; none if the directory can't be
+    /// read.</summary>
+    public static string[] Entries(string directory, string pattern)
+    {
+        try
+        {
+            return [.. Directory.EnumerateFileSystemEntries(directory, pattern).OrderBy(path => path.Length)
+                .ThenBy(path => path, StringComparer.Ordinal)];
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            return [];
+        }
+    }
 
     static bool TryParse(string text, out double number) =>
         double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out number) && double.IsFinite(number);

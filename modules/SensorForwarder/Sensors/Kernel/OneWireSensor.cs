@@ -54,20 +54,13 @@ internal sealed class OneWireSensor(SensorSettings settings, SensorWorld world) 
     }
 
     /// <summary>The thermometers that the kernel has found.</summary>
-    public static IReadOnlyList<string> List(SensorRoots roots)
-    {
-        try
-        {
-            return [.. Directory.EnumerateFileSystemEntries(Path.Combine(roots.Sysfs, "bus/w1/devices"))
-                .Select(Path.GetFileName).OfType<string>()
-                .Where(name => Families.Any(family => name.StartsWith(family, StringComparison.Ordinal)))
-                    .Order(StringComparer.Ordinal)];
-        }
-        catch (IOException)
-        {
-            return [];
-        }
-    }
+    public static IReadOnlyList<string> List(SensorRoots roots) =>
+    [
+        .. KernelFile.Entries(Path.Combine(roots.Sysfs, "bus/w1/devices"), "*")
+            .Select(path => Path.GetFileName(path))
+            .Where(name => Families.Any(family => name.StartsWith(family, StringComparison.Ordinal)))
+            .Order(StringComparer.Ordinal),
+    ];
 
     string FindOnly()
     {

@@ -38,8 +38,6 @@ internal sealed class PulseCounter : ISensor
     long? _lastTotal;
     long _lastTime;
 
-    /// <param name="settings">The sensor's.</param>
-    /// <param name="world">The surroundings of sensors.</param>
     /// <param name="open">Takes a line; null: the kernel's.</param>
     public PulseCounter(
         SensorSettings settings, SensorWorld world, Func<GpioPlace, GpioRequest, GpioLine>? open = null)

@@ -72,9 +72,8 @@ internal sealed class ModbusConnection(ModbusPlace place, SensorWorld world) : I
         var bytes = new byte[512];
         for (var length = 0; ;)
         {
-            var rest = patience - world.TimeProvider.GetElapsedTime(began);
-            var read = rest > TimeSpan.Zero && length < bytes.Length
-                ? port.Read(bytes.AsSpan(length), rest, cancellationToken)
+            var read = length < bytes.Length
+                ? port.Read(bytes.AsSpan(length), began, patience, cancellationToken)
                 : 0;
             length += read;
             if (read > 0 && ModbusFrames.FindRtu(unit, request, bytes.AsSpan(0, length)) is { } answer) return answer;

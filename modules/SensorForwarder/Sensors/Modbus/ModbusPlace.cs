@@ -7,7 +7,6 @@ namespace SensorForwarder.Sensors.Modbus;
 /// </summary>
 /// <param name="Name">The server, such as <c>tcp://10.0.0.5:502</c>, or the path of the serial port.</param>
 /// <param name="Host">The server's name or address; null for a serial line.</param>
-/// <param name="Port">The server's port.</param>
 /// <param name="Format">The character format of the serial line; null for a server.</param>
 /// <param name="Timeout">How long a device may take to answer.</param>
 /// <param name="Pause">Between an answer and the next request.</param>

@@ -25,7 +25,6 @@ internal static class ModbusPlan
         new(new(value.Table, value.Address, value.Count), [value]);
 
     /// <param name="reading">A request that begins at or before the value.</param>
-    /// <param name="value">The value to add.</param>
     static ModbusReading? TryJoin(ModbusReading reading, ModbusValue value)
     {
         var request = reading.Request;

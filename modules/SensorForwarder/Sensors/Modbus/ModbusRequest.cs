@@ -4,7 +4,6 @@ namespace SensorForwarder.Sensors.Modbus;
 
 /// <summary>A request for consecutive registers or bits, without framing. MODBUS Application Protocol 1.1b3, section 6.
 /// </summary>
-/// <param name="Table">Their table.</param>
 /// <param name="Address">The address of the first, from 0.</param>
 /// <param name="Count">The number of them: 1 to <see cref="MaxRegisters"/> or <see cref="MaxBits"/>.</param>
 internal sealed record ModbusRequest(ModbusTable Table, int Address, int Count)

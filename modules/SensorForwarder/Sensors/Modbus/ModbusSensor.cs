@@ -26,7 +26,7 @@ internal sealed class ModbusSensor(SensorSettings settings, SensorWorld world) :
         Bus = static settings => ModbusPlace.Of(settings).Name,
     };
 
-    /// <summary>Unit and connection of the device, for people.</summary>
+    /// <summary>Unit and connection of the device, in words.</summary>
     public static string Describe(SensorSettings settings) =>
         $"unit {settings.Get(Unit)} at {ModbusPlace.Of(settings).Name}";
 

@@ -9,10 +9,8 @@ namespace SensorForwarder.Sensors.Modbus;
 
 /// <summary>A value of a Modbus device: its address and its representation. Immutable.</summary>
 /// <param name="Name">Its name in readings.</param>
-/// <param name="Table">Its table.</param>
 /// <param name="Address">The address of its first register, or of its bit, from 0.</param>
 /// <param name="Type">Its representation in the registers.</param>
-/// <param name="Order">Its byte order.</param>
 /// <param name="Bit">For <see cref="ModbusType.Bool"/> in a register: the bit's number, 0 for the lowest.</param>
 /// <param name="Scale">Multiplied with the number.</param>
 /// <param name="Offset">Added after scaling.</param>
@@ -22,7 +20,7 @@ internal sealed record ModbusValue(
     double Scale = 1, double Offset = 0, string Unit = "")
 {
     const int MaxNameLength = 64, MaxUnitLength = 32, MaxValues = 250, BitsOfRegister = 16, LastAddress = 0xFFFF;
-    const double Huge = 1e12;
+    const double Huge = CommonOptions.Huge;
 
     // Hides binary rounding: 2301 * 0.1 is 230.10000000000002.
     const int Decimals = 9;

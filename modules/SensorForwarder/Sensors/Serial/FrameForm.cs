@@ -1,7 +1,6 @@
 namespace SensorForwarder.Sensors.Serial;
 
 /// <summary>The frame format of a device: a fixed header and a fixed length.</summary>
-/// <param name="Beginning">The header.</param>
 /// <param name="Length">The length of a frame, in bytes.</param>
 /// <param name="IsIntact">Verifies checksum and trailer of a frame.</param>
 internal sealed record FrameForm(byte[] Beginning, int Length, Func<byte[], bool> IsIntact)

@@ -7,11 +7,6 @@ namespace SensorForwarder.Sensors.Serial;
 /// A device that sends frames on a serial port, continuously or on request. A measurement is the first intact frame
 /// received after it began; bytes received before are discarded, since their age is unknown.
 /// </summary>
-/// <param name="port">Its port.</param>
-/// <param name="form">Its frame format.</param>
-/// <param name="request">The request for a frame; empty: the device sends continuously.</param>
-/// <param name="read">Decodes an intact frame.</param>
-/// <param name="warmUp">How long its values are unreliable after power-on.</param>
 internal sealed class FrameSensor(
     SerialPort port, FrameForm form, byte[] request, Func<byte[], Measurement> read, TimeSpan warmUp) : ISensor
 {
@@ -19,10 +14,24 @@ internal sealed class FrameSensor(
     static readonly TimeSpan SentBy = TimeSpan.FromSeconds(3);
     static readonly TimeSpan AnsweredBy = TimeSpan.FromSeconds(1);
 
-    /// <summary>The option for how long values are unreliable after power-on.</summary>
-    public static Option<double> WarmUpOption(double standard) => Option.Number(
-        "warmUpSeconds", 0, 3600, standard, "For this long after the port was opened, readings are `uncertain`, "
-            + "`power-on`: the device may have been powered on just then.");
+    /// <summary>Describes the kind of such a device.</summary>
+    /// <param name="request">The request for a frame; empty: the device sends continuously.</param>
+    /// <param name="read">Decodes an intact frame.</param>
+    /// <param name="warmUpSeconds">The default of how long its values are unreliable after power-on.</param>
+    public static SensorKind Kind(
+        string name, string text, SensorValue[] values, FrameForm form, byte[] request, Func<byte[], Measurement> read,
+        double warmUpSeconds)
+    {
+        var warmUp = Option.Number(
+            "warmUpSeconds", 0, 3600, warmUpSeconds, "For this long after the port was opened, readings are "
+                + "`uncertain`, `power-on`: the device may have been powered on just then.");
+        return SerialPort.Kind(
+            name, text, PortListener.UsualBaud, values,
+            (port, settings) =>
+                new FrameSensor(port, form, request, read, TimeSpan.FromSeconds(settings.Get(warmUp))), warmUp)
+            with
+        { IsHeardIn = request.Length > 0 ? null : bytes => form.Find(bytes) is not null };
+    }
 
     public ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken)
     {
@@ -49,8 +58,7 @@ internal sealed class FrameSensor(
         var began = port.TimeProvider.GetTimestamp();
         while (true)
         {
-            var rest = patience - port.TimeProvider.GetElapsedTime(began);
-            var read = rest > TimeSpan.Zero ? port.Read(bytes.AsSpan(length), rest, cancellationToken) : 0;
+            var read = port.Read(bytes.AsSpan(length), began, patience, cancellationToken);
             if (read == 0) throw Missing(all, patience);
             all += read;
             length += read;

@@ -1,4 +1,3 @@
-using SensorForwarder.Options;
 using SensorForwarder.Sensors.Drivers;
 
 namespace SensorForwarder.Sensors.Serial;
@@ -7,17 +6,14 @@ namespace SensorForwarder.Sensors.Serial;
 /// two's complement of the sum of bytes 1 to 7.</summary>
 internal static class Mhz19
 {
-    const double HighestPpm = 10_000, WarmUpSeconds = 180;
-
-    static readonly Option<double> WarmUp = FrameSensor.WarmUpOption(WarmUpSeconds);
+    const double HighestPpm = 10_000;
 
     static readonly FrameForm Form = new(
         [0xFF, 0x86], 9, frame => (byte)FrameForm.Sum(frame.AsSpan(1, 8)) == 0);
 
-    public static SensorKind Kind { get; } = SerialPort.Kind(
-        "mhz19", "Winsen MH-Z19: CO2", 9600, [new("co2", "ppm", 1, HighestPpm)], (port, settings) => new FrameSensor(
-            port, Form, [0xFF, 0x01, 0x86, 0, 0, 0, 0, 0, 0x79], Read, TimeSpan.FromSeconds(settings.Get(WarmUp))),
-        WarmUp);
+    public static SensorKind Kind { get; } = FrameSensor.Kind(
+        "mhz19", "Winsen MH-Z19: CO2", [new("co2", "ppm", 1, HighestPpm)], Form,
+        request: [0xFF, 0x01, 0x86, 0, 0, 0, 0, 0, 0x79], Read, warmUpSeconds: 180);
 
     static Measurement Read(byte[] frame) =>
         Measured.Good(Measured.Value("co2", (frame[2] << 8) | frame[3], 0));

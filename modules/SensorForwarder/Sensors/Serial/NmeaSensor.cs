@@ -43,8 +43,7 @@ internal sealed class NmeaSensor(SerialPort port) : ISensor
         var received = 0;
         while (true)
         {
-            var rest = SentBy - port.TimeProvider.GetElapsedTime(began);
-            var read = rest > TimeSpan.Zero ? port.Read(_bytes.AsSpan(_length), rest, cancellationToken) : 0;
+            var read = port.Read(_bytes.AsSpan(_length), began, SentBy, cancellationToken);
             if (read == 0) throw Missing(received, rmc, gga);
             received += read;
             _length += read;

@@ -42,7 +42,6 @@ internal sealed record NmeaSentence(string Type, IReadOnlyList<string> Fields)
 
     /// <summary>Two fields such as <c>4807.038,N</c> (degrees and minutes, then the direction) as degrees; south and
     /// west are negative. Null if the fields are empty or invalid.</summary>
-    /// <param name="index">The index of the first field.</param>
     /// <param name="positive">The positive direction: N or E.</param>
     /// <param name="negative">The negative direction.</param>
     /// <param name="most">The largest valid angle.</param>

@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using SensorForwarder.Options;
 using SensorForwarder.Sensors.Drivers;
 
 namespace SensorForwarder.Sensors.Serial;
@@ -9,21 +8,17 @@ namespace SensorForwarder.Sensors.Serial;
 internal static class Pms5003
 {
     const int FirstAtmospheric = 10, ErrorCode = 29, Checksum = 30;
-    const double Highest = 1000, WarmUpSeconds = 30;
-
-    static readonly Option<double> WarmUp = FrameSensor.WarmUpOption(WarmUpSeconds);
+    const double Highest = 1000;
 
     static readonly FrameForm Form = new([0x42, 0x4D, 0x00, 0x1C], 32, frame =>
         FrameForm.Sum(frame.AsSpan(0, Checksum)) == BinaryPrimitives.ReadUInt16BigEndian(frame.AsSpan(Checksum)));
 
-    public static SensorKind Kind { get; } = SerialPort.Kind(
-        "pms5003", "Plantower PMS5003, PMS7003: particulate matter", 9600,
+    public static SensorKind Kind { get; } = FrameSensor.Kind(
+        "pms5003", "Plantower PMS5003, PMS7003: particulate matter",
         [
             new("pm1", "ug/m3", 0, Highest), new("pm2p5", "ug/m3", 0, Highest), new("pm10", "ug/m3", 0, Highest),
         ],
-        (port, settings) => new FrameSensor(port, Form, [], Read, TimeSpan.FromSeconds(settings.Get(WarmUp))), WarmUp)
-        with
-    { IsHeardIn = static bytes => Form.Find(bytes) is not null };
+        Form, request: [], Read, warmUpSeconds: 30);
 
     static Measurement Read(byte[] frame)
     {

@@ -20,9 +20,7 @@ internal static class PortListener
 
     /// <summary>Listens at the usual rates, one after the other, until something is recognised. A port that is silent
     /// at the first rate is silent at every rate.</summary>
-    /// <param name="world">Where the port is.</param>
     /// <param name="path">As in a sensor's option <c>port</c>. Its settings are restored.</param>
-    /// <param name="kinds">The kinds to recognise.</param>
     /// <param name="patience">How long to listen at each rate.</param>
     /// <exception cref="SensorFault">The port can't be used.</exception>
     public static HeardDevice Listen(
@@ -37,8 +35,7 @@ internal static class PortListener
             var began = world.TimeProvider.GetTimestamp();
             for (var length = 0; length < bytes.Length;)
             {
-                var rest = patience - world.TimeProvider.GetElapsedTime(began);
-                var read = rest > TimeSpan.Zero ? port.Read(bytes.AsSpan(length), rest, CancellationToken.None) : 0;
+                var read = port.Read(bytes.AsSpan(length), began, patience, CancellationToken.None);
                 if (read == 0) break;
                 length += read;
                 total += read;

@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using SensorForwarder.Options;
 using SensorForwarder.Sensors.Drivers;
 
 namespace SensorForwarder.Sensors.Serial;
@@ -10,19 +9,15 @@ internal static class Sds011
 {
     const int Fine = 2, Coarse = 4, Checksum = 8;
     const byte Tail = 0xAB;
-    const double Highest = 999.9, WarmUpSeconds = 30;
-
-    static readonly Option<double> WarmUp = FrameSensor.WarmUpOption(WarmUpSeconds);
+    const double Highest = 999.9;
 
     static readonly FrameForm Form = new([0xAA, 0xC0], 10, frame =>
         (byte)FrameForm.Sum(frame.AsSpan(Fine, Checksum - Fine)) == frame[Checksum] && frame[^1] == Tail);
 
-    public static SensorKind Kind { get; } = SerialPort.Kind(
-        "sds011", "Nova SDS011: particulate matter", 9600,
-        [new("pm2p5", "ug/m3", 0, Highest), new("pm10", "ug/m3", 0, Highest)],
-        (port, settings) => new FrameSensor(port, Form, [], Read, TimeSpan.FromSeconds(settings.Get(WarmUp))), WarmUp)
-        with
-    { IsHeardIn = static bytes => Form.Find(bytes) is not null };
+    public static SensorKind Kind { get; } = FrameSensor.Kind(
+        "sds011", "Nova SDS011: particulate matter",
+        [new("pm2p5", "ug/m3", 0, Highest), new("pm10", "ug/m3", 0, Highest)], Form, request: [], Read,
+        warmUpSeconds: 30);
 
     static Measurement Read(byte[] frame) => Measured.Good(
         Measured.Value("pm2p5", BinaryPrimitives.ReadUInt16LittleEndian(frame.AsSpan(Fine)) / 10.0, 1),

@@ -9,8 +9,6 @@ internal enum SerialParity
 }
 
 /// <summary>The format of characters of 8 data bits on a serial line.</summary>
-/// <param name="Baud">Bits a second.</param>
-/// <param name="Parity">The parity bit.</param>
 /// <param name="StopBits">1 or 2.</param>
 internal sealed record SerialFormat(int Baud, SerialParity Parity = SerialParity.None, int StopBits = 1)
 {

@@ -4,6 +4,7 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 using SensorForwarder.Options;
+using SensorForwarder.Sensors.Kernel;
 
 namespace SensorForwarder.Sensors.Serial;
 
@@ -14,9 +15,7 @@ namespace SensorForwarder.Sensors.Serial;
 /// and does not detect unplugging. Layouts and numbers: asm-generic/termbits.h and ioctls.h of Linux, which are
 /// identical on all supported (little-endian) architectures.
 /// </summary>
-/// <param name="world">Where devices are.</param>
 /// <param name="path">A path that begins with <c>/dev/</c>; may be a link, such as those in /dev/serial/by-id.</param>
-/// <param name="format">The character format.</param>
 /// <param name="restores">Restores the port's previous settings when it is closed.</param>
 internal sealed partial class SerialPort(
     SensorWorld world, string path, SerialFormat format, bool restores = false) : IDisposable
@@ -47,12 +46,8 @@ internal sealed partial class SerialPort(
     public TimeSpan OpenFor => _handle is null ? TimeSpan.Zero : world.TimeProvider.GetElapsedTime(_openedAt);
 
     /// <summary>Describes the kind of a device that is alone on its serial port.</summary>
-    /// <param name="name">Its name in the settings.</param>
-    /// <param name="text">What it is.</param>
     /// <param name="baud">The default.</param>
-    /// <param name="values">The values that it publishes.</param>
     /// <param name="make">Creates its driver without opening the port.</param>
-    /// <param name="options">The options of this kind.</param>
     public static SensorKind Kind(
         string name, string text, int baud, SensorValue[] values, Func<SerialPort, SensorSettings, ISensor> make,
         params Option[] options)
@@ -106,24 +101,27 @@ internal sealed partial class SerialPort(
         {
             var written = write(handle, bytes, (nuint)bytes.Length);
             if (written > 0) bytes = bytes[(int)written..];
-            else if (!MayGoOn(written)) throw Fail(Marshal.GetLastPInvokeError());
+            else if (!IsTransient(written)) throw Fail(Marshal.GetLastPInvokeError());
             else if (!Wait(handle, forOutput: true, WriteTimeout, cancellationToken))
                 throw new SensorFault(FaultReason.Timeout, $"{path} accepts no bytes");
         }
     }
 
     /// <summary>Reads received bytes; waits if there are none.</summary>
+    /// <param name="began">The timestamp at which <paramref name="patience"/> began.</param>
     /// <returns>The number of bytes; 0 if none were received in time.</returns>
     /// <exception cref="SensorFault">The port can't be used.</exception>
-    public int Read(Span<byte> bytes, TimeSpan patience, CancellationToken cancellationToken)
+    public int Read(Span<byte> bytes, long began, TimeSpan patience, CancellationToken cancellationToken)
     {
+        var rest = patience - world.TimeProvider.GetElapsedTime(began);
+        if (rest <= TimeSpan.Zero) return 0;
         var handle = Open();
         while (true)
         {
-            if (!Wait(handle, forOutput: false, patience, cancellationToken)) return 0;
+            if (!Wait(handle, forOutput: false, rest, cancellationToken)) return 0;
             var length = read(handle, bytes, (nuint)bytes.Length);
             if (length > 0) return (int)length;
-            if (length == 0 || !MayGoOn(length)) throw Fail(length == 0 ? HungUp : Marshal.GetLastPInvokeError());
+            if (length == 0 || !IsTransient(length)) throw Fail(length == 0 ? HungUp : Marshal.GetLastPInvokeError());
         }
     }
 
@@ -141,8 +139,8 @@ internal sealed partial class SerialPort(
     const int Interrupted = 4, HungUp = 5, WouldBlock = 11, NoTerminal = 25;
     const nuint GetTerminal = 0x802C542A, SetTerminal = 0x402C542B;
 
-    /// <summary>Whether the failed call can simply be repeated.</summary>
-    static bool MayGoOn(nint result) => result < 0 && Marshal.GetLastPInvokeError() is Interrupted or WouldBlock;
+    /// <summary>Whether the failed call can be repeated.</summary>
+    static bool IsTransient(nint result) => result < 0 && Marshal.GetLastPInvokeError() is Interrupted or WouldBlock;
 
     SafeFileHandle Open()
     {
@@ -203,17 +201,16 @@ internal sealed partial class SerialPort(
     /// <returns>False if the time has run out.</returns>
     bool Wait(SafeFileHandle handle, bool forOutput, TimeSpan patience, CancellationToken cancellationToken)
     {
-        const short Input = 1, Output = 4;
         var entry = new PollEntry
         {
             File = (int)handle.DangerousGetHandle(), // open until this thread closes it
-            Wanted = forOutput ? Output : Input,
+            Wanted = forOutput ? PollEntry.Output : PollEntry.Input,
         };
         while (true)
         {
             cancellationToken.ThrowIfCancellationRequested();
             var now = patience < LookEvery ? patience : LookEvery;
-            var ready = poll(ref entry, 1, (int)Math.Ceiling(Math.Max(0, now.TotalMilliseconds)));
+            var ready = PollEntry.Wait(new(ref entry), (int)Math.Ceiling(Math.Max(0, now.TotalMilliseconds)));
             if (ready > 0) return true; // an error shows in the read or write that follows
             if (ready < 0 && Marshal.GetLastPInvokeError() != Interrupted) throw Fail(Marshal.GetLastPInvokeError());
             patience -= now;
@@ -232,18 +229,10 @@ internal sealed partial class SerialPort(
         {
             (NoTerminal, _) => new(FaultReason.Absent, $"{path} is not a serial port"),
             (_, FaultReason.Absent) => new(FaultReason.Absent,
-                $"{path} is not there: plug it in; the node must be in createOptions' Devices"),
+                $"{path} does not exist: plug it in; the node must be in createOptions' Devices"),
             (_, FaultReason.Busy) => new(FaultReason.Busy, $"{path} is used by another program"),
             _ => fault,
         };
-    }
-
-    [StructLayout(LayoutKind.Sequential)]
-    struct PollEntry
-    {
-        public int File;
-        public short Wanted;
-        public short Given;
     }
 
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
@@ -254,9 +243,6 @@ internal sealed partial class SerialPort(
 
     [LibraryImport("libc", SetLastError = true)]
     private static partial int ioctl(SafeFileHandle file, nuint request, nuint argument);
-
-    [LibraryImport("libc", SetLastError = true)]
-    private static partial int poll(ref PollEntry entries, nuint count, int timeoutMilliseconds);
 
     [LibraryImport("libc", SetLastError = true)]
     private static partial nint read(SafeFileHandle file, Span<byte> buffer, nuint count);

@@ -8,7 +8,6 @@ internal static class CrashLine
 {
     const int MaxLength = 2000;
 
-    /// <param name="timeProvider">The clock for the line.</param>
     public static void Install(TimeProvider timeProvider) => AppDomain.CurrentDomain.UnhandledException += (_, crash) =>
     {
         Console.Out.WriteLine(Write(crash.ExceptionObject, timeProvider.GetUtcNow()));

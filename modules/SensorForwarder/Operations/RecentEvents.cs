@@ -19,7 +19,10 @@ internal sealed class RecentEvents(TimeProvider timeProvider) : ILoggerProvider
     long _revision;
 
     /// <summary>Number of events so far.</summary>
-    public long Revision => Volatile.Read(ref _revision);
+    public long Revision
+    {
+        get { lock (_gate) return _revision; }
+    }
 
     /// <summary>The last events, newest first.</summary>
     public IReadOnlyList<RecentEvent> Newest()

@@ -146,8 +146,6 @@ internal sealed class RepeatedLines : ILoggerFactory
     }
 
     /// <summary>Identifies lines that count as the same.</summary>
-    /// <param name="Category">The category of the logger.</param>
-    /// <param name="Event">The event of the line.</param>
     /// <param name="Name">The name of its sensor; empty: none. The settings bound the number of names.</param>
     /// <param name="Texts">All strings of the line.</param>
     readonly record struct Kind(string Category, EventId Event, string Name, string Texts)

@@ -13,9 +13,6 @@ internal static class VolumeWait
     /// <summary>The buffer; null if stopped before the volume was available.</summary>
     /// <param name="boot">The buffer's directory and key.</param>
     /// <param name="showAsync">Shows people why the module waits, and the time until the next attempt.</param>
-    /// <param name="timeProvider">The clock of the buffer.</param>
-    /// <param name="loggers">Creates the loggers.</param>
-    /// <param name="stop">Ends the wait.</param>
     public static async Task<TelemetryBuffer?> OpenBufferAsync(
         BootOptions boot, Func<string, TimeSpan, CancellationToken, Task> showAsync, TimeProvider timeProvider,
         ILoggerFactory loggers, CancellationToken stop)

@@ -64,16 +64,16 @@ internal static class PnpModel
         var contents = new JsonArray();
         foreach (var setting in SettingsTable.All) contents.Add(Property(setting));
         contents.Add(Content("Property", SettingsTable.SensorsKey, "The sensors, by name; JSON has more options of each kind.", SensorsMap(), writable: true));
-        contents.Add(Content("Property", TwinReport.UnknownKey, "Desired properties that there are not.", "string"));
-        contents.Add(Content("Property", StatusReporter.Section, "How the module does.", ObjectOf(StatusFields)));
+        contents.Add(Content("Property", TwinReport.UnknownKey, "Desired properties that are not settings of the module.", "string"));
+        contents.Add(Content("Property", StatusReporter.Section, "The status of the module.", ObjectOf(StatusFields)));
         foreach (var telemetry in CommonTelemetry()) contents.Add(telemetry);
         contents.Add(Content("Telemetry", PnpEncoder.AlarmName, "The state of an alarm of the sensor, and what it watches for.", "string"));
         foreach (var value in Values(component: null)) contents.Add(Telemetry(value));
         foreach (var method in MethodTable.All) contents.Add(Command(method));
         contents.Add(Component("host", "Host", "The machine itself.", Values("host").Select(Telemetry)));
-        contents.Add(Component("buffer", "Buffer", "What the buffer had to give up.",
+        contents.Add(Component("buffer", "Buffer", "Readings that the buffer evicted.",
         [
-            Content("Telemetry", "count", "Readings that were given up.", "long"),
+            Content("Telemetry", "count", "Number of evicted readings.", "long"),
             Content("Telemetry", "firstId", "The first id among them.", "long"),
             Content("Telemetry", "lastId", "The last id among them.", "long"),
         ]));
@@ -83,7 +83,7 @@ internal static class PnpModel
             ["@id"] = BootOptions.ModelId,
             ["@type"] = "Interface",
             ["displayName"] = "SensorForwarder",
-            ["description"] = "Reads sensors, keeps every reading in SQLite, and forwards it when there is a network. Telemetry comes in this form with messageFormat pnp.",
+            ["description"] = "Reads sensors, stores every reading in SQLite, and forwards it when there is a network. Messages have this form with messageFormat pnp.",
             ["contents"] = contents,
         };
     }
@@ -144,7 +144,7 @@ internal static class PnpModel
         "unit" => Content("Telemetry", name, "The unit of the values, where the sensor names one.", "string"),
         "quality" => Content("Telemetry", name, "How far it can be trusted.", EnumOf(["good", "uncertain", "bad"])),
         "reason" => Content("Telemetry", name, "Why the quality is not good.", "string"),
-        "label" => Content("Telemetry", name, "The sensor's name for people.", "string"),
+        "label" => Content("Telemetry", name, "The sensor's display name.", "string"),
         _ => throw new InvalidOperationException($"{name}: say what it is"),
     })];
 

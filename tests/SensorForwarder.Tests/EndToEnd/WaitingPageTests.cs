@@ -91,7 +91,7 @@ public sealed class WaitingPageTests : IDisposable
             request.Headers.Host = host;
             using var answer = await _http.SendAsync(request, Token);
             Assert.Equal(status, answer.StatusCode);
-            Assert.DoesNotContain("There are /,", await answer.Content.ReadAsStringAsync(Token), StringComparison.Ordinal);
+            Assert.DoesNotContain("The paths are /,", await answer.Content.ReadAsStringAsync(Token), StringComparison.Ordinal);
         }
 
         using (var answer = await _http.PostAsync("/healthz", null, Token)) Assert.Equal(HttpStatusCode.MethodNotAllowed, answer.StatusCode);

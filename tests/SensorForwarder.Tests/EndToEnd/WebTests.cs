@@ -217,7 +217,7 @@ public sealed class WebTests(SharedWeb shared) : IClassFixture<SharedWeb>
         {
             using var answer = await web.Http.GetAsync(path, Token);
             Assert.Equal(HttpStatusCode.NotFound, answer.StatusCode);
-            Assert.Equal("Not found. There are /metrics, /status, /healthz and /readyz.\n", await answer.Content.ReadAsStringAsync(Token));
+            Assert.Equal("Not found. The paths are /metrics, /status, /healthz and /readyz.\n", await answer.Content.ReadAsStringAsync(Token));
         }
 
         Assert.Contains("live", await web.Http.GetStringAsync("/healthz", Token), StringComparison.Ordinal);

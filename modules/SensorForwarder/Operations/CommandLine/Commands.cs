@@ -24,15 +24,14 @@ internal static class Commands
                                  module runs; - is standard output. Options after it: --with-forwarded also writes
                                  forwarded readings that are still in the buffer; --force replaces an existing file.
                                  Only its owner can read the file
-          --replay FROM TO       makes the running module send again the forwarded readings that it still has, as the
-                                 direct method replay does; times such as 2026-11-24T14:00:00Z
+          --replay FROM TO       makes the running module send the forwarded readings of that time again, if it still
+                                 has them, like the direct method replay; times such as 2026-11-24T14:00:00Z
           --enqueue              stores readings from standard input, one JSON value per line, through the running
                                  module; exit code 0 when all of them are on its volume, 75 when it cannot store them
           --check-buffer         checks the whole buffer for damage; exit code 0 or 1
-          --doctor               lists buses, chips, serial ports, permissions, the settings that would work, and what
-                                 edgeHub loses of what the running module sends. Listens to free serial ports for some
-                                 seconds, and reads the serial and Modbus sensors of the settings file once if no
-                                 module runs
+          --doctor               lists buses, chips, serial ports, permissions, the settings that would work, and
+                                 how many messages edgeHub lost. Listens to free serial ports for some seconds, and
+                                 reads the serial and Modbus sensors of the settings file once if no module runs
           --version
           --help
 

@@ -30,7 +30,6 @@ internal static class ReadingExport
     public static bool IsKnownFormat(string path) =>
         path == StandardOutput || IsCsv(path) || path.EndsWith(".ndjson", StringComparison.OrdinalIgnoreCase);
 
-    /// <param name="path">The file to write.</param>
     /// <param name="options">The options after it: <see cref="WithForwarded"/>, <see cref="Force"/>.</param>
     /// <returns>The exit code.</returns>
     public static async Task<int> RunAsync(

@@ -22,8 +22,8 @@ internal static class StatusPage
             Line(page, "", $"sent in about {drained.Duration} at this rate");
         Line(page, "storage", With($"{status["storage"]}", status["storageReason"]));
         Line(page, "clock", $"{status["clock"]}" == "Synchronized"
-            ? "set by a time service"
-            : "not set by a time service yet: times are corrected once it is");
+            ? "synchronized by a time service"
+            : "not synchronized yet: times are corrected once it is");
         var (link, paused) = (status["link"], status["paused"].IsTrue ? ", paused" : "");
         Line(page, "forwarding", $"to {status["sink"]}{paused}; {status["batchesAccepted"]} batches, "
             + $"{status["readingsAccepted"]} readings accepted, {link["delivered"]} delivered, "
@@ -62,7 +62,7 @@ internal static class StatusPage
             "Down" => "down",
             "Refusing" => "the receiver refuses",
             "Failing" => "the receiver answers with an error",
-            "Paused" => "paused by a person",
+            "Paused" => "paused by the direct method",
             _ => "nothing was sent yet",
         };
         Line(page, "link", $"{state} since {link["since"]}");

@@ -5,8 +5,6 @@ using SensorForwarder.Sensors;
 namespace SensorForwarder.Operations.Methods;
 
 /// <summary>Describes a direct method, for docs/operations.md and the Plug and Play model.</summary>
-/// <param name="Name">Its name.</param>
-/// <param name="Text">What it does.</param>
 /// <param name="Answer">An example of its answer with status 200.</param>
 /// <param name="Parameters">The properties of its payload; all are optional.</param>
 internal sealed record MethodDefinition(
@@ -64,8 +62,8 @@ internal static class MethodTable
             + "202 and `done` false: the check is still running; call again for the result.",
             """{"done":true,"whole":true,"seconds":0.4}""", Timeout),
         new("doctor", "Lists buses, chips that answer, serial ports and the devices that send on unused ones, kernel "
-            + "channels, permissions, what edgeHub loses, and the `createOptions` and `sensors` that would work; "
-            + "changes no setting. Takes up to 15 s if something unknown sends on a serial port.",
+            + "channels, permissions, messages that edgeHub lost, and the `createOptions` and `sensors` that would "
+            + "work; changes no setting. Takes up to 15 s if something unknown sends on a serial port.",
             """{"user":1654,"groups":[998],"nodes":[..],"chips":[..],"sources":[..],"ports":[..],"checked":[..]"""
             + ""","edgeHub":[..],"createOptions":{..},"sensors":{..}}"""),
     ];

@@ -139,7 +139,7 @@ internal sealed class ModuleMetrics : IDisposable
         PerSource("intake_last_seen_timestamp_seconds",
             "When a source sent its last request, as Unix time; 0: nothing yet.",
             source => source.LastSeen?.Time(Status.Clock).ToUnixTimeMilliseconds() / 1000.0 ?? 0);
-        PerSource("intake_silent", "1 while a source has sent nothing for longer than it may.",
+        PerSource("intake_silent", "1 while a source has sent nothing for longer than allowed.",
             source => source.IsSilent ? 1 : 0);
 
         void PerSource(string name, string text, Func<IntakeSourceStatus, double> value) => Meter.CreateObservableGauge(
@@ -156,12 +156,12 @@ internal sealed class ModuleMetrics : IDisposable
             status => status.Buffer.OldestAge?.TotalSeconds ?? 0);
         Gauge("buffer_in_memory", "Readings not committed to the medium yet.", status => status.Buffer.InMemory);
         Gauge("buffer_bytes", "Size of the buffer on the volume.", status => status.Buffer.FileBytes);
-        Gauge("buffer_wal_bytes", "Size of the write-ahead log, part of the buffer's.",
+        Gauge("buffer_wal_bytes", "Size of the write-ahead log, part of the size of the buffer.",
             status => status.Buffer.WalBytes);
         Gauge("buffer_writable", "1 while the volume accepts readings; 0 also while a full buffer refuses them.",
             status => status.Buffer.Storage == StorageState.Ok ? 1 : 0);
         Gauge("dead_letters", "Readings that the receiver refused permanently.", status => status.Buffer.DeadLetters);
-        Counter("readings_dead_lettered", "Readings that became dead letters, also those retried or purged since.",
+        Counter("readings_dead_lettered", "Readings that became dead letters, including those retried or purged since.",
             status => status.Buffer.DeadLettered);
         Gauge("clock_synchronized", "1 while a time service synchronizes the clock.",
             status => status.Buffer.ClockSynchronized ? 1 : 0);
@@ -176,7 +176,8 @@ internal sealed class ModuleMetrics : IDisposable
         Counter("flash_written_bytes", "Bytes written to the volume's device since the start; only those of this "
             + "process if the volume is not a separate device.",
             status => status.FlashBytes.Value ?? 0);
-        Gauge("flash_written_bytes_per_year", "The same, extrapolated to a year.", status => status.FlashBytesPerYear);
+        Gauge("flash_written_bytes_per_year", "Bytes written since the start, extrapolated to a year.",
+            status => status.FlashBytesPerYear);
         var commits = Histogram("commit_seconds", "Duration of a transaction, with its fsync.", CommitBounds);
         buffer.CommitTook += took => commits.Record(took.TotalSeconds);
     }
@@ -235,7 +236,7 @@ internal sealed class ModuleMetrics : IDisposable
             () => new Measurement<double>(
                 1, new("version", ModuleStatus.Version), new("runtime", Environment.Version.ToString()),
                 new("architecture", RuntimeInformation.ProcessArchitecture.ToString())),
-            description: "Always 1; the labels have the version, runtime and architecture.");
+            description: "Always 1; the labels contain the version, runtime and architecture.");
     }
 
     static Measurement<long> Sample(long value, string label, string of) =>

@@ -19,7 +19,6 @@ internal sealed class FlashWrites
     readonly string? _stat;
     readonly long _before;
 
-    /// <param name="directory">The buffer's directory.</param>
     /// <param name="root">Prefix of <c>/proc</c> and <c>/sys</c>.</param>
     public FlashWrites(string directory, string root = "/")
     {

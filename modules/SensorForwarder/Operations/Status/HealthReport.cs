@@ -3,7 +3,6 @@ using System.Text.Json;
 namespace SensorForwarder.Operations.Status;
 
 /// <summary>The result of one check.</summary>
-/// <param name="Name">The name of the check.</param>
 /// <param name="Fault">What is wrong; null: nothing.</param>
 /// <param name="IsMinor">The module works despite the fault.</param>
 internal sealed record HealthCheck(string Name, string? Fault, bool IsMinor = false);
@@ -12,7 +11,6 @@ internal sealed record HealthCheck(string Name, string? Fault, bool IsMinor = fa
 /// <c>{"status":"ready","checks":{"storage":{"ok":true},..}}</c>.</summary>
 /// <param name="Good">The status without faults; with only minor ones it is <see cref="Degraded"/>.</param>
 /// <param name="Bad">The status with a fault that is not minor.</param>
-/// <param name="Checks">The results of the checks.</param>
 internal sealed record HealthReport(string Good, string Bad, IReadOnlyList<HealthCheck> Checks)
 {
     public const string Degraded = "degraded";

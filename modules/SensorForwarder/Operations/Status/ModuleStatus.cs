@@ -18,7 +18,6 @@ internal sealed record ModuleStatus
     /// <summary>A clock stopped at that moment; ages and times are calculated with it.</summary>
     public required TimeProvider Clock { get; init; }
 
-    /// <summary>Time since the start.</summary>
     public required TimeSpan Uptime { get; init; }
 
     public required string Epoch { get; init; }

@@ -108,5 +108,5 @@ internal sealed record PageSensorDocument(
         sensor.Failures, LogText.Clean(sensor.Last?.Label), LogText.Clean(sensor.Last?.Unit),
         sensor.Last?.Time.UtcDateTime, sensor.Last?.Quality.ToString(),
         sensor.Last is { } last ? new(Trends.Shown(last)) : null,
-        AlarmDocument.Of([sensor]) is { Count: > 0 } raised ? raised : null);
+        AlarmDocument.Of([sensor]));
 }

@@ -14,7 +14,6 @@ internal static class SizeLimit
     public const int MaxReportedBytes = 7 << 10;
 
     /// <summary>Removes entries from the end of the largest list or map until the JSON fits.</summary>
-    /// <param name="json">An object.</param>
     /// <param name="maxBytes">Maximum size of the result; at least 4 KB.</param>
     /// <param name="note">Adds to the shortened JSON how many entries were removed; it gets the numbers by list name.
     /// Not called for JSON that fits.</param>

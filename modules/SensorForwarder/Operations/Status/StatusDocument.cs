@@ -51,9 +51,7 @@ internal sealed class StatusDocument
         .OrderBy(state => state.Key).ToDictionary(state => state.Key.ToString(), state => state.Value);
 
     /// <summary>The raised alarms, oldest first; null: none.</summary>
-    public IReadOnlyList<AlarmDocument>? Alarms => AlarmDocument.Of(_status.Sensors) is { Count: > 0 } raised
-        ? raised
-        : null;
+    public IReadOnlyList<AlarmDocument>? Alarms => AlarmDocument.Of(_status.Sensors);
 
     /// <summary>Other programs, most recently seen first; null: none has sent anything.</summary>
     public OrderedDictionary<string, SourceDocument>? Intake => SourceDocument.Of(
@@ -84,15 +82,18 @@ internal sealed record HubDocument(string State, DateTime Since, long Reconnects
 /// <summary>An alarm that is raised.</summary>
 internal sealed record AlarmDocument(string Sensor, string Name, string Severity, DateTime Since)
 {
-    public static IReadOnlyList<AlarmDocument> Of(IEnumerable<SensorHealth> sensors) =>
-    [
-        .. (from sensor in sensors
-            from alarm in sensor.Alarms
-            where alarm.Since is not null
-            select new AlarmDocument(
-                alarm.Sensor, alarm.Rule.Name, alarm.Rule.Severity, alarm.Since.GetValueOrDefault().UtcDateTime))
-            .OrderBy(alarm => alarm.Since),
-    ];
+    /// <summary>The alarms of sensors, oldest first; null: none is raised.</summary>
+    public static IReadOnlyList<AlarmDocument>? Of(IEnumerable<SensorHealth> sensors)
+    {
+        var raised = from sensor in sensors
+                     from alarm in sensor.Alarms
+                     where alarm.Since is not null
+                     orderby alarm.Since
+                     select new AlarmDocument(
+                         alarm.Sensor, alarm.Rule.Name, alarm.Rule.Severity,
+                         alarm.Since.GetValueOrDefault().UtcDateTime);
+        return raised.ToList() is { Count: > 0 } list ? list : null;
+    }
 }
 
 internal sealed record SensorDocument(

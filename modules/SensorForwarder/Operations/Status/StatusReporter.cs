@@ -17,7 +17,6 @@ internal sealed class StatusReporter(
     TimeProvider timeProvider,
     ILogger<StatusReporter> logger) : BackgroundService
 {
-    /// <summary>The name of the section.</summary>
     public const string Section = "status";
 
     static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(5);

@@ -20,13 +20,13 @@ internal enum LinkState
     /// <summary>The hub is not connected, or the last attempt did not reach the receiver.</summary>
     Down,
 
-    /// <summary>The receiver answers, but accepts nothing from this module until a person acts.</summary>
+    /// <summary>The receiver answers, but accepts nothing from this module until an operator intervenes.</summary>
     Refusing,
 
     /// <summary>The receiver answers with an error that may be temporary.</summary>
     Failing,
 
-    /// <summary>Paused by a person.</summary>
+    /// <summary>Paused by the direct method.</summary>
     Paused,
 }
 
@@ -68,7 +68,10 @@ internal sealed class Trends(
     long _revision;
 
     /// <summary>Increases when <see cref="LastHour"/> has a new point.</summary>
-    public long Revision => Interlocked.Read(ref _revision);
+    public long Revision
+    {
+        get { lock (_gate) return _revision; }
+    }
 
     public (LinkState State, DateTimeOffset Since) Link
     {
@@ -124,7 +127,6 @@ internal sealed class Trends(
         Look();
     }
 
-    /// <summary>Takes a sample.</summary>
     public void Look()
     {
         var (stored, forwarding, sensors) = (buffer.GetStatus(), forwarder.Status, scheduler.Health);
@@ -175,7 +177,7 @@ internal sealed class Trends(
             }
 
             _point = point;
-            Interlocked.Increment(ref _revision);
+            _revision++;
             var names = sensors.Select(sensor => sensor.Name).ToHashSet(StringComparer.Ordinal);
             foreach (var gone in _hour.Keys.Where(key => !names.Contains(key.Sensor)).ToList()) _hour.Remove(gone);
         }

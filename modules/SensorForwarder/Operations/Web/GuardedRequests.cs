@@ -57,7 +57,7 @@ internal abstract class GuardedRequests(RequestGuard guard, ILogger logger) : IH
 
     /// <param name="hasPage">Whether the page is served.</param>
     protected static Task NotFoundAsync(HttpContext context, bool hasPage) => AnswerAsync(
-        context, "text/plain", Encoding.UTF8.GetBytes($"Not found. There are {(hasPage ? "/, " : "")}/metrics, "
+        context, "text/plain", Encoding.UTF8.GetBytes($"Not found. The paths are {(hasPage ? "/, " : "")}/metrics, "
             + "/status, /healthz and /readyz.\n"), StatusCodes.Status404NotFound);
 
     protected static Task AnswerAsync(HttpContext context, HealthReport report) => AnswerAsync(

@@ -5,9 +5,7 @@ using SensorForwarder.Time;
 namespace SensorForwarder.Operations.Web;
 
 /// <summary>A query for the readings of a sensor.</summary>
-/// <param name="Sensor">The sensor's name.</param>
 /// <param name="From">Start of the time range; null: the time of the oldest reading in the buffer.</param>
-/// <param name="To">End of the time range.</param>
 /// <param name="Points">Number of equal intervals of the time range, each of which gives at most one point;
 /// 1..<see cref="ReadingHistory.MaxPoints"/>.</param>
 /// <param name="Value">Only the values of this name; null: all.</param>
@@ -70,7 +68,7 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
         var points = new SortedDictionary<long, HistoryPoint>();
         var readings = 0L;
         var unread = new List<(DateTimeOffset From, DateTimeOffset To)>();
-        foreach (var piece in Pieces(ranges, MaxRows, query.Points))
+        foreach (var piece in Pieces(ranges, query.Points))
         {
             foreach (var reading in Read(history, query.Sensor, piece, unread, cancellationToken))
             {
@@ -98,10 +96,10 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
     }
 
     // Divides the ranges into pieces, in proportion to their rows; within the limits each range is one piece.
-    IEnumerable<Piece> Pieces(List<(long First, long Last)> ranges, int maxRows, int points)
+    IEnumerable<Piece> Pieces(List<(long First, long Last)> ranges, int points)
     {
         var all = ranges.Sum(range => range.Last - range.First + 1);
-        var most = all <= Math.Min(maxRows, MaxReadings) ? 1 : Math.Max(points, LeastPieces);
+        var most = all <= Math.Min(MaxRows, MaxReadings) ? 1 : Math.Max(points, LeastPieces);
         foreach (var (first, last) in ranges)
         {
             var count = last - first + 1;
@@ -109,7 +107,7 @@ internal sealed class ReadingHistory(TelemetryBuffer buffer) : IDisposable
             for (var piece = 0L; piece < pieces; piece++)
             {
                 var (start, end) = (first + (count * piece / pieces), first + (count * (piece + 1) / pieces) - 1);
-                yield return new(start, end, Math.Max(1, maxRows / most), Math.Max(1, MaxReadings / most));
+                yield return new(start, end, Math.Max(1, MaxRows / most), Math.Max(1, MaxReadings / most));
             }
         }
     }

@@ -13,7 +13,6 @@ internal sealed class RequestGuard(params IReadOnlyCollection<string> ownNames)
 {
     static readonly string[] LocalDomains = [".localhost", ".local", ".internal", ".lan", ".home.arpa"];
 
-    /// <summary>Checks a request.</summary>
     /// <returns>The status and a sentence if it is refused; null: it is allowed.</returns>
     public (int Status, string Text)? Refuse(HttpRequest request)
     {

@@ -79,7 +79,7 @@ function showStorage(storage, queue, uptime) {
     ['transactions', whole.format(storage.commits)],
     storage.writeFailures ? ['failed writes', whole.format(storage.writeFailures)] : null,
     uptime > 600 ? ['flash writes per year', bytes(storage.flashBytesPerYear)] : null,
-    ['clock', storage.clockSynchronized ? 'set by a time service' : 'not set: times are corrected later'],
+    ['clock', storage.clockSynchronized ? 'synchronized' : 'not synchronized: times are corrected later'],
     ['module clock', new Date(latest.now).toISOString().slice(0, 19).replace('T', ' ') + ' UTC'],
     storage.salvaged ? ['', `Repaired ${storage.salvaged}`, true] : null,
     storage.reason ? ['', storage.reason, true] : null,

@@ -12,16 +12,16 @@ internal readonly record struct AlarmChange(bool IsRaised, TimeSpan Held);
 /// Used by one loop.
 /// </summary>
 /// <param name="rule">What it watches for.</param>
-/// <param name="start">The time now, by any monotonic clock; all later times are by the same clock.</param>
-internal sealed class AlarmWatch(AlarmRule rule, TimeSpan start)
+internal sealed class AlarmWatch(AlarmRule rule)
 {
     readonly ChangeWindow? _window = rule.Condition == AlarmCondition.ChangesBy ? new(rule.For) : null;
     TimeSpan? _holdsSince;
-    TimeSpan _seen = start; // the last reading with values
+    TimeSpan _seen; // the last reading with values
 
     public AlarmRule Rule => rule;
 
     /// <param name="reading">Without values if the sensor could not be read, or has nothing new.</param>
+    /// <param name="now">The time of the reading, since this was created.</param>
     /// <param name="isOld">Whether it is unknown when the values were measured: they do not end a silence.</param>
     /// <returns>The change of the state; null: unchanged.</returns>
     public AlarmChange? Observe(Reading reading, TimeSpan now, bool isRaised, bool isOld = false)

@@ -26,40 +26,24 @@ internal enum AlarmOutcome
 
 /// <summary>The alarms of one sensor. <see cref="Observe"/> is used by its loop; <see cref="Status"/> by any thread.
 /// </summary>
-internal sealed class SensorAlarms
+internal sealed class SensorAlarms(
+    SensorSettings settings, string sensor, RaisedAlarms alarms, TimeProvider timeProvider, ILogger logger)
 {
-    readonly string _entry;
-    readonly string _sensor;
-    readonly RaisedAlarms _raised;
-    readonly TimeProvider _timeProvider;
-    readonly ILogger _logger;
-    readonly string? _label;
-    readonly Tags _tags;
-    readonly long _start;
-    readonly IReadOnlyList<AlarmWatch> _watches;
-
-    SensorAlarms(
-        SensorSettings settings, string sensor, IReadOnlyList<AlarmRule> rules, RaisedAlarms raised,
-        TimeProvider timeProvider, ILogger logger)
-    {
-        (_entry, _sensor, _raised, _timeProvider, _logger) = (settings.Name, sensor, raised, timeProvider, logger);
-        _label = settings.Get(CommonOptions.Label);
-        _tags = settings.Get(CommonOptions.Tags);
-        _start = timeProvider.GetTimestamp();
-        _watches = [.. rules.Select(rule => new AlarmWatch(rule, TimeSpan.Zero))];
-    }
+    readonly string? _label = settings.Get(CommonOptions.Label);
+    readonly Tags _tags = settings.Get(CommonOptions.Tags);
+    readonly long _start = timeProvider.GetTimestamp();
+    readonly IReadOnlyList<AlarmWatch> _watches =
+        [.. settings.Get(CommonOptions.Alarms).Select(rule => new AlarmWatch(rule))];
 
     /// <summary>Null if the sensor has none.</summary>
     /// <param name="settings">The entry of the settings.</param>
     /// <param name="sensor">The sensor in readings: one entry may be for several whose readings are pushed.</param>
     public static SensorAlarms? Of(
         SensorSettings settings, string sensor, RaisedAlarms raised, TimeProvider timeProvider, ILogger logger) =>
-        settings.Get(CommonOptions.Alarms) is { Count: > 0 } rules
-            ? new(settings, sensor, rules, raised, timeProvider, logger)
-            : null;
+        settings.Get(CommonOptions.Alarms).Count > 0 ? new(settings, sensor, raised, timeProvider, logger) : null;
 
     public IReadOnlyList<AlarmStatus> Status =>
-        [.. _watches.Select(watch => new AlarmStatus(_sensor, watch.Rule, Find(watch.Rule)?.Since))];
+        [.. _watches.Select(watch => new AlarmStatus(sensor, watch.Rule, Find(watch.Rule)?.Since))];
 
     /// <summary>Processes a reading, and stores a report for each alarm that changes its state. A report that the
     /// buffer does not accept now is made with a later reading.</summary>
@@ -67,9 +51,9 @@ internal sealed class SensorAlarms
     /// <param name="isOld">See <see cref="AlarmWatch.Observe"/>.</param>
     public AlarmOutcome Observe(Reading reading, bool isOld = false)
     {
-        if (!_raised.IsKnown) return AlarmOutcome.Refused;
+        if (!alarms.IsKnown) return AlarmOutcome.Refused;
         var outcome = AlarmOutcome.Unchanged;
-        var now = _timeProvider.GetElapsedTime(_start);
+        var now = timeProvider.GetElapsedTime(_start);
         foreach (var watch in _watches)
         {
             var raised = Find(watch.Rule);
@@ -94,25 +78,23 @@ internal sealed class SensorAlarms
             Reason = reading.Quality == ReadingQuality.Bad ? reading.Reason : null,
         };
         var values = reading.Values.Where(value => value.Key == rule.Value).ToList();
-        if (!_raised.TryReport(_entry, ReadingOf(report, values, reading.Time))) return false;
-        var text = string.Concat(values.Select(value =>
-            string.Create(CultureInfo.InvariantCulture, $", it is {value.Value}")));
-        if (change.IsRaised) SensorsLog.AlarmRaised(_logger, _sensor, rule.Name, text, rule.Severity);
-        else SensorsLog.AlarmCleared(_logger, _sensor, rule.Name, text);
-        return true;
-    }
-
-    AlarmReport? Find(AlarmRule rule) => _raised.Find(_entry, _sensor, rule.Name);
-
-    Reading ReadingOf(
-        AlarmReport report, IReadOnlyList<KeyValuePair<string, double>> values, DateTimeOffset time) => new()
+        var isStored = alarms.TryReport(settings.Name, new()
         {
-            Sensor = _sensor,
+            Sensor = sensor,
             Kind = AlarmReport.Kind,
             Label = _label,
             Tags = _tags,
-            Time = time,
+            Time = reading.Time,
             Values = values,
             Alarm = report,
-        };
+        });
+        if (!isStored) return false;
+        var text = string.Concat(values.Select(value =>
+            string.Create(CultureInfo.InvariantCulture, $", it is {value.Value}")));
+        if (change.IsRaised) SensorsLog.AlarmRaised(logger, sensor, rule.Name, text, rule.Severity);
+        else SensorsLog.AlarmCleared(logger, sensor, rule.Name, text);
+        return true;
+    }
+
+    AlarmReport? Find(AlarmRule rule) => alarms.Find(settings.Name, sensor, rule.Name);
 }

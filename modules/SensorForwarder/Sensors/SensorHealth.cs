@@ -38,6 +38,6 @@ internal sealed record SensorHealth(
     /// <summary>Its alarms, in the order of the settings.</summary>
     public IReadOnlyList<AlarmStatus> Alarms { get; init; } = [];
 
-    /// <summary>What is wrong and what to do, in words; null: the reason says it all.</summary>
+    /// <summary>What is wrong and what to do, in words; null: there is only the reason.</summary>
     public string? Detail { get; init; }
 }

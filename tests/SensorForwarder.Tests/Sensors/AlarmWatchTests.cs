@@ -28,7 +28,7 @@ public sealed class AlarmWatchTests
     /// <summary>The state after each step.</summary>
     static List<(TimeSpan At, double? Value, bool IsRaised, AlarmChange? Change)> Run(AlarmRule rule, params (int Seconds, double? Value)[] steps)
     {
-        var (watch, now, isRaised) = (new AlarmWatch(rule, TimeSpan.Zero), TimeSpan.Zero, false);
+        var (watch, now, isRaised) = (new AlarmWatch(rule), TimeSpan.Zero, false);
         var states = new List<(TimeSpan, double?, bool, AlarmChange?)>();
         foreach (var (seconds, value) in steps)
         {
@@ -52,10 +52,10 @@ public sealed class AlarmWatchTests
     public void Values_of_unknown_age_are_evaluated_but_do_not_end_a_silence()
     {
         var (old, now) = (Reading(31), TimeSpan.FromSeconds(100));
-        Assert.Equal(new AlarmChange(true, now), new AlarmWatch(new(AlarmCondition.SilentForSeconds, null, 60), TimeSpan.Zero).Observe(old, now, isRaised: false, isOld: true));
-        Assert.Null(new AlarmWatch(new(AlarmCondition.SilentForSeconds, null, 60), TimeSpan.Zero).Observe(old, now, isRaised: true, isOld: true));
-        Assert.Equal(new AlarmChange(false, TimeSpan.Zero), new AlarmWatch(new(AlarmCondition.Bad, null, 0), TimeSpan.Zero).Observe(old, now, isRaised: true, isOld: true));
-        Assert.Equal(new AlarmChange(true, TimeSpan.Zero), new AlarmWatch(new(AlarmCondition.Above, "t", 30), TimeSpan.Zero).Observe(old, now, isRaised: false, isOld: true));
+        Assert.Equal(new AlarmChange(true, now), new AlarmWatch(new(AlarmCondition.SilentForSeconds, null, 60)).Observe(old, now, isRaised: false, isOld: true));
+        Assert.Null(new AlarmWatch(new(AlarmCondition.SilentForSeconds, null, 60)).Observe(old, now, isRaised: true, isOld: true));
+        Assert.Equal(new AlarmChange(false, TimeSpan.Zero), new AlarmWatch(new(AlarmCondition.Bad, null, 0)).Observe(old, now, isRaised: true, isOld: true));
+        Assert.Equal(new AlarmChange(true, TimeSpan.Zero), new AlarmWatch(new(AlarmCondition.Above, "t", 30)).Observe(old, now, isRaised: false, isOld: true));
     }
 
     [Fact]
@@ -106,7 +106,7 @@ public sealed class AlarmWatchTests
     {
         foreach (var rule in new[] { Hot, new(AlarmCondition.SilentForSeconds, null, 60), new(AlarmCondition.Bad, null, 0), new(AlarmCondition.ChangesBy, "t", 5) { For = TimeSpan.FromSeconds(30) } })
         {
-            var watch = new AlarmWatch(rule, TimeSpan.Zero);
+            var watch = new AlarmWatch(rule);
             Assert.Null(watch.Observe(Reading(double.NaN), TimeSpan.FromSeconds(1), isRaised: true));
             if (rule.Condition == AlarmCondition.ChangesBy) Assert.Null(watch.Observe(Reading(20), TimeSpan.FromSeconds(2), isRaised: true));
             Assert.Equal(new AlarmChange(false, TimeSpan.Zero), watch.Observe(Reading(20), TimeSpan.FromSeconds(40), isRaised: true));
@@ -116,7 +116,7 @@ public sealed class AlarmWatchTests
     [Fact]
     public void An_alarm_change_that_was_not_stored_is_returned_again_by_the_next_reading()
     {
-        var watch = new AlarmWatch(Hot with { For = TimeSpan.Zero }, TimeSpan.Zero);
+        var watch = new AlarmWatch(Hot with { For = TimeSpan.Zero });
         Assert.Equal(TimeSpan.Zero, watch.Observe(Reading(31), TimeSpan.FromSeconds(1), isRaised: false)!.Value.Held);
         Assert.Equal(TimeSpan.FromSeconds(4), watch.Observe(Reading(31), TimeSpan.FromSeconds(5), isRaised: false)!.Value.Held);
     }

@@ -104,7 +104,7 @@ public sealed class SensorKindTests
     [InlineData("""{"kind":"modbus","connection":"tcp://a","values":{"v":{"address":30010}}}""", "write \"register\":\"input\",\"address\":9; if the device")]
     [InlineData("""{"kind":"modbus","connection":"tcp://a","values":{"v":{"register":"discrete","address":10001}}}""", "write \"register\":\"discrete\",\"address\":0; if the device")]
     [InlineData("""{"kind":"modbus","connection":"tcp://a","values":{"v":{"address":400002}}}""", "address: 400002 is the number in a manual; addresses start at 0: write \"register\":\"holding\",\"address\":1")]
-    [InlineData("""{"kind":"modbus","connection":"tcp://a","values":{"v":{"address":65535,"type":"int32"}}}""", "values: v: address: 2 registers from 65535 on go beyond 65535, the last one")]
+    [InlineData("""{"kind":"modbus","connection":"tcp://a","values":{"v":{"address":65535,"type":"int32"}}}""", "values: v: address: 2 registers from 65535 on exceed 65535, the last address")]
     [InlineData("""{"kind":"modbus","connection":"tcp://a","values":{"v":{"register":"coil","address":5,"type":"int16"}}}""", "values: v: type: a coil is a bit: write \"bool\", or leave the type out")]
     [InlineData("""{"kind":"host","intervalSeconds":0}""", "attic: intervalSeconds: 0 is not allowed; allowed is a number from 0.01 to 86400")]
     public void An_invalid_option_is_refused_with_the_sensor_the_option_its_value_and_what_is_allowed(string entry, string error) =>

@@ -164,7 +164,7 @@ internal sealed class Bme280(I2cPort port, bool hasHumidity) : ISensor
             var second = (first * first * P6) + ((first * P5) << 17) + (P4 << 35);
             first = ((first * first * P3) >> 8) + ((first * P2) << 12);
             first = (((1L << 47) + first) * P1) >> 33;
-            if (first == 0) throw new SensorFault(FaultReason.Invalid, "the chip's calibration makes no sense");
+            if (first == 0) throw new SensorFault(FaultReason.Invalid, "the chip's calibration is invalid");
             var pressure = ((((1_048_576L - raw) << 31) - second) * 3125) / first;
             first = (P9 * (pressure >> 13) * (pressure >> 13)) >> 25;
             second = (P8 * pressure) >> 19;

@@ -192,7 +192,7 @@ internal sealed record ModbusValue(
             && SensorSettings.Get(TypeOption, entry) != ModbusType.Bool)
             return [$"type: a {NameOf(value.Table)} is a bit: write \"bool\", or leave the type out"];
         return value.Address + value.Count > LastAddress + 1
-            ? [$"address: {value.Count} registers from {value.Address} on go beyond {LastAddress}, the last one"]
+            ? [$"address: {value.Count} registers from {value.Address} on exceed {LastAddress}, the last address"]
             : [];
     }
 

@@ -8,12 +8,17 @@ internal sealed class Flushes(TelemetryBuffer buffer, TimeProvider timeProvider)
 {
     readonly List<long> _targets = []; // guarded by its own lock
     volatile TaskCompletionSource _progress = NewPulse();
-    long _through;
     long _settledThrough;
 
     /// <summary>Readings up to this id are sent without waiting for full batches or the backfill rate; 0: no flush is
     /// pending.</summary>
-    public long Through => Volatile.Read(ref _through);
+    public long Through
+    {
+        get
+        {
+            lock (_targets) return _targets.Count == 0 ? 0 : _targets.Max();
+        }
+    }
 
     /// <summary>Whether a flush waits for readings that are not settled yet.</summary>
     public bool AreWaiting => Volatile.Read(ref _settledThrough) < Through;
@@ -43,7 +48,7 @@ internal sealed class Flushes(TelemetryBuffer buffer, TimeProvider timeProvider)
         }
 
         var target = buffer.LastCommittedId;
-        Change(targets => targets.Add(target));
+        lock (_targets) _targets.Add(target);
         begun();
         try
         {
@@ -60,17 +65,8 @@ internal sealed class Flushes(TelemetryBuffer buffer, TimeProvider timeProvider)
         }
         finally
         {
-            Change(targets => targets.Remove(target));
+            lock (_targets) _targets.Remove(target);
             changed();
-        }
-    }
-
-    void Change(Action<List<long>> change)
-    {
-        lock (_targets)
-        {
-            change(_targets);
-            Volatile.Write(ref _through, _targets.DefaultIfEmpty().Max());
         }
     }
 

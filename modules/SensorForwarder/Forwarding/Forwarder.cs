@@ -18,8 +18,6 @@ internal sealed class Forwarder : BackgroundService
     /// <summary>How long a stop waits for the answers to batches in flight.</summary>
     public static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(3);
 
-    static readonly TimeSpan DeadLetterInterval = TimeSpan.FromHours(1);
-
     static readonly TimeSpan UnroutedInterval = TimeSpan.FromMinutes(1);
 
     // How often the loop checks whether a stuck batch may be sent again.
@@ -51,19 +49,14 @@ internal sealed class Forwarder : BackgroundService
 
     // Used only by the loop.
     readonly BatchEncoder _encoder;
-    readonly BatchCutter _cutter;
     readonly SentRecord _sent;
     readonly WaitingReadings _waiting;
-    readonly BatchSource _source;
     readonly Link _link;
-    readonly Settlements _settlements;
     readonly BackfillRate _backfillRate;
     readonly Quota _quota;
     readonly List<InFlight> _window = [];
     bool _isDraining; // a send failed: no other starts until those in flight have completed
     (SendResult Result, Batch Batch)? _failure; // the first since the last back-off
-    int _rejectedInARow;
-    long _deadLetteredAt;
     bool _isRestored;
     ISink? _unreadySink; // the sink in use, if it is not ready
     Lane _lastLane;
@@ -82,14 +75,11 @@ internal sealed class Forwarder : BackgroundService
         (_timeProvider, _random, _logger) = (timeProvider, random, logger);
         _handovers = sinks.Values.Select(sink => sink.Handovers).FirstOrDefault(handovers => handovers is not null);
         _flushes = new(buffer, timeProvider);
-        _cutter = new(buffer, encoder, timeProvider);
         _sent = new(buffer);
-        _waiting = new(buffer, _cutter, _sent, timeProvider);
+        _waiting = new(buffer, new(buffer, encoder, timeProvider), _sent, timeProvider, logger);
         _link = new(buffer, timeProvider, random, logger);
-        _settlements = new(buffer, _waiting, logger);
         _backfillRate = new(timeProvider);
         _quota = new(buffer, timeProvider, Wake);
-        _source = new(_waiting, _cutter, _quota, random);
         _timer = timeProvider.CreateTimer(_ => Wake(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         _buffer.Committed += Wake;
         _buffer.ReadingsReturned += Invalidate;
@@ -113,13 +103,9 @@ internal sealed class Forwarder : BackgroundService
 
     /// <summary>Completes when all acknowledgements, dead letters and quota reservations so far are committed, or
     /// failed to commit.</summary>
-    public Task Settling => Task.WhenAll(_settlements.Settling, _quota.Reserving);
+    public Task Settling => Task.WhenAll(_waiting.Settling, _quota.Reserving);
 
     IEnumerable<Batch> UnderWay => _window.Select(flight => flight.Batch);
-
-    // How many refused readings may become dead letters now. Dead letters are sent again only if a person requests it.
-    int DeadLetterRoom => _rejectedInARow < Outcome.RejectedInARowMax ? Outcome.RejectedInARowMax - _rejectedInARow
-        : _timeProvider.GetElapsedTime(_deadLetteredAt) >= DeadLetterInterval ? 1 : 0;
 
     /// <summary>Wakes the loop for one turn.</summary>
     public void Nudge() => Wake();
@@ -190,7 +176,7 @@ internal sealed class Forwarder : BackgroundService
         }
 
         KeepSent();
-        _status = _link.EndTurn() with { Delivered = _settlements.Delivered };
+        _status = _link.EndTurn() with { Delivered = _waiting.Delivered };
         _flushes.Report(_waiting.FirstId(UnderWay) - 1);
         return Sooner(wait, look);
     }
@@ -201,8 +187,8 @@ internal sealed class Forwarder : BackgroundService
         // Cancelled sends are not logged as failures: this run makes no further attempt.
         HandleCompleted();
         KeepSent();
-        _settlements.Note(_sent.CommitAsync());
-        _settlements.Note(_quota.CloseAsync(CancellationToken.None));
+        _waiting.Track(_sent.CommitAsync());
+        _waiting.Track(_quota.CloseAsync(CancellationToken.None));
     }
 
     public override void Dispose()
@@ -254,7 +240,7 @@ internal sealed class Forwarder : BackgroundService
     void Restore()
     {
         _handovers?.Restore(_sent.LoadBooks());
-        _settlements.Return(_buffer.HandedOver.Except(_handovers?.Known ?? IdSet.Empty));
+        _waiting.Return(_buffer.HandedOver.Except(_handovers?.Known ?? IdSet.Empty));
         _isRestored = true;
     }
 
@@ -266,7 +252,7 @@ internal sealed class Forwarder : BackgroundService
         var sink = _sinks.GetValueOrDefault(settings.Sink);
         var isCurrent = sink?.Handovers == _handovers;
         var (verdict, wait) = _handovers.Step(isCurrent, isCurrent && sink!.IsReady(settings), Wake, sendToken);
-        _settlements.Judged(verdict);
+        _waiting.CarryOut(verdict);
         return wait;
     }
 
@@ -323,7 +309,7 @@ internal sealed class Forwarder : BackgroundService
                 LastLane = _lastLane,
                 UntilAttempt = untilAttempt,
                 IsProbing = _link.Circuit.IsProbing,
-                WantsSample = _link.Circuit.IsProbing && DeadLetterRoom == 0,
+                WantsSample = _link.Circuit.IsProbing && _waiting.DeadLetterRoom == 0,
                 IsHeld = isReady && _link.Status.UpstreamHeldSince is not null,
                 SinceLastSend = _timeProvider.GetElapsedTime(_lastSent.Max()),
                 IsFlushing = isFlushing,
@@ -340,10 +326,54 @@ internal sealed class Forwarder : BackgroundService
             var closing = new Closing(
                 settings, sink!.MaxBytes(settings), flushThrough,
                 _link.Circuit.IsProbing ? Circuit.ProbeReadings : int.MaxValue);
-            if (_source.Take(plan, closing, sink, isFlushing, holds) is not { } batch) continue;
+            if (Take(plan, closing, sink, isFlushing, holds) is not { } batch) continue;
             if (lane == Lane.Backfill) _backfillRate.Take();
             Send(batch, sink, settings, sendToken);
         }
+    }
+
+    /// <summary>Takes the batch of a plan if the daily quota allows it.</summary>
+    /// <returns>Null: the lane was added to <paramref name="holds"/>, or the readings no longer wait.</returns>
+    Batch? Take(Plan plan, Closing closing, ISink sink, bool isFlushing, Dictionary<Lane, Hold> holds)
+    {
+        var (lane, settings) = (plan.Lane!.Value, closing.Settings);
+        var isBehind = lane == Lane.Backfill
+            || (lane == Lane.Live && settings.DrainOrder == DrainOrder.OldestFirst && _waiting.IsBehind(settings));
+        var share = isFlushing || lane == Lane.Alarm ? QuotaShare.Everything
+            : isBehind ? QuotaShare.Backlog : QuotaShare.Live;
+        var limit = Quota.LimitOf(sink, settings);
+        var allowance = limit == 0 ? long.MaxValue : _quota.Allowance(limit, share);
+        if (allowance < 1)
+        {
+            holds[lane] = _quota.Hold(limit, share, 1);
+            return null;
+        }
+
+        if (limit > 0) closing = closing with
+        {
+            MaxBytes = (int)Math.Min(
+                closing.MaxBytes, (allowance * Quota.ChunkBytes) - Quota.PropertyBytes - settings.Tags.Bytes),
+            IsPacked = true,
+        };
+        TimeSpan? due = null;
+        if ((plan.Again ?? _waiting.Cut(plan, closing, _random, out due)) is not { } batch)
+        {
+            if (due is not null) holds[lane] = new(due);
+            return null;
+        }
+
+        var chunks = Quota.Chunks(batch, settings);
+        if (limit == 0 && sink.IsMetered) _quota.Count(chunks);
+        TimeSpan? reserving = null;
+
+        // A batch above the limit is allowed here: Quota.Objection is reported instead of sending it.
+        var isAllowed = limit == 0 || chunks > limit
+            || (chunks <= allowance && _quota.TryTake(limit, chunks, out reserving));
+        if (plan.Again is not null && isAllowed) _waiting.Take(batch);
+        if (plan.Again is null && !isAllowed) _waiting.GiveBack(batch);
+        if (isAllowed) return batch;
+        holds[lane] = chunks > allowance ? _quota.Hold(limit, share, chunks) : new(reserving);
+        return null;
     }
 
     bool IsReady(ISink sink, ForwardingSettings settings)
@@ -407,15 +437,9 @@ internal sealed class Forwarder : BackgroundService
     /// <summary>Carries out the <see cref="Outcome"/> of a batch.</summary>
     void Settle(Batch batch, SendResult answer)
     {
-        var outcome = Outcome.Apply(batch, answer, DeadLetterRoom);
+        var outcome = Outcome.Apply(batch, answer, _waiting.DeadLetterRoom);
         _link.Answered(batch, outcome);
-        if (outcome.Accepted.Count > 0) _settlements.Accepted(batch, outcome.Accepted, _link.Handovers);
-        else _link.Handovers?.Failed(batch);
-        _rejectedInARow = outcome.Rejected + (outcome.Accepted.Count > 0 ? 0 : _rejectedInARow);
-        if (outcome.DeadLetters.Count > 0) _deadLetteredAt = _timeProvider.GetTimestamp();
-        foreach (var (reading, reason, text) in outcome.DeadLetters)
-            _settlements.DeadLetter(reading, _link.Status.Sink, reason, text);
-        foreach (var part in outcome.Parts) _waiting.GiveBack(_cutter.Part(batch, part));
+        _waiting.CarryOut(batch, outcome, _link.Status.Sink, _link.Handovers);
         if (outcome.Again is { } again)
         {
             again = _link.NoteStuck(again, outcome.Error, _lastSettings?.DrainOrder == DrainOrder.LiveFirst);
@@ -435,17 +459,12 @@ internal sealed class Forwarder : BackgroundService
             _link.BackOff(result, batch);
 
             // A batch that certainly has not arrived is cut to probe size. Any other keeps its boundaries and id.
-            if (!batch.MayHaveArrived && batch.Readings.Count > Circuit.ProbeReadings)
-            {
-                _waiting.Take(batch);
-                _waiting.GiveBack(_cutter.Part(batch, batch.Readings.Take(Circuit.ProbeReadings)));
-                _waiting.GiveBack(_cutter.Part(batch, batch.Readings.Skip(Circuit.ProbeReadings)));
-            }
+            if (!batch.MayHaveArrived && batch.Readings.Count > Circuit.ProbeReadings) _waiting.SplitForProbe(batch);
         }
 
         _failure = null;
         KeepSent();
-        _settlements.Note(_sent.CommitAsync());
+        _waiting.Track(_sent.CommitAsync());
     }
 
     void WakeWhenReady(ISink sink, CancellationToken stoppingToken)

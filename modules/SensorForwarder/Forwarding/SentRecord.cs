@@ -22,12 +22,14 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
     const int LaneCount = 2;
     const char AlarmLetter = 'a';
 
-    bool _isLoaded;
     Entry[] _kept = [];
     string _books = "";
 
     // Entries known to be on the medium. Set on the thread that completed the commit, read by the loop.
     volatile Entry[] _committed = [];
+
+    /// <summary>Whether <see cref="Load"/> has read the note of the last run.</summary>
+    public bool IsLoaded { get; private set; }
 
     /// <summary>The <see cref="Handovers.Books"/> of the last run; empty: none.</summary>
     public string LoadBooks()
@@ -37,12 +39,12 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
         return at < 0 ? "" : note[at..];
     }
 
-    /// <summary>Replaces the note, unless the note of the last run has not been read yet. Written with the next commit.
+    /// <summary>Replaces the note once the note of the last run was read. Written with the next commit.
     /// After a restart, each of the batches may have arrived: a kill loses the answers to those in flight.</summary>
     /// <param name="books"><see cref="Handovers.Books"/>.</param>
     public void Keep(IEnumerable<Batch> underWay, IEnumerable<Batch> again, string books)
     {
-        if (!_isLoaded) return;
+        if (!IsLoaded) return;
         Entry[] now =
         [
             .. underWay.Select(batch => Entry.Of(
@@ -81,7 +83,7 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
             through = entry.Last;
         }
 
-        _isLoaded = true;
+        IsLoaded = true;
         return found;
     }
 

@@ -21,7 +21,7 @@ internal sealed class Flushes(TelemetryBuffer buffer, TimeProvider timeProvider)
     }
 
     /// <summary>Whether a flush waits for readings that are not settled yet.</summary>
-    public bool AreWaiting => Volatile.Read(ref _settledThrough) < Through;
+    public bool IsPending => Volatile.Read(ref _settledThrough) < Through;
 
     /// <summary>Reports that every reading up to this id was accepted, dead-lettered or evicted.</summary>
     public void Report(long settledThrough)

@@ -18,10 +18,10 @@ internal sealed class Forwarder : BackgroundService
     /// <summary>How long a stop waits for the answers to batches in flight.</summary>
     public static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(3);
 
-    static readonly TimeSpan UnroutedInterval = TimeSpan.FromMinutes(1);
+    static readonly TimeSpan UnroutedSendInterval = TimeSpan.FromMinutes(1);
 
     // How often the loop checks whether a stuck batch may be sent again.
-    static readonly TimeSpan LookAtResting = Link.StuckRest / 5;
+    static readonly TimeSpan RestingCheckInterval = Link.StuckRest / 5;
 
     readonly TelemetryBuffer _buffer;
     readonly Handovers? _handovers; // null: no sink keeps them
@@ -42,7 +42,6 @@ internal sealed class Forwarder : BackgroundService
 
     // Set by the loop, read by others.
     volatile ForwardingStatus _status = new();
-    long _turns;
 
     // The sink whose readiness a task awaits. Set by the loop, reset by that task.
     volatile ISink? _awaitedSink;
@@ -54,7 +53,7 @@ internal sealed class Forwarder : BackgroundService
     readonly Link _link;
     readonly BackfillRate _backfillRate;
     readonly Quota _quota;
-    readonly List<InFlight> _window = [];
+    readonly List<Flight> _inFlight = [];
     bool _isDraining; // a send failed: no other starts until those in flight have completed
     (SendResult Result, Batch Batch)? _failure; // the first since the last back-off
     bool _isRestored;
@@ -93,19 +92,23 @@ internal sealed class Forwarder : BackgroundService
 
     /// <summary>Turns of the loop since the start; increases soon after <see cref="Nudge"/> if the loop is alive.
     /// </summary>
-    public long Turns => Volatile.Read(ref _turns);
+    public long Turns
+    {
+        get => Volatile.Read(ref field);
+        private set => Volatile.Write(ref field, value);
+    }
 
     /// <summary>Whether the loop was woken since the last <see cref="Step"/>.</summary>
     public bool IsAwake => _wake.Reader.TryPeek(out _);
 
     /// <summary>The batches in memory.</summary>
-    public IReadOnlyList<Batch> Held => [.. UnderWay, .. _waiting.Again];
+    public IReadOnlyList<Batch> Held => [.. InFlight, .. _waiting.Again];
 
     /// <summary>Completes when all acknowledgements, dead letters and quota reservations so far are committed, or
     /// failed to commit.</summary>
     public Task Settling => Task.WhenAll(_waiting.Settling, _quota.Reserving);
 
-    IEnumerable<Batch> UnderWay => _window.Select(flight => flight.Batch);
+    IEnumerable<Batch> InFlight => _inFlight.Select(flight => flight.Batch);
 
     /// <summary>Wakes the loop for one turn.</summary>
     public void Nudge() => Wake();
@@ -161,24 +164,24 @@ internal sealed class Forwarder : BackgroundService
     {
         _wake.Reader.TryRead(out _);
         // After the signal is consumed: a turn that serves a nudge is then counted after the nudge.
-        Volatile.Write(ref _turns, _turns + 1);
+        Turns++;
         var settings = _settings;
         HandleCompleted();
-        if (_window.Count == 0 && _isDraining) BackOffAfterFailure();
+        if (_inFlight.Count == 0 && _isDraining) BackOffAfterFailure();
         if (!_isRestored) Restore();
-        var look = LookUpstream(settings, sendToken);
-        _waiting.Look(settings, UnderWay);
+        var untilRead = ReadMetricsPage(settings, sendToken);
+        _waiting.Refresh(settings, InFlight);
         TimeSpan? wait = null;
         if (settings is not null)
         {
-            NoteChangedSettings(settings);
-            wait = Fill(settings, sendToken);
+            HandleChangedSettings(settings);
+            wait = StartSends(settings, sendToken);
         }
 
         KeepSent();
         _status = _link.EndTurn() with { Delivered = _waiting.Delivered };
-        _flushes.Report(_waiting.FirstId(UnderWay) - 1);
-        return Sooner(wait, look);
+        _flushes.Report(_waiting.FirstId(InFlight) - 1);
+        return Sooner(wait, untilRead);
     }
 
     /// <summary>Handles completed sends for the last time and saves the state for the next run.</summary>
@@ -227,13 +230,13 @@ internal sealed class Forwarder : BackgroundService
             }
         }
 
-        var underWay = Task.WhenAll(_window.Select(flight => flight.Sending));
-        await Task.WhenAny(underWay, Task.Delay(StopPatience, _timeProvider, CancellationToken.None));
+        var inFlight = Task.WhenAll(_inFlight.Select(flight => flight.Sending));
+        await Task.WhenAny(inFlight, Task.Delay(StopPatience, _timeProvider, CancellationToken.None));
         await sends.CancelAsync();
         Close();
     }
 
-    void KeepSent() => _sent.Keep(UnderWay, _waiting.Again, _handovers?.Books ?? "");
+    void KeepSent() => _sent.Keep(InFlight, _waiting.Again, _handovers?.Books ?? "");
 
     /// <summary>Loads the custody books of the last run. Handed-over readings that are not in the books are sent again.
     /// </summary>
@@ -246,7 +249,7 @@ internal sealed class Forwarder : BackgroundService
 
     /// <summary>Reads edgeHub's metrics page when it is due, and carries out the verdict of the last read.</summary>
     /// <returns>Time until the next read; null: none is due.</returns>
-    TimeSpan? LookUpstream(ForwardingSettings? settings, CancellationToken sendToken)
+    TimeSpan? ReadMetricsPage(ForwardingSettings? settings, CancellationToken sendToken)
     {
         if (_handovers is null || settings is null) return null;
         var sink = _sinks.GetValueOrDefault(settings.Sink);
@@ -257,15 +260,19 @@ internal sealed class Forwarder : BackgroundService
     }
 
     /// <summary>Ends the back-off if a setting changed that may affect whether the receiver accepts a batch.</summary>
-    void NoteChangedSettings(ForwardingSettings now)
+    void HandleChangedSettings(ForwardingSettings now)
     {
         var before = _lastSettings ?? now;
         _lastSettings = now;
         if (before.Sink != now.Sink || before.HttpEndpoint != now.HttpEndpoint)
         {
             // The new receiver has none of the batches sent so far, so its 409 does not mean "already stored".
-            for (var i = 0; i < _window.Count; i++)
-                _window[i] = _window[i] with { Batch = _window[i].Batch with { Conflict = ConflictMeaning.Other } };
+            for (var i = 0; i < _inFlight.Count; i++)
+            {
+                var batch = _inFlight[i].Batch with { Conflict = ConflictMeaning.Other };
+                _inFlight[i] = _inFlight[i] with { Batch = batch };
+            }
+
             _waiting.ForgetReceiver();
             _link.Circuit.SettingsChanged(isAnotherReceiver: true);
         }
@@ -277,15 +284,15 @@ internal sealed class Forwarder : BackgroundService
 
     /// <summary>Starts as many sends as are allowed now.</summary>
     /// <returns>Time until another send may be allowed; null: only an event allows one.</returns>
-    TimeSpan? Fill(ForwardingSettings settings, CancellationToken sendToken)
+    TimeSpan? StartSends(ForwardingSettings settings, CancellationToken sendToken)
     {
         _unreadySink = null;
         var sink = _sinks.GetValueOrDefault(settings.Sink);
-        if (!_link.IsUsing(sink) && _window.Count > 0) sink = null; // a new sink waits for the sends in flight
+        if (!_link.IsUsing(sink) && _inFlight.Count > 0) sink = null; // a new sink waits for the sends in flight
         var isReady = sink is not null && !_paused && !_isDraining && IsReady(sink, settings)
             && sink.Handovers?.IsPausing != true;
         var window = isReady ? sink!.MaxInFlight(settings) : 0;
-        var (isFlushing, flushThrough) = (_flushes.AreWaiting, _flushes.Through);
+        var (isFlushing, flushThrough) = (_flushes.IsPending, _flushes.Through);
         var holds = new Dictionary<Lane, Hold>();
         while (true)
         {
@@ -293,7 +300,7 @@ internal sealed class Forwarder : BackgroundService
 
             // Read once: the value depends on the time and could change between the two uses.
             var untilAttempt = isReady ? _link.Circuit.UntilNext : TimeSpan.Zero;
-            if (_window.Count < window && untilAttempt <= TimeSpan.Zero) _waiting.KeepUp(settings);
+            if (_inFlight.Count < window && untilAttempt <= TimeSpan.Zero) _waiting.LimitLag(settings);
             var again = _waiting.Again.ToLookup(_link.IsResting);
             var now = new Situation
             {
@@ -304,7 +311,7 @@ internal sealed class Forwarder : BackgroundService
                 Urgent = _waiting.Urgent,
                 Replayed = _waiting.Replayed,
                 Again = [.. again[false]],
-                UnderWay = [.. UnderWay.Select(batch => batch.Lane)],
+                InFlight = [.. InFlight.Select(batch => batch.Lane)],
                 Window = window,
                 LastLane = _lastLane,
                 UntilAttempt = untilAttempt,
@@ -319,8 +326,8 @@ internal sealed class Forwarder : BackgroundService
             var plan = Plan.Next(now);
             if (plan.Lane is not { } lane)
             {
-                _link.Describe(now with { Again = _waiting.Again }, plan, [.. UnderWay], _quota);
-                return isReady && again[true].Any() ? Sooner(plan.Wait, LookAtResting) : plan.Wait;
+                _link.Describe(now with { Again = _waiting.Again }, plan, [.. InFlight], _quota);
+                return isReady && again[true].Any() ? Sooner(plan.Wait, RestingCheckInterval) : plan.Wait;
             }
 
             var closing = new Closing(
@@ -378,11 +385,19 @@ internal sealed class Forwarder : BackgroundService
 
     bool IsReady(ISink sink, ForwardingSettings settings)
     {
-        var isReady = _link.IsReady(sink, settings);
-        if (!isReady) _unreadySink = sink;
-        if (isReady && _tryNow) _link.Circuit.TryNow();
-        if (isReady) _tryNow = false;
-        return isReady;
+        if (!_link.IsReady(sink, settings))
+        {
+            _unreadySink = sink;
+            return false;
+        }
+
+        if (_tryNow)
+        {
+            _tryNow = false;
+            _link.Circuit.TryNow();
+        }
+
+        return true;
     }
 
     /// <summary>Holds the lanes that edgeHub has no route for, except for one batch a minute each.</summary>
@@ -390,7 +405,7 @@ internal sealed class Forwarder : BackgroundService
     {
         foreach (var lane in Enum.GetValues<Lane>().Where(lane => sink.Handovers?.IsUnrouted(lane) == true))
         {
-            var wait = UnroutedInterval - _timeProvider.GetElapsedTime(_lastSent[(int)lane]);
+            var wait = UnroutedSendInterval - _timeProvider.GetElapsedTime(_lastSent[(int)lane]);
             if (wait > TimeSpan.Zero) holds[lane] = new(wait);
         }
     }
@@ -401,7 +416,7 @@ internal sealed class Forwarder : BackgroundService
         _lastSent[(int)batch.Lane] = _timeProvider.GetTimestamp();
         sink.Handovers?.Sent(batch);
         var sending = SendAsync(sink, batch, settings, sendToken);
-        _window.Add(new(batch, sending));
+        _inFlight.Add(new(batch, sending));
         // In a continuation: the loop then finds the task completed.
         _ = sending.ContinueWith(
             _ => Wake(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
@@ -425,9 +440,9 @@ internal sealed class Forwarder : BackgroundService
 
     void HandleCompleted()
     {
-        foreach (var flight in _window.FindAll(flight => flight.Sending.IsCompleted))
+        foreach (var flight in _inFlight.FindAll(flight => flight.Sending.IsCompleted))
         {
-            _window.Remove(flight);
+            _inFlight.Remove(flight);
             Settle(flight.Batch, flight.Sending.IsCompletedSuccessfully
                 ? flight.Sending.Result
                 : new(SendOutcome.Retry, flight.Sending.Exception?.InnerException?.Message ?? "cancelled"));
@@ -442,7 +457,7 @@ internal sealed class Forwarder : BackgroundService
         _waiting.CarryOut(batch, outcome, _link.Status.Sink, _link.Handovers);
         if (outcome.Again is { } again)
         {
-            again = _link.NoteStuck(again, outcome.Error, _lastSettings?.DrainOrder == DrainOrder.LiveFirst);
+            again = _link.MarkStuck(again, outcome.Error, _lastSettings?.DrainOrder == DrainOrder.LiveFirst);
             _waiting.GiveBack(again);
             _failure ??= (outcome.Result with { Reason = outcome.Error }, again);
         }
@@ -504,5 +519,5 @@ internal sealed class Forwarder : BackgroundService
 
     static TimeSpan? Sooner(TimeSpan? one, TimeSpan? other) => one is null || other < one ? other ?? one : one;
 
-    sealed record InFlight(Batch Batch, Task<SendResult> Sending);
+    sealed record Flight(Batch Batch, Task<SendResult> Sending);
 }

@@ -42,12 +42,12 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
     /// <summary>Replaces the note once the note of the last run was read. Written with the next commit.
     /// After a restart, each of the batches may have arrived: a kill loses the answers to those in flight.</summary>
     /// <param name="books"><see cref="Handovers.Books"/>.</param>
-    public void Keep(IEnumerable<Batch> underWay, IEnumerable<Batch> again, string books)
+    public void Keep(IEnumerable<Batch> inFlight, IEnumerable<Batch> again, string books)
     {
         if (!IsLoaded) return;
         Entry[] now =
         [
-            .. underWay.Select(batch => Entry.Of(
+            .. inFlight.Select(batch => Entry.Of(
                 batch, batch.Conflict == ConflictMeaning.Denied ? ConflictMeaning.Stored : batch.Conflict)),
             .. again.Select(batch => Entry.Of(batch, batch.MayHaveArrived ? batch.Conflict : ConflictMeaning.Denied)),
         ];

@@ -41,7 +41,7 @@ internal sealed class WaitingReadings(
     /// <summary>Those of <see cref="Fresh"/> that are alarms.</summary>
     public IdSet Urgent => _urgent.IsEmpty ? _urgent : Fresh.Intersect(_urgent);
 
-    /// <summary>The highest committed id at the last <see cref="Look"/>.</summary>
+    /// <summary>The highest committed id at the last <see cref="Refresh"/>.</summary>
     public long LastId { get; private set; }
 
     /// <summary>The highest id of the backlog; readings above it are live.</summary>
@@ -96,8 +96,8 @@ internal sealed class WaitingReadings(
     /// <summary>Asks the buffer which readings wait now. Called in every turn, even while nothing can be sent, because
     /// <see cref="CommitAges"/> needs it.</summary>
     /// <param name="settings">Null before the first settings are known.</param>
-    /// <param name="underWay">The batches in flight.</param>
-    public void Look(ForwardingSettings? settings, IEnumerable<Batch> underWay)
+    /// <param name="inFlight">The batches in flight.</param>
+    public void Refresh(ForwardingSettings? settings, IEnumerable<Batch> inFlight)
     {
         if (_isStale)
         {
@@ -108,7 +108,7 @@ internal sealed class WaitingReadings(
             }
 
             // Not the whole range of a batch: an alarm with an id in between may have been returned.
-            _taken = underWay.Concat(Again).Select(batch => batch.Ids).Append(IdSet.Of(_deadLetters.Keys))
+            _taken = inFlight.Concat(Again).Select(batch => batch.Ids).Append(IdSet.Of(_deadLetters.Keys))
                 .Aggregate(IdSet.Empty, (taken, ids) => taken.Union(ids));
         }
 
@@ -122,7 +122,7 @@ internal sealed class WaitingReadings(
 
     /// <summary>Moves the older live readings to the backlog when the live lane lags too far behind. Called when a
     /// batch may be sent.</summary>
-    public void KeepUp(ForwardingSettings settings)
+    public void LimitLag(ForwardingSettings settings)
     {
         if (settings.DrainOrder == DrainOrder.OldestFirst) return;
         var live = Fresh.Except(IdSet.Of(0, LiveAfter)).Except(Replayed).Except(_urgent);
@@ -266,7 +266,7 @@ internal sealed class WaitingReadings(
         FirstOf(Fresh.Except(Replayed), Again) <= _ages.CommittedBefore(LongestLag(settings));
 
     /// <summary>The lowest id that waits or is in flight; <see cref="LastId"/> + 1 when there is none.</summary>
-    public long FirstId(IEnumerable<Batch> underWay) => FirstOf(Fresh, underWay.Concat(Again));
+    public long FirstId(IEnumerable<Batch> inFlight) => FirstOf(Fresh, inFlight.Concat(Again));
 
     void Accept(Batch batch, IReadOnlyList<BufferedReading> readings, Handovers? handovers)
     {

@@ -214,7 +214,8 @@ internal sealed class Forwarder : BackgroundService
                 var wait = Step(sends.Token);
                 failedTurns = 0;
                 if (_unreadySink is { } sink) WakeWhenReady(sink, stoppingToken);
-                await WaitAsync(wait, stoppingToken);
+                _timer.Change(wait ?? Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+                await _wake.Reader.WaitToReadAsync(stoppingToken);
             }
             catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
             {
@@ -292,7 +293,7 @@ internal sealed class Forwarder : BackgroundService
         var isReady = sink is not null && !_paused && !_isDraining && IsReady(sink, settings)
             && sink.Handovers?.IsPausing != true;
         var window = isReady ? sink!.MaxInFlight(settings) : 0;
-        var (isFlushing, flushThrough) = (_flushes.IsPending, _flushes.Through);
+        var flushThrough = _flushes.Through;
         var holds = new Dictionary<Lane, Hold>();
         while (true)
         {
@@ -319,7 +320,7 @@ internal sealed class Forwarder : BackgroundService
                 WantsSample = _link.Circuit.IsProbing && _waiting.DeadLetterRoom == 0,
                 IsHeld = isReady && _link.Status.UpstreamHeldSince is not null,
                 SinceLastSend = _timeProvider.GetElapsedTime(_lastSent.Max()),
-                IsFlushing = isFlushing,
+                IsFlushing = flushThrough > 0,
                 UntilBackfill = _backfillRate.UntilNext(settings.BackfillBatchesPerMinute),
                 Holds = holds,
             };
@@ -333,7 +334,7 @@ internal sealed class Forwarder : BackgroundService
             var closing = new Closing(
                 settings, sink!.MaxBytes(settings), flushThrough,
                 _link.Circuit.IsProbing ? Circuit.ProbeReadings : int.MaxValue);
-            if (Take(plan, closing, sink, isFlushing, holds) is not { } batch) continue;
+            if (Take(plan, closing, sink, holds) is not { } batch) continue;
             if (lane == Lane.Backfill) _backfillRate.Take();
             Send(batch, sink, settings, sendToken);
         }
@@ -341,12 +342,12 @@ internal sealed class Forwarder : BackgroundService
 
     /// <summary>Takes the batch of a plan if the daily quota allows it.</summary>
     /// <returns>Null: the lane was added to <paramref name="holds"/>, or the readings no longer wait.</returns>
-    Batch? Take(Plan plan, Closing closing, ISink sink, bool isFlushing, Dictionary<Lane, Hold> holds)
+    Batch? Take(Plan plan, Closing closing, ISink sink, Dictionary<Lane, Hold> holds)
     {
         var (lane, settings) = (plan.Lane!.Value, closing.Settings);
         var isBehind = lane == Lane.Backfill
             || (lane == Lane.Live && settings.DrainOrder == DrainOrder.OldestFirst && _waiting.IsBehind(settings));
-        var share = isFlushing || lane == Lane.Alarm ? QuotaShare.Everything
+        var share = closing.FlushThrough > 0 || lane == Lane.Alarm ? QuotaShare.Everything
             : isBehind ? QuotaShare.Backlog : QuotaShare.Live;
         var limit = Quota.LimitOf(sink, settings);
         var allowance = limit == 0 ? long.MaxValue : _quota.Allowance(limit, share);
@@ -496,12 +497,6 @@ internal sealed class Forwarder : BackgroundService
         }
     }
 
-    async Task WaitAsync(TimeSpan? limit, CancellationToken cancellationToken)
-    {
-        _timer.Change(limit ?? Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
-        await _wake.Reader.WaitToReadAsync(cancellationToken);
-    }
-
     void SetPaused(bool isPaused)
     {
         _paused = isPaused;
@@ -517,7 +512,7 @@ internal sealed class Forwarder : BackgroundService
 
     void Wake() => _wake.Writer.TryWrite(true);
 
-    static TimeSpan? Sooner(TimeSpan? one, TimeSpan? other) => one is null || other < one ? other ?? one : one;
+    static TimeSpan? Sooner(TimeSpan? one, TimeSpan? other) => new[] { one, other }.Min();
 
     sealed record Flight(Batch Batch, Task<SendResult> Sending);
 }

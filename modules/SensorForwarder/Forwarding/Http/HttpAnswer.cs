@@ -129,7 +129,7 @@ internal sealed class HttpAnswer(Secrets secrets, bool acceptHtml, TimeProvider 
     {
         if (response.Headers.Location is not { } location) return null;
         var asked = response.RequestMessage!.RequestUri!;
-        var to = location.IsAbsoluteUri ? location : new Uri(asked, location);
+        var to = new Uri(asked, location);
         return to.IdnHost == asked.IdnHost ? null : to.IdnHost;
     }
 

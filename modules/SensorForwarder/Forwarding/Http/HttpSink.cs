@@ -226,7 +226,7 @@ internal sealed class HttpSink(HttpSinkOptions options, TimeProvider timeProvide
     static Uri? Follow(Uri from, HttpResponseMessage response)
     {
         if ((int)response.StatusCode is not (307 or 308) || response.Headers.Location is not { } location) return null;
-        var to = location.IsAbsoluteUri ? location : new Uri(from, location);
+        var to = new Uri(from, location);
         var isSameServer = to.Scheme == from.Scheme && to.Port == from.Port;
         var isUpgrade = to.Scheme == Uri.UriSchemeHttps && from.Scheme == Uri.UriSchemeHttp;
         return to.IdnHost == from.IdnHost && to.UserInfo.Length == 0 && (isSameServer || isUpgrade) ? to : null;

@@ -107,7 +107,4 @@ internal sealed record Batch(string Epoch, IReadOnlyList<BufferedReading> Readin
     /// <summary>The body that is sent with these settings.</summary>
     public ReadOnlyMemory<byte> BodyFor(ForwardingSettings settings) =>
         settings.IsGzip ? Gzip ?? BatchEncoder.Compress(Body.Span, []) : Body;
-
-    /// <summary>When the newest reading was recorded. Changes between attempts if the clock is corrected.</summary>
-    public DateTimeOffset CreatedAt => Readings[^1].RecordedAt;
 }

@@ -33,7 +33,6 @@ internal sealed class BatchEncoder
     readonly string _device;
     readonly string _module;
     volatile Head _head;
-    volatile Tags _tags = Tags.None;
 
     // Compressed bytes per plain byte in the last batch.
     volatile float _ratio = 1 / 8f;
@@ -47,9 +46,9 @@ internal sealed class BatchEncoder
     /// <summary>Tags of the module, for the batches encoded from now on.</summary>
     public Tags Tags
     {
-        get => _tags;
-        set => _tags = value;
-    }
+        get => Volatile.Read(ref field);
+        set => Volatile.Write(ref field, value);
+    } = Tags.None;
 
     static ReadOnlySpan<byte> Tail => "]}"u8;
 
@@ -88,7 +87,7 @@ internal sealed class BatchEncoder
     Batch EncodePlain(IReadOnlyList<BufferedReading> readings, int maxBytes, Lane lane)
     {
         var epoch = readings[0].Epoch;
-        var (tags, current) = (_tags, _head);
+        var (tags, current) = (Tags, _head);
         if (current.Epoch != epoch || !ReferenceEquals(current.Tags, tags)) _head = current = Write(epoch, tags);
         var head = current.Bytes;
         var sent = readings.ToArray();

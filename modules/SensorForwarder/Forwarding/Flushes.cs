@@ -6,23 +6,31 @@ namespace SensorForwarder.Forwarding;
 /// Thread-safe; the forwarder's loop reports the progress.</summary>
 internal sealed class Flushes(TelemetryBuffer buffer, TimeProvider timeProvider)
 {
-    readonly List<long> _targets = []; // guarded by its own lock
-    volatile TaskCompletionSource _progress = NewPulse();
-    long _through;
-    long _settledThrough;
+    // The last id of each pending flush, by the source that completes it. Guarded by its own lock.
+    readonly Dictionary<TaskCompletionSource, long> _pending = [];
 
     /// <summary>Readings up to this id are sent without waiting for full batches or the backfill rate; 0: no flush is
     /// pending.</summary>
-    public long Through => Volatile.Read(ref _through);
-
-    /// <summary>Whether a flush waits for readings that are not settled yet.</summary>
-    public bool AreWaiting => Volatile.Read(ref _settledThrough) < Through;
+    public long Through
+    {
+        get
+        {
+            lock (_pending) return _pending.Values.DefaultIfEmpty().Max();
+        }
+    }
 
     /// <summary>Reports that every reading up to this id was accepted, dead-lettered or evicted.</summary>
     public void Report(long settledThrough)
     {
-        Volatile.Write(ref _settledThrough, settledThrough);
-        Interlocked.Exchange(ref _progress, NewPulse()).TrySetResult();
+        lock (_pending)
+        {
+            foreach (var (settled, lastId) in _pending)
+            {
+                if (lastId > settledThrough) continue;
+                _pending.Remove(settled);
+                settled.SetResult();
+            }
+        }
     }
 
     /// <summary>Commits what is in memory, and waits until everything is settled.</summary>
@@ -32,47 +40,29 @@ internal sealed class Flushes(TelemetryBuffer buffer, TimeProvider timeProvider)
     public async Task<bool> RunAsync(
         TimeSpan timeout, Action begun, Action changed, CancellationToken cancellationToken)
     {
-        var started = timeProvider.GetTimestamp();
+        using var timer = new CancellationTokenSource(timeout, timeProvider);
+        using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, timer.Token);
+        var settled = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         try
         {
-            await buffer.CommitAsync(cancellationToken).WaitAsync(timeout, timeProvider, cancellationToken);
+            await buffer.CommitAsync(cancellationToken).WaitAsync(deadline.Token);
+            lock (_pending) _pending.Add(settled, buffer.LastCommittedId);
+            begun();
+            await settled.Task.WaitAsync(deadline.Token);
+            return true;
         }
-        catch (Exception exception) when (exception is TimeoutException or BufferUnavailableException)
+        catch (OperationCanceledException) when (timer.IsCancellationRequested)
+        {
+            return false;
+        }
+        catch (BufferUnavailableException)
         {
             return false; // the volume does not accept writes
         }
-
-        var target = buffer.LastCommittedId;
-        Change(targets => targets.Add(target));
-        begun();
-        try
-        {
-            while (true)
-            {
-                var progress = _progress.Task;
-                if (Volatile.Read(ref _settledThrough) >= target) return true;
-                var left = timeout - timeProvider.GetElapsedTime(started);
-                if (left <= TimeSpan.Zero) return false;
-                await progress.WaitAsync(left, timeProvider, cancellationToken).ConfigureAwait(
-                    ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
-                cancellationToken.ThrowIfCancellationRequested();
-            }
-        }
         finally
         {
-            Change(targets => targets.Remove(target));
+            lock (_pending) _pending.Remove(settled);
             changed();
         }
     }
-
-    void Change(Action<List<long>> change)
-    {
-        lock (_targets)
-        {
-            change(_targets);
-            Volatile.Write(ref _through, _targets.DefaultIfEmpty().Max());
-        }
-    }
-
-    static TaskCompletionSource NewPulse() => new(TaskCreationOptions.RunContinuationsAsynchronously);
 }

@@ -18,12 +18,10 @@ internal sealed class Forwarder : BackgroundService
     /// <summary>How long a stop waits for the answers to batches in flight.</summary>
     public static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(3);
 
-    static readonly TimeSpan DeadLetterInterval = TimeSpan.FromHours(1);
-
-    static readonly TimeSpan UnroutedInterval = TimeSpan.FromMinutes(1);
+    static readonly TimeSpan UnroutedSendInterval = TimeSpan.FromMinutes(1);
 
     // How often the loop checks whether a stuck batch may be sent again.
-    static readonly TimeSpan LookAtResting = Link.StuckRest / 5;
+    static readonly TimeSpan RestingCheckInterval = Link.StuckRest / 5;
 
     readonly TelemetryBuffer _buffer;
     readonly Handovers? _handovers; // null: no sink keeps them
@@ -44,26 +42,20 @@ internal sealed class Forwarder : BackgroundService
 
     // Set by the loop, read by others.
     volatile ForwardingStatus _status = new();
-    long _turns;
 
     // The sink whose readiness a task awaits. Set by the loop, reset by that task.
     volatile ISink? _awaitedSink;
 
     // Used only by the loop.
     readonly BatchEncoder _encoder;
-    readonly BatchCutter _cutter;
     readonly SentRecord _sent;
     readonly WaitingReadings _waiting;
-    readonly BatchSource _source;
     readonly Link _link;
-    readonly Settlements _settlements;
     readonly BackfillRate _backfillRate;
     readonly Quota _quota;
-    readonly List<InFlight> _window = [];
+    readonly List<Flight> _inFlight = [];
     bool _isDraining; // a send failed: no other starts until those in flight have completed
     (SendResult Result, Batch Batch)? _failure; // the first since the last back-off
-    int _rejectedInARow;
-    long _deadLetteredAt;
     bool _isRestored;
     ISink? _unreadySink; // the sink in use, if it is not ready
     Lane _lastLane;
@@ -82,14 +74,11 @@ internal sealed class Forwarder : BackgroundService
         (_timeProvider, _random, _logger) = (timeProvider, random, logger);
         _handovers = sinks.Values.Select(sink => sink.Handovers).FirstOrDefault(handovers => handovers is not null);
         _flushes = new(buffer, timeProvider);
-        _cutter = new(buffer, encoder, timeProvider);
         _sent = new(buffer);
-        _waiting = new(buffer, _cutter, _sent, timeProvider);
+        _waiting = new(buffer, new(buffer, encoder, timeProvider), _sent, timeProvider, logger);
         _link = new(buffer, timeProvider, random, logger);
-        _settlements = new(buffer, _waiting, logger);
         _backfillRate = new(timeProvider);
         _quota = new(buffer, timeProvider, Wake);
-        _source = new(_waiting, _cutter, _quota, random);
         _timer = timeProvider.CreateTimer(_ => Wake(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         _buffer.Committed += Wake;
         _buffer.ReadingsReturned += Invalidate;
@@ -103,23 +92,23 @@ internal sealed class Forwarder : BackgroundService
 
     /// <summary>Turns of the loop since the start; increases soon after <see cref="Nudge"/> if the loop is alive.
     /// </summary>
-    public long Turns => Volatile.Read(ref _turns);
+    public long Turns
+    {
+        get => Volatile.Read(ref field);
+        private set => Volatile.Write(ref field, value);
+    }
 
     /// <summary>Whether the loop was woken since the last <see cref="Step"/>.</summary>
     public bool IsAwake => _wake.Reader.TryPeek(out _);
 
     /// <summary>The batches in memory.</summary>
-    public IReadOnlyList<Batch> Held => [.. UnderWay, .. _waiting.Again];
+    public IReadOnlyList<Batch> Held => [.. InFlight, .. _waiting.Again];
 
     /// <summary>Completes when all acknowledgements, dead letters and quota reservations so far are committed, or
     /// failed to commit.</summary>
-    public Task Settling => Task.WhenAll(_settlements.Settling, _quota.Reserving);
+    public Task Settling => Task.WhenAll(_waiting.Settling, _quota.Reserving);
 
-    IEnumerable<Batch> UnderWay => _window.Select(flight => flight.Batch);
-
-    // How many refused readings may become dead letters now. Dead letters are sent again only if a person requests it.
-    int DeadLetterRoom => _rejectedInARow < Outcome.RejectedInARowMax ? Outcome.RejectedInARowMax - _rejectedInARow
-        : _timeProvider.GetElapsedTime(_deadLetteredAt) >= DeadLetterInterval ? 1 : 0;
+    IEnumerable<Batch> InFlight => _inFlight.Select(flight => flight.Batch);
 
     /// <summary>Wakes the loop for one turn.</summary>
     public void Nudge() => Wake();
@@ -175,24 +164,24 @@ internal sealed class Forwarder : BackgroundService
     {
         _wake.Reader.TryRead(out _);
         // After the signal is consumed: a turn that serves a nudge is then counted after the nudge.
-        Volatile.Write(ref _turns, _turns + 1);
+        Turns++;
         var settings = _settings;
         HandleCompleted();
-        if (_window.Count == 0 && _isDraining) BackOffAfterFailure();
+        if (_inFlight.Count == 0 && _isDraining) BackOffAfterFailure();
         if (!_isRestored) Restore();
-        var look = LookUpstream(settings, sendToken);
-        _waiting.Look(settings, UnderWay);
+        var untilRead = ReadMetricsPage(settings, sendToken);
+        _waiting.Refresh(settings, InFlight);
         TimeSpan? wait = null;
         if (settings is not null)
         {
-            NoteChangedSettings(settings);
-            wait = Fill(settings, sendToken);
+            HandleChangedSettings(settings);
+            wait = StartSends(settings, sendToken);
         }
 
         KeepSent();
-        _status = _link.EndTurn() with { Delivered = _settlements.Delivered };
-        _flushes.Report(_waiting.FirstId(UnderWay) - 1);
-        return Sooner(wait, look);
+        _status = _link.EndTurn() with { Delivered = _waiting.Delivered };
+        _flushes.Report(_waiting.FirstId(InFlight) - 1);
+        return Sooner(wait, untilRead);
     }
 
     /// <summary>Handles completed sends for the last time and saves the state for the next run.</summary>
@@ -201,8 +190,8 @@ internal sealed class Forwarder : BackgroundService
         // Cancelled sends are not logged as failures: this run makes no further attempt.
         HandleCompleted();
         KeepSent();
-        _settlements.Note(_sent.CommitAsync());
-        _settlements.Note(_quota.CloseAsync(CancellationToken.None));
+        _waiting.Track(_sent.CommitAsync());
+        _waiting.Track(_quota.CloseAsync(CancellationToken.None));
     }
 
     public override void Dispose()
@@ -225,7 +214,8 @@ internal sealed class Forwarder : BackgroundService
                 var wait = Step(sends.Token);
                 failedTurns = 0;
                 if (_unreadySink is { } sink) WakeWhenReady(sink, stoppingToken);
-                await WaitAsync(wait, stoppingToken);
+                _timer.Change(wait ?? Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+                await _wake.Reader.WaitToReadAsync(stoppingToken);
             }
             catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
             {
@@ -241,45 +231,49 @@ internal sealed class Forwarder : BackgroundService
             }
         }
 
-        var underWay = Task.WhenAll(_window.Select(flight => flight.Sending));
-        await Task.WhenAny(underWay, Task.Delay(StopPatience, _timeProvider, CancellationToken.None));
+        var inFlight = Task.WhenAll(_inFlight.Select(flight => flight.Sending));
+        await Task.WhenAny(inFlight, Task.Delay(StopPatience, _timeProvider, CancellationToken.None));
         await sends.CancelAsync();
         Close();
     }
 
-    void KeepSent() => _sent.Keep(UnderWay, _waiting.Again, _handovers?.Books ?? "");
+    void KeepSent() => _sent.Keep(InFlight, _waiting.Again, _handovers?.Books ?? "");
 
     /// <summary>Loads the custody books of the last run. Handed-over readings that are not in the books are sent again.
     /// </summary>
     void Restore()
     {
         _handovers?.Restore(_sent.LoadBooks());
-        _settlements.Return(_buffer.HandedOver.Except(_handovers?.Known ?? IdSet.Empty));
+        _waiting.Return(_buffer.HandedOver.Except(_handovers?.Known ?? IdSet.Empty));
         _isRestored = true;
     }
 
     /// <summary>Reads edgeHub's metrics page when it is due, and carries out the verdict of the last read.</summary>
     /// <returns>Time until the next read; null: none is due.</returns>
-    TimeSpan? LookUpstream(ForwardingSettings? settings, CancellationToken sendToken)
+    TimeSpan? ReadMetricsPage(ForwardingSettings? settings, CancellationToken sendToken)
     {
         if (_handovers is null || settings is null) return null;
         var sink = _sinks.GetValueOrDefault(settings.Sink);
         var isCurrent = sink?.Handovers == _handovers;
         var (verdict, wait) = _handovers.Step(isCurrent, isCurrent && sink!.IsReady(settings), Wake, sendToken);
-        _settlements.Judged(verdict);
+        _waiting.CarryOut(verdict);
         return wait;
     }
 
     /// <summary>Ends the back-off if a setting changed that may affect whether the receiver accepts a batch.</summary>
-    void NoteChangedSettings(ForwardingSettings now)
+    void HandleChangedSettings(ForwardingSettings now)
     {
         var before = _lastSettings ?? now;
         _lastSettings = now;
         if (before.Sink != now.Sink || before.HttpEndpoint != now.HttpEndpoint)
         {
             // The new receiver has none of the batches sent so far, so its 409 does not mean "already stored".
-            for (var i = 0; i < _window.Count; i++)
-                _window[i] = _window[i] with { Batch = _window[i].Batch with { Conflict = ConflictMeaning.Other } };
+            for (var i = 0; i < _inFlight.Count; i++)
+            {
+                var batch = _inFlight[i].Batch with { Conflict = ConflictMeaning.Other };
+                _inFlight[i] = _inFlight[i] with { Batch = batch };
+            }
+
             _waiting.ForgetReceiver();
             _link.Circuit.SettingsChanged(isAnotherReceiver: true);
         }
@@ -291,15 +285,15 @@ internal sealed class Forwarder : BackgroundService
 
     /// <summary>Starts as many sends as are allowed now.</summary>
     /// <returns>Time until another send may be allowed; null: only an event allows one.</returns>
-    TimeSpan? Fill(ForwardingSettings settings, CancellationToken sendToken)
+    TimeSpan? StartSends(ForwardingSettings settings, CancellationToken sendToken)
     {
         _unreadySink = null;
         var sink = _sinks.GetValueOrDefault(settings.Sink);
-        if (!_link.IsUsing(sink) && _window.Count > 0) sink = null; // a new sink waits for the sends in flight
+        if (!_link.IsUsing(sink) && _inFlight.Count > 0) sink = null; // a new sink waits for the sends in flight
         var isReady = sink is not null && !_paused && !_isDraining && IsReady(sink, settings)
             && sink.Handovers?.IsPausing != true;
         var window = isReady ? sink!.MaxInFlight(settings) : 0;
-        var (isFlushing, flushThrough) = (_flushes.AreWaiting, _flushes.Through);
+        var flushThrough = _flushes.Through;
         var holds = new Dictionary<Lane, Hold>();
         while (true)
         {
@@ -307,7 +301,7 @@ internal sealed class Forwarder : BackgroundService
 
             // Read once: the value depends on the time and could change between the two uses.
             var untilAttempt = isReady ? _link.Circuit.UntilNext : TimeSpan.Zero;
-            if (_window.Count < window && untilAttempt <= TimeSpan.Zero) _waiting.KeepUp(settings);
+            if (_inFlight.Count < window && untilAttempt <= TimeSpan.Zero) _waiting.LimitLag(settings);
             var again = _waiting.Again.ToLookup(_link.IsResting);
             var now = new Situation
             {
@@ -318,41 +312,93 @@ internal sealed class Forwarder : BackgroundService
                 Urgent = _waiting.Urgent,
                 Replayed = _waiting.Replayed,
                 Again = [.. again[false]],
-                UnderWay = [.. UnderWay.Select(batch => batch.Lane)],
+                InFlight = [.. InFlight.Select(batch => batch.Lane)],
                 Window = window,
                 LastLane = _lastLane,
                 UntilAttempt = untilAttempt,
                 IsProbing = _link.Circuit.IsProbing,
-                WantsSample = _link.Circuit.IsProbing && DeadLetterRoom == 0,
+                WantsSample = _link.Circuit.IsProbing && _waiting.DeadLetterRoom == 0,
                 IsHeld = isReady && _link.Status.UpstreamHeldSince is not null,
                 SinceLastSend = _timeProvider.GetElapsedTime(_lastSent.Max()),
-                IsFlushing = isFlushing,
+                IsFlushing = flushThrough > 0,
                 UntilBackfill = _backfillRate.UntilNext(settings.BackfillBatchesPerMinute),
                 Holds = holds,
             };
             var plan = Plan.Next(now);
             if (plan.Lane is not { } lane)
             {
-                _link.Describe(now with { Again = _waiting.Again }, plan, [.. UnderWay], _quota);
-                return isReady && again[true].Any() ? Sooner(plan.Wait, LookAtResting) : plan.Wait;
+                _link.Describe(now with { Again = _waiting.Again }, plan, [.. InFlight], _quota);
+                return isReady && again[true].Any() ? Sooner(plan.Wait, RestingCheckInterval) : plan.Wait;
             }
 
             var closing = new Closing(
                 settings, sink!.MaxBytes(settings), flushThrough,
                 _link.Circuit.IsProbing ? Circuit.ProbeReadings : int.MaxValue);
-            if (_source.Take(plan, closing, sink, isFlushing, holds) is not { } batch) continue;
+            if (Take(plan, closing, sink, holds) is not { } batch) continue;
             if (lane == Lane.Backfill) _backfillRate.Take();
             Send(batch, sink, settings, sendToken);
         }
     }
 
+    /// <summary>Takes the batch of a plan if the daily quota allows it.</summary>
+    /// <returns>Null: the lane was added to <paramref name="holds"/>, or the readings no longer wait.</returns>
+    Batch? Take(Plan plan, Closing closing, ISink sink, Dictionary<Lane, Hold> holds)
+    {
+        var (lane, settings) = (plan.Lane!.Value, closing.Settings);
+        var isBehind = lane == Lane.Backfill
+            || (lane == Lane.Live && settings.DrainOrder == DrainOrder.OldestFirst && _waiting.IsBehind(settings));
+        var share = closing.FlushThrough > 0 || lane == Lane.Alarm ? QuotaShare.Everything
+            : isBehind ? QuotaShare.Backlog : QuotaShare.Live;
+        var limit = Quota.LimitOf(sink, settings);
+        var allowance = limit == 0 ? long.MaxValue : _quota.Allowance(limit, share);
+        if (allowance < 1)
+        {
+            holds[lane] = _quota.Hold(limit, share, 1);
+            return null;
+        }
+
+        if (limit > 0) closing = closing with
+        {
+            MaxBytes = (int)Math.Min(
+                closing.MaxBytes, (allowance * Quota.ChunkBytes) - Quota.PropertyBytes - settings.Tags.Bytes),
+            IsPacked = true,
+        };
+        TimeSpan? due = null;
+        if ((plan.Again ?? _waiting.Cut(plan, closing, _random, out due)) is not { } batch)
+        {
+            if (due is not null) holds[lane] = new(due);
+            return null;
+        }
+
+        var chunks = Quota.Chunks(batch, settings);
+        if (limit == 0 && sink.IsMetered) _quota.Count(chunks);
+        TimeSpan? reserving = null;
+
+        // A batch above the limit is allowed here: Quota.Objection is reported instead of sending it.
+        var isAllowed = limit == 0 || chunks > limit
+            || (chunks <= allowance && _quota.TryTake(limit, chunks, out reserving));
+        if (plan.Again is not null && isAllowed) _waiting.Take(batch);
+        if (plan.Again is null && !isAllowed) _waiting.GiveBack(batch);
+        if (isAllowed) return batch;
+        holds[lane] = chunks > allowance ? _quota.Hold(limit, share, chunks) : new(reserving);
+        return null;
+    }
+
     bool IsReady(ISink sink, ForwardingSettings settings)
     {
-        var isReady = _link.IsReady(sink, settings);
-        if (!isReady) _unreadySink = sink;
-        if (isReady && _tryNow) _link.Circuit.TryNow();
-        if (isReady) _tryNow = false;
-        return isReady;
+        if (!_link.IsReady(sink, settings))
+        {
+            _unreadySink = sink;
+            return false;
+        }
+
+        if (_tryNow)
+        {
+            _tryNow = false;
+            _link.Circuit.TryNow();
+        }
+
+        return true;
     }
 
     /// <summary>Holds the lanes that edgeHub has no route for, except for one batch a minute each.</summary>
@@ -360,7 +406,7 @@ internal sealed class Forwarder : BackgroundService
     {
         foreach (var lane in Enum.GetValues<Lane>().Where(lane => sink.Handovers?.IsUnrouted(lane) == true))
         {
-            var wait = UnroutedInterval - _timeProvider.GetElapsedTime(_lastSent[(int)lane]);
+            var wait = UnroutedSendInterval - _timeProvider.GetElapsedTime(_lastSent[(int)lane]);
             if (wait > TimeSpan.Zero) holds[lane] = new(wait);
         }
     }
@@ -371,7 +417,7 @@ internal sealed class Forwarder : BackgroundService
         _lastSent[(int)batch.Lane] = _timeProvider.GetTimestamp();
         sink.Handovers?.Sent(batch);
         var sending = SendAsync(sink, batch, settings, sendToken);
-        _window.Add(new(batch, sending));
+        _inFlight.Add(new(batch, sending));
         // In a continuation: the loop then finds the task completed.
         _ = sending.ContinueWith(
             _ => Wake(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
@@ -395,9 +441,9 @@ internal sealed class Forwarder : BackgroundService
 
     void HandleCompleted()
     {
-        foreach (var flight in _window.FindAll(flight => flight.Sending.IsCompleted))
+        foreach (var flight in _inFlight.FindAll(flight => flight.Sending.IsCompleted))
         {
-            _window.Remove(flight);
+            _inFlight.Remove(flight);
             Settle(flight.Batch, flight.Sending.IsCompletedSuccessfully
                 ? flight.Sending.Result
                 : new(SendOutcome.Retry, flight.Sending.Exception?.InnerException?.Message ?? "cancelled"));
@@ -407,18 +453,12 @@ internal sealed class Forwarder : BackgroundService
     /// <summary>Carries out the <see cref="Outcome"/> of a batch.</summary>
     void Settle(Batch batch, SendResult answer)
     {
-        var outcome = Outcome.Apply(batch, answer, DeadLetterRoom);
+        var outcome = Outcome.Apply(batch, answer, _waiting.DeadLetterRoom);
         _link.Answered(batch, outcome);
-        if (outcome.Accepted.Count > 0) _settlements.Accepted(batch, outcome.Accepted, _link.Handovers);
-        else _link.Handovers?.Failed(batch);
-        _rejectedInARow = outcome.Rejected + (outcome.Accepted.Count > 0 ? 0 : _rejectedInARow);
-        if (outcome.DeadLetters.Count > 0) _deadLetteredAt = _timeProvider.GetTimestamp();
-        foreach (var (reading, reason, text) in outcome.DeadLetters)
-            _settlements.DeadLetter(reading, _link.Status.Sink, reason, text);
-        foreach (var part in outcome.Parts) _waiting.GiveBack(_cutter.Part(batch, part));
+        _waiting.CarryOut(batch, outcome, _link.Status.Sink, _link.Handovers);
         if (outcome.Again is { } again)
         {
-            again = _link.NoteStuck(again, outcome.Error, _lastSettings?.DrainOrder == DrainOrder.LiveFirst);
+            again = _link.MarkStuck(again, outcome.Error, _lastSettings?.DrainOrder == DrainOrder.LiveFirst);
             _waiting.GiveBack(again);
             _failure ??= (outcome.Result with { Reason = outcome.Error }, again);
         }
@@ -435,17 +475,12 @@ internal sealed class Forwarder : BackgroundService
             _link.BackOff(result, batch);
 
             // A batch that certainly has not arrived is cut to probe size. Any other keeps its boundaries and id.
-            if (!batch.MayHaveArrived && batch.Readings.Count > Circuit.ProbeReadings)
-            {
-                _waiting.Take(batch);
-                _waiting.GiveBack(_cutter.Part(batch, batch.Readings.Take(Circuit.ProbeReadings)));
-                _waiting.GiveBack(_cutter.Part(batch, batch.Readings.Skip(Circuit.ProbeReadings)));
-            }
+            if (!batch.MayHaveArrived && batch.Readings.Count > Circuit.ProbeReadings) _waiting.SplitForProbe(batch);
         }
 
         _failure = null;
         KeepSent();
-        _settlements.Note(_sent.CommitAsync());
+        _waiting.Track(_sent.CommitAsync());
     }
 
     void WakeWhenReady(ISink sink, CancellationToken stoppingToken)
@@ -460,12 +495,6 @@ internal sealed class Forwarder : BackgroundService
             _awaitedSink = null;
             Wake();
         }
-    }
-
-    async Task WaitAsync(TimeSpan? limit, CancellationToken cancellationToken)
-    {
-        _timer.Change(limit ?? Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
-        await _wake.Reader.WaitToReadAsync(cancellationToken);
     }
 
     void SetPaused(bool isPaused)
@@ -483,7 +512,7 @@ internal sealed class Forwarder : BackgroundService
 
     void Wake() => _wake.Writer.TryWrite(true);
 
-    static TimeSpan? Sooner(TimeSpan? one, TimeSpan? other) => one is null || other < one ? other ?? one : one;
+    static TimeSpan? Sooner(TimeSpan? one, TimeSpan? other) => new[] { one, other }.Min();
 
-    sealed record InFlight(Batch Batch, Task<SendResult> Sending);
+    sealed record Flight(Batch Batch, Task<SendResult> Sending);
 }

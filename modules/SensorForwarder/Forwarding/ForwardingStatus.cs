@@ -23,10 +23,8 @@ internal sealed record ForwardingStatus
     /// <summary>The last failed attempt, even if later ones succeeded; null: none failed.</summary>
     public SendFailure? LastFailure { get; init; }
 
-    /// <summary>The live lane; with one lane, all readings.</summary>
     public LaneStatus Live { get; init; } = new();
 
-    /// <summary>The backlog of an outage.</summary>
     public LaneStatus Backfill { get; init; } = new();
 
     public LaneStatus Alarm { get; init; } = new();
@@ -38,7 +36,6 @@ internal sealed record ForwardingStatus
 
     public long AlarmBatches { get; init; }
 
-    /// <summary>Readings accepted.</summary>
     public long Readings { get; init; }
 
     /// <summary>Readings delivered: accepted by the receiver; with edgeHub's metrics page, confirmed to be in the
@@ -48,7 +45,7 @@ internal sealed record ForwardingStatus
     /// <summary>Bytes of the batches accepted, before compression.</summary>
     public long Bytes { get; init; }
 
-    /// <summary>The daily message limit; 0: none.</summary>
+    /// <summary>0: none.</summary>
     public int DailyMessageLimit { get; init; }
 
     /// <summary>Messages of this UTC day as IoT Hub bills them, counted by this module; 0 without a limit.</summary>
@@ -70,7 +67,6 @@ internal sealed record ForwardingStatus
     /// <summary>Readings that edgeHub has accepted and the cloud may not have yet.</summary>
     public CustodyStatus Custody { get; init; } = new();
 
-    /// <summary>Failed attempts.</summary>
     public long Failures { get; init; }
 }
 

@@ -10,16 +10,16 @@ namespace SensorForwarder.Forwarding;
 /// forwarder's loop only.
 /// </summary>
 /// <param name="module">This module's name in the deployment.</param>
-/// <param name="place">The URL of the metrics page, for log lines; null: none is configured.</param>
-/// <param name="read">Reads the page; null when it is not usable. Must not throw.</param>
+/// <param name="pageUrl">The URL of the metrics page, for log lines; null: none is configured.</param>
+/// <param name="readPage">Reads the page; null when it is not usable. Must not throw.</param>
 internal sealed class Handovers(
-    string module, string? place, Func<CancellationToken, Task<MetricsPage?>> read, TimeProvider timeProvider,
+    string module, string? pageUrl, Func<CancellationToken, Task<MetricsPage?>> readPage, TimeProvider timeProvider,
     ILogger logger)
 {
     readonly long _start = timeProvider.GetTimestamp();
     Custody _custody = new(TimeSpan.Zero);
-    Task<MetricsPage?>? _look;
-    TimeSpan _lookedAt;
+    Task<MetricsPage?>? _pageRead;
+    TimeSpan _readAt;
     bool? _hasPage;
     bool _isHolding;
     long _lost;
@@ -43,12 +43,12 @@ internal sealed class Handovers(
     TimeSpan Now => timeProvider.GetElapsedTime(_start);
 
     // Earlier than Custody.NextScrape if a batch was accepted since the last read.
-    TimeSpan NextLook
+    TimeSpan NextRead
     {
         get
         {
             if (_custody.HandedOverSince is not { } since) return _custody.NextScrape;
-            var soon = (since > _lookedAt ? since : _lookedAt) + Custody.ScrapeIntervalWhileHandedOver;
+            var soon = (since > _readAt ? since : _readAt) + Custody.ScrapeIntervalWhileHandedOver;
             return soon < _custody.NextScrape ? soon : _custody.NextScrape;
         }
     }
@@ -60,14 +60,12 @@ internal sealed class Handovers(
     /// <summary>Whether edgeHub has no route for a lane's messages.</summary>
     public bool IsUnrouted(Lane lane) => _custody.Unrouted.ContainsKey(Batch.NameOf(lane));
 
-    /// <summary>Records a batch that is being sent.</summary>
     public void Sent(Batch batch) => _custody.Sent(batch.Id, batch.Output, batch.Ids);
 
     /// <summary>Records that edgeHub has accepted a batch.</summary>
     /// <returns>Whether the batch counts as delivered, because there is no page to confirm it.</returns>
     public bool IsDelivered(Batch batch) => !_custody.Acknowledged(batch.Id, Now).IsEmpty;
 
-    /// <summary>Records that edgeHub has not accepted a batch.</summary>
     public void Failed(Batch batch) => _custody.Abandoned(batch.Id);
 
     /// <summary>Evaluates a completed read of the page, and starts the next when it is due.</summary>
@@ -79,23 +77,23 @@ internal sealed class Handovers(
         bool isCurrent, bool isConnected, Action wake, CancellationToken cancellationToken)
     {
         var verdict = Verdict.Nothing;
-        if (_look is { IsCompleted: true })
+        if (_pageRead is { IsCompleted: true })
         {
             // A read that was cancelled by a stop proves nothing about the page.
-            var page = _look.IsCompletedSuccessfully ? _look.Result : null;
-            _look = null;
+            var page = _pageRead.IsCompletedSuccessfully ? _pageRead.Result : null;
+            _pageRead = null;
             if (cancellationToken.IsCancellationRequested) return (verdict, null);
             verdict = _custody.Scraped(page, Now);
             LogChanges(page, verdict);
         }
 
-        if (_look is not null || cancellationToken.IsCancellationRequested) return (verdict, null);
+        if (_pageRead is not null || cancellationToken.IsCancellationRequested) return (verdict, null);
         if (!isCurrent && _custody.HandedOverSince is null && _custody.Unrouted.Count == 0) return (verdict, null);
-        if (NextLook - Now is var wait && wait > TimeSpan.Zero) return (verdict, wait);
+        if (NextRead - Now is var wait && wait > TimeSpan.Zero) return (verdict, wait);
         _custody.ScrapeRequested(isConnected);
-        _lookedAt = Now;
-        _look = read(cancellationToken);
-        _ = _look.ContinueWith(
+        _readAt = Now;
+        _pageRead = readPage(cancellationToken);
+        _ = _pageRead.ContinueWith(
             _ => wake(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
         return (verdict, null);
     }
@@ -118,9 +116,9 @@ internal sealed class Handovers(
         _queue = page?.Queue;
         if (_hasPage != page is not null)
         {
-            if (page is not null) ForwardingLog.UpstreamPage(logger, place ?? "");
-            else if (_custody.ConfirmsCloud) ForwardingLog.UpstreamPageGone(logger, place ?? "");
-            else if (place is not null) ForwardingLog.NoUpstreamPage(logger, place);
+            if (page is not null) ForwardingLog.UpstreamPage(logger, pageUrl ?? "");
+            else if (_custody.ConfirmsCloud) ForwardingLog.UpstreamPageGone(logger, pageUrl ?? "");
+            else if (pageUrl is not null) ForwardingLog.NoUpstreamPage(logger, pageUrl);
             _hasPage = page is not null;
         }
 

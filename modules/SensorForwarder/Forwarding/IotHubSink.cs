@@ -41,7 +41,7 @@ internal sealed class IotHubSink(IEdgeHubClient client, Handovers? handovers = n
             new("$.mid", batch.Id),
             new("$.ct", "application/json"),
             new("$.ce", isGzip ? "gzip" : "utf-8"),
-            new("$.ctime", batch.CreatedAt.UtcDateTime.ToString("O", CultureInfo.InvariantCulture)),
+            new("$.ctime", batch.Readings[^1].RecordedAt.UtcDateTime.ToString("O", CultureInfo.InvariantCulture)),
         ];
         if (pnp?.Component is { } component) properties.Add(new("$.sub", component));
         properties.Add(new("lane", batch.LaneName));

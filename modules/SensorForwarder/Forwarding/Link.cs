@@ -24,7 +24,6 @@ internal sealed class Link(TelemetryBuffer buffer, TimeProvider timeProvider, Ra
 
     public Handovers? Handovers => _sink?.Handovers;
 
-    /// <summary>Whether this sink is in use.</summary>
     public bool IsUsing(ISink? sink) => sink == _sink;
 
     /// <summary>Switches to a sink, and returns whether it is ready. The circuit notices the end of an outage here.
@@ -49,7 +48,6 @@ internal sealed class Link(TelemetryBuffer buffer, TimeProvider timeProvider, Ra
         return isReady;
     }
 
-    /// <summary>Records the answer to a batch.</summary>
     public void Answered(Batch batch, Outcome outcome)
     {
         // Rejected readings and split batches are not failures of the connection.
@@ -70,7 +68,7 @@ internal sealed class Link(TelemetryBuffer buffer, TimeProvider timeProvider, Ra
     /// <summary>Logs a batch that the receiver keeps answering with an error. The batch is kept; with two lanes it is
     /// retried less often, so that it does not delay new readings.</summary>
     /// <returns>The batch with its new state.</returns>
-    public Batch NoteStuck(Batch batch, string answer, bool hasTwoLanes)
+    public Batch MarkStuck(Batch batch, string answer, bool hasTwoLanes)
     {
         if (batch.Errors == 0) return batch;
         var now = Moment.Now(timeProvider);
@@ -88,7 +86,6 @@ internal sealed class Link(TelemetryBuffer buffer, TimeProvider timeProvider, Ra
     /// <summary>Whether a stuck batch must wait before it is tried again.</summary>
     public bool IsResting(Batch batch) => batch.RestingSince?.Age(timeProvider) < StuckRest;
 
-    /// <summary>Starts the back-off after a failed batch, and logs the failure.</summary>
     public void BackOff(SendResult failure, Batch batch)
     {
         var delay = Circuit.Failed(failure);
@@ -99,7 +96,7 @@ internal sealed class Link(TelemetryBuffer buffer, TimeProvider timeProvider, Ra
     }
 
     /// <summary>Updates lanes and daily quota in the status.</summary>
-    public void Describe(Situation now, Plan plan, IReadOnlyCollection<Batch> underWay, Quota quota)
+    public void Describe(Situation now, Plan plan, IReadOnlyCollection<Batch> inFlight, Quota quota)
     {
         var held = plan.Holds.Where(hold => hold.Until is not null).ToList();
         var limit = _sink is null ? 0 : Quota.LimitOf(_sink, now.Settings);
@@ -117,7 +114,7 @@ internal sealed class Link(TelemetryBuffer buffer, TimeProvider timeProvider, Ra
         LaneStatus DescribeLane(Lane lane)
         {
             var (fresh, again) = (now.FreshIn(lane), now.AgainIn(lane).ToList());
-            var batches = underWay.Where(batch => batch.Lane == lane).ToList();
+            var batches = inFlight.Where(batch => batch.Lane == lane).ToList();
             return new()
             {
                 Waiting = fresh.Count + again.Sum(batch => batch.Readings.Count),

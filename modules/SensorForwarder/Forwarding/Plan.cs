@@ -32,7 +32,7 @@ internal sealed record Situation
     public IReadOnlyCollection<Batch> Again { get; init; } = [];
 
     /// <summary>The lanes of the batches in flight.</summary>
-    public IReadOnlyList<Lane> UnderWay { get; init; } = [];
+    public IReadOnlyList<Lane> InFlight { get; init; } = [];
 
     /// <summary>Batches that may be in flight at once; 0: the sink is not ready, or the batches in flight must complete
     /// first after a failure.</summary>
@@ -86,8 +86,8 @@ internal sealed record Situation
 /// function.</summary>
 internal sealed record Plan
 {
-    static readonly TimeSpan TrickleEvery = TimeSpan.FromMinutes(1);
-    static readonly TimeSpan LookAtHeld = TimeSpan.FromSeconds(5);
+    static readonly TimeSpan HeldSendInterval = TimeSpan.FromMinutes(1);
+    static readonly TimeSpan HeldCheckInterval = TimeSpan.FromSeconds(5);
 
     /// <summary>The lane of the next batch; null: send nothing now.</summary>
     public Lane? Lane { get; init; }
@@ -117,10 +117,10 @@ internal sealed record Plan
 
         // While edgeHub has no cloud, one batch a minute is still sent: edgeHub reconnects more often when it has
         // messages to send, and a misread page must not stop forwarding.
-        if (now.IsHeld && !now.IsFlushing && (now.UnderWay.Count > 0 || now.SinceLastSend < TrickleEvery))
-            return new() { Wait = LookAtHeld };
+        if (now.IsHeld && !now.IsFlushing && (now.InFlight.Count > 0 || now.SinceLastSend < HeldSendInterval))
+            return new() { Wait = HeldCheckInterval };
         var size = now.IsProbing || now.IsHeld ? 1 : now.Window;
-        if (now.UnderWay.Count >= size) return new();
+        if (now.InFlight.Count >= size) return new();
         var holds = new List<Hold>();
         foreach (var lane in Lanes(now, size))
         {
@@ -143,9 +143,9 @@ internal sealed record Plan
     static Lane[] OtherLanes(Situation now, int size)
     {
         var isBacklogsTurn = now.LastLane == Forwarding.Lane.Live && now.Has(Forwarding.Lane.Backfill)
-            && now.UnderWay.All(lane => lane != Forwarding.Lane.Backfill);
+            && now.InFlight.All(lane => lane != Forwarding.Lane.Backfill);
         if (isBacklogsTurn) return [Forwarding.Lane.Backfill, Forwarding.Lane.Live];
-        return size == 1 || now.UnderWay.Count < size - 1
+        return size == 1 || now.InFlight.Count < size - 1
             ? [Forwarding.Lane.Live, Forwarding.Lane.Backfill]
             : [Forwarding.Lane.Live];
     }

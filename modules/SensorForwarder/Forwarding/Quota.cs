@@ -222,17 +222,15 @@ internal sealed class Quota(
 
     sealed class DayCount(DateOnly date)
     {
-        // On the medium. Set on the thread that completed the save, read by the loop.
-        long _reserved;
-
         public DateOnly Date { get; } = date;
 
         public long Used { get; set; }
 
+        /// <summary>On the medium. Set on the thread that completed the save, read by the loop.</summary>
         public long Reserved
         {
-            get => Volatile.Read(ref _reserved);
-            set => Volatile.Write(ref _reserved, value);
+            get => Volatile.Read(ref field);
+            set => Volatile.Write(ref field, value);
         }
     }
 }

@@ -17,17 +17,19 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
     // The first line of the custody books, which follow the entries.
     const string BooksMark = "custody\t";
 
-    // The last digit of an entry is the lane plus LaneCount times the ConflictMeaning. An alarm has a letter instead,
-    // AlarmLetter plus the ConflictMeaning: versions without alarms skip such an entry.
-    const int LaneCount = 2;
-    const char AlarmLetter = 'a';
+    // The last character of an entry: the lanes of each ConflictMeaning. Versions without alarms skip an entry with a
+    // letter.
+    const string Codes = "01a23b45c";
+    const int LaneCount = 3;
 
-    bool _isLoaded;
     Entry[] _kept = [];
     string _books = "";
 
     // Entries known to be on the medium. Set on the thread that completed the commit, read by the loop.
     volatile Entry[] _committed = [];
+
+    /// <summary>Whether <see cref="Load"/> has read the note of the last run.</summary>
+    public bool IsLoaded { get; private set; }
 
     /// <summary>The <see cref="Handovers.Books"/> of the last run; empty: none.</summary>
     public string LoadBooks()
@@ -37,15 +39,15 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
         return at < 0 ? "" : note[at..];
     }
 
-    /// <summary>Replaces the note, unless the note of the last run has not been read yet. Written with the next commit.
+    /// <summary>Replaces the note once the note of the last run was read. Written with the next commit.
     /// After a restart, each of the batches may have arrived: a kill loses the answers to those in flight.</summary>
     /// <param name="books"><see cref="Handovers.Books"/>.</param>
-    public void Keep(IEnumerable<Batch> underWay, IEnumerable<Batch> again, string books)
+    public void Keep(IEnumerable<Batch> inFlight, IEnumerable<Batch> again, string books)
     {
-        if (!_isLoaded) return;
+        if (!IsLoaded) return;
         Entry[] now =
         [
-            .. underWay.Select(batch => Entry.Of(
+            .. inFlight.Select(batch => Entry.Of(
                 batch, batch.Conflict == ConflictMeaning.Denied ? ConflictMeaning.Stored : batch.Conflict)),
             .. again.Select(batch => Entry.Of(batch, batch.MayHaveArrived ? batch.Conflict : ConflictMeaning.Denied)),
         ];
@@ -81,7 +83,7 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
             through = entry.Last;
         }
 
-        _isLoaded = true;
+        IsLoaded = true;
         return found;
     }
 
@@ -90,11 +92,9 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
         var text = new StringBuilder();
         foreach (var entry in entries)
         {
-            var digit = (char)(entry.Lane == Lane.Alarm
-                ? AlarmLetter + (int)entry.Conflict
-                : '0' + (LaneCount * (int)entry.Conflict) + (int)entry.Lane);
+            var code = Codes[(LaneCount * (int)entry.Conflict) + (int)entry.Lane];
             text.Append(
-                CultureInfo.InvariantCulture, $"{entry.Epoch} {entry.First} {entry.Last} {entry.Count} {digit}\n");
+                CultureInfo.InvariantCulture, $"{entry.Epoch} {entry.First} {entry.Last} {entry.Count} {code}\n");
         }
 
         return text.ToString();
@@ -106,15 +106,14 @@ internal sealed class SentRecord(TelemetryBuffer buffer)
         foreach (var line in text.Split('\n'))
         {
             if (line.Split(' ') is
-                [var epoch, var first, var last, var count, [(>= '0' and <= '5' or >= 'a' and <= 'c') and var digit]]
+                [var epoch, var first, var last, var count, [var letter]]
+                && Codes.IndexOf(letter, StringComparison.Ordinal) is var code and >= 0
                 && long.TryParse(first, NumberStyles.None, CultureInfo.InvariantCulture, out var firstId) && firstId > 0
                 && long.TryParse(last, NumberStyles.None, CultureInfo.InvariantCulture, out var lastId)
                 && int.TryParse(count, NumberStyles.None, CultureInfo.InvariantCulture, out var readings)
                     && readings is > 0 and <= MaxReadings)
             {
-                var (conflict, lane) = digit >= AlarmLetter
-                    ? (digit - AlarmLetter, (int)Lane.Alarm)
-                    : Math.DivRem(digit - '0', LaneCount);
+                var (conflict, lane) = Math.DivRem(code, LaneCount);
                 yield return new(epoch, firstId, lastId, readings, (Lane)lane, (ConflictMeaning)conflict);
             }
         }

@@ -128,11 +128,11 @@ public sealed class AlarmLaneTests
         };
         Assert.Equal(Lane.Alarm, Plan.Next(now).Lane);
         now = now with { Fresh = IdSet.Of(1, 49), Urgent = IdSet.Empty };
-        Assert.Equal(Lane.Backfill, Plan.Next(now with { UnderWay = [Lane.Alarm], LastLane = Lane.Live }).Lane);
-        Assert.Equal(Lane.Live, Plan.Next(now with { UnderWay = [Lane.Alarm], LastLane = Lane.Backfill }).Lane);
+        Assert.Equal(Lane.Backfill, Plan.Next(now with { InFlight = [Lane.Alarm], LastLane = Lane.Live }).Lane);
+        Assert.Equal(Lane.Live, Plan.Next(now with { InFlight = [Lane.Alarm], LastLane = Lane.Backfill }).Lane);
 
         // The last place of the window is for new readings, and for alarms.
-        now = now with { Urgent = IdSet.Of(49, 49), UnderWay = [Lane.Backfill, Lane.Live] };
+        now = now with { Urgent = IdSet.Of(49, 49), InFlight = [Lane.Backfill, Lane.Live] };
         Assert.Equal(Lane.Alarm, Plan.Next(now).Lane);
         Assert.Null(Plan.Next(now with { Fresh = IdSet.Of(1, 40), Urgent = IdSet.Empty }).Lane);
     }

@@ -155,7 +155,7 @@ internal sealed class FleetDevice
                 LastId = LastId,
                 LiveAfter = _liveAfter,
                 Again = _again.Values,
-                UnderWay = [.. _window.Select(flight => flight.Batch.Lane)],
+                InFlight = [.. _window.Select(flight => flight.Batch.Lane)],
                 Window = isReady && !_isEnding ? _sink.MaxInFlight(_settings) : 0,
                 LastLane = _lastLane,
                 UntilAttempt = isReady ? _circuit.UntilNext : TimeSpan.Zero,

@@ -63,10 +63,10 @@ public sealed class PlanTests
     public void One_place_stays_free_for_new_readings_and_the_lanes_alternate_when_the_window_is_full()
     {
         var backlog = TwoLanes with { Fresh = IdSet.Of(1, 40), LastLane = Lane.Backfill };
-        Assert.Equal(Lane.Backfill, Plan.Next(backlog with { UnderWay = [Lane.Backfill] }).Lane);
-        Assert.Null(Plan.Next(backlog with { UnderWay = [Lane.Backfill, Lane.Backfill] }).Lane);
-        Assert.Equal(Lane.Backfill, Plan.Next(TwoLanes with { UnderWay = [Lane.Live, Lane.Live], LastLane = Lane.Live }).Lane);
-        Assert.Equal(Lane.Live, Plan.Next(TwoLanes with { UnderWay = [Lane.Live, Lane.Backfill], LastLane = Lane.Live }).Lane);
+        Assert.Equal(Lane.Backfill, Plan.Next(backlog with { InFlight = [Lane.Backfill] }).Lane);
+        Assert.Null(Plan.Next(backlog with { InFlight = [Lane.Backfill, Lane.Backfill] }).Lane);
+        Assert.Equal(Lane.Backfill, Plan.Next(TwoLanes with { InFlight = [Lane.Live, Lane.Live], LastLane = Lane.Live }).Lane);
+        Assert.Equal(Lane.Live, Plan.Next(TwoLanes with { InFlight = [Lane.Live, Lane.Backfill], LastLane = Lane.Live }).Lane);
     }
 
     [Fact]
@@ -74,8 +74,8 @@ public sealed class PlanTests
     {
         Assert.Null(Plan.Next(Fifty with { Window = 0 }).Lane);
         Assert.Equal((null, Second), (Plan.Next(Fifty with { UntilAttempt = Second }).Lane, Plan.Next(Fifty with { UntilAttempt = Second }).Wait));
-        Assert.Null(Plan.Next(Fifty with { UnderWay = [Lane.Live, Lane.Live, Lane.Live] }).Lane);
-        Assert.Null(Plan.Next(Fifty with { UnderWay = [Lane.Live], IsProbing = true }).Lane);
+        Assert.Null(Plan.Next(Fifty with { InFlight = [Lane.Live, Lane.Live, Lane.Live] }).Lane);
+        Assert.Null(Plan.Next(Fifty with { InFlight = [Lane.Live], IsProbing = true }).Lane);
         Assert.Null(Plan.Next(Fifty with { Fresh = IdSet.Empty }).Lane);
     }
 
@@ -84,7 +84,7 @@ public sealed class PlanTests
     {
         var held = Fifty with { IsHeld = true, SinceLastSend = Second };
         Assert.Equal(TimeSpan.FromSeconds(5), Plan.Next(held).Wait);
-        Assert.Null(Plan.Next(held with { SinceLastSend = TimeSpan.FromHours(1), UnderWay = [Lane.Live] }).Lane);
+        Assert.Null(Plan.Next(held with { SinceLastSend = TimeSpan.FromHours(1), InFlight = [Lane.Live] }).Lane);
         Assert.NotNull(Plan.Next(held with { SinceLastSend = TimeSpan.FromMinutes(1) }).Lane);
         Assert.NotNull(Plan.Next(held with { IsFlushing = true }).Lane);
     }

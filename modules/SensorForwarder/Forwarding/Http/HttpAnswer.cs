@@ -129,7 +129,7 @@ internal sealed class HttpAnswer(Secrets secrets, bool acceptHtml, TimeProvider 
     {
         if (response.Headers.Location is not { } location) return null;
         var asked = response.RequestMessage!.RequestUri!;
-        var to = location.IsAbsoluteUri ? location : new Uri(asked, location);
+        var to = new Uri(asked, location);
         return to.IdnHost == asked.IdnHost ? null : to.IdnHost;
     }
 
@@ -198,7 +198,7 @@ internal sealed class HttpAnswer(Secrets secrets, bool acceptHtml, TimeProvider 
             {
                 var read = await stream.ReadAsync(bytes.AsMemory(length), deadline.Token);
                 length += read;
-                if (kind == BodyKind.Open) kind = Look(bytes.AsSpan(0, length));
+                if (kind == BodyKind.Open) kind = KindOf(bytes.AsSpan(0, length));
                 if (kind is BodyKind.Page or BodyKind.Other) break;
                 if (kind == BodyKind.Object)
                 {
@@ -228,7 +228,7 @@ internal sealed class HttpAnswer(Secrets secrets, bool acceptHtml, TimeProvider 
         return (kind, bytes.AsMemory(0, length));
     }
 
-    static BodyKind Look(ReadOnlySpan<byte> body)
+    static BodyKind KindOf(ReadOnlySpan<byte> body)
     {
         if (ByteOrderMark.StartsWith(body)) return BodyKind.Open;
         var text = WithoutMark(body).TrimStart(" \t\r\n"u8);

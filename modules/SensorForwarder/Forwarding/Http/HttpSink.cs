@@ -30,7 +30,7 @@ internal sealed class HttpSink(HttpSinkOptions options, TimeProvider timeProvide
     const double SlowestBytesPerSecond = 4_000;
 
     // While certificate or key files are missing.
-    static readonly TimeSpan LookForFilesEvery = TimeSpan.FromSeconds(1);
+    static readonly TimeSpan FilesCheckInterval = TimeSpan.FromSeconds(1);
 
     // A connection is replaced after this time, to follow changes in DNS.
     static readonly TimeSpan ConnectionLife = TimeSpan.FromMinutes(10);
@@ -61,7 +61,7 @@ internal sealed class HttpSink(HttpSinkOptions options, TimeProvider timeProvide
     {
         await _filesMissing.Task.WaitAsync(cancellationToken);
         while (!options.Tls.TryRead(out _, out _))
-            await Task.Delay(LookForFilesEvery, timeProvider, cancellationToken);
+            await Task.Delay(FilesCheckInterval, timeProvider, cancellationToken);
         _filesMissing = NewSignal();
     }
 
@@ -226,7 +226,7 @@ internal sealed class HttpSink(HttpSinkOptions options, TimeProvider timeProvide
     static Uri? Follow(Uri from, HttpResponseMessage response)
     {
         if ((int)response.StatusCode is not (307 or 308) || response.Headers.Location is not { } location) return null;
-        var to = location.IsAbsoluteUri ? location : new Uri(from, location);
+        var to = new Uri(from, location);
         var isSameServer = to.Scheme == from.Scheme && to.Port == from.Port;
         var isUpgrade = to.Scheme == Uri.UriSchemeHttps && from.Scheme == Uri.UriSchemeHttp;
         return to.IdnHost == from.IdnHost && to.UserInfo.Length == 0 && (isSameServer || isUpgrade) ? to : null;

@@ -60,8 +60,6 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             ReadingsReturned?.Invoke();
             _recovering = RecoverAsync(after: _recovering);
         };
-        parts.Ring.Dropped = payload =>
-            parts.Ledger.Note(EvictionLedger.Overflow, EvictionLedger.SensorOf(payload));
         _recovering = RecoverAsync(after: Task.CompletedTask);
         _writer.Start();
         _check = parts.File.NeedsCheck ? Task.Run(CheckFile) : Task.CompletedTask;
@@ -142,9 +140,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             reading.Time.ToUnixTimeMilliseconds(), _parts.Clock.Current().Id, payload, out var wake, document);
         if (wake)
             _writer.Wake();
-        return cancellationToken.CanBeCanceled && !task.IsCompleted
-            ? new ValueTask<long>(task.AsTask().WaitAsync(cancellationToken))
-            : task;
+        return new(task.WaitAsync(cancellationToken));
     }
 
     /// <summary>Stores a reading that is committed at once and sent before all others, and saves a document in the same
@@ -157,12 +153,13 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         stored = default;
         if (_writer.IsRejecting)
             return false;
-        stored = _parts.Ring.Add(
+        var task = _parts.Ring.Add(
             reading.Time.ToUnixTimeMilliseconds(), _parts.Clock.Current().Id, ReadingEncoder.Encode(reading),
             out var wake, (documentName, document), isUrgent: true);
         if (wake)
             _writer.Wake();
-        return !stored.IsFaulted;
+        stored = new(task);
+        return !task.IsFaulted;
     }
 
     /// <summary>Stores the readings of one request of another program, together. Completes when all of them are
@@ -195,7 +192,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         if (wake)
             _writer.Wake();
         foreach (var task in tasks)
-            await task.AsTask().WaitAsync(cancellationToken);
+            await task.WaitAsync(cancellationToken);
     }
 
     /// <summary>Reads up to <paramref name="maxCount"/> waiting readings after an id, all of one epoch.</summary>
@@ -426,9 +423,10 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             opened = Open(file);
             var clock = new ReadingClock(
                 timeProvider, options.KernelTime ?? KernelTime.For(timeProvider), opened.Store.Records.LoadClocks());
+            var ledger = new EvictionLedger();
             var parts = new WriterParts(
-                new Ring(options.RingReadings, options.RingBytes, timeProvider), new Requests(timeProvider),
-                clock, new EvictionLedger(), new Upkeep(files, timeProvider),
+                new Ring(options.RingReadings, options.RingBytes, ledger, timeProvider), new Requests(timeProvider),
+                clock, ledger, new Upkeep(files, timeProvider),
                 new StorageHealth(files.Database, timeProvider), file);
             var buffer = new TelemetryBuffer(options, timeProvider, logger, parts, opened, processLock);
             BufferLog.Opened(logger, files.Database, buffer.Epoch, opened.Store.View.State.Waiting);

@@ -68,9 +68,9 @@ internal sealed class Writer : IDisposable
         /// </summary>
         public bool IsCommitted { get; set; }
 
-        public long Bytes => Groups.Sum(group => (long)group.LiveBytes);
+        public long Bytes => Groups.Sum(group => group.Bytes);
 
-        public int Readings => Groups.Sum(group => group.Live);
+        public int Readings => Groups.Sum(group => group.Count);
     }
 
     /// <param name="Generation">The <see cref="DatabaseFile.Generation"/> in which the damage was seen.</param>
@@ -360,17 +360,12 @@ internal sealed class Writer : IDisposable
 
     static void Append(Store store, RingGroup group)
     {
-        for (var i = group.Dropped; i < group.Count; i++)
-        {
-            var payload = group.Payload(i, out var recordedAtMs, out var clock);
-            store.Append(recordedAtMs, clock, payload);
-        }
-        if (group.Live == 0)
-            return;
+        foreach (var reading in group.Readings)
+            store.Append(reading.RecordedAtMs, reading.Clock, reading.Payload);
         foreach (var (name, content) in group.Documents ?? [])
             store.Records.SaveDocument(name, content.Span);
         if (group.IsUrgent)
-            store.AddUrgent(IdSet.Of(store.LastId - group.Live + 1, store.LastId));
+            store.AddUrgent(IdSet.Of(store.LastId - group.Count + 1, store.LastId));
     }
 
     // After a failed fdatasync Linux marks the pages clean, so a second one would succeed without writing them.
@@ -412,9 +407,8 @@ internal sealed class Writer : IDisposable
             var firstId = piece.FirstId;
             foreach (var group in piece.Groups)
             {
-                var live = group.Live;
                 group.Commit(firstId);
-                firstId += live;
+                firstId += group.Count;
             }
             if (readings > 0)
                 Committed?.Invoke();
@@ -435,8 +429,8 @@ internal sealed class Writer : IDisposable
     {
         foreach (var group in groups.Where(group => !group.IsRequest))
         {
-            for (var i = group.Dropped; i < group.Count; i++)
-                _ledger.Note(EvictionLedger.Rejected, EvictionLedger.SensorOf(group.Payload(i, out _, out _)));
+            foreach (var reading in group.Readings)
+                _ledger.Note(EvictionLedger.Rejected, EvictionLedger.SensorOf(reading.Payload));
         }
         _ring.Done(groups);
         groups.ForEach(g => g.Fail(Room.Rejection()));

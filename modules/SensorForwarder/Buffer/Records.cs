@@ -152,13 +152,13 @@ internal sealed class Records(SqliteConnection connection, Cipher? cipher)
         insert.Bind(1, firstId).Bind(2, epoch).Run();
     }
 
-    public Epochs LoadEpochs()
+    public Epochs LoadEpochs(string current)
     {
         var rows = new List<(long FirstId, string Epoch)>();
         using var query = connection.Prepare("SELECT first_id, epoch FROM epoch ORDER BY first_id");
         while (query.Step())
             rows.Add((query.Number(0), query.Text(1)));
-        return new(rows);
+        return new(rows, current);
     }
 
     /// <summary>Deletes the epochs that have no id from <paramref name="firstId"/> on.</summary>

@@ -59,7 +59,6 @@ internal sealed class Store : IDisposable
         Connection = connection;
         _cipher = cipher;
         _decoded = decoded;
-        Epoch = epoch;
         Meta = new Meta(connection, cipher);
         Segments = new Segments(connection, cipher);
         Records = new Records(connection, cipher);
@@ -67,14 +66,14 @@ internal sealed class Store : IDisposable
         _commit = connection.Prepare("COMMIT");
         _pageCount = connection.Prepare("PRAGMA page_count");
         _freePages = connection.Prepare("PRAGMA freelist_count");
-        View = _committed = new StoreView(QueueState.Empty, 1, null, Records.CountDeadLetters(), Records.LoadEpochs());
+        View = _committed = new StoreView(QueueState.Empty, 1, null, Records.CountDeadLetters(), Records.LoadEpochs(epoch));
         LoadState();
         (_committed, _committedStateRow) = (View, _stateRow);
     }
 
     public SqliteConnection Connection { get; }
 
-    public string Epoch { get; }
+    public string Epoch => View.Epochs.Current;
 
     public Meta Meta { get; }
 
@@ -399,11 +398,7 @@ internal sealed class Store : IDisposable
         if (_appending is not null)
             FlushAppended(isLast: false);
         var id = LastId + 1;
-        if (!View.Epochs.Has(Epoch))
-        {
-            Records.SaveEpoch(id, Epoch);
-            View = View with { Epochs = View.Epochs.With(id, Epoch) };
-        }
+        BeginEpoch(id);
         Records.AddDeadLetter(new(id, recordedAtMs, clock, payload), reason, answer, refusedAtMs);
         AdvanceLastId(id);
         Deliver(IdSet.Of(id, id));
@@ -474,11 +469,7 @@ internal sealed class Store : IDisposable
                 Waiting = state.Waiting + text.Count,
             },
         };
-        if (!View.Epochs.Has(Epoch))
-        {
-            Records.SaveEpoch(text.FirstId, Epoch);
-            View = View with { Epochs = View.Epochs.With(text.FirstId, Epoch) };
-        }
+        BeginEpoch(text.FirstId);
         var readings = text.Parse();
         if (View.Oldest is null)
             View = View with { Oldest = TimeOf(readings[0]) };
@@ -488,6 +479,15 @@ internal sealed class Store : IDisposable
         _added.Add((text.FirstId, readings));
         if (isLast)
             (_stateRow, _stateIsLost) = (text.FirstId, false);
+    }
+
+    // Records the epoch with the first id that this process assigns.
+    void BeginEpoch(long id)
+    {
+        if (View.Epochs.HasCurrent)
+            return;
+        Records.SaveEpoch(id, Epoch);
+        View = View with { Epochs = View.Epochs.WithCurrentFrom(id) };
     }
 
     void SaveState()

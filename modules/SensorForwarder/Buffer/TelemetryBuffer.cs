@@ -80,7 +80,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
 
     /// <summary>The epoch of readings stored from now on: a random id, created when the file was opened. A stored
     /// reading keeps its epoch, so (epoch, id) stays unique even when a copy of the file is restored.</summary>
-    public string Epoch => _writer.Snapshot.Epoch;
+    public string Epoch => _writer.Snapshot.View.Epochs.Current;
 
     /// <summary>Whether readings of an old file (damaged, format 1, or unencrypted) are still being copied.</summary>
     public bool IsRecovering => _parts.File.IsRecovering;
@@ -510,13 +510,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         }
     }
 
-    Reader NewReader() => new(
-        _parts.Clock, _parts.File,
-        () =>
-        {
-            var now = _writer.Snapshot;
-            return new(now.View.State, now.View.Epochs, now.Epoch);
-        }, _writer.ReportDamage);
+    Reader NewReader() => new(_parts.Clock, _parts.File, () => _writer.Snapshot.View, _writer.ReportDamage);
 
     Task ChangeState(IdSet ids, StateChange change, CancellationToken cancellationToken)
     {

@@ -14,8 +14,7 @@ internal sealed record WriterParts(
 /// <summary>The queue and the writer's counters as of the last commit. Immutable.</summary>
 /// <param name="UsedBytes">Bytes of the database's used pages.</param>
 /// <param name="Bytes">Payload bytes committed since the buffer was opened.</param>
-internal sealed record WriterSnapshot(
-    StoreView View, string Epoch, long UsedBytes, long Commits, long Readings, long Bytes);
+internal sealed record WriterSnapshot(StoreView View, long UsedBytes, long Commits, long Readings, long Bytes);
 
 /// <summary>
 /// The writer thread, which owns the only writing connection. Takes pending readings, acknowledgements, documents and
@@ -89,7 +88,7 @@ internal sealed class Writer : IDisposable
         _room.Opened(opened.Store);
         _alarm = new Alarm(timeProvider);
         _ledger.Reload(opened.Store);
-        _snapshot = new WriterSnapshot(opened.Store.View, opened.Store.Epoch, opened.Store.UsedBytes, 0, 0, 0);
+        _snapshot = new WriterSnapshot(opened.Store.View, opened.Store.UsedBytes, 0, 0, 0);
         _thread = new Thread(Run) { Name = "buffer writer", IsBackground = true };
     }
 
@@ -233,7 +232,7 @@ internal sealed class Writer : IDisposable
             var store = _opened.Store;
             _room.Opened(store);
             _ledger.Reload(store);
-            _snapshot = _snapshot with { View = store.View, Epoch = store.Epoch };
+            _snapshot = _snapshot with { View = store.View };
             Replaced?.Invoke();
         }
         _damage = null;

@@ -79,29 +79,31 @@ internal static class Bounds
     /// <returns>The number of readings dropped.</returns>
     public static int DropOldest(Store store)
     {
-        var dropped = new Dropped();
+        var dropped = 0;
         foreach (var segment in store.After(store.View.FirstId - 1, Segments.MaxReadings))
         {
-            if (dropped.Count > 0 && dropped.Count + segment.Readings > DroppedReadings)
+            if (dropped > 0 && dropped + segment.Readings > DroppedReadings)
                 break;
-            DropFrom(store, segment, dropped, static _ => true);
+            dropped += Evict(store, segment, EvictionLedger.Dropped, static _ => true);
         }
-        return dropped.Record(store, EvictionLedger.Dropped);
+        return dropped;
     }
 
     /// <summary>Drops waiting readings older than <paramref name="maxAge"/>, in the running transaction.</summary>
     /// <returns>The number of readings dropped.</returns>
     public static int Expire(Store store, ReadingClock clock, TimeSpan maxAge)
     {
-        var dropped = new Dropped();
+        var dropped = 0;
         foreach (var segment in store.After(store.View.FirstId - 1, Segments.MaxReadings))
         {
-            var before = dropped.Count;
-            DropFrom(store, segment, dropped, reading => clock.Age(reading.RecordedAtMs, reading.Clock) > maxAge);
-            if (dropped.Count >= DroppedReadings || dropped.Count - before < segment.Readings)
+            var expired = Evict(
+                store, segment, EvictionLedger.Expired,
+                reading => clock.Age(reading.RecordedAtMs, reading.Clock) > maxAge);
+            dropped += expired;
+            if (dropped >= DroppedReadings || expired < segment.Readings)
                 break;
         }
-        return dropped.Record(store, EvictionLedger.Expired);
+        return dropped;
     }
 
     /// <summary>Halves the resolution of some of the old readings, in the running transaction.</summary>
@@ -169,9 +171,8 @@ internal static class Bounds
     {
         if (excess == 0)
             return 0;
-        var bySensor = store.Records.ReadDeadLetters(0, excess, long.MaxValue)
-            .GroupBy(letter => EvictionLedger.SensorOf(letter.Reading.Payload.Span))
-            .ToDictionary(sensor => sensor.Key, sensor => (long)sensor.Count());
+        var bySensor = EvictionLedger.CountBySensor(
+            store.Records.ReadDeadLetters(0, excess, long.MaxValue).Select(letter => letter.Reading));
         store.Records.RemoveDeadLetters(store.Records.DeadLetterAt(excess));
         store.DeadLettersChanged();
         // Not announced: the receiver has refused these readings itself, and a refused gap entry would become a dead
@@ -224,45 +225,18 @@ internal static class Bounds
         static bool IsAlarm(StoredReading reading) => AlarmReport.IsIn(reading.Payload.Span);
     }
 
-    static void DropFrom(Store store, Segment segment, Dropped dropped, Func<StoredReading, bool> canDrop)
+    /// <summary>Evicts undelivered readings of a segment, and removes its delivered ones.</summary>
+    /// <returns>The number of readings evicted.</returns>
+    static int Evict(Store store, Segment segment, string reason, Func<StoredReading, bool> canDrop)
     {
         var readings = store.Read(segment);
         var delivered = store.View.State.Delivered;
         var gone = readings.Where(reading => !delivered.Contains(reading.Id) && canDrop(reading)).ToList();
         if (gone.Count == 0)
-            return;
-        // The rewrite removes the delivered readings as well.
+            return 0;
         var kept = readings.Where(reading => !delivered.Contains(reading.Id) && !canDrop(reading)).ToList();
         store.Rewrite([segment], readings, kept, segment.Level);
-        dropped.Add(gone);
-    }
-
-    /// <summary>Counts the readings dropped in one transaction, by sensor.</summary>
-    sealed class Dropped
-    {
-        readonly Dictionary<string, long> _bySensor = [];
-        long _firstId;
-        long _lastId;
-
-        public int Count { get; private set; }
-
-        public void Add(List<StoredReading> readings)
-        {
-            foreach (var reading in readings)
-            {
-                var sensor = EvictionLedger.SensorOf(reading.Payload.Span);
-                _bySensor[sensor] = _bySensor.GetValueOrDefault(sensor) + 1;
-            }
-            _firstId = Count == 0 ? readings[0].Id : _firstId;
-            _lastId = readings[^1].Id;
-            Count += readings.Count;
-        }
-
-        public int Record(Store store, string reason)
-        {
-            if (Count > 0)
-                EvictionLedger.Add(store, reason, _bySensor, _firstId, _lastId);
-            return Count;
-        }
+        EvictionLedger.Add(store, reason, EvictionLedger.CountBySensor(gone), gone[0].Id, gone[^1].Id);
+        return gone.Count;
     }
 }

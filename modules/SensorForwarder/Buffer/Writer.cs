@@ -308,7 +308,7 @@ internal sealed class Writer : IDisposable
     void Commit(Store store, Piece piece, string? note, StorageBudget budget)
     {
         var began = _timeProvider.GetTimestamp();
-        var evicted = Transact(store =>
+        Transact(store =>
         {
             store.SaveClocks(_clock.Segments);
             var isLeaving = piece.Acknowledgements.Count > 0;
@@ -326,10 +326,10 @@ internal sealed class Writer : IDisposable
             piece.LastId = store.LastId;
             if (isLeaving && _ledger.HasUnannounced)
                 EvictionLedger.Announce(store, _timeProvider.GetUtcNow(), _clock.Current().Id);
-            var hasNoted = _ledger.WriteNoted(store);
+            _ledger.WriteNoted(store);
             if (_health.IsOk)
                 _room.WithCommit(store, budget, piece.Acknowledgements.Sum(change => change.Ids.Count));
-            return hasNoted || _ledger.HasUnannounced || store.HasEvicted;
+            return true;
         }, piece);
         Succeeded();
         CommitTook?.Invoke(_timeProvider.GetElapsedTime(began));
@@ -337,7 +337,7 @@ internal sealed class Writer : IDisposable
         if (_opened!.Files.FindLost() is { } lost)
             throw new IOException(lost);
         Complete(store);
-        if (evicted)
+        if (store.HasEvicted)
             _ledger.Reload(store);
     }
 

@@ -181,6 +181,7 @@ internal sealed class Recovery(
                     break;
                 default:
                     PutSmall(record, store.Records, store.Connection);
+                    store.HasEvicted |= record is OldRecord.Evicted;
                     break;
             }
         }

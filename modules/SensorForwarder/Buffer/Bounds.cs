@@ -47,8 +47,8 @@ internal static class Bounds
         var state = store.View.State;
         var run = new List<Segment>();
         var (readings, isFull) = (0, false);
-        foreach (var segment in store.After(
-            Math.Max(state.MergedThrough, store.View.FirstId - 1), Segments.MaxReadings, throughId))
+        foreach (var segment in store.Segments.Find(
+            Math.Max(state.MergedThrough + 1, store.View.FirstId), throughId, Segments.MaxReadings))
         {
             var isDelivered = !keepsDelivered && state.Delivered.ContainsAll(segment.FirstId, segment.LastId);
             isFull = run.Count > 0 && (isDelivered || readings + segment.Readings > Segments.MaxReadings
@@ -80,7 +80,7 @@ internal static class Bounds
     public static int DropOldest(Store store)
     {
         var dropped = 0;
-        foreach (var segment in store.After(store.View.FirstId - 1, Segments.MaxReadings))
+        foreach (var segment in store.Segments.Find(store.View.FirstId, Store.MaxId, Segments.MaxReadings))
         {
             if (dropped > 0 && dropped + segment.Readings > DroppedReadings)
                 break;
@@ -94,7 +94,7 @@ internal static class Bounds
     public static int Expire(Store store, ReadingClock clock, TimeSpan maxAge)
     {
         var dropped = 0;
-        foreach (var segment in store.After(store.View.FirstId - 1, Segments.MaxReadings))
+        foreach (var segment in store.Segments.Find(store.View.FirstId, Store.MaxId, Segments.MaxReadings))
         {
             var expired = Evict(
                 store, segment, EvictionLedger.Expired,
@@ -126,7 +126,7 @@ internal static class Bounds
         foreach (var most in (int[])[2, 8])
         {
             var left = most * Segments.MaxReadings;
-            var segments = store.After(piece.AfterId, Segments.MaxReadings, piece.ThroughId)
+            var segments = store.Segments.Find(piece.AfterId + 1, piece.ThroughId, Segments.MaxReadings)
                 .FindAll(segment => segment.FirstId > piece.AfterId && segment.LastId <= piece.ThroughId)
                 .TakeWhile(segment => (left -= segment.Readings) >= 0).ToList();
             if (segments.Count == 0)
@@ -173,8 +173,7 @@ internal static class Bounds
             return 0;
         var bySensor = EvictionLedger.CountBySensor(
             store.Records.ReadDeadLetters(0, excess, long.MaxValue).Select(letter => letter.Reading));
-        store.Records.RemoveDeadLetters(store.Records.DeadLetterAt(excess));
-        store.DeadLettersChanged();
+        store.DeleteDeadLetters(excess);
         // Not announced: the receiver has refused these readings itself, and a refused gap entry would become a dead
         // letter that deletes another one.
         EvictionLedger.Add(store, EvictionLedger.Undeliverable, bySensor, null, null, isAnnounced: true);

@@ -14,10 +14,14 @@ internal sealed class DecodedSegments
     /// <summary>Incremented by <see cref="Forget"/>: segments read before it must not be added after it.</summary>
     public int Generation { get; private set; }
 
-    public StoredReading[]? Find(long firstId)
+    /// <returns>Null: not in the cache, or the segment was rewritten since.</returns>
+    public StoredReading[]? Find(Segment segment)
     {
         lock (_gate)
-            return _byId.TryGetValue(firstId, out var node) ? node.Value.Readings : null;
+        {
+            return _byId.TryGetValue(segment.FirstId, out var node) && node.Value.Readings is [.., var last] readings
+                && readings.Length == segment.Readings && last.Id == segment.LastId ? readings : null;
+        }
     }
 
     /// <param name="generation">The <see cref="Generation"/> before the segment was read.</param>

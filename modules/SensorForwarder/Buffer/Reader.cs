@@ -180,11 +180,8 @@ internal sealed class Reader : IDisposable
 
     StoredReading[] Unpack(Segment segment)
     {
-        if (_file.Decoded.Find(segment.FirstId) is { } known && known.Length == segment.Readings
-            && known[^1].Id == segment.LastId)
-        {
+        if (_file.Decoded.Find(segment) is { } known)
             return known;
-        }
         var generation = _file.Decoded.Generation;
         StoredReading[] readings = [];
         if (_ahead is { } ahead && ahead.Segment == segment && ahead.Generation == generation)
@@ -207,7 +204,7 @@ internal sealed class Reader : IDisposable
             if (!segments.MoveNext())
                 return;
             var (segment, generation) = (segments.Current, _file.Decoded.Generation);
-            if (_ahead?.Segment == segment || _file.Decoded.Find(segment.FirstId) is not null
+            if (_ahead?.Segment == segment || _file.Decoded.Find(segment) is not null
                 || _segments!.ReadBody(segment) is not { } body)
             {
                 return;

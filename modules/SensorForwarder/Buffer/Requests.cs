@@ -179,24 +179,19 @@ internal sealed class Requests(TimeProvider timeProvider)
         }
     }
 
-    /// <summary>Takes back documents that could not be committed, unless a newer version is pending.</summary>
-    public void Return(Dictionary<string, ReadOnlyMemory<byte>> documents)
-    {
-        lock (_gate)
-        {
-            foreach (var (name, document) in documents)
-                _documents.TryAdd(name, document);
-        }
-    }
-
-    /// <summary>Takes back what could not be committed, ahead of everything pending.</summary>
-    public void Return(List<Acknowledgement> acknowledgements, List<WriterCommand> commands)
+    /// <summary>Takes back what could not be committed, ahead of everything pending; a document only if no newer version
+    /// of it is pending.</summary>
+    public void Return(
+        List<Acknowledgement> acknowledgements, List<WriterCommand> commands,
+        Dictionary<string, ReadOnlyMemory<byte>> documents)
     {
         lock (_gate)
         {
             _acknowledgements.InsertRange(0, acknowledgements);
             _acknowledgedReadings += acknowledgements.Sum(a => a.Ids.Count);
             _commands.InsertRange(0, commands);
+            foreach (var (name, document) in documents)
+                _documents.TryAdd(name, document);
         }
     }
 

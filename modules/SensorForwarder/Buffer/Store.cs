@@ -176,12 +176,8 @@ internal sealed class Store : IDisposable
     /// <summary>The readings of a segment, from the cache if possible.</summary>
     public StoredReading[] Read(Segment segment)
     {
-        if (_decoded.Find(segment.FirstId) is { } known && !IsChanged(segment.FirstId)
-            && known.Length == segment.Readings && known[^1].Id == segment.LastId)
-        {
-            return known;
-        }
-        return Segments.Read(segment);
+        var known = IsChanged(segment.FirstId) ? null : _decoded.Find(segment);
+        return known ?? Segments.Read(segment);
     }
 
     public void Deliver(IdSet ids)
@@ -192,7 +188,7 @@ internal sealed class Store : IDisposable
             return;
         SetState(state with
         {
-            Waiting = state.Waiting - CountStored(ids.Except(state.HandedOver)),
+            Waiting = state.Waiting - OnlyStored(ids.Except(state.HandedOver)).Count,
             Delivered = state.Delivered.Union(ids),
             HandedOver = state.HandedOver.Except(ids),
         });
@@ -310,28 +306,24 @@ internal sealed class Store : IDisposable
         AppendedSegments = 0;
         var before = View.State.Stored;
         var readings = 0L;
-        foreach (var range in View.State.Delivered.Intersect(IdSet.Of(View.FirstId, View.State.LastId)))
+        var candidates = View.State.Delivered.Intersect(IdSet.Of(View.FirstId, View.State.LastId)).SelectMany(
+            range => Segments.Find(range.First, range.Last, Segments.MaxReadings),
+            (range, segment) => (segment, segment.FirstId >= range.First && segment.LastId <= range.Last));
+        foreach (var (segment, isWhole) in candidates)
         {
-            foreach (var segment in Segments.Find(range.First, range.Last, Segments.MaxReadings))
+            if (!isWhole && !rewritesPartial)
+                continue;
+            if ((readings > 0 && readings + segment.Readings > maxReadings) || canDrop?.Invoke(segment) == false)
+                break;
+            readings += segment.Readings;
+            if (isWhole)
             {
-                var isWhole = segment.FirstId >= range.First && segment.LastId <= range.Last;
-                if (!isWhole && !rewritesPartial)
-                    continue;
-                if ((readings > 0 && readings + segment.Readings > maxReadings) || canDrop?.Invoke(segment) == false)
-                    goto End;
-                readings += segment.Readings;
-                if (isWhole)
-                {
-                    DeleteRow(segment);
-                    SetState(View.State with { Stored = View.State.Stored - segment.Readings });
-                    continue;
-                }
-                var all = Read(segment);
-                var delivered = View.State.Delivered;
-                Rewrite([segment], all, [.. all.Where(reading => !delivered.Contains(reading.Id))], segment.Level);
+                DeleteRow(segment);
+                SetState(View.State with { Stored = View.State.Stored - segment.Readings });
+                continue;
             }
+            RemoveDelivered(segment);
         }
-    End:
         if (readings > 0)
             UpdateFirstId();
         return before - View.State.Stored;
@@ -362,10 +354,6 @@ internal sealed class Store : IDisposable
         _oldestIsStale = true;
         return (segment, Math.Max(0, before - View.State.Waiting));
     }
-
-    /// <summary>Segments with ids above <paramref name="afterId"/>, in order of ids.</summary>
-    public List<Segment> After(long afterId, int most, long throughId = MaxId) =>
-        Segments.Find(afterId + 1, throughId, most);
 
     /// <summary>Makes new ids start above an id that another file assigned.</summary>
     public void AdvanceLastId(long lastId)
@@ -421,6 +409,15 @@ internal sealed class Store : IDisposable
         Records.RemoveDeadLetters(letters[^1].Reading.Id);
         DeadLettersChanged();
         return letters.Count;
+    }
+
+    /// <summary>Deletes the oldest dead letters.</summary>
+    /// <returns>The number of dead letters deleted.</returns>
+    public int DeleteDeadLetters(int count)
+    {
+        var deleted = Records.RemoveDeadLetters(Records.DeadLetterAt(count));
+        DeadLettersChanged();
+        return deleted;
     }
 
     /// <summary>Writes new clock segments, before the readings of this transaction that refer to them.</summary>
@@ -591,8 +588,6 @@ internal sealed class Store : IDisposable
         return ids.Intersect(IdSet.OfRanges(stored));
     }
 
-    long CountStored(IdSet ids) => OnlyStored(ids).Count;
-
     // Rewrites the segments whose delivered readings are not contiguous.
     void Compact()
     {
@@ -601,12 +596,16 @@ internal sealed class Store : IDisposable
             var delivered = View.State.Delivered.Intersect(IdSet.Of(segment.FirstId, segment.LastId));
             if (delivered.RangeCount <= 1)
                 continue;
-            var readings = Read(segment);
-            Rewrite(
-                [segment], readings, [.. readings.Where(reading => !delivered.Contains(reading.Id))], segment.Level);
+            RemoveDelivered(segment);
             if (View.State.Delivered.RangeCount <= MaxRanges / 2)
                 return;
         }
+    }
+
+    void RemoveDelivered(Segment segment)
+    {
+        var (readings, delivered) = (Read(segment), View.State.Delivered);
+        Rewrite([segment], readings, [.. readings.Where(reading => !delivered.Contains(reading.Id))], segment.Level);
     }
 
     void LoadState()
@@ -663,11 +662,11 @@ internal sealed class Store : IDisposable
         return (null, 0);
     }
 
-    // Recomputes the counts, when those of the state can't be right.
+    // Recomputes the counts, when those of the state can't be right. Whether the handed-over readings were delivered is
+    // unknown then: they are sent again.
     void Recount()
     {
-        var state = View.State;
-        var notWaiting = state.NotWaiting;
+        var delivered = View.State.Delivered;
         long stored = 0, waiting = 0;
         foreach (var segment in Segments.Find(1, MaxId))
         {
@@ -676,24 +675,15 @@ internal sealed class Store : IDisposable
             try
             {
                 waiting += segment.IsDense
-                    ? all.Except(notWaiting).Count
-                    : all.Intersect(notWaiting).IsEmpty ? segment.Readings
-                    : Segments.Read(segment).Count(reading => !notWaiting.Contains(reading.Id));
+                    ? all.Except(delivered).Count
+                    : all.Intersect(delivered).IsEmpty ? segment.Readings
+                    : Segments.Read(segment).Count(reading => !delivered.Contains(reading.Id));
             }
             catch (DamagedSegmentException)
             {
                 // Counted again when the segment is repaired.
             }
         }
-        SetState(state with
-        {
-            Stored = stored,
-            Waiting = waiting,
-            HandedOver = IdSet.Empty,
-        });
-        if (state.HandedOver.IsEmpty)
-            return;
-        // Whether the handed-over readings were delivered is unknown: send them again.
-        SetState(View.State with { Waiting = View.State.Waiting + CountStored(state.HandedOver) });
+        SetState(View.State with { Stored = stored, Waiting = waiting, HandedOver = IdSet.Empty });
     }
 }

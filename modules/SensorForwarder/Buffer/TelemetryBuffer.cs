@@ -279,13 +279,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     public Task<int> PurgeDeadLettersAsync(CancellationToken cancellationToken)
     {
         Volatile.Write(ref _loggedLetterLimit, 0);
-        return InPieces(
-            store =>
-            {
-                var removed = store.Records.RemoveDeadLetters(store.Records.DeadLetterAt(DeadLetterPiece));
-                store.DeadLettersChanged();
-                return removed;
-            }, cancellationToken);
+        return InPieces(store => store.DeleteDeadLetters(DeadLetterPiece), cancellationToken);
     }
 
     /// <summary>The last saved content of a document; null when it does not exist.</summary>

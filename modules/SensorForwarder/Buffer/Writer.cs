@@ -420,8 +420,7 @@ internal sealed class Writer : IDisposable
     void Return(Piece piece)
     {
         _ring.Return(piece.Groups);
-        _requests.Return(piece.Acknowledgements, piece.Commands);
-        _requests.Return(piece.Documents);
+        _requests.Return(piece.Acknowledgements, piece.Commands, piece.Documents);
     }
 
     void Reject(List<RingGroup> groups)

@@ -225,7 +225,7 @@ internal sealed class Recovery(
     }
 
     static bool HasLetter(Store store, long id) =>
-        store.Records.ReadDeadLetters(id - 1, 1, long.MaxValue) is [var (letter, _, _, _)] && letter.Id == id;
+        store.Records.ReadDeadLetters(id - 1, 1, long.MaxValue) is [var (letter, _, _)] && letter.Id == id;
 
     // On a nearly full volume, leaves the room to new readings. A transaction that evicts readings copies none.
     Outcome MakeRoom(Store store)

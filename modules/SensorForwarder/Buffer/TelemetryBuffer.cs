@@ -350,7 +350,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         var isRefusing = _writer.IsRejecting && health.State == StorageState.Ok;
         // Leaving is read first: a reading acknowledged in between is in both, and not counted as waiting.
         var (leaving, snapshot) = (_parts.Requests.Leaving, _writer.Snapshot);
-        var givesUp = isRefusing ? WhenFull.RejectNew : _writer.GivesUp;
+        var fullAction = isRefusing ? WhenFull.RejectNew : _writer.FullAction;
         var (fileBytes, walBytes) = _parts.Upkeep.Measure();
         var state = snapshot.View.State;
         leaving = leaving.Except(state.NotWaiting).Intersect(IdSet.Of(snapshot.View.FirstId, state.LastId));
@@ -370,10 +370,10 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             Stored = state.Stored,
             Storage = isRefusing ? StorageState.Refusing : health.State,
             StorageReason = health.Reason
-                ?? (givesUp is { } what
+                ?? (fullAction is { } what
                     ? $"the buffer has reached {_writer.Bound}: {BufferStatus.Describe(what)}"
                     : null),
-            GivesUp = givesUp,
+            FullAction = fullAction,
             ClockSynchronized = clock.Current().Synchronized,
             Evicted = _parts.Ledger.Totals,
             DeadLetters = snapshot.View.DeadLetters,

@@ -111,7 +111,7 @@ internal sealed class Writer : IDisposable
 
     public bool IsRejecting => _room.IsRejecting;
 
-    public WhenFull? GivesUp => _room.GivesUp;
+    public WhenFull? FullAction => _room.FullAction;
 
     /// <inheritdoc cref="Room.Bound"/>
     public string Bound => _room.Bound;

@@ -9,9 +9,8 @@ namespace SensorForwarder.Buffer;
 /// <param name="ledger">Counts the dropped readings.</param>
 internal sealed class Ring(int maxReadings, long maxBytes, EvictionLedger ledger, TimeProvider timeProvider)
 {
-    /// <summary>With this many bytes pending the writer commits at once: waiting for more readings no longer saves
-    /// writes.</summary>
-    public const int CommitAtBytes = 256 << 10;
+    // With this many bytes pending the writer commits at once: waiting for more readings no longer saves writes.
+    const int CommitAtBytes = 256 << 10;
 
     readonly Lock _gate = new();
     readonly LinkedList<RingGroup> _groups = new();
@@ -28,14 +27,12 @@ internal sealed class Ring(int maxReadings, long maxBytes, EvictionLedger ledger
         set => _maxGroupBytes = value;
     }
 
-    /// <summary>The time until a waiting request or urgent reading is due; null: none waits; negative: overdue.
-    /// </summary>
-    public TimeSpan? DueIn
+    public bool IsEmpty
     {
         get
         {
             lock (_gate)
-                return _dueAt is { } at ? timeProvider.GetElapsedTime(timeProvider.GetTimestamp(), at) : null;
+                return _readings == 0;
         }
     }
 
@@ -50,8 +47,8 @@ internal sealed class Ring(int maxReadings, long maxBytes, EvictionLedger ledger
     }
 
     /// <summary>Adds a reading; the task completes with its id when it is committed.</summary>
-    /// <param name="wake">Whether to wake the writer: the reading is urgent or the first, or the bytes have reached
-    /// <see cref="CommitAtBytes"/>.</param>
+    /// <param name="wake">Whether to wake the writer: the reading is urgent or the first, or so many bytes are pending
+    /// that it commits at once.</param>
     /// <param name="document">Saved in the transaction of the reading; null: none.</param>
     /// <param name="isUrgent">Whether the reading is committed at once.</param>
     public Task<long> Add(
@@ -131,14 +128,18 @@ internal sealed class Ring(int maxReadings, long maxBytes, EvictionLedger ledger
         return tasks;
     }
 
-    /// <summary>Whether readings wait, since when (a timestamp of the time provider), and their bytes.</summary>
-    public bool TryPeek(out long startedAt, out long bytes)
+    /// <summary>The time until the next transaction is due; null: no reading waits; negative: overdue.</summary>
+    public TimeSpan? CommitIn(TimeSpan commitInterval)
     {
         lock (_gate)
         {
-            bytes = _bytes;
-            startedAt = _groups.First?.Value.StartedAt ?? 0;
-            return _readings > 0;
+            if (_groups.First?.Value is not { } oldest)
+                return null;
+            if (_bytes >= CommitAtBytes)
+                return TimeSpan.Zero;
+            var now = timeProvider.GetTimestamp();
+            var wait = commitInterval - timeProvider.GetElapsedTime(oldest.StartedAt, now);
+            return _dueAt is { } at && timeProvider.GetElapsedTime(now, at) is var due && due < wait ? due : wait;
         }
     }
 

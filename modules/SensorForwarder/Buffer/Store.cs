@@ -66,7 +66,8 @@ internal sealed class Store : IDisposable
         _commit = connection.Prepare("COMMIT");
         _pageCount = connection.Prepare("PRAGMA page_count");
         _freePages = connection.Prepare("PRAGMA freelist_count");
-        View = _committed = new StoreView(QueueState.Empty, 1, null, Records.CountDeadLetters(), Records.LoadEpochs(epoch));
+        View = _committed = new StoreView(
+            QueueState.Empty, 1, null, Records.CountDeadLetters(), Records.LoadEpochs(epoch));
         LoadState();
         (_committed, _committedStateRow) = (View, _stateRow);
     }

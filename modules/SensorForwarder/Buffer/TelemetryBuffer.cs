@@ -486,7 +486,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         var generation = _parts.File.Generation;
         var fault = _parts.File.Check(_closing.Token);
         if (fault is not null)
-            _writer.ReportDamage(fault, generation);
+            _writer.ReportDamage(Sqlite.Damage(fault), generation);
         return fault;
     }
 

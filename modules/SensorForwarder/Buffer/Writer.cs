@@ -135,12 +135,6 @@ internal sealed class Writer : IDisposable
         Wake();
     }
 
-    public void ReportDamage(string what, int generation)
-    {
-        _damage = new(what, generation, null);
-        Wake();
-    }
-
     /// <summary>Commits everything pending, closes the connection and ends the thread.</summary>
     public void Dispose()
     {
@@ -262,13 +256,7 @@ internal sealed class Writer : IDisposable
     TimeSpan? CommitIn()
     {
         var interval = _limits.CommitInterval;
-        if (_requests.IsUrgent(interval, out var due))
-            return TimeSpan.Zero;
-        if (!_ring.TryPeek(out var startedAt, out var bytes))
-            return Earliest(due);
-        return bytes >= Ring.CommitAtBytes
-            ? TimeSpan.Zero
-            : Earliest(due, interval - _timeProvider.GetElapsedTime(startedAt), _ring.DueIn);
+        return Earliest(_requests.CommitIn(interval), _ring.CommitIn(interval));
     }
 
     void CommitWaiting(Store store)
@@ -281,7 +269,7 @@ internal sealed class Writer : IDisposable
             // Read before the acknowledgements are taken, so that the note is never newer than they are.
             var note = _requests.Note?.Invoke();
             var groups = _ring.Take(budget.TransactionBytes);
-            var isLast = number >= MaxPiecesBeforeCommands || !_ring.TryPeek(out _, out _);
+            var isLast = number >= MaxPiecesBeforeCommands || _ring.IsEmpty;
             var (acknowledgements, commands) = _requests.Take(withCommands: isLast);
             // Documents are taken last, so that they are never older than the readings of the transaction.
             var piece = new Piece(groups, acknowledgements, commands, _requests.TakeDocuments());
@@ -557,7 +545,7 @@ internal sealed class Writer : IDisposable
         {
             var store = Reopen();
             CompleteUnsynced(store);
-            if (_ring.TryPeek(out _, out _) || _requests.IsUrgent(TimeSpan.Zero, out var waits) || waits is not null
+            if (!_ring.IsEmpty || _requests.CommitIn(TimeSpan.Zero) is not null
                 || (_requests.Note?.Invoke() is { } note && note != store.View.State.Note) || _ledger.HasNoted)
             {
                 CommitWaiting(store);

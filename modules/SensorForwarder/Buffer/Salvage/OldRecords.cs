@@ -99,7 +99,8 @@ internal sealed class OldRecords(Cipher? cipher, bool isPlain)
             case [null, long last, long readings, long level, long, long, var state, byte[] body]
                 when id is > 0 and < Store.MaxId && readings is > 0 and <= Segments.MaxReadings:
                 return ReadSegment(
-                    new(id, last, (int)readings, (int)Math.Clamp(level, 0, ThinningLevels.MaxLevel)), state, body, record.IsCut);
+                    new(id, last, (int)readings, (int)Math.Clamp(level, 0, ThinningLevels.MaxLevel)), state, body,
+                    record.IsCut);
             case [null, long at, long clock, string or byte[]]
                 when id is (> 0 and < Store.MaxId) or (< 0 and > -Store.MaxId):
                 return ReadRow(id, at, clock, columns[3]!);

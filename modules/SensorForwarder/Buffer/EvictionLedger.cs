@@ -27,7 +27,7 @@ internal sealed class EvictionLedger
     Dictionary<(string Reason, string Sensor), long> _writing = [];
     IReadOnlyList<EvictionTotal> _totals = [];
 
-    sealed record Row(string Sensor, long Count, long? FirstId, long? LastId);
+    sealed record Row(string Reason, string Sensor, long Count, long? FirstId, long? LastId);
 
     /// <summary>Totals, including counts that are not in the file yet: none can be written while the volume is not
     /// writable.</summary>
@@ -162,7 +162,7 @@ internal sealed class EvictionLedger
     /// transaction.</summary>
     public static void Announce(Store store, DateTimeOffset now, int clock)
     {
-        var rows = new List<(string Reason, Row Row)>();
+        var rows = new List<Row>();
         using (var query = store.Connection.Prepare("""
             SELECT reason, sensor, total - announced, first_id, last_id FROM evicted
             WHERE total > announced ORDER BY reason, sensor
@@ -170,16 +170,16 @@ internal sealed class EvictionLedger
         {
             while (query.Step())
             {
-                rows.Add((query.Text(0), new Row(
-                    query.Text(1), query.Number(2), query.IsNull(3) ? null : query.Number(3),
-                    query.IsNull(4) ? null : query.Number(4))));
+                rows.Add(new Row(
+                    query.Text(0), query.Text(1), query.Number(2), query.IsNull(3) ? null : query.Number(3),
+                    query.IsNull(4) ? null : query.Number(4)));
             }
         }
         if (rows.Count == 0)
             return;
         store.HasEvicted = true;
         store.Connection.Execute("UPDATE evicted SET announced = total, first_id = NULL, last_id = NULL");
-        foreach (var reason in rows.GroupBy(r => r.Reason, r => r.Row))
+        foreach (var reason in rows.GroupBy(r => r.Reason))
             store.Append(now.ToUnixTimeMilliseconds(), clock, GapPayload(store.Epoch, reason.Key, [.. reason], now));
     }
 

@@ -12,6 +12,12 @@ internal sealed record StoreView(QueueState State, long FirstId, ReadingTime? Ol
     /// <summary>Stored readings that are sent before all others; none of them is delivered.</summary>
     public IdSet Urgent { get; init; } = IdSet.Empty;
 
+    /// <summary>First id of the segment whose row holds the state; 0: it is in <c>meta</c>.</summary>
+    public long StateRow { get; init; }
+
+    /// <summary>The highest clock segment that this process has saved; 0: none.</summary>
+    public int SavedClock { get; init; }
+
     /// <summary>Delivered readings still in the file.</summary>
     public long Delivered => State.Stored - State.Waiting - State.HandedOver.Count;
 }
@@ -43,14 +49,8 @@ internal sealed class Store : IDisposable
     readonly List<IdRange> _changed = []; // to be removed from the cache after the commit
     StoreView _committed;
     SegmentText? _appending;
-
-    // First id of the segment whose row holds the current state; 0: it is in meta.
-    long _stateRow;
-    long _committedStateRow;
     bool _stateIsLost; // the running transaction deleted the row that held the state
     bool _oldestIsStale; // the running transaction changed which readings are waiting
-    int _savedClock;
-    int _transactionSavedClock;
 
     /// <param name="cipher">Disposed with the store; null: unencrypted.</param>
     /// <param name="epoch">The epoch of appended readings.</param>
@@ -69,7 +69,7 @@ internal sealed class Store : IDisposable
         View = _committed = new StoreView(
             QueueState.Empty, 1, null, Records.CountDeadLetters(), Records.LoadEpochs(epoch));
         LoadState();
-        (_committed, _committedStateRow) = (View, _stateRow);
+        _committed = View;
     }
 
     public SqliteConnection Connection { get; }
@@ -101,7 +101,6 @@ internal sealed class Store : IDisposable
     {
         _begin.Run();
         HasEvicted = false;
-        _transactionSavedClock = _savedClock;
         _added.Clear();
         _changed.Clear();
     }
@@ -121,8 +120,7 @@ internal sealed class Store : IDisposable
         if (!View.Urgent.Equals(_committed.Urgent))
             Meta.Urgent = View.Urgent;
         _commit.Run();
-        (_committed, _committedStateRow) = (View, _stateRow);
-        _savedClock = _transactionSavedClock;
+        _committed = View;
         foreach (var range in _changed)
             _decoded.Forget(range.First, range.Last);
         foreach (var (firstId, readings) in _added)
@@ -134,7 +132,7 @@ internal sealed class Store : IDisposable
     /// <summary>Rolls back the running transaction, if any. Never throws.</summary>
     public void Rollback()
     {
-        (View, _stateRow) = (_committed, _committedStateRow);
+        View = _committed;
         _appending = null;
         _stateIsLost = false;
         _oldestIsStale = false;
@@ -422,13 +420,14 @@ internal sealed class Store : IDisposable
     }
 
     /// <summary>Writes new clock segments, before the readings of this transaction that refer to them.</summary>
+    /// <param name="segments">In order of ids.</param>
     public void SaveClocks(IReadOnlyList<ClockSegment> segments)
     {
-        for (var i = segments.Count - 1; i >= 0 && segments[i].Id > _savedClock; i--)
-        {
-            Records.SaveClock(segments[i]);
-            _transactionSavedClock = Math.Max(_transactionSavedClock, segments[i].Id);
-        }
+        if (segments.Count == 0 || segments[^1].Id == View.SavedClock)
+            return;
+        foreach (var segment in segments.Where(segment => segment.Id > View.SavedClock))
+            Records.SaveClock(segment);
+        View = View with { SavedClock = segments[^1].Id };
     }
 
     /// <summary>The number of pages of the database, and how many of them are free.</summary>
@@ -476,7 +475,7 @@ internal sealed class Store : IDisposable
         Compression = (Compression * 3 / 4) + ((double)bytes / text.Bytes / 4);
         _added.Add((text.FirstId, readings));
         if (isLast)
-            (_stateRow, _stateIsLost) = (text.FirstId, false);
+            SetStateRow(text.FirstId);
     }
 
     // Records the epoch with the first id that this process assigns.
@@ -492,14 +491,20 @@ internal sealed class Store : IDisposable
     {
         View = View with { State = View.State with { Sequence = View.State.Sequence + 1 } };
         Meta.State = View.State;
-        (_stateRow, _stateIsLost) = (0, false);
+        SetStateRow(0);
+    }
+
+    void SetStateRow(long row)
+    {
+        View = View with { StateRow = row };
+        _stateIsLost = false;
     }
 
     void DeleteRow(Segment segment)
     {
         Segments.Delete(segment.FirstId);
         _changed.Add(new(segment.FirstId, segment.LastId));
-        _stateIsLost |= segment.FirstId == _stateRow;
+        _stateIsLost |= segment.FirstId == View.StateRow;
     }
 
     void Write(IReadOnlyList<StoredReading> readings, int level)
@@ -616,7 +621,7 @@ internal sealed class Store : IDisposable
         var fromMeta = Meta.State;
         var (fromRow, row) = NewestRowState(newest);
         var state = fromMeta?.Sequence > (fromRow?.Sequence ?? -1) ? fromMeta : fromRow;
-        _stateRow = state == fromMeta ? 0 : row;
+        View = View with { StateRow = state == fromMeta ? 0 : row };
         var isKnown = state is not null && state.LastId >= (newest?.LastId ?? 0);
         var lastId = Math.Max(newest is { } last && !isKnown ? LastGiven(last) : newest?.LastId ?? 0, refused);
         // New readings would get ids beyond the limit, which are never read.

@@ -375,6 +375,7 @@ internal sealed class Writer : IDisposable
         _isUncertain = false;
         Succeeded();
         Complete(store);
+        _ledger.Reload(store);
     }
 
     void Complete(Store store)

@@ -54,7 +54,9 @@ internal sealed class Store : IDisposable
 
     /// <param name="cipher">Disposed with the store; null: unencrypted.</param>
     /// <param name="epoch">The epoch of appended readings.</param>
-    public Store(SqliteConnection connection, Cipher? cipher, string epoch, DecodedSegments decoded)
+    /// <param name="minLastId">The highest id that another file assigned: new ids start above it.</param>
+    public Store(
+        SqliteConnection connection, Cipher? cipher, string epoch, DecodedSegments decoded, long minLastId = 0)
     {
         Connection = connection;
         _cipher = cipher;
@@ -68,7 +70,7 @@ internal sealed class Store : IDisposable
         _freePages = connection.Prepare("PRAGMA freelist_count");
         View = _committed = new StoreView(
             QueueState.Empty, 1, null, Records.CountDeadLetters(), Records.LoadEpochs(epoch));
-        LoadState();
+        LoadState(minLastId);
         _committed = View;
     }
 
@@ -354,13 +356,6 @@ internal sealed class Store : IDisposable
         return (segment, Math.Max(0, before - View.State.Waiting));
     }
 
-    /// <summary>Makes new ids start above an id that another file assigned.</summary>
-    public void AdvanceLastId(long lastId)
-    {
-        SetState(View.State with { LastId = Math.Max(View.State.LastId, lastId) });
-        View = View with { FirstId = LowestId() };
-    }
-
     public void SetState(QueueState state) => View = View with { State = state };
 
     public void DeadLettersChanged() => View = View with { DeadLetters = Records.CountDeadLetters() };
@@ -387,7 +382,8 @@ internal sealed class Store : IDisposable
         var id = LastId + 1;
         BeginEpoch(id);
         Records.AddDeadLetter(new(id, recordedAtMs, clock, payload), reason, answer, refusedAtMs);
-        AdvanceLastId(id);
+        SetState(View.State with { LastId = id });
+        View = View with { FirstId = LowestId() };
         Deliver(IdSet.Of(id, id));
         DeadLettersChanged();
     }
@@ -614,7 +610,7 @@ internal sealed class Store : IDisposable
         Rewrite([segment], readings, [.. readings.Where(reading => !delivered.Contains(reading.Id))], segment.Level);
     }
 
-    void LoadState()
+    void LoadState(long minLastId)
     {
         var newest = Segments.Newest();
         var refused = Records.LastDeadLetterId();
@@ -628,7 +624,7 @@ internal sealed class Store : IDisposable
         if (lastId >= MaxId || state?.LastId >= MaxId)
             throw Sqlite.Damage($"id {Math.Max(lastId, state?.LastId ?? 0)} is beyond the limit of ids");
         state ??= QueueState.Empty;
-        View = View with { State = state with { LastId = Math.Max(state.LastId, lastId) } };
+        View = View with { State = state with { LastId = Math.Max(Math.Max(state.LastId, lastId), minLastId) } };
         View = View with { FirstId = LowestId() };
         View = View with
         {

@@ -47,8 +47,8 @@ internal static class Bounds
         var state = store.View.State;
         var run = new List<Segment>();
         var (readings, isFull) = (0, false);
-        foreach (var segment in store.After(
-            Math.Max(state.MergedThrough, store.View.FirstId - 1), Segments.MaxReadings, throughId))
+        foreach (var segment in store.Segments.Find(
+            Math.Max(state.MergedThrough + 1, store.View.FirstId), throughId, Segments.MaxReadings))
         {
             var isDelivered = !keepsDelivered && state.Delivered.ContainsAll(segment.FirstId, segment.LastId);
             isFull = run.Count > 0 && (isDelivered || readings + segment.Readings > Segments.MaxReadings
@@ -79,29 +79,31 @@ internal static class Bounds
     /// <returns>The number of readings dropped.</returns>
     public static int DropOldest(Store store)
     {
-        var dropped = new Dropped();
-        foreach (var segment in store.After(store.View.FirstId - 1, Segments.MaxReadings))
+        var dropped = 0;
+        foreach (var segment in store.Segments.Find(store.View.FirstId, Store.MaxId, Segments.MaxReadings))
         {
-            if (dropped.Count > 0 && dropped.Count + segment.Readings > DroppedReadings)
+            if (dropped > 0 && dropped + segment.Readings > DroppedReadings)
                 break;
-            DropFrom(store, segment, dropped, static _ => true);
+            dropped += Evict(store, segment, EvictionLedger.Dropped, static _ => true);
         }
-        return dropped.Record(store, EvictionLedger.Dropped);
+        return dropped;
     }
 
     /// <summary>Drops waiting readings older than <paramref name="maxAge"/>, in the running transaction.</summary>
     /// <returns>The number of readings dropped.</returns>
     public static int Expire(Store store, ReadingClock clock, TimeSpan maxAge)
     {
-        var dropped = new Dropped();
-        foreach (var segment in store.After(store.View.FirstId - 1, Segments.MaxReadings))
+        var dropped = 0;
+        foreach (var segment in store.Segments.Find(store.View.FirstId, Store.MaxId, Segments.MaxReadings))
         {
-            var before = dropped.Count;
-            DropFrom(store, segment, dropped, reading => clock.Age(reading.RecordedAtMs, reading.Clock) > maxAge);
-            if (dropped.Count >= DroppedReadings || dropped.Count - before < segment.Readings)
+            var expired = Evict(
+                store, segment, EvictionLedger.Expired,
+                reading => clock.Age(reading.RecordedAtMs, reading.Clock) > maxAge);
+            dropped += expired;
+            if (dropped >= DroppedReadings || expired < segment.Readings)
                 break;
         }
-        return dropped.Record(store, EvictionLedger.Expired);
+        return dropped;
     }
 
     /// <summary>Halves the resolution of some of the old readings, in the running transaction.</summary>
@@ -124,7 +126,7 @@ internal static class Bounds
         foreach (var most in (int[])[2, 8])
         {
             var left = most * Segments.MaxReadings;
-            var segments = store.After(piece.AfterId, Segments.MaxReadings, piece.ThroughId)
+            var segments = store.Segments.Find(piece.AfterId + 1, piece.ThroughId, Segments.MaxReadings)
                 .FindAll(segment => segment.FirstId > piece.AfterId && segment.LastId <= piece.ThroughId)
                 .TakeWhile(segment => (left -= segment.Readings) >= 0).ToList();
             if (segments.Count == 0)
@@ -169,11 +171,9 @@ internal static class Bounds
     {
         if (excess == 0)
             return 0;
-        var bySensor = store.Records.ReadDeadLetters(0, excess, long.MaxValue)
-            .GroupBy(letter => EvictionLedger.SensorOf(letter.Reading.Payload.Span))
-            .ToDictionary(sensor => sensor.Key, sensor => (long)sensor.Count());
-        store.Records.RemoveDeadLetters(store.Records.DeadLetterAt(excess));
-        store.DeadLettersChanged();
+        var bySensor = EvictionLedger.CountBySensor(
+            store.Records.ReadDeadLetters(0, excess, long.MaxValue).Select(letter => letter.Reading));
+        store.DeleteDeadLetters(excess);
         // Not announced: the receiver has refused these readings itself, and a refused gap entry would become a dead
         // letter that deletes another one.
         EvictionLedger.Add(store, EvictionLedger.Undeliverable, bySensor, null, null, isAnnounced: true);
@@ -224,45 +224,18 @@ internal static class Bounds
         static bool IsAlarm(StoredReading reading) => AlarmReport.IsIn(reading.Payload.Span);
     }
 
-    static void DropFrom(Store store, Segment segment, Dropped dropped, Func<StoredReading, bool> canDrop)
+    /// <summary>Evicts undelivered readings of a segment, and removes its delivered ones.</summary>
+    /// <returns>The number of readings evicted.</returns>
+    static int Evict(Store store, Segment segment, string reason, Func<StoredReading, bool> canDrop)
     {
         var readings = store.Read(segment);
         var delivered = store.View.State.Delivered;
         var gone = readings.Where(reading => !delivered.Contains(reading.Id) && canDrop(reading)).ToList();
         if (gone.Count == 0)
-            return;
-        // The rewrite removes the delivered readings as well.
+            return 0;
         var kept = readings.Where(reading => !delivered.Contains(reading.Id) && !canDrop(reading)).ToList();
         store.Rewrite([segment], readings, kept, segment.Level);
-        dropped.Add(gone);
-    }
-
-    /// <summary>Counts the readings dropped in one transaction, by sensor.</summary>
-    sealed class Dropped
-    {
-        readonly Dictionary<string, long> _bySensor = [];
-        long _firstId;
-        long _lastId;
-
-        public int Count { get; private set; }
-
-        public void Add(List<StoredReading> readings)
-        {
-            foreach (var reading in readings)
-            {
-                var sensor = EvictionLedger.SensorOf(reading.Payload.Span);
-                _bySensor[sensor] = _bySensor.GetValueOrDefault(sensor) + 1;
-            }
-            _firstId = Count == 0 ? readings[0].Id : _firstId;
-            _lastId = readings[^1].Id;
-            Count += readings.Count;
-        }
-
-        public int Record(Store store, string reason)
-        {
-            if (Count > 0)
-                EvictionLedger.Add(store, reason, _bySensor, _firstId, _lastId);
-            return Count;
-        }
+        EvictionLedger.Add(store, reason, EvictionLedger.CountBySensor(gone), gone[0].Id, gone[^1].Id);
+        return gone.Count;
     }
 }

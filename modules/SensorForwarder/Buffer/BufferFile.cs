@@ -14,7 +14,7 @@ internal sealed class BufferFile : IDisposable
     readonly Reader _reader;
     readonly History _history;
 
-    BufferFile(DatabaseFile file, ReaderView view, ReadingClock clock)
+    BufferFile(DatabaseFile file, StoreView view, ReadingClock clock)
     {
         _file = file;
         View = view;
@@ -24,7 +24,7 @@ internal sealed class BufferFile : IDisposable
 
     public string Path => _file.Files.Database;
 
-    ReaderView View { get; }
+    StoreView View { get; }
 
     /// <exception cref="BufferUnavailableException">The file is not readable, or the key is wrong.</exception>
     public static BufferFile Open(BufferOptions options, TimeProvider timeProvider)
@@ -56,7 +56,7 @@ internal sealed class BufferFile : IDisposable
             using var store = new Store(connection, check is null ? null : file.NewCipher(), "", new DecodedSegments());
             var clock = new ReadingClock(
                 timeProvider, options.KernelTime ?? KernelTime.For(timeProvider), store.Records.LoadClocks());
-            return new(file, new(store.View.State, store.View.Epochs, ""), clock);
+            return new(file, store.View, clock);
         }
         catch (Exception failure) when (failure is SqliteException or DamagedSegmentException)
         {

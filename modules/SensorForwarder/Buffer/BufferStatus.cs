@@ -94,9 +94,9 @@ internal sealed record BufferStatus
     /// applies.</summary>
     public required string? StorageReason { get; init; }
 
-    /// <summary>How room is made while the buffer is full, until there is clearly more room; null: it is not full.
+    /// <summary>What the buffer does because it is full, until there is clearly more room; null: it is not full.
     /// </summary>
-    public required WhenFull? GivesUp { get; init; }
+    public required WhenFull? FullAction { get; init; }
 
     /// <summary>Whether a time service (NTP) synchronises the wall clock.</summary>
     public required bool ClockSynchronized { get; init; }

@@ -335,9 +335,7 @@ internal sealed class DatabaseFile(
             NeedsCheck = isUnclean && size > CheckedAtOnceBytes;
             var epoch = Guid.CreateVersion7(timeProvider.GetUtcNow()).ToString();
             VerifyKey(connection);
-            store = new Store(connection, NewCipher(), epoch, Decoded);
-            if (store.LastId < minLastId)
-                store.AdvanceLastId(minLastId);
+            store = new Store(connection, NewCipher(), epoch, Decoded, minLastId);
             _generation++;
             Decoded.Forget(0, Store.MaxId);
             var salvaging = store.Meta.Salvaging.Select(SalvageProgress.Parse).OfType<SalvageProgress>().ToList();

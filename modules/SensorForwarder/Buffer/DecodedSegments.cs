@@ -7,17 +7,20 @@ internal sealed class DecodedSegments
     const int MaxBytes = 1 << 20;
 
     readonly Lock _gate = new();
-    readonly LinkedList<(long FirstId, StoredReading[] Readings, int Bytes)> _newestFirst = new();
-    readonly Dictionary<long, LinkedListNode<(long FirstId, StoredReading[] Readings, int Bytes)>> _byId = [];
+    readonly OrderedDictionary<long, (StoredReading[] Readings, int Bytes)> _oldestFirst = [];
     int _bytes;
 
     /// <summary>Incremented by <see cref="Forget"/>: segments read before it must not be added after it.</summary>
     public int Generation { get; private set; }
 
-    public StoredReading[]? Find(long firstId)
+    /// <returns>Null: not in the cache, or the segment was rewritten since.</returns>
+    public StoredReading[]? Find(Segment segment)
     {
         lock (_gate)
-            return _byId.TryGetValue(firstId, out var node) ? node.Value.Readings : null;
+        {
+            return _oldestFirst.TryGetValue(segment.FirstId, out var known) && known.Readings is [.., var last] readings
+                && readings.Length == segment.Readings && last.Id == segment.LastId ? readings : null;
+        }
     }
 
     /// <param name="generation">The <see cref="Generation"/> before the segment was read.</param>
@@ -29,10 +32,10 @@ internal sealed class DecodedSegments
             if (generation != Generation || bytes > MaxBytes)
                 return;
             Remove(firstId);
-            _byId[firstId] = _newestFirst.AddFirst((firstId, readings, bytes));
+            _oldestFirst.Add(firstId, (readings, bytes));
             _bytes += bytes;
             while (_bytes > MaxBytes)
-                Remove(_newestFirst.Last!.Value.FirstId);
+                Remove(_oldestFirst.GetAt(0).Key);
         }
     }
 
@@ -42,16 +45,14 @@ internal sealed class DecodedSegments
         lock (_gate)
         {
             Generation++;
-            foreach (var id in _byId.Keys.Where(id => id >= firstId && id <= lastId).ToList())
+            foreach (var id in _oldestFirst.Keys.Where(id => id >= firstId && id <= lastId).ToList())
                 Remove(id);
         }
     }
 
     void Remove(long firstId)
     {
-        if (!_byId.Remove(firstId, out var node))
-            return;
-        _newestFirst.Remove(node);
-        _bytes -= node.Value.Bytes;
+        if (_oldestFirst.Remove(firstId, out var segment))
+            _bytes -= segment.Bytes;
     }
 }

@@ -5,22 +5,32 @@ internal sealed class Epochs
 {
     readonly (long FirstId, string Epoch)[] _rows;
 
-    public Epochs(IEnumerable<(long FirstId, string Epoch)> rows) => _rows = [.. rows.OrderBy(row => row.FirstId)];
+    /// <param name="rows">The epochs with their first ids.</param>
+    /// <param name="current">The epoch of readings appended from now on.</param>
+    public Epochs(IEnumerable<(long FirstId, string Epoch)> rows, string current)
+    {
+        _rows = [.. rows.OrderBy(row => row.FirstId)];
+        Current = current;
+    }
 
-    public bool Has(string epoch) => Array.Exists(_rows, row => row.Epoch == epoch);
+    public string Current { get; }
 
-    public Epochs With(long firstId, string epoch) =>
-        new(_rows.Where(row => row.FirstId != firstId).Append((firstId, epoch)));
+    /// <summary>Whether readings of the current epoch are stored.</summary>
+    public bool HasCurrent => Array.Exists(_rows, row => row.Epoch == Current);
 
-    /// <summary>The epoch of an id.</summary>
-    /// <param name="fallback">Returned for ids below the first known epoch.</param>
-    public string Of(long id, string fallback)
+    /// <summary>Begins the current epoch with an id; replaces one that begins with the same id, since no reading has
+    /// it.</summary>
+    public Epochs WithCurrentFrom(long firstId) =>
+        new(_rows.Where(row => row.FirstId != firstId).Append((firstId, Current)), Current);
+
+    /// <summary>The epoch of an id; the current one for ids below the first known epoch.</summary>
+    public string Of(long id)
     {
         for (var i = _rows.Length - 1; i >= 0; i--)
         {
             if (_rows[i].FirstId <= id)
                 return _rows[i].Epoch;
         }
-        return fallback;
+        return Current;
     }
 }

@@ -27,7 +27,7 @@ internal sealed class EvictionLedger
     Dictionary<(string Reason, string Sensor), long> _writing = [];
     IReadOnlyList<EvictionTotal> _totals = [];
 
-    sealed record Row(string Sensor, long Count, long? FirstId, long? LastId);
+    sealed record Row(string Reason, string Sensor, long Count, long? FirstId, long? LastId);
 
     /// <summary>Totals, including counts that are not in the file yet: none can be written while the volume is not
     /// writable.</summary>
@@ -99,8 +99,7 @@ internal sealed class EvictionLedger
     }
 
     /// <summary>Writes the counts of <see cref="Note"/>, in the running transaction.</summary>
-    /// <returns>Whether there were any.</returns>
-    public bool WriteNoted(Store store)
+    public void WriteNoted(Store store)
     {
         lock (_gate)
         {
@@ -110,7 +109,6 @@ internal sealed class EvictionLedger
         }
         foreach (var ((reason, sensor), count) in _writing)
             Add(store, reason, new Dictionary<string, long> { [sensor] = count }, null, null);
-        return _writing.Count > 0;
     }
 
     /// <summary>Called when the transaction of <see cref="WriteNoted"/> is committed; otherwise the counts are written
@@ -162,10 +160,9 @@ internal sealed class EvictionLedger
 
     /// <summary>Adds one <c>gap</c> entry per reason to the queue for evictions not announced yet, in the running
     /// transaction.</summary>
-    /// <returns>The number of entries.</returns>
-    public static int Announce(Store store, DateTimeOffset now, int clock)
+    public static void Announce(Store store, DateTimeOffset now, int clock)
     {
-        var rows = new List<(string Reason, Row Row)>();
+        var rows = new List<Row>();
         using (var query = store.Connection.Prepare("""
             SELECT reason, sensor, total - announced, first_id, last_id FROM evicted
             WHERE total > announced ORDER BY reason, sensor
@@ -173,18 +170,17 @@ internal sealed class EvictionLedger
         {
             while (query.Step())
             {
-                rows.Add((query.Text(0), new Row(
-                    query.Text(1), query.Number(2), query.IsNull(3) ? null : query.Number(3),
-                    query.IsNull(4) ? null : query.Number(4))));
+                rows.Add(new Row(
+                    query.Text(0), query.Text(1), query.Number(2), query.IsNull(3) ? null : query.Number(3),
+                    query.IsNull(4) ? null : query.Number(4)));
             }
         }
         if (rows.Count == 0)
-            return 0;
+            return;
+        store.HasEvicted = true;
         store.Connection.Execute("UPDATE evicted SET announced = total, first_id = NULL, last_id = NULL");
-        var reasons = rows.GroupBy(r => r.Reason, r => r.Row).ToList();
-        foreach (var reason in reasons)
+        foreach (var reason in rows.GroupBy(r => r.Reason))
             store.Append(now.ToUnixTimeMilliseconds(), clock, GapPayload(store.Epoch, reason.Key, [.. reason], now));
-        return reasons.Count;
     }
 
     // Has the form of a reading, so that a receiver that does not know gap entries stores it as one.
@@ -224,6 +220,11 @@ internal sealed class EvictionLedger
         }
         return bytes.ToArray();
     }
+
+    /// <summary>The number of readings by sensor.</summary>
+    public static Dictionary<string, long> CountBySensor(IEnumerable<StoredReading> readings) => readings
+        .GroupBy(reading => SensorOf(reading.Payload.Span))
+        .ToDictionary(sensor => sensor.Key, sensor => (long)sensor.Count());
 
     /// <summary>The sensor's name in a payload; <c>?</c> when the payload does not begin with one.</summary>
     public static string SensorOf(ReadOnlySpan<byte> payload)

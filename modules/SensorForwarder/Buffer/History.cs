@@ -17,7 +17,7 @@ internal sealed class History(Reader reader, ReadingClock clock) : IDisposable
         {
             if (readings.Count > 0 && bytes + stored.Payload.Length + TimeRepair.MaxAddedBytes > maxBytes)
                 break;
-            readings.Add(reader.Repair(stored) with { Epoch = view.Epochs.Of(stored.Id, view.Epoch) });
+            readings.Add(reader.Repair(stored) with { Epoch = view.Epochs.Of(stored.Id) });
             bytes += readings[^1].Payload.Length;
             if (readings.Count == maxCount)
                 break;

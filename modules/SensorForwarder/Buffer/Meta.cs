@@ -10,7 +10,6 @@ internal sealed class Meta(SqliteConnection connection, Cipher? cipher)
     /// <summary>When the file was created, in unix milliseconds.</summary>
     public long CreatedAtMs
     {
-        get => Number("created_at");
         set => Set("created_at", value);
     }
 

@@ -3,10 +3,6 @@ using SensorForwarder.Readings;
 
 namespace SensorForwarder.Buffer;
 
-/// <summary>The part of the queue's state that a reader needs, as of the last commit. Immutable.</summary>
-/// <param name="Epoch">The epoch of ids for which <paramref name="Epochs"/> has none.</param>
-internal sealed record ReaderView(QueueState State, Epochs Epochs, string Epoch);
-
 /// <summary>
 /// Reads segments on its own connection, which sees whole transactions and never blocks the writer. Each call ends its
 /// read transaction, so that the WAL can restart. Thread-safe: calls are serialised by a lock.
@@ -21,7 +17,7 @@ internal sealed class Reader : IDisposable
     readonly Lock _gate = new();
     readonly ReadingClock _clock;
     readonly DatabaseFile _file;
-    readonly Func<ReaderView> _view;
+    readonly Func<StoreView> _view;
     readonly Action<Exception, int> _reportDamage;
     readonly Cipher? _cipher;
     SqliteConnection? _connection;
@@ -34,7 +30,7 @@ internal sealed class Reader : IDisposable
     /// <param name="view">Returns the state as of the last commit.</param>
     /// <param name="reportDamage">Called with the failure and the <see cref="DatabaseFile.Generation"/> of the damaged
     /// file.</param>
-    public Reader(ReadingClock clock, DatabaseFile file, Func<ReaderView> view, Action<Exception, int> reportDamage)
+    public Reader(ReadingClock clock, DatabaseFile file, Func<StoreView> view, Action<Exception, int> reportDamage)
     {
         (_clock, _file, _view, _reportDamage) = (clock, file, view, reportDamage);
         _cipher = file.NewCipher();
@@ -72,7 +68,7 @@ internal sealed class Reader : IDisposable
                     continue;
                 // Repair may add a mark to the payload; a corrected time has the same length.
                 var exceedsBytes = bytes + reading.Payload.Length + TimeRepair.MaxAddedBytes > maxBytes;
-                var itsEpoch = view.Epochs.Of(reading.Id, view.Epoch);
+                var itsEpoch = view.Epochs.Of(reading.Id);
                 isFull = readings.Count > 0 && (exceedsBytes || itsEpoch != epoch);
                 if (isFull)
                     break;
@@ -99,7 +95,7 @@ internal sealed class Reader : IDisposable
             .Where(reading => reading.Id >= fromId && reading.Id <= lastId && !letters.Contains(reading.Id));
     }
 
-    public ReaderView View => _view();
+    public StoreView View => _view();
 
     /// <summary>The reading with its time corrected, or marked as unsynchronised.</summary>
     public BufferedReading Repair(StoredReading stored)
@@ -184,11 +180,8 @@ internal sealed class Reader : IDisposable
 
     StoredReading[] Unpack(Segment segment)
     {
-        if (_file.Decoded.Find(segment.FirstId) is { } known && known.Length == segment.Readings
-            && known[^1].Id == segment.LastId)
-        {
+        if (_file.Decoded.Find(segment) is { } known)
             return known;
-        }
         var generation = _file.Decoded.Generation;
         StoredReading[] readings = [];
         if (_ahead is { } ahead && ahead.Segment == segment && ahead.Generation == generation)
@@ -211,7 +204,7 @@ internal sealed class Reader : IDisposable
             if (!segments.MoveNext())
                 return;
             var (segment, generation) = (segments.Current, _file.Decoded.Generation);
-            if (_ahead?.Segment == segment || _file.Decoded.Find(segment.FirstId) is not null
+            if (_ahead?.Segment == segment || _file.Decoded.Find(segment) is not null
                 || _segments!.ReadBody(segment) is not { } body)
             {
                 return;

@@ -27,7 +27,7 @@ internal sealed class ReadingClock
     readonly TimeProvider _timeProvider;
     readonly Func<KernelTime> _kernelTime;
     volatile ClockSegment[] _segments;
-    ClockSegment? _current;
+    volatile ClockSegment? _current;
 
     public ReadingClock(TimeProvider timeProvider, Func<KernelTime> kernelTime, IEnumerable<ClockSegment> known)
     {
@@ -44,8 +44,7 @@ internal sealed class ReadingClock
     {
         var kernel = _kernelTime();
         var offsetMs = _timeProvider.GetUtcNow().ToUnixTimeMilliseconds() - (long)kernel.Uptime.TotalMilliseconds;
-        var current = Volatile.Read(ref _current);
-        return current is not null && Fits(current, kernel, offsetMs) ? current : Change(kernel, offsetMs);
+        return _current is { } current && Fits(current, kernel, offsetMs) ? current : Change(kernel, offsetMs);
     }
 
     public ClockSegment? Find(int id)
@@ -137,8 +136,7 @@ internal sealed class ReadingClock
                 found = new ClockSegment(id, kernel.BootId, offsetMs, kernel.Synchronized);
                 _segments = [.. segments, found];
             }
-            Volatile.Write(ref _current, found);
-            return found;
+            return _current = found;
         }
     }
 }

@@ -40,12 +40,12 @@ internal sealed class Records(SqliteConnection connection, Cipher? cipher)
 
     /// <summary>Dead letters after an id, in order of ids, except those that can't be unsealed.</summary>
     /// <param name="maxBytes">Limit of the summed payloads; the first is returned whatever its size.</param>
-    public List<(StoredReading Reading, string Reason, string? Answer, long RefusedAtMs)> ReadDeadLetters(
+    public List<(StoredReading Reading, string Reason, string? Answer)> ReadDeadLetters(
         long afterId, int maxCount, long maxBytes)
     {
-        var letters = new List<(StoredReading Reading, string Reason, string? Answer, long RefusedAtMs)>();
+        var letters = new List<(StoredReading Reading, string Reason, string? Answer)>();
         using var query = connection.Prepare("""
-            SELECT id, recorded_at, clock, payload, reason, answer, refused_at FROM dead_letter
+            SELECT id, recorded_at, clock, payload, reason, answer FROM dead_letter
             WHERE id > ?1 ORDER BY id LIMIT ?2
             """);
         query.Bind(1, afterId).Bind(2, maxCount);
@@ -63,7 +63,7 @@ internal sealed class Records(SqliteConnection connection, Cipher? cipher)
                 : cipher is null ? query.Text(5)
                 : cipher.UnsealAnswer(id, query.Bytes(5));
             letters.Add((
-                new(id, query.Number(1), (int)query.Number(2), payload), query.Text(4), answer, query.Number(6)));
+                new(id, query.Number(1), (int)query.Number(2), payload), query.Text(4), answer));
         }
         return letters;
     }
@@ -152,13 +152,13 @@ internal sealed class Records(SqliteConnection connection, Cipher? cipher)
         insert.Bind(1, firstId).Bind(2, epoch).Run();
     }
 
-    public Epochs LoadEpochs()
+    public Epochs LoadEpochs(string current)
     {
         var rows = new List<(long FirstId, string Epoch)>();
         using var query = connection.Prepare("SELECT first_id, epoch FROM epoch ORDER BY first_id");
         while (query.Step())
             rows.Add((query.Number(0), query.Text(1)));
-        return new(rows);
+        return new(rows, current);
     }
 
     /// <summary>Deletes the epochs that have no id from <paramref name="firstId"/> on.</summary>

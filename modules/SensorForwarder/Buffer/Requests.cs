@@ -126,13 +126,16 @@ internal sealed class Requests(TimeProvider timeProvider)
         }
     }
 
-    /// <summary>Whether something must be committed at once.</summary>
-    /// <param name="waitsFor">How long the rest can wait; null when nothing is pending; negative when overdue.</param>
-    public bool IsUrgent(TimeSpan commitInterval, out TimeSpan? waitsFor)
+    /// <summary>The time until the next transaction is due; null: nothing is pending; negative: overdue.</summary>
+    public TimeSpan? CommitIn(TimeSpan commitInterval)
     {
         lock (_gate)
         {
-            waitsFor = _documents.Count > 0 ? commitInterval - timeProvider.GetElapsedTime(_documentsAt) : null;
+            if (_commands.Count > 0 || _acknowledgedReadings >= UrgentReadings)
+                return TimeSpan.Zero;
+            TimeSpan? waitsFor = null;
+            if (_documents.Count > 0)
+                waitsFor = commitInterval - timeProvider.GetElapsedTime(_documentsAt);
             if (_acknowledgements.Count > 0)
             {
                 var patience = TimeSpan.FromTicks(Math.Max(commitInterval.Ticks, Math.Min(
@@ -140,7 +143,7 @@ internal sealed class Requests(TimeProvider timeProvider)
                 var wait = patience - timeProvider.GetElapsedTime(_acknowledgedAt);
                 waitsFor = waitsFor < wait ? waitsFor : wait;
             }
-            return _commands.Count > 0 || _acknowledgedReadings >= UrgentReadings;
+            return waitsFor;
         }
     }
 
@@ -179,24 +182,19 @@ internal sealed class Requests(TimeProvider timeProvider)
         }
     }
 
-    /// <summary>Takes back documents that could not be committed, unless a newer version is pending.</summary>
-    public void Return(Dictionary<string, ReadOnlyMemory<byte>> documents)
-    {
-        lock (_gate)
-        {
-            foreach (var (name, document) in documents)
-                _documents.TryAdd(name, document);
-        }
-    }
-
-    /// <summary>Takes back what could not be committed, ahead of everything pending.</summary>
-    public void Return(List<Acknowledgement> acknowledgements, List<WriterCommand> commands)
+    /// <summary>Takes back what could not be committed, ahead of everything pending; a document only if no newer
+    /// version of it is pending.</summary>
+    public void Return(
+        List<Acknowledgement> acknowledgements, List<WriterCommand> commands,
+        Dictionary<string, ReadOnlyMemory<byte>> documents)
     {
         lock (_gate)
         {
             _acknowledgements.InsertRange(0, acknowledgements);
             _acknowledgedReadings += acknowledgements.Sum(a => a.Ids.Count);
             _commands.InsertRange(0, commands);
+            foreach (var (name, document) in documents)
+                _documents.TryAdd(name, document);
         }
     }
 

@@ -6,11 +6,11 @@ namespace SensorForwarder.Buffer;
 /// </summary>
 /// <param name="maxReadings">Limit of the readings that wait, without those being written.</param>
 /// <param name="maxBytes">Limit of their payload bytes.</param>
-internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProvider)
+/// <param name="ledger">Counts the dropped readings.</param>
+internal sealed class Ring(int maxReadings, long maxBytes, EvictionLedger ledger, TimeProvider timeProvider)
 {
-    /// <summary>With this many bytes pending the writer commits at once: waiting for more readings no longer saves
-    /// writes.</summary>
-    public const int CommitAtBytes = 256 << 10;
+    // With this many bytes pending the writer commits at once: waiting for more readings no longer saves writes.
+    const int CommitAtBytes = 256 << 10;
 
     readonly Lock _gate = new();
     readonly LinkedList<RingGroup> _groups = new();
@@ -27,17 +27,12 @@ internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProv
         set => _maxGroupBytes = value;
     }
 
-    /// <summary>Called outside the lock with the payload of each dropped reading.</summary>
-    public Action<byte[]>? Dropped { get; set; }
-
-    /// <summary>The time until a waiting request or urgent reading is due; null: none waits; negative: overdue.
-    /// </summary>
-    public TimeSpan? DueIn
+    public bool IsEmpty
     {
         get
         {
             lock (_gate)
-                return _dueAt is { } at ? timeProvider.GetElapsedTime(timeProvider.GetTimestamp(), at) : null;
+                return _readings == 0;
         }
     }
 
@@ -52,22 +47,21 @@ internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProv
     }
 
     /// <summary>Adds a reading; the task completes with its id when it is committed.</summary>
-    /// <param name="wake">Whether to wake the writer: the reading is urgent or the first, or the bytes have reached
-    /// <see cref="CommitAtBytes"/>.</param>
+    /// <param name="wake">Whether to wake the writer: the reading is urgent or the first, or so many bytes are pending
+    /// that it commits at once.</param>
     /// <param name="document">Saved in the transaction of the reading; null: none.</param>
     /// <param name="isUrgent">Whether the reading is committed at once.</param>
-    public ValueTask<long> Add(
+    public Task<long> Add(
         long recordedAtMs, int clockSegment, ReadOnlySpan<byte> payload, out bool wake,
         (string Name, ReadOnlyMemory<byte> Content)? document = null, bool isUrgent = false)
     {
-        List<byte[]>? dropped = null;
-        ValueTask<long> task;
+        var stored = NewTask();
         lock (_gate)
         {
             if (_closed is not null)
             {
                 wake = false;
-                return ValueTask.FromException<long>(_closed);
+                return Task.FromException<long>(_closed);
             }
             var group = _groups.Last?.Value;
             if (group is null || group.IsRequest || group.IsUrgent || isUrgent
@@ -76,18 +70,17 @@ internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProv
                 _groups.AddLast(group = new RingGroup(timeProvider.GetTimestamp()) { IsUrgent = isUrgent });
             }
             if (document is { } saved)
-                group.Add(saved);
+                group.AddDocument(saved);
             if (isUrgent)
                 _dueAt = Math.Min(_dueAt ?? long.MaxValue, group.StartedAt);
             wake = isUrgent || _readings == 0
                 || (_bytes < CommitAtBytes && _bytes + payload.Length >= CommitAtBytes);
-            task = new ValueTask<long>(group, (short)group.Add(recordedAtMs, clockSegment, payload));
+            group.Add(new PendingReading(recordedAtMs, clockSegment, payload.ToArray(), stored));
             _readings++;
             _bytes += payload.Length;
-            DropBeyondBounds(ref dropped);
+            DropBeyondBounds();
         }
-        ReportDropped(dropped);
-        return task;
+        return stored.Task;
     }
 
     /// <summary>Adds all readings of a request, in separate groups, or none of them. Requests use at most half of the
@@ -96,12 +89,12 @@ internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProv
     /// <param name="document">Saved in the transaction of the last reading; null: none.</param>
     /// <param name="wake">As for <see cref="Add"/>; also when the readings are due before everything else.</param>
     /// <returns>One task per group; null: there is no room now.</returns>
-    public List<ValueTask<long>>? TryAddRequest(
+    public List<Task<long>>? TryAddRequest(
         long recordedAtMs, int clockSegment, IReadOnlyList<ReadOnlyMemory<byte>> payloads, TimeSpan within,
         (string Name, ReadOnlyMemory<byte> Content)? document, out bool wake)
     {
         var bytes = payloads.Sum(payload => (long)payload.Length);
-        var tasks = new List<ValueTask<long>>();
+        var tasks = new List<Task<long>>();
         lock (_gate)
         {
             wake = false;
@@ -113,17 +106,18 @@ internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProv
             var now = timeProvider.GetTimestamp();
             foreach (var payload in payloads)
             {
+                TaskCompletionSource<long>? stored = null;
                 if (group?.HasRoom(payload.Length, _maxGroupBytes) != true)
                 {
                     _groups.AddLast(group = new RingGroup(now) { IsRequest = true });
-
                     // Readings are dropped from the front of a group: if the first is committed, all are.
-                    tasks.Add(new ValueTask<long>(group, 0));
+                    stored = NewTask();
+                    tasks.Add(stored.Task);
                 }
-                group.Add(recordedAtMs, clockSegment, payload.Span);
+                group.Add(new PendingReading(recordedAtMs, clockSegment, payload.ToArray(), stored));
             }
             if (document is { } saved)
-                group?.Add(saved);
+                group?.AddDocument(saved);
             var due = now + (long)(within.TotalSeconds * timeProvider.TimestampFrequency);
             wake = _readings == 0 || _dueAt is null || due < _dueAt
                 || (_bytes < CommitAtBytes && _bytes + bytes >= CommitAtBytes);
@@ -134,14 +128,18 @@ internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProv
         return tasks;
     }
 
-    /// <summary>Whether readings wait, since when (a timestamp of the time provider), and their bytes.</summary>
-    public bool TryPeek(out long startedAt, out long bytes)
+    /// <summary>The time until the next transaction is due; null: no reading waits; negative: overdue.</summary>
+    public TimeSpan? CommitIn(TimeSpan commitInterval)
     {
         lock (_gate)
         {
-            bytes = _bytes;
-            startedAt = _groups.First?.Value.StartedAt ?? 0;
-            return _readings > 0;
+            if (_groups.First?.Value is not { } oldest)
+                return null;
+            if (_bytes >= CommitAtBytes)
+                return TimeSpan.Zero;
+            var now = timeProvider.GetTimestamp();
+            var wait = commitInterval - timeProvider.GetElapsedTime(oldest.StartedAt, now);
+            return _dueAt is { } at && timeProvider.GetElapsedTime(now, at) is var due && due < wait ? due : wait;
         }
     }
 
@@ -153,14 +151,14 @@ internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProv
         lock (_gate)
         {
             var sum = 0L;
-            while (_groups.First?.Value is { } group && (taken.Count == 0 || sum + group.LiveBytes <= bytes))
+            while (_groups.First?.Value is { } group && (taken.Count == 0 || sum + group.Bytes <= bytes))
             {
                 _groups.RemoveFirst();
                 taken.Add(group);
-                sum += group.LiveBytes;
-                _inFlight += group.Live;
+                sum += group.Bytes;
+                _inFlight += group.Count;
             }
-            _readings -= taken.Sum(g => g.Live);
+            _readings -= taken.Sum(g => g.Count);
             _bytes -= sum;
             if (_groups.Count == 0)
                 _dueAt = null;
@@ -171,26 +169,24 @@ internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProv
     /// <summary>Takes back groups that could not be written, ahead of all others.</summary>
     public void Return(List<RingGroup> groups)
     {
-        List<byte[]>? dropped = null;
         lock (_gate)
         {
             for (var i = groups.Count - 1; i >= 0; i--)
             {
                 _groups.AddFirst(groups[i]);
-                _readings += groups[i].Live;
-                _inFlight -= groups[i].Live;
-                _bytes += groups[i].LiveBytes;
+                _readings += groups[i].Count;
+                _inFlight -= groups[i].Count;
+                _bytes += groups[i].Bytes;
             }
-            DropBeyondBounds(ref dropped);
+            DropBeyondBounds();
         }
-        ReportDropped(dropped);
     }
 
     /// <summary>The groups are no longer being written: they were committed or refused.</summary>
     public void Done(List<RingGroup> groups)
     {
         lock (_gate)
-            _inFlight -= groups.Sum(g => g.Live);
+            _inFlight -= groups.Sum(g => g.Count);
     }
 
     /// <summary>From now on, <see cref="Add"/> fails.</summary>
@@ -213,10 +209,10 @@ internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProv
             _bytes = 0;
         }
         left.ForEach(g => g.Fail(reason));
-        return left.Sum(g => g.Live);
+        return left.Sum(g => g.Count);
     }
 
-    void DropBeyondBounds(ref List<byte[]>? dropped)
+    void DropBeyondBounds()
     {
         // The last reading is kept whatever its size.
         while ((_readings > maxReadings || _bytes > maxBytes) && _readings > 1)
@@ -224,24 +220,16 @@ internal sealed class Ring(int maxReadings, long maxBytes, TimeProvider timeProv
             var group = _groups.First!.Value;
             var payload = group.DropOldest(new BufferRejectedException(
                 "dropped from memory: the volume is not writable, and newer readings have filled the space "
-                + $"({maxReadings} readings or {maxBytes} bytes)"));
+                + $"({maxReadings} readings or {maxBytes} bytes)")).Payload;
             _readings--;
             _bytes -= payload.Length;
             if (!group.IsRequest)
-                (dropped ??= []).Add(payload.ToArray());
-            if (group.Live == 0)
-            {
+                ledger.Note(EvictionLedger.Overflow, EvictionLedger.SensorOf(payload));
+            if (group.Count == 0)
                 _groups.RemoveFirst();
-                group.Fail(new BufferRejectedException("dropped from memory"));
-            }
         }
     }
 
-    void ReportDropped(List<byte[]>? dropped)
-    {
-        if (dropped is null)
-            return;
-        foreach (var payload in dropped)
-            Dropped?.Invoke(payload);
-    }
+    // Never runs continuations on the writer's thread: they may block.
+    static TaskCompletionSource<long> NewTask() => new(TaskCreationOptions.RunContinuationsAsynchronously);
 }

@@ -35,14 +35,14 @@ internal sealed class Room(
     double _fillAfterEviction;
     long _maxBytesAtEviction;
     volatile bool _isRejecting;
-    volatile object? _givesUp; // a boxed WhenFull, since an enum? can't be volatile
+    volatile object? _fullAction; // a boxed WhenFull, since an enum? can't be volatile
     volatile string _bound = "its limit";
 
     /// <summary>Whether new readings are refused because the buffer is full.</summary>
     public bool IsRejecting => _isRejecting;
 
-    /// <summary>How room is made while the buffer is full; null: there is room.</summary>
-    public WhenFull? GivesUp => (WhenFull?)_givesUp;
+    /// <summary>What the buffer does because it is full; null: it is not full.</summary>
+    public WhenFull? FullAction => (WhenFull?)_fullAction;
 
     /// <summary>The limit that was reached, for messages.</summary>
     public string Bound => _bound;
@@ -214,9 +214,9 @@ internal sealed class Room(
     {
         var current = limits();
         (_fillAfterEviction, _maxBytesAtEviction) = (FillOf(store, budget), current.MaxBytes);
-        if (GivesUp == current.WhenFull)
+        if (FullAction == current.WhenFull)
             return;
-        _givesUp = current.WhenFull;
+        _fullAction = current.WhenFull;
         // The volume may be too full to use all of bufferMaxMegabytes.
         _bound = budget.DatabaseBytes < StorageBudget.Of(current).DatabaseBytes
             ? $"the {current.KeepFreeBytes >> 20} MB to keep free on the volume (bufferKeepFreeMegabytes)"
@@ -228,12 +228,12 @@ internal sealed class Room(
     // a change of MaxBytes the level is compared with a full buffer instead.
     void ReportRoom(Store store, StorageBudget budget)
     {
-        if (_givesUp is null || _isRejecting)
+        if (_fullAction is null || _isRejecting)
             return;
         var before = limits().MaxBytes == _maxBytesAtEviction ? _fillAfterEviction : 1;
         if (FillOf(store, budget) > before * 7 / 8)
             return;
-        _givesUp = null;
+        _fullAction = null;
         BufferLog.HasRoomAgain(logger);
     }
 

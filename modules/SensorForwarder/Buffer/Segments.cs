@@ -101,14 +101,13 @@ internal sealed class Segments(SqliteConnection connection, Cipher? cipher) : ID
     {
         if (ReadBody(segment.FirstId) is not { } stored)
             return [];
-        var readings = Unpack(segment, stored, cipher);
+        var readings = Unseal(segment, stored) is { } body ? Decode(segment, body) : [];
         return readings.Length > 0 ? readings : throw new DamagedSegmentException(segment.FirstId);
     }
 
     /// <summary>The body of a segment for <see cref="Decode"/>; null: it was deleted, or can't be unsealed.</summary>
     public byte[]? ReadBody(Segment segment) =>
-        ReadBody(segment.FirstId) is not { } stored ? null
-            : cipher is null ? stored : cipher.UnsealSegment(segment, stored);
+        ReadBody(segment.FirstId) is { } stored ? Unseal(segment, stored) : null;
 
     /// <summary>The readings of a damaged segment: all of them if its body is intact, else none.</summary>
     public StoredReading[] ReadDamaged(long firstId)
@@ -120,14 +119,8 @@ internal sealed class Segments(SqliteConnection connection, Cipher? cipher) : ID
             : [];
     }
 
+    /// <summary>Decodes a body that is not sealed. Any thread.</summary>
     /// <returns>The readings; empty when the body does not match the other columns.</returns>
-    public static StoredReading[] Unpack(Segment segment, byte[] stored, Cipher? cipher)
-    {
-        var body = cipher is null ? stored : cipher.UnsealSegment(segment, stored);
-        return body is null ? [] : Decode(segment, body);
-    }
-
-    /// <summary>Like <see cref="Unpack"/>, with a body that is not sealed. Any thread.</summary>
     public static StoredReading[] Decode(Segment segment, byte[] body)
     {
         var readings = SegmentBody.Read(body, out var isWhole);
@@ -142,6 +135,9 @@ internal sealed class Segments(SqliteConnection connection, Cipher? cipher) : ID
         foreach (var statement in (Statement[])[_insert, _find, _body, _newest])
             statement.Dispose();
     }
+
+    byte[]? Unseal(Segment segment, byte[] stored) =>
+        cipher is null ? stored : cipher.UnsealSegment(segment, stored);
 
     byte[]? ReadBody(long firstId)
     {

@@ -12,6 +12,12 @@ internal sealed record StoreView(QueueState State, long FirstId, ReadingTime? Ol
     /// <summary>Stored readings that are sent before all others; none of them is delivered.</summary>
     public IdSet Urgent { get; init; } = IdSet.Empty;
 
+    /// <summary>First id of the segment whose row holds the state; 0: it is in <c>meta</c>.</summary>
+    public long StateRow { get; init; }
+
+    /// <summary>The highest clock segment that this process has saved; 0: none.</summary>
+    public int SavedClock { get; init; }
+
     /// <summary>Delivered readings still in the file.</summary>
     public long Delivered => State.Stored - State.Waiting - State.HandedOver.Count;
 }
@@ -43,23 +49,18 @@ internal sealed class Store : IDisposable
     readonly List<IdRange> _changed = []; // to be removed from the cache after the commit
     StoreView _committed;
     SegmentText? _appending;
-
-    // First id of the segment whose row holds the current state; 0: it is in meta.
-    long _stateRow;
-    long _committedStateRow;
     bool _stateIsLost; // the running transaction deleted the row that held the state
     bool _oldestIsStale; // the running transaction changed which readings are waiting
-    int _savedClock;
-    int _transactionSavedClock;
 
     /// <param name="cipher">Disposed with the store; null: unencrypted.</param>
     /// <param name="epoch">The epoch of appended readings.</param>
-    public Store(SqliteConnection connection, Cipher? cipher, string epoch, DecodedSegments decoded)
+    /// <param name="minLastId">The highest id that another file assigned: new ids start above it.</param>
+    public Store(
+        SqliteConnection connection, Cipher? cipher, string epoch, DecodedSegments decoded, long minLastId = 0)
     {
         Connection = connection;
         _cipher = cipher;
         _decoded = decoded;
-        Epoch = epoch;
         Meta = new Meta(connection, cipher);
         Segments = new Segments(connection, cipher);
         Records = new Records(connection, cipher);
@@ -67,14 +68,15 @@ internal sealed class Store : IDisposable
         _commit = connection.Prepare("COMMIT");
         _pageCount = connection.Prepare("PRAGMA page_count");
         _freePages = connection.Prepare("PRAGMA freelist_count");
-        View = _committed = new StoreView(QueueState.Empty, 1, null, Records.CountDeadLetters(), Records.LoadEpochs());
-        LoadState();
-        (_committed, _committedStateRow) = (View, _stateRow);
+        View = _committed = new StoreView(
+            QueueState.Empty, 1, null, Records.CountDeadLetters(), Records.LoadEpochs(epoch));
+        LoadState(minLastId);
+        _committed = View;
     }
 
     public SqliteConnection Connection { get; }
 
-    public string Epoch { get; }
+    public string Epoch => View.Epochs.Current;
 
     public Meta Meta { get; }
 
@@ -101,7 +103,6 @@ internal sealed class Store : IDisposable
     {
         _begin.Run();
         HasEvicted = false;
-        _transactionSavedClock = _savedClock;
         _added.Clear();
         _changed.Clear();
     }
@@ -121,8 +122,7 @@ internal sealed class Store : IDisposable
         if (!View.Urgent.Equals(_committed.Urgent))
             Meta.Urgent = View.Urgent;
         _commit.Run();
-        (_committed, _committedStateRow) = (View, _stateRow);
-        _savedClock = _transactionSavedClock;
+        _committed = View;
         foreach (var range in _changed)
             _decoded.Forget(range.First, range.Last);
         foreach (var (firstId, readings) in _added)
@@ -134,7 +134,7 @@ internal sealed class Store : IDisposable
     /// <summary>Rolls back the running transaction, if any. Never throws.</summary>
     public void Rollback()
     {
-        (View, _stateRow) = (_committed, _committedStateRow);
+        View = _committed;
         _appending = null;
         _stateIsLost = false;
         _oldestIsStale = false;
@@ -177,12 +177,8 @@ internal sealed class Store : IDisposable
     /// <summary>The readings of a segment, from the cache if possible.</summary>
     public StoredReading[] Read(Segment segment)
     {
-        if (_decoded.Find(segment.FirstId) is { } known && !IsChanged(segment.FirstId)
-            && known.Length == segment.Readings && known[^1].Id == segment.LastId)
-        {
-            return known;
-        }
-        return Segments.Read(segment);
+        var known = IsChanged(segment.FirstId) ? null : _decoded.Find(segment);
+        return known ?? Segments.Read(segment);
     }
 
     public void Deliver(IdSet ids)
@@ -193,7 +189,7 @@ internal sealed class Store : IDisposable
             return;
         SetState(state with
         {
-            Waiting = state.Waiting - CountStored(ids.Except(state.HandedOver)),
+            Waiting = state.Waiting - OnlyStored(ids.Except(state.HandedOver)).Count,
             Delivered = state.Delivered.Union(ids),
             HandedOver = state.HandedOver.Except(ids),
         });
@@ -311,28 +307,24 @@ internal sealed class Store : IDisposable
         AppendedSegments = 0;
         var before = View.State.Stored;
         var readings = 0L;
-        foreach (var range in View.State.Delivered.Intersect(IdSet.Of(View.FirstId, View.State.LastId)))
+        var candidates = View.State.Delivered.Intersect(IdSet.Of(View.FirstId, View.State.LastId)).SelectMany(
+            range => Segments.Find(range.First, range.Last, Segments.MaxReadings),
+            (range, segment) => (segment, segment.FirstId >= range.First && segment.LastId <= range.Last));
+        foreach (var (segment, isWhole) in candidates)
         {
-            foreach (var segment in Segments.Find(range.First, range.Last, Segments.MaxReadings))
+            if (!isWhole && !rewritesPartial)
+                continue;
+            if ((readings > 0 && readings + segment.Readings > maxReadings) || canDrop?.Invoke(segment) == false)
+                break;
+            readings += segment.Readings;
+            if (isWhole)
             {
-                var isWhole = segment.FirstId >= range.First && segment.LastId <= range.Last;
-                if (!isWhole && !rewritesPartial)
-                    continue;
-                if ((readings > 0 && readings + segment.Readings > maxReadings) || canDrop?.Invoke(segment) == false)
-                    goto End;
-                readings += segment.Readings;
-                if (isWhole)
-                {
-                    DeleteRow(segment);
-                    SetState(View.State with { Stored = View.State.Stored - segment.Readings });
-                    continue;
-                }
-                var all = Read(segment);
-                var delivered = View.State.Delivered;
-                Rewrite([segment], all, [.. all.Where(reading => !delivered.Contains(reading.Id))], segment.Level);
+                DeleteRow(segment);
+                SetState(View.State with { Stored = View.State.Stored - segment.Readings });
+                continue;
             }
+            RemoveDelivered(segment);
         }
-    End:
         if (readings > 0)
             UpdateFirstId();
         return before - View.State.Stored;
@@ -364,17 +356,6 @@ internal sealed class Store : IDisposable
         return (segment, Math.Max(0, before - View.State.Waiting));
     }
 
-    /// <summary>Segments with ids above <paramref name="afterId"/>, in order of ids.</summary>
-    public List<Segment> After(long afterId, int most, long throughId = MaxId) =>
-        Segments.Find(afterId + 1, throughId, most);
-
-    /// <summary>Makes new ids start above an id that another file assigned.</summary>
-    public void AdvanceLastId(long lastId)
-    {
-        SetState(View.State with { LastId = Math.Max(View.State.LastId, lastId) });
-        View = View with { FirstId = LowestId() };
-    }
-
     public void SetState(QueueState state) => View = View with { State = state };
 
     public void DeadLettersChanged() => View = View with { DeadLetters = Records.CountDeadLetters() };
@@ -399,13 +380,10 @@ internal sealed class Store : IDisposable
         if (_appending is not null)
             FlushAppended(isLast: false);
         var id = LastId + 1;
-        if (!View.Epochs.Has(Epoch))
-        {
-            Records.SaveEpoch(id, Epoch);
-            View = View with { Epochs = View.Epochs.With(id, Epoch) };
-        }
+        BeginEpoch(id);
         Records.AddDeadLetter(new(id, recordedAtMs, clock, payload), reason, answer, refusedAtMs);
-        AdvanceLastId(id);
+        SetState(View.State with { LastId = id });
+        View = View with { FirstId = LowestId() };
         Deliver(IdSet.Of(id, id));
         DeadLettersChanged();
     }
@@ -428,14 +406,24 @@ internal sealed class Store : IDisposable
         return letters.Count;
     }
 
+    /// <summary>Deletes the oldest dead letters.</summary>
+    /// <returns>The number of dead letters deleted.</returns>
+    public int DeleteDeadLetters(int count)
+    {
+        var deleted = Records.RemoveDeadLetters(Records.DeadLetterAt(count));
+        DeadLettersChanged();
+        return deleted;
+    }
+
     /// <summary>Writes new clock segments, before the readings of this transaction that refer to them.</summary>
+    /// <param name="segments">In order of ids.</param>
     public void SaveClocks(IReadOnlyList<ClockSegment> segments)
     {
-        for (var i = segments.Count - 1; i >= 0 && segments[i].Id > _savedClock; i--)
-        {
-            Records.SaveClock(segments[i]);
-            _transactionSavedClock = Math.Max(_transactionSavedClock, segments[i].Id);
-        }
+        if (segments.Count == 0 || segments[^1].Id == View.SavedClock)
+            return;
+        foreach (var segment in segments.Where(segment => segment.Id > View.SavedClock))
+            Records.SaveClock(segment);
+        View = View with { SavedClock = segments[^1].Id };
     }
 
     /// <summary>The number of pages of the database, and how many of them are free.</summary>
@@ -474,11 +462,7 @@ internal sealed class Store : IDisposable
                 Waiting = state.Waiting + text.Count,
             },
         };
-        if (!View.Epochs.Has(Epoch))
-        {
-            Records.SaveEpoch(text.FirstId, Epoch);
-            View = View with { Epochs = View.Epochs.With(text.FirstId, Epoch) };
-        }
+        BeginEpoch(text.FirstId);
         var readings = text.Parse();
         if (View.Oldest is null)
             View = View with { Oldest = TimeOf(readings[0]) };
@@ -487,21 +471,36 @@ internal sealed class Store : IDisposable
         Compression = (Compression * 3 / 4) + ((double)bytes / text.Bytes / 4);
         _added.Add((text.FirstId, readings));
         if (isLast)
-            (_stateRow, _stateIsLost) = (text.FirstId, false);
+            SetStateRow(text.FirstId);
+    }
+
+    // Records the epoch with the first id that this process assigns.
+    void BeginEpoch(long id)
+    {
+        if (View.Epochs.HasCurrent)
+            return;
+        Records.SaveEpoch(id, Epoch);
+        View = View with { Epochs = View.Epochs.WithCurrentFrom(id) };
     }
 
     void SaveState()
     {
         View = View with { State = View.State with { Sequence = View.State.Sequence + 1 } };
         Meta.State = View.State;
-        (_stateRow, _stateIsLost) = (0, false);
+        SetStateRow(0);
+    }
+
+    void SetStateRow(long row)
+    {
+        View = View with { StateRow = row };
+        _stateIsLost = false;
     }
 
     void DeleteRow(Segment segment)
     {
         Segments.Delete(segment.FirstId);
         _changed.Add(new(segment.FirstId, segment.LastId));
-        _stateIsLost |= segment.FirstId == _stateRow;
+        _stateIsLost |= segment.FirstId == View.StateRow;
     }
 
     void Write(IReadOnlyList<StoredReading> readings, int level)
@@ -591,8 +590,6 @@ internal sealed class Store : IDisposable
         return ids.Intersect(IdSet.OfRanges(stored));
     }
 
-    long CountStored(IdSet ids) => OnlyStored(ids).Count;
-
     // Rewrites the segments whose delivered readings are not contiguous.
     void Compact()
     {
@@ -601,29 +598,33 @@ internal sealed class Store : IDisposable
             var delivered = View.State.Delivered.Intersect(IdSet.Of(segment.FirstId, segment.LastId));
             if (delivered.RangeCount <= 1)
                 continue;
-            var readings = Read(segment);
-            Rewrite(
-                [segment], readings, [.. readings.Where(reading => !delivered.Contains(reading.Id))], segment.Level);
+            RemoveDelivered(segment);
             if (View.State.Delivered.RangeCount <= MaxRanges / 2)
                 return;
         }
     }
 
-    void LoadState()
+    void RemoveDelivered(Segment segment)
+    {
+        var (readings, delivered) = (Read(segment), View.State.Delivered);
+        Rewrite([segment], readings, [.. readings.Where(reading => !delivered.Contains(reading.Id))], segment.Level);
+    }
+
+    void LoadState(long minLastId)
     {
         var newest = Segments.Newest();
         var refused = Records.LastDeadLetterId();
         var fromMeta = Meta.State;
         var (fromRow, row) = NewestRowState(newest);
         var state = fromMeta?.Sequence > (fromRow?.Sequence ?? -1) ? fromMeta : fromRow;
-        _stateRow = state == fromMeta ? 0 : row;
+        View = View with { StateRow = state == fromMeta ? 0 : row };
         var isKnown = state is not null && state.LastId >= (newest?.LastId ?? 0);
         var lastId = Math.Max(newest is { } last && !isKnown ? LastGiven(last) : newest?.LastId ?? 0, refused);
         // New readings would get ids beyond the limit, which are never read.
         if (lastId >= MaxId || state?.LastId >= MaxId)
             throw Sqlite.Damage($"id {Math.Max(lastId, state?.LastId ?? 0)} is beyond the limit of ids");
         state ??= QueueState.Empty;
-        View = View with { State = state with { LastId = Math.Max(state.LastId, lastId) } };
+        View = View with { State = state with { LastId = Math.Max(Math.Max(state.LastId, lastId), minLastId) } };
         View = View with { FirstId = LowestId() };
         View = View with
         {
@@ -663,11 +664,11 @@ internal sealed class Store : IDisposable
         return (null, 0);
     }
 
-    // Recomputes the counts, when those of the state can't be right.
+    // Recomputes the counts, when those of the state can't be right. Whether the handed-over readings were delivered is
+    // unknown then: they are sent again.
     void Recount()
     {
-        var state = View.State;
-        var notWaiting = state.NotWaiting;
+        var delivered = View.State.Delivered;
         long stored = 0, waiting = 0;
         foreach (var segment in Segments.Find(1, MaxId))
         {
@@ -676,24 +677,15 @@ internal sealed class Store : IDisposable
             try
             {
                 waiting += segment.IsDense
-                    ? all.Except(notWaiting).Count
-                    : all.Intersect(notWaiting).IsEmpty ? segment.Readings
-                    : Segments.Read(segment).Count(reading => !notWaiting.Contains(reading.Id));
+                    ? all.Except(delivered).Count
+                    : all.Intersect(delivered).IsEmpty ? segment.Readings
+                    : Segments.Read(segment).Count(reading => !delivered.Contains(reading.Id));
             }
             catch (DamagedSegmentException)
             {
                 // Counted again when the segment is repaired.
             }
         }
-        SetState(state with
-        {
-            Stored = stored,
-            Waiting = waiting,
-            HandedOver = IdSet.Empty,
-        });
-        if (state.HandedOver.IsEmpty)
-            return;
-        // Whether the handed-over readings were delivered is unknown: send them again.
-        SetState(View.State with { Waiting = View.State.Waiting + CountStored(state.HandedOver) });
+        SetState(View.State with { Stored = stored, Waiting = waiting, HandedOver = IdSet.Empty });
     }
 }

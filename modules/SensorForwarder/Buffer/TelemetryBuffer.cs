@@ -60,8 +60,6 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             ReadingsReturned?.Invoke();
             _recovering = RecoverAsync(after: _recovering);
         };
-        parts.Ring.Dropped = payload =>
-            parts.Ledger.Note(EvictionLedger.Overflow, EvictionLedger.SensorOf(payload));
         _recovering = RecoverAsync(after: Task.CompletedTask);
         _writer.Start();
         _check = parts.File.NeedsCheck ? Task.Run(CheckFile) : Task.CompletedTask;
@@ -82,7 +80,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
 
     /// <summary>The epoch of readings stored from now on: a random id, created when the file was opened. A stored
     /// reading keeps its epoch, so (epoch, id) stays unique even when a copy of the file is restored.</summary>
-    public string Epoch => _writer.Snapshot.Epoch;
+    public string Epoch => _writer.Snapshot.View.Epochs.Current;
 
     /// <summary>Whether readings of an old file (damaged, format 1, or unencrypted) are still being copied.</summary>
     public bool IsRecovering => _parts.File.IsRecovering;
@@ -142,9 +140,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             reading.Time.ToUnixTimeMilliseconds(), _parts.Clock.Current().Id, payload, out var wake, document);
         if (wake)
             _writer.Wake();
-        return cancellationToken.CanBeCanceled && !task.IsCompleted
-            ? new ValueTask<long>(task.AsTask().WaitAsync(cancellationToken))
-            : task;
+        return new(task.WaitAsync(cancellationToken));
     }
 
     /// <summary>Stores a reading that is committed at once and sent before all others, and saves a document in the same
@@ -157,12 +153,13 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         stored = default;
         if (_writer.IsRejecting)
             return false;
-        stored = _parts.Ring.Add(
+        var task = _parts.Ring.Add(
             reading.Time.ToUnixTimeMilliseconds(), _parts.Clock.Current().Id, ReadingEncoder.Encode(reading),
             out var wake, (documentName, document), isUrgent: true);
         if (wake)
             _writer.Wake();
-        return !stored.IsFaulted;
+        stored = new(task);
+        return !task.IsFaulted;
     }
 
     /// <summary>Stores the readings of one request of another program, together. Completes when all of them are
@@ -195,7 +192,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         if (wake)
             _writer.Wake();
         foreach (var task in tasks)
-            await task.AsTask().WaitAsync(cancellationToken);
+            await task.WaitAsync(cancellationToken);
     }
 
     /// <summary>Reads up to <paramref name="maxCount"/> waiting readings after an id, all of one epoch.</summary>
@@ -282,13 +279,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     public Task<int> PurgeDeadLettersAsync(CancellationToken cancellationToken)
     {
         Volatile.Write(ref _loggedLetterLimit, 0);
-        return InPieces(
-            store =>
-            {
-                var removed = store.Records.RemoveDeadLetters(store.Records.DeadLetterAt(DeadLetterPiece));
-                store.DeadLettersChanged();
-                return removed;
-            }, cancellationToken);
+        return InPieces(store => store.DeleteDeadLetters(DeadLetterPiece), cancellationToken);
     }
 
     /// <summary>The last saved content of a document; null when it does not exist.</summary>
@@ -359,7 +350,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         var isRefusing = _writer.IsRejecting && health.State == StorageState.Ok;
         // Leaving is read first: a reading acknowledged in between is in both, and not counted as waiting.
         var (leaving, snapshot) = (_parts.Requests.Leaving, _writer.Snapshot);
-        var givesUp = isRefusing ? WhenFull.RejectNew : _writer.GivesUp;
+        var fullAction = isRefusing ? WhenFull.RejectNew : _writer.FullAction;
         var (fileBytes, walBytes) = _parts.Upkeep.Measure();
         var state = snapshot.View.State;
         leaving = leaving.Except(state.NotWaiting).Intersect(IdSet.Of(snapshot.View.FirstId, state.LastId));
@@ -379,10 +370,10 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             Stored = state.Stored,
             Storage = isRefusing ? StorageState.Refusing : health.State,
             StorageReason = health.Reason
-                ?? (givesUp is { } what
+                ?? (fullAction is { } what
                     ? $"the buffer has reached {_writer.Bound}: {BufferStatus.Describe(what)}"
                     : null),
-            GivesUp = givesUp,
+            FullAction = fullAction,
             ClockSynchronized = clock.Current().Synchronized,
             Evicted = _parts.Ledger.Totals,
             DeadLetters = snapshot.View.DeadLetters,
@@ -426,9 +417,10 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
             opened = Open(file);
             var clock = new ReadingClock(
                 timeProvider, options.KernelTime ?? KernelTime.For(timeProvider), opened.Store.Records.LoadClocks());
+            var ledger = new EvictionLedger();
             var parts = new WriterParts(
-                new Ring(options.RingReadings, options.RingBytes, timeProvider), new Requests(timeProvider),
-                clock, new EvictionLedger(), new Upkeep(files, timeProvider),
+                new Ring(options.RingReadings, options.RingBytes, ledger, timeProvider), new Requests(timeProvider),
+                clock, ledger, new Upkeep(files, timeProvider),
                 new StorageHealth(files.Database, timeProvider), file);
             var buffer = new TelemetryBuffer(options, timeProvider, logger, parts, opened, processLock);
             BufferLog.Opened(logger, files.Database, buffer.Epoch, opened.Store.View.State.Waiting);
@@ -494,7 +486,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         var generation = _parts.File.Generation;
         var fault = _parts.File.Check(_closing.Token);
         if (fault is not null)
-            _writer.ReportDamage(fault, generation);
+            _writer.ReportDamage(Sqlite.Damage(fault), generation);
         return fault;
     }
 
@@ -512,13 +504,7 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         }
     }
 
-    Reader NewReader() => new(
-        _parts.Clock, _parts.File,
-        () =>
-        {
-            var now = _writer.Snapshot;
-            return new(now.View.State, now.View.Epochs, now.Epoch);
-        }, _writer.ReportDamage);
+    Reader NewReader() => new(_parts.Clock, _parts.File, () => _writer.Snapshot.View, _writer.ReportDamage);
 
     Task ChangeState(IdSet ids, StateChange change, CancellationToken cancellationToken)
     {

@@ -14,8 +14,7 @@ internal sealed record WriterParts(
 /// <summary>The queue and the writer's counters as of the last commit. Immutable.</summary>
 /// <param name="UsedBytes">Bytes of the database's used pages.</param>
 /// <param name="Bytes">Payload bytes committed since the buffer was opened.</param>
-internal sealed record WriterSnapshot(
-    StoreView View, string Epoch, long UsedBytes, long Commits, long Readings, long Bytes);
+internal sealed record WriterSnapshot(StoreView View, long UsedBytes, long Commits, long Readings, long Bytes);
 
 /// <summary>
 /// The writer thread, which owns the only writing connection. Takes pending readings, acknowledgements, documents and
@@ -68,9 +67,9 @@ internal sealed class Writer : IDisposable
         /// </summary>
         public bool IsCommitted { get; set; }
 
-        public long Bytes => Groups.Sum(group => (long)group.LiveBytes);
+        public long Bytes => Groups.Sum(group => group.Bytes);
 
-        public int Readings => Groups.Sum(group => group.Live);
+        public int Readings => Groups.Sum(group => group.Count);
     }
 
     /// <param name="Generation">The <see cref="DatabaseFile.Generation"/> in which the damage was seen.</param>
@@ -89,7 +88,7 @@ internal sealed class Writer : IDisposable
         _room.Opened(opened.Store);
         _alarm = new Alarm(timeProvider);
         _ledger.Reload(opened.Store);
-        _snapshot = new WriterSnapshot(opened.Store.View, opened.Store.Epoch, opened.Store.UsedBytes, 0, 0, 0);
+        _snapshot = new WriterSnapshot(opened.Store.View, opened.Store.UsedBytes, 0, 0, 0);
         _thread = new Thread(Run) { Name = "buffer writer", IsBackground = true };
     }
 
@@ -112,7 +111,7 @@ internal sealed class Writer : IDisposable
 
     public bool IsRejecting => _room.IsRejecting;
 
-    public WhenFull? GivesUp => _room.GivesUp;
+    public WhenFull? FullAction => _room.FullAction;
 
     /// <inheritdoc cref="Room.Bound"/>
     public string Bound => _room.Bound;
@@ -133,12 +132,6 @@ internal sealed class Writer : IDisposable
     public void ReportDamage(Exception failure, int generation)
     {
         _damage = new(failure.Message, generation, (failure as DamagedSegmentException)?.FirstId);
-        Wake();
-    }
-
-    public void ReportDamage(string what, int generation)
-    {
-        _damage = new(what, generation, null);
         Wake();
     }
 
@@ -233,7 +226,7 @@ internal sealed class Writer : IDisposable
             var store = _opened.Store;
             _room.Opened(store);
             _ledger.Reload(store);
-            _snapshot = _snapshot with { View = store.View, Epoch = store.Epoch };
+            _snapshot = _snapshot with { View = store.View };
             Replaced?.Invoke();
         }
         _damage = null;
@@ -263,13 +256,7 @@ internal sealed class Writer : IDisposable
     TimeSpan? CommitIn()
     {
         var interval = _limits.CommitInterval;
-        if (_requests.IsUrgent(interval, out var due))
-            return TimeSpan.Zero;
-        if (!_ring.TryPeek(out var startedAt, out var bytes))
-            return Earliest(due);
-        return bytes >= Ring.CommitAtBytes
-            ? TimeSpan.Zero
-            : Earliest(due, interval - _timeProvider.GetElapsedTime(startedAt), _ring.DueIn);
+        return Earliest(_requests.CommitIn(interval), _ring.CommitIn(interval));
     }
 
     void CommitWaiting(Store store)
@@ -282,7 +269,7 @@ internal sealed class Writer : IDisposable
             // Read before the acknowledgements are taken, so that the note is never newer than they are.
             var note = _requests.Note?.Invoke();
             var groups = _ring.Take(budget.TransactionBytes);
-            var isLast = number >= MaxPiecesBeforeCommands || !_ring.TryPeek(out _, out _);
+            var isLast = number >= MaxPiecesBeforeCommands || _ring.IsEmpty;
             var (acknowledgements, commands) = _requests.Take(withCommands: isLast);
             // Documents are taken last, so that they are never older than the readings of the transaction.
             var piece = new Piece(groups, acknowledgements, commands, _requests.TakeDocuments());
@@ -309,7 +296,7 @@ internal sealed class Writer : IDisposable
     void Commit(Store store, Piece piece, string? note, StorageBudget budget)
     {
         var began = _timeProvider.GetTimestamp();
-        var evicted = Transact(store =>
+        Transact(store =>
         {
             store.SaveClocks(_clock.Segments);
             var isLeaving = piece.Acknowledgements.Count > 0;
@@ -327,10 +314,10 @@ internal sealed class Writer : IDisposable
             piece.LastId = store.LastId;
             if (isLeaving && _ledger.HasUnannounced)
                 EvictionLedger.Announce(store, _timeProvider.GetUtcNow(), _clock.Current().Id);
-            var hasNoted = _ledger.WriteNoted(store);
+            _ledger.WriteNoted(store);
             if (_health.IsOk)
                 _room.WithCommit(store, budget, piece.Acknowledgements.Sum(change => change.Ids.Count));
-            return hasNoted || _ledger.HasUnannounced || store.HasEvicted;
+            return true;
         }, piece);
         Succeeded();
         CommitTook?.Invoke(_timeProvider.GetElapsedTime(began));
@@ -338,7 +325,7 @@ internal sealed class Writer : IDisposable
         if (_opened!.Files.FindLost() is { } lost)
             throw new IOException(lost);
         Complete(store);
-        if (evicted)
+        if (store.HasEvicted)
             _ledger.Reload(store);
     }
 
@@ -360,17 +347,12 @@ internal sealed class Writer : IDisposable
 
     static void Append(Store store, RingGroup group)
     {
-        for (var i = group.Dropped; i < group.Count; i++)
-        {
-            var payload = group.Payload(i, out var recordedAtMs, out var clock);
-            store.Append(recordedAtMs, clock, payload);
-        }
-        if (group.Live == 0)
-            return;
+        foreach (var reading in group.Readings)
+            store.Append(reading.RecordedAtMs, reading.Clock, reading.Payload);
         foreach (var (name, content) in group.Documents ?? [])
             store.Records.SaveDocument(name, content.Span);
         if (group.IsUrgent)
-            store.AddUrgent(IdSet.Of(store.LastId - group.Live + 1, store.LastId));
+            store.AddUrgent(IdSet.Of(store.LastId - group.Count + 1, store.LastId));
     }
 
     // After a failed fdatasync Linux marks the pages clean, so a second one would succeed without writing them.
@@ -393,6 +375,7 @@ internal sealed class Writer : IDisposable
         _isUncertain = false;
         Succeeded();
         Complete(store);
+        _ledger.Reload(store);
     }
 
     void Complete(Store store)
@@ -412,9 +395,8 @@ internal sealed class Writer : IDisposable
             var firstId = piece.FirstId;
             foreach (var group in piece.Groups)
             {
-                var live = group.Live;
                 group.Commit(firstId);
-                firstId += live;
+                firstId += group.Count;
             }
             if (readings > 0)
                 Committed?.Invoke();
@@ -427,16 +409,15 @@ internal sealed class Writer : IDisposable
     void Return(Piece piece)
     {
         _ring.Return(piece.Groups);
-        _requests.Return(piece.Acknowledgements, piece.Commands);
-        _requests.Return(piece.Documents);
+        _requests.Return(piece.Acknowledgements, piece.Commands, piece.Documents);
     }
 
     void Reject(List<RingGroup> groups)
     {
         foreach (var group in groups.Where(group => !group.IsRequest))
         {
-            for (var i = group.Dropped; i < group.Count; i++)
-                _ledger.Note(EvictionLedger.Rejected, EvictionLedger.SensorOf(group.Payload(i, out _, out _)));
+            foreach (var reading in group.Readings)
+                _ledger.Note(EvictionLedger.Rejected, EvictionLedger.SensorOf(reading.Payload));
         }
         _ring.Done(groups);
         groups.ForEach(g => g.Fail(Room.Rejection()));
@@ -565,7 +546,7 @@ internal sealed class Writer : IDisposable
         {
             var store = Reopen();
             CompleteUnsynced(store);
-            if (_ring.TryPeek(out _, out _) || _requests.IsUrgent(TimeSpan.Zero, out var waits) || waits is not null
+            if (!_ring.IsEmpty || _requests.CommitIn(TimeSpan.Zero) is not null
                 || (_requests.Note?.Invoke() is { } note && note != store.View.State.Note) || _ledger.HasNoted)
             {
                 CommitWaiting(store);

@@ -104,6 +104,46 @@ public sealed class FaultTests
             await Task.Delay(TimeSpan.FromMilliseconds(1), TimeProvider.System, BufferFixture.Token);
     }
 
+    [Fact]
+    public async Task A_failed_first_commit_to_the_file_that_replaces_a_deleted_one_assigns_no_id_twice()
+    {
+        using var fixture = new BufferFixture(inMemory: true);
+        var recorder = new Recorder();
+        RecordingVfs.Attach(fixture.Directory, recorder);
+        try
+        {
+            var (time, isDeleted) = (new FakeTimeProvider(BufferFixture.Noon), false);
+            await using var buffer = await fixture.OpenAsync(BufferFixture.AtOnce, time, o => o with
+            {
+                Vfs = RecordingVfs.Name,
+                OnVolumeOperation = operation =>
+                {
+                    // The new file was created: the next write is that of its first commit.
+                    if (isDeleted && operation.Kind == VolumeOperationKind.SyncDirectory)
+                    {
+                        isDeleted = false;
+                        (recorder.FailCode, recorder.FailAt, recorder.FailKind) = (raw.SQLITE_IOERR_WRITE, 1, FileOperationKind.Write);
+                    }
+                    recorder.OnVolume(operation);
+                },
+            });
+            for (var id = 1; id <= 3; id++)
+                Assert.Equal(id, await EnqueueAsync(buffer, time));
+            isDeleted = true;
+            foreach (var file in Directory.GetFiles(fixture.Directory, "telemetry.db*")) File.Delete(file);
+            Assert.Equal(4, await EnqueueAsync(buffer, time));
+            Assert.True(recorder.HasFailed);
+            await Settle(BufferFixture.RecoveredAsync(buffer), time);
+            Assert.Equal([1, 2, 3, 4], BufferFixture.ReadAll(buffer).Select(reading => reading.Id));
+            // With an id assigned twice, SQLite would refuse the row, and the file would count as damaged.
+            Assert.Empty(Directory.GetFiles(fixture.Directory, "telemetry.damaged-*"));
+        }
+        finally
+        {
+            RecordingVfs.Detach(fixture.Directory);
+        }
+    }
+
     [Theory]
     [MemberData(nameof(Faults))]
     public async Task No_single_fault_loses_a_committed_reading_or_stops_the_buffer(string kind, int code)

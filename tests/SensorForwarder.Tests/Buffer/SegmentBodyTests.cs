@@ -132,17 +132,16 @@ public sealed class SegmentBodyTests
     [Fact]
     public void An_epoch_applies_from_its_first_id_to_the_first_id_of_the_next_one()
     {
-        var epochs = new Epochs([(50, "second"), (10, "first")]);
-        Assert.Equal(["none", "first", "first", "second", "second"],
-            ((long[])[9, 10, 49, 50, 1_000]).Select(id => epochs.Of(id, "none")));
-        Assert.True(epochs.Has("first"));
-        Assert.False(epochs.Has("third"));
+        var epochs = new Epochs([(50, "second"), (10, "first")], "third");
+        Assert.Equal(["third", "first", "first", "second", "second"],
+            ((long[])[9, 10, 49, 50, 1_000]).Select(epochs.Of));
+        Assert.True(new Epochs([(10, "first")], "first").HasCurrent);
+        Assert.False(epochs.HasCurrent);
         // An epoch without readings is replaced by the next one, which begins with the same id.
-        var replaced = epochs.With(50, "third");
-        Assert.Equal(["first", "third"], ((long[])[49, 50]).Select(id => replaced.Of(id, "none")));
-        Assert.False(replaced.Has("second"));
-        Assert.Equal("third", epochs.With(60, "third").Of(60, "none"));
-        Assert.Equal("second", epochs.With(60, "third").Of(59, "none"));
+        var replaced = epochs.WithCurrentFrom(50);
+        Assert.Equal(["first", "third"], ((long[])[49, 50]).Select(replaced.Of));
+        Assert.True(replaced.HasCurrent);
+        Assert.Equal(["second", "third"], ((long[])[59, 60]).Select(epochs.WithCurrentFrom(60).Of));
     }
 
     static SegmentText TextOf(params ReadOnlySpan<StoredReading> readings)

@@ -127,7 +127,7 @@ public sealed class QueueForecastTests
         Assert.Equal(new(null, 4_000), QueueForecast.Of(stored, (-50, 3, 2), isUp: true));
 
         // A full buffer has no forecast of when it is full.
-        Assert.Equal(default, QueueForecast.Of(stored with { GivesUp = WhenFull.Thin }, (5, 0, 5), isUp: false));
+        Assert.Equal(default, QueueForecast.Of(stored with { FullAction = WhenFull.Thin }, (5, 0, 5), isUp: false));
     }
 
     [Fact]
@@ -166,7 +166,7 @@ public sealed class QueueForecastTests
         Stored = readings,
         Storage = StorageState.Ok,
         StorageReason = null,
-        GivesUp = null,
+        FullAction = null,
         ClockSynchronized = true,
         Evicted = [],
         DeadLetters = 0,

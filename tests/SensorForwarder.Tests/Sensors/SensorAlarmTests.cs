@@ -172,7 +172,7 @@ public sealed class SensorAlarmTests : IAsyncLifetime
         await Until.True(() => _scheduler.Health[0].Readings == 1);
         _buffer.ApplyLimits(new() { CommitInterval = TimeSpan.Zero, MaxBytes = 4 << 20, WhenFull = WhenFull.RejectNew });
         var number = 0;
-        while (_buffer.GetStatus().GivesUp != WhenFull.RejectNew)
+        while (_buffer.GetStatus().FullAction != WhenFull.RejectNew)
         {
             try
             {
@@ -189,7 +189,7 @@ public sealed class SensorAlarmTests : IAsyncLifetime
         await ReadAsync("attic", "31");
         await ReadAsync("attic", "31");
         await _buffer.AcknowledgeAsync(1, filled, Token);
-        await Until.True(() => _buffer.GetStatus().GivesUp is null);
+        await Until.True(() => _buffer.GetStatus().FullAction is null);
         await Until.True(async () =>
         {
             await ReadAsync("attic", "32");

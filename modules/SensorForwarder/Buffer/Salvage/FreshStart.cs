@@ -26,8 +26,8 @@ internal sealed class FreshStart(VolumeFiles files, BufferOptions options, TimeP
         using var cipher = Cipher.For(options.Key);
         var records = new OldRecords(cipher, isPlain);
         List<OldRecord> sketch;
-        using (var damaged = DamagedFile.Open(files.Database))
-            sketch = [.. damaged.Scanner.Sketch().Select(records.Read).OfType<OldRecord>()];
+        using (var damaged = PageScanner.Open(files.Database))
+            sketch = [.. damaged.Sketch().Select(records.Read).OfType<OldRecord>()];
         CheckKey(records, cipher, isPlain);
         // New readings get ids above all that the old file may contain.
         var lastId = Math.Max(minLastId, records.LastId());

@@ -99,7 +99,8 @@ internal sealed class OldRecords(Cipher? cipher, bool isPlain)
             case [null, long last, long readings, long level, long, long, var state, byte[] body]
                 when id is > 0 and < Store.MaxId && readings is > 0 and <= Segments.MaxReadings:
                 return ReadSegment(
-                    new(id, last, (int)readings, (int)Math.Clamp(level, 0, 40)), state, body, record.IsCut);
+                    new(id, last, (int)readings, (int)Math.Clamp(level, 0, ThinningLevels.MaxLevel)), state, body,
+                    record.IsCut);
             case [null, long at, long clock, string or byte[]]
                 when id is (> 0 and < Store.MaxId) or (< 0 and > -Store.MaxId):
                 return ReadRow(id, at, clock, columns[3]!);
@@ -152,7 +153,7 @@ internal sealed class OldRecords(Cipher? cipher, bool isPlain)
         else if (!isGzip || cipher is not null)
         {
             Sealed++;
-            readings = cipher is null ? [] : Segments.Unpack(segment, body, cipher);
+            readings = cipher?.UnsealSegment(segment, body) is { } text ? Segments.Decode(segment, text) : [];
             Unopened += readings.Length == 0 ? 1 : 0;
         }
         LastGivenId = Math.Max(LastGivenId, readings.Length > 0 ? readings[^1].Id : 0);

@@ -12,9 +12,9 @@ internal readonly record struct ScannedRecord(long RowId, object?[] Columns, boo
 /// <summary>
 /// Reads records from the leaf pages of a damaged database, page by page, trusting neither the header nor the interior
 /// pages. Pages in the WAL replace those of the database, as SQLite would see it, including intact frames after the
-/// first invalid one. Not thread-safe. Format: https://www.sqlite.org/fileformat2.html
+/// first invalid one. Reads both as plain files. Not thread-safe. Format: https://www.sqlite.org/fileformat2.html
 /// </summary>
-internal sealed class PageScanner(Stream database, WalFile? wal, int pageBytes)
+internal sealed class PageScanner : IDisposable
 {
     const byte TableLeaf = 0x0D;
     const byte IndexLeaf = 0x0A;
@@ -33,15 +33,33 @@ internal sealed class PageScanner(Stream database, WalFile? wal, int pageBytes)
     const uint LastPages = 64;
     const int MaxDepth = 20;
 
-    readonly ILookup<uint, long>? _logged = wal?.Pages();
-    readonly long[] _doubtful = [.. wal?.DoubtfulImages() ?? []];
-    readonly int _pagesPerMap = pageBytes / 5;
-    readonly byte[] _page = new byte[pageBytes];
+    readonly Stream _database;
+    readonly Stream _log;
+    readonly WalFile? _wal;
+    readonly int _pageBytes;
+    readonly ILookup<uint, long>? _logged;
+    readonly long[] _doubtful;
+    readonly int _pagesPerMap;
+    readonly byte[] _page;
+
+    // Pages of the database including those that are only in the WAL.
+    readonly uint _databasePages;
     BitArray? _free;
     bool _hasMap;
 
-    // Pages of the database including those that are only in the WAL.
-    readonly uint _databasePages = CountPages(database, wal, pageBytes);
+    /// <param name="database">Disposed with the scanner.</param>
+    /// <param name="log">The WAL, disposed with the scanner; empty: there is none.</param>
+    public PageScanner(Stream database, Stream log)
+    {
+        (_database, _log) = (database, log);
+        _pageBytes = FindPageBytes(database, log);
+        _wal = log.Length > 0 ? WalFile.Read(log, _pageBytes) : null;
+        _logged = _wal?.Pages();
+        _doubtful = [.. _wal?.DoubtfulImages() ?? []];
+        _pagesPerMap = _pageBytes / 5;
+        _page = new byte[_pageBytes];
+        _databasePages = CountPages();
+    }
 
     /// <summary>The number of records skipped because of an unexpected exception, which is a bug.</summary>
     public int Faults { get; private set; }
@@ -49,6 +67,14 @@ internal sealed class PageScanner(Stream database, WalFile? wal, int pageBytes)
     /// <summary>The number of pages: those of database and WAL, followed by the page images in invalid WAL frames,
     /// which come last because their readings may also be in a valid page.</summary>
     public uint Pages => _databasePages + (uint)_doubtful.Length;
+
+    public static PageScanner Open(string path) => new(OpenAny(path), OpenAny(path + "-wal"));
+
+    public void Dispose()
+    {
+        _database.Dispose();
+        _log.Dispose();
+    }
 
     /// <summary>The records of a limited number of pages, readable in bounded time: usually the small tables and the
     /// newest readings.</summary>
@@ -73,16 +99,65 @@ internal sealed class PageScanner(Stream database, WalFile? wal, int pageBytes)
     public List<ScannedRecord> Records(uint number)
     {
         if (number > _databasePages)
-            return wal!.ReadPage(_doubtful[number - _databasePages - 1], _page) ? Records(number, _page) : [];
+            return _wal!.ReadPage(_doubtful[number - _databasePages - 1], _page) ? Records(number, _page) : [];
         return IsFree(number) || IsMap(number) || !ReadPage(number, _page)
             ? []
             : Records(number, _page);
     }
 
-    static uint CountPages(Stream database, WalFile? wal, int pageBytes)
+    static Stream OpenAny(string path) => File.Exists(path)
+        ? new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, 1 << 16)
+        : new MemoryStream();
+
+    // The page size is in the headers of database and WAL; if both are damaged, it is guessed from the pages.
+    static int FindPageBytes(Stream database, Stream log)
     {
-        var count = (uint)Math.Min(uint.MaxValue - 1, (database.Length + pageBytes - 1) / pageBytes);
-        foreach (var logged in wal?.Pages().Select(g => g.Key) ?? [])
+        var header = ReadBytes(database, 0, Schema.HeaderBytes);
+        if (header.AsSpan().StartsWith("SQLite format 3\0"u8)
+            && BinaryPrimitives.ReadUInt16BigEndian(header.AsSpan(16)) is var inDatabase && IsKnown(inDatabase))
+        {
+            return inDatabase;
+        }
+        var logHeader = ReadBytes(log, 0, Schema.HeaderBytes);
+        if (BinaryPrimitives.ReadUInt32BigEndian(logHeader.AsSpan(8)) is var inLog && IsKnown(inLog))
+            return (int)inLog;
+        var step = Schema.PageBytes;
+        var leaves = 0;
+        for (var at = 0L; at < Math.Min(database.Length, 64L * Schema.Format1PageBytes); at += step)
+        {
+            if (at % Schema.Format1PageBytes != 0 && LooksLikeLeaf(ReadBytes(database, at, 8)))
+                leaves++;
+        }
+        return leaves > 0 || database.Length < 2 * Schema.Format1PageBytes ? step : Schema.Format1PageBytes;
+    }
+
+    static bool IsKnown(long bytes) => bytes is Schema.PageBytes or Schema.Format1PageBytes;
+
+    static bool LooksLikeLeaf(byte[] page) => page[0] is 0x0D or 0x0A && page[7] < 60
+        && BinaryPrimitives.ReadUInt16BigEndian(page.AsSpan(3)) is > 0 and < Schema.PageBytes / 4
+        && BinaryPrimitives.ReadUInt16BigEndian(page.AsSpan(5)) is > 8 and <= Schema.PageBytes;
+
+    static byte[] ReadBytes(Stream stream, long at, int count)
+    {
+        var bytes = new byte[count];
+        if (at >= stream.Length)
+            return bytes;
+        try
+        {
+            stream.Position = at;
+            stream.ReadAtLeast(bytes, count, throwOnEndOfStream: false);
+        }
+        catch (IOException)
+        {
+            // An unreadable block counts as zeros.
+        }
+        return bytes;
+    }
+
+    uint CountPages()
+    {
+        var count = (uint)Math.Min(uint.MaxValue - 1, (_database.Length + _pageBytes - 1) / _pageBytes);
+        foreach (var logged in _logged?.Select(g => g.Key) ?? [])
             // A page number far beyond the file is damage.
             count = logged < count + 4_000_000 ? Math.Max(count, logged) : count;
         return count;
@@ -99,7 +174,7 @@ internal sealed class PageScanner(Stream database, WalFile? wal, int pageBytes)
     BitArray FindFree()
     {
         var none = new BitArray(0);
-        var first = new byte[pageBytes];
+        var first = new byte[_pageBytes];
         if (!ReadPage(1, first))
             return none;
         var free = new BitArray((int)Math.Min(int.MaxValue - 1, _databasePages) + 1);
@@ -117,7 +192,7 @@ internal sealed class PageScanner(Stream database, WalFile? wal, int pageBytes)
     uint MarkMapped(BitArray free)
     {
         uint found = 0;
-        var map = new byte[pageBytes];
+        var map = new byte[_pageBytes];
         for (uint number = 3; number <= _databasePages; number++)
         {
             var at = (number - 2) % (_pagesPerMap + 1);
@@ -135,12 +210,12 @@ internal sealed class PageScanner(Stream database, WalFile? wal, int pageBytes)
     uint MarkListed(BitArray free, uint trunk, uint most)
     {
         uint found = 0;
-        var page = new byte[pageBytes];
+        var page = new byte[_pageBytes];
         while (trunk != 0 && trunk <= _databasePages && found <= most && !free[(int)trunk] && ReadPage(trunk, page))
         {
             free[(int)trunk] = true;
             found++;
-            var leaves = Math.Min(BinaryPrimitives.ReadUInt32BigEndian(page.AsSpan(4)), (uint)(pageBytes / 4) - 2);
+            var leaves = Math.Min(BinaryPrimitives.ReadUInt32BigEndian(page.AsSpan(4)), (uint)(_pageBytes / 4) - 2);
             for (var i = 0; i < leaves; i++)
             {
                 var leaf = BinaryPrimitives.ReadUInt32BigEndian(page.AsSpan(8 + (4 * i)));
@@ -158,15 +233,15 @@ internal sealed class PageScanner(Stream database, WalFile? wal, int pageBytes)
     List<uint> Children(uint number)
     {
         var children = new List<uint>();
-        var page = new byte[pageBytes];
+        var page = new byte[_pageBytes];
         var header = number == 1 ? Schema.HeaderBytes : 0;
         if (!ReadPage(number, page) || page[header] is not TableInterior and not IndexInterior)
             return children;
         var cells = BinaryPrimitives.ReadUInt16BigEndian(page.AsSpan(header + 3));
-        for (var i = 0; i < cells && header + 12 + (2 * i) + 2 <= pageBytes; i++)
+        for (var i = 0; i < cells && header + 12 + (2 * i) + 2 <= _pageBytes; i++)
         {
             var cell = BinaryPrimitives.ReadUInt16BigEndian(page.AsSpan(header + 12 + (2 * i)));
-            if (cell <= pageBytes - 4)
+            if (cell <= _pageBytes - 4)
                 children.Add(BinaryPrimitives.ReadUInt32BigEndian(page.AsSpan(cell)));
         }
         children.Add(BinaryPrimitives.ReadUInt32BigEndian(page.AsSpan(header + 8)));
@@ -190,18 +265,18 @@ internal sealed class PageScanner(Stream database, WalFile? wal, int pageBytes)
         {
             foreach (var offset in _logged[number].Reverse())
             {
-                if (wal!.ReadPage(offset, page))
+                if (_wal!.ReadPage(offset, page))
                     return true;
             }
         }
-        var start = (long)(number - 1) * pageBytes;
-        if (start >= database.Length)
+        var start = (long)(number - 1) * _pageBytes;
+        if (start >= _database.Length)
             return false;
         Array.Clear(page);
-        database.Position = start;
+        _database.Position = start;
         try
         {
-            database.ReadAtLeast(page, pageBytes, throwOnEndOfStream: false);
+            _database.ReadAtLeast(page, _pageBytes, throwOnEndOfStream: false);
             return true;
         }
         catch (IOException)
@@ -219,10 +294,10 @@ internal sealed class PageScanner(Stream database, WalFile? wal, int pageBytes)
         if (!isTable && page[header] != IndexLeaf)
             return records;
         var cells = BinaryPrimitives.ReadUInt16BigEndian(page.AsSpan(header + 3));
-        for (var i = 0; i < cells && header + 8 + (2 * i) + 2 <= pageBytes; i++)
+        for (var i = 0; i < cells && header + 8 + (2 * i) + 2 <= _pageBytes; i++)
         {
             var cell = BinaryPrimitives.ReadUInt16BigEndian(page.AsSpan(header + 8 + (2 * i)));
-            if (cell > header + 8 && cell < pageBytes && ReadCellSafely(page, cell, isTable) is { } record)
+            if (cell > header + 8 && cell < _pageBytes && ReadCellSafely(page, cell, isTable) is { } record)
                 records.Add(record);
         }
         return records;
@@ -266,18 +341,18 @@ internal sealed class PageScanner(Stream database, WalFile? wal, int pageBytes)
     // fileformat2.html, "Cell payload overflow pages".
     int LocalBytes(int length, bool isTable)
     {
-        var max = isTable ? pageBytes - 35 : ((pageBytes - 12) * 64 / 255) - 23;
+        var max = isTable ? _pageBytes - 35 : ((_pageBytes - 12) * 64 / 255) - 23;
         if (length <= max)
             return length;
-        var min = ((pageBytes - 12) * 32 / 255) - 23;
-        var local = min + ((length - min) % (pageBytes - 4));
+        var min = ((_pageBytes - 12) * 32 / 255) - 23;
+        var local = min + ((length - min) % (_pageBytes - 4));
         return local <= max ? local : min;
     }
 
     /// <returns>The number of bytes of the record that could be read.</returns>
     int FollowOverflow(uint next, byte[] record, int filled)
     {
-        var page = new byte[pageBytes];
+        var page = new byte[_pageBytes];
         var before = filled;
         // Ends even if the chain is circular, because each page fills a part of the record.
         while (filled < record.Length)
@@ -285,7 +360,7 @@ internal sealed class PageScanner(Stream database, WalFile? wal, int pageBytes)
             // The page that led to an invalid one is damaged: do not use its content.
             if (next == 0 || !ReadPage(next, page))
                 return before;
-            var take = Math.Min(pageBytes - 4, record.Length - filled);
+            var take = Math.Min(_pageBytes - 4, record.Length - filled);
             page.AsSpan(4, take).CopyTo(record.AsSpan(filled));
             before = filled;
             filled += take;

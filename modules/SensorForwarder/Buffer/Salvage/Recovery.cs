@@ -97,9 +97,8 @@ internal sealed class Recovery(
     {
         if (!source.Exists)
             BufferLog.SalvageSourceGone(logger, source.Name, source.Progress.Readings);
-        using var damaged = source.Open();
+        using var scanner = source.Open();
         using var cipher = file.NewCipher();
-        var scanner = damaged.Scanner;
         var records = new OldRecords(cipher, source.Progress.IsPlain);
         var hasLoggedFull = false;
         while (true)
@@ -182,6 +181,7 @@ internal sealed class Recovery(
                     break;
                 default:
                     PutSmall(record, store.Records, store.Connection);
+                    store.HasEvicted |= record is OldRecord.Evicted;
                     break;
             }
         }
@@ -225,7 +225,7 @@ internal sealed class Recovery(
     }
 
     static bool HasLetter(Store store, long id) =>
-        store.Records.ReadDeadLetters(id - 1, 1, long.MaxValue) is [var (letter, _, _, _)] && letter.Id == id;
+        store.Records.ReadDeadLetters(id - 1, 1, long.MaxValue) is [var (letter, _, _)] && letter.Id == id;
 
     // On a nearly full volume, leaves the room to new readings. A transaction that evicts readings copies none.
     Outcome MakeRoom(Store store)
@@ -282,12 +282,12 @@ internal sealed class RecoverySource(SalvageProgress progress, VolumeFiles files
 
     public bool Exists => _open is not null || File.Exists(files.In(Progress.File));
 
-    public DamagedFile Open()
+    public PageScanner Open()
     {
-        var file = _open is var (database, log)
-            ? new DamagedFile(database, log)
-            : DamagedFile.Open(files.In(Progress.File));
-        Pages = file.Scanner.Pages;
-        return file;
+        var scanner = _open is var (database, log)
+            ? new PageScanner(database, log)
+            : PageScanner.Open(files.In(Progress.File));
+        Pages = scanner.Pages;
+        return scanner;
     }
 }

@@ -73,7 +73,7 @@ internal sealed record ModuleStatus
     public int StateHash()
     {
         var hash = new HashCode();
-        hash.Add((Epoch, Buffer.Storage, Buffer.GivesUp, Buffer.ClockSynchronized, Buffer.DeadLetters > 0));
+        hash.Add((Epoch, Buffer.Storage, Buffer.FullAction, Buffer.ClockSynchronized, Buffer.DeadLetters > 0));
         hash.Add((Buffer.Evicted.Count, Buffer.Salvage?.At, Buffer.Salvage?.IsComplete, SettingsFileProblem));
         hash.Add((Forwarding.Sink, Forwarding.Paused, Hub?.State == HubState.Connected));
         hash.Add((Forwarding.LastError is null, Forwarding.LastError is null ? null : Forwarding.LastErrorAnswer));

@@ -51,7 +51,7 @@ internal sealed record PageQueueDocument(
         return new(
             stored.Depth, stored.InMemory, Math.Round(stored.OldestAge?.TotalSeconds ?? 0, 1), stored.FileBytes,
             stored.MaxBytes, (status.Settings?.Settings.Buffer ?? new()).WhenFull.ToString(),
-            stored.GivesUp?.ToString(), Math.Round(rates.Committed, 2), Math.Round(rates.Accepted, 2),
+            stored.FullAction?.ToString(), Math.Round(rates.Committed, 2), Math.Round(rates.Accepted, 2),
             forecast.FullInSeconds, forecast.DrainedInSeconds, stored.DeadLetters,
             stored.Evicted.ToDictionary(total => total.Reason, total => total.Count));
     }

@@ -25,7 +25,7 @@ internal readonly record struct QueueForecast(double? FullInSeconds, double? Dra
         var sent = Math.Min(rates.Accepted - rates.Committed, -rates.Growth);
         if (isUp && sent > LeastPerSecond) return new(null, Math.Round(stored.Depth / sent));
         if (rates.Growth < LeastPerSecond || stored.Stored == 0
-            || stored.GivesUp is not null) return default;
+            || stored.FullAction is not null) return default;
         // Readings that have waited for some time are merged and take less, so it may be full a little later.
         var bytes = (double)stored.UsedBytes / stored.Stored;
         var room = StorageBudget.Of(new() { MaxBytes = stored.MaxBytes }).DatabaseBytes - stored.UsedBytes;

@@ -25,7 +25,8 @@ internal enum ConflictMeaning
     /// <c>Idempotency-Key</c> now.</summary>
     Stored,
 
-    /// <summary>Every attempt was denied, so the receiver does not have the batch.</summary>
+    /// <summary>The receiver does not have the batch: every attempt was denied, or it has not been sent to this
+    /// receiver.</summary>
     Denied,
 
     /// <summary>The receiver answered 409 to a batch that it did not have, so its 409 has another meaning.</summary>

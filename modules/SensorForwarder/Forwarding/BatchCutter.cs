@@ -78,7 +78,7 @@ internal sealed class BatchCutter(TelemetryBuffer buffer, BatchEncoder encoder, 
         var readings = buffer.PeekBatch(ids.First - 1, count, int.MaxValue);
         return readings.Count == count && readings[0].Id == ids.First && readings[^1].Id == lastId
             && readings.All(reading => ids.Contains(reading.Id))
-            ? Whole(readings, lane) with { MayHaveArrived = true, Conflict = ConflictMeaning.Other }
+            ? Whole(readings, lane) with { MayHaveArrived = true, Conflict = ConflictMeaning.Denied }
             : null;
     }
 

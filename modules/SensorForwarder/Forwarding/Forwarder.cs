@@ -267,11 +267,12 @@ internal sealed class Forwarder : BackgroundService
         _lastSettings = now;
         if (before.Sink != now.Sink || before.HttpEndpoint != now.HttpEndpoint)
         {
-            // The new receiver has none of the batches sent so far, so its 409 does not mean "already stored".
+            // The new receiver has none of the batches sent so far, so its 409 does not mean "already stored". Other:
+            // an unclear answer of the former receiver does not change that.
             for (var i = 0; i < _inFlight.Count; i++)
             {
                 var batch = _inFlight[i].Batch with { Conflict = ConflictMeaning.Other };
-                _inFlight[i] = _inFlight[i] with { Batch = batch };
+                _inFlight[i] = _inFlight[i] with { Batch = batch, IsToFormerReceiver = true };
             }
 
             _waiting.ForgetReceiver();
@@ -444,22 +445,23 @@ internal sealed class Forwarder : BackgroundService
         foreach (var flight in _inFlight.FindAll(flight => flight.Sending.IsCompleted))
         {
             _inFlight.Remove(flight);
-            Settle(flight.Batch, flight.Sending.IsCompletedSuccessfully
+            Settle(flight, flight.Sending.IsCompletedSuccessfully
                 ? flight.Sending.Result
                 : new(SendOutcome.Retry, flight.Sending.Exception?.InnerException?.Message ?? "cancelled"));
         }
     }
 
     /// <summary>Carries out the <see cref="Outcome"/> of a batch.</summary>
-    void Settle(Batch batch, SendResult answer)
+    void Settle(Flight flight, SendResult answer)
     {
+        var batch = flight.Batch;
         var outcome = Outcome.Apply(batch, answer, _waiting.DeadLetterRoom);
         _link.Answered(batch, outcome);
         _waiting.CarryOut(batch, outcome, _link.Status.Sink, _link.Handovers);
         if (outcome.Again is { } again)
         {
             again = _link.MarkStuck(again, outcome.Error, _lastSettings?.DrainOrder == DrainOrder.LiveFirst);
-            _waiting.GiveBack(again);
+            _waiting.GiveBack(flight.IsToFormerReceiver ? again with { Conflict = ConflictMeaning.Denied } : again);
             _failure ??= (outcome.Result with { Reason = outcome.Error }, again);
         }
 
@@ -514,5 +516,8 @@ internal sealed class Forwarder : BackgroundService
 
     static TimeSpan? Sooner(TimeSpan? one, TimeSpan? other) => new[] { one, other }.Min();
 
-    sealed record Flight(Batch Batch, Task<SendResult> Sending);
+    /// <param name="Batch">The batch.</param>
+    /// <param name="Sending">Completes with the answer.</param>
+    /// <param name="IsToFormerReceiver">Whether sink or endpoint have changed since it was sent.</param>
+    sealed record Flight(Batch Batch, Task<SendResult> Sending, bool IsToFormerReceiver = false);
 }

@@ -257,7 +257,7 @@ internal sealed class WaitingReadings(
     public void ForgetReceiver()
     {
         foreach (var (first, batch) in _again.ToList())
-            _again[first] = batch with { Conflict = ConflictMeaning.Other };
+            _again[first] = batch with { Conflict = ConflictMeaning.Denied };
     }
 
     /// <summary>Whether the oldest waiting reading, apart from replayed ones, is older than the live lane may lag.

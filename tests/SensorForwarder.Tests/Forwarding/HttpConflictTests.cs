@@ -124,6 +124,49 @@ public sealed class HttpConflictTests
         Assert.Equal(10, fixture.Buffer.GetStatus().Depth);
     }
 
+    [Theory]
+    [InlineData(false)] // the batch waits for its next attempt when the endpoint changes
+    [InlineData(true)] // the old receiver has not answered yet
+    public async Task A_409_from_a_new_receiver_that_has_stored_the_batch_means_that_it_has_it(bool isInFlight)
+    {
+        var (asked, answer) = (new TaskCompletionSource(), new TaskCompletionSource());
+        if (!isInFlight) answer.SetResult();
+        await using var first = await Receiver.StartAsync(async context =>
+        {
+            asked.TrySetResult();
+            await answer.Task;
+            context.Response.StatusCode = 503;
+        });
+        var second = new Storing();
+        await using var receiver = await Receiver.StartAsync(second.AnswerAsync);
+        await using var http = await HttpFixture.RunAsync(first.Url, readings: 10);
+        var fixture = http.Forwarding;
+        await asked.Task;
+        if (!isInFlight) await http.UntilAsync(() => fixture.Forwarder.Status.Failures >= 1);
+        fixture.Forwarder.Apply(new() { HttpEndpoint = receiver.Url, BatchSize = 10, UploadInterval = TimeSpan.Zero });
+        await fixture.PassAsync(TimeSpan.Zero);
+        answer.TrySetResult();
+        await http.UntilAsync(() => fixture.Buffer.GetStatus().Depth == 0);
+        Assert.Equal(Enumerable.Range(1, 10).Select(n => (long)n), second.Ids);
+        Assert.True(second.Conflicts > 0, "the receiver never answered 409");
+    }
+
+    [Fact]
+    public async Task A_receiver_that_answers_409_to_a_replayed_batch_has_it()
+    {
+        var storing = new Storing { Lost = 0 };
+        await using var receiver = await Receiver.StartAsync(storing.AnswerAsync);
+        await using var http = await HttpFixture.RunAsync(receiver.Url, readings: 0);
+        var fixture = http.Forwarding;
+        fixture.Buffer.ApplyLimits(new() { RetainForwarded = TimeSpan.FromDays(10_000) });
+        await fixture.StoreAsync(1);
+        await http.UntilAsync(() => fixture.Buffer.GetStatus().Depth == 0);
+        await fixture.Buffer.CommitAsync(Token);
+        Assert.Equal(1, await fixture.Forwarder.ReplayAsync(DateTimeOffset.MinValue, DateTimeOffset.MaxValue, null, Token));
+        await http.UntilAsync(() => storing.Conflicts > 0 && fixture.Buffer.GetStatus().Depth == 0);
+        Assert.Equal([1L], storing.Ids);
+    }
+
     [Fact]
     public async Task A_409_with_Retry_After_means_that_the_receiver_is_still_processing_the_batch()
     {
@@ -180,6 +223,39 @@ public sealed class HttpConflictTests
             if (Volatile.Read(ref ended) == sink.Sends) clock.Advance(TimeSpan.FromSeconds(1));
             return false;
         });
+    }
+
+    /// <summary>A receiver that stores each batch once, and answers 409 to an <c>Idempotency-Key</c> that it knows.
+    /// </summary>
+    sealed class Storing
+    {
+        readonly HashSet<string> _keys = [];
+        readonly List<long> _ids = [];
+
+        /// <summary>The first answers that the connection loses.</summary>
+        public int Lost { get; set; } = 1;
+
+        public int Conflicts { get; private set; }
+
+        public IReadOnlyList<long> Ids
+        {
+            get
+            {
+                lock (_keys) return [.. _ids];
+            }
+        }
+
+        public async Task AnswerAsync(HttpContext context)
+        {
+            var ids = await ReadIdsAsync(context.Request);
+            lock (_keys)
+            {
+                var isNew = _keys.Add(context.Request.Headers["Idempotency-Key"].ToString());
+                if (isNew) _ids.AddRange(ids);
+                if (Lost-- > 0) context.Abort();
+                else if (!isNew) (context.Response.StatusCode, Conflicts) = (409, Conflicts + 1);
+            }
+        }
     }
 
     static async Task<List<long>> ReadIdsAsync(HttpRequest request)

@@ -113,11 +113,12 @@ internal sealed class HttpAnswer(Secrets secrets, bool acceptHtml, TimeProvider 
         return new(SendOutcome.Retry, reason) { IsFromElsewhere = true };
     }
 
-    /// <summary>A 409 means accepted if an earlier attempt may have stored the batch: the receiver recognises its
-    /// <c>Idempotency-Key</c>. With a Retry-After the receiver is still processing that attempt.</summary>
+    /// <summary>A 409 means accepted if an earlier attempt may have stored the batch, or if its readings were delivered
+    /// before and are replayed: the receiver recognises its <c>Idempotency-Key</c>. With a Retry-After the receiver is
+    /// still processing that attempt.</summary>
     SendResult JudgeConflict(HttpResponseMessage response, Batch batch, string reason)
     {
-        if (!batch.MayHaveArrived || batch.Conflict != ConflictMeaning.Stored)
+        if (!batch.IsReplay && (!batch.MayHaveArrived || batch.Conflict != ConflictMeaning.Stored))
             return new(SendOutcome.Denied, reason) { IsConflict = true };
         return RetryAfter(response.Headers) is { } wait
             ? new(SendOutcome.Retry, reason, wait) { IsReached = true }

@@ -46,22 +46,23 @@ internal sealed class Ring(int maxReadings, long maxBytes, EvictionLedger ledger
         }
     }
 
-    /// <summary>Adds a reading; the task completes with its id when it is committed.</summary>
+    /// <summary>Adds a reading.</summary>
+    /// <param name="stored">Completed with the id of the reading when it is committed; null: nobody waits.</param>
     /// <param name="wake">Whether to wake the writer: the reading is urgent or the first, or so many bytes are pending
     /// that it commits at once.</param>
     /// <param name="document">Saved in the transaction of the reading; null: none.</param>
     /// <param name="isUrgent">Whether the reading is committed at once.</param>
-    public Task<long> Add(
-        long recordedAtMs, int clockSegment, ReadOnlySpan<byte> payload, out bool wake,
-        (string Name, ReadOnlyMemory<byte> Content)? document = null, bool isUrgent = false)
+    public void Add(
+        long recordedAtMs, int clockSegment, ReadOnlySpan<byte> payload, TaskCompletionSource<long>? stored,
+        out bool wake, (string Name, ReadOnlyMemory<byte> Content)? document = null, bool isUrgent = false)
     {
-        var stored = NewTask();
         lock (_gate)
         {
             if (_closed is not null)
             {
                 wake = false;
-                return Task.FromException<long>(_closed);
+                stored?.SetException(_closed);
+                return;
             }
             var group = _groups.Last?.Value;
             if (group is null || group.IsRequest || group.IsUrgent || isUrgent
@@ -80,7 +81,6 @@ internal sealed class Ring(int maxReadings, long maxBytes, EvictionLedger ledger
             _bytes += payload.Length;
             DropBeyondBounds();
         }
-        return stored.Task;
     }
 
     /// <summary>Adds all readings of a request, in separate groups, or none of them. Requests use at most half of the
@@ -230,6 +230,6 @@ internal sealed class Ring(int maxReadings, long maxBytes, EvictionLedger ledger
         }
     }
 
-    // Never runs continuations on the writer's thread: they may block.
-    static TaskCompletionSource<long> NewTask() => new(TaskCreationOptions.RunContinuationsAsynchronously);
+    /// <summary>Never runs continuations on the writer's thread: they may block.</summary>
+    public static TaskCompletionSource<long> NewTask() => new(TaskCreationOptions.RunContinuationsAsynchronously);
 }

@@ -10,8 +10,8 @@ internal readonly record struct PendingReading(
 /// <see cref="Ring"/>; after <see cref="Ring.Take"/> only the writer uses it.</summary>
 internal sealed class RingGroup(long startedAt)
 {
-    // Bounds the cost of a retry.
-    const int MaxReadings = 16_384;
+    // Keeps the queue's array out of the large object heap.
+    const int MaxReadings = Segments.MaxReadings;
 
     readonly Queue<PendingReading> _readings = new();
 

@@ -133,15 +133,15 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
     public ValueTask<long> EnqueueAsync(
         Reading reading, (string Name, ReadOnlyMemory<byte> Content)? document, CancellationToken cancellationToken)
     {
-        var payload = ReadingEncoder.Encode(reading);
-        if (payload.Length > ReadingEncoder.MaxPayloadBytes || _writer.IsRejecting)
-            return ValueTask.FromException<long>(Refuse(payload));
-        var task = _parts.Ring.Add(
-            reading.Time.ToUnixTimeMilliseconds(), _parts.Clock.Current().Id, payload, out var wake, document);
-        if (wake)
-            _writer.Wake();
-        return new(task.WaitAsync(cancellationToken));
+        var stored = Ring.NewTask();
+        Add(reading, document, stored);
+        return new(stored.Task.WaitAsync(cancellationToken));
     }
+
+    /// <summary>Stores a reading with the next commit. Cheaper than <see cref="EnqueueAsync(Reading,
+    /// CancellationToken)"/>: no task per reading. A reading that will not be stored is counted and reported, until the
+    /// buffer is closed.</summary>
+    public void Enqueue(Reading reading) => Add(reading, null, null);
 
     /// <summary>Stores a reading that is committed at once and sent before all others, and saves a document in the same
     /// transaction: after a kill the file has both or neither.</summary>
@@ -153,13 +153,14 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         stored = default;
         if (_writer.IsRejecting)
             return false;
-        var task = _parts.Ring.Add(
-            reading.Time.ToUnixTimeMilliseconds(), _parts.Clock.Current().Id, ReadingEncoder.Encode(reading),
+        var source = Ring.NewTask();
+        _parts.Ring.Add(
+            reading.Time.ToUnixTimeMilliseconds(), _parts.Clock.Current().Id, ReadingEncoder.Encode(reading), source,
             out var wake, (documentName, document), isUrgent: true);
         if (wake)
             _writer.Wake();
-        stored = new(task);
-        return !task.IsFaulted;
+        stored = new(source.Task);
+        return !source.Task.IsFaulted;
     }
 
     /// <summary>Stores the readings of one request of another program, together. Completes when all of them are
@@ -529,6 +530,23 @@ internal sealed class TelemetryBuffer : IAsyncDisposable
         Interlocked.Increment(ref _deadLettered);
         if (deleted > 0 && Interlocked.Exchange(ref _loggedLetterLimit, 1) == 0)
             BufferLog.DeadLettersFull(_logger, _options.MaxDeadLetters);
+    }
+
+    void Add(
+        Reading reading, (string Name, ReadOnlyMemory<byte> Content)? document, TaskCompletionSource<long>? stored)
+    {
+        var payload = ReadingEncoder.Encode(reading);
+        if (payload.Length > ReadingEncoder.MaxPayloadBytes || _writer.IsRejecting)
+        {
+            var refusal = Refuse(payload);
+            stored?.SetException(refusal);
+            return;
+        }
+
+        _parts.Ring.Add(
+            reading.Time.ToUnixTimeMilliseconds(), _parts.Clock.Current().Id, payload, stored, out var wake, document);
+        if (wake)
+            _writer.Wake();
     }
 
     BufferRejectedException Refuse(ReadOnlySpan<byte> payload)

@@ -198,7 +198,7 @@ internal sealed class SensorLoop(
     void StoreWithUnits(Reading reading, Measurement measurement)
     {
         if (WithUnits(reading, measurement) is { Units.Count: > 0 } withUnits) _ = StoreAsync(withUnits, null);
-        else Store(reading);
+        else buffer.Enqueue(reading);
     }
 
     void StoreWindow(SensorWindows of, Reading window, Measurement measurement) =>
@@ -257,12 +257,6 @@ internal sealed class SensorLoop(
         _deadband.IsNews(reading); // the next good one is a change
         return true;
     }
-
-    // Does not wait for the commit: that would cost a work item of the thread pool per reading. The buffer counts and
-    // reports what it refuses, until it is closed at the end of a stop.
-#pragma warning disable CA2012 // The buffer does not pool what it returns.
-    void Store(Reading reading) => _ = buffer.EnqueueAsync(reading, CancellationToken.None);
-#pragma warning restore CA2012
 
     /// <summary>Stores a reading that may have units, and a document with it; if the buffer refuses them, the next one
     /// has the units.</summary>

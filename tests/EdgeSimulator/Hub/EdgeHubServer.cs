@@ -367,11 +367,19 @@ internal sealed class EdgeHubServer : IDisposable
 
     Task OnInboundAsync(InterceptingPacketEventArgs e)
     {
-        if (e.Packet is MqttPubAckPacket puback && Current is { } connection && connection.Remote.Equals(e.RemoteEndPoint))
+        if (e.ClientId != _identity.ClientId || Current is not { } connection)
+        {
+            return Task.CompletedTask;
+        }
+
+        var isCurrent = connection.Remote.Equals(e.RemoteEndPoint);
+        if (isCurrent && e.Packet is MqttPubAckPacket puback)
         {
             Inputs.Acknowledged(puback.PacketIdentifier);
         }
 
+        // A message that the previous connection received before it was reset: the module sends it again on this one.
+        e.ProcessPacket = isCurrent || e.Packet is not MqttPublishPacket;
         return Task.CompletedTask;
     }
 

@@ -60,7 +60,10 @@ internal sealed class RingGroup(long startedAt)
     {
         var id = firstId;
         foreach (var reading in _readings)
-            reading.Stored?.TrySetResult(id++);
+        {
+            reading.Stored?.TrySetResult(id);
+            id++;
+        }
     }
 
     /// <summary>Fails all tasks: the readings will not be stored.</summary>

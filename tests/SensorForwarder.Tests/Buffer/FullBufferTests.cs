@@ -51,6 +51,8 @@ public sealed class FullBufferTests : IDisposable
             Assert.Equal("the buffer has reached its limit of 1 MB: new readings are refused", status.StorageReason);
             Assert.Equal(refused, Refused(buffer));
             refused += await FillAsync(buffer, 100);
+            buffer.Enqueue(BufferFixture.Incompressible(1));
+            refused++;
             Assert.Equal(refused, Refused(buffer));
 
             // Waking the writer, or a commit that needs no room, does not end the episode.

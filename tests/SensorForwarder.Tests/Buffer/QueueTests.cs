@@ -179,6 +179,24 @@ public sealed class QueueTests : IDisposable
     }
 
     [Fact]
+    public async Task Readings_that_nobody_waits_for_are_stored_in_order_with_those_of_callers_that_wait()
+    {
+        var buffer = await _fixture.OpenAsync(
+            new BufferLimits { CommitInterval = TimeSpan.FromSeconds(60) }, new FakeTimeProvider(BufferFixture.Noon));
+        buffer.Enqueue(BufferFixture.Reading(1));
+        var second = buffer.EnqueueAsync(BufferFixture.Reading(2), BufferFixture.Token);
+        buffer.Enqueue(BufferFixture.Reading(3));
+        var fourth = buffer.EnqueueAsync(BufferFixture.Reading(4), BufferFixture.Token);
+        await buffer.CommitAsync(BufferFixture.Token);
+        Assert.Equal((2, 4), (await second, await fourth));
+        Assert.Equal(
+            Enumerable.Range(1, 4).Select(n => ((long)n, BufferFixture.Reading(n).Time)),
+            buffer.PeekBatch(0, 10, 10_000).Select(reading => (reading.Id, reading.RecordedAt)));
+        await buffer.DisposeAsync();
+        buffer.Enqueue(BufferFixture.Reading(5)); // must not throw
+    }
+
+    [Fact]
     public async Task Closing_commits_uncommitted_readings()
     {
         var buffer = await _fixture.OpenAsync(

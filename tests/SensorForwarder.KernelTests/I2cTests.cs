@@ -128,16 +128,18 @@ public sealed class I2cTests(Machine machine) : IAsyncLifetime
         await module.UntilSensorAsync("hwmon", "Working");
         var readings = await module.StopAsync();
 
+        // A change between the reads of two channels makes a partial reading, which ends with the next turn. So does the
+        // sensor "own": it opened the chip before the kernel did, and both write its registers.
+        readings.RemoveAll(reading => reading.Reason() == "partial");
         var iio = readings.Of("iio");
-        // While a driver is bound, some of its channels may be there before the others.
-        Assert.Equal(["absent", "", "absent", ""], iio.Story().Where(reason => reason != "partial"));
-        Assert.Equal(25.08, iio.Good()[0].Value("temperature"));
-        Assert.Equal(1006.532539, iio.Good()[0].Value("pressure"), 3);
-        Assert.Equal(54.997, iio.Good()[0].Value("humidity"), 2);
+        Assert.Equal(["absent", "", "absent", ""], iio.Story());
+        Assert.Equal(25.08, iio.Good()[^1].Value("temperature"));
+        Assert.Equal(1006.532539, iio.Good()[^1].Value("pressure"), 3);
+        Assert.Equal(54.997, iio.Good()[^1].Value("humidity"), 2);
         var hwmon = readings.Of("hwmon");
         Assert.Equal(["absent", "", "io", ""], hwmon.Story());
-        Assert.Equal(25, hwmon.Good()[0].Value("temperature"), 2);
-        Assert.Equal(50, hwmon.Good()[0].Value("humidity"), 2);
+        Assert.Equal(25, hwmon.Good()[^1].Value("temperature"), 2);
+        Assert.Equal(50, hwmon.Good()[^1].Value("humidity"), 2);
 
         // A module started after the kernel driver was bound reports the conflict.
         await using var late = await ModuleRun.StartAsync(machine, new() { ["own"] = Every(1, new() { ["kind"] = "bme280", ["address"] = "0x77" }) });

@@ -75,6 +75,18 @@ public sealed class KernelSourceTests : IDisposable
     }
 
     [Fact]
+    public void Channels_that_the_kernel_adds_after_the_first_reading_are_read()
+    {
+        Iio(0, "1-0076", "bme280", ("in_temp_input", "25080"));
+        using var session = _world.Session(SensorFixture.Settings("iio", "\"device\":\"bme280\""));
+        AssertGood(session.Measure(CancellationToken.None), ("temperature", 25.08));
+        _world.Write("sys/devices/i2c-1/1-0076/iio:device0/in_pressure_input", "100");
+        AssertGood(session.Measure(CancellationToken.None), ("temperature", 25.08), ("pressure", 1000));
+        _world.Write("sys/devices/i2c-1/1-0076/iio:device0/in_humidityrelative_input", "50000");
+        AssertGood(session.Measure(CancellationToken.None), ("temperature", 25.08), ("pressure", 1000), ("humidity", 50));
+    }
+
+    [Fact]
     public void Thermal_zones_are_found_by_type()
     {
         _world.Write("sys/class/thermal/thermal_zone0/type", "gpu-thermal");

@@ -35,6 +35,8 @@ internal sealed class KernelSensor(
             + "out.");
 
     KernelDevice? _device;
+    // Whether two turns in a row found the same channels. While a driver is bound, the kernel adds them one by one.
+    bool _isComplete;
     List<KernelChannel> _channels = [];
     List<KeyValuePair<string, string>> _units = [];
 
@@ -51,7 +53,7 @@ internal sealed class KernelSensor(
 
     public ValueTask<Measurement> MeasureAsync(CancellationToken cancellationToken)
     {
-        if (_device is null || !devices.IsStill(_device)) Open();
+        if (_device is null || !_isComplete || !devices.IsStill(_device)) Open();
         var values = new List<KeyValuePair<string, double>>(_channels.Count);
         SensorFault? fault = null;
         foreach (var channel in _channels)
@@ -79,6 +81,7 @@ internal sealed class KernelSensor(
 
     void Open()
     {
+        var last = _device;
         _device = null;
         var found = devices.Find(device, parent);
         var all = enumerate(found).ToList();
@@ -89,9 +92,9 @@ internal sealed class KernelSensor(
                 + (all.Count > 0 ? string.Join(", ", all.Select(channel => channel.Channel)) : "none"));
         }
 
-        _channels = channels is null
-            ? all
-            : [.. channels.Select(wanted => all.First(channel => channel.Channel == wanted))];
+        if (channels is not null) all = [.. channels.Select(wanted => all.First(channel => channel.Channel == wanted))];
+        _isComplete = found == last && all.Select(channel => channel.Channel).SequenceEqual(_channels.Select(channel => channel.Channel));
+        _channels = all;
         _units = [.. _channels.Select(channel => KeyValuePair.Create(channel.Name, channel.Unit))];
         _device = found;
     }

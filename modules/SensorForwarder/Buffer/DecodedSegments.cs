@@ -4,7 +4,7 @@ namespace SensorForwarder.Buffer;
 /// segment that is read in several batches is decoded once. Thread-safe.</summary>
 internal sealed class DecodedSegments
 {
-    const int MaxBytes = 1 << 20;
+    const int MaxBytes = 512 << 10;
 
     readonly Lock _gate = new();
     readonly OrderedDictionary<long, (StoredReading[] Readings, int Bytes)> _oldestFirst = [];

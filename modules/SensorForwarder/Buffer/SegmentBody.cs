@@ -17,7 +17,11 @@ internal sealed class SegmentText
 {
     const int MaxPrefixBytes = 64;
 
-    readonly ArrayBufferWriter<byte> _text = new(1_024);
+    // More than a full segment of usual readings needs. Kept for the next one, as a new array of that size for each
+    // segment would be on the large object heap, which is collected rarely.
+    const int KeptBytes = 2 * Segments.MaxTextBytes;
+
+    ArrayBufferWriter<byte> _text = new(1_024);
 
     public int Count { get; private set; }
 
@@ -66,8 +70,17 @@ internal sealed class SegmentText
         return body.ToArray();
     }
 
-    /// <summary>The readings; they share the text's memory, so nothing may be added afterwards.</summary>
-    public StoredReading[] Parse() => SegmentBody.Parse(_text.WrittenMemory, out _);
+    /// <summary>The readings, with a copy of the text.</summary>
+    public StoredReading[] Parse() => SegmentBody.Parse(_text.WrittenSpan.ToArray(), out _);
+
+    public void Clear()
+    {
+        Count = 0;
+        if (_text.Capacity > KeptBytes)
+            _text = new(1_024);
+        else
+            _text.ResetWrittenCount();
+    }
 }
 
 /// <summary>Decodes bodies of segments. Pure; any thread.</summary>

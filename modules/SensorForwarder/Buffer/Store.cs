@@ -48,7 +48,7 @@ internal sealed class Store : IDisposable
     readonly List<(long FirstId, StoredReading[] Readings)> _added = []; // to be cached after the commit
     readonly List<IdRange> _changed = []; // to be removed from the cache after the commit
     StoreView _committed;
-    SegmentText? _appending;
+    readonly SegmentText _appending = new(); // empty: nothing to write
     bool _stateIsLost; // the running transaction deleted the row that held the state
     bool _oldestIsStale; // the running transaction changed which readings are waiting
 
@@ -97,7 +97,7 @@ internal sealed class Store : IDisposable
     public int AppendedSegments { get; private set; }
 
     /// <summary>The highest id assigned, including those of the running transaction.</summary>
-    public long LastId => View.State.LastId + (_appending?.Count ?? 0);
+    public long LastId => _appending.Count > 0 ? _appending.LastId : View.State.LastId;
 
     public void Begin()
     {
@@ -112,7 +112,7 @@ internal sealed class Store : IDisposable
         // Only once per transaction, since it may have to decode a segment.
         if (_oldestIsStale)
             UpdateOldest();
-        var isAppending = _appending is not null;
+        var isAppending = _appending.Count > 0;
         if (isAppending)
             FlushAppended(isLast: true);
         if (_stateIsLost || (!isAppending && View.State != _committed.State))
@@ -135,7 +135,7 @@ internal sealed class Store : IDisposable
     public void Rollback()
     {
         View = _committed;
-        _appending = null;
+        _appending.Clear();
         _stateIsLost = false;
         _oldestIsStale = false;
         if (!Connection.IsInTransaction())
@@ -154,9 +154,8 @@ internal sealed class Store : IDisposable
     /// </summary>
     public void Append(long recordedAtMs, int clock, ReadOnlySpan<byte> payload)
     {
-        if (_appending is { IsFull: true })
+        if (_appending.IsFull)
             FlushAppended(isLast: false);
-        _appending ??= new SegmentText();
         _appending.Add(LastId + 1, recordedAtMs, clock, payload);
     }
 
@@ -377,7 +376,7 @@ internal sealed class Store : IDisposable
     public void AddDeadLetter(
         long recordedAtMs, int clock, ReadOnlyMemory<byte> payload, string reason, string? answer, long refusedAtMs)
     {
-        if (_appending is not null)
+        if (_appending.Count > 0)
             FlushAppended(isLast: false);
         var id = LastId + 1;
         BeginEpoch(id);
@@ -449,8 +448,7 @@ internal sealed class Store : IDisposable
 
     void FlushAppended(bool isLast)
     {
-        var text = _appending!;
-        _appending = null;
+        var text = _appending;
         var state = View.State;
         View = View with
         {
@@ -472,6 +470,7 @@ internal sealed class Store : IDisposable
         _added.Add((text.FirstId, readings));
         if (isLast)
             SetStateRow(text.FirstId);
+        text.Clear();
     }
 
     // Records the epoch with the first id that this process assigns.

@@ -92,8 +92,10 @@ internal sealed class KernelSensor(
                 + (all.Count > 0 ? string.Join(", ", all.Select(channel => channel.Channel)) : "none"));
         }
 
-        if (channels is not null) all = [.. channels.Select(wanted => all.First(channel => channel.Channel == wanted))];
-        _isComplete = found == last && all.Select(channel => channel.Channel).SequenceEqual(_channels.Select(channel => channel.Channel));
+        if (channels is not null)
+            all = [.. channels.Select(wanted => all.First(channel => channel.Channel == wanted))];
+        _isComplete = found == last
+            && all.Select(channel => channel.Channel).SequenceEqual(_channels.Select(channel => channel.Channel));
         _channels = all;
         _units = [.. _channels.Select(channel => KeyValuePair.Create(channel.Name, channel.Unit))];
         _device = found;

@@ -128,8 +128,8 @@ public sealed class I2cTests(Machine machine) : IAsyncLifetime
         await module.UntilSensorAsync("hwmon", "Working");
         var readings = await module.StopAsync();
 
-        // A change between the reads of two channels makes a partial reading, which ends with the next turn. So does the
-        // sensor "own": it opened the chip before the kernel did, and both write its registers.
+        // A change between the reads of two channels makes a partial reading, and so may the sensor "own": it opened
+        // the chip before the kernel did, and both write its registers.
         readings.RemoveAll(reading => reading.Reason() == "partial");
         var iio = readings.Of("iio");
         Assert.Equal(["absent", "", "absent", ""], iio.Story());
